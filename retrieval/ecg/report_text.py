@@ -12,13 +12,17 @@ import unicodedata
 
 # The note runs to the end of the text in every report that has one; "Edit:" also follows the boilerplate.
 _EDIT_NOTE = re.compile(r"\bedit\s*:.*\Z", re.IGNORECASE | re.DOTALL)
-# Program version and status of the device at the end of the text, cut off anywhere by a field width ("4.46  unbe", "4.4").
-# The same words without the number, or elsewhere, are a clinician's own text and stay ("infarkt alter unbest.").
-_DEVICE_LINE = re.compile(r"\s*\b4\.4\d?(?:\s+u(?:n[^\W\d_]*)?(?:\s+(?:bericht|report))?)?\s*\.?\s*\Z", re.IGNORECASE)
+# Program version and status of the device: whole wherever it stands, at the end of the text also cut off by a field
+# width ("4.46  unbe", "4.4"). The same words without the number are a clinician's and stay ("infarkt alter unbest.").
+_DEVICE_LINE = re.compile(
+    r"\s*\b4\.4\d\s+(?:unbest(?:ä|ae)tigter\s+bericht|unconfirmed\s+report)\b\s*\.?"
+    r"|\s*\b4\.4\d?(?:\s+u(?:n[^\W\d_]*)?(?:\s+[br][^\W\d_]*)?)?\s*\.?\s*\Z",
+    re.IGNORECASE,
+)
 _SPACE = re.compile(r"\s+")
 _NOT_WORD = re.compile(r"[\W_]+")
 # A trace without an interpretation: nothing in it describes the ECG.
-_EMPTY_OF_FINDINGS = frozenset({"", "trace only requested"})
+_EMPTY_OF_FINDINGS = frozenset({"", "trace only requested".replace("ue", "ü")})
 
 
 def _words(text: str) -> frozenset[str]:
@@ -28,8 +32,8 @@ def _words(text: str) -> frozenset[str]:
 # Folded words (see `fold`), the commonest of each language in ECG reports.
 _SWEDISH = _words(
     """
-    och ej med vid rytm sinusrytm avvikande normalt normal ekg abnormt elaxel axel vansterstalld hogerstalld hoger vanster
-    forandring forandringar ospecifik ospecifika tvag tvagsforandring tvagor stsankning formaksflimmer
+    och ej med vid rytm sinusrytm avvikande normalt normal ekg abnormt elaxel axel vansterstalld hogerstalld hoger
+    vanster forandring forandringar ospecifik ospecifika tvag tvagsforandring tvagor stsankning formaksflimmer
     formaksfladder troligen sannolikt mojligen grenblock skankelblock hogersidigt vanstersidigt kammarextraslag
     extraslag extrasystoli arytmi bradykardi takykardi sinustakykardi sinusbradykardi hypertrofi infarkt inferior
     anteroseptal overledning forlangd
@@ -39,10 +43,10 @@ _GERMAN = _words(
     """
     und oder nicht mit ohne bei der die das ein eine lagetyp normales sonst ekg sinusrhythmus linkstyp rechtstyp
     indifferenztyp steiltyp uberdrehter abnorm abnormal abnormes unspezifisches infarkt alter unbest unbestimmt
-    wahrscheinlich alt moglich vorhofflimmern vorhofflattern tachykardie ventrikulare extrasystole extrasystolen linksschenkelblock
-    rechtsschenkelblock schrittmacher linkshypertrophie rhythmus sinusbradykardie sinustachykardie arrhythmie
-    niederspannung verlangerung ableitungen ischamie myokardschaden hemiblock kein keine anhalt leitungsstorung
-    patient
+    wahrscheinlich alt moglich vorhofflimmern vorhofflattern tachykardie ventrikulare extrasystole extrasystolen
+    linksschenkelblock rechtsschenkelblock schrittmacher linkshypertrophie rhythmus sinusbradykardie
+    sinustachykardie arrhythmie niederspannung verlangerung ableitungen ischamie myokardschaden hemiblock kein keine
+    anhalt leitungsstorung patient
     """
 )
 _ENGLISH = _words(
@@ -50,8 +54,8 @@ _ENGLISH = _words(
     and or not with without the is are of in for rhythm ecg normal sinus wave waves leads lead segments depressed
     inverted flat low likely due to ischaemic ischaemia heart disease old infarction infarct non specific left right
     bundle branch block atrial ventricular premature axis deviation voltages suggesting otherwise hypertrophy no
-    changes interval prolonged beat beats fibrillation flutter pacing dual chamber trace only requested definite pathology incomplete
-    complete patient
+    changes interval prolonged beat beats fibrillation flutter pacing dual chamber trace only requested definite
+    pathology incomplete complete patient
     """
 )
 # Words of two or three of the lists say nothing on their own.
