@@ -50,7 +50,7 @@ def derive_limb_leads(known: Mapping[str, NDArray[np.float32]]) -> dict[str, NDA
 
     >>> one, two = np.float32([0.4]), np.float32([1.0])
     >>> {k: round(float(v[0]), 2) for k, v in derive_limb_leads({"I": one, "II": two}).items()}
-    {'III': 0.6, 'aVR': -0.7, 'aVL': -0.1, 'aVF': 0.5}
+    {'III': 0.6, 'aVR': -0.7, 'aVL': -0.1, 'aVF': 0.8}
     """
     one, two = known.get("I"), known.get("II")
     three = known.get("III")
