@@ -1,0 +1,1 @@
+"""The evaluation protocol: labels, measures, bootstrap, baselines, runner. Nothing is imported here eagerly."""
