@@ -1,0 +1,290 @@
+"""Any picture of an ECG -> what the image tower sees, and what was understood of the page."""
+
+from __future__ import annotations
+
+import io
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.page_grid import grid_pitch, line_field
+from ecgkin.retrieval.ecg.page_ink import paper_normalised, trace_ink
+from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
+from ecgkin.retrieval.ecg.page_rows import TraceRows, find_rows
+from ecgkin.retrieval.errors import ImageError
+
+_log = logging.getLogger(__name__)
+
+ByteImage = NDArray[np.uint8]
+Matrix = NDArray[np.float64]
+
+MAP_HEIGHT, MAP_WIDTH = 256, 512
+# A page scanned at 600 dpi has 35 Mpx, the largest phone sensors 200 Mpx (which their cameras bin to 50).
+LARGEST_MPX = 100.0
+# Working width: a page of 280 mm at 4 px/mm, twice what the trace map keeps.
+_WORK_SIDE = 1100
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageReading:
+    """What was understood of a picture.
+
+    Attributes:
+        trace_map: uint8 (256, 512), 255 = ink, 0 = paper.
+        corners: Corners of the signal area in the picture's px, (4, 2) x and y, top left first, clockwise.
+        rotation_deg: How far the page was turned clockwise.
+        px_per_mm: Scale of the picture at the page's centre by its grid, None when no grid was seen.
+        layout: "3x4", "3x4+1R", "3x4+3R", "6x2", "12x1" or "other".
+        n_rows: Rows of traces.
+        leads: Names of the leads that such a layout shows, () when unknown.
+        quality: 0 (barely readable) to 1.
+        warnings: For people.
+    """
+
+    trace_map: ByteImage
+    corners: Matrix
+    rotation_deg: float
+    px_per_mm: float | None
+    layout: str
+    n_rows: int
+    leads: tuple[str, ...]
+    quality: float
+    warnings: tuple[str, ...]
+
+
+def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteImage:
+    """A picture as RGB bytes, upright by its EXIF tag.
+
+    Args:
+        source: Path, encoded bytes, PIL image, or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4); arrays of floats
+            are taken as 0..1, of 16 bits as 0..65535.
+
+    Returns:
+        uint8 (h, w, 3). The source is never modified; transparent parts lie on white.
+
+    Raises:
+        ImageError: No picture, a broken one, or one of more than `LARGEST_MPX` that cannot be decoded smaller.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "the picture")
+    if isinstance(source, (bytes, bytearray)):
+        name, size, opened = "the picture", len(source), io.BytesIO(source)
+        head = bytes(source[:16])
+    else:
+        path = Path(source)
+        name = str(path)
+        try:
+            size = path.stat().st_size
+            with path.open("rb") as stream:
+                head = stream.read(16)
+            opened = io.BytesIO(path.read_bytes()) if size <= 1 << 29 else None
+        except OSError as error:
+            raise ImageError(
+                f"{name} cannot be read: {error.strerror or error}", hint="check the path and its permissions"
+            ) from error
+        if opened is None:
+            raise ImageError(f"{name} has {size / 2**20:.0f} MiB (expected at most 512)", hint="export the page smaller")
+    if size == 0:
+        raise ImageError(f"{name} is empty (0 bytes)", hint="copy or export the picture again")
+    try:
+        # Pillow only warns between one and two times its own limit; the header is judged here, before any decoding.
+        import warnings as python_warnings
+
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            picture = Image.open(opened)
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name} is not a picture that Pillow knows: it begins with {_describe(head)}",
+            hint="give a PNG, JPEG, TIFF, WebP or BMP file",
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{name} is too large: {error}", hint=f"reduce it below {LARGEST_MPX:.0f} megapixels") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ImageError(f"{name} cannot be opened as a picture: {error}", hint="export the picture again") from error
+    return _from_pil(picture, name)
+
+
+def _describe(head: bytes) -> str:
+    if head.startswith(b"%PDF"):
+        return "%PDF (a PDF document)"
+    text = head.decode("utf-8", errors="replace")
+    return f"the text {text!r}" if text.isprintable() or text.strip().isprintable() else f"the bytes {head[:8].hex(' ')}"
+
+
+def _from_pil(picture: Image.Image, name: str) -> ByteImage:
+    width, height = picture.size
+    if width * height > LARGEST_MPX * 1e6 and picture.format == "JPEG":
+        # JPEG decodes at 1/2, 1/4 or 1/8 without ever holding the full picture.
+        picture.draft("RGB", (width // 8, height // 8) if width * height > 16 * LARGEST_MPX * 1e6 else (width // 4, height // 4))
+        width, height = picture.size
+    if width * height > LARGEST_MPX * 1e6:
+        raise ImageError(
+            f"{name} has {width} x {height} px = {width * height / 1e6:.0f} megapixels "
+            f"(expected at most {LARGEST_MPX:.0f})",
+            hint="reduce it first; a page of 2200 x 1700 px is plenty",
+        )
+    if min(width, height) < 48:
+        raise ImageError(f"{name} has {width} x {height} px (expected at least 48 px each way)", hint="use a larger picture")
+    try:
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+            return _from_array(np.asarray(picture))
+        if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+            ground = Image.new("RGBA", picture.size, "white")
+            picture = Image.alpha_composite(ground, picture.convert("RGBA"))
+        return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise ImageError(f"{name} breaks off or is damaged: {error}", hint="copy or export the picture again") from error
+
+
+def _from_array(array: NDArray[Any]) -> ByteImage:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or min(array.shape[:2]) < 48:
+        raise ImageError(
+            f"array of shape {array.shape} is no picture (expected (h, w), (h, w, 3) or (h, w, 4), 48 px or more each way)",
+            hint="pass RGB or gray pixels, rows first",
+        )
+    if array.shape[0] * array.shape[1] > LARGEST_MPX * 1e6:
+        raise ImageError(f"array of shape {array.shape} exceeds {LARGEST_MPX:.0f} megapixels", hint="reduce it first")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * np.uint8(255)
+    elif array.dtype != np.uint8:
+        values = np.nan_to_num(array.astype(np.float32))
+        largest = 1.0 if array.dtype.kind == "f" and values.max() <= 1.0 else 65535.0 if values.max() > 255 else 255.0
+        array = np.clip(values * (255.0 / largest), 0, 255).astype(np.uint8)
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    if array.shape[2] == 4:
+        alpha = array[..., 3:].astype(np.uint16)
+        return ((array[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+    return np.asarray(array, dtype=np.uint8)
+
+
+def _working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
+    """The picture at working size, and working px per picture px."""
+    height, width = rgb.shape[:2]
+    side = max(height, width)
+    if side > 1.27 * _WORK_SIDE:
+        # Whole factors take OpenCV's fast path.
+        factor = max(1, round(side / _WORK_SIDE))
+        scale = 1 / factor if factor > 1 else _WORK_SIDE / side
+        interpolation = cv2.INTER_AREA
+    elif side < 0.75 * _WORK_SIDE:
+        scale, interpolation = _WORK_SIDE / side, cv2.INTER_CUBIC
+    else:
+        return rgb, 1.0
+    size = (max(16, round(width * scale)), max(16, round(height * scale)))
+    return np.asarray(cv2.resize(rgb, size, interpolation=interpolation), dtype=np.uint8), size[0] / width
+
+
+def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageReading:
+    """Find, straighten and clean the traces of an ECG page.
+
+    Args:
+        image: PIL image, RGB or gray array, encoded bytes, or a path; never modified.
+
+    Raises:
+        ImageError: The picture cannot be read or shows no ECG.
+    """
+    rgb = load_image(image)
+    work, scale = _working_copy(rgb)
+    warnings: list[str] = []
+    to_work = np.diag([scale, scale, 1.0])
+
+    quad = find_paper(work)
+    if quad is not None:
+        flat, size = flatten(quad)
+        work = np.asarray(cv2.warpPerspective(work, flat, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
+        to_work = flat @ to_work
+    ink, lines = paper_normalised(work)
+    field = line_field(lines)
+    trace = trace_ink(ink)
+    straight, onto = _straighten(trace, field.to_picture, field.angle_deg, field.perspective)
+    to_work = onto @ to_work
+    rows = find_rows(straight)
+
+    moved_lines = lines if straight is trace else cv2.warpPerspective(lines, onto, straight.shape[::-1])
+    pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)
+    box = np.array([[rows.left, rows.top], [rows.right, rows.top], [rows.right, rows.bottom], [rows.left, rows.bottom]])
+    corners = cv2.perspectiveTransform(box.astype(np.float64)[None], np.linalg.inv(to_work))[0]
+    top_side = corners[1] - corners[0]
+    rotation = float(np.degrees(np.arctan2(top_side[1], top_side[0])))
+    px_per_mm = None
+    if pitch is not None:
+        px_per_mm = _scale(pitch, rows.right - rows.left) / float((rows.right - rows.left) / np.linalg.norm(top_side))
+    else:
+        warnings.append("grid not found: scale unknown")
+    if abs(rotation) > 1.0:
+        warnings.append(f"page was rotated by {rotation:.1f} degrees")
+    layout, leads = _layout(rows)
+    quality = float(np.clip(np.mean(rows.cover) * rows.singleness, 0, 1))
+    return PageReading(
+        trace_map=to_trace_map(rows.ink[rows.top : rows.bottom, rows.left : rows.right]),
+        corners=np.asarray(corners, dtype=np.float64),
+        rotation_deg=rotation,
+        px_per_mm=px_per_mm,
+        layout=layout,
+        n_rows=len(rows.baselines),
+        leads=leads,
+        quality=quality,
+        warnings=tuple(warnings),
+    )
+
+
+def _straighten(trace: ByteImage, to_picture: Matrix, angle_deg: float, perspective: float) -> tuple[ByteImage, Matrix]:
+    """The ink turned upright, and the homography that did it."""
+    height, width = trace.shape
+    if abs(angle_deg) < 0.12 and perspective < 0.004:
+        return trace, np.eye(3)
+    centre = np.array([[1.0, 0.0, -(width - 1) / 2], [0.0, 1.0, -(height - 1) / 2], [0.0, 0.0, 1.0]])
+    onto = np.linalg.inv(to_picture) @ centre
+    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
+    moved = cv2.perspectiveTransform(frame[None], onto)[0]
+    low, high = moved.min(axis=0), moved.max(axis=0)
+    limit = 1.6 * max(height, width)
+    low, high = np.maximum(low, -limit), np.minimum(high, limit)
+    size = (int(np.ceil(high[0] - low[0])), int(np.ceil(high[1] - low[1])))
+    onto = np.array([[1.0, 0.0, -low[0]], [0.0, 1.0, -low[1]], [0.0, 0.0, 1.0]]) @ onto
+    return np.asarray(cv2.warpPerspective(trace, onto, size, flags=cv2.INTER_LINEAR), dtype=np.uint8), onto
+
+
+def _scale(pitch: float, span: int) -> float:
+    """Working px per mm: the grid shows 1 mm or 5 mm boxes, and traces are 250 mm long (10 s at 25 mm/s)."""
+    candidates = (pitch, pitch / 5, pitch / 10)
+    return min(candidates, key=lambda px: abs(np.log(span / px / 250.0)))
+
+
+def _layout(rows: TraceRows) -> tuple[str, tuple[str, ...]]:
+    names = {3: "3x4", 4: "3x4+1R", 6: "3x4+3R", 12: "12x1"}
+    layout = names.get(len(rows.baselines), "other")
+    return layout, LEADS if layout != "other" else ()
+
+
+def to_trace_map(ink: ByteImage) -> ByteImage:
+    """Ink of the signal area as the image tower sees it.
+
+    Args:
+        ink: uint8 (h, w), 255 = middle of a stroke, cropped to the signal area.
+
+    Returns:
+        uint8 (256, 512).
+    """
+    height, width = ink.shape
+    new_height = max(1, min(MAP_HEIGHT, round(height * MAP_WIDTH / width)))
+    area = cv2.resize(ink, (MAP_WIDTH, new_height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    inked = area[area > 40]
+    if inked.size:
+        area *= 255.0 / max(60.0, float(np.percentile(inked, 75)))
+    out = np.zeros((MAP_HEIGHT, MAP_WIDTH), dtype=np.uint8)
+    top = (MAP_HEIGHT - new_height) // 2
+    out[top : top + new_height] = np.clip(area, 0, 255).astype(np.uint8)
+    return out

@@ -1,0 +1,117 @@
+"""From a colour picture of a page to ink: shading, colour and grid taken away, strokes kept.
+
+A page is divided by its local paper colour, channel by channel; what is dark in every channel is ink, so that red,
+pink, orange and green grids on paper of the same hue vanish. A grey or dark grid is dark in every channel, too: it is
+told from the trace by level. In a tile of the page most dark pixels are grid and few are trace, so a high percentile
+of the tile is the level of the grid and a very high one the level of the trace, and ink begins between the two.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.errors import ImageError
+
+ByteImage = NDArray[np.uint8]
+FloatArray = NDArray[np.float64]
+
+# Tiles per side for the level statistics. A tile must be larger than a 5 mm box (1/50 of a page's width) and smaller
+# than a fold or a shadow.
+TILE_COLUMNS, TILE_ROWS = 10, 8
+# Share of a tile's pixels that are lighter than the lines of a grey grid. 1 mm lines at 4 px/mm cover 40 % of the
+# page, 5 mm lines a tenth, a trace 2 to 6 % (counted on drawings of 3x4 to 12x1).
+GRID_SHARE = 0.90
+TRACE_SHARE = 0.995
+# Levels of 255 between grid and trace below which a picture shows no drawing: JPEG noise on blank paper stays
+# under 12 after division by the local paper (measured on blank pages at quality 40).
+LEAST_CONTRAST = 14.0
+
+
+def paper_normalised(rgb: ByteImage) -> tuple[ByteImage, ByteImage]:
+    """The page divided by its local paper colour.
+
+    Args:
+        rgb: Shape (h, w, 3).
+
+    Returns:
+        `ink`, what is dark in all channels, and `lines`, what is dark in any channel (ink and coloured grid), both
+        uint8 (h, w), 0 = paper.
+    """
+    height, width = rgb.shape[:2]
+    step = max(2, round(max(height, width) / 280))
+    small = cv2.resize(rgb, (max(8, width // step), max(8, height // step)), interpolation=cv2.INTER_AREA)
+    # The lightest value within about 2.5 % of the page is paper even under a dense grid; the blur hides its steps.
+    paper = cv2.dilate(small, np.ones((7, 7), np.uint8))
+    paper = cv2.GaussianBlur(paper, (0, 0), 3.0)
+    paper = cv2.resize(np.maximum(paper, 1), (width, height), interpolation=cv2.INTER_LINEAR)
+    ratio = cv2.divide(rgb, paper, scale=255)
+    red, green, blue = cv2.split(ratio)
+    ink = cv2.bitwise_not(cv2.max(cv2.max(red, green), blue))
+    lines = cv2.bitwise_not(cv2.min(cv2.min(red, green), blue))
+    return np.asarray(ink, dtype=np.uint8), np.asarray(lines, dtype=np.uint8)
+
+
+def tile_levels(ink: ByteImage, mask: ByteImage | None = None) -> tuple[FloatArray, FloatArray]:
+    """Grid level and trace level of each tile, shape (TILE_ROWS, TILE_COLUMNS), 0 to 255; NaN where no page is."""
+    height, width = ink.shape
+    ys = np.linspace(0, height, TILE_ROWS + 1).astype(int)
+    xs = np.linspace(0, width, TILE_COLUMNS + 1).astype(int)
+    grid = np.full((TILE_ROWS, TILE_COLUMNS), np.nan)
+    trace = np.full((TILE_ROWS, TILE_COLUMNS), np.nan)
+    for row in range(TILE_ROWS):
+        for column in range(TILE_COLUMNS):
+            box = (slice(ys[row], ys[row + 1]), slice(xs[column], xs[column + 1]))
+            part = None if mask is None else np.ascontiguousarray(mask[box])
+            counts = cv2.calcHist([np.ascontiguousarray(ink[box])], [0], part, [256], [0, 256]).ravel().cumsum()
+            if counts[-1] < 0.2 * (ys[row + 1] - ys[row]) * (xs[column + 1] - xs[column]) or counts[-1] < 50:
+                continue
+            grid[row, column] = np.searchsorted(counts, GRID_SHARE * counts[-1])
+            trace[row, column] = np.searchsorted(counts, TRACE_SHARE * counts[-1])
+    return grid, trace
+
+
+def _spread(levels: FloatArray, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Tile values as a smooth map of `size` (width, height)."""
+    return np.asarray(cv2.resize(levels.astype(np.float32), size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+
+
+def trace_ink(ink: ByteImage, mask: ByteImage | None = None) -> ByteImage:
+    """Ink above the level of a grey grid, stretched so that the middle of a stroke is 255.
+
+    Args:
+        ink: Output of `paper_normalised`.
+        mask: 255 where the page is; None for everywhere.
+
+    Raises:
+        ImageError: Nothing on the page is darker than the rest of it.
+    """
+    grid, trace = tile_levels(ink, mask)
+    if not np.isfinite(grid).any():
+        raise ImageError("no page was found in the picture", hint="photograph the page from above, in even light")
+    overall = float(np.nanpercentile(trace, 70))
+    grid = np.where(np.isfinite(grid), grid, np.nanmedian(grid))
+    trace = np.where(np.isfinite(trace), trace, overall)
+    grid32 = cv2.medianBlur(cv2.copyMakeBorder(grid.astype(np.float32), 1, 1, 1, 1, cv2.BORDER_REPLICATE), 3)[1:-1, 1:-1]
+    # A tile without trace has only grid in its top percentile: it takes the level of the page.
+    trace32 = np.maximum(cv2.dilate(trace.astype(np.float32), np.ones((3, 3), np.uint8)), 0.8 * overall)
+    trace32 = np.minimum(trace32, 1.3 * overall)
+    contrast = trace32 - grid32
+    if float(np.median(contrast)) < LEAST_CONTRAST:
+        raise ImageError(
+            f"the picture shows no drawn lines (contrast {float(np.median(contrast)):.0f} of 255, "
+            f"expected at least {LEAST_CONTRAST:.0f})",
+            hint="give a picture of an ECG page; a very pale copy needs a better scan",
+        )
+    contrast = np.maximum(contrast, LEAST_CONTRAST)
+    low = np.maximum(grid32 + 0.12 * contrast, 10.0)
+    high = np.maximum(grid32 + 0.5 * contrast, low + 8.0)
+    height, width = ink.shape
+    gain = _spread(255.0 / (high - low), (width, height))
+    offset = _spread(255.0 * low / (high - low), (width, height))
+    stretched = cv2.subtract(cv2.multiply(ink, gain, dtype=cv2.CV_32F), offset)
+    out = cv2.convertScaleAbs(cv2.max(stretched, 0.0))
+    if mask is not None:
+        out = cv2.bitwise_and(out, mask)
+    return np.asarray(out, dtype=np.uint8)

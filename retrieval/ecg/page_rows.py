@@ -1,0 +1,218 @@
+"""Which ink is trace, in how many rows it runs, and where the signal area begins and ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.errors import ImageError
+
+ByteImage = NDArray[np.uint8]
+IntArray = NDArray[np.int32]
+FloatArray = NDArray[np.float64]
+
+_NOT_ECG = "give a picture that shows the traces of an ECG page, upright and sharp, filling most of the picture"
+# All lengths below are shares of the page's longer side, so that they hold at any working resolution.
+STRAND = 0.05  # a piece of trace: half a second at 25 mm/s on a page of 250 mm; longest word of 10 pt print is 0.07
+CORRIDOR = 0.008  # half height of the band around a baseline: 2 mm on a page of 250 mm
+LEAST_COVER = 0.45  # of its width a row of traces must be inked; a line of text reaches it only as many small pieces
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRows:
+    """The rows of traces of a straightened page.
+
+    Attributes:
+        ink: Trace ink alone, uint8 (h, w).
+        baselines: y of each row, top to bottom, px.
+        left, top, right, bottom: Box of the signal area, px, end exclusive.
+        cover: Share of each row's width that is inked.
+        singleness: Share of inked columns in which a row has one run of ink, as a curve of time has.
+        liveliness: Share of inked columns whose ink is clearly off the baseline.
+    """
+
+    ink: ByteImage
+    baselines: tuple[float, ...]
+    left: int
+    top: int
+    right: int
+    bottom: int
+    cover: tuple[float, ...]
+    singleness: float
+    liveliness: float
+
+
+def find_rows(ink: ByteImage) -> TraceRows:
+    """Keep what belongs to traces and find their rows.
+
+    Args:
+        ink: Straightened ink, uint8 (h, w), 255 = middle of a stroke.
+
+    Raises:
+        ImageError: No row of traces was found.
+    """
+    height, width = ink.shape
+    side = max(height, width)
+    solid = np.asarray(cv2.threshold(ink, 90, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
+    solid = cv2.bitwise_and(solid, cv2.bitwise_not(_frames_and_blobs(solid, side)))
+    gap = max(3, round(0.004 * side)) | 1
+    linked = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((3, gap), np.uint8))
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(linked, connectivity=8, ltype=cv2.CV_32S)
+    if count < 2:
+        raise ImageError("the picture shows no traces", hint=_NOT_ECG)
+    wide = stats[:, cv2.CC_STAT_WIDTH] >= STRAND * side
+    wide[0] = False
+    strands = np.where(wide, 255, 0).astype(np.uint8)[labels]
+    strands = cv2.bitwise_and(strands, solid)
+    columns = np.flatnonzero(strands.any(axis=0))
+    if columns.size < 0.15 * side:
+        raise ImageError(
+            f"the picture shows no traces: long lines cover {columns.size / width:.0%} of its width "
+            "(expected at least half)",
+            hint=_NOT_ECG,
+        )
+    baselines = _baselines(strands, side)
+    if not baselines:
+        raise ImageError("the picture shows no row of traces", hint=_NOT_ECG)
+    return _collect(ink, solid, labels, stats, strands, np.array(baselines), side)
+
+
+def _frames_and_blobs(solid: ByteImage, side: int) -> ByteImage:
+    """Page borders, table lines and filled areas: straight runs and shapes that no trace draws."""
+    tall = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((round(0.25 * side), 1), np.uint8))
+    flat = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((1, round(0.45 * side)), np.uint8))
+    thick = max(7, round(0.011 * side)) | 1
+    blob = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((thick, thick), np.uint8))
+    if cv2.countNonZero(blob):
+        blob = cv2.dilate(blob, np.ones((7, 7), np.uint8))
+    lines = cv2.dilate(cv2.bitwise_or(tall, flat), np.ones((3, 3), np.uint8))
+    return np.asarray(cv2.bitwise_or(lines, blob), dtype=np.uint8)
+
+
+def _baselines(strands: ByteImage, side: int) -> list[float]:
+    """y of the rows: where a band of the page is inked over most of the traces' width."""
+    height = strands.shape[0]
+    columns = np.flatnonzero(strands.any(axis=0))
+    span = int(columns[-1] - columns[0] + 1)
+    half = max(3, round(CORRIDOR * side))
+    band = cv2.dilate(strands, np.ones((2 * half + 1, 1), np.uint8))
+    cover = cv2.reduce(band, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / 255.0 / span
+    density = cv2.reduce(strands, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / 255.0 / span
+    smooth = cv2.GaussianBlur((cover + density).reshape(-1, 1).astype(np.float32), (1, 0), sigmaX=0.5, sigmaY=half / 2)
+    smooth = smooth.ravel().astype(np.float64)
+    cut = max(0.22, 0.3 * float(smooth.max()))
+    peaks = [
+        y
+        for y in range(height)
+        if smooth[y] >= cut and smooth[y] == smooth[max(0, y - 2 * half) : y + 2 * half + 1].max()
+    ]
+    merged: list[int] = []
+    for y in peaks:
+        if merged and y - merged[-1] < 12 * half and _one_curve(strands, merged[-1], y, half):
+            if smooth[y] > smooth[merged[-1]]:
+                merged[-1] = y
+        else:
+            merged.append(y)
+    return [float(y) for y in merged]
+
+
+def _one_curve(strands: ByteImage, upper: int, lower: int, half: int) -> bool:
+    """Whether the ink between two bands is one curve (a tall wave) and not two rows: most columns have one run."""
+    part = strands[max(0, upper - half) : lower + half + 1] > 0
+    runs = (part[1:] & ~part[:-1]).sum(axis=0) + part[0]
+    inked = runs > 0
+    near_upper = part[: 2 * half + 1].any(axis=0)
+    near_lower = part[-2 * half - 1 :].any(axis=0)
+    return bool((near_upper & near_lower & (runs > 1)).sum() < 0.3 * max(1, inked.sum()))
+
+
+def _collect(
+    ink: ByteImage,
+    solid: ByteImage,
+    labels: IntArray,
+    stats: IntArray,
+    strands: ByteImage,
+    baselines: FloatArray,
+    side: int,
+) -> TraceRows:
+    height, width = ink.shape
+    pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else 0.2 * height
+    reach = 0.5 * min(pitch, 0.35 * height)
+    inked = np.stack([_zone(strands, y, reach).any(axis=0) for y in baselines])
+    # Rows start and end together: text above the traces, or a line of a table, does not share their ends.
+    cover = np.array([row.mean() for row in inked])
+    extent = np.array([np.ptp(np.flatnonzero(row)) + 1 if row.any() else 0 for row in inked])
+    keep = (extent > 0.55 * extent.max()) & (cover > 0.4 * cover.max())
+    baselines, inked = baselines[keep], inked[keep]
+    if baselines.size > 1:
+        pitch = float(np.median(np.diff(baselines)))
+        reach = 0.5 * min(pitch, 0.35 * height)
+
+    share = inked.mean(axis=0)
+    smooth = cv2.blur(share.reshape(1, -1).astype(np.float32), (max(3, round(0.012 * side)), 1)).ravel()
+    used = np.flatnonzero(smooth >= 0.5 * min(1.0, float(np.percentile(smooth, 90))))
+    if used.size < 0.2 * width:
+        raise ImageError(f"traces cover {used.size / width:.0%} of the picture's width (expected half)", hint=_NOT_ECG)
+    left, right = int(used[0]), int(used[-1]) + 1
+
+    # Small pieces stay where a trace may be broken: within a corridor around a baseline or beside a strand.
+    corridor = np.zeros(height, dtype=bool)
+    for y in baselines:
+        corridor[max(0, round(y - 0.12 * pitch)) : round(y + 0.12 * pitch) + 1] = True
+    left_edge, top_edge = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
+    wide, tall = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
+    bottom_edge = top_edge + tall
+    middle = np.clip(top_edge + tall // 2, 0, height - 1)
+    # How far a piece stays away from the nearest baseline: a trace crosses its own, a line of print keeps off.
+    away = np.maximum(top_edge[:, None] - baselines[None, :], baselines[None, :] - bottom_edge[:, None]).min(axis=1)
+    away = np.maximum(away, 0) / pitch
+    inside = (left_edge < right) & (left_edge + wide > left)
+    strand = ((wide >= STRAND * side) & (away < 0.25)) | ((wide >= 3 * STRAND * side) & (away < 0.5))
+    # Fast strokes are thin and pale and come loose: upright slivers, narrower than print.
+    sliver = (tall >= 0.012 * side) & (tall >= 2.5 * wide) & (away < 0.45)
+    good = inside & (strand | sliver | corridor[middle])
+    # A speck outside of the corridor is a speck.
+    good &= stats[:, cv2.CC_STAT_AREA] >= 6
+    good[0] = False
+    kept = np.where(good, 255, 0).astype(np.uint8)[labels]
+    halo = cv2.dilate(kept, np.ones((3, 3), np.uint8))
+    clean = cv2.bitwise_and(ink, halo)
+
+    rows = np.flatnonzero((cv2.bitwise_and(kept, solid)[:, left:right] > 0).any(axis=1))
+    top, bottom = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, height)
+    top = max(top, int(baselines[0] - 1.2 * pitch))
+    bottom = min(bottom, int(baselines[-1] + 1.2 * pitch))
+    margin = round(0.006 * side)
+    top, bottom = max(0, top - margin), min(height, bottom + margin)
+
+    single, lively, total = 0.0, 0.0, 0
+    half = max(2, round(0.5 * CORRIDOR * side))
+    cover_kept = []
+    for y in baselines:
+        part = _zone(kept, y, reach)[:, left:right] > 0
+        runs = (part[1:] & ~part[:-1]).sum(axis=0) + part[0]
+        single += float((runs == 1).sum())
+        centre = min(int(y), int(round(reach)))
+        off = part.copy()
+        off[max(0, centre - half) : centre + half + 1] = False
+        lively += float(off.any(axis=0).sum())
+        total += int((runs > 0).sum())
+        cover_kept.append(float((runs > 0).mean()))
+    return TraceRows(
+        np.asarray(clean, dtype=np.uint8),
+        tuple(float(y) for y in baselines),
+        left,
+        top,
+        right,
+        bottom,
+        tuple(cover_kept),
+        single / max(1, total),
+        lively / max(1, total),
+    )
+
+
+def _zone(image: ByteImage, y: float, reach: float) -> ByteImage:
+    return image[max(0, round(y - reach)) : round(y + reach) + 1]
