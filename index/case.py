@@ -1,0 +1,114 @@
+"""`Case`: one stored ECG with what its source says about it; and the hash that says whether content is new."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import RecordError
+
+_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One ECG of a case base, without its samples (see `CaseBase.record`).
+
+    Attributes:
+        case_id: Unique in the case base, "source/number": "ptbxl/12345".
+        patient_id: Who; None where the source does not say. Unique within a source only if the source says so.
+        source: Where it comes from: "ptbxl", "simulated", the name of a folder.
+        age_years, sex: As the source gives them; sex is "F" or "M"; None where it does not say.
+        recorded_at: ISO date or date and time, "1984-11-09T09:17:34"; also only year or year and month.
+        labels: Statement code to likelihood in percent (0: the source gives none); every key counts as present.
+        report: The report as it may be shown.
+        language: ISO 639-1 code of the report's language; None where unknown.
+        meta: Whatever else the source says, JSON values only.
+        content_hash: See `content_hash`; "" where there was no content to hash.
+
+    Raises:
+        RecordError: A field is not what is said above.
+    """
+
+    case_id: str
+    patient_id: str | None = None
+    source: str = ""
+    age_years: float | None = None
+    sex: str | None = None
+    recorded_at: str | None = None
+    labels: dict[str, float] = field(default_factory=dict)
+    report: str = ""
+    language: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+    content_hash: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.case_id, str) or not self.case_id.strip() or "\x00" in self.case_id:
+            raise RecordError(f"case id is {self.case_id!r} (expected a text that is not empty)")
+        if self.age_years is not None and not (math.isfinite(self.age_years) and self.age_years >= 0):
+            raise RecordError(f"age of {self.case_id} is {self.age_years} (expected years >= 0, or None)")
+        if self.sex not in (None, "F", "M"):
+            raise RecordError(f"sex of {self.case_id} is {self.sex!r} (expected 'F', 'M' or None)")
+        if self.recorded_at is not None:
+            object.__setattr__(self, "recorded_at", iso_date(self.recorded_at, f"date of {self.case_id}"))
+        labels = {str(code): float(likelihood) for code, likelihood in self.labels.items()}
+        for code, likelihood in labels.items():
+            if not code or not math.isfinite(likelihood):
+                raise RecordError(f"label {code!r} of {self.case_id} has likelihood {likelihood} (expected a number)")
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "meta", dict(self.meta))
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON values.
+
+        >>> Case("x/1", labels={"AFIB": 100}).as_dict()["labels"]
+        {'AFIB': 100.0}
+        """
+        return asdict(self)
+
+
+def iso_date(text: str, what: str = "date") -> str:
+    """The same date in the one spelling that is stored ("T" between date and time), after a check of the calendar.
+
+    Args:
+        text: "1984", "1984-11", "1984-11-09", "1984-11-09 09:17", "1984-11-09T09:17:34".
+        what: What to call it in the message.
+
+    Raises:
+        RecordError: It is none of these, or no such day exists.
+
+    >>> iso_date("1984-11-09 09:17:34")
+    '1984-11-09T09:17:34'
+    """
+    spelled = text.strip().replace(" ", "T")
+    try:
+        if not _DATE.fullmatch(spelled):
+            raise ValueError
+        datetime.fromisoformat((spelled + "-01-01"[len(spelled) - 4 :]) if len(spelled) < 10 else spelled)
+    except ValueError:
+        raise RecordError(f"{what} is {text!r} (expected an ISO date such as 1984-11-09)") from None
+    return spelled
+
+
+def content_hash(content: EcgRecord | bytes) -> str:
+    """What tells whether two records, or two files, hold the same: 32 hex digits (BLAKE2b, 128 bits).
+
+    A record is hashed by its samples, rate and lead names; not by who it belongs to or what it is called. NaN counts
+    as one value, whatever its bits.
+
+    >>> content_hash(b"abc") == content_hash(b"abc"), len(content_hash(b""))
+    (True, 32)
+    """
+    if isinstance(content, bytes):
+        return hashlib.blake2b(content, digest_size=16).hexdigest()
+    signal = content.signal_mv
+    canonical = np.where(np.isnan(signal), np.float32(np.nan), signal + np.float32(0.0))  # +0.0 turns -0 into 0
+    head = f"{content.fs_hz!r}|{','.join(content.leads)}|{signal.shape}|".encode()
+    return hashlib.blake2b(head + canonical.astype("<f4").tobytes(), digest_size=16).hexdigest()
