@@ -36,6 +36,7 @@ MAX_PAGE_PX = 100_000_000  # 300 MB as RGB; larger pages are a slip in the setti
 CALIBRATION_S = 0.2  # a standard calibration pulse: 1 mV for 0.2 s (5 mm at 25 mm/s), half of that before and after
 MAX_SPACING_MM = 45.0  # rows farther apart than this look like separate recordings
 _LINE_HEIGHT = 1.25  # of text, in font sizes
+NAME_COLUMN = 2.25  # font sizes: "-aVR" and a blank
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +137,15 @@ def page_geometry(style: RenderStyle = RenderStyle()) -> PageGeometry:
     pulse_mm = 0.0 if style.calibration == "none" else 2 * CALIBRATION_S * style.speed_mm_s
     trace_mm = style.window_s * style.speed_mm_s
     line_mm = _LINE_HEIGHT * style.font_size_mm
+    # Where rows are close (12x1), names would cross the QRS complexes above: they get a column of their own.
+    names_mm = NAME_COLUMN * style.font_size_mm if n_columns == 1 and style.lead_names else 0.0
     header = style.header_text.splitlines()
     header_mm = len(header) * line_mm
     footer_mm = line_mm if style.footer else 0.0
 
     # The least distance of rows at which a page is usual to read: 25 mm for 3x4, about half of that for 12x1.
     least_mm = style.row_spacing_mm or max(12.0, min(25.0, 110.0 / n_rows))
-    need_w = 2 * style.margin_mm + pulse_mm + trace_mm
+    need_w = 2 * style.margin_mm + names_mm + pulse_mm + trace_mm
     need_h = 2 * style.margin_mm + header_mm + footer_mm + n_rows * least_mm
     scale, width_px, height_px = _raster(style, need_w, need_h)
     page_w, page_h = width_px / scale, height_px / scale
@@ -154,8 +157,8 @@ def page_geometry(style: RenderStyle = RenderStyle()) -> PageGeometry:
             f"a page of {page_w:.0f} x {page_h:.0f} mm has no room for {n_rows} rows",
             hint="make the page higher, px_per_mm smaller, or the margin and the header smaller",
         )
-    left = max(style.margin_mm, (page_w - pulse_mm - trace_mm) / 2)
-    trace_x = left + (pulse_mm if style.calibration == "left" else 0.0)
+    left = max(style.margin_mm, (page_w - names_mm - pulse_mm - trace_mm) / 2)
+    trace_x = left + names_mm + (pulse_mm if style.calibration == "left" else 0.0)
     top = style.margin_mm + header_mm + max(0.0, (room - n_rows * spacing) / 2)
     rows = tuple(top + (row + 0.5) * spacing for row in range(n_rows))
 
@@ -183,7 +186,11 @@ def page_geometry(style: RenderStyle = RenderStyle()) -> PageGeometry:
     texts = [TextAnchor(t, left, style.margin_mm + (i + 0.8) * line_mm, "header") for i, t in enumerate(header)]
     if style.footer:
         texts.append(TextAnchor(style.footer, left, page_h - style.margin_mm, "footer"))
-    if style.lead_names:
+    if names_mm:
+        # 0.35 em below the baseline of the trace puts capitals (0.7 em high) at its height.
+        drop = 0.35 * style.font_size_mm
+        texts.extend(TextAnchor(p.label, left, p.baseline_y_mm + drop, "lead") for p in panels)
+    elif style.lead_names:
         # A little above the baseline, where the P wave of the first beat leaves room; never in the row above.
         lift = min(0.3 * spacing, 9.0)
         texts.extend(TextAnchor(p.label, p.x_mm + 1.0, p.baseline_y_mm - lift, "lead") for p in panels)
@@ -193,7 +200,7 @@ def page_geometry(style: RenderStyle = RenderStyle()) -> PageGeometry:
         for p in panels
         if style.lead_separators and not p.is_rhythm and p.x_mm > trace_x
     )
-    pulse_x = left if style.calibration == "left" else trace_x + trace_mm
+    pulse_x = left + names_mm if style.calibration == "left" else trace_x + trace_mm
     calibrations = () if style.calibration == "none" else tuple(
         _pulse(pulse_x, rows[row], style.speed_mm_s, [p.gain_mm_mv for p in panels if p.row == row])
         for row in range(n_rows)
