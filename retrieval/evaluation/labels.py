@@ -26,13 +26,16 @@ class LabelledRow(Protocol):
     """What the evaluation needs to know of a record; `PtbXlRow` has it."""
 
     @property
-    def patient_id(self) -> str | int | None: ...
+    def patient_id(self) -> str | int | None:
+        """Who; None or "" where unknown."""
 
     @property
-    def labels(self) -> Mapping[str, float]: ...
+    def labels(self) -> Mapping[str, float]:
+        """Statement codes, with likelihoods that do not matter here."""
 
     @property
-    def report(self) -> str: ...
+    def report(self) -> str:
+        """The cleaned report."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,387 @@
+"""`CaseSearch`: a query (ECG, picture, words, or two of them) in, the most similar cases and their vote out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.index.case import Case
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
+from ecgkin.retrieval.vote import DEFAULT_K, Calibration, Vote, vote
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ecgkin.index.casebase import CaseBase
+    from ecgkin.index.filters import WhereLike
+    from ecgkin.retrieval.ecg.page import PageReading
+
+_LOG = logging.getLogger(__name__)
+
+# Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
+MAX_K = 1_000
+MAX_TEXT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One case that was found.
+
+    Attributes:
+        rank: From 1.
+        score: Cosine of query and case, -1 to 1.
+        case: The stored case.
+    """
+
+    rank: int
+    score: float
+    case: Case
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult(Sequence[Hit]):
+    """The hits, best first (index it, iterate over it), and what is to be said about them.
+
+    Attributes:
+        hits: At most k.
+        vote: What the neighbours say; it may look deeper than the hits shown.
+        nothing_similar: True when there is no hit, or the best one is not near enough by the calibrated threshold.
+        threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
+        page: What was understood of a picture; None for other queries, or where the encoder does not tell.
+        warnings: For people.
+        timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
+        query: "image", "record", "text", or "image+text", "record+text".
+    """
+
+    hits: tuple[Hit, ...]
+    vote: Vote
+    nothing_similar: bool
+    threshold: float | None
+    page: PageReading | None
+    warnings: tuple[str, ...]
+    timings_ms: Mapping[str, float]
+    query: str
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
+    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
+        return self.hits[index]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+
+@dataclass(slots=True)
+class _Query:
+    """A query on its way: its vector and what was learnt while it was made."""
+
+    vector: NDArray[np.float32]
+    kind: str
+    page: PageReading | None = None
+    warnings: list[str] = field(default_factory=list)
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+class CaseSearch:
+    """Search over one case base with the encoder that it was built with.
+
+    Args:
+        base: An open case base.
+        encoder: The encoder of its vectors.
+        calibration: Curves and thresholds for that encoder; None for raw votes and no "nothing similar".
+
+    Raises:
+        EncoderMismatchError: The base, or the calibration, belongs to another encoder.
+    """
+
+    def __init__(self, base: CaseBase, encoder: Encoder, calibration: Calibration | None = None) -> None:
+        check_same_encoder(base, encoder)
+        if calibration is not None and calibration.encoder != encoder.fingerprint:
+            raise EncoderMismatchError(
+                f"the calibration belongs to encoder {calibration.encoder[:12]}, "
+                f"loaded is {encoder.name} {encoder.fingerprint[:12]}",
+                hint="pass calibration=None, or fit one for this encoder",
+            )
+        self.base = base
+        self.encoder = encoder
+        self.calibration = calibration
+
+    @classmethod
+    def open(
+        cls,
+        base: str | Path | CaseBase,
+        encoder: Encoder | None = None,
+        *,
+        device: str = "cpu",
+        calibration: Calibration | str | Path | None = None,
+    ) -> CaseSearch:
+        """Open a case base and what belongs to it.
+
+        Args:
+            base: Its folder, or the base itself.
+            encoder: None loads the one that the base's manifest names.
+            device: Where that encoder runs: "cpu", "cuda", "cuda:1".
+            calibration: A calibration or its file; None takes the one beside the encoder's weights, if there is one.
+
+        Raises:
+            CaseBaseError: There is no case base, or its files do not belong together.
+            EncoderMismatchError: It was built with another encoder.
+            ModelError: Its encoder cannot be loaded.
+        """
+        if isinstance(base, str | Path):
+            from ecgkin.index.casebase import CaseBase
+
+            opened = CaseBase.open(base)
+        else:
+            opened = base
+        if encoder is None:
+            from ecgkin.retrieval.encoders import load_encoder
+
+            encoder = load_encoder(opened.encoder_name, device=device)
+        if isinstance(calibration, str | Path):
+            calibration = Calibration.load(calibration, encoder.fingerprint)
+        return cls(opened, encoder, calibration if calibration is not None else shipped_calibration(encoder))
+
+    def by_image(
+        self,
+        image: Image.Image | str | Path,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+    ) -> SearchResult:
+        """Cases whose ECG looks like the one in a picture.
+
+        Args:
+            image: Drawing, scan or photograph of an ECG page, or the path of one; not changed.
+            k: Hits wanted, 1 to 1000.
+            where: Filter that acts inside the search, so that k hits come back where k cases pass it.
+            exclude_patient: Cases of this patient are left out.
+
+        Raises:
+            ImageError: No picture, or no ECG in it.
+            QueryError: k or the filter cannot be used.
+            CaseBaseError: The base is empty.
+        """
+        self._check(k)
+        return self._find(self._image_query(image), k, where, exclude_patient)
+
+    def by_ecg(
+        self, record: EcgRecord | str | Path, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+    ) -> SearchResult:
+        """Cases similar to a recorded ECG (or the file of one); arguments as in `by_image`.
+
+        Raises:
+            RecordError: The file cannot be read.
+            QueryError, CaseBaseError: As in `by_image`.
+        """
+        self._check(k)
+        return self._find(self._record_query(record), k, where, exclude_patient)
+
+    def by_text(
+        self, text: str, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+    ) -> SearchResult:
+        """Cases whose ECG fits words: a report, a question, a statement's name or abbreviation, German or English.
+
+        Raises:
+            QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.
+            CaseBaseError: The base is empty.
+        """
+        self._check(k)
+        return self._find(self._text_query(text), k, where, exclude_patient)
+
+    def by_both(
+        self,
+        query: EcgRecord | Image.Image | str | Path,
+        text: str,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        weight: float = 0.5,
+    ) -> SearchResult:
+        """Cases that look like an ECG and fit words.
+
+        The two unit vectors are averaged and scaled to length 1 again, which ranks by
+        weight * cosine to the ECG + (1 - weight) * cosine to the words.
+
+        Args:
+            query: An `EcgRecord`, or a picture or its path.
+            weight: Share of the ECG, 0 to 1.
+
+        Raises:
+            QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
+        """
+        self._check(k)
+        if not 0.0 <= weight <= 1.0:
+            raise QueryError(f"weight is {weight} (expected 0, words only, to 1, ECG only)")
+        ecg = self._record_query(query) if isinstance(query, EcgRecord) else self._image_query(query)
+        words = self._text_query(text)
+        mixed = weight * ecg.vector + (1.0 - weight) * words.vector
+        length = float(np.linalg.norm(mixed))
+        if length < 1e-6:
+            raise QueryError("the ECG and the words point in opposite directions and cancel out", hint="change weight")
+        timings = dict(ecg.timings_ms)
+        timings["encode"] += words.timings_ms["encode"]
+        both = _Query((mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.page, ecg.warnings, timings)
+        return self._find(both, k, where, exclude_patient)
+
+    def _check(self, k: int) -> None:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
+            raise QueryError(f"k is {k!r} (expected a whole number from 1 to {MAX_K})")
+        if len(self.base) == 0:
+            raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
+
+    def _image_query(self, image: Image.Image | str | Path) -> _Query:
+        encode_pages = getattr(self.encoder, "encode_pages", None)
+        start = time.perf_counter()
+        if encode_pages is not None:
+            from ecgkin.retrieval.ecg.page import read_page
+
+            page = read_page(image)
+            read = time.perf_counter()
+            vector = encode_pages([page])[0]
+            timings = {"read": _ms(start, read), "encode": _ms(read)}
+            return _Query(self._unit(vector), "image", page, list(page.warnings), timings)
+        picture = _open_picture(image) if isinstance(image, str | Path) else image
+        read = time.perf_counter()
+        vector = self.encoder.encode_images([picture])[0]
+        return _Query(self._unit(vector), "image", timings_ms={"read": _ms(start, read), "encode": _ms(read)})
+
+    def _record_query(self, record: EcgRecord | str | Path) -> _Query:
+        start = time.perf_counter()
+        ecg = record if isinstance(record, EcgRecord) else _open_record(record)
+        read = time.perf_counter()
+        warnings = list(ecg.notes)
+        if ecg.missing_leads:
+            warnings.append(f"missing leads: {', '.join(ecg.missing_leads)}")
+        vector = self.encoder.encode_records([ecg])[0]
+        timings = {"read": _ms(start, read), "encode": _ms(read)}
+        return _Query(self._unit(vector), "record", warnings=warnings, timings_ms=timings)
+
+    def _text_query(self, text: str) -> _Query:
+        if not isinstance(text, str) or not text.strip():
+            raise QueryError(f"query text is {text!r} (expected words)")
+        if len(text) > MAX_TEXT:
+            raise QueryError(f"query text has {len(text)} characters (expected at most {MAX_TEXT})")
+        start = time.perf_counter()
+        vector = self.encoder.encode_texts([text])[0]
+        return _Query(self._unit(vector), "text", timings_ms={"encode": _ms(start)})
+
+    def _unit(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        length = float(np.linalg.norm(vector))
+        if not np.isfinite(length) or length == 0.0:
+            raise QueryError(f"encoder {self.encoder.name} gave a vector of length {length} for this query")
+        return np.asarray(vector / length, dtype=np.float32)
+
+    def _find(self, query: _Query, k: int, where: WhereLike, exclude_patient: str | None) -> SearchResult:
+        start = time.perf_counter()
+        depth = max(int(k), self.calibration.depth if self.calibration else DEFAULT_K)
+        found = self.base.search(query.vector, depth, where=where, exclude_patient=exclude_patient)
+        searched = time.perf_counter()
+        filtered = where is not None and not _lets_all_through(where)
+        # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
+        fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
+        votes = vote(
+            [score for _, score in found],
+            [case.labels for case, _ in found],
+            calibration=self.calibration if fits else None,
+            n_cases=len(self.base),
+        )
+        threshold = self._threshold(query.kind)
+        similar = bool(found) and (threshold is None or found[0][1] >= threshold)
+        warnings = list(query.warnings)
+        if not found:
+            warnings.append("no case passes the filter")
+        elif not similar:
+            warnings.append(f"nothing similar: best score {found[0][1]:.3f} is below {threshold:.3f}")
+        elif len(found) < k:
+            warnings.append(f"only {len(found)} of the {k} cases asked for pass the filter")
+        if filtered:
+            warnings.append("the vote counts only cases that pass the filter")
+        timings = {**query.timings_ms, "index": _ms(start, searched), "vote": _ms(searched)}
+        timings["total"] = sum(timings.values())
+        _LOG.info(
+            "searched query=%s k=%d gallery=%d encode_ms=%.1f index_ms=%.2f",
+            query.kind, k, len(self.base), timings["encode"], timings["index"],
+        )  # fmt: skip
+        return SearchResult(
+            hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
+            vote=votes,
+            nothing_similar=not similar,
+            threshold=threshold,
+            page=query.page,
+            warnings=tuple(warnings),
+            timings_ms=timings,
+            query=query.kind,
+        )
+
+    def _threshold(self, kind: str) -> float | None:
+        known = self.calibration.thresholds.get(kind) if self.calibration else None
+        return known.score if known else None
+
+
+def check_same_encoder(base: CaseBase, encoder: Encoder) -> None:
+    """Refuses a base whose vectors another encoder made.
+
+    Raises:
+        EncoderMismatchError: The fingerprints differ.
+    """
+    if base.encoder_fingerprint != encoder.fingerprint:
+        raise EncoderMismatchError(
+            f"case base {base.path} was built with encoder {base.encoder_name} {base.encoder_fingerprint[:12]}, "
+            f"loaded is {encoder.name} {encoder.fingerprint[:12]}",
+            hint="load that encoder, or ingest the cases again with this one",
+        )
+
+
+def shipped_calibration(encoder: Encoder) -> Calibration | None:
+    """The calibration beside an encoder's weights, None where there is none that belongs to it."""
+    folder: Any = getattr(encoder, "weights_dir", None)
+    if folder is None:
+        folder = Path(__file__).parent / "encoders" / "weights" / encoder.name
+    path = Path(folder) / "calibration.json"
+    if not path.is_file():
+        return None
+    try:
+        return Calibration.load(path, encoder.fingerprint)
+    except EcgkinError as error:
+        _LOG.warning("votes stay uncalibrated: %s", error)
+        return None
+
+
+def _open_picture(path: str | Path) -> Image.Image:
+    from PIL import Image
+
+    from ecgkin.retrieval.ecg.page import load_image
+
+    return Image.fromarray(load_image(path))
+
+
+def _open_record(path: str | Path) -> EcgRecord:
+    from ecgkin.retrieval.ecg.read import read_ecg
+
+    return read_ecg(path)
+
+
+def _lets_all_through(where: WhereLike) -> bool:
+    from ecgkin.index.filters import Where
+
+    return Where.parse(where).is_all
+
+
+def _ms(start: float, end: float | None = None) -> float:
+    return 1000.0 * ((time.perf_counter() if end is None else end) - start)
