@@ -1,0 +1,243 @@
+"""Statements found in free text: English, German and Swedish, with negation and doubt.
+
+Text and patterns are cut into the same tokens (lower case, umlauts folded, endings stripped), patterns stand in a tree
+of tokens, and the longest pattern that begins at a token wins. What a clause says around a hit decides its polarity, in
+the manner of NegEx (Chapman 2001): cue words before it within a few tokens, or after it.
+
+>>> text = "Sinusrhythmus, kein Anhalt für Vorhofflimmern, möglicher Hinterwandinfarkt"
+>>> [(f.code, f.polarity) for f in find_statements(text)]
+[('SR', 'present'), ('AFIB', 'absent'), ('IMI', 'possible')]
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from ecgkin.retrieval.ecg.report_text import fold
+from ecgkin.retrieval.ecg.statements import STATEMENTS
+
+Polarity = Literal["present", "absent", "possible"]
+
+# A word, with an optional plural in brackets as devices print it: "extrasystole(n)", "contraction(s)".
+_TOKEN = re.compile(r"[^\W_]+(?:_(?!\w))?(?:\((?:n|s|a|e|er|en)\)(?![^\W\d_]))?", re.UNICODE)
+_ENDINGS = ("ern", "en", "er", "es", "em", "e", "s", "n")
+_MIN_STEM = 4
+_FILLERS = frozenset({"the", "a", "an", "der", "die", "das", "des", "dem", "den", "of"})
+# Spellings of one word in three languages, after stemming.
+_SAME = {
+    "infarction": "infarct",
+    "infarkt": "infarct",
+    "hjartinfarkt": "infarct",
+    "myokardinfarkt": "infarct",
+    "mi": "infarct",
+    "stemi": "infarct",
+    "nstemi": "infarct",
+    "ischemia": "ischamia",
+    "ischemic": "ischamic",
+    "ekg": "ecg",
+    "electrocardiogram": "ecg",
+    "flimmrar": "flimm",
+}
+# Everyday words or syllables in one of the languages: count as abbreviation only in capitals, or alone.
+_CAPITALS_ONLY = frozenset({"el", "af", "dig", "pm", "es", "sb", "av", "ash", "pat", "sr", "mi", "tab", "std", "ste"})
+_CLAUSE_END = re.compile(
+    r"[.;:!]|\b(?:but|however|otherwise|aber|jedoch|sonst|men|except|ausser|außer)\b", re.IGNORECASE
+)
+_JOINED = re.compile(r"\b(?:or|nor|oder|noch|und|and|eller)\b", re.IGNORECASE)
+_REACH = 6  # tokens between a cue and its statement; NegEx takes five words, German compounds count as one here
+
+_NO_BEFORE = re.compile(
+    r"\b(?:no|not|without|never|negative for|absence of|free of|rules? out|ruled out|excludes?|"
+    r"kein\w*|nicht|ohne|ausschluss|weder|fehlend\w*|nie|"
+    r"ingen|inga|inget|ej|utan)\b"
+)
+_NO_AFTER = re.compile(
+    r"^[\s,:(-]*(?:(?:is|are|was|were|ist|sind|wurde\w*)\s+)?"
+    r"(?:not (?:seen|present|evident|visible|found|detected)|absent|excluded|ruled out|unlikely|"
+    r"nicht (?:nachweisbar|vorhanden|erkennbar|sichtbar|nachgewiesen)|ausgeschlossen|unwahrscheinlich|negativ\b(?! t))"
+)
+_MAYBE_BEFORE = re.compile(
+    r"\b(?:possibl[ey]|probabl[ey]|suspected|suspicion of|suggest\w*|consider|questionable|may be|might|could be|"
+    r"likely|borderline|compatible with|consistent with|cannot (?:exclude|rule out)|query|"
+    r"v\.? ?a\.?|verdacht\w*|fraglich\w*|moglich\w*|wahrscheinlich\w*|vermutlich\w*|evtl|eventuell\w*|dd|"
+    r"hinweis\w* (?:auf|fur)|vereinbar mit|zeichen einer|misstank\w*|mojlig\w*|trolig\w*|sannolik\w*)(?=\W|$)"
+)
+_MAYBE_AFTER = re.compile(
+    r"^[^.;]{0,40}?(?:\?|\b(?:possible|probable|suspected|likely|"
+    r"(?:can ?not|can't|not|could not) be (?:excluded|ruled out)|not excluded|should be considered|"
+    r"moglich|wahrscheinlich|fraglich|nicht (?:sicher )?(?:auszuschliessen|ausgeschlossen|ausschliessbar)|"
+    r"zu erwagen|denkbar|kan ej uteslutas|bor overvagas)\b)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStatement:
+    """A statement in a text.
+
+    Attributes:
+        code: SCP code.
+        polarity: "present", "absent" (negated) or "possible" (hedged: suspected, cannot be excluded).
+        start, end: Place in the text, `text[start:end] == matched`.
+        matched: The words that were recognised.
+    """
+
+    code: str
+    polarity: Polarity
+    start: int
+    end: int
+    matched: str
+
+
+@dataclass(slots=True)
+class _Node:
+    next: dict[str, _Node] = field(default_factory=dict)
+    code: str | None = None
+    short: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    stem: str
+    start: int
+    end: int
+
+
+def find_statements(text: str) -> list[FoundStatement]:
+    """Every statement that a text names, in the order of the text.
+
+    Args:
+        text: A report, a query or a sentence in English, German or Swedish.
+
+    Returns:
+        One entry per mention; a longer wording hides shorter ones inside it ("incomplete right bundle branch block" is
+        IRBBB alone). The same code may come several times, also with different polarities.
+    """
+    text = unicodedata.normalize("NFC", text)
+    tokens = list(_tokens(text))
+    alone = len(tokens) <= 3
+    spans: list[tuple[str, int, int]] = []
+    i = 0
+    while i < len(tokens):
+        node, best, code = _tree(), 0, None
+        for j in range(i, len(tokens)):
+            step = node.next.get(tokens[j].stem)
+            if step is None:
+                break
+            node = step
+            if node.code is not None and not (node.short and not alone and not _capitals(text, tokens[i : j + 1])):
+                best, code = j + 1, node.code
+        if code is None:
+            i += 1
+            continue
+        spans.append((code, tokens[i].start, tokens[best - 1].end))
+        i = best
+    limits = [start for _, start, _ in spans[1:]] + [len(text)]
+    return [
+        FoundStatement(code, _polarity(text, start, end, limit), start, end, text[start:end])
+        for (code, start, end), limit in zip(spans, limits, strict=True)
+    ]
+
+
+def _capitals(text: str, tokens: list[_Token]) -> bool:
+    return text[tokens[0].start : tokens[-1].end].isupper()
+
+
+def _polarity(text: str, start: int, end: int, limit: int) -> Polarity:
+    """What the clause around text[start:end] says about it; words after it count up to the next hit at `limit`."""
+    before = text[:start]
+    cut = max((m.end() for m in _CLAUSE_END.finditer(before) if not _is_abbreviation(before, m.start())), default=0)
+    before = before[cut:]
+    # "no fibrillation, flutter or block": a list carries the cue on, otherwise a comma ends it.
+    stop = _CLAUSE_END.search(text, end)
+    clause_rest = text[end : stop.start() if stop else len(text)]
+    if "," in before and not _JOINED.search(before[before.rindex(",") :] + clause_rest):
+        before = before[before.rindex(",") + 1 :]
+    before = " ".join(fold(before).split()[-_REACH:])
+    after = " ".join(fold(text[end : min(limit, end + 80)]).split())
+    if _MAYBE_AFTER.match(_until_next(after)):
+        return "possible"
+    if _NO_AFTER.match(after):
+        return "absent"
+    maybe = list(_MAYBE_BEFORE.finditer(before))
+    no = list(_NO_BEFORE.finditer(before))
+    if no and not (maybe and maybe[-1].start() < no[-1].start() and "not" not in no[-1].group()):
+        # "cannot exclude", "not ruled out" hold a negation but express doubt; they are matched as doubt first.
+        if maybe and maybe[-1].start() <= no[-1].start() < maybe[-1].end():
+            return "possible"
+        return "absent"
+    return "possible" if maybe else "present"
+
+
+def _until_next(after: str) -> str:
+    """The text after a hit up to the next clause mark, comma, or word that begins another finding."""
+    mark = re.search(r"[.;,]|\b(?:but|und|and|sonst|st|t|qrs|aber)\b", after)
+    return after[: mark.start()] if mark else after
+
+
+def _is_abbreviation(text: str, dot: int) -> bool:
+    """Whether the mark at `dot` is the dot of a short word ("V.a.", "Z.n.", "ca.", "1.")."""
+    if text[dot : dot + 1] != ".":
+        return False
+    word = re.search(r"[^\W_]*$", text[:dot])
+    return word is not None and len(word.group()) <= 2
+
+
+def _tokens(text: str) -> Iterator[_Token]:
+    for match in _TOKEN.finditer(text):
+        stem = _stem(match.group())
+        if stem not in _FILLERS:
+            yield _Token(stem, match.start(), match.end())
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
+    plain = fold(word.replace("(", "").replace(")", ""))
+    for ending in _ENDINGS:
+        if plain.endswith(ending) and len(plain) - len(ending) >= _MIN_STEM:
+            plain = plain[: -len(ending)]
+            break
+    return _SAME.get(plain, plain)
+
+
+def expand(pattern: str) -> list[str]:
+    """All texts of a pattern with `{a,b}` alternatives, which may be empty.
+
+    >>> expand("{,old }infarct{, scar}")
+    ['infarct', 'infarct scar', 'old infarct', 'old infarct scar']
+    """
+    match = re.search(r"\{([^{}]*)\}", pattern)
+    if match is None:
+        return [pattern]
+    parts = match.group(1).split(",")
+    return [text for part in parts for text in expand(pattern[: match.start()] + part + pattern[match.end() :])]
+
+
+@lru_cache(maxsize=1)
+def _tree() -> _Node:
+    """All names, synonyms, abbreviations, codes and wordings as a tree of stems.
+
+    The first statement to claim a text keeps it; names come before synonyms before wordings, so that a wording never
+    takes another statement's name away.
+    """
+    root = _Node()
+    layers: list[list[tuple[str, str]]] = [
+        [(name, s.code) for s in STATEMENTS for name in (s.code, s.name_en, s.name_de, s.name_sv)],
+        [(short, s.code) for s in STATEMENTS for short in s.abbreviations],
+        [(term, s.code) for s in STATEMENTS for term in s.terms()],
+        [(text, s.code) for s in STATEMENTS for pattern in s.wording for text in expand(pattern)],
+    ]
+    for layer in layers:
+        for text, code in layer:
+            stems = [token.stem for token in _tokens(text)]
+            node = root
+            for stem in stems:
+                node = node.next.setdefault(stem, _Node())
+            if stems and node.code is None:
+                node.code = code
+                node.short = len(stems) == 1 and stems[0] in _CAPITALS_ONLY
+    return root
