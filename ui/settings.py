@@ -1,0 +1,106 @@
+"""`Settings`: what can be set from outside, each with its unit, its default and where the value came from.
+
+A value is taken from the first of: the command line, the environment (`ECGKIN_K=5`), the file `config.toml` in the
+user folder, the default. Lower packages take plain arguments and never read the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from ecgkin.retrieval.errors import QueryError
+
+PREFIX = "ECGKIN_"
+CONFIG_FILE = "config.toml"
+
+
+def user_folder() -> Path:
+    """Where ecgkin keeps its own files: ECGKIN_HOME, else `ecgkin` in the user's data folder (XDG)."""
+    if own := os.environ.get(f"{PREFIX}HOME"):
+        return Path(own).expanduser()
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "ecgkin"
+
+
+class Settings(BaseSettings):
+    """Every setting. The name in the environment is ECGKIN_ and the field's name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=True)
+
+    home: Path = Field(default_factory=user_folder, description="folder for downloads, the demo's case base, config.toml")
+    ptbxl: Path | None = Field(None, description="folder with PTB-XL in its official layout; unset: none at hand")
+    encoder: str = Field("default", min_length=1, description="name of the encoder, or a folder with a checkpoint")
+    device: str = Field("cpu", min_length=1, description="device for the encoder: cpu, cuda, cuda:1")
+    k: int = Field(10, ge=1, le=10_000, description="hits of a search")
+    demo_cases: int = Field(1500, ge=11, le=1_000_000, description="cases in the demo's case base")
+    physionet_url: str = Field(
+        "https://physionet.org/files/ptb-xl/1.0.3/",
+        pattern=r"^https?://",
+        description="address of PTB-XL's official layout for downloads",
+    )
+    connect_timeout_s: float = Field(4.0, gt=0, le=600, description="seconds until a download finds that there is no network")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level that is logged")
+    log_format: Literal["plain", "json"] = Field("plain", description="log lines for people, or JSON lines for services")
+
+    @field_validator("ptbxl", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then the environment, then the file in the user folder."""
+        file = TomlConfigSettingsSource(settings_cls, toml_file=user_folder() / CONFIG_FILE)
+        return init_settings, env_settings, file
+
+
+def load_settings(**given: Any) -> Settings:
+    """The settings in force.
+
+    Args:
+        given: Values that win over every other source; None counts as not given.
+
+    Raises:
+        QueryError: A value is out of range, a name in config.toml is unknown, or the file is not TOML.
+    """
+    import tomllib
+
+    try:
+        return Settings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "?"
+        field = Settings.model_fields.get(name)
+        meaning = f" ({field.description})" if field else ""
+        raise QueryError(
+            f"setting {name}{meaning} is {first.get('input')!r}: {first['msg']}",
+            hint=f"correct {PREFIX}{name.upper()} or {name} in {user_folder() / CONFIG_FILE}; see `ecgkin config show`",
+        ) from None
+    except (tomllib.TOMLDecodeError, OSError) as error:
+        raise QueryError(f"{user_folder() / CONFIG_FILE} cannot be read: {error}", hint="it is a TOML file: k = 5") from None
+
+
+def origins(settings: Settings) -> dict[str, str]:
+    """Where each value came from: "default", "environment ECGKIN_K", or the path of config.toml."""
+    from_file = TomlConfigSettingsSource(Settings, toml_file=user_folder() / CONFIG_FILE)()
+    upper = {name.upper() for name in os.environ}
+    out = {}
+    for name in type(settings).model_fields:
+        variable = f"{PREFIX}{name.upper()}"
+        if variable in upper:
+            out[name] = f"environment {variable}"
+        else:
+            out[name] = str(user_folder() / CONFIG_FILE) if name in from_file else "default"
+    return out
