@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.page_grid import grid_pitch, line_field
-from ecgkin.retrieval.ecg.page_ink import paper_normalised, trace_ink
+from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_faint_lines
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
 from ecgkin.retrieval.ecg.page_rows import TraceRows, find_rows
 from ecgkin.retrieval.errors import ImageError
@@ -177,13 +177,15 @@ def _working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
         # Whole factors take OpenCV's fast path.
         factor = max(1, round(side / _WORK_SIDE))
         scale = 1 / factor if factor > 1 else _WORK_SIDE / side
-        interpolation = cv2.INTER_AREA
+        interpolation = cv2.INTER_AREA if factor > 1 else cv2.INTER_LINEAR
     elif side < 0.75 * _WORK_SIDE:
         scale, interpolation = _WORK_SIDE / side, cv2.INTER_CUBIC
     else:
-        return rgb, 1.0
-    size = (max(16, round(width * scale)), max(16, round(height * scale)))
-    return np.asarray(cv2.resize(rgb, size, interpolation=interpolation), dtype=np.uint8), size[0] / width
+        return rgb[: height // 4 * 4, : width // 4 * 4], 1.0
+    # Multiples of four, so that halving twice stays exact.
+    size = (max(16, round(width * scale) // 4 * 4), max(16, round(height * scale) // 4 * 4))
+    kept = rgb[: round(size[1] / scale), : round(size[0] / scale)]
+    return np.asarray(cv2.resize(kept, size, interpolation=interpolation), dtype=np.uint8), scale
 
 
 def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageReading:
@@ -200,16 +202,21 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
     warnings: list[str] = []
     to_work = np.diag([scale, scale, 1.0])
 
-    quad = find_paper(work)
+    small = quarter(work)
+    quad = find_paper(small)
     if quad is not None:
+        quad = (quad + 0.5) * 4 - 0.5
         flat, size = flatten(quad)
         work = np.asarray(cv2.warpPerspective(work, flat, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
         to_work = flat @ to_work
-    ink, lines = paper_normalised(work)
+        small = quarter(work)
+    ink, lines = paper_normalised(work, small)
     field = line_field(lines)
-    trace = trace_ink(ink)
+    trace, grey = trace_ink(ink)
     straight, onto = _straighten(trace, field.to_picture, field.angle_deg, field.perspective)
     to_work = onto @ to_work
+    if grey > 0.28:
+        straight = without_faint_lines(straight)
     rows = find_rows(straight)
 
     moved_lines = lines if straight is trace else cv2.warpPerspective(lines, onto, straight.shape[::-1])

@@ -47,13 +47,15 @@ def line_field(lines: ByteImage, mask: ByteImage | None = None) -> LineField:
     """
     height, width = lines.shape
     half = cv2.resize(lines, (max(8, width // 2), max(8, height // 2)), interpolation=cv2.INTER_AREA)
+    # Capped, so that the many pale grid lines have as much say as the few dark strokes.
+    half = cv2.min(half, max(40.0, float(np.percentile(half[::3, ::3], 92))))
     dx = cv2.Sobel(half, cv2.CV_32F, 1, 0)
     dy = cv2.Sobel(half, cv2.CV_32F, 0, 1)
     # Averaged over 5 x 5, both directions of a dense grid cancel and its crossings, whose gradients point along the
     # diagonal, lose their say; what is left are lines longer than the window.
     xx, yy = cv2.blur(dx * dx, (5, 5)), cv2.blur(dy * dy, (5, 5))
     xy = cv2.blur(dx * dy, (5, 5))
-    strength = np.sqrt((xx - yy) ** 2 + 4 * xy * xy)
+    strength = cv2.addWeighted(cv2.absdiff(xx, yy), 1.0, cv2.absdiff(xy, 0.0), 2.0, 0.0)
     if mask is not None:
         inner = cv2.resize(cv2.erode(mask, np.ones((9, 9), np.uint8)), half.shape[::-1], interpolation=cv2.INTER_NEAREST)
         strength = np.where(inner > 0, strength, 0)
@@ -61,7 +63,7 @@ def line_field(lines: ByteImage, mask: ByteImage | None = None) -> LineField:
     index = np.flatnonzero(strength > cut)
     if index.size < 200:
         return LineField(0.0, np.eye(3), 0.0, 0.0)
-    index = index[:: max(1, index.size // 20000)]
+    index = index[:: max(1, index.size // 12000)]
     row, column = np.divmod(index, half.shape[1])
     unit = float(max(height, width)) / 2
     x = ((column + 0.5) * (width / half.shape[1]) - width / 2) / unit
@@ -101,7 +103,9 @@ def _vanishing(x: FloatArray, y: FloatArray, slope: FloatArray) -> tuple[float, 
     """b and w of the vanishing point (1, b, w) of lines of this slope at (x, y), and the share that fits."""
     if x.size < 50:
         return 0.0, 0.0, 0.0
-    b, w, spread = 0.0, 0.0, 0.25
+    counts = np.bincount(((slope + 0.45) * 100).astype(int).clip(0, 89), minlength=90)
+    b = (int(np.argmax(np.convolve(counts, np.array([1, 2, 3, 2, 1]), mode="same"))) + 0.5) / 100 - 0.45
+    w, spread = 0.0, 0.12
     keep = np.ones(x.size, dtype=bool)
     for _ in range(6):
         lever = slope * x - y
@@ -123,11 +127,12 @@ def grid_pitch(lines: ByteImage, trace: ByteImage) -> float | None:
         lines: Straightened darkness of everything drawn.
         trace: Straightened trace ink, which is left out.
     """
-    quiet = np.where(trace > 60, 0, lines).astype(np.float32)
+    quiet = cv2.bitwise_and(lines, cv2.threshold(trace, 60, 255, cv2.THRESH_BINARY_INV)[1])
     found: list[tuple[float, float]] = []
     for axis in (0, 1):
         for part in np.array_split(quiet, 4, axis=axis):
-            pitch = _period(part.mean(axis=axis).astype(np.float64))
+            total = cv2.reduce(np.ascontiguousarray(part), axis, cv2.REDUCE_SUM, dtype=cv2.CV_32F)
+            pitch = _period(total.ravel().astype(np.float64) / part.shape[axis])
             if pitch is not None:
                 found.append(pitch)
     if len(found) < 3:
@@ -153,16 +158,13 @@ def _period(profile: FloatArray) -> tuple[float, float] | None:
         return None
     correlation = correlation / correlation[0] * (n / (n - np.arange(correlation.size)))
     last = min(80, correlation.size - 2)
-    peaks = [
-        lag
-        for lag in range(3, last)
-        if correlation[lag] >= correlation[lag - 1] and correlation[lag] > correlation[lag + 1] and correlation[lag] > 0.15
-    ]
-    if not peaks:
+    here, before, after = correlation[3:last], correlation[2 : last - 1], correlation[4 : last + 1]
+    peaks = 3 + np.flatnonzero((here >= before) & (here > after) & (here > 0.15))
+    if not peaks.size:
         return None
     # The first peak that nearly reaches the highest: a multiple of the period correlates as well as the period.
-    top = max(correlation[lag] for lag in peaks)
-    lag = next(lag for lag in peaks if correlation[lag] >= 0.85 * top)
+    top = float(correlation[peaks].max())
+    lag = int(peaks[correlation[peaks] >= 0.85 * top][0])
     # Refined on the farthest multiple that is still a clear peak.
     pitch = float(lag)
     for times in range(2, 400):

@@ -9,34 +9,28 @@ from numpy.typing import NDArray
 ByteImage = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 
-_SMALL = 320
 # A page that fills less than this share of the picture is taken for something else on the page (a label, a window).
 LEAST_SHARE = 0.2
 # Otsu's split must separate paper and table by this much of the range, or the brightness does not show an edge.
 LEAST_STEP = 0.16
 
 
-def find_paper(rgb: ByteImage) -> Matrix | None:
+def find_paper(small: ByteImage) -> Matrix | None:
     """Corners of a bright sheet against a darker or more colourful background.
 
     Args:
-        rgb: Shape (h, w, 3).
+        small: The picture at about 300 px, shape (h, w, 3).
 
     Returns:
-        Corners (4, 2) as x, y from the top left one clockwise, or None where the page fills the picture or no sheet
-        with four sides stands out.
+        Corners (4, 2) as x, y from the top left one clockwise, in px of `small`, or None where the page fills the
+        picture or no sheet with four sides stands out.
     """
-    height, width = rgb.shape[:2]
-    scale = _SMALL / max(height, width)
-    small = cv2.resize(rgb, (max(8, round(width * scale)), max(8, round(height * scale))), interpolation=cv2.INTER_AREA)
-    closed = cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
-    closed = cv2.GaussianBlur(closed, (5, 5), 0)
-    lightest, darkest = closed.max(axis=2), closed.min(axis=2)
-    for plane in (darkest, lightest):
+    closed = cv2.blur(cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)), (5, 5))
+    red, green, blue = cv2.split(closed)
+    for plane in (cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)):
         corners = _sheet(np.asarray(plane, dtype=np.uint8))
         if corners is not None:
-            size = np.array([width / small.shape[1], height / small.shape[0]])
-            return (corners + 0.5) * size - 0.5
+            return corners
     return None
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.errors import ImageError
 
 ByteImage = NDArray[np.uint8]
+LabelArray = NDArray[np.uint16]
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float64]
 
@@ -18,7 +19,7 @@ _NOT_ECG = "give a picture that shows the traces of an ECG page, upright and sha
 # All lengths below are shares of the page's longer side, so that they hold at any working resolution.
 STRAND = 0.05  # a piece of trace: half a second at 25 mm/s on a page of 250 mm; longest word of 10 pt print is 0.07
 CORRIDOR = 0.008  # half height of the band around a baseline: 2 mm on a page of 250 mm
-LEAST_COVER = 0.45  # of its width a row of traces must be inked; a line of text reaches it only as many small pieces
+LEAST_STRONG = 0.12  # of its pixels a piece of trace has dark; remains of a grid have next to none
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,14 @@ def find_rows(ink: ByteImage) -> TraceRows:
     side = max(height, width)
     solid = np.asarray(cv2.threshold(ink, 90, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
     solid = cv2.bitwise_and(solid, cv2.bitwise_not(_frames_and_blobs(solid, side)))
-    gap = max(3, round(0.004 * side)) | 1
+    gap = max(3, round(0.006 * side)) | 1
     linked = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((3, gap), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(linked, connectivity=8, ltype=cv2.CV_32S)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(linked, connectivity=8, ltype=cv2.CV_16U)
     if count < 2:
         raise ImageError("the picture shows no traces", hint=_NOT_ECG)
     wide = stats[:, cv2.CC_STAT_WIDTH] >= STRAND * side
     wide[0] = False
-    strands = np.where(wide, 255, 0).astype(np.uint8)[labels]
+    strands = np.where(wide, 255, 0).astype(np.uint8).take(labels)
     strands = cv2.bitwise_and(strands, solid)
     columns = np.flatnonzero(strands.any(axis=0))
     if columns.size < 0.15 * side:
@@ -81,9 +82,18 @@ def find_rows(ink: ByteImage) -> TraceRows:
 
 
 def _frames_and_blobs(solid: ByteImage, side: int) -> ByteImage:
-    """Page borders, table lines and filled areas: straight runs and shapes that no trace draws."""
-    tall = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((round(0.25 * side), 1), np.uint8))
-    flat = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((1, round(0.45 * side)), np.uint8))
+    """Page borders, table lines and filled areas: straight runs and shapes that no trace draws.
+
+    A level run counts only over nearly the whole width: the baseline of a calm trace is straight through its beats.
+    """
+    height, width = solid.shape
+    # Of a long run every eighth pixel of the eroded picture is enough: long lines at an eighth of the work.
+    blocks = np.ascontiguousarray(cv2.erode(solid, np.ones((8, 1), np.uint8))[4::8])
+    tall = cv2.morphologyEx(blocks, cv2.MORPH_OPEN, np.ones((round(0.25 * side / 8), 1), np.uint8))
+    blocks = np.ascontiguousarray(cv2.erode(solid, np.ones((1, 8), np.uint8))[:, 4::8])
+    flat = cv2.morphologyEx(blocks, cv2.MORPH_OPEN, np.ones((1, round(0.8 * width / 8)), np.uint8))
+    tall = cv2.resize(tall, (width, height), interpolation=cv2.INTER_NEAREST)
+    flat = cv2.resize(flat, (width, height), interpolation=cv2.INTER_NEAREST)
     thick = max(7, round(0.011 * side)) | 1
     blob = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((thick, thick), np.uint8))
     if cv2.countNonZero(blob):
@@ -132,7 +142,7 @@ def _one_curve(strands: ByteImage, upper: int, lower: int, half: int) -> bool:
 def _collect(
     ink: ByteImage,
     solid: ByteImage,
-    labels: IntArray,
+    labels: LabelArray,
     stats: IntArray,
     strands: ByteImage,
     baselines: FloatArray,
@@ -146,6 +156,10 @@ def _collect(
     cover = np.array([row.mean() for row in inked])
     extent = np.array([np.ptp(np.flatnonzero(row)) + 1 if row.any() else 0 for row in inked])
     keep = (extent > 0.55 * extent.max()) & (cover > 0.4 * cover.max())
+    # A block of print has several runs of ink in a column, and gaps between its words.
+    single = np.array([_single(strands, y, 0.5 * reach) for y in baselines])
+    keep &= (single > 0.55) | (cover > 0.7 * cover.max())
+    keep &= _even(baselines, keep)
     baselines, inked = baselines[keep], inked[keep]
     if baselines.size > 1:
         pitch = float(np.median(np.diff(baselines)))
@@ -174,10 +188,12 @@ def _collect(
     # Fast strokes are thin and pale and come loose: upright slivers, narrower than print.
     sliver = (tall >= 0.012 * side) & (tall >= 2.5 * wide) & (away < 0.45)
     good = inside & (strand | sliver | corridor[middle])
+    strong = np.bincount(labels[ink > 170], minlength=len(stats))
+    good &= strong >= LEAST_STRONG * stats[:, cv2.CC_STAT_AREA]
     # A speck outside of the corridor is a speck.
     good &= stats[:, cv2.CC_STAT_AREA] >= 6
     good[0] = False
-    kept = np.where(good, 255, 0).astype(np.uint8)[labels]
+    kept = np.where(good, 255, 0).astype(np.uint8).take(labels)
     halo = cv2.dilate(kept, np.ones((3, 3), np.uint8))
     clean = cv2.bitwise_and(ink, halo)
 
@@ -212,6 +228,28 @@ def _collect(
         single / max(1, total),
         lively / max(1, total),
     )
+
+
+def _single(strands: ByteImage, y: float, reach: float) -> float:
+    part = _zone(strands, y, reach) > 0
+    runs = (part[1:] & ~part[:-1]).sum(axis=0) + part[0]
+    return float((runs == 1).sum() / max(1, (runs > 0).sum()))
+
+
+def _even(baselines: FloatArray, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """False for outermost rows that stand far off from at least three others: a page edge, a heading, a footer."""
+    even = np.ones(baselines.size, dtype=bool)
+    while (keep & even).sum() > 3:
+        index = np.flatnonzero(keep & even)
+        gaps = np.diff(baselines[index])
+        limit = 2.1 * float(np.median(gaps))
+        if gaps[0] > limit:
+            even[index[0]] = False
+        elif gaps[-1] > limit:
+            even[index[-1]] = False
+        else:
+            break
+    return even
 
 
 def _zone(image: ByteImage, y: float, reach: float) -> ByteImage:
