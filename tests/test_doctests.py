@@ -13,7 +13,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = sorted(path for folder in ("retrieval", "generation", "index", "ui") for path in (ROOT / folder).rglob("*.py"))
-NAMES = [".".join(("ecgkin", *path.relative_to(ROOT).with_suffix("").parts)) for path in FILES if ">>>" in path.read_text("utf-8")]
+NAMES = [
+    ".".join(("ecgkin", *path.relative_to(ROOT).with_suffix("").parts))
+    for path in FILES
+    if ">>>" in path.read_text("utf-8")
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,8 +18,8 @@ MAX_LINES = 400
 
 # Each takes from a tenth of a second to several seconds to import (open_clip 7 s, torch 2 s on two cores).
 HEAVY = {
-    "bitsandbytes", "faiss", "matplotlib", "neurokit2", "open_clip", "pandas", "scipy", "sentence_transformers", "sklearn",
-    "streamlit", "timm", "torch", "torchvision", "transformers", "wfdb",
+    "bitsandbytes", "faiss", "matplotlib", "neurokit2", "open_clip", "pandas", "scipy", "sentence_transformers",
+    "sklearn", "streamlit", "timm", "torch", "torchvision", "transformers", "wfdb",
 }  # fmt: skip
 # Classes of torch modules cannot be written without torch; who imports these modules is in a function already.
 TORCH_FOLDER = "ecgkin.retrieval.encoders."
@@ -66,7 +66,8 @@ def top_imports(tree: ast.Module) -> Iterator[str]:
         elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             pending.extend(node.orelse)
         else:
-            for field in ("body", "orelse", "finalbody") if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else ():
+            inside = () if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else ("body", "orelse", "finalbody")
+            for field in inside:
                 pending.extend(getattr(node, field, []))
             pending.extend(stmt for handler in getattr(node, "handlers", []) for stmt in handler.body)
 
@@ -147,7 +148,8 @@ def test_libraries_do_not_print() -> None:
 @pytest.mark.parametrize("name", WITHOUT_TORCH)
 def test_torch_stays_out(name: str) -> None:
     """Importing the doors of the project loads neither torch nor what needs it."""
-    code = f"import sys, {name}; print(sorted({TORCH_FAMILY | {'faiss', 'sklearn', 'scipy', 'pandas'}} & set(sys.modules)))"
+    slow = TORCH_FAMILY | {"faiss", "sklearn", "scipy", "pandas"}
+    code = f"import sys, {name}; print(sorted({slow} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", f"import {name} loads {done.stdout.strip()}"
 

@@ -35,8 +35,10 @@ def settings() -> dict[str, object]:
 
 def run(*command: str | Path, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command and show what it wrote where it fails."""
-    done = subprocess.run([str(part) for part in command], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True)
-    assert done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True)
+    wrote = f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    assert done.returncode == 0, f"{words} ended with {done.returncode}:\n{wrote}"
     return done
 
 
@@ -49,8 +51,8 @@ def test_every_package_is_listed() -> None:
 
 def test_every_folder_with_modules_is_a_package() -> None:
     """A folder of modules without __init__.py would be left out of the wheel without a word."""
-    bare = {path.parent for path in source_files() if path.suffix == ".py" and not (ROOT / path.parent / "__init__.py").exists()}
-    assert not bare
+    folders = {path.parent for path in source_files() if path.suffix == ".py"}
+    assert not [folder for folder in folders if not (ROOT / folder / "__init__.py").exists()]
 
 
 def test_constraints_name_every_dependency() -> None:
@@ -80,7 +82,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path in [*source_files(), Path("pyproject.toml"), Path("README.md")]:
         (source / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, source / path)
-    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source, cwd=folder)
+    pip = (sys.executable, "-m", "pip")
+    run(*pip, "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", folder, source, cwd=folder)
     return next(folder.glob("ecgkin-*.whl"))
 
 
@@ -100,7 +103,8 @@ def test_installed_wheel_runs_away_from_the_source(wheel: Path, tmp_path: Path) 
     python = venv / "bin" / "python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", wheel, cwd=tmp_path)
     # The dependencies of this environment, as a plain folder: its .pth files (our editable install) are not read.
-    site = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=tmp_path).stdout.strip())
+    ask = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = Path(run(python, "-c", ask, cwd=tmp_path).stdout.strip())
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
 
     where = run(python, "-c", "import ecgkin.ui.cli as m; print(m.__file__)", cwd=tmp_path).stdout.strip()

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 NOTICE = "Supports and does not replace a clinician. For research and education, not for diagnosis."
 # 250 Hz keeps a pacing spike visible at the size of a card, and a page of eleven drawings at about 1.5 MB.
 CARD_FS_HZ = 250.0
+# A page of 274 x 150 mm instead of Letter: rows 32 mm apart, so that ten drawings can be compared without much paper.
+CARD_PX_PER_MM = 4.0
+CARD_MM = (274, 150)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +112,13 @@ def page_html(page: Page) -> str:
 
 
 def drawing_svg(record: EcgRecord, *, fs_hz: float = CARD_FS_HZ) -> str:
-    """Drawing of a record for the page: 3x4 with a rhythm strip, no more samples than the eye can use."""
+    """Drawing of a record for the page: 3x4 with a rhythm strip, no more samples and paper than the eye can use."""
     from ecgkin.retrieval.ecg.paper_style import RenderStyle
     from ecgkin.retrieval.ecg.svg import render_svg
 
-    return render_svg(record.resampled(fs_hz) if record.fs_hz > fs_hz else record, RenderStyle())
+    width_px, height_px = (round(side * CARD_PX_PER_MM) for side in CARD_MM)
+    style = RenderStyle(px_per_mm=CARD_PX_PER_MM, width_px=width_px, height_px=height_px, line_width_mm=0.35)
+    return render_svg(record.resampled(fs_hz) if record.fs_hz > fs_hz else record, style)
 
 
 def chips(labels: Iterable[str], shared_with: Iterable[str] = ()) -> tuple[Chip, ...]:

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", validate_default=True)
 
-    home: Path = Field(default_factory=user_folder, description="folder for downloads, the demo's case base, config.toml")
+    home: Path = Field(default_factory=user_folder, description="folder for downloads, demo, config.toml")
     ptbxl: Path | None = Field(None, description="folder with PTB-XL in its official layout; unset: none at hand")
     encoder: str = Field("default", min_length=1, description="name of the encoder, or a folder with a checkpoint")
     device: str = Field("cpu", min_length=1, description="device for the encoder: cpu, cuda, cuda:1")
@@ -43,9 +43,9 @@ class Settings(BaseSettings):
         pattern=r"^https?://",
         description="address of PTB-XL's official layout for downloads",
     )
-    connect_timeout_s: float = Field(4.0, gt=0, le=600, description="seconds until a download finds that there is no network")
+    connect_timeout_s: float = Field(4.0, gt=0, le=600, description="seconds until there is said to be no network")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level that is logged")
-    log_format: Literal["plain", "json"] = Field("plain", description="log lines for people, or JSON lines for services")
+    log_format: Literal["plain", "json"] = Field("plain", description="log lines as text, or as JSON")
 
     @field_validator("ptbxl", mode="before")
     @classmethod
@@ -89,7 +89,8 @@ def load_settings(**given: Any) -> Settings:
             hint=f"correct {PREFIX}{name.upper()} or {name} in {user_folder() / CONFIG_FILE}; see `ecgkin config show`",
         ) from None
     except (tomllib.TOMLDecodeError, OSError) as error:
-        raise QueryError(f"{user_folder() / CONFIG_FILE} cannot be read: {error}", hint="it is a TOML file: k = 5") from None
+        file = user_folder() / CONFIG_FILE
+        raise QueryError(f"{file} cannot be read: {error}", hint="it is a TOML file: k = 5") from None
 
 
 def origins(settings: Settings) -> dict[str, str]:
