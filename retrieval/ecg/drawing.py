@@ -28,6 +28,10 @@ MAJOR_MM, MAJOR_PX = 0.2, 0.75
 MINOR_FROM_PX_PER_MM = 2.5
 CACHED_PAGE_PX = 6_000_000  # larger backgrounds are painted anew, so that the cache stays below 150 MB
 NOT_AVAILABLE = "n/a"
+# Measured with OpenCV 5.0: mean width (ink summed across the line) of level lines that are four one-pixel lines, moved
+# by so many pixels to the right, left, top and bottom.
+_REACH_PX = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0)
+_WIDTH_PX = (2.21, 2.26, 2.34, 2.45, 2.57, 2.72, 2.81, 2.94, 3.35)
 _LEVELS = 16  # steps of a grid line's coverage of a pixel
 
 
@@ -64,6 +68,8 @@ def render_array(record: EcgRecord, style: RenderStyle = RenderStyle()) -> NDArr
     for _, points in trace_groups(record, style, geometry, scale, finest=1.0):
         # One page beyond the borders is far enough to keep the slope of what leaves the page, and safe for integers.
         np.clip(points[..., 1], -geometry.height_px, 2 * geometry.height_px, out=points[..., 1])
+        if points.shape[1] == 1:  # OpenCV draws nothing for a lone point: half a pixel of line is a dot
+            points = np.concatenate([points - (0.25, 0.0), points + (0.25, 0.0)], axis=1)
         lines.extend(_to_fixed(points))
     stroke(page, lines, style.line_width_mm * scale, style.ink)
 
@@ -80,23 +86,25 @@ def render_array(record: EcgRecord, style: RenderStyle = RenderStyle()) -> NDArr
 def stroke(page: NDArray[np.uint8], lines: Sequence[NDArray[np.int32]], width_px: float, colour: Colour | int) -> None:
     """Draw anti-aliased polylines into a page, in place.
 
-    OpenCV knows whole line widths only, and draws those above 1 px ten times as slowly. Up to 3 px a line is
-    therefore four one-pixel lines, moved by half of the missing width to all sides: as wide as asked for, to a tenth
-    of a pixel, at a third of the cost.
+    OpenCV's anti-aliased lines cover 1.4 px when asked for one, 3.5 px for two, 5.5 px for three or four, and those
+    above one are ten times as slow. Between 1.8 and 3.35 px a line is therefore four one-pixel lines moved to all
+    sides by what gives the width (`_REACH_PX`): twice as fast, and right to 0.2 px for level and upright lines
+    (slanting ones come out up to 0.6 px thinner). Above that the nearest native width is taken, right to one pixel.
 
     Args:
         page: Shape (height, width) or (height, width, 3), uint8.
         lines: Points (x, y) in 1/256 px, integers on pixel centres, each of shape (n_points, 2), int32.
-        width_px: Width of the line; below one pixel it is one pixel.
+        width_px: Width of the line; the thinnest is OpenCV's one-pixel line.
         colour: Grey value, or red, green and blue.
     """
     if not lines:
         return
     ink = (colour,) if isinstance(colour, int) else colour
-    reach = round((width_px - 1.0) / 2 * (1 << SHIFT))
-    if reach <= 0.1 * (1 << SHIFT) or width_px > 3.0:
-        cv2.polylines(page, lines, False, ink, max(1, round(width_px)), cv2.LINE_AA, SHIFT)
+    if width_px < 1.8 or width_px > _WIDTH_PX[-1]:
+        native = 1 if width_px < 1.8 else 2 * max(1, round((width_px - 1.5) / 2))
+        cv2.polylines(page, lines, False, ink, native, cv2.LINE_AA, SHIFT)
         return
+    reach = round(float(np.interp(width_px, _WIDTH_PX, _REACH_PX)) * (1 << SHIFT))
     for dx, dy in ((reach, 0), (-reach, 0), (0, reach), (0, -reach)):
         offset = np.array([dx, dy], np.int32)
         cv2.polylines(page, [line + offset for line in lines], False, ink, 1, cv2.LINE_AA, SHIFT)
