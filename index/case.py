@@ -62,6 +62,10 @@ class Case:
         for code, likelihood in labels.items():
             if not code or not math.isfinite(likelihood):
                 raise RecordError(f"label {code!r} of {self.case_id} has likelihood {likelihood} (expected a number)")
+        for name in ("case_id", "patient_id", "source", "report", "language"):
+            text = getattr(self, name)
+            if text is not None and not (isinstance(text, str) and _storable(text)):
+                raise RecordError(f"{name} of {self.case_id!r} is {text!r:.60} (expected a text in valid Unicode)")
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "meta", dict(self.meta))
 
@@ -72,6 +76,14 @@ class Case:
         {'AFIB': 100.0}
         """
         return asdict(self)
+
+
+def _storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def iso_date(text: str, what: str = "date") -> str:
