@@ -203,16 +203,17 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
     to_work = np.diag([scale, scale, 1.0])
 
     small = quarter(work)
-    quad = find_paper(small)
+    quad, paper = find_paper(small)
     if quad is not None:
-        quad = (quad + 0.5) * 4 - 0.5
-        flat, size = flatten(quad)
+        flat, size = flatten((quad + 0.5) * 4 - 0.5)
         work = np.asarray(cv2.warpPerspective(work, flat, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
         to_work = flat @ to_work
         small = quarter(work)
+        paper = np.full(small.shape[:2], 255, dtype=np.uint8)
+    mask = None if paper is None else _inner(paper, (work.shape[1], work.shape[0]))
     ink, lines = paper_normalised(work, small)
-    field = line_field(lines)
-    trace, grey = trace_ink(ink)
+    field = line_field(lines, mask)
+    trace, grey = trace_ink(ink, mask)
     straight, onto = _straighten(trace, field.to_picture, field.angle_deg, field.perspective)
     to_work = onto @ to_work
     if grey > 0.28:
@@ -245,6 +246,14 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
         quality=quality,
         warnings=tuple(warnings),
     )
+
+
+def _inner(paper: ByteImage, size: tuple[int, int]) -> ByteImage:
+    """Mask of the paper at working size less a border, where its edge and the shadow under it would pass for ink."""
+    border = max(2, round(0.012 * max(paper.shape)))
+    framed = cv2.copyMakeBorder(paper, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    eroded = cv2.erode(framed, np.ones((2 * border + 1, 2 * border + 1), np.uint8), borderValue=0)[1:-1, 1:-1]
+    return np.asarray(cv2.resize(eroded, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
 def _straighten(trace: ByteImage, to_picture: Matrix, angle_deg: float, perspective: float) -> tuple[ByteImage, Matrix]:

@@ -65,6 +65,9 @@ def find_rows(ink: ByteImage) -> TraceRows:
     if count < 2:
         raise ImageError("the picture shows no traces", hint=_NOT_ECG)
     wide = stats[:, cv2.CC_STAT_WIDTH] >= STRAND * side
+    strong = np.bincount(labels[ink > 140], minlength=count)
+    dark = strong >= LEAST_STRONG * stats[:, cv2.CC_STAT_AREA]
+    wide &= dark
     wide[0] = False
     strands = np.where(wide, 255, 0).astype(np.uint8).take(labels)
     strands = cv2.bitwise_and(strands, solid)
@@ -78,7 +81,7 @@ def find_rows(ink: ByteImage) -> TraceRows:
     baselines = _baselines(strands, side)
     if not baselines:
         raise ImageError("the picture shows no row of traces", hint=_NOT_ECG)
-    return _collect(ink, solid, labels, stats, strands, np.array(baselines), side)
+    return _collect(ink, solid, labels, stats, dark, strands, np.array(baselines), side)
 
 
 def _frames_and_blobs(solid: ByteImage, side: int) -> ByteImage:
@@ -144,6 +147,7 @@ def _collect(
     solid: ByteImage,
     labels: LabelArray,
     stats: IntArray,
+    dark: NDArray[np.bool_],
     strands: ByteImage,
     baselines: FloatArray,
     side: int,
@@ -172,24 +176,20 @@ def _collect(
         raise ImageError(f"traces cover {used.size / width:.0%} of the picture's width (expected half)", hint=_NOT_ECG)
     left, right = int(used[0]), int(used[-1]) + 1
 
-    # Small pieces stay where a trace may be broken: within a corridor around a baseline or beside a strand.
-    corridor = np.zeros(height, dtype=bool)
-    for y in baselines:
-        corridor[max(0, round(y - 0.12 * pitch)) : round(y + 0.12 * pitch) + 1] = True
     left_edge, top_edge = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
     wide, tall = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
     bottom_edge = top_edge + tall
-    middle = np.clip(top_edge + tall // 2, 0, height - 1)
     # How far a piece stays away from the nearest baseline: a trace crosses its own, a line of print keeps off.
     away = np.maximum(top_edge[:, None] - baselines[None, :], baselines[None, :] - bottom_edge[:, None]).min(axis=1)
     away = np.maximum(away, 0) / pitch
     inside = (left_edge < right) & (left_edge + wide > left)
     strand = ((wide >= STRAND * side) & (away < 0.25)) | ((wide >= 3 * STRAND * side) & (away < 0.5))
+    # Broken traces: what is larger than print and near a baseline, and specks on it.
+    strand |= ((wide >= 0.4 * STRAND * side) | (tall >= 0.4 * STRAND * side)) & (away < 0.15)
+    strand |= away < 0.06
     # Fast strokes are thin and pale and come loose: upright slivers, narrower than print.
     sliver = (tall >= 0.012 * side) & (tall >= 2.5 * wide) & (away < 0.45)
-    good = inside & (strand | sliver | corridor[middle])
-    strong = np.bincount(labels[ink > 170], minlength=len(stats))
-    good &= strong >= LEAST_STRONG * stats[:, cv2.CC_STAT_AREA]
+    good = inside & (strand | sliver) & dark
     # A speck outside of the corridor is a speck.
     good &= stats[:, cv2.CC_STAT_AREA] >= 6
     good[0] = False
