@@ -20,6 +20,7 @@ from ecgkin.retrieval.ecg.drawing_traces import drawable_leads, trace_groups
 from ecgkin.retrieval.ecg.paper import Colour, PageGeometry, RenderStyle, page_geometry
 from ecgkin.retrieval.ecg.record import EcgRecord
 
+DRAWING_VERSION = 1  # raise it with every change of what the same record and style look like; case bases record it
 SHIFT = 8  # fractional bits of OpenCV's coordinates: 1/256 px
 # Printed lines of the grid: 0.1 mm every millimetre, 0.2 mm every five, at least the given part of a pixel.
 MINOR_MM, MINOR_PX = 0.1, 0.5
@@ -32,6 +33,7 @@ NOT_AVAILABLE = "n/a"
 # by so many pixels to the right, left, top and bottom.
 _REACH_PX = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0)
 _WIDTH_PX = (2.21, 2.26, 2.34, 2.45, 2.57, 2.72, 2.81, 2.94, 3.35)
+_DOT_PX = np.array([0.5, 0.0])
 _LEVELS = 16  # steps of a grid line's coverage of a pixel
 
 
@@ -68,8 +70,8 @@ def render_array(record: EcgRecord, style: RenderStyle = RenderStyle()) -> NDArr
     for _, points in trace_groups(record, style, geometry, scale, finest=1.0):
         # One page beyond the borders is far enough to keep the slope of what leaves the page, and safe for integers.
         np.clip(points[..., 1], -geometry.height_px, 2 * geometry.height_px, out=points[..., 1])
-        if points.shape[1] == 1:  # OpenCV draws nothing for a lone point: half a pixel of line is a dot
-            points = np.concatenate([points - (0.25, 0.0), points + (0.25, 0.0)], axis=1)
+        if points.shape[1] == 1:  # OpenCV draws nothing for a lone point: a pixel of line is a dot
+            points = np.concatenate([points - _DOT_PX, points + _DOT_PX], axis=1)
         lines.extend(_to_fixed(points))
     stroke(page, lines, style.line_width_mm * scale, style.ink)
 

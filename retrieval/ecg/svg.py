@@ -13,7 +13,7 @@ from ecgkin.retrieval.ecg.paper import Colour, PageGeometry, Panel, RenderStyle,
 from ecgkin.retrieval.ecg.record import EcgRecord
 
 # XML 1.0, section 2.2: these characters cannot be written, not even as references.
-_NO_XML = {code: " " for code in [*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)]}
+_NO_XML = dict.fromkeys([*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF, *range(0xD800, 0xE000)], " ")
 _FONT = "Aileron, 'DejaVu Sans', Arial, Helvetica, sans-serif"
 
 
