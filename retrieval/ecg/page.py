@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.page_bow import row_bow, straighten_rows
 from ecgkin.retrieval.ecg.page_grid import grid_pitch, line_field
 from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_faint_lines
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
-from ecgkin.retrieval.ecg.page_rows import TraceRows, find_rows
+from ecgkin.retrieval.ecg.page_rows import TraceRows, find_pieces, find_rows
 from ecgkin.retrieval.errors import ImageError
 
 _log = logging.getLogger(__name__)
@@ -218,7 +219,12 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
     to_work = onto @ to_work
     if grey > 0.28:
         straight = without_faint_lines(straight)
-    rows = find_rows(straight)
+    pieces = find_pieces(straight)
+    bow = row_bow(pieces.strands)
+    if bow is not None:
+        straight = straighten_rows(straight, bow)
+        pieces = find_pieces(straight)
+    rows = find_rows(pieces)
 
     moved_lines = lines if straight is trace else cv2.warpPerspective(lines, onto, straight.shape[::-1])
     pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)

@@ -31,6 +31,8 @@ def find_paper(small: ByteImage) -> tuple[Matrix | None, ByteImage | None]:
     closed = cv2.blur(cv2.morphologyEx(small, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8)), (3, 3))
     red, green, blue = cv2.split(closed)
     darkest, lightest = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
+    thin = cv2.subtract(cv2.morphologyEx(small[..., 1], cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), small[..., 1])
+    drawn = cv2.threshold(thin, max(12.0, float(np.percentile(thin, 90))), 255, cv2.THRESH_BINARY)[1]
     mask: ByteImage | None = None
     largest = 0.97 * small.shape[0] * small.shape[1]
     for region in (_inside_edges(closed), _bright(darkest), _bright(lightest)):
@@ -40,9 +42,13 @@ def find_paper(small: ByteImage) -> tuple[Matrix | None, ByteImage | None]:
         area = cv2.contourArea(hull)
         if area > largest:
             continue
+        inside = np.zeros(small.shape[:2], dtype=np.uint8)
+        cv2.fillConvexPoly(inside, hull, 255)
+        # Lines are on paper: an outline that leaves many of them out is a shadow or a fold.
+        if cv2.countNonZero(cv2.bitwise_and(drawn, inside)) < 0.95 * cv2.countNonZero(drawn):
+            continue
         if mask is None:
-            mask = np.zeros(small.shape[:2], dtype=np.uint8)
-            cv2.fillConvexPoly(mask, hull, 255)
+            mask = inside
         corners = _four_corners(hull)
         if corners is not None and abs(cv2.contourArea(corners.astype(np.float32)) - area) < 0.06 * area:
             if _free_sides(corners, small.shape[1], small.shape[0]) >= 3:

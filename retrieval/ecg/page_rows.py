@@ -46,14 +46,23 @@ class TraceRows:
     liveliness: float
 
 
-def find_rows(ink: ByteImage) -> TraceRows:
-    """Keep what belongs to traces and find their rows.
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Connected ink: the picture of it, its labels and OpenCV's table of boxes, and which pieces are dark or long."""
 
-    Args:
-        ink: Straightened ink, uint8 (h, w), 255 = middle of a stroke.
+    ink: ByteImage
+    solid: ByteImage
+    labels: LabelArray
+    stats: IntArray
+    dark: NDArray[np.bool_]
+    strands: ByteImage
+
+
+def find_pieces(ink: ByteImage) -> Pieces:
+    """Connected pieces of ink without frames and filled areas, and the long ones among them.
 
     Raises:
-        ImageError: No row of traces was found.
+        ImageError: Nothing in the picture is long enough for a trace.
     """
     height, width = ink.shape
     side = max(height, width)
@@ -62,15 +71,17 @@ def find_rows(ink: ByteImage) -> TraceRows:
     gap = max(3, round(0.006 * side)) | 1
     linked = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((3, gap), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(linked, connectivity=8, ltype=cv2.CV_16U)
-    if count < 2:
-        raise ImageError("the picture shows no traces", hint=_NOT_ECG)
-    wide = stats[:, cv2.CC_STAT_WIDTH] >= STRAND * side
-    strong = np.bincount(labels[ink > 140], minlength=count)
-    dark = strong >= LEAST_STRONG * stats[:, cv2.CC_STAT_AREA]
-    wide &= dark
-    wide[0] = False
-    strands = np.where(wide, 255, 0).astype(np.uint8).take(labels)
-    strands = cv2.bitwise_and(strands, solid)
+    wide, tall, area = (stats[:, k] for k in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
+    dark = np.bincount(labels[ink > 140], minlength=count) >= LEAST_STRONG * area
+    long = (wide >= STRAND * side) & dark
+    long[0] = False
+    # The edge of a sheet is a thick straight band; a piece of trace as long as that has beats and is thin.
+    if long.any():
+        thickness = area / np.maximum(wide, 1)
+        band = long & (wide > 0.12 * side) & (tall < 0.035 * side) & (thickness > 1.8 * np.median(thickness[long]))
+        long &= ~band
+        dark &= ~band
+    strands = cv2.bitwise_and(np.where(long, 255, 0).astype(np.uint8).take(labels), solid)
     columns = np.flatnonzero(strands.any(axis=0))
     if columns.size < 0.15 * side:
         raise ImageError(
@@ -78,10 +89,20 @@ def find_rows(ink: ByteImage) -> TraceRows:
             "(expected at least half)",
             hint=_NOT_ECG,
         )
-    baselines = _baselines(strands, side)
+    return Pieces(ink, solid, np.asarray(labels, dtype=np.uint16), stats, dark, np.asarray(strands, dtype=np.uint8))
+
+
+def find_rows(pieces: Pieces) -> TraceRows:
+    """Keep what belongs to traces and find their rows.
+
+    Raises:
+        ImageError: No row of traces was found.
+    """
+    side = max(pieces.ink.shape)
+    baselines = _baselines(pieces.strands, side)
     if not baselines:
         raise ImageError("the picture shows no row of traces", hint=_NOT_ECG)
-    return _collect(ink, solid, labels, stats, dark, strands, np.array(baselines), side)
+    return _collect(pieces, np.array(baselines), side)
 
 
 def _frames_and_blobs(solid: ByteImage, side: int) -> ByteImage:
@@ -142,16 +163,9 @@ def _one_curve(strands: ByteImage, upper: int, lower: int, half: int) -> bool:
     return bool((near_upper & near_lower & (runs > 1)).sum() < 0.3 * max(1, inked.sum()))
 
 
-def _collect(
-    ink: ByteImage,
-    solid: ByteImage,
-    labels: LabelArray,
-    stats: IntArray,
-    dark: NDArray[np.bool_],
-    strands: ByteImage,
-    baselines: FloatArray,
-    side: int,
-) -> TraceRows:
+def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
+    ink, solid, strands = pieces.ink, pieces.solid, pieces.strands
+    labels, stats, dark = pieces.labels, pieces.stats, pieces.dark
     height, width = ink.shape
     pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else 0.2 * height
     reach = 0.5 * min(pitch, 0.35 * height)

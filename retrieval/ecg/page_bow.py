@@ -1,0 +1,123 @@
+"""Rows of traces that bow or still slope after the page was straightened: paper that does not lie flat."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ByteImage = NDArray[np.uint8]
+FloatArray = NDArray[np.float64]
+
+_STRIPS = 20  # across the page: half a second each, so that most of a strip is baseline
+_REACH = 0.012  # shift from one strip to the next, share of the page's longer side: a slope of 13 degrees
+# Below this share of the longer side (2 px of 1100) a shift is left alone: ST segments and drift move rows as much.
+LEAST_BOW = 0.0022
+
+
+def row_bow(strands: ByteImage) -> FloatArray | None:
+    """How far the rows of traces deviate from level, from their heights in strips of the page.
+
+    Baselines give each strip of the page a profile with one peak a row. Neighbouring strips are slid over each other
+    until the profiles agree; waves of single leads average out over the rows. The upper and the lower half of the page
+    are weighted in turn, because the rows of a page in perspective fan out.
+
+    Args:
+        strands: Long pieces of trace, uint8 (h, w).
+
+    Returns:
+        Shift downwards in px at the top (first row) and the bottom (second) of the page, shape (2, w), or None where
+        the rows are level or too few for an answer.
+    """
+    height, width = strands.shape
+    side = max(height, width)
+    profiles = cv2.resize(strands, (_STRIPS, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    profiles = cv2.GaussianBlur(profiles, (1, 0), sigmaX=0.1, sigmaY=0.0035 * side).T.astype(np.float64)
+    total = profiles.sum(axis=1)
+    used = total > 0.35 * np.median(total[total > 0]) if (total > 0).any() else total > 0
+    if used.sum() < _STRIPS // 2:
+        return None
+    x = (np.arange(_STRIPS) + 0.5) / _STRIPS * 2 - 1
+    reach = max(4, round(_REACH * side))
+    whole = _slide(profiles, used, reach)
+    curve = _smooth(x, whole, used, 3)
+    ramp = np.linspace(0.0, 1.0, height)
+    ends = []
+    for weight in (1.0 - ramp, ramp):
+        rest = _fine(profiles * weight, used, curve, reach)
+        ends.append(curve + _smooth(x, rest, used, 1))
+    # Ends of the weighted halves lie at a third and two thirds of the page.
+    upper, lower = ends[0] + (ends[0] - ends[1]), ends[1] + (ends[1] - ends[0])
+    at = np.linspace(-1, 1, width)
+    bow = np.stack([np.polyval(np.polyfit(x, end, 3), at) for end in (upper, lower)])
+    before = float((profiles[used].mean(axis=0) ** 2).sum())
+    moved = np.stack([_moved(p, s) for p, s in zip(profiles, (upper + lower) / 2, strict=True)])
+    after = float((moved[used].mean(axis=0) ** 2).sum())
+    first, last = int(np.argmax(used)), _STRIPS - int(np.argmax(used[::-1]))
+    inner = bow[:, first * width // _STRIPS : last * width // _STRIPS]
+    if np.abs(inner - inner.mean()).max() < LEAST_BOW * side or after < 1.03 * before:
+        return None
+    return np.asarray(bow - inner.mean(), dtype=np.float64)
+
+
+def straighten_rows(ink: ByteImage, bow: FloatArray) -> ByteImage:
+    """`ink` with each column moved up by the bow, linear between the page's top and bottom."""
+    height, width = ink.shape
+    ramp = np.linspace(0.0, 1.0, height, dtype=np.float32)[:, None]
+    top, bottom = bow.astype(np.float32)
+    y = np.arange(height, dtype=np.float32)[:, None] + top[None, :] + ramp * (bottom - top)[None, :]
+    x = np.broadcast_to(np.arange(width, dtype=np.float32)[None, :], y.shape)
+    return np.asarray(cv2.remap(ink, np.ascontiguousarray(x), y, cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _moved(profile: FloatArray, shift: float) -> FloatArray:
+    y = np.arange(profile.size)
+    return np.interp(y + shift, y, profile, left=0.0, right=0.0)
+
+
+def _best(profile: FloatArray, template: FloatArray, guess: float, reach: int) -> float:
+    """Shift near `guess` at which the profile lies on the template."""
+    base = _moved(profile, guess)
+    offsets = np.arange(-reach, reach + 1)
+    padded = np.pad(base, reach)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, base.size)
+    agreement = windows @ template
+    # A slight preference for no change keeps strips without baseline where they are.
+    agreement = agreement * (1.0 - 0.06 * (offsets / reach) ** 2)
+    return guess + float(offsets[int(np.argmax(agreement))])
+
+
+def _slide(profiles: FloatArray, used: NDArray[np.bool_], reach: int) -> FloatArray:
+    shifts = np.zeros(_STRIPS)
+    middle = _STRIPS // 2
+    for order in (range(middle + 1, _STRIPS), range(middle - 1, -1, -1)):
+        template = profiles[middle].copy()
+        guess, slope = 0.0, 0.0
+        for strip in order:
+            if not used[strip]:
+                guess += slope
+                shifts[strip] = guess
+                continue
+            found = _best(profiles[strip], template, guess + slope, reach)
+            slope = 0.5 * slope + 0.5 * (found - guess)
+            guess = found
+            shifts[strip] = found
+            template = 0.7 * template + 0.3 * _moved(profiles[strip], found)
+    return shifts
+
+
+def _fine(profiles: FloatArray, used: NDArray[np.bool_], curve: FloatArray, reach: int) -> FloatArray:
+    template = np.mean([_moved(p, s) for p, s in zip(profiles[used], curve[used], strict=True)], axis=0)
+    return np.array([_best(p, template, s, reach) - s for p, s in zip(profiles, curve, strict=True)])
+
+
+def _smooth(x: FloatArray, shifts: FloatArray, used: NDArray[np.bool_], degree: int) -> FloatArray:
+    """Robust polynomial through the shifts."""
+    weight = used.astype(np.float64)
+    fit = np.zeros(degree + 1)
+    for _ in range(4):
+        fit = np.polyfit(x, shifts, degree, w=weight + 1e-6)
+        residual = np.abs(np.polyval(fit, x) - shifts)
+        scale = max(1.0, 1.5 * float(np.median(residual[used])))
+        weight = used / (1.0 + (residual / scale) ** 2)
+    return np.asarray(np.polyval(fit, x), dtype=np.float64)
