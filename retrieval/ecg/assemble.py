@@ -13,7 +13,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
 MAX_SAMPLES = 100_000_000
-"""Most samples (leads x length) that a file may declare: four leads at 250 Hz for 24 h, or twelve at 500 Hz for 4.6 h."""
+"""Most samples (leads x length) in a file: four leads at 250 Hz for 24 h, or twelve at 500 Hz for 4.6 h."""
 MAX_FS_HZ = 100_000.0
 _MV_PER = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6, "": 1.0}
 _ODD_MV = 50.0  # a QRS of 5 mV is huge; beyond ten times that the unit is wrong
