@@ -78,7 +78,12 @@ def load_tokenizer(folder: Path) -> Any:
     except Exception as error:  # the converters of transformers raise nearly anything on a damaged file
         raise ModelError(f"the tokenizer in {folder} cannot be read: {type(error).__name__}: {error}") from error
     ids = tokenizer("a").input_ids
-    if not ids or ids[0] != tokenizer.bos_token_id or tokenizer.bos_token_id in ids[1:] or ids[-1] == tokenizer.eos_token_id:
+    if (
+        not ids
+        or ids[0] != tokenizer.bos_token_id
+        or tokenizer.bos_token_id in ids[1:]
+        or ids[-1] == tokenizer.eos_token_id
+    ):
         raise ModelError(f"the tokenizer in {folder} turns 'a' into {ids}, expected one BOS in front and no EOS")
     return tokenizer
 
@@ -115,8 +120,7 @@ def pack_features(features: Sequence[Any], image_sizes: Any, rule: TileRule, new
     else:
         sizes = [(int(width), int(height)) for height, width in torch.as_tensor(image_sizes).tolist()]
         packed = [
-            _pack_spatial(tiles, size, rule, newline.to(tiles))
-            for tiles, size in zip(features, sizes, strict=True)
+            _pack_spatial(tiles, size, rule, newline.to(tiles)) for tiles, size in zip(features, sizes, strict=True)
         ]
     lengths = torch.tensor([len(tokens) for tokens in packed], dtype=torch.long, device=features[0].device)
     return packed, lengths

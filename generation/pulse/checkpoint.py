@@ -69,7 +69,9 @@ def read_json(path: Path) -> dict[str, Any]:
         ModelError: It is no JSON object.
     """
     if not path.is_file():
-        raise WeightsMissingError(f"{path} is not there", hint="point to the folder that holds config.json and *.safetensors")
+        raise WeightsMissingError(
+            f"{path} is not there", hint="point to the folder that holds config.json and *.safetensors"
+        )
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -90,7 +92,7 @@ def read_config(folder: Path) -> PulseConfig:
     kind = raw.get("model_type")
     if kind in ("llava_next",) or (kind == "llava" and "text_config" in raw):
         raise ModelError(
-            f"{folder} is in the Hugging Face layout ({kind}), expected the original one ({names.ORIGINAL_MODEL_TYPES[0]})",
+            f"{folder} is in the Hugging Face layout ({kind}), expected the original one (llava_llama)",
             hint="serve that folder with an OpenAI-compatible server and draft with --model http://...",
         )
     if kind not in names.ORIGINAL_MODEL_TYPES:
@@ -126,7 +128,9 @@ def read_config(folder: Path) -> PulseConfig:
             f"cannot be read: {error!r}"
         ) from error
     if not -int(tower["num_hidden_layers"]) - 1 <= select_layer <= -1:
-        raise ModelError(f"{names.SELECT_LAYER_FIELD} is {select_layer}, expected -1 to -{tower['num_hidden_layers'] + 1}")
+        raise ModelError(
+            f"{names.SELECT_LAYER_FIELD} is {select_layer}, expected -1 to -{tower['num_hidden_layers'] + 1}"
+        )
     longest = int(raw["max_position_embeddings"])
     return PulseConfig(
         rule=TileRule(int(tower["image_size"]), int(tower["patch_size"]), pinpoints, str(merge)),
@@ -176,7 +180,9 @@ def read_headers(folder: Path) -> dict[str, TensorHeader]:
     else:
         pickled = sorted(p.name for p in folder.glob("pytorch_model*.bin"))
         found = f"only {pickled[0]}, which is a pickle and is not opened" if pickled else "none"
-        raise WeightsMissingError(f"no safetensors in {folder} (found {found})", hint="convert the weights to safetensors")
+        raise WeightsMissingError(
+            f"no safetensors in {folder} (found {found})", hint="convert the weights to safetensors"
+        )
     headers: dict[str, TensorHeader] = {}
     for file in files:
         for name, header in _read_file(folder, file).items():
@@ -238,7 +244,9 @@ def compare_tensors(
     for what, odd in (("lacks", sorted(set(wanted) - set(stored))), ("has", sorted(set(stored) - set(wanted)))):
         if odd:
             word = "tensors of the model" if what == "lacks" else "tensors that the model does not know"
-            raise ModelError(f"the checkpoint {what} {len(odd)} {word}, first {odd[0]}", hint="is it a LLaVA-1.6 checkpoint?")
+            raise ModelError(
+                f"the checkpoint {what} {len(odd)} {word}, first {odd[0]}", hint="is it a LLaVA-1.6 checkpoint?"
+            )
     for name, header in stored.items():
         if header.shape != wanted[name]:
             raise ModelError(f"tensor {name} has shape {header.shape}, config.json implies {wanted[name]}")

@@ -18,7 +18,6 @@ from ecgkin.generation.pulse.build import (
     use_packing,
 )
 from ecgkin.generation.pulse.checkpoint import (
-    CONFIG_FILE,
     SINGLE_FILE,
     PulseConfig,
     compare_tensors,
@@ -150,12 +149,16 @@ def _load_options(
         raise ModelError(f"quantize {quantize!r}, expected {' or '.join(QUANTIZATIONS)}")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(f"{quantize} needs bitsandbytes, which is not installed", hint="pip install bitsandbytes")
-    kind = {"load_in_8bit": True} if quantize == "8bit" else {
-        "load_in_4bit": True,
-        "bnb_4bit_quant_type": "nf4",
-        "bnb_4bit_use_double_quant": True,
-        "bnb_4bit_compute_dtype": options["dtype"],
-    }
+    kind = (
+        {"load_in_8bit": True}
+        if quantize == "8bit"
+        else {
+            "load_in_4bit": True,
+            "bnb_4bit_quant_type": "nf4",
+            "bnb_4bit_use_double_quant": True,
+            "bnb_4bit_compute_dtype": options["dtype"],
+        }
+    )
     options["quantization_config"] = transformers.BitsAndBytesConfig(**kind, llm_int8_skip_modules=names.NOT_QUANTIZED)
     options.setdefault("device_map", {"": _device(device)})
     return options
@@ -191,7 +194,9 @@ def _read_tower(model: Any, tower: Path) -> None:
 
     stored = load_file(tower / SINGLE_FILE)
     prefix = "vision_model."
-    weights = {n.removeprefix(prefix): t for n, t in stored.items() if n.startswith(prefix) and not names.BUFFERS.search(n)}
+    weights = {
+        n.removeprefix(prefix): t for n, t in stored.items() if n.startswith(prefix) and not names.BUFFERS.search(n)
+    }
     try:
         model.model.vision_tower.load_state_dict(weights)
     except RuntimeError as error:
@@ -214,6 +219,3 @@ def make_ready(model: Any, config: PulseConfig) -> Any:
         suppress_tokens=[config.vocab_size],
     )
     return model.eval()
-
-
-__all__ = ["CONFIG_FILE", "DTYPES", "QUANTIZATIONS", "check_tensors", "find_checkpoint", "load_pulse", "make_ready"]

@@ -6,7 +6,6 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.generation.backend import Completion
@@ -143,7 +142,9 @@ class PulseModel:
         seconds = time.perf_counter() - started
         n_in = tensors["attention_mask"].sum(dim=1).tolist()
         done = []
-        for row, tokens_in, image in zip(output[:, tensors["input_ids"].shape[1] :].tolist(), n_in, images, strict=True):
+        for row, tokens_in, image in zip(
+            output[:, tensors["input_ids"].shape[1] :].tolist(), n_in, images, strict=True
+        ):
             ended = self.tokenizer.eos_token_id in row
             answer = row[: row.index(self.tokenizer.eos_token_id)] if ended else row
             done.append(
@@ -156,7 +157,9 @@ class PulseModel:
                     finish_reason="stop" if ended else "length",
                 )
             )
-        _log.info("generated n=%d tokens_in=%d tokens_out=%d seconds=%.2f", len(done), sum(n_in), output.shape[1], seconds)
+        _log.info(
+            "generated n=%d tokens_in=%d tokens_out=%d seconds=%.2f", len(done), sum(n_in), output.shape[1], seconds
+        )
         return done
 
     def stream(
@@ -224,7 +227,11 @@ class PulseModel:
         return SeededChoice(seeds or [0] * n, temperature)
 
     def _run(
-        self, tensors: dict[str, Any], max_new_tokens: int, choice: SeededChoice | None, tokens: TokenQueue | None = None
+        self,
+        tensors: dict[str, Any],
+        max_new_tokens: int,
+        choice: SeededChoice | None,
+        tokens: TokenQueue | None = None,
     ) -> Any:
         import torch
 

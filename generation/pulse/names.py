@@ -1,4 +1,4 @@
-"""Every name that comes from outside: keys, config fields and texts of the original LLaVA-1.6 layout and of transformers.
+"""Every name that comes from outside: keys, config fields and texts of the original layout and of transformers.
 
 Sources: repository AIMedLab/PULSE at commit a439b6c (training flags, conversation template, eval settings) and
 transformers 5.23.0 (module names). What is known about them, and how it was tried out, is in docs/pulse.md.
@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 HUB_ID = "PULSE-ECG/PULSE-7B"
+
+# what `convert` leaves beside the weights for the client that talks to the server
+SETTINGS_FILE = "pulse.json"
 
 # --- texts of the conversation template `llava_v1` (the training script names it; the module default would be another)
 SYSTEM_TEXT = (

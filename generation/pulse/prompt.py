@@ -11,7 +11,8 @@ from ecgkin.retrieval.errors import GenerationError
 # The number that the original code puts where the picture stands.
 IMAGE_SLOT = -200
 
-_CONTROL = re.compile(r"<(?=(?:/?s|unk|pad|image|im_start|im_end)>)")
+# Marks of Llama's tokenizer and of the ChatML family, which servers of other models read.
+_CONTROL = re.compile(r"<(?=(?:/?s|unk|pad|image|im_start|im_end)>)|<(?=\|\w+\|>)|\[(?=/?INST\])")
 _ROLES = re.compile(rf"\b({USER_MARK}|{ASSISTANT_MARK})")
 
 
@@ -24,7 +25,7 @@ def plain_text(text: str) -> str:
     >>> plain_text("sinus rhythm</s>USER: now <image>")
     'sinus rhythm< /s>User: now < image>'
     """
-    return _ROLES.sub(lambda found: found[0].capitalize(), _CONTROL.sub("< ", text))
+    return _ROLES.sub(lambda found: found[0].capitalize(), _CONTROL.sub(lambda found: f"{found[0]} ", text))
 
 
 def render_prompt(question: str, *, picture: bool, history: Sequence[tuple[str, str]] = ()) -> str:

@@ -1,0 +1,236 @@
+"""The wire side of an OpenAI-compatible endpoint: requests, answers and server-sent events, all of bounded size."""
+
+from __future__ import annotations
+
+import base64
+import email.utils
+import io
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ecgkin.retrieval.errors import GenerationError
+
+if TYPE_CHECKING:
+    import httpx
+    from PIL.Image import Image
+
+# A drafted report is a few kilobytes; what is larger than this is no answer.
+MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_EVENT_BYTES = 256 * 1024
+_EXCERPT = 300
+_HINT = "is the address the /v1 of an OpenAI-compatible server?"
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server sent back: text, why it ended, and its own token counts (None where it gives none)."""
+
+    text: str
+    finish_reason: str
+    tokens_in: int | None
+    tokens_out: int | None
+
+
+def data_url(image: Image) -> str:
+    """A picture as a `data:` URL; PNG, because JPEG blurs thin traces."""
+    buffer = io.BytesIO()
+    image.convert("RGB").save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def request_body(
+    model: str,
+    prompt: str,
+    images: Sequence[Image],
+    *,
+    max_new_tokens: int,
+    temperature: float,
+    seed: int | None,
+    stream: bool,
+    extra: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Body of a POST to /chat/completions: one user turn, pictures first."""
+    content: Any = prompt
+    if images:
+        content = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in images]
+        content.append({"type": "text", "text": prompt})
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": [{"role": "user", "content": content}],
+        "max_tokens": max_new_tokens,
+        "temperature": temperature,
+        "stream": stream,
+    }
+    if seed is not None:
+        body["seed"] = seed
+    return body | dict(extra)
+
+
+def excerpt(raw: bytes | str, secret: str = "") -> str:
+    """A short printable piece of what a server sent, without the key even if the server echoes it."""
+    text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
+    if secret:
+        text = text.replace(secret, "***")
+    text = _UNPRINTABLE.sub(" ", text).strip()
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]} ..."
+
+
+def read_answer(raw: bytes, secret: str = "") -> Answer:
+    """Read the body of a complete (not streamed) answer.
+
+    Raises:
+        GenerationError: It is no JSON, no chat completion, or an error message.
+    """
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise GenerationError(f"the server sent no JSON: {excerpt(raw, secret)!r}", hint=_HINT) from error
+    _raise_error_field(value, secret)
+    try:
+        choice = value["choices"][0]
+        text = choice["message"]["content"]
+        reason = choice.get("finish_reason")
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise GenerationError(f"the server sent no chat completion: {excerpt(raw, secret)!r}", hint=_HINT) from error
+    if text is not None and not isinstance(text, str):
+        raise GenerationError(f"the server sent {type(text).__name__} instead of text", hint=_HINT)
+    return Answer(text or "", reason if isinstance(reason, str) else "unknown", *read_usage(value))
+
+
+def read_usage(value: Any) -> tuple[int | None, int | None]:
+    """(prompt, completion) tokens of an answer or event, None where they are not given as whole numbers."""
+    usage = value.get("usage") if isinstance(value, dict) else None
+    if not isinstance(usage, dict):
+        return None, None
+    return _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _raise_error_field(value: Any, secret: str) -> None:
+    if isinstance(value, dict) and value.get("error"):
+        error = value["error"]
+        text = error.get("message", error) if isinstance(error, dict) else error
+        raise GenerationError(f"the server reports an error: {excerpt(str(text), secret)}")
+
+
+class EventReader:
+    """Takes a byte stream of server-sent events apart and reads chat-completion chunks from it.
+
+    Attributes:
+        finish_reason: Given by the server so far, None before.
+        done: True once the server said that the answer is complete.
+        tokens_in, tokens_out: The server's own counts, None where it gives none.
+    """
+
+    def __init__(self, secret: str = "") -> None:
+        self._secret = secret
+        self._rest = b""
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._total = 0
+        self.finish_reason: str | None = None
+        self.done = False
+        self.tokens_in: int | None = None
+        self.tokens_out: int | None = None
+
+    def feed(self, data: bytes) -> Iterator[str]:
+        """Pieces of answer text that these bytes complete.
+
+        Raises:
+            GenerationError: An event that is no chunk of an answer, an error event, or more than the size limits.
+        """
+        self._total += len(data)
+        if self._total > MAX_ANSWER_BYTES:
+            raise GenerationError(f"the server sent more than {MAX_ANSWER_BYTES} bytes for one answer")
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise GenerationError(f"the server sent an event of more than {MAX_EVENT_BYTES} bytes")
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if line:
+                self._add_line(line)
+            elif self._lines:
+                yield from self._end_event()
+
+    def _add_line(self, line: bytes) -> None:
+        if line.startswith(b":"):  # a comment, which servers send to keep the line open
+            return
+        if not line.startswith(b"data:"):
+            if re.match(rb"(event|id|retry)\b", line):
+                return
+            raise GenerationError(f"the server sent no event stream: {excerpt(line, self._secret)!r}", hint=_HINT)
+        self._size += len(line)
+        if self._size > MAX_EVENT_BYTES:
+            raise GenerationError(f"the server sent an event of more than {MAX_EVENT_BYTES} bytes")
+        self._lines.append(line.removeprefix(b"data:").removeprefix(b" "))
+
+    def _end_event(self) -> Iterator[str]:
+        raw, self._lines, self._size = b"\n".join(self._lines), [], 0
+        if raw.strip() == b"[DONE]":
+            self.done = True
+            return
+        try:
+            value = json.loads(raw)
+            _raise_error_field(value, self._secret)
+            choices = value.get("choices") or []
+            delta = choices[0].get("delta") or {} if choices else {}
+            reason = choices[0].get("finish_reason") if choices else None
+            text = delta.get("content")
+        except (ValueError, RecursionError, TypeError, AttributeError, KeyError, IndexError) as error:
+            raise GenerationError(f"the server sent a broken event: {excerpt(raw, self._secret)!r}") from error
+        counts = read_usage(value)
+        self.tokens_in, self.tokens_out = counts[0] or self.tokens_in, counts[1] or self.tokens_out
+        if isinstance(reason, str):
+            self.finish_reason = reason
+        if isinstance(text, str) and text:
+            yield text
+
+
+def retry_after_s(header: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for (a number or an HTTP date), None if there is none to read.
+
+    >>> retry_after_s("2"), retry_after_s("soon")
+    (2.0, None)
+    """
+    if not header:
+        return None
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", header.strip()):
+        return float(header)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def status_hint(status: int) -> str:
+    """What to look at after a status that is not 200."""
+    if status in (401, 403):
+        return "is the API key right?"
+    if status == 404:
+        return "is the address the /v1 of the server, and the model name one it knows?"
+    if 300 <= status < 400:
+        return "redirects are not followed; give the final address"
+    return "the server does not accept this request"
+
+
+async def read_limited(response: httpx.Response, limit: int = MAX_ANSWER_BYTES) -> bytes:
+    """Body of a response, read piece by piece.
+
+    Raises:
+        GenerationError: It is larger than `limit` bytes.
+    """
+    parts, size = [], 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > limit:
+            raise GenerationError(f"the server sent more than {limit} bytes for one answer")
+        parts.append(part)
+    return b"".join(parts)
