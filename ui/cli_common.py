@@ -8,22 +8,28 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console
 
     from ecgkin.ui.settings import Settings
 
+
+class Moved(Protocol):
+    """Moves a progress bar."""
+
+    def __call__(self, done: int, total: int | None = None, what: str = "") -> None:
+        """`done` of `total` (None: unknown) are done; `what` says of what."""
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Base = Annotated[Path, typer.Argument(metavar="BASE", help="Folder of the case base.", show_default=False)]
 BaseOption = Annotated[Path, typer.Option("--base", help="Folder of the case base; made where it is missing.")]
-Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder.  [setting: encoder]", show_default=False)]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1.  [setting: device]", show_default=False)]
+Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder. (setting: encoder)", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: device)", show_default=False)]
 
 CLEAN = str.maketrans({code: "�" for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: "�", 0x9B: "�"})
 
@@ -110,9 +116,29 @@ def settings(**given: Any) -> Settings:
     return load_settings(**given)
 
 
+def numbers(text: str, option: str) -> list[int]:
+    """Whole numbers written "1-8", "1,2,5" or "9".
+
+    Raises:
+        QueryError: It is none of these.
+
+    >>> numbers("1-3,9", "--folds")
+    [1, 2, 3, 9]
+    """
+    from ecgkin.retrieval.errors import QueryError
+
+    out: list[int] = []
+    for part in text.replace(" ", ",").split(","):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise QueryError(f"{option} is {text!r} (expected numbers such as 9, 1-8 or 1,2,5)")
+        out.extend(range(int(first), int(last or first) + 1))
+    return sorted(set(out))
+
+
 @contextmanager
-def progress(label: str, total: int | None = None) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar on stderr; the value is a function (done, total) that moves it.
+def progress(label: str) -> Iterator[Moved]:
+    """A bar on stderr; the value is a function (done, total, what) that moves it; `what` replaces the label.
 
     Nothing is drawn where stderr is not a terminal: log files stay readable.
     """
@@ -121,5 +147,9 @@ def progress(label: str, total: int | None = None) -> Iterator[Callable[[int, in
     console = err()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda done, of: bar.update(task, completed=done, total=of if of is not None else total)
+        task = bar.add_task(label, total=None)
+
+        def moved(done: int, total: int | None = None, what: str = "") -> None:
+            bar.update(task, completed=done, total=total, description=safe(what) if what else label)
+
+        yield moved

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         pattern=r"^https?://",
         description="address of PTB-XL's official layout for downloads",
     )
-    connect_timeout_s: float = Field(4.0, gt=0, le=600, description="seconds until there is said to be no network")
+    download_timeout_s: float = Field(30.0, gt=0, le=600, description="seconds without a byte that end an attempt")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level that is logged")
     log_format: Literal["plain", "json"] = Field("plain", description="log lines as text, or as JSON")
 

@@ -1,0 +1,92 @@
+"""`ecgkin evaluate retrieval` and `ecgkin train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui import cli_common as common
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Measure.")
+    group.command("retrieval")(retrieval)
+    app.add_typer(group, name="evaluate")
+    app.command()(train)
+
+
+def retrieval(
+    ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
+    encoder: common.Encoder = None,
+    device: common.Device = None,
+    query_folds: Annotated[str, typer.Option(help="Folds that ask: 9, or 9 10.")] = "9",
+    gallery_folds: Annotated[str, typer.Option(help="Folds that are searched: 1-8, or 1 2 3.")] = "1-8",
+    layouts: Annotated[
+        str | None,
+        typer.Option(
+            help="Query layouts besides 3x4+1R, with commas: 6x2,12x1,cabrera,50mm/s,photo.", show_default="all"
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="At most this many gallery records, a quarter as many queries.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.md, report.json, run files, calibration.", show_default=False)
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder where embeddings are kept between runs.", show_default=False)
+    ] = None,
+    fit: Annotated[bool, typer.Option("--fit", help="Fit a calibration on these queries.")] = False,
+    untrained: Annotated[
+        list[str] | None, typer.Option(help="Encoder for a row of an untrained network.", show_default=False)
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples over patients.")] = 1000,
+    json: common.Json = False,
+) -> None:
+    """Measure retrieval on PTB-XL: neighbour vote, same-label hits, ECG to report and back, photos, words."""
+    settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
+    root = settings.ptbxl
+    if root is None:
+        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.retrieval.evaluation.galleries import ALL_LAYOUTS
+    from ecgkin.retrieval.evaluation.retrieval_task import evaluate_retrieval
+    from ecgkin.retrieval.search import shipped_calibration
+
+    chosen = load_encoder(settings.encoder, device=settings.device)
+    with common.progress("evaluate") as bar:
+        report = evaluate_retrieval(
+            root,
+            chosen,
+            query_folds=common.numbers(query_folds, "--query-folds"),
+            gallery_folds=common.numbers(gallery_folds, "--gallery-folds"),
+            layouts=ALL_LAYOUTS if layouts is None else [name for name in layouts.split(",") if name],
+            limit=limit,
+            out_dir=out,
+            cache_dir=cache,
+            calibration=shipped_calibration(chosen),
+            untrained=[load_encoder(name, device=settings.device) for name in untrained or ()],
+            fit=fit,
+            resamples=resamples,
+            progress=lambda what, done, total: bar(done, total, what),
+        )
+    if json:
+        common.emit(report.as_dict())
+    else:
+        common.out().print(report.as_markdown(), markup=False, soft_wrap=True)
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration of the run.", show_default=False)],
+) -> None:
+    """Train an encoder, or go on where a run was stopped. Several GPUs: torchrun -m ecgkin.ui.cli train CONFIG."""
+    if not config.is_file():
+        raise QueryError(f"{config} is not there (expected a training configuration)")
+    from ecgkin.retrieval.encoders.train import train as run
+
+    run(config)
