@@ -36,7 +36,7 @@ __all__ = [
     "photograph_with_geometry",
 ]
 
-_TILE_SIDE = 1024  # px; larger pictures repeat the tile
+_TILE_SIDE = 1536  # px; larger pictures repeat the tile
 _TILE_SIGMA = 24.0  # grey levels of the stored noise, scaled down when it is used
 
 
@@ -122,9 +122,7 @@ def _motion_kernel(length: float, angle: float) -> NDArray[np.float32]:
     side = int(np.ceil(length)) // 2 * 2 + 3
     kernel = np.zeros((side, side), dtype=np.uint8)
     middle, half = side / 2 - 0.5, length / 2
-    ends = [
-        tuple(round((middle + s * half * v) * 16) for v in (np.cos(angle), np.sin(angle))) for s in (-1.0, 1.0)
-    ]
+    ends = [tuple(round((middle + s * half * v) * 16) for v in (np.cos(angle), np.sin(angle))) for s in (-1.0, 1.0)]
     cv2.line(kernel, ends[0], ends[1], 255, 1, cv2.LINE_AA, 4)
     return np.asarray(kernel / kernel.sum(), dtype=np.float32)
 
@@ -134,8 +132,8 @@ def _noise_tile() -> NDArray[np.uint8]:
     """Sensor noise about 128, the same in every process: grain of brightness with a weaker one of colour."""
     rng = np.random.default_rng(20230)
     shape = (_TILE_SIDE, _TILE_SIDE)
-    grain = rng.normal(0.0, 1.0, shape)
-    soft = np.asarray(cv2.GaussianBlur(rng.normal(0.0, 1.0, (*shape, 3)), (0, 0), 1.0))
+    grain = rng.standard_normal(shape, dtype=np.float32)
+    soft = np.asarray(cv2.GaussianBlur(rng.standard_normal((*shape, 3), dtype=np.float32), (0, 0), 1.0))
     mixed = 0.8 * grain[..., None] + 0.6 * soft / soft.std()
     tile = np.clip(np.rint(128 + _TILE_SIGMA * mixed), 0, 255).astype(np.uint8)
     tile.setflags(write=False)
@@ -144,8 +142,11 @@ def _noise_tile() -> NDArray[np.uint8]:
 
 def _add_noise(picture: NDArray[np.uint8], sigma: float, rng: np.random.Generator) -> NDArray[np.uint8]:
     height, width = picture.shape[:2]
-    row, column = (int(v) for v in rng.integers(0, _TILE_SIDE, 2))
-    tile = np.take(np.take(_noise_tile(), np.arange(row, row + height), axis=0, mode="wrap"),
-                   np.arange(column, column + width), axis=1, mode="wrap")  # fmt: skip
+    tile = _noise_tile()
+    if max(height, width) > _TILE_SIDE:
+        tile = np.tile(tile, (height // _TILE_SIDE + 1, width // _TILE_SIDE + 1, 1))
+    row = int(rng.integers(0, tile.shape[0] - height + 1))
+    column = int(rng.integers(0, tile.shape[1] - width + 1))
+    tile = tile[row : row + height, column : column + width]
     share = sigma / _TILE_SIGMA
     return np.asarray(cv2.addWeighted(picture, 1.0, tile, share, -128.0 * share), dtype=np.uint8)

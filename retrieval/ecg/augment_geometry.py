@@ -128,9 +128,7 @@ def draw_geometry(page_size: tuple[int, int], rng: np.random.Generator, style: A
     )
 
 
-def warp_page(
-    page: NDArray[np.uint8], geometry: PhotoGeometry, background: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def warp_page(page: NDArray[np.uint8], geometry: PhotoGeometry, background: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Paint the page onto `background`, which is overwritten and returned; uint8, (height, width, 3) of the photo."""
     width, height = geometry.photo_size
     columns, rows = width // _MAP_STEP + 2, height // _MAP_STEP + 2

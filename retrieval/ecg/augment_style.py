@@ -28,6 +28,10 @@ class Damage(NamedTuple):
         return float(self.low + (self.high - self.low) * where) if happens < self.chance else 0.0
 
 
+_NEVER = Damage()
+_FULL_SIZE = Damage(1.0, 1.0, 1.0)
+
+
 @dataclass(frozen=True, slots=True)
 class AugmentStyle:
     """How often and how strongly each damage happens. Lengths are shares of the longer page side unless said.
@@ -65,33 +69,33 @@ class AugmentStyle:
         QueryError: On construction, when a chance is outside 0 to 1 or a range is upside down.
     """
 
-    scale: Damage = Damage(1.0, 1.0, 1.0)
-    margin: Damage = Damage()
-    perspective: Damage = Damage()
-    rotation_deg: Damage = Damage()
-    turned: Damage = Damage()
-    curl: Damage = Damage()
-    creases: Damage = Damage()
-    crumple: Damage = Damage()
-    light_slope: Damage = Damage()
-    light_spots: Damage = Damage()
-    shadow: Damage = Damage()
-    exposure: Damage = Damage()
-    cast: Damage = Damage()
-    grey: Damage = Damage()
-    fade: Damage = Damage()
-    stains: Damage = Damage()
-    handwriting: Damage = Damage()
-    stamps: Damage = Damage()
-    pen_marks: Damage = Damage()
-    bars: Damage = Damage()
-    streaks: Damage = Damage()
-    moire: Damage = Damage()
-    defocus: Damage = Damage()
-    motion: Damage = Damage()
-    noise: Damage = Damage()
-    jpeg: Damage = Damage()
-    bilevel: Damage = Damage()
+    scale: Damage = _FULL_SIZE
+    margin: Damage = _NEVER
+    perspective: Damage = _NEVER
+    rotation_deg: Damage = _NEVER
+    turned: Damage = _NEVER
+    curl: Damage = _NEVER
+    creases: Damage = _NEVER
+    crumple: Damage = _NEVER
+    light_slope: Damage = _NEVER
+    light_spots: Damage = _NEVER
+    shadow: Damage = _NEVER
+    exposure: Damage = _NEVER
+    cast: Damage = _NEVER
+    grey: Damage = _NEVER
+    fade: Damage = _NEVER
+    stains: Damage = _NEVER
+    handwriting: Damage = _NEVER
+    stamps: Damage = _NEVER
+    pen_marks: Damage = _NEVER
+    bars: Damage = _NEVER
+    streaks: Damage = _NEVER
+    moire: Damage = _NEVER
+    defocus: Damage = _NEVER
+    motion: Damage = _NEVER
+    noise: Damage = _NEVER
+    jpeg: Damage = _NEVER
+    bilevel: Damage = _NEVER
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -131,7 +135,7 @@ STYLES: dict[str, AugmentStyle] = {
     ),
     "photo": AugmentStyle(
         scale=Damage(1.0, 0.65, 1.15),
-        margin=Damage(1.0, -0.02, 0.05),
+        margin=Damage(1.0, -0.025, 0.03),
         perspective=Damage(0.95, 0.0, 0.045),
         rotation_deg=Damage(0.9, 0.0, 4.0),
         curl=Damage(0.85, 0.001, 0.012),
