@@ -6,7 +6,7 @@ the same resamples and differences are paired.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,11 +109,13 @@ class MacroAuc:
         interval: The mean and its interval.
         n_labels: Columns that have both classes.
         dropped: Columns left without a class in a resample, mean over the resamples.
+        resampled: The mean in each resample, for paired tests.
     """
 
     interval: Interval
     n_labels: int
     dropped: float
+    resampled: Doubles = field(repr=False, default_factory=lambda: np.empty(0))
 
 
 def macro_auc(
@@ -134,7 +136,7 @@ def macro_auc(
     count = (~np.isnan(drawn)).sum(axis=1)
     means = np.where(count > 0, np.nansum(drawn, axis=1) / np.maximum(count, 1), np.nan)
     dropped = float((drawn.shape[1] - count).mean()) if len(count) else 0.0
-    return MacroAuc(interval(float(plain.mean()), means), int(usable.sum()), dropped)
+    return MacroAuc(interval(float(plain.mean()), means), int(usable.sum()), dropped, means)
 
 
 def paired_p(values: Doubles, others: Doubles) -> float:

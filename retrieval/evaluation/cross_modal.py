@@ -110,13 +110,28 @@ def evaluate_cross_modal(
     if not len(image_emb) == len(text_emb) == len(rows):
         raise QueryError(f"{len(image_emb)} images, {len(text_emb)} texts and {len(rows)} rows do not pair up")
     texts = text_numbers([row.report for row in rows])
-    (patients,) = patient_numbers([row.patient_id for row in rows])
-    weights = patient_weights(patients) if weights is None else weights
-    similarity = np.asarray(image_emb @ text_emb.T, dtype=np.float32)
     # Equal texts have equal vectors up to rounding in batches of different make-up; one column stands for all of
     # them, so that their order is decided by the seeded draw and not by noise in the last bit.
     _, first = np.unique(texts, return_index=True)
-    similarity = similarity[:, first[texts]]
+    similarity = np.asarray(image_emb @ text_emb[first[texts]].T, dtype=np.float32)
+    return evaluate_similarity(similarity, rows, sub_gallery=sub_gallery, draws=draws, weights=weights, seed=seed)
+
+
+def evaluate_similarity(
+    similarity: Floats,
+    rows: Sequence[LabelledRow],
+    *,
+    sub_gallery: int = SUB_GALLERY,
+    draws: int = SUB_DRAWS,
+    weights: NDArray[np.float32] | None = None,
+    seed: int = SUB_SEED,
+) -> CrossModalResult:
+    """The same for a matrix of scores, shape (n ECGs, n reports), larger is nearer."""
+    if similarity.shape != (len(rows), len(rows)):
+        raise QueryError(f"similarity of shape {similarity.shape} for {len(rows)} rows")
+    texts = text_numbers([row.report for row in rows])
+    (patients,) = patient_numbers([row.patient_id for row in rows])
+    weights = patient_weights(patients) if weights is None else weights
     ranks = _ranks(similarity, texts, patients, seed)
     recall = {key: mean_interval(values, weights) for key, values in _shares(ranks).items()}
     sub: dict[tuple[str, str, int], list[float]] = {}
