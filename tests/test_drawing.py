@@ -83,7 +83,7 @@ def measured(line: NDArray[np.float64], near: float) -> float:
     return first + centre(part)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     layout=st.sampled_from(sorted(LAYOUTS)),
     order=st.sampled_from(["standard", "cabrera"]),
