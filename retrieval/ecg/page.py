@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.page_bow import row_bow, straighten_rows
 from ecgkin.retrieval.ecg.page_grid import grid_pitch, line_field
 from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_faint_lines
+from ecgkin.retrieval.ecg.page_layout import guess_layout
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
-from ecgkin.retrieval.ecg.page_rows import TraceRows, find_pieces, find_rows
+from ecgkin.retrieval.ecg.page_rows import find_pieces, find_rows
 from ecgkin.retrieval.errors import ImageError
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,9 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteI
                 f"{name} cannot be read: {error.strerror or error}", hint="check the path and its permissions"
             ) from error
         if opened is None:
-            raise ImageError(f"{name} has {size / 2**20:.0f} MiB (expected at most 512)", hint="export the page smaller")
+            raise ImageError(
+                f"{name} has {size / 2**20:.0f} MiB (expected at most 512)", hint="export the page smaller"
+            )
     if size == 0:
         raise ImageError(f"{name} is empty (0 bytes)", hint="copy or export the picture again")
     try:
@@ -109,7 +111,9 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteI
             hint="give a PNG, JPEG, TIFF, WebP or BMP file",
         ) from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name} is too large: {error}", hint=f"reduce it below {LARGEST_MPX:.0f} megapixels") from error
+        raise ImageError(
+            f"{name} is too large: {error}", hint=f"reduce it below {LARGEST_MPX:.0f} megapixels"
+        ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(f"{name} cannot be opened as a picture: {error}", hint="export the picture again") from error
     return _from_pil(picture, name)
@@ -119,14 +123,18 @@ def _describe(head: bytes) -> str:
     if head.startswith(b"%PDF"):
         return "%PDF (a PDF document)"
     text = head.decode("utf-8", errors="replace")
-    return f"the text {text!r}" if text.isprintable() or text.strip().isprintable() else f"the bytes {head[:8].hex(' ')}"
+    return (
+        f"the text {text!r}" if text.isprintable() or text.strip().isprintable() else f"the bytes {head[:8].hex(' ')}"
+    )
 
 
 def _from_pil(picture: Image.Image, name: str) -> ByteImage:
     width, height = picture.size
     if width * height > LARGEST_MPX * 1e6 and picture.format == "JPEG":
         # JPEG decodes at 1/2, 1/4 or 1/8 without ever holding the full picture.
-        picture.draft("RGB", (width // 8, height // 8) if width * height > 16 * LARGEST_MPX * 1e6 else (width // 4, height // 4))
+        picture.draft(
+            "RGB", (width // 8, height // 8) if width * height > 16 * LARGEST_MPX * 1e6 else (width // 4, height // 4)
+        )
         width, height = picture.size
     if width * height > LARGEST_MPX * 1e6:
         raise ImageError(
@@ -135,7 +143,9 @@ def _from_pil(picture: Image.Image, name: str) -> ByteImage:
             hint="reduce it first; a page of 2200 x 1700 px is plenty",
         )
     if min(width, height) < 48:
-        raise ImageError(f"{name} has {width} x {height} px (expected at least 48 px each way)", hint="use a larger picture")
+        raise ImageError(
+            f"{name} has {width} x {height} px (expected at least 48 px each way)", hint="use a larger picture"
+        )
     try:
         picture = ImageOps.exif_transpose(picture)
         if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
@@ -145,7 +155,9 @@ def _from_pil(picture: Image.Image, name: str) -> ByteImage:
             picture = Image.alpha_composite(ground, picture.convert("RGBA"))
         return np.asarray(picture.convert("RGB"), dtype=np.uint8)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{name} breaks off or is damaged: {error}", hint="copy or export the picture again") from error
+        raise ImageError(
+            f"{name} breaks off or is damaged: {error}", hint="copy or export the picture again"
+        ) from error
 
 
 def _from_array(array: NDArray[Any]) -> ByteImage:
@@ -239,7 +251,7 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
         warnings.append("grid not found: scale unknown")
     if abs(rotation) > 1.0:
         warnings.append(f"page was rotated by {rotation:.1f} degrees")
-    layout, leads = _layout(rows)
+    layout, leads = guess_layout(rows.ink, rows.baselines, rows.left, rows.right)
     quality = float(np.clip(np.mean(rows.cover) * rows.singleness, 0, 1))
     return PageReading(
         trace_map=to_trace_map(rows.ink[rows.top : rows.bottom, rows.left : rows.right]),
@@ -283,12 +295,6 @@ def _scale(pitch: float, span: int) -> float:
     """Working px per mm: the grid shows 1 mm or 5 mm boxes, and traces are 250 mm long (10 s at 25 mm/s)."""
     candidates = (pitch, pitch / 5, pitch / 10)
     return min(candidates, key=lambda px: abs(np.log(span / px / 250.0)))
-
-
-def _layout(rows: TraceRows) -> tuple[str, tuple[str, ...]]:
-    names = {3: "3x4", 4: "3x4+1R", 6: "3x4+3R", 12: "12x1"}
-    layout = names.get(len(rows.baselines), "other")
-    return layout, LEADS if layout != "other" else ()
 
 
 def to_trace_map(ink: ByteImage) -> ByteImage:

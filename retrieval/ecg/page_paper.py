@@ -34,7 +34,7 @@ def find_paper(small: ByteImage) -> tuple[Matrix | None, ByteImage | None]:
     thin = cv2.subtract(cv2.morphologyEx(small[..., 1], cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), small[..., 1])
     drawn = cv2.threshold(thin, max(12.0, float(np.percentile(thin, 90))), 255, cv2.THRESH_BINARY)[1]
     mask: ByteImage | None = None
-    largest = 0.97 * small.shape[0] * small.shape[1]
+    largest = 0.995 * small.shape[0] * small.shape[1]
     for region in (_inside_edges(closed), _bright(darkest), _bright(lightest)):
         hull = None if region is None else _sheet(region)
         if hull is None:
@@ -129,4 +129,7 @@ def flatten(corners: Matrix) -> tuple[Matrix, tuple[int, int]]:
     sides = np.linalg.norm(corners - np.roll(corners, -1, axis=0), axis=1)
     width, height = (max(4, round(side / 4) * 4) for side in (max(sides[0], sides[2]), max(sides[1], sides[3])))
     target = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]], dtype=np.float32)
-    return np.asarray(cv2.getPerspectiveTransform(corners.astype(np.float32), target), dtype=np.float64), (width, height)
+    return np.asarray(cv2.getPerspectiveTransform(corners.astype(np.float32), target), dtype=np.float64), (
+        width,
+        height,
+    )

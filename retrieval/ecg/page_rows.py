@@ -178,6 +178,7 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     single = np.array([_single(strands, y, 0.5 * reach) for y in baselines])
     keep &= (single > 0.55) | (cover > 0.7 * cover.max())
     keep &= _even(baselines, keep)
+    keep &= _like_others(strands, baselines, keep, reach)
     baselines, inked = baselines[keep], inked[keep]
     if baselines.size > 1:
         pitch = float(np.median(np.diff(baselines)))
@@ -197,7 +198,7 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     away = np.maximum(top_edge[:, None] - baselines[None, :], baselines[None, :] - bottom_edge[:, None]).min(axis=1)
     away = np.maximum(away, 0) / pitch
     inside = (left_edge < right) & (left_edge + wide > left)
-    strand = ((wide >= STRAND * side) & (away < 0.25)) | ((wide >= 3 * STRAND * side) & (away < 0.5))
+    strand = ((wide >= STRAND * side) & (away < 0.15)) | ((wide >= 3 * STRAND * side) & (away < 0.5))
     # Broken traces: what is larger than print and near a baseline, and specks on it.
     strand |= ((wide >= 0.4 * STRAND * side) | (tall >= 0.4 * STRAND * side)) & (away < 0.15)
     strand |= away < 0.06
@@ -264,6 +265,30 @@ def _even(baselines: FloatArray, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
         else:
             break
     return even
+
+
+def _like_others(strands: ByteImage, baselines: FloatArray, keep: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    """False for outermost rows that are thicker than the rest or have no beats: the edge of the sheet, a ruled line."""
+    alike = np.ones(baselines.size, dtype=bool)
+    index = np.flatnonzero(keep)
+    if index.size < 3:
+        return alike
+    thick, swing = np.zeros(baselines.size), np.zeros(baselines.size)
+    for row in index:
+        part = _zone(strands, baselines[row], 0.6 * reach) > 0
+        depth = part.sum(axis=0)
+        used = depth > 0
+        if not used.any():
+            continue
+        thick[row] = np.median(depth[used])
+        first = np.argmax(part, axis=0)[used]
+        last = part.shape[0] - 1 - np.argmax(part[::-1], axis=0)[used]
+        swing[row] = np.percentile(last, 97) - np.percentile(first, 3)
+    for row in (index[0], index[-1]):
+        others = index[index != row]
+        if thick[row] > max(4.0, 2.2 * np.median(thick[others])) or swing[row] < 1.5 * thick[row] + 2:
+            alike[row] = False
+    return alike
 
 
 def _zone(image: ByteImage, y: float, reach: float) -> ByteImage:
