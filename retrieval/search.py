@@ -151,7 +151,7 @@ class CaseSearch:
         if encoder is None:
             from ecgkin.retrieval.encoders import load_encoder
 
-            encoder = load_encoder(opened.encoder_name, device=device)
+            encoder = load_encoder(opened.manifest.encoder_name, device=device)
         if isinstance(calibration, str | Path):
             calibration = Calibration.load(calibration, encoder.fingerprint)
         return cls(opened, encoder, calibration if calibration is not None else shipped_calibration(encoder))
@@ -340,9 +340,10 @@ def check_same_encoder(base: CaseBase, encoder: Encoder) -> None:
     Raises:
         EncoderMismatchError: The fingerprints differ.
     """
-    if base.encoder_fingerprint != encoder.fingerprint:
+    made_with = base.manifest
+    if made_with.fingerprint != encoder.fingerprint:
         raise EncoderMismatchError(
-            f"case base {base.path} was built with encoder {base.encoder_name} {base.encoder_fingerprint[:12]}, "
+            f"case base {base.path} was built with encoder {made_with.encoder_name} {made_with.fingerprint[:12]}, "
             f"loaded is {encoder.name} {encoder.fingerprint[:12]}",
             hint="load that encoder, or ingest the cases again with this one",
         )
