@@ -88,7 +88,7 @@ def clean_report(text: str | None) -> str:
     if not text:
         return ""
     kept = _EDIT_NOTE.sub("", unicodedata.normalize("NFC", text))
-    return _SPACE.sub(" ", _DEVICE_LINE.sub("", kept)).strip()
+    return _SPACE.sub(" ", _DEVICE_LINE.sub(" ", kept)).strip()
 
 
 def normalise_report(text: str | None) -> str:

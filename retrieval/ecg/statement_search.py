@@ -27,6 +27,7 @@ Polarity = Literal["present", "absent", "possible"]
 _TOKEN = re.compile(r"[^\W_]+(?:_(?!\w))?(?:\((?:n|s|a|e|er|en)\)(?![^\W\d_]))?", re.UNICODE)
 _ENDINGS = ("ern", "en", "er", "es", "em", "e", "s", "n")
 _MIN_STEM = 4
+_CODES = frozenset(fold(s.code) for s in STATEMENTS)
 _FILLERS = frozenset({"the", "a", "an", "der", "die", "das", "des", "dem", "den", "of"})
 # Spellings of one word in three languages, after stemming.
 _SAME = {
@@ -57,9 +58,9 @@ _NO_BEFORE = re.compile(
     r"ingen|inga|inget|ej|utan)\b"
 )
 _NO_AFTER = re.compile(
-    r"^[\s,:(-]*(?:(?:is|are|was|were|ist|sind|wurde\w*)\s+)?"
+    r"^\W*(?:(?:is|are|was|were|has been|have been|can be|ist|sind|wurde\w*)\s+)?"
     r"(?:not (?:seen|present|evident|visible|found|detected)|absent|excluded|ruled out|unlikely|"
-    r"nicht (?:nachweisbar|vorhanden|erkennbar|sichtbar|nachgewiesen)|ausgeschlossen|unwahrscheinlich|negativ\b(?! t))"
+    r"nicht (?:nachweisbar|vorhanden|erkennbar|sichtbar|nachgewiesen)|ausgeschlossen|unwahrscheinlich|negativ$)"
 )
 _MAYBE_BEFORE = re.compile(
     r"\b(?:possibl[ey]|probabl[ey]|suspected|suspicion of|suggest\w*|consider|questionable|may be|might|could be|"
@@ -67,12 +68,14 @@ _MAYBE_BEFORE = re.compile(
     r"v\.? ?a\.?|verdacht\w*|fraglich\w*|moglich\w*|wahrscheinlich\w*|vermutlich\w*|evtl|eventuell\w*|dd|"
     r"hinweis\w* (?:auf|fur)|vereinbar mit|zeichen einer|misstank\w*|mojlig\w*|trolig\w*|sannolik\w*)(?=\W|$)"
 )
+# German and Swedish doubt follows bare ("inferiorer infarkt möglich"), English with a verb or at the clause's end.
 _MAYBE_AFTER = re.compile(
-    r"^[^.;]{0,40}?(?:\?|\b(?:possible|probable|suspected|likely|"
-    r"(?:can ?not|can't|not|could not) be (?:excluded|ruled out)|not excluded|should be considered|"
-    r"moglich|wahrscheinlich|fraglich|nicht (?:sicher )?(?:auszuschliessen|ausgeschlossen|ausschliessbar)|"
-    r"zu erwagen|denkbar|kan ej uteslutas|bor overvagas)\b)"
+    r"^.{0,40}?(?:\?|\b(?:(?:can ?not|can't|not|could not) be (?:excluded|ruled out)|not excluded|should be considered|"
+    r"(?:is|are|seems?) (?:possible|probable|suspected|likely)|(?:possible|probable|suspected|likely)\W*$|"
+    r"mogl(?:ich)?|wahrscheinlich(?= alt|\W*$)|fraglich|nicht (?:sicher )?(?:auszuschliessen|ausgeschlossen|"
+    r"ausschliessbar)|zu erwagen|denkbar|kan ej uteslutas|bor overvagas|sannolikt)\b)"
 )
+_AFTER_END = re.compile(r"[.;,](?=\s|$)|\b(?:but|und|and|sonst|st|t|qrs|aber)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,6 @@ def find_statements(text: str) -> list[FoundStatement]:
     """
     text = unicodedata.normalize("NFC", text)
     tokens = list(_tokens(text))
-    alone = len(tokens) <= 3
     spans: list[tuple[str, int, int]] = []
     i = 0
     while i < len(tokens):
@@ -129,27 +131,41 @@ def find_statements(text: str) -> list[FoundStatement]:
             if step is None:
                 break
             node = step
-            if node.code is not None and not (node.short and not alone and not _capitals(text, tokens[i : j + 1])):
+            alone = len(tokens) == j - i + 1
+            if node.code is not None and (alone or not node.short or _capitals(text, tokens[i : j + 1])):
                 best, code = j + 1, node.code
         if code is None:
             i += 1
             continue
         spans.append((code, tokens[i].start, tokens[best - 1].end))
         i = best
-    limits = [start for _, start, _ in spans[1:]] + [len(text)]
-    return [
-        FoundStatement(code, _polarity(text, start, end, limit), start, end, text[start:end])
-        for (code, start, end), limit in zip(spans, limits, strict=True)
-    ]
+    found: list[FoundStatement] = []
+    taken = 0  # what stands before here was about an earlier hit
+    for k, (code, start, end) in enumerate(spans):
+        limit = spans[k + 1][1] if k + 1 < len(spans) else None
+        polarity, used = _polarity(text, taken, start, end, limit)
+        found.append(FoundStatement(code, polarity, start, end, text[start:end]))
+        taken = used or taken
+    return found
 
 
 def _capitals(text: str, tokens: list[_Token]) -> bool:
     return text[tokens[0].start : tokens[-1].end].isupper()
 
 
-def _polarity(text: str, start: int, end: int, limit: int) -> Polarity:
-    """What the clause around text[start:end] says about it; words after it count up to the next hit at `limit`."""
-    before = text[:start]
+def _polarity(text: str, taken: int, start: int, end: int, following: int | None) -> tuple[Polarity, int]:
+    """What the clause around text[start:end] says about it, and where the next hit's clause begins at the earliest.
+
+    Args:
+        text: The whole text.
+        taken: Words before here belong to an earlier hit.
+        start, end: The hit.
+        following: Start of the next hit; None for the last one.
+
+    Returns:
+        The polarity, and the end of the hit where a cue after it was used up, else 0.
+    """
+    before = text[taken:start]
     cut = max((m.end() for m in _CLAUSE_END.finditer(before) if not _is_abbreviation(before, m.start())), default=0)
     before = before[cut:]
     # "no fibrillation, flutter or block": a list carries the cue on, otherwise a comma ends it.
@@ -158,25 +174,23 @@ def _polarity(text: str, start: int, end: int, limit: int) -> Polarity:
     if "," in before and not _JOINED.search(before[before.rindex(",") :] + clause_rest):
         before = before[before.rindex(",") + 1 :]
     before = " ".join(fold(before).split()[-_REACH:])
-    after = " ".join(fold(text[end : min(limit, end + 80)]).split())
-    if _MAYBE_AFTER.match(_until_next(after)):
-        return "possible"
+    after = fold(text[end : end + 80 if following is None else min(following, end + 80)])
+    mark = _AFTER_END.search(after)
+    # Where the next hit follows without a mark, " >" keeps a word before it from counting as the end of this clause.
+    after = (
+        " ".join(after[: mark.start()].split()) if mark else " ".join(after.split()) + " >" * (following is not None)
+    )
+    if _MAYBE_AFTER.match(after):
+        return "possible", following or 0
     if _NO_AFTER.match(after):
-        return "absent"
+        return "absent", following or 0
     maybe = list(_MAYBE_BEFORE.finditer(before))
     no = list(_NO_BEFORE.finditer(before))
-    if no and not (maybe and maybe[-1].start() < no[-1].start() and "not" not in no[-1].group()):
-        # "cannot exclude", "not ruled out" hold a negation but express doubt; they are matched as doubt first.
-        if maybe and maybe[-1].start() <= no[-1].start() < maybe[-1].end():
-            return "possible"
-        return "absent"
-    return "possible" if maybe else "present"
-
-
-def _until_next(after: str) -> str:
-    """The text after a hit up to the next clause mark, comma, or word that begins another finding."""
-    mark = re.search(r"[.;,]|\b(?:but|und|and|sonst|st|t|qrs|aber)\b", after)
-    return after[: mark.start()] if mark else after
+    # "cannot exclude" and "nicht auszuschliessen" hold a negation but express doubt.
+    no = [n for n in no if not any(m.start() <= n.start() < m.end() for m in maybe)]
+    if no:
+        return "absent", 0
+    return ("possible" if maybe else "present"), 0
 
 
 def _is_abbreviation(text: str, dot: int) -> bool:
@@ -197,6 +211,8 @@ def _tokens(text: str) -> Iterator[_Token]:
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
     plain = fold(word.replace("(", "").replace(")", ""))
+    if plain in _CODES:  # "ISCAN" and "ISCAS" must not become one
+        return plain
     for ending in _ENDINGS:
         if plain.endswith(ending) and len(plain) - len(ending) >= _MIN_STEM:
             plain = plain[: -len(ending)]
