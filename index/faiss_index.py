@@ -103,6 +103,15 @@ class FaissIndex:
         """Removed ids that still take up room (hnsw)."""
         return len(self._dead)
 
+    @property
+    def outgrown(self) -> bool:
+        """`rebuild` would pay: a fifth of the graph is dead, or the lists suit another size."""
+        if self.kind == "hnsw":
+            return 4 * len(self._dead) > len(self._ids)
+        if self.kind not in QUANTISED or self._index is None:
+            return False
+        return not 0.5 <= _n_lists(len(self._ids)) / int(self._index.nlist) <= 2.0
+
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add vectors, shape (n, dim), under new ids, shape (n,). The first ones train the quantised kinds."""
         matrix = check_vectors(vectors, self.dim)
@@ -126,7 +135,7 @@ class FaissIndex:
 
     def remove(self, ids: Ids) -> None:
         """Take ids out, shape (n,)."""
-        import faiss
+        faiss = _faiss()
 
         gone = check_ids(ids)
         known = self._live(gone)
@@ -185,7 +194,7 @@ class FaissIndex:
 
     def save(self, path: Path) -> None:
         """Write one file: a head, the live ids, then FAISS's own format."""
-        import faiss
+        faiss = _faiss()
 
         head = {"kind": self.kind, "dim": self.dim, "n": len(self._ids), "empty": self._index is None}
         with open(path, "wb") as file:
@@ -200,7 +209,7 @@ class FaissIndex:
         Raises:
             CaseBaseError: It is no such file, or it is cut short. (A file that was edited may load: check its sum.)
         """
-        import faiss
+        faiss = _faiss()
 
         with open(path, "rb") as file:
             try:
@@ -228,7 +237,7 @@ class FaissIndex:
         return live
 
     def _new(self, n: int) -> Any:
-        import faiss
+        faiss = _faiss()
 
         if self.kind == "flat":
             return faiss.IndexIDMap2(faiss.IndexFlatIP(self.dim))
@@ -236,12 +245,13 @@ class FaissIndex:
             graph = faiss.IndexHNSWFlat(self.dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
             graph.hnsw.efConstruction = HNSW_EF_BUILD
             return faiss.IndexIDMap2(graph)
-        # FAISS wants 39 points a list; 2 sqrt(n) lists balance finding the lists against reading them.
-        lists = max(1, min(round(2 * n**0.5), n // 39))
+        lists = _n_lists(n)
         if self.kind == "ivf_pq":
             if n < 256:
                 raise QueryError(f"{n} vectors cannot train ivf_pq (expected at least 256)", hint="use kind flat")
-            code = f"PQ{max(m for m in range(1, self.dim // 4 + 1) if self.dim % m == 0)}"
+            # "np": without FAISS's polysemous training, which took 30 s for 5,000 vectors and serves
+            # Hamming scans alone.
+            code = f"PQ{max(m for m in range(1, self.dim // 4 + 1) if self.dim % m == 0)}np"
         else:
             code = {"ivf_sq8": "SQ8", "ivf_rabitq": "RaBitQ4"}[self.kind]
         index = faiss.index_factory(self.dim, f"IVF{lists},{code}", faiss.METRIC_INNER_PRODUCT)
@@ -250,7 +260,7 @@ class FaissIndex:
 
     def _approximate(self, queries: Vectors, want: int, allowed: Ids | None, n_rows: int) -> tuple[Vectors, Ids]:
         """What FAISS finds, -1 where nothing; exact for flat, candidates scored by true vectors for quantised kinds."""
-        import faiss
+        faiss = _faiss()
 
         selector: Any = None
         keep: Any = None  # FAISS holds bare pointers: the bits must live as long as the search
@@ -304,7 +314,7 @@ class FaissIndex:
         return top, hits
 
     def _on_gpu(self, queries: Vectors, want: int) -> tuple[Vectors, Ids]:
-        import faiss
+        faiss = _faiss()
 
         if self._gpu is None:
             positions = faiss.vector_to_array(self._index.id_map)
@@ -314,6 +324,19 @@ class FaissIndex:
         return np.clip(top, -1.0, 1.0), np.where(at >= 0, positions[at], -1)
 
 
+def _faiss() -> Any:
+    # Its type stubs lack half of what the Python layer adds.
+    import faiss
+
+    module: Any = faiss
+    return module
+
+
+def _n_lists(n: int) -> int:
+    # FAISS wants 39 points a list; 2 sqrt(n) lists balance finding the lists against reading them.
+    return max(1, min(round(2 * n**0.5), n // 39))
+
+
 def _in_order(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
     """Each row by falling score, ties to the smaller id."""
     order = np.lexsort((ids, -scores), axis=-1)
@@ -321,7 +344,7 @@ def _in_order(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
 
 
 def _writer(file: BinaryIO) -> Callable[[bytes], int]:
-    return lambda block: file.write(block)
+    return lambda block: int(file.write(block))
 
 
 def _gpu_resources(device: str) -> Any:
@@ -329,7 +352,7 @@ def _gpu_resources(device: str) -> Any:
         raise QueryError(f"device is {device!r} (expected auto, cpu or cuda)")
     if device == "cpu":
         return None
-    import faiss
+    faiss = _faiss()
 
     if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0:
         return faiss.StandardGpuResources()
@@ -342,7 +365,7 @@ def _gpu_resources(device: str) -> Any:
 
 @contextmanager
 def _threads(n_queries: int) -> Iterator[None]:
-    import faiss
+    faiss = _faiss()
 
     before = faiss.omp_get_max_threads()
     if n_queries > SINGLE_THREAD_UP_TO or before == 1:
