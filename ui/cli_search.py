@@ -24,6 +24,7 @@ InUnits = Annotated[
 PICTURES = {".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pdf", ".heic"}
 REPORT_WIDTH = 300
 SHOWN_STATEMENTS = 8
+INFO_ROWS = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -253,16 +254,25 @@ def _write_page(record: EcgRecord, style: Any, output: Path) -> tuple[int, int] 
         ) from None
 
 
-def info(base: common.Base, json: common.Json = False) -> None:
-    """Say what a case base holds and check that its files belong together."""
+def info(
+    base: common.Base,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file in full and compare.")] = False,
+    json: common.Json = False,
+) -> None:
+    """Say what a case base holds, having checked that its files belong together."""
     from ecgkin.index.casebase import CaseBase
-    from ecgkin.ui.base_facts import base_facts
 
-    facts = base_facts(CaseBase.open(base))
+    with CaseBase.open(base) as opened:
+        if verify:
+            opened.verify()
+        facts = opened.info()
     if json:
-        common.emit(facts)
+        common.emit({**facts, "verified": verify})
         return
-    common.table(f"Case base {base}", ("what", "value"), [(k, v) for k, v in facts.items() if not isinstance(v, dict)])
+    single = [(name, value) for name, value in facts.items() if not isinstance(value, dict)]
+    common.table("", ("what", "value"), single)
     for name, counts in facts.items():
         if isinstance(counts, dict) and counts:
-            common.table(name, ("", "cases"), list(counts.items()), right=("cases",))
+            shown = list(counts.items())[:INFO_ROWS]
+            rest = [("...", f"{len(counts) - len(shown)} more, see --json")] if len(counts) > len(shown) else []
+            common.table("", (name, "number"), [*shown, *rest], right=("number",))

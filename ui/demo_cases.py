@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from ecgkin.index.case import Case
+    from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+    from ecgkin.retrieval.ecg.record import EcgRecord
 
 # Cases of each statement that the base holds before it is filled up at random (all of them where there are fewer).
 MIN_PER_STATEMENT = 8
 # A query should have company: at least as many cases with its rarest statement as hits are shown.
 MIN_COMPANY = 10
+
+
+def ptbxl_case(row: PtbXlRow) -> Case:
+    """The case of a row of PTB-XL's table."""
+    from ecgkin.index.case import Case
+    from ecgkin.retrieval.ecg.report_text import report_language
+
+    return Case(
+        case_id=f"ptbxl/{row.ecg_id}",
+        patient_id=row.patient_id or None,
+        source="ptbxl",
+        age_years=row.age_years,
+        sex=row.sex,
+        recorded_at=row.recording_date or None,
+        labels=row.labels,
+        report=row.report,
+        language=report_language(row.report) or None,
+        meta={"fold": row.fold, "device": row.device},
+    )
 
 
 class Labelled(Protocol):
@@ -85,3 +109,61 @@ def choose_query(rows: Sequence[Row], gallery: Sequence[Row], *, seed: int = 0) 
     if not suitable:
         return max(telling, key=lambda row: company(row.labels))
     return suitable[int(np.random.default_rng(seed).integers(len(suitable)))]
+
+
+# What the simulated cases show, each as often as the others; combinations that patients have, too.
+SIMULATED_FINDINGS: tuple[tuple[str, ...], ...] = (
+    ("NORM", "SR"),
+    ("AFIB",),
+    ("AFLT",),
+    ("STACH",),
+    ("SBRAD",),
+    ("PVC", "SR"),
+    ("BIGU",),
+    ("1AVB", "SR"),
+    ("CLBBB", "SR"),
+    ("CRBBB", "SR"),
+    ("LAFB", "SR"),
+    ("LVH", "SR"),
+    ("IMI", "SR"),
+    ("ASMI", "SR"),
+    ("PACE",),
+    ("LOWT", "SR"),
+    ("AFIB", "CLBBB"),
+    ("AFIB", "LVH"),
+    ("CRBBB", "LAFB", "SR"),
+    ("IMI", "1AVB", "SR"),
+)
+
+
+# Odd seeds are the query's, even ones the gallery's: no simulated query is in its own gallery.
+def simulated_gallery(n: int) -> Iterator[tuple[Case, EcgRecord]]:
+    """n simulated cases, the findings in turn; always the same ones."""
+    for number in range(n):
+        yield _simulated(SIMULATED_FINDINGS[number % len(SIMULATED_FINDINGS)], 2 * number, f"simulated/{number + 1}")
+
+
+def simulated_query(seed: int) -> tuple[Case, EcgRecord]:
+    """A simulated ECG with a finding that is not in any gallery."""
+    findings = [codes for codes in SIMULATED_FINDINGS if codes[0] != "NORM"]
+    return _simulated(findings[seed % len(findings)], 2 * seed + 1, f"simulated/query-{seed}")
+
+
+def _simulated(codes: Sequence[str], seed: int, case_id: str) -> tuple[Case, EcgRecord]:
+    from ecgkin.index.case import Case
+    from ecgkin.retrieval.ecg.simulate import simulate
+
+    made = simulate(codes, np.random.default_rng([seed, 7]))
+    labels = dict.fromkeys(made.labels, 100.0)
+    record = made.record
+    case = Case(
+        case_id,
+        patient_id=case_id,
+        source="simulated",
+        age_years=record.age_years,
+        sex=record.sex,
+        labels=labels,
+        report=made.report_en,
+        language="en",
+    )
+    return case, record

@@ -1,0 +1,278 @@
+"""`ecgkin demo`: from nothing at hand to an ECG beside its most similar cases, in one call."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from ecgkin.retrieval.errors import CaseBaseError, QueryError
+from ecgkin.ui.cli_common import Moved
+from ecgkin.ui.demo_cases import choose_cases, choose_query, ptbxl_case, simulated_gallery, simulated_query
+
+if TYPE_CHECKING:
+    from ecgkin.index.case import Case
+    from ecgkin.index.casebase import CaseBase
+    from ecgkin.retrieval.ecg.record import EcgRecord
+    from ecgkin.retrieval.encoders.base import Encoder
+    from ecgkin.retrieval.search import CaseSearch, SearchResult
+    from ecgkin.ui.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+
+GALLERY_FOLDS = range(1, 9)
+QUERY_FOLD = 9
+# Simulated cases differ less than real ones: more of them show nothing more, and take time to draw.
+SIMULATED_CASES = 400
+# An unfinished download with fewer records than this is no better than simulated cases.
+USABLE_RECORDS = 200
+PAGE_NAME = "demo.html"
+HITS = 10
+STATEMENT_BARS = 8
+# Cases that a kill can cost.
+BATCH = 32
+
+Say: TypeAlias = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the demo's cases come from.
+
+    Attributes:
+        kind: "ptbxl", "download" or "simulated".
+        words: The same for people.
+        root: PTB-XL folder; None for simulated cases.
+    """
+
+    kind: Literal["ptbxl", "download", "simulated"]
+    words: str
+    root: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The ECG that is asked about, and the cases that are searched.
+
+    Attributes:
+        case: The query with what its source says; the search is given its picture alone.
+        record: Its samples.
+        gallery: Cases with their records, made one by one.
+        n_gallery: How many there are.
+    """
+
+    case: Case
+    record: EcgRecord
+    gallery: Iterable[tuple[Case, EcgRecord]]
+    n_gallery: int
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the demo found.
+
+    Attributes:
+        page: The HTML file.
+        source: Where the cases come from.
+        query_id, query_labels: The ECG that was asked about.
+        n_cases: How many were searched.
+        result: Hits and vote.
+    """
+
+    page: Path
+    source: Source
+    query_id: str
+    query_labels: tuple[str, ...]
+    n_cases: int
+    result: SearchResult
+
+
+def run_demo(
+    settings: Settings, out: Path, *, n_cases: int | None = None, seed: int = 0, say: Say, moved: Moved
+) -> Shown:
+    """Find cases, make or reuse a case base of them, ask it about a held-out ECG, write the page.
+
+    Args:
+        settings: PTB-XL folder, encoder, user folder, address for the download.
+        out: Folder for the page, made where it is missing.
+        n_cases: Cases to search; None takes the setting, or 400 for simulated ones.
+        seed: Which held-out ECG is asked about.
+        say: Told in words what is going on.
+        moved: Told how far the longer steps are.
+
+    Raises:
+        EcgkinError: A folder that was named is no PTB-XL folder, the encoder cannot be loaded, the page not written.
+    """
+    from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.retrieval.search import CaseSearch
+
+    if n_cases is not None and n_cases <= HITS:
+        raise QueryError(f"cases is {n_cases} (expected more than {HITS}, so that {HITS} neighbours can be shown)")
+    encoder = load_encoder(settings.encoder, device=settings.device)
+    source = find_source(settings, say, moved)
+    say(f"cases: {source.words}")
+    asked = (
+        _simulated(n_cases or SIMULATED_CASES, seed)
+        if source.root is None
+        else _real(source.root, n_cases or settings.demo_cases, seed)
+    )
+    folder = settings.home / "demo" / _key(source, asked.n_gallery, encoder)
+    base = open_or_fill(folder, encoder, asked, moved)
+    from ecgkin.retrieval.ecg.drawing import render
+
+    search = CaseSearch.open(base, encoder)
+    result = search.by_image(render(asked.record), HITS, exclude_patient=asked.case.patient_id)
+    page = _write_page(out, source, asked, search, result)
+    return Shown(page, source, asked.case.case_id, tuple(asked.case.labels), len(search.base), result)
+
+
+def find_source(settings: Settings, say: Say, moved: Moved) -> Source:
+    """The first of: the folder that was named, an earlier download, a new download, simulated cases."""
+    from ecgkin.ui.download import DownloadError, download_ptbxl
+
+    if settings.ptbxl is not None:
+        return Source("ptbxl", f"PTB-XL in {settings.ptbxl}", settings.ptbxl)
+    folder = settings.home / "ptbxl"
+    whole = settings.home / "ptbxl-complete"
+    earlier = Source("download", f"PTB-XL, downloaded to {folder}", folder)
+    if whole.is_file() and _usable(folder):
+        return earlier
+    say(f"fetching about {settings.demo_cases} records of PTB-XL from {settings.physionet_url}")
+    try:
+        download_ptbxl(
+            folder,
+            base_url=settings.physionet_url,
+            records=settings.demo_cases,
+            timeout_s=settings.download_timeout_s,
+            progress=lambda done, total, name: moved(done, total, f"download {name}"),
+        )
+    except DownloadError as error:
+        say(f"no download: {error}")
+        if _usable(folder):
+            return earlier
+        return Source("simulated", "SIMULATED cases, made by ecgkin: no real patients, and no network for real ones")
+    whole.write_text(settings.physionet_url + "\n", encoding="utf-8")
+    return earlier
+
+
+def _usable(folder: Path) -> bool:
+    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+    from ecgkin.retrieval.errors import RecordError
+
+    try:
+        return len(PtbXl(folder)) >= USABLE_RECORDS
+    except RecordError:
+        return False
+
+
+def _real(root: Path, n_cases: int, seed: int) -> Asked:
+    """Query and gallery from a PTB-XL folder, complete or in part."""
+    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+
+    data = PtbXl(root)
+    # A folder without the usual folds (a part of the data) still makes a demo: every fifth row is held out.
+    held = data.select([QUERY_FOLD]) or data.rows[::5]
+    taken = {row.ecg_id for row in held}
+    gallery = choose_cases([r for r in data.select(GALLERY_FOLDS) or data.rows if r.ecg_id not in taken], n_cases)
+    query = choose_query([row for row in held if row.report], gallery, seed=seed)
+    if query is None or len(gallery) <= HITS:
+        raise QueryError(
+            f"{root} holds too few records for a demo: {len(gallery)} cases, {len(held)} held out "
+            f"(expected more than {HITS} cases, and an ECG of another patient)",
+            hint="leave --ptbxl away to fetch records, or unpack more folds",
+        )
+    cases = ((ptbxl_case(row), data.record(row)) for row in gallery)
+    return Asked(ptbxl_case(query), data.record(query), cases, len(gallery))
+
+
+def _simulated(n_cases: int, seed: int) -> Asked:
+    case, record = simulated_query(seed)
+    return Asked(case, record, simulated_gallery(n_cases), n_cases)
+
+
+def _key(source: Source, n_cases: int, encoder: Encoder) -> str:
+    """Folder name that changes with everything that the base is made of."""
+    root = str(source.root.resolve()) if source.root else ""
+    parts = ("2", source.kind, root, str(n_cases), encoder.name, encoder.fingerprint)
+    return f"{source.kind}-{n_cases}-{hashlib.blake2b('|'.join(parts).encode(), digest_size=6).hexdigest()}"
+
+
+def open_or_fill(folder: Path, encoder: Encoder, asked: Asked, moved: Moved) -> CaseBase:
+    """The demo's case base: the one of the last time where it is whole, else (or in part) filled now.
+
+    Raises:
+        CaseBaseError: The folder cannot be written, or another process fills it at this moment.
+    """
+    from ecgkin.index.casebase import CaseBase
+
+    try:
+        base = CaseBase.open(folder, encoder)
+    except CaseBaseError as error:
+        if folder.exists():  # a damaged cache is no loss: everything in it can be made again
+            _LOG.warning("demo base is made anew: %s", error)
+            shutil.rmtree(folder)
+        base = CaseBase.create(folder, encoder.name, encoder.fingerprint, encoder.dim)
+    if len(base) >= asked.n_gallery:
+        return base
+    waiting: list[tuple[Case, EcgRecord]] = []
+    for done, pair in enumerate(asked.gallery, 1):
+        if pair[0].case_id not in base:
+            waiting.append(pair)
+        if len(waiting) == BATCH or (waiting and done == asked.n_gallery):
+            records = [record for _, record in waiting]
+            base.add([case for case, _ in waiting], encoder.encode_records(records), records)
+            waiting = []
+        moved(done, asked.n_gallery, "draw and encode cases")
+    base.close()
+    return CaseBase.open(folder, encoder)
+
+
+def _write_page(out: Path, source: Source, asked: Asked, search: CaseSearch, result: SearchResult) -> Path:
+    from ecgkin.retrieval.ecg.statements import superclasses
+    from ecgkin.ui import html_page
+
+    query = asked.case
+
+    def card(
+        case: Case, record: EcgRecord | None, rank: int | None = None, score: float | None = None
+    ) -> html_page.Card:
+        return html_page.Card(
+            case_id=case.case_id,
+            svg=html_page.drawing_svg(record) if record is not None else "",
+            report=case.report,
+            chips=html_page.chips(case.labels, query.labels),
+            person=html_page.person(case.age_years, case.sex),
+            rank=rank,
+            score=score,
+            language=case.language or "",
+        )
+
+    vote = result.vote
+    title = "Vote of the neighbours: probability" if vote.calibrated else "Vote of the neighbours: their share"
+    own_superclasses = superclasses(query.labels)
+    warnings = [*result.warnings, *([vote.note] if vote.note else [])]
+    if source.kind == "simulated":
+        warnings.insert(0, "All ECGs on this page are SIMULATED: made by ecgkin, no patient has had them.")
+    page = html_page.Page(
+        query=card(query, asked.record),
+        hits=[card(hit.case, search.base.record(hit.case.case_id), hit.rank, hit.score) for hit in result.hits],
+        source=source.words,
+        n_cases=len(search.base),
+        statements=html_page.bars(vote.statements, query.labels, STATEMENT_BARS),
+        superclasses=html_page.bars(vote.superclasses, own_superclasses, STATEMENT_BARS, at_least=0.0),
+        vote_title=f"{title} ({vote.n_neighbours} neighbours)",
+        warnings=warnings,
+        facts=[f"Encoder {search.encoder.name}, {result.timings_ms['total']:.0f} ms from picture to hits."],
+    )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        target = out / PAGE_NAME
+        target.write_text(html_page.page_html(page), encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or error
+        raise QueryError(f"{out} cannot be written: {reason}", hint="name another folder with --out") from None
+    return target
