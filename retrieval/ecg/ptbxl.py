@@ -190,7 +190,7 @@ class PtbXl:
 
 def _headers(folder: Path) -> frozenset[str]:
     """Names "records100/00000/00001_lr" of all records below a folder; two directory levels, so no walk is needed."""
-    names = set()
+    names: set[str] = set()
     for part in os.scandir(folder):
         if part.is_dir():
             base = f"{folder.name}/{part.name}/"

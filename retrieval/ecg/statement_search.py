@@ -23,8 +23,8 @@ from ecgkin.retrieval.ecg.statements import STATEMENTS
 
 Polarity = Literal["present", "absent", "possible"]
 
-# A word, with an optional plural in brackets as devices print it: "extrasystole(n)", "contraction(s)".
-_TOKEN = re.compile(r"[^\W_]+(?:_(?!\w))?(?:\((?:n|s|a|e|er|en)\)(?![^\W\d_]))?", re.UNICODE)
+# A word, with an optional plural in brackets as devices print it: "extrasystole(n)", "contraction(s)"; "a-v" is one.
+_TOKEN = re.compile(r"\b[aA]-[vV]\b|[^\W_]+(?:_(?!\w))?(?:\((?:n|s|a|e|er|en)\)(?![^\W\d_]))?", re.UNICODE)
 _ENDINGS = ("ern", "en", "er", "es", "em", "e", "s", "n")
 _MIN_STEM = 4
 _CODES = frozenset(fold(s.code) for s in STATEMENTS)
@@ -210,7 +210,7 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 @lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
-    plain = fold(word.replace("(", "").replace(")", ""))
+    plain = fold(word.replace("(", "").replace(")", "").replace("-", ""))
     if plain in _CODES:  # "ISCAN" and "ISCAS" must not become one
         return plain
     for ending in _ENDINGS:

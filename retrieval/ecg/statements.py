@@ -14,6 +14,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 from ecgkin.retrieval.errors import QueryError
 
@@ -71,8 +72,9 @@ class Statement:
 
 
 def _load() -> tuple[Statement, ...]:
-    raw = json.loads(files("ecgkin.retrieval.ecg").joinpath("statements.json").read_text("utf-8"))
-    return tuple(Statement(**{k: tuple(v) if isinstance(v, list) else v for k, v in item.items()}) for item in raw)
+    raw: list[dict[str, Any]] = json.loads(files("ecgkin.retrieval.ecg").joinpath("statements.json").read_text("utf-8"))
+    items: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in i.items()} for i in raw]
+    return tuple(Statement(**item) for item in items)
 
 
 STATEMENTS: tuple[Statement, ...] = _load()
