@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
-from ecgkin.retrieval.vote import DEFAULT_K, Calibration, Vote, vote
+from ecgkin.retrieval.hits import Hit, SearchResult
+from ecgkin.retrieval.vote import DEFAULT_K, Calibration, vote
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -25,64 +25,13 @@ if TYPE_CHECKING:
     from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.ecg.page import PageReading
 
+__all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
+
 _LOG = logging.getLogger(__name__)
 
 # Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
 MAX_K = 1_000
 MAX_TEXT = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One case that was found.
-
-    Attributes:
-        rank: From 1.
-        score: Cosine of query and case, -1 to 1.
-        case: The stored case.
-    """
-
-    rank: int
-    score: float
-    case: Case
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult(Sequence[Hit]):
-    """The hits, best first (index it, iterate over it), and what is to be said about them.
-
-    Attributes:
-        hits: At most k.
-        vote: What the neighbours say; it may look deeper than the hits shown.
-        nothing_similar: True when there is no hit, or the best one is not near enough by the calibrated threshold.
-        threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
-        page: What was understood of a picture; None for other queries, or where the encoder does not tell.
-        warnings: For people.
-        timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
-        query: "image", "record", "text", or "image+text", "record+text".
-    """
-
-    hits: tuple[Hit, ...]
-    vote: Vote
-    nothing_similar: bool
-    threshold: float | None
-    page: PageReading | None
-    warnings: tuple[str, ...]
-    timings_ms: Mapping[str, float]
-    query: str
-
-    @overload
-    def __getitem__(self, index: int) -> Hit: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
-    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
-        return self.hits[index]
-
-    def __len__(self) -> int:
-        return len(self.hits)
-
-    def __iter__(self) -> Iterator[Hit]:
-        return iter(self.hits)
 
 
 @dataclass(slots=True)
@@ -109,7 +58,7 @@ class CaseSearch:
     """
 
     def __init__(self, base: CaseBase, encoder: Encoder, calibration: Calibration | None = None) -> None:
-        check_same_encoder(base, encoder)
+        base.check_encoder(encoder)
         if calibration is not None and calibration.encoder != encoder.fingerprint:
             raise EncoderMismatchError(
                 f"the calibration belongs to encoder {calibration.encoder[:12]}, "
@@ -151,10 +100,22 @@ class CaseSearch:
         if encoder is None:
             from ecgkin.retrieval.encoders import load_encoder
 
-            encoder = load_encoder(opened.manifest.encoder_name, device=device)
+            encoder = load_encoder(opened.encoder_name, device=device)
         if isinstance(calibration, str | Path):
             calibration = Calibration.load(calibration, encoder.fingerprint)
         return cls(opened, encoder, calibration if calibration is not None else shipped_calibration(encoder))
+
+    def close(self) -> None:
+        """Close the case base."""
+        self.base.close()
+
+    def __enter__(self) -> CaseSearch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def by_image(
         self,
@@ -332,21 +293,6 @@ class CaseSearch:
     def _threshold(self, kind: str) -> float | None:
         known = self.calibration.thresholds.get(kind) if self.calibration else None
         return known.score if known else None
-
-
-def check_same_encoder(base: CaseBase, encoder: Encoder) -> None:
-    """Refuses a base whose vectors another encoder made.
-
-    Raises:
-        EncoderMismatchError: The fingerprints differ.
-    """
-    made_with = base.manifest
-    if made_with.fingerprint != encoder.fingerprint:
-        raise EncoderMismatchError(
-            f"case base {base.path} was built with encoder {made_with.encoder_name} {made_with.fingerprint[:12]}, "
-            f"loaded is {encoder.name} {encoder.fingerprint[:12]}",
-            hint="load that encoder, or ingest the cases again with this one",
-        )
 
 
 def shipped_calibration(encoder: Encoder) -> Calibration | None:

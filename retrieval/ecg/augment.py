@@ -135,7 +135,7 @@ def _noise_tile() -> NDArray[np.uint8]:
     grain = rng.standard_normal(shape, dtype=np.float32)
     soft = np.asarray(cv2.GaussianBlur(rng.standard_normal((*shape, 3), dtype=np.float32), (0, 0), 1.0))
     mixed = 0.8 * grain[..., None] + 0.6 * soft / soft.std()
-    tile = np.clip(np.rint(128 + _TILE_SIGMA * mixed), 0, 255).astype(np.uint8)
+    tile = np.asarray(np.clip(np.rint(128 + _TILE_SIGMA * mixed), 0, 255), dtype=np.uint8)
     tile.setflags(write=False)
     return tile
 

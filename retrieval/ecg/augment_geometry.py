@@ -63,7 +63,7 @@ class PhotoGeometry:
         page = np.asarray(points_px, dtype=np.float64)
         flat = page.copy()
         for _ in range(30):  # the bend changes slowly (slope well below 1), so this converges
-            flat = page - self.bend(flat)
+            flat = np.asarray(page - self.bend(flat), dtype=np.float64)
         return _project(self.homography, flat)
 
     def to_page(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -149,5 +149,6 @@ def warp_page(page: NDArray[np.uint8], geometry: PhotoGeometry, background: NDAr
         source = np.asarray(cv2.resize(page, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         ratio = np.array([smaller[0] / page.shape[1], smaller[1] / page.shape[0]], dtype=np.float32)
         fine = (fine + np.float32(0.5)) * ratio - np.float32(0.5)
-    cv2.remap(source, fine, None, cv2.INTER_LINEAR, dst=background, borderMode=cv2.BORDER_TRANSPARENT)
+    one_map = np.empty(0, dtype=np.float32)  # both coordinates are in the first map
+    cv2.remap(source, fine, one_map, cv2.INTER_LINEAR, dst=background, borderMode=cv2.BORDER_TRANSPARENT)
     return background

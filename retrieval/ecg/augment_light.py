@@ -129,7 +129,7 @@ def apply_light(picture: NDArray[np.uint8], field: NDArray[np.float32]) -> NDArr
 
 def fade_table(fade: float) -> NDArray[np.uint8]:
     """Grey-level table, shape (256,), that takes `fade` (0 to 1) of the contrast from ink and leaves white as it is."""
-    return np.rint(255 - (1 - fade) * (255 - np.arange(256))).astype(np.uint8)
+    return np.asarray(np.rint(255 - (1 - fade) * (255 - np.arange(256))), dtype=np.uint8)
 
 
 def add_moire(picture: NDArray[np.uint8], depth: float, rng: np.random.Generator) -> NDArray[np.uint8]:

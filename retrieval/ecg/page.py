@@ -18,7 +18,7 @@ from ecgkin.retrieval.ecg.page_grid import grid_pitch, line_field
 from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_faint_lines
 from ecgkin.retrieval.ecg.page_layout import guess_layout
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
-from ecgkin.retrieval.ecg.page_rows import find_pieces, find_rows
+from ecgkin.retrieval.ecg.page_rows import check_rows, find_pieces, find_rows
 from ecgkin.retrieval.errors import ImageError
 
 _log = logging.getLogger(__name__)
@@ -240,6 +240,7 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
 
     moved_lines = lines if straight is trace else cv2.warpPerspective(lines, onto, straight.shape[::-1])
     pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)
+    quality = check_rows(rows, pitch is not None)
     box = np.array([[rows.left, rows.top], [rows.right, rows.top], [rows.right, rows.bottom], [rows.left, rows.bottom]])
     corners = cv2.perspectiveTransform(box.astype(np.float64)[None], np.linalg.inv(to_work))[0]
     top_side = corners[1] - corners[0]
@@ -252,7 +253,6 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
     if abs(rotation) > 1.0:
         warnings.append(f"page was rotated by {rotation:.1f} degrees")
     layout, leads = guess_layout(rows.ink, rows.baselines, rows.left, rows.right)
-    quality = float(np.clip(np.mean(rows.cover) * rows.singleness, 0, 1))
     return PageReading(
         trace_map=to_trace_map(rows.ink[rows.top : rows.bottom, rows.left : rows.right]),
         corners=np.asarray(corners, dtype=np.float64),

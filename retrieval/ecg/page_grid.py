@@ -57,7 +57,9 @@ def line_field(lines: ByteImage, mask: ByteImage | None = None) -> LineField:
     xy = cv2.blur(dx * dy, (5, 5))
     strength = cv2.addWeighted(cv2.absdiff(xx, yy), 1.0, cv2.absdiff(xy, 0.0), 2.0, 0.0)
     if mask is not None:
-        inner = cv2.resize(cv2.erode(mask, np.ones((9, 9), np.uint8)), half.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        inner = cv2.resize(
+            cv2.erode(mask, np.ones((9, 9), np.uint8)), half.shape[::-1], interpolation=cv2.INTER_NEAREST
+        )
         strength = np.where(inner > 0, strength, 0)
     cut = max(400.0, float(np.percentile(strength[::3, ::3], 85)))
     index = np.flatnonzero(strength > cut)
@@ -96,7 +98,9 @@ def line_field(lines: ByteImage, mask: ByteImage | None = None) -> LineField:
         b2 = -b1
     bent = np.array([[1.0, b2, 0.0], [b1, 1.0, 0.0], [w1 / unit, w2 / unit, 1.0]])
     to_picture = turned @ bent
-    return LineField(float(coarse + np.degrees(np.arctan(b1))), to_picture, float(support), float(max(abs(w1), abs(w2))))
+    return LineField(
+        float(coarse + np.degrees(np.arctan(b1))), to_picture, float(support), float(max(abs(w1), abs(w2)))
+    )
 
 
 def _vanishing(x: FloatArray, y: FloatArray, slope: FloatArray) -> tuple[float, float, float]:

@@ -101,7 +101,9 @@ def trace_ink(ink: ByteImage, mask: ByteImage | None = None) -> tuple[ByteImage,
     overall = float(np.nanpercentile(trace, 70))
     grid = np.where(np.isfinite(grid), grid, np.nanmedian(grid))
     trace = np.where(np.isfinite(trace), trace, overall)
-    grid32 = cv2.medianBlur(cv2.copyMakeBorder(grid.astype(np.float32), 1, 1, 1, 1, cv2.BORDER_REPLICATE), 3)[1:-1, 1:-1]
+    grid32 = cv2.medianBlur(cv2.copyMakeBorder(grid.astype(np.float32), 1, 1, 1, 1, cv2.BORDER_REPLICATE), 3)[
+        1:-1, 1:-1
+    ]
     # A tile without trace has only grid in its top percentile: it takes the level of the page.
     trace32 = np.maximum(cv2.dilate(trace.astype(np.float32), np.ones((3, 3), np.uint8)), 0.8 * overall)
     trace32 = np.minimum(trace32, 1.3 * overall)

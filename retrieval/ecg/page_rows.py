@@ -20,6 +20,11 @@ _NOT_ECG = "give a picture that shows the traces of an ECG page, upright and sha
 STRAND = 0.05  # a piece of trace: half a second at 25 mm/s on a page of 250 mm; longest word of 10 pt print is 0.07
 CORRIDOR = 0.008  # half height of the band around a baseline: 2 mm on a page of 250 mm
 LEAST_STRONG = 0.12  # of its pixels a piece of trace has dark; remains of a grid have next to none
+MOST_FILLED = 4.0  # times the ink of the traces: a fold, a QR code or a blackened name stays under 2
+MOST_ROWS = 15  # twelve leads and three rhythm strips
+# Share of a row's width at which it has exactly one run of ink. Measured: print at most 0.48, map contours and scenes
+# 0.44; foreign pages at least 0.55, nearly all above 0.8. A grid that was found is evidence of its own.
+LEAST_CURVE, LEAST_CURVE_ON_GRID = 0.5, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class TraceRows:
         cover: Share of each row's width that is inked.
         singleness: Share of inked columns in which a row has one run of ink, as a curve of time has.
         liveliness: Share of inked columns whose ink is clearly off the baseline.
+        strand: Mean length of a piece of trace, weighted by its ink, as a share of the area's width.
     """
 
     ink: ByteImage
@@ -44,6 +50,7 @@ class TraceRows:
     cover: tuple[float, ...]
     singleness: float
     liveliness: float
+    strand: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,9 @@ def find_pieces(ink: ByteImage) -> Pieces:
     height, width = ink.shape
     side = max(height, width)
     solid = np.asarray(cv2.threshold(ink, 90, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
-    solid = cv2.bitwise_and(solid, cv2.bitwise_not(_frames_and_blobs(solid, side)))
+    other = _frames_and_blobs(solid, side)
+    filled = cv2.countNonZero(cv2.bitwise_and(solid, other))
+    solid = cv2.bitwise_and(solid, cv2.bitwise_not(other))
     gap = max(3, round(0.006 * side)) | 1
     linked = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((3, gap), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(linked, connectivity=8, ltype=cv2.CV_16U)
@@ -82,6 +91,8 @@ def find_pieces(ink: ByteImage) -> Pieces:
         long &= ~band
         dark &= ~band
     strands = cv2.bitwise_and(np.where(long, 255, 0).astype(np.uint8).take(labels), solid)
+    if filled > MOST_FILLED * max(1, cv2.countNonZero(strands)):
+        raise ImageError("the picture shows filled shapes, not traces", hint=_NOT_ECG)
     columns = np.flatnonzero(strands.any(axis=0))
     if columns.size < 0.15 * side:
         raise ImageError(
@@ -209,21 +220,24 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     good &= stats[:, cv2.CC_STAT_AREA] >= 6
     good[0] = False
     kept = np.where(good, 255, 0).astype(np.uint8).take(labels)
+    trace = cv2.bitwise_and(kept, solid)
     halo = cv2.dilate(kept, np.ones((3, 3), np.uint8))
     clean = cv2.bitwise_and(ink, halo)
 
-    rows = np.flatnonzero((cv2.bitwise_and(kept, solid)[:, left:right] > 0).any(axis=1))
+    rows = np.flatnonzero((trace[:, left:right] > 0).any(axis=1))
     top, bottom = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, height)
     top = max(top, int(baselines[0] - 1.2 * pitch))
     bottom = min(bottom, int(baselines[-1] + 1.2 * pitch))
     margin = round(0.006 * side)
     top, bottom = max(0, top - margin), min(height, bottom + margin)
 
+    weight = np.where(good, stats[:, cv2.CC_STAT_AREA], 0).astype(np.float64)
+    strand_length = float((weight * wide).sum() / max(1.0, weight.sum()) / (right - left))
     single, lively, total = 0.0, 0.0, 0
     half = max(2, round(0.5 * CORRIDOR * side))
     cover_kept = []
     for y in baselines:
-        part = _zone(kept, y, reach)[:, left:right] > 0
+        part = _zone(trace, y, reach)[:, left:right] > 0
         runs = (part[1:] & ~part[:-1]).sum(axis=0) + part[0]
         single += float((runs == 1).sum())
         centre = min(int(y), int(round(reach)))
@@ -242,6 +256,7 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
         tuple(cover_kept),
         single / max(1, total),
         lively / max(1, total),
+        strand_length,
     )
 
 
@@ -289,6 +304,29 @@ def _like_others(strands: ByteImage, baselines: FloatArray, keep: NDArray[np.boo
         if thick[row] > max(4.0, 2.2 * np.median(thick[others])) or swing[row] < 1.5 * thick[row] + 2:
             alike[row] = False
     return alike
+
+
+def check_rows(rows: TraceRows, has_grid: bool) -> float:
+    """How much like curves of time the rows are, 0 to 1.
+
+    Raises:
+        ImageError: Not enough for an ECG.
+    """
+    if len(rows.baselines) > MOST_ROWS:
+        raise ImageError(
+            f"the picture shows {len(rows.baselines)} lines of print or drawing (an ECG page has at most {MOST_ROWS} "
+            "rows of traces)",
+            hint=_NOT_ECG,
+        )
+    curve = float(np.mean(rows.cover)) * rows.singleness
+    least = LEAST_CURVE_ON_GRID if has_grid and len(rows.baselines) > 1 else LEAST_CURVE
+    if curve < least or rows.liveliness < 0.02:
+        raise ImageError(
+            f"what is drawn in the picture does not look like the traces of an ECG (curve score {curve:.2f}, "
+            f"expected at least {least:.2f}; beats in {rows.liveliness:.0%} of the width)",
+            hint=_NOT_ECG,
+        )
+    return min(1.0, curve)
 
 
 def _zone(image: ByteImage, y: float, reach: float) -> ByteImage:

@@ -13,10 +13,10 @@ from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.report_text import normalise_report
-from ecgkin.retrieval.ecg.statements import STATEMENTS, SUPERCLASSES
+from ecgkin.retrieval.ecg.statements import CODES, SUPERCLASSES
+from ecgkin.retrieval.ecg.statements import superclasses as superclasses_of
 
 CORPUS_FS_HZ = 100.0
-NO_FINDING = frozenset({"", "trace only requested"})  # reports that say nothing about the ECG (field.md 5.5)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +25,7 @@ class Corpus:
 
     Attributes:
         signals: float16 (n, 12, 1000), mV at 100 Hz, standard lead order.
-        labels: uint8 (n, 71), statements in the order of `STATEMENTS`; every key of `scp_codes` counts.
+        labels: uint8 (n, 71), statements in the order of `CODES`; every key of `scp_codes` counts.
         superclasses: uint8 (n, 5) in the order of `SUPERCLASSES`.
         reports: Cleaned report texts, as written.
         normalised: The same, normalised (field.md 5.4.5): equal strings are the same report.
@@ -63,16 +63,14 @@ def load_corpus(root: Path, folds: Sequence[int]) -> Corpus:
     ptbxl = PtbXl(root)
     rows = ptbxl.select(folds=folds)
     signals = ptbxl.signals(rows, fs_hz=CORPUS_FS_HZ).astype(np.float16)
-    codes = list(STATEMENTS)
-    column = {code: i for i, code in enumerate(codes)}
-    labels = np.zeros((len(rows), len(codes)), dtype=np.uint8)
+    column = {code: i for i, code in enumerate(CODES)}
+    labels = np.zeros((len(rows), len(CODES)), dtype=np.uint8)
     superclasses = np.zeros((len(rows), len(SUPERCLASSES)), dtype=np.uint8)
     for i, row in enumerate(rows):
         for code in row.labels:
             labels[i, column[code]] = 1
-            owner = STATEMENTS[code].superclass
-            if owner is not None:
-                superclasses[i, list(SUPERCLASSES).index(owner)] = 1
+        for owner in superclasses_of(row.labels):
+            superclasses[i, SUPERCLASSES.index(owner)] = 1
     return Corpus(
         signals=signals,
         labels=labels,

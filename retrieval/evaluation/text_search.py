@@ -32,7 +32,7 @@ QUERIES: dict[str, tuple[str, str, str, str]] = {
         "atrial flutter", "AFL", "Vorhofflattern", "Sawtooth waves at 300 a minute with four to one conduction.",
     ),
     "STACH": ("sinus tachycardia", "ST >100/min", "Sinustachykardie", "Fast but otherwise regular sinus beats at 130."),
-    "SBRAD": ("sinus bradycardia", "SB <60/min", "Sinusbradykardie", "A slow heart led by the sinus node, some 45 bpm."),
+    "SBRAD": ("sinus bradycardia", "SB <60/min", "Sinusbradykardie", "A slow heart led by the sinus node, 45 bpm."),
     "SARRH": ("sinus arrhythmia", "SA", "Sinusarrhythmie", "Sinus beats that come faster and slower with breathing."),
     "SVTAC": (
         "supraventricular tachycardia", "SVT", "supraventrikuläre Tachykardie",
