@@ -126,9 +126,9 @@ def server_warnings(config: PulseConfig) -> list[str]:
     if rule.merge == names.FLAT:
         other = TileRule(rule.tile_px, rule.patch_px, rule.pinpoints_wh, names.SPATIAL_UNPAD)
         return [
-            "This checkpoint was trained with the merge type flat. The LLaVA-NeXT classes of servers know spatial_unpad "
-            "only: they would load these weights without a message, cut off the borders and put in line ends that the "
-            "model never saw in training. Hence the LLaVA-1.5 class here, and a client that sends each tile as a picture.",
+            "This checkpoint was trained with merge type flat. LLaVA-NeXT classes of servers know spatial_unpad only: "
+            "they would load these weights without a message, cut off the borders and put in line ends that the model "
+            "never saw in training. Hence the LLaVA-1.5 class here, and a client that sends each tile as a picture.",
             f"Check: the prompt of a {letter[0]}x{letter[1]} picture must hold {image_tokens(*letter, rule)} visual "
             f"tokens ({image_tokens(*letter, other)} means spatial_unpad), that of a {page[0]}x{page[1]} page "
             f"{image_tokens(*page, rule)} ({image_tokens(*page, other)} means spatial_unpad).",
@@ -137,7 +137,7 @@ def server_warnings(config: PulseConfig) -> list[str]:
             _BOS_WARNING,
         ]
     return [
-        "This checkpoint was trained with the merge type spatial_unpad, which the LLaVA-NeXT classes of servers know. "
+        "This checkpoint was trained with merge type spatial_unpad, which LLaVA-NeXT classes of servers know. "
         "They round to seven digits before truncating, the original does not: rare sizes get another number of rows (2 "
         f"of 488,686 sampled, 2768x2249 for one). A page of exactly 2:1, {page[0]}x{page[1]}, is not affected.",
         "A server with torchvision resizes on tensors: grey levels of thin lines differ from training.",

@@ -41,21 +41,26 @@ class GrowingText:
     """Decodes a growing list of tokens into pieces of text whose concatenation is the text of the whole list.
 
     A run of byte tokens may be half a character, and a later byte may make readable what looked broken; such a run
-    is held back until a token ends it.
+    (special tokens, which leave no text, may stand in it) is held back until another token ends it.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
         self._ids: list[int] = []
         self._sent = 0
+        self._silent = set(tokenizer.all_special_ids)
 
     def add(self, ids: Sequence[int]) -> str:
         """Text that became certain with these tokens, possibly empty."""
         self._ids += ids
         end = len(self._ids)
-        while end and _BYTE_PIECE.fullmatch(str(self._tokenizer.convert_ids_to_tokens(self._ids[end - 1]))):
+        while end and self._is_open(self._ids[end - 1]):
             end -= 1
         return self._rest(end)
+
+    def _is_open(self, token: int) -> bool:
+        piece = str(self._tokenizer.convert_ids_to_tokens(token))
+        return token in self._silent or _BYTE_PIECE.fullmatch(piece) is not None
 
     def finish(self) -> str:
         """Text held back so far."""

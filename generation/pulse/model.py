@@ -55,7 +55,7 @@ class PulseModel:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a conversation text from `render_prompt`, `IMAGE_SLOT` where the picture stands."""
-        return encode_prompt(lambda piece: list(self.tokenizer(piece).input_ids), text)
+        return encode_prompt(lambda piece: list(self.tokenizer(piece, verbose=False).input_ids), text)
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
         """Tokens of a prompt in the context, template and visual tokens included."""
