@@ -125,7 +125,7 @@ def server(layout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     running.close()
 
 
-def test_whole_download_reads_as_ptbxl(server, layout, tmp_path):
+def test_whole_download_reads_as_ptbxl(server: Server, layout: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, int, str]] = []
     report = download_ptbxl(tmp_path / "d", base_url=server.url, records=50, progress=lambda *a: seen.append(a))
     assert report.records == 9 and report.fetched == 1 + 2 + 18 and report.skipped == 0
@@ -138,7 +138,7 @@ def test_whole_download_reads_as_ptbxl(server, layout, tmp_path):
     assert seen[-1][:2] == (18, 18) and not list((tmp_path / "d").rglob("*.part"))
 
 
-def test_break_in_mid_file_goes_on_where_it_stopped(server, tmp_path):
+def test_break_in_mid_file_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
     name = "records100/00000/00001_lr.dat"
     server.breaks[name] = 3
     report = download_ptbxl(tmp_path / "d", base_url=server.url)
@@ -151,7 +151,7 @@ def test_break_in_mid_file_goes_on_where_it_stopped(server, tmp_path):
     assert report.records == 9
 
 
-def test_second_call_goes_on_and_skips_what_is_whole(server, tmp_path):
+def test_second_call_goes_on_and_skips_what_is_whole(server: Server, tmp_path: Path) -> None:
     name = "records100/00000/00005_lr.dat"
     server.status[name] = [404]
     with pytest.raises(DownloadError, match="the server answers 404"):
@@ -168,7 +168,7 @@ def test_second_call_goes_on_and_skips_what_is_whole(server, tmp_path):
     assert (third.fetched, third.skipped) == (1, 20)
 
 
-def test_spoilt_file_is_fetched_again(server, tmp_path):
+def test_spoilt_file_is_fetched_again(server: Server, tmp_path: Path) -> None:
     download_ptbxl(tmp_path / "d", base_url=server.url)
     file = tmp_path / "d" / "records100/00000/00001_lr.dat"
     good = file.read_bytes()
@@ -176,14 +176,14 @@ def test_spoilt_file_is_fetched_again(server, tmp_path):
     assert download_ptbxl(tmp_path / "d", base_url=server.url).fetched == 2 and file.read_bytes() == good
 
 
-def test_wrong_bytes_once_are_fetched_again(server, tmp_path):
+def test_wrong_bytes_once_are_fetched_again(server: Server, tmp_path: Path) -> None:
     name = "records100/00000/00002_lr.dat"
     server.wrong[name] = 1
     download_ptbxl(tmp_path / "d", base_url=server.url)
     assert server.asked[name] == 2
 
 
-def test_wrong_bytes_twice_are_an_error_and_leave_no_file(server, tmp_path):
+def test_wrong_bytes_twice_are_an_error_and_leave_no_file(server: Server, tmp_path: Path) -> None:
     name = "records100/00000/00002_lr.dat"
     server.wrong[name] = 2
     with pytest.raises(DownloadError, match=r"00002_lr\.dat: SHA-256 is"):
@@ -191,35 +191,35 @@ def test_wrong_bytes_twice_are_an_error_and_leave_no_file(server, tmp_path):
     assert not (tmp_path / "d" / name).exists() and not (tmp_path / "d" / (name + ".part")).exists()
 
 
-def test_server_without_ranges_and_with_hiccups(server, tmp_path):
+def test_server_without_ranges_and_with_hiccups(server: Server, tmp_path: Path) -> None:
     server.ignore_range = True
     server.breaks["ptbxl_database.csv"] = 1
     server.status["records100/00000/00001_lr.hea"] = [503, 429, 500]
     assert download_ptbxl(tmp_path / "d", base_url=server.url).records == 9
 
 
-def test_part_longer_than_the_file_starts_over(server, tmp_path):
+def test_part_longer_than_the_file_starts_over(server: Server, tmp_path: Path) -> None:
     part = tmp_path / "d" / "records100/00000/00001_lr.hea.part"
     part.parent.mkdir(parents=True)
     part.write_bytes(bytes(100_000))
     assert download_ptbxl(tmp_path / "d", base_url=server.url).records == 9
 
 
-def test_a_server_that_keeps_failing_is_given_up(server, tmp_path):
+def test_a_server_that_keeps_failing_is_given_up(server: Server, tmp_path: Path) -> None:
     server.status["scp_statements.csv"] = [503] * 99
     with pytest.raises(DownloadError, match="failed 5 times in a row") as caught:
         download_ptbxl(tmp_path / "d", base_url=server.url)
     assert "where it stopped" in caught.value.hint and isinstance(caught.value, EcgkinError)
 
 
-def test_no_network_gives_up_within_seconds(tmp_path):
+def test_no_network_gives_up_within_seconds(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(DownloadError, match="cannot be reached"):
         download_ptbxl(tmp_path / "d", base_url="http://127.0.0.1:9/")
     assert time.monotonic() - began < 5
 
 
-def test_a_server_that_never_answers_is_given_up_in_time(tmp_path, monkeypatch):
+def test_a_server_that_never_answers_is_given_up_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
     monkeypatch.setattr(download, "FIRST_CONTACT_S", 0.3)
@@ -230,7 +230,7 @@ def test_a_server_that_never_answers_is_given_up_in_time(tmp_path, monkeypatch):
         assert time.monotonic() - began < 3
 
 
-def test_other_servers_and_bad_arguments(server, layout, tmp_path):
+def test_other_servers_and_bad_arguments(server: Server, layout: Path, tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="404"):
         download_ptbxl(tmp_path / "d", base_url=server.url + "elsewhere/")
     with pytest.raises(DownloadError, match="expected http"):
@@ -242,7 +242,7 @@ def test_other_servers_and_bad_arguments(server, layout, tmp_path):
         download_ptbxl(tmp_path / "file", base_url=server.url)
 
 
-def test_choice_covers_every_statement_and_is_always_the_same(layout, tmp_path):
+def test_choice_covers_every_statement_and_is_always_the_same(layout: Path, tmp_path: Path) -> None:
     names, count = choose_records(layout / "ptbxl_database.csv", 1)
     assert set(count) == {*CODES, "SR"} and len(names) == 5
     assert choose_records(layout / "ptbxl_database.csv", 1) == (names, count)
@@ -253,7 +253,7 @@ def test_choice_covers_every_statement_and_is_always_the_same(layout, tmp_path):
         choose_records(bad, 5)
 
 
-def test_choice_from_the_real_table_is_balanced(ptbxl_root: Path):
+def test_choice_from_the_real_table_is_balanced(ptbxl_root: Path) -> None:
     names, count = choose_records(ptbxl_root / "ptbxl_database.csv", 1500)
     assert len(names) == 1500 and len(count) == 71
     assert min(count.values()) >= 9 and sum(n >= 50 for n in count.values()) >= 45

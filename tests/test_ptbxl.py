@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import wfdb
+from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
@@ -38,13 +40,13 @@ def names_of(ecg_id: int) -> tuple[str, str]:
     return f"records100/{folder}/{ecg_id:05d}_lr", f"records500/{folder}/{ecg_id:05d}_hr"
 
 
-def signal(ecg_id: int, fs: int) -> np.ndarray:
+def signal(ecg_id: int, fs: int) -> NDArray[np.float64]:
     """A sum of slow sines, so that both rates show the same curve; shape (10 * fs, 12), mV."""
     t = np.arange(10 * fs)[:, None] / fs
     return np.sin(2 * np.pi * (0.5 + np.arange(12) / 4) * t + ecg_id) * (1 + np.arange(12) / 10)
 
 
-def build(root: Path, rates: tuple[int, ...] = (100,), rows: list[tuple[str, ...]] = ROWS) -> Path:
+def build(root: Path, rates: tuple[int, ...] = (100,), rows: Sequence[tuple[str, ...]] = ROWS) -> Path:
     root.mkdir(exist_ok=True)
     with (root / "ptbxl_database.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -60,7 +62,7 @@ def build(root: Path, rates: tuple[int, ...] = (100,), rows: list[tuple[str, ...
     return root
 
 
-def test_table(tmp_path):
+def test_table(tmp_path: Path) -> None:
     data = PtbXl(build(tmp_path / "d"))
     first, second, third = data.rows
     assert (first.ecg_id, first.patient_id, first.age_years, first.sex, first.fold) == (1, "15709", 56.0, "F", 3)
@@ -71,7 +73,7 @@ def test_table(tmp_path):
     assert [row.ecg_id for row in data.select([9, 10])] == [2, 1001] and len(data) == data.n_listed == 3
 
 
-def test_both_readers_agree_with_wfdb(tmp_path):
+def test_both_readers_agree_with_wfdb(tmp_path: Path) -> None:
     data = PtbXl(build(tmp_path / "d"))
     bulk = data.signals(data.rows)
     assert bulk.shape == (3, 12, 1000) and bulk.dtype == np.float32
@@ -83,7 +85,7 @@ def test_both_readers_agree_with_wfdb(tmp_path):
         assert record.leads == LEADS and record.fs_hz == 100 and record.record_id == str(row.ecg_id)
 
 
-def test_rates(tmp_path):
+def test_rates(tmp_path: Path) -> None:
     root = build(tmp_path / "d", (100, 500))
     both, low, high = PtbXl(root), PtbXl(root, fs_hz=100), PtbXl(root, fs_hz=500)
     assert (both.fs_hz, low.fs_hz, high.fs_hz) == (500, 100, 500)
@@ -100,7 +102,7 @@ def test_rates(tmp_path):
         PtbXl(root, fs_hz=100)
 
 
-def test_int16_missing_code_is_nan(tmp_path):
+def test_int16_missing_code_is_nan(tmp_path: Path) -> None:
     data = PtbXl(build(tmp_path / "d"))
     dat = data.rows[0].path.with_suffix(".dat")
     digital = np.fromfile(dat, dtype="<i2")
@@ -110,7 +112,7 @@ def test_int16_missing_code_is_nan(tmp_path):
     assert np.argwhere(np.isnan(block)).tolist() == [[7, 5]]
 
 
-def test_partial_folder_gives_what_is_there(tmp_path):
+def test_partial_folder_gives_what_is_there(tmp_path: Path) -> None:
     root = build(tmp_path / "d")
     for suffix in (".hea", ".dat"):
         (root / (names_of(2)[0] + suffix)).unlink()
@@ -118,14 +120,14 @@ def test_partial_folder_gives_what_is_there(tmp_path):
     assert [row.ecg_id for row in data.rows] == [1, 1001] and data.n_listed == 3
 
 
-def test_other_formats_go_through_the_wfdb_reader(tmp_path):
+def test_other_formats_go_through_the_wfdb_reader(tmp_path: Path) -> None:
     root = build(tmp_path / "d")
     path = root / names_of(1)[0]
     wfdb.wrsamp(path.name, 100, ["mV"] * 12, list(LEADS), signal(1, 100), fmt=["24"] * 12, write_dir=str(path.parent))
     np.testing.assert_allclose(PtbXl(root).signals(PtbXl(root).rows[:1])[0], signal(1, 100).T, atol=1e-3)
 
 
-def test_broken_record_says_which(tmp_path):
+def test_broken_record_says_which(tmp_path: Path) -> None:
     data = PtbXl(build(tmp_path / "d"))
     dat = data.rows[0].path.with_suffix(".dat")
     dat.write_bytes(dat.read_bytes()[:1001])
@@ -140,7 +142,7 @@ def test_broken_record_says_which(tmp_path):
         data.record(data.rows[2])
 
 
-def test_record_of_another_length_is_refused_in_bulk(tmp_path):
+def test_record_of_another_length_is_refused_in_bulk(tmp_path: Path) -> None:
     root = build(tmp_path / "d")
     path = root / names_of(1)[0]
     wfdb.wrsamp(
@@ -161,7 +163,7 @@ def test_record_of_another_length_is_refused_in_bulk(tmp_path):
         ({0: "x"}, "line 2 cannot be read"),
     ],
 )
-def test_broken_cells(tmp_path, cells, says):
+def test_broken_cells(tmp_path: Path, cells: dict[int, str], says: str) -> None:
     root = build(tmp_path / "d")
     row = [*ROWS[0], *names_of(1)]
     for k, text in cells.items():
@@ -172,7 +174,7 @@ def test_broken_cells(tmp_path, cells, says):
         PtbXl(root)
 
 
-def test_broken_folders(tmp_path):
+def test_broken_folders(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"ptbxl_database\.csv is missing"):
         PtbXl(tmp_path)
     root = build(tmp_path / "d")
@@ -198,7 +200,7 @@ def test_broken_folders(tmp_path):
         PtbXl(root)
 
 
-def test_the_real_folder(ptbxl_root: Path):
+def test_the_real_folder(ptbxl_root: Path) -> None:
     data = PtbXl(ptbxl_root)
     assert len(data) >= 1000 and {row.sex for row in data.rows} <= {"F", "M", None}
     assert not any("edit:" in row.report.lower() or "unbestätigter" in row.report.lower() for row in data.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import wfdb
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from ecgkin.retrieval import ecg
 from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES
@@ -18,7 +20,7 @@ from ecgkin.retrieval.ecg.read import looks_like, read_ecg
 from ecgkin.retrieval.errors import EcgkinError, RecordError
 
 
-def signal(n: int = 500, leads: int = 12, seed: int = 0) -> np.ndarray:
+def signal(n: int = 500, leads: int = 12, seed: int = 0) -> NDArray[np.float64]:
     """Samples whose limb leads obey Einthoven's law, shape (n, leads), mV."""
     rng = np.random.default_rng(seed)
     one, two = rng.normal(0, 0.5, (2, n))
@@ -26,7 +28,9 @@ def signal(n: int = 500, leads: int = 12, seed: int = 0) -> np.ndarray:
     return np.stack(limbs + list(rng.normal(0, 0.7, (6, n))), axis=1)[:, :leads]
 
 
-def write(folder: Path, values: np.ndarray, names: list[str] | None = None, name: str = "rec", **more: object) -> Path:
+def write(
+    folder: Path, values: NDArray[np.float64], names: list[str] | None = None, name: str = "rec", **more: object
+) -> Path:
     names = list(LEADS[: values.shape[1]]) if names is None else names
     options: dict[str, object] = {
         "fmt": ["16"] * len(names),
@@ -52,7 +56,9 @@ def write(folder: Path, values: np.ndarray, names: list[str] | None = None, name
     seed=st.integers(0, 99),
     order=st.permutations(range(12)),
 )
-def test_wfdb_round_trip_is_within_one_step(tmp_path, n, gain, fmt, seed, order):
+def test_wfdb_round_trip_is_within_one_step(
+    tmp_path: Path, n: int, gain: float, fmt: str, seed: int, order: list[int]
+) -> None:
     step = 1.0 / gain
     values = signal(n, seed=seed)
     if fmt == "212":
@@ -65,12 +71,12 @@ def test_wfdb_round_trip_is_within_one_step(tmp_path, n, gain, fmt, seed, order)
 
 
 @pytest.mark.parametrize("suffix", ["", ".hea", ".dat"])
-def test_every_way_to_name_a_record(tmp_path, suffix):
+def test_every_way_to_name_a_record(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path, signal())
     assert read_ecg(str(path) + suffix).record_id == "rec"
 
 
-def test_challenge_record_with_its_own_kind_of_date(tmp_path):
+def test_challenge_record_with_its_own_kind_of_date(tmp_path: Path) -> None:
     """A 24-byte MATLAB 4 head before the samples, a date WFDB does not know, facts in comments."""
     digital = np.round(signal() * 1000).astype("<i2")
     (tmp_path / "E00001.mat").write_bytes(bytes(24) + digital.tobytes())
@@ -82,12 +88,12 @@ def test_challenge_record_with_its_own_kind_of_date(tmp_path):
     assert (record.age_years, record.sex) == (67.0, "F")
 
 
-def test_challenge_age_nan_is_unknown(tmp_path):
+def test_challenge_age_nan_is_unknown(tmp_path: Path) -> None:
     path = write(tmp_path, signal(), comments=["Age: NaN", "Sex: Unknown"])
     assert read_ecg(path).age_years is None and read_ecg(path).sex is None
 
 
-def test_missing_samples_become_nan(tmp_path):
+def test_missing_samples_become_nan(tmp_path: Path) -> None:
     values = signal()
     values[10:30, 7] = np.nan
     record = read_ecg(write(tmp_path, values))
@@ -95,35 +101,35 @@ def test_missing_samples_become_nan(tmp_path):
     assert "lead V2: 20 of 500 samples are missing" in record.notes
 
 
-def test_lead_of_nothing_but_nan_is_a_missing_lead(tmp_path):
+def test_lead_of_nothing_but_nan_is_a_missing_lead(tmp_path: Path) -> None:
     values = signal()
     values[:, 8] = np.nan
     record = read_ecg(write(tmp_path, values))
     assert record.missing_leads == ("V3",) and "lead V3 holds no sample: missing" in record.notes
 
 
-def test_flat_lead_is_noted_and_kept(tmp_path):
+def test_flat_lead_is_noted_and_kept(tmp_path: Path) -> None:
     values = signal()
     values[:, 9] = 0.0
     record = read_ecg(write(tmp_path, values))
     assert "lead V4 is flat" in record.notes and record.missing_leads == ()
 
 
-def test_eight_leads_give_twelve_and_say_so(tmp_path):
+def test_eight_leads_give_twelve_and_say_so(tmp_path: Path) -> None:
     keep = [0, 1, 6, 7, 8, 9, 10, 11]
     record = read_ecg(write(tmp_path, signal()[:, keep], [LEADS[k] for k in keep]))
     assert record.leads == LEADS and np.abs(record.signal_mv - signal().T).max() < 2e-3
     assert "III, aVR, aVL, aVF computed from I and II" in record.notes
 
 
-def test_without_two_limb_leads_nothing_is_made_up(tmp_path):
+def test_without_two_limb_leads_nothing_is_made_up(tmp_path: Path) -> None:
     keep = [1, 6, 7, 8]
     record = read_ecg(write(tmp_path, signal()[:, keep], [LEADS[k] for k in keep]))
     assert record.leads == ("II", "V1", "V2", "V3")
     assert "missing: I, III, aVR, aVL, aVF, V4, V5, V6" in record.notes
 
 
-def test_microvolts_and_foreign_channels(tmp_path):
+def test_microvolts_and_foreign_channels(tmp_path: Path) -> None:
     values = signal(leads=3)
     values[:, 0] *= 1000
     path = write(
@@ -134,7 +140,7 @@ def test_microvolts_and_foreign_channels(tmp_path):
     assert "channel 'RESP' is in NU, no voltage: left out" in record.notes
 
 
-def test_gain_zero_is_taken_as_the_default_and_noted(tmp_path):
+def test_gain_zero_is_taken_as_the_default_and_noted(tmp_path: Path) -> None:
     path = write(tmp_path, signal())
     header = (tmp_path / "rec.hea").read_text().replace("1000.0(0)/mV", "0(0)/mV")
     (tmp_path / "rec.hea").write_text(header)
@@ -161,7 +167,7 @@ def test_gain_zero_is_taken_as_the_default_and_noted(tmp_path):
         (lambda t: "hello world", "no WFDB header"),
     ],
 )
-def test_wrong_headers(tmp_path, change, says):
+def test_wrong_headers(tmp_path: Path, change: Callable[[str], str], says: str | None) -> None:
     path = write(tmp_path, signal())
     header = tmp_path / "rec.hea"
     header.write_text(change(header.read_text()))
@@ -174,12 +180,12 @@ def test_wrong_headers(tmp_path, change, says):
         read_ecg(path)
 
 
-def test_no_standard_lead_names_what_was_found(tmp_path):
+def test_no_standard_lead_names_what_was_found(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="found 'ch1', 'ch2'"):
         read_ecg(write(tmp_path, signal(leads=2), ["ch1", "ch2"]))
 
 
-def test_cut_off_data(tmp_path):
+def test_cut_off_data(tmp_path: Path) -> None:
     path = write(tmp_path, signal())
     whole = (tmp_path / "rec.dat").read_bytes()
     (tmp_path / "rec.dat").write_bytes(whole[:5000])
@@ -190,7 +196,7 @@ def test_cut_off_data(tmp_path):
         read_ecg(path)
 
 
-def test_changed_samples_do_not_add_up(tmp_path):
+def test_changed_samples_do_not_add_up(tmp_path: Path) -> None:
     path = write(tmp_path, signal())
     assert read_ecg(path).notes == ()
     raw = bytearray((tmp_path / "rec.dat").read_bytes())
@@ -203,7 +209,7 @@ def test_changed_samples_do_not_add_up(tmp_path):
 
 
 def csv_text(
-    values: np.ndarray, names: list[str] | None, sep: str = ",", comma: bool = False, fs: float | None = None
+    values: NDArray[np.float64], names: list[str] | None, sep: str = ",", comma: bool = False, fs: float | None = None
 ) -> str:
     rows = [] if names is None else [sep.join((["time (s)"] if fs else []) + names)]
     for i, row in enumerate(values):
@@ -220,7 +226,9 @@ def csv_text(
     order=st.permutations(range(12)),
     mark=st.sampled_from(["", "\ufeff", "# made by a test\n"]),
 )
-def test_csv_round_trip(tmp_path, form, fs, ending, order, mark):
+def test_csv_round_trip(
+    tmp_path: Path, form: tuple[str, bool], fs: float, ending: str, order: list[int], mark: str
+) -> None:
     sep, comma = form
     values = signal(60)
     text = csv_text(values[:, order], [LEADS[k].upper() for k in order], sep, comma, fs if sep != " " else None)
@@ -231,7 +239,7 @@ def test_csv_round_trip(tmp_path, form, fs, ending, order, mark):
     assert np.abs(record.signal_mv - values.T).max() < 1e-4
 
 
-def test_csv_without_names_says_how_it_was_read(tmp_path):
+def test_csv_without_names_says_how_it_was_read(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text(csv_text(signal(100), None))
     record = read_ecg(file, fs_hz=500)
@@ -241,7 +249,7 @@ def test_csv_without_names_says_how_it_was_read(tmp_path):
     assert read_ecg(file).fs_hz == pytest.approx(500)
 
 
-def test_csv_rate_must_come_from_somewhere(tmp_path):
+def test_csv_rate_must_come_from_somewhere(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text(csv_text(signal(50), list(LEADS)))
     with pytest.raises(RecordError, match="does not say its sampling rate") as caught:
@@ -251,7 +259,7 @@ def test_csv_rate_must_come_from_somewhere(tmp_path):
     assert read_ecg(file).fs_hz == 250
 
 
-def test_csv_units_stated_guessed_and_given(tmp_path):
+def test_csv_units_stated_guessed_and_given(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text(csv_text(signal(100) * 1000, [f"{name} (uV)" for name in LEADS]))
     stated = read_ecg(file, fs_hz=100)
@@ -278,21 +286,21 @@ def test_csv_units_stated_guessed_and_given(tmp_path):
         ("I (mmHg),II\n1,2\n2,3\n", "'mmHg' in a column name is no voltage"),
     ],
 )
-def test_broken_tables(tmp_path, text, says):
+def test_broken_tables(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "a.csv"
     file.write_text(text)
     with pytest.raises(RecordError, match=says):
         read_ecg(file, fs_hz=None if text.startswith("time") else 100)
 
 
-def test_csv_last_line_cut_off(tmp_path):
+def test_csv_last_line_cut_off(tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
     file.write_text(csv_text(signal(100), list(LEADS))[:-40])
     record = read_ecg(file, fs_hz=100)
     assert record.n_samples == 99 and "line 101 is cut off: left out" in record.notes
 
 
-def test_empty_cells_are_nan_and_empty_columns_missing_leads(tmp_path):
+def test_empty_cells_are_nan_and_empty_columns_missing_leads(tmp_path: Path) -> None:
     rows = "\n".join(f"{i % 7 / 10},{'' if i == 3 else 0.2 + i / 100}" + "," * 10 for i in range(60))
     (tmp_path / "a.csv").write_text(rows)
     record = read_ecg(tmp_path / "a.csv", fs_hz=800)
@@ -318,13 +326,13 @@ def test_empty_cells_are_nan_and_empty_columns_missing_leads(tmp_path):
         ("a.csv", b"", "is empty"),
     ],
 )
-def test_what_is_no_record_is_named(tmp_path, name, content, says):
+def test_what_is_no_record_is_named(tmp_path: Path, name: str, content: bytes, says: str) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RecordError, match=says):
         read_ecg(tmp_path / name)
 
 
-def test_nothing_there(tmp_path):
+def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="nor a WFDB record"):
         read_ecg(tmp_path / "none")
     with pytest.raises(RecordError, match="is a folder"):
@@ -333,7 +341,7 @@ def test_nothing_there(tmp_path):
         read_ecg("a\0b")
 
 
-def test_numbers_under_a_strange_name_are_read_as_a_table(tmp_path):
+def test_numbers_under_a_strange_name_are_read_as_a_table(tmp_path: Path) -> None:
     (tmp_path / "export.log").write_text(csv_text(signal(80), list(LEADS), fs=500))
     assert read_ecg(tmp_path / "export.log").fs_hz == pytest.approx(500)
     assert looks_like(b"GIF89a") == "a GIF picture"
@@ -341,7 +349,7 @@ def test_numbers_under_a_strange_name_are_read_as_a_table(tmp_path):
 
 @pytest.mark.parametrize("name", ["rec.hea", "rec.dat", "a.csv"])
 @pytest.mark.filterwarnings("error")
-def test_mutated_files_raise_nothing_but_our_errors(tmp_path, name):
+def test_mutated_files_raise_nothing_but_our_errors(tmp_path: Path, name: str) -> None:
     """100 cut, overwritten or stuffed copies of each; a mad header must not allocate either (MAX_SAMPLES)."""
     write(tmp_path, signal(200))
     (tmp_path / "a.csv").write_text(csv_text(signal(60), list(LEADS), fs=100))
@@ -371,7 +379,7 @@ def test_mutated_files_raise_nothing_but_our_errors(tmp_path, name):
     assert outcomes["record"] > 0 and outcomes["error"] > 0
 
 
-def test_public_names_are_exactly_those_declared():
+def test_public_names_are_exactly_those_declared() -> None:
     assert sorted(ecg.__all__) == sorted(ecg._MODULE) == dir(ecg)
     assert ecg.read_ecg is read_ecg
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):

@@ -6,6 +6,7 @@ import csv
 import doctest
 from collections import Counter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 
 from ecgkin.retrieval.ecg import statement_search, statements
 from ecgkin.retrieval.ecg.statement_search import expand, find_statements
-from ecgkin.retrieval.ecg.statements import CODES, STATEMENTS, SUPERCLASSES, query_texts, sentence_templates, statement
+from ecgkin.retrieval.ecg.statements import (
+    CODES,
+    STATEMENTS,
+    SUPERCLASSES,
+    Statement,
+    query_texts,
+    sentence_templates,
+    statement,
+)
 from ecgkin.retrieval.errors import QueryError
 
 
@@ -22,11 +31,11 @@ def found(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("module", [statements, statement_search])
-def test_docstrings_run(module):
+def test_docstrings_run(module: ModuleType) -> None:
     assert doctest.testmod(module).failed == 0
 
 
-def test_seventy_one_with_names_in_two_languages():
+def test_seventy_one_with_names_in_two_languages() -> None:
     assert len(set(CODES)) == 71
     kinds = Counter(kind for s in STATEMENTS for kind in s.kinds)
     assert kinds == {"diagnostic": 44, "form": 19, "rhythm": 12}
@@ -38,7 +47,7 @@ def test_seventy_one_with_names_in_two_languages():
         assert s.snomed is None or s.snomed.isdigit()
 
 
-def test_no_two_statements_share_a_name():
+def test_no_two_statements_share_a_name() -> None:
     owners: dict[str, set[str]] = {}
     for s in STATEMENTS:
         for term in (s.code, *s.terms(), *s.abbreviations):
@@ -46,7 +55,7 @@ def test_no_two_statements_share_a_name():
     assert {term: codes for term, codes in owners.items() if len(codes) > 1} == {}
 
 
-def test_classes_agree_with_ptbxl(ptbxl_root: Path):
+def test_classes_agree_with_ptbxl(ptbxl_root: Path) -> None:
     with (ptbxl_root / "scp_statements.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(row[""] for row in rows) == CODES
@@ -57,7 +66,7 @@ def test_classes_agree_with_ptbxl(ptbxl_root: Path):
 
 
 @pytest.mark.parametrize("s", STATEMENTS, ids=lambda s: s.code)
-def test_every_term_and_sentence_is_found_again(s):
+def test_every_term_and_sentence_is_found_again(s: Statement) -> None:
     for text in (
         s.code,
         *s.terms(),
@@ -105,28 +114,28 @@ def test_every_term_and_sentence_is_found_again(s):
         ("", []),
     ],
 )
-def test_polarity_and_longest_match(text, expected):
+def test_polarity_and_longest_match(text: str, expected: list[tuple[str, str]]) -> None:
     assert found(text) == expected
 
 
 @given(st.text(max_size=80))
-def test_any_text_gives_places_inside_it(text):
+def test_any_text_gives_places_inside_it(text: str) -> None:
     for f in find_statements(text):
         assert f.code in CODES and f.start < f.end and f.matched
 
 
 @given(st.sampled_from(["Vorhofflimmern", "LBBB", "first degree AV block"]), st.text("abc xyz.,", max_size=20))
-def test_place_in_the_text(term, before):
+def test_place_in_the_text(term: str, before: str) -> None:
     text = before + " " + term
     f = find_statements(text)[-1]
     assert text[f.start : f.end] == f.matched == term
 
 
-def test_words_are_whole():
+def test_words_are_whole() -> None:
     assert found("nonsinusrhythmus") == [] and found("lbbbx") == []
 
 
-def test_query_texts_are_many_and_distinct():
+def test_query_texts_are_many_and_distinct() -> None:
     for code in CODES:
         texts = query_texts(code)
         assert len(texts) == len(set(texts)) >= 60
@@ -134,7 +143,7 @@ def test_query_texts_are_many_and_distinct():
     assert {"AFib", "VHF", "Vorhofflimmern", "förmaksflimmer", "Patient mit Vorhofflimmern"} <= set(texts)
 
 
-def test_wrong_questions():
+def test_wrong_questions() -> None:
     with pytest.raises(QueryError, match="no statement 'AFIBB'") as caught:
         statement("AFIBB")
     assert "AFIB" in caught.value.hint
@@ -143,7 +152,7 @@ def test_wrong_questions():
     assert statement("afib").code == "AFIB"
 
 
-def test_superclasses_and_subclasses():
+def test_superclasses_and_subclasses() -> None:
     assert statements.superclasses(["CLBBB", "IMI", "SR", "unknown"]) == ("MI", "CD")
     assert statements.subclasses(["LAFB", "LPFB", "SR"]) == ("LAFB/LPFB",)
     assert statement("IMI").name("de") == "inferiorer Myokardinfarkt" and statement("IMI").name("fr").startswith(
@@ -151,11 +160,11 @@ def test_superclasses_and_subclasses():
     )
 
 
-def test_expand_nested():
+def test_expand_nested() -> None:
     assert sorted(set(expand("{a,b{c,d}}"))) == ["a", "bc", "bd"]
 
 
-def test_reports_name_what_they_are_labelled_with(ptbxl_root: Path):
+def test_reports_name_what_they_are_labelled_with(ptbxl_root: Path) -> None:
     """Common statements whose words stand in the reports; floors a little under what was measured on folds 8 and 9."""
     from ecgkin.retrieval.ecg.ptbxl import PtbXl
 
