@@ -1,0 +1,241 @@
+"""Simulated 12-lead ECGs with known truth, for tests and for the demo where there is no network.
+
+A heart vector made of Gaussians (see `simulate_model`) beats in a rhythm and is projected onto the leads. Shapes obey
+the criteria that a cardiologist would check; they are no substitute for real recordings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.simulate_codes import SUPPORTED, complete_codes, draw_codes, likelihoods
+from ecgkin.retrieval.ecg.simulate_model import FloatArray, to_twelve
+from ecgkin.retrieval.ecg.simulate_morphology import (
+    BeatShape,
+    chest_gains,
+    draw_atrial_extrasystole,
+    draw_beat,
+    draw_extrasystole,
+    sokolow_mv,
+)
+from ecgkin.retrieval.ecg.simulate_reports import write_reports
+from ecgkin.retrieval.ecg.simulate_rhythm import (
+    ATRIAL,
+    VENTRICULAR,
+    Rhythm,
+    draw_mean_rr,
+    draw_rhythm,
+    fibrillation,
+    flutter,
+)
+from ecgkin.retrieval.errors import QueryError
+
+__all__ = ["SUPPORTED", "SimulatedEcg", "Truth", "simulate", "simulate_corpus"]
+
+_SPIKE_S = 0.0008  # a pacemaker's pulse is under 2 ms; as a Gaussian, before the recorder's low-pass
+_SPIKE_MV = np.array([0.8, -2.4, 1.0])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truth:
+    """What is known exactly about a simulated ECG. Arrays have one entry per beat whose R peak is in the record.
+
+    Onsets and ends are where the largest lead of that wave alone, without noise, passes 4 % of its peak.
+
+    Attributes:
+        codes: The statements.
+        beat_kinds: "N" conducted, "V" ventricular extrasystole, "A" atrial extrasystole, "P" paced.
+        r_peaks_s: Where QRS deflects lead II most.
+        p_onsets_s, p_ends_s: NaN for beats without a P wave.
+        qrs_onsets_s, qrs_ends_s, t_onsets_s, t_ends_s: In seconds from the start of the record.
+        rate_bpm: 60 over the mean RR interval; NaN with fewer than two beats.
+        pr_ms, qrs_ms, qt_ms: Of the conducted or paced beat; pr_ms is None where there is no P wave.
+        qtc_ms: QT corrected by Bazett's formula with the mean RR interval of the rhythm.
+        axis_deg: Frontal axis of QRS, -180 to 180, from net areas in I and aVF.
+        sokolow_mv: S in V1 plus the larger R of V5 and V6.
+    """
+
+    codes: tuple[str, ...]
+    beat_kinds: tuple[str, ...]
+    r_peaks_s: FloatArray
+    p_onsets_s: FloatArray
+    p_ends_s: FloatArray
+    qrs_onsets_s: FloatArray
+    qrs_ends_s: FloatArray
+    t_onsets_s: FloatArray
+    t_ends_s: FloatArray
+    rate_bpm: float
+    pr_ms: float | None
+    qrs_ms: float
+    qt_ms: float
+    qtc_ms: float
+    axis_deg: float
+    sokolow_mv: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SimulatedEcg:
+    """A simulated record with its truth, two reports, and labels as PTB-XL would write them (code -> likelihood)."""
+
+    record: EcgRecord
+    truth: Truth
+    report_en: str
+    report_de: str
+    labels: dict[str, float]
+
+
+def simulate(
+    codes: Sequence[str],
+    rng: np.random.Generator,
+    *,
+    fs_hz: float = 500.0,
+    duration_s: float = 10.0,
+    age_years: float | None = None,
+    sex: str | None = None,
+    noise: float = 1.0,
+) -> SimulatedEcg:
+    """One ECG that shows the statements.
+
+    Args:
+        codes: Statements of `SUPPORTED`. Sinus rhythm is added where no rhythm is named.
+        rng: The only source of chance.
+        fs_hz: Samples a second, 50 or more.
+        duration_s: Length in seconds, 2 to 3,600.
+        age_years, sex: Drawn where None; they do not change the shape.
+        noise: Factor on wandering baseline, muscle noise and mains hum; 0 for none.
+
+    Returns:
+        Twelve leads in mV with what is true of them.
+
+    Raises:
+        QueryError: A statement is unknown, not simulated or excluded by another; a number is out of range.
+    """
+    full = complete_codes(codes)
+    if not (fs_hz >= 50 and 2 <= duration_s <= 3600 and noise >= 0):
+        raise QueryError(
+            f"fs_hz={fs_hz}, duration_s={duration_s}, noise={noise} (expected >= 50, 2 to 3,600, >= 0)"
+        )
+    known = frozenset(full)
+    if "PACE" in known and ("AFIB" in known or rng.random() < 0.5):
+        known |= {"VVI"}  # paced in the ventricle alone; no P wave is drawn
+    rr_s = draw_mean_rr(known, rng)
+    dower = chest_gains(rng)
+    shapes = {"N": draw_beat(known, rr_s, dower, rng)}
+    normal = shapes["N"]
+    rhythm = draw_rhythm(known, rr_s, normal.qt_ms / 1000, (normal.pr_ms or 0.0) / 1000, duration_s, rng)
+    shapes["P"] = normal
+    shapes[VENTRICULAR] = draw_extrasystole(normal, rng)
+    shapes[ATRIAL] = draw_atrial_extrasystole(normal, rng)
+    signal = _signal(known, shapes, rhythm, dower, round(duration_s * fs_hz), fs_hz, noise, rng)
+    truth = _truth(full, shapes, rhythm, dower, duration_s, rr_s)
+    age = float(np.clip(rng.normal(60 if known & {"NORM"} else 68, 15), 18, 95).round()) if age_years is None else age_years
+    record = EcgRecord(
+        signal_mv=signal, fs_hz=fs_hz, leads=LEADS, age_years=age, sex=sex or ("F", "M")[int(rng.integers(2))],
+        notes=("simulated",),
+    )  # fmt: skip
+    figures = {
+        "rate": f"{truth.rate_bpm:.0f}",
+        "pr": f"{truth.pr_ms or 0:.0f}",
+        "qrs": f"{truth.qrs_ms:.0f}",
+        "qtc": f"{truth.qtc_ms:.0f}",
+        "sokolow": f"{truth.sokolow_mv:.1f}",
+    }
+    english, german = write_reports(full, figures, truth.axis_deg, rng)
+    return SimulatedEcg(record, truth, english, german, likelihoods(full))
+
+
+def simulate_corpus(n: int, seed: int, fs_hz: float = 100.0) -> Iterator[SimulatedEcg]:
+    """`n` ECGs of 10 s with a mix of statements; any 24 or more hold every supported statement.
+
+    The i-th record depends on `seed` and i alone.
+    """
+    for number in range(n):
+        rng = np.random.default_rng((seed, number))
+        yield simulate(draw_codes(number, rng), rng, fs_hz=fs_hz)
+
+
+def _signal(
+    codes: frozenset[str], shapes: dict[str, BeatShape], rhythm: Rhythm, dower: FloatArray, n_samples: int,
+    fs_hz: float, noise: float, rng: np.random.Generator,
+) -> NDArray[np.float32]:  # fmt: skip
+    times = np.arange(n_samples) / fs_hz
+    vector = np.zeros((3, n_samples))
+    breath = float(rng.uniform(0.18, 0.32))
+    breath_phase = float(rng.uniform(0, 2 * np.pi))
+    for onset, kind in zip(rhythm.onsets_s, rhythm.kinds, strict=True):
+        shape = shapes[kind]
+        first = max(0, int((onset - 0.45) * fs_hz))
+        last = min(n_samples, int((onset + shape.qt_ms / 1000 + 0.15) * fs_hz) + 1)
+        if first >= last:
+            continue
+        local = times[first:last] - onset
+        # The heart moves a little under the electrodes with every breath.
+        size = 1 + 0.03 * np.sin(2 * np.pi * breath * onset + breath_phase) + rng.normal(0, 0.008)
+        for wave in shape.waves:
+            vector[:, first:last] += size * wave.at(local)
+        for spike in shape.spikes_s:
+            width = float(np.hypot(_SPIKE_S, 0.4 / fs_hz))  # low-pass: wider and lower, the area stays
+            pulse = _SPIKE_S / width * np.exp(-0.5 * np.square((local - spike) / width))
+            vector[:, first:last] += _SPIKE_MV[:, None] * pulse
+    if "AFIB" in codes:
+        vector += fibrillation(times, rng)
+    if rhythm.flutter_hz is not None:
+        vector += flutter(times, rhythm.flutter_hz, float(rhythm.onsets_s[0]), rng)
+    eight = dower @ vector
+    if noise > 0:
+        eight += noise * _noise(times, fs_hz, breath, rng)
+    return to_twelve(eight).astype(np.float32)
+
+
+def _noise(times: FloatArray, fs_hz: float, breath_hz: float, rng: np.random.Generator) -> FloatArray:
+    """Baseline, muscle and mains for the eight leads, shape (8, n), mV; I and II share what the right arm does."""
+    n = len(times)
+    slow = np.zeros((8, n))
+    for hz, high in ((breath_hz, 0.05), (float(rng.uniform(0.04, 0.12)), 0.06)):
+        swing = np.stack([np.sin(2 * np.pi * hz * times), np.cos(2 * np.pi * hz * times)])
+        slow += (rng.normal(0, 0.4, (8, 2)) * rng.uniform(0.1, 1.0) * high) @ swing
+    muscle = rng.normal(0, 1.0, (8, n)) * float(rng.choice((0.003, 0.006, 0.012), p=(0.5, 0.35, 0.15)))
+    if fs_hz > 150:  # muscle noise ends at the recorder's 150 Hz; a short mean comes near enough
+        muscle[:, 1:] = 0.7 * (muscle[:, 1:] + muscle[:, :-1])
+    if fs_hz >= 250 and rng.random() < 0.3:
+        hum = np.sin(2 * np.pi * float(rng.choice((50.0, 60.0))) * times + rng.uniform(0, 6))
+        muscle += rng.uniform(-0.008, 0.008, (8, 1)) * hum
+    return np.asarray(slow + muscle, dtype=np.float64)
+
+
+def _truth(
+    codes: tuple[str, ...], shapes: dict[str, BeatShape], rhythm: Rhythm, dower: FloatArray, duration_s: float,
+    rr_s: float,
+) -> Truth:  # fmt: skip
+    fine = np.linspace(-0.02, 0.22, 1201)
+    peaks, rows = [], []
+    parts = {}
+    for kind in set(rhythm.kinds):
+        shape = shapes[kind]
+        two = dower[1] @ shape.qrs.at(fine)
+        p_limits = shape.p.limits() if shape.p is not None else (np.nan, np.nan)
+        parts[kind] = float(fine[np.abs(two).argmax()]), (*p_limits, *shape.qrs.limits(), *shape.t.limits())
+    kinds = []
+    for onset, kind in zip(rhythm.onsets_s, rhythm.kinds, strict=True):
+        peak, limits = parts[kind]
+        if 0 <= onset + peak < duration_s:
+            peaks.append(onset + peak)
+            rows.append(onset + np.array(limits))
+            kinds.append(kind)
+    table = np.array(rows, dtype=np.float64).reshape(-1, 6)
+    normal = shapes["N"]
+    rr_mean = float(np.diff(peaks).mean()) if len(peaks) > 1 else float("nan")
+    flutter_rr = None if rhythm.flutter_hz is None or rhythm.conduction is None else rhythm.conduction / rhythm.flutter_hz
+    return Truth(
+        codes=codes, beat_kinds=tuple(kinds), r_peaks_s=np.array(peaks), p_onsets_s=table[:, 0], p_ends_s=table[:, 1],
+        qrs_onsets_s=table[:, 2], qrs_ends_s=table[:, 3], t_onsets_s=table[:, 4], t_ends_s=table[:, 5],
+        rate_bpm=60.0 / rr_mean, pr_ms=normal.pr_ms, qrs_ms=normal.qrs_ms, qt_ms=normal.qt_ms,
+        qtc_ms=normal.qt_ms / float(np.sqrt(flutter_rr or rr_s)), axis_deg=normal.axis_deg,
+        sokolow_mv=sokolow_mv(normal.qrs, dower),
+    )  # fmt: skip
