@@ -97,7 +97,7 @@ def test_missing_samples_become_nan(tmp_path: Path) -> None:
     values = signal()
     values[10:30, 7] = np.nan
     record = read_ecg(write(tmp_path, values))
-    assert np.isnan(record.lead("V2")[10:30]).all() and np.isfinite(record.lead("V2")[30:]).all()
+    assert np.isnan(record.standard()[7, 10:30]).all() and np.isfinite(record.standard()[7, 30:]).all()
     assert "lead V2: 20 of 500 samples are missing" in record.notes
 
 
@@ -136,7 +136,7 @@ def test_microvolts_and_foreign_channels(tmp_path: Path) -> None:
         tmp_path, values, ["I", "II", "RESP"], units=["uV", "mV", "NU"], adc_gain=[1.0, 1000.0, 100.0], baseline=[0] * 3
     )
     record = read_ecg(path)
-    assert np.abs(record.lead("I") - signal()[:, 0]).max() < 1e-3
+    assert np.abs(record.standard()[0] - signal()[:, 0]).max() < 1e-3
     assert "channel 'RESP' is in NU, no voltage: left out" in record.notes
 
 
@@ -305,7 +305,7 @@ def test_empty_cells_are_nan_and_empty_columns_missing_leads(tmp_path: Path) -> 
     (tmp_path / "a.csv").write_text(rows)
     record = read_ecg(tmp_path / "a.csv", fs_hz=800)
     assert record.leads == ("I", "II", "III", "aVR", "aVL", "aVF")
-    assert np.isnan(record.lead("II")[3]) and "lead V1 holds no sample: missing" in record.notes
+    assert np.isnan(record.standard()[1, 3]) and "lead V1 holds no sample: missing" in record.notes
 
 
 # ---------------------------------------------------------------- the door
