@@ -399,16 +399,16 @@ class CaseBase:
 
     def vector(self, case_id: str) -> Vectors:
         """The vector of a case, shape (dim,); QueryError if the case is not there."""
-        return self.vectors([case_id])[0]
+        found: Vectors = self.vectors([case_id])[0]
+        return found
 
     def vectors(self, case_ids: Sequence[str]) -> Vectors:
         """The vectors of cases, shape (n, dim), in the order given; QueryError if one is not there."""
         with self._reading():
             known = self._known(case_ids)
             rows = np.array([known[case_id] for case_id in case_ids], dtype=np.int64)
-            different, where_from = np.unique(rows, return_inverse=True)
-            found: Vectors = self._store.vectors(different)[where_from]
-            return found
+            different = np.unique(rows)
+            return self._store.vectors(different)[np.searchsorted(different, rows)]
 
     def record(self, case_id: str) -> EcgRecord | None:
         """The samples of a case, None if they were not kept; QueryError if the case is not there."""

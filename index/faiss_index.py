@@ -18,10 +18,11 @@ The graphics card is unproven: with faiss-gpu and a GPU, unfiltered searches of 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -328,13 +329,12 @@ def _faiss() -> Any:
     # Its type stubs lack half of what the Python layer adds.
     import faiss
 
-    module: Any = faiss
-    return module
+    return cast(Any, faiss)
 
 
 def _n_lists(n: int) -> int:
     # FAISS wants 39 points a list; 2 sqrt(n) lists balance finding the lists against reading them.
-    return max(1, min(round(2 * n**0.5), n // 39))
+    return max(1, min(math.isqrt(4 * n), n // 39))
 
 
 def _in_order(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
@@ -344,7 +344,10 @@ def _in_order(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
 
 
 def _writer(file: BinaryIO) -> Callable[[bytes], int]:
-    return lambda block: int(file.write(block))
+    def write(block: bytes) -> int:
+        return int(file.write(block))
+
+    return write
 
 
 def _gpu_resources(device: str) -> Any:

@@ -101,6 +101,7 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[None]:
         """One consistent state for everything that is read inside."""
+        self._check_open()
         with self.errors():
             if self._db.in_transaction:
                 yield
@@ -120,6 +121,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """All of what is written inside, or nothing; on the disk when this ends. Raises the generation by one."""
+        self._check_open()
         with self.errors():
             self._db.execute("BEGIN IMMEDIATE")
             self._writing = True
@@ -307,6 +309,10 @@ class Store:
             if n:
                 found.append(f"{n} {name}")
         return found
+
+    def _check_open(self) -> None:
+        if self._connection is None:
+            raise CaseBaseError(f"{self.path.parent} was closed", hint="open it again")
 
     def _bury(self, rows: Sequence[int]) -> None:
         generation = self.number("generation") + 1  # the one that `writing` is about to make

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ecgkin.index.exact import ExactIndex
 from ecgkin.index.faiss_index import KINDS, QUANTISED, FaissIndex, choose_kind
 from ecgkin.index.protocol import Ids, Vectors
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 DIM = 32
 N = 5000
@@ -83,7 +84,7 @@ def test_agrees_with_the_twin(
 
 def test_single_query_equals_batch(index: FaissIndex) -> None:
     queries = clustered(20, DIM, 7)
-    scores, ids = index.search(queries, 5)
+    scores, _ = index.search(queries, 5)
     for i in range(len(queries)):
         one = index.search(queries[i : i + 1], 5)
         np.testing.assert_allclose(one[0][0], scores[i], atol=1e-5)
