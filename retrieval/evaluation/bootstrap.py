@@ -79,25 +79,22 @@ def mean_interval(values: Doubles, weights: NDArray[np.float32]) -> Interval:
 def resampled_auc(truth: BoolMatrix, scores: NDArray[np.floating], weights: NDArray[np.float32]) -> Doubles:
     """AUC of each column in each resample, shape (resamples, n_labels); NaN where a class is missing there.
 
-    By rank sums: scores are sorted once a column and only cumulated weights of the negatives are taken for each
-    resample, which makes 1,000 resamples of 71 columns a matter of seconds. Ties count half.
+    As a matrix product: with M the comparisons of positives and negatives (1 won, 1/2 tied), the pairs won in a
+    resample are w_positive M w_negative, so that 1,000 resamples of 71 columns are a second or two of BLAS.
     """
     out = np.full((len(weights), truth.shape[1]), np.nan)
     for column in range(truth.shape[1]):
         positive = truth[:, column]
         if not positive.any() or positive.all():
             continue
-        negative_scores = scores[~positive, column]
-        order = np.argsort(negative_scores, kind="stable")
-        ranked = negative_scores[order]
-        below = np.zeros((len(weights), len(ranked) + 1))
-        np.cumsum(weights[:, ~positive][:, order], axis=1, out=below[:, 1:])
-        first = np.searchsorted(ranked, scores[positive, column], side="left")
-        last = np.searchsorted(ranked, scores[positive, column], side="right")
-        own = weights[:, positive].astype(np.float64)
-        won = (own * (below[:, first] + below[:, last])).sum(axis=1) / 2
-        pairs = own.sum(axis=1) * below[:, -1]
-        out[:, column] = np.where(pairs > 0, won / np.where(pairs > 0, pairs, 1.0), np.nan)
+        high, low = scores[positive, column][:, None], scores[~positive, column][None, :]
+        won = (high > low).astype(np.float32)
+        won += np.float32(0.5) * (high == low)
+        own, others = weights[:, positive], weights[:, ~positive]
+        # Halves and whole numbers below 2^24 are exact in float32; only the last sum may pass that.
+        total = ((own @ won) * others).sum(axis=1, dtype=np.float64)
+        pairs = own.sum(axis=1, dtype=np.float64) * others.sum(axis=1, dtype=np.float64)
+        out[:, column] = np.where(pairs > 0, total / np.where(pairs > 0, pairs, 1.0), np.nan)
     return out
 
 
@@ -118,25 +115,46 @@ class MacroAuc:
     resampled: Doubles = field(repr=False, default_factory=lambda: np.empty(0))
 
 
+@dataclass(frozen=True)
+class AucTable:
+    """AUCs of all columns.
+
+    Attributes:
+        plain: On the queries as they are, shape (n_labels,); NaN where a column has one class only.
+        drawn: In each resample, shape (resamples, n_labels).
+    """
+
+    plain: Doubles
+    drawn: Doubles
+
+    @classmethod
+    def of(cls, truth: BoolMatrix, scores: NDArray[np.floating], weights: NDArray[np.float32]) -> AucTable:
+        """Measure truth and scores of shape (n_queries, n_labels) with weights of shape (resamples, n_queries)."""
+        every = np.concatenate([np.ones((1, len(truth)), dtype=np.float32), weights])
+        aucs = resampled_auc(truth, scores, every)
+        return cls(aucs[0], aucs[1:])
+
+    def macro(self, columns: NDArray[np.bool_] | None = None) -> MacroAuc:
+        """Mean over the columns; in a resample, columns left without a class are dropped and counted."""
+        usable = ~np.isnan(self.plain) if columns is None else ~np.isnan(self.plain) & columns
+        if not usable.any():
+            return MacroAuc(Interval(float("nan")), 0, 0.0, np.full(len(self.drawn), np.nan))
+        drawn = self.drawn[:, usable]
+        count = (~np.isnan(drawn)).sum(axis=1)
+        means = np.where(count > 0, np.nansum(drawn, axis=1) / np.maximum(count, 1), np.nan)
+        dropped = float((drawn.shape[1] - count).mean()) if len(count) else 0.0
+        value = float(self.plain[usable].mean())
+        return MacroAuc(interval(value, means), int(usable.sum()), dropped, means)
+
+
 def macro_auc(
     truth: BoolMatrix,
     scores: NDArray[np.floating],
     weights: NDArray[np.float32],
     columns: NDArray[np.bool_] | None = None,
 ) -> MacroAuc:
-    """Mean over the columns of the AUC; in a resample, columns left without a positive are dropped and counted."""
-    chosen = np.ones(truth.shape[1], dtype=np.bool_) if columns is None else columns
-    truth, scores = truth[:, chosen], scores[:, chosen]
-    usable = truth.any(axis=0) & ~truth.all(axis=0)
-    if not usable.any():
-        return MacroAuc(Interval(float("nan")), 0, 0.0)
-    truth, scores = truth[:, usable], scores[:, usable]
-    plain = resampled_auc(truth, scores, np.ones((1, len(truth)), dtype=np.float32))[0]
-    drawn = resampled_auc(truth, scores, weights)
-    count = (~np.isnan(drawn)).sum(axis=1)
-    means = np.where(count > 0, np.nansum(drawn, axis=1) / np.maximum(count, 1), np.nan)
-    dropped = float((drawn.shape[1] - count).mean()) if len(count) else 0.0
-    return MacroAuc(interval(float(plain.mean()), means), int(usable.sum()), dropped, means)
+    """Mean over the columns of the AUC, see `AucTable`."""
+    return AucTable.of(truth, scores, weights).macro(columns)
 
 
 def paired_p(values: Doubles, others: Doubles) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.evaluation import metrics
 from ecgkin.retrieval.evaluation.bootstrap import (
+    AucTable,
     Doubles,
     Interval,
     MacroAuc,
@@ -121,21 +122,19 @@ def evaluate_neighbours(
     has_super = supers.any(axis=1)
     grid_supers: dict[tuple[int, float], float] = {}
     grid_statements: dict[tuple[int, float], float] = {}
-    ones = np.ones((1, len(truth)), dtype=np.float32)
+    none = np.empty((0, len(truth)), dtype=np.float32)
     both = np.concatenate([gallery, gallery_supers], axis=1)
     for tau in metrics.VOTE_TAUS:
         for k in ks:
             votes = metrics.vote_scores(found, both, k, tau)
-            grid_statements[k, tau] = macro_auc(truth, votes[:, : truth.shape[1]], ones).interval.value
+            grid_statements[k, tau] = macro_auc(truth, votes[:, : truth.shape[1]], none).interval.value
             grid_supers[k, tau] = macro_auc(
-                supers[has_super], votes[has_super, truth.shape[1] :], ones[:, has_super]
+                supers[has_super], votes[has_super, truth.shape[1] :], none[:, has_super]
             ).interval.value
     if rules is None:
         rules = Rules(superclasses=best_rule(grid_supers), statements=best_rule(grid_statements))
-    aucs = _aucs(found, truth, gallery, supers, gallery_supers, rules, weights)
+    aucs, columns = _aucs(found, truth, gallery, supers, gallery_supers, rules, weights)
     values, ten = _per_query(found, truth, gallery, supers, gallery_supers, space)
-    votes = metrics.vote_scores(found, gallery, min(rules.statements.k, ranked), rules.statements.tau)
-    columns = metrics.auc_columns(truth, votes)
     return CaseRetrievalResult(
         n_queries=len(truth),
         n_gallery=len(gallery),
@@ -169,21 +168,24 @@ def _aucs(
     gallery_supers: BoolMatrix,
     rules: Rules,
     weights: NDArray[np.float32],
-) -> dict[str, MacroAuc]:
-    """Macro-AUCs at the chosen depth and at ten."""
+) -> tuple[dict[str, MacroAuc], Doubles]:
+    """Macro-AUCs at the chosen depth and at ten, and the AUC of each statement at the chosen depth."""
     ranked = found.rows.shape[1]
     has_super = supers.any(axis=1)
+    clean = metrics.clean_columns(truth)
     out: dict[str, MacroAuc] = {}
+    by_depth: list[Doubles] = []
     for suffix, depth in (("", RANKED), (" k=10", 10)):
         rule = rules.superclasses
         votes = metrics.vote_scores(found, gallery_supers, min(rule.k, depth, ranked), rule.tau)
         out["superclasses" + suffix] = macro_auc(supers[has_super], votes[has_super], weights[:, has_super])
         rule = rules.statements
         votes = metrics.vote_scores(found, gallery, min(rule.k, depth, ranked), rule.tau)
-        out["statements" + suffix] = macro_auc(truth, votes, weights)
-        clean = metrics.clean_columns(truth)
-        out["statements (>= 10 positives)" + suffix] = macro_auc(truth, votes, weights, clean)
-    return out
+        table = AucTable.of(truth, votes, weights)
+        out["statements" + suffix] = table.macro()
+        out["statements (>= 10 positives)" + suffix] = table.macro(clean)
+        by_depth.append(table.plain)
+    return out, by_depth[0]
 
 
 def _per_query(

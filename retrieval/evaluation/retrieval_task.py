@@ -126,7 +126,10 @@ def evaluate_retrieval(
     cross = {
         encoder.name: evaluate_cross_modal(query_emb[PRIMARY], texts, queries, weights=weights),
         "random": evaluate_similarity(_random_similarity(len(queries)), queries, weights=weights),
-        "commonest reports": evaluate_similarity(_constant_similarity(queries), queries, weights=weights),
+        # Without sub-galleries: a list of fixed cases means nothing where some of them are not drawn.
+        "commonest reports": evaluate_similarity(
+            _constant_similarity(queries), queries, sub_gallery=len(queries), weights=weights
+        ),
         "label oracle": evaluate_similarity(similarity, queries, weights=weights),
     }
     if PHOTO in query_emb:
