@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
@@ -12,11 +13,15 @@ if TYPE_CHECKING:
     from ecgkin.index.case import Case
     from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
     from ecgkin.retrieval.ecg.record import EcgRecord
+    from ecgkin.retrieval.ecg.simulate import SimulatedEcg
 
 # Cases of each statement that the base holds before it is filled up at random (all of them where there are fewer).
 MIN_PER_STATEMENT = 8
 # A query should have company: at least as many cases with its rarest statement as hits are shown.
 MIN_COMPANY = 10
+# Two seeds, so that no query is in its own gallery.
+GALLERY_SEED, QUERY_SEED = 20, 21
+SIMULATED_HZ = 250.0
 
 
 def ptbxl_case(row: PtbXlRow) -> Case:
@@ -111,50 +116,27 @@ def choose_query(rows: Sequence[Row], gallery: Sequence[Row], *, seed: int = 0) 
     return suitable[int(np.random.default_rng(seed).integers(len(suitable)))]
 
 
-# What the simulated cases show, each as often as the others; combinations that patients have, too.
-SIMULATED_FINDINGS: tuple[tuple[str, ...], ...] = (
-    ("NORM", "SR"),
-    ("AFIB",),
-    ("AFLT",),
-    ("STACH",),
-    ("SBRAD",),
-    ("PVC", "SR"),
-    ("BIGU",),
-    ("1AVB", "SR"),
-    ("CLBBB", "SR"),
-    ("CRBBB", "SR"),
-    ("LAFB", "SR"),
-    ("LVH", "SR"),
-    ("IMI", "SR"),
-    ("ASMI", "SR"),
-    ("PACE",),
-    ("LOWT", "SR"),
-    ("AFIB", "CLBBB"),
-    ("AFIB", "LVH"),
-    ("CRBBB", "LAFB", "SR"),
-    ("IMI", "1AVB", "SR"),
-)
-
-
-# Odd seeds are the query's, even ones the gallery's: no simulated query is in its own gallery.
 def simulated_gallery(n: int) -> Iterator[tuple[Case, EcgRecord]]:
-    """n simulated cases, the findings in turn; always the same ones."""
-    for number in range(n):
-        yield _simulated(SIMULATED_FINDINGS[number % len(SIMULATED_FINDINGS)], 2 * number, f"simulated/{number + 1}")
+    """n simulated cases with a mix of findings; always the same ones."""
+    from ecgkin.retrieval.ecg.simulate import simulate_corpus
+
+    for number, made in enumerate(simulate_corpus(n, GALLERY_SEED, SIMULATED_HZ), 1):
+        yield _simulated_case(made, f"simulated/{number}")
 
 
 def simulated_query(seed: int) -> tuple[Case, EcgRecord]:
-    """A simulated ECG with a finding that is not in any gallery."""
-    findings = [codes for codes in SIMULATED_FINDINGS if codes[0] != "NORM"]
-    return _simulated(findings[seed % len(findings)], 2 * seed + 1, f"simulated/query-{seed}")
+    """A simulated ECG with a finding, drawn apart from every gallery."""
+    from ecgkin.retrieval.ecg.simulate import simulate_corpus
+
+    telling = (
+        made for made in simulate_corpus(2 * seed + 64, QUERY_SEED, SIMULATED_HZ) if set(made.labels) - {"NORM", "SR"}
+    )
+    return _simulated_case(next(islice(telling, seed, None)), f"simulated/query-{seed}")
 
 
-def _simulated(codes: Sequence[str], seed: int, case_id: str) -> tuple[Case, EcgRecord]:
+def _simulated_case(made: SimulatedEcg, case_id: str) -> tuple[Case, EcgRecord]:
     from ecgkin.index.case import Case
-    from ecgkin.retrieval.ecg.simulate import simulate
 
-    made = simulate(codes, np.random.default_rng([seed, 7]))
-    labels = dict.fromkeys(made.labels, 100.0)
     record = made.record
     case = Case(
         case_id,
@@ -162,7 +144,7 @@ def _simulated(codes: Sequence[str], seed: int, case_id: str) -> tuple[Case, Ecg
         source="simulated",
         age_years=record.age_years,
         sex=record.sex,
-        labels=labels,
+        labels=made.labels,
         report=made.report_en,
         language="en",
     )
