@@ -60,11 +60,11 @@ class PhotoGeometry:
 
     def to_photo(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
         """Picture coordinates of page points, both in pixels, shape (n, 2), x before y."""
-        page = np.asarray(points_px, dtype=np.float64)
-        flat = page.copy()
+        page: NDArray[np.float64] = np.asarray(points_px, dtype=np.float64)
+        flat: NDArray[np.float64] = page.copy()
         for _ in range(30):  # the bend changes slowly (slope well below 1), so this converges
             flat = np.asarray(page - self.bend(flat), dtype=np.float64)
-        return _project(self.homography, flat)
+        return _project(self.homography, np.asarray(flat, dtype=np.float64))
 
     def to_page(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
         """Page coordinates of picture points, both in pixels, shape (n, 2), x before y."""

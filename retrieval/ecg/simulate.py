@@ -38,8 +38,9 @@ from ecgkin.retrieval.errors import QueryError
 
 __all__ = ["SUPPORTED", "SimulatedEcg", "Truth", "simulate", "simulate_corpus"]
 
+_SHORTEST_S = 8.0  # room for an extrasystole with normal beats about it, or for a breath and a half
 _SPIKE_S = 0.0008  # a pacemaker's pulse is under 2 ms; as a Gaussian, before the recorder's low-pass
-_SPIKE_MV = np.array([0.8, -2.4, 1.0])
+_SPIKE_MV = np.array([0.6, -1.5, 0.8])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,7 +58,8 @@ class Truth:
         rate_bpm: 60 over the mean RR interval; NaN with fewer than two beats.
         pr_ms, qrs_ms, qt_ms: Of the conducted or paced beat; pr_ms is None where there is no P wave.
         qtc_ms: QT corrected by Bazett's formula with the mean RR interval of the rhythm.
-        axis_deg: Frontal axis of QRS, -180 to 180, from net areas in I and aVF.
+        axis_deg: Frontal axis of QRS, -180 to 180, from net areas in I and aVF; in right bundle branch block that of
+            the part before the delayed right ventricle.
         sokolow_mv: S in V1 plus the larger R of V5 and V6.
     """
 
@@ -114,14 +116,17 @@ def simulate(
         Twelve leads in mV with what is true of them.
 
     Raises:
-        QueryError: A statement is unknown, not simulated or excluded by another; a number is out of range.
+        QueryError: A statement is unknown, not simulated or excluded by another; a number is out of range; an
+            extrasystole or sinus arrhythmia is wanted in less than 8 s.
     """
     full = complete_codes(codes)
     if not (fs_hz >= 50 and 2 <= duration_s <= 3600 and noise >= 0):
-        raise QueryError(
-            f"fs_hz={fs_hz}, duration_s={duration_s}, noise={noise} (expected >= 50, 2 to 3,600, >= 0)"
-        )
+        raise QueryError(f"fs_hz={fs_hz}, duration_s={duration_s}, noise={noise} (expected >= 50, 2 to 3,600, >= 0)")
     known = frozenset(full)
+    if duration_s < _SHORTEST_S and known & {"PVC", "PAC", "BIGU", "SARRH"}:
+        raise QueryError(
+            f"{duration_s} s are too short to show {', '.join(full)} (expected {_SHORTEST_S:.0f} s or more)"
+        )
     if "PACE" in known and ("AFIB" in known or rng.random() < 0.5):
         known |= {"VVI"}  # paced in the ventricle alone; no P wave is drawn
     rr_s = draw_mean_rr(known, rng)
@@ -134,7 +139,11 @@ def simulate(
     shapes[ATRIAL] = draw_atrial_extrasystole(normal, rng)
     signal = _signal(known, shapes, rhythm, dower, round(duration_s * fs_hz), fs_hz, noise, rng)
     truth = _truth(full, shapes, rhythm, dower, duration_s, rr_s)
-    age = float(np.clip(rng.normal(60 if known & {"NORM"} else 68, 15), 18, 95).round()) if age_years is None else age_years
+    age = (
+        float(np.clip(rng.normal(60 if known & {"NORM"} else 68, 15), 18, 95).round())
+        if age_years is None
+        else age_years
+    )
     record = EcgRecord(
         signal_mv=signal, fs_hz=fs_hz, leads=LEADS, age_years=age, sex=sex or ("F", "M")[int(rng.integers(2))],
         notes=("simulated",),
@@ -231,11 +240,10 @@ def _truth(
     table = np.array(rows, dtype=np.float64).reshape(-1, 6)
     normal = shapes["N"]
     rr_mean = float(np.diff(peaks).mean()) if len(peaks) > 1 else float("nan")
-    flutter_rr = None if rhythm.flutter_hz is None or rhythm.conduction is None else rhythm.conduction / rhythm.flutter_hz
     return Truth(
         codes=codes, beat_kinds=tuple(kinds), r_peaks_s=np.array(peaks), p_onsets_s=table[:, 0], p_ends_s=table[:, 1],
         qrs_onsets_s=table[:, 2], qrs_ends_s=table[:, 3], t_onsets_s=table[:, 4], t_ends_s=table[:, 5],
         rate_bpm=60.0 / rr_mean, pr_ms=normal.pr_ms, qrs_ms=normal.qrs_ms, qt_ms=normal.qt_ms,
-        qtc_ms=normal.qt_ms / float(np.sqrt(flutter_rr or rr_s)), axis_deg=normal.axis_deg,
+        qtc_ms=normal.qt_ms / float(np.sqrt(rr_s)), axis_deg=normal.axis_deg,
         sokolow_mv=sokolow_mv(normal.qrs, dower),
     )  # fmt: skip

@@ -69,9 +69,7 @@ def complete_codes(codes: Iterable[str]) -> tuple[str, ...]:
     unknown = sorted(wanted - set(SUPPORTED))
     if unknown or not wanted:
         what = f"{', '.join(unknown)}: {'not simulated' if set(unknown) <= set(CODES) else 'unknown statement'}"
-        raise QueryError(
-            what if unknown else "no statement given", hint=f"the simulator knows {', '.join(SUPPORTED)}"
-        )
+        raise QueryError(what if unknown else "no statement given", hint=f"the simulator knows {', '.join(SUPPORTED)}")
     if "BIGU" in wanted:
         wanted.add("PVC")
     if not wanted & RHYTHMS:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Kernel = tuple[float, float, tuple[float, ...]]  # centre, sigma, (x, y, z)
 
 EIGHT_LEADS: tuple[str, ...] = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")  # the other four follow from I and II
 
@@ -81,12 +82,21 @@ class Wave:
         return float(np.degrees(np.arctan2(avf * 2 / np.sqrt(3), one)))
 
 
-def wave(*kernels: tuple[float, float, tuple[float, float, float]]) -> Wave:
+def wave(*kernels: Kernel) -> Wave:
     """A wave from (centre, sigma, (x, y, z)) in any unit of time; `Wave.placed` gives it seconds."""
     return Wave(
         np.array([k[0] for k in kernels], dtype=np.float64),
         np.array([k[1] for k in kernels], dtype=np.float64),
-        np.array([k[2] for k in kernels], dtype=np.float64),
+        np.array([k[2] for k in kernels], dtype=np.float64).reshape(-1, 3),
+    )
+
+
+def joined(first: Wave, second: Wave) -> Wave:
+    """Both waves as one."""
+    return Wave(
+        np.r_[first.centres_s, second.centres_s],
+        np.r_[first.sigmas_s, second.sigmas_s],
+        np.concatenate([first.vectors_mv, second.vectors_mv]),
     )
 
 

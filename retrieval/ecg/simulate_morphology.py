@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecgkin.retrieval.ecg.simulate_model import DOWER, FloatArray, Wave, turned_to_axis, wave
+from ecgkin.retrieval.ecg.simulate_model import DOWER, FloatArray, Kernel, Wave, joined, turned_to_axis, wave
 
 SOKOLOW_MV = 3.5  # S in V1 + R in V5 or V6 (Sokolow, Lyon 1949, Am Heart J 37:161-186)
 _V1, _V5, _V6 = 2, 6, 7  # rows of DOWER
@@ -27,7 +27,7 @@ class BeatShape:
         qrs, t: QRS complex and T wave; their onsets and ends are those of `Wave.limits`.
         st: What fills the ST segment; None where it is flat.
         pr_ms, qrs_ms, qt_ms: Intervals from onset to onset or end; pr_ms is None without a P wave.
-        axis_deg: Frontal axis of QRS (net area).
+        axis_deg: Frontal axis of QRS (net area); in right bundle branch block without the late part due to the block.
         spikes_s: When a pacemaker fires.
     """
 
@@ -54,6 +54,8 @@ def draw_beat(codes: Set[str], rr_s: float, dower: FloatArray, rng: np.random.Ge
     if "LOWT" in codes:
         peak = float(np.abs(dower @ np.array(t_xyz)).max())
         t_xyz = tuple(v * rng.uniform(0.05, 0.08) / peak for v in t_xyz)
+    elif "LVOLT" in codes:
+        t_xyz = tuple(0.4 * v for v in t_xyz)
     if "STD_" in codes:
         depth = rng.uniform(0.10, 0.20)
         st_xyz = (st_xyz[0] - depth, st_xyz[1] - rng.uniform(0.4, 0.8) * depth, st_xyz[2])
@@ -148,7 +150,7 @@ def _sized(qrs: Wave, codes: Set[str], dower: FloatArray, rng: np.random.Generat
         return qrs.scaled(min(rng.uniform(0.28, 0.42) / limb_span, rng.uniform(0.65, 0.92) / chest_span))
     voltage = sokolow_mv(qrs, dower)
     if "LVH" in codes:
-        return qrs.scaled(max(1.0, rng.uniform(3.8, 4.9) / voltage))
+        return qrs.scaled(max(1.0, rng.uniform(3.75, 4.6) / voltage))
     narrow = not codes & {"CLBBB", "PACE", "WPW"}
     return qrs.scaled(min(1.0, rng.uniform(2.7, 3.2) / voltage)) if narrow else qrs
 
@@ -159,7 +161,7 @@ def _ventricles(
     """QRS in units of its own length, ST vector, T vector (mV), QRS duration in ms, frontal axis in degrees."""
     u = rng.uniform
     if "PACE" in codes:  # from the tip of the right ventricle: left bundle branch block with the axis up
-        axis, size, deep = float(u(-80, -55)), u(0.9, 1.2), u(0.8, 1.1)
+        axis, size, deep = float(u(-80, -55)), u(0.45, 0.65), u(0.8, 1.1)
         raw = wave(
             (0.20, 0.10, (0.3 * size, -0.3 * size, 0.2 * deep)),
             (0.44, 0.13, (size, -size, 0.9 * deep)),
@@ -188,22 +190,24 @@ def _ventricles(
     elif "IMI" in codes:
         axis = float(u(-25, 10))
     else:
-        axis = float(u(5, 80))
+        axis = float(u(5, 50) if "ASMI" in codes else u(5, 70))
     qrs_ms = float(u(98, 116) if codes & {"LAFB", "LVH"} or infarct else u(80, 102))
-    size, back = u(0.85, 1.25), u(0.12, 0.32)
-    septum = (-u(0.10, 0.16), -u(0.0, 0.05), -u(0.17, 0.26))
-    base = (-u(0.08, 0.20), -u(0.02, 0.10), u(0.40, 0.60))
+    size, back = u(0.85, 1.25), u(0.05, 0.22)
+    septum = (-u(0.06, 0.12), -u(0.0, 0.05), -u(0.17, 0.26))
+    base = (-u(0.08, 0.20), -u(0.02, 0.10), u(0.36, 0.52))
     if "LAFB" in codes:
         septum = (-u(0.14, 0.22), u(0.22, 0.34), -u(0.12, 0.20))
         base = (-u(0.0, 0.12), -u(0.25, 0.40), u(0.35, 0.50))
+    down = 0.4 + 0.8 * max(0.0, float(np.sin(np.radians(axis))))  # T follows the axis of QRS at some distance
     st: tuple[float, ...] = (0.0, 0.0, 0.0)
-    t: tuple[float, ...] = (u(0.28, 0.40), u(0.18, 0.28), -u(0.16, 0.30))
+    t: tuple[float, ...] = (u(0.28, 0.40), down * u(0.16, 0.24), -u(0.16, 0.30))
     if "LVH" in codes:
-        back = u(0.45, 0.7)
+        back = u(0.6, 0.9)
         base = (base[0], base[1], u(0.5, 0.7))
         st, t = (-u(0.06, 0.11), -0.03, -u(0.04, 0.08)), (-u(0.22, 0.34), -u(0.05, 0.12), -u(0.18, 0.3))
     kernels = [(0.18, 0.080, septum), (0.45, 0.105, (size, 0.5, back)), (0.70, 0.095, base)]
     main: tuple[int, ...] = (1,)
+    late_kernels: tuple[Kernel, ...] = ()
     if "IMI" in codes:
         # The lower wall says nothing: the first 35 ms or so point up, R in II, III and aVF comes late and small.
         kernels[0] = (0.22, 0.100, (septum[0] * 0.5, -u(0.42, 0.60), septum[2]))
@@ -215,16 +219,16 @@ def _ventricles(
         first = kernels[0]
         kernels[0] = (first[0], first[1], (0.02, first[2][1], u(0.16, 0.26)))
         kernels[1] = (0.45, 0.105, (size, 0.5, u(0.95, 1.15) * size))
-        st = (st[0], st[1], st[2] - u(0.04, 0.10))
-        t = (0.75 * t[0], 0.7 * t[1], u(0.16, 0.30))
+        st = (st[0], st[1], st[2] - u(0.03, 0.07))
+        t = (0.75 * t[0], 0.7 * t[1], u(0.22, 0.34))
     if "WPW" in codes:
         axis = float(u(-20, 70))
         front = u(-0.30, 0.15)
         qrs_ms = float(u(122, 150))
         kernels = [
-            (0.16, 0.085, (0.16, 0.10, 0.35 * front)),
-            (0.31, 0.085, (0.34, 0.2, front)),
-            (0.56, 0.085, (size, 0.5, back)),
+            (0.16, 0.085, (0.13, 0.08, 0.40 * front)),
+            (0.32, 0.105, (0.30, 0.2, front)),
+            (0.54, 0.105, (size, 0.5, back)),
             (0.76, 0.080, (base[0], base[1], base[2] * (0.4 if front < 0 else 1.0))),
         ]
         main = (0, 1, 2)
@@ -238,18 +242,18 @@ def _ventricles(
         kernels[2] = (kernels[2][0] * 0.97, kernels[2][1] * 0.9, (base[0] * 0.5, base[1], base[2] * 0.9))
         late = u(0.45, 0.62) if complete else u(0.22, 0.32)
         if complete:
-            kernels += [
+            late_kernels = (
                 (0.64, 0.075, (-0.85 * late, 0.05, -0.95 * late)),
                 (0.80, 0.085, (-0.75 * late, 0.05, -0.60 * late)),
-            ]
+            )
             t = (t[0] + 0.05, t[1], u(0.10, 0.2))
             qrs_ms = float(u(124, 156))
         else:
-            kernels += [(0.80, 0.065, (-0.8 * late, 0.03, -1.2 * late))]
+            late_kernels = ((0.80, 0.065, (-0.8 * late, 0.03, -1.2 * late)),)
             qrs_ms = float(u(104, 117))
     if not codes & {"LVH", "LAFB", "WPW", "CRBBB"} and not infarct:
         t = (t[0] * size, t[1] * size, t[2])
-    return turned_to_axis(wave(*kernels), main, axis), st, t, qrs_ms, axis
+    return joined(turned_to_axis(wave(*kernels), main, axis), wave(*late_kernels)), st, t, qrs_ms, axis
 
 
 def chest_gains(rng: np.random.Generator) -> FloatArray:

@@ -15,7 +15,7 @@ _EN: dict[str, tuple[str, ...]] = {
     "SARRH": ("Sinus arrhythmia, {rate}/min.", "Sinus arrhythmia with the breath, mean rate {rate}."),
     "PACE": ("Pacemaker rhythm, {rate}/min.", "Ventricular pacemaker rhythm at {rate} per minute."),
     "PVC": ("Ventricular premature complexes.", "Ventricular extrasystoles."),
-    "BIGU": ("Ventricular bigeminy.", "Ventricular premature complexes in a bigeminal pattern."),
+    "BIGU": ("Ventricular bigeminy.", "Bigeminal pattern."),
     "PAC": ("Atrial premature complexes.", "Atrial extrasystoles."),
     "1AVB": ("First degree AV block (PR {pr} ms).", "First degree AV block, PR interval {pr} ms."),
     "CLBBB": ("Complete left bundle branch block, QRS {qrs} ms.", "Left bundle branch block (QRS {qrs} ms)."),
@@ -41,7 +41,7 @@ _DE: dict[str, tuple[str, ...]] = {
     "SARRH": ("Sinusarrhythmie, {rate}/min.", "Respiratorische Sinusarrhythmie, im Mittel {rate}/min."),
     "PACE": ("Schrittmacherrhythmus, {rate}/min.", "Ventrikulärer Schrittmacherrhythmus mit {rate} pro Minute."),
     "PVC": ("Ventrikuläre Extrasystolen.", "Einzelne ventrikuläre Extrasystolen."),
-    "BIGU": ("Ventrikulärer Bigeminus.", "Ventrikuläre Extrasystolen als Bigeminus."),
+    "BIGU": ("Ventrikulärer Bigeminus.", "Bigeminus."),
     "PAC": ("Supraventrikuläre Extrasystolen.", "Einzelne supraventrikuläre Extrasystolen."),
     "1AVB": ("AV-Block I. Grades (PQ {pr} ms).", "AV-Block I. Grades, PQ-Zeit {pr} ms."),
     "CLBBB": ("Kompletter Linksschenkelblock, QRS {qrs} ms.", "Linksschenkelblock (QRS {qrs} ms)."),
@@ -102,7 +102,7 @@ def write_reports(
                 words = axis_words(axis_deg)
                 english.append(words[0])
                 german.append(words[1])
-        elif code in codes and not (code == "PVC" and "BIGU" in codes and pick % 2):
+        elif code in codes:
             english.append(_EN[code][pick % len(_EN[code])].format(**figures))
             german.append(_DE[code][pick % len(_DE[code])].format(**figures))
     return " ".join(english), " ".join(german)

@@ -20,17 +20,17 @@ class Rhythm:
         onsets_s: QRS onsets, ascending; some lie before 0 and after the end so that the edges are filled.
         kinds: "N" conducted, "V" ventricular extrasystole, "A" atrial extrasystole, "P" paced; one per onset.
         flutter_hz: Rate of the flutter waves; None without flutter.
-        conduction: Flutter waves per beat, or None.
     """
 
     onsets_s: FloatArray
     kinds: tuple[str, ...]
     flutter_hz: float | None = None
-    conduction: int | None = None
 
 
 def draw_mean_rr(codes: Set[str], rng: np.random.Generator) -> float:
     """Mean RR interval in seconds that suits the statements (limits of rate: 60 and 100 a minute)."""
+    if "AFLT" in codes:  # 2:1 to 4:1 of 252 to 324 flutter waves a minute
+        return int(rng.choice((2, 3, 4), p=(0.4, 0.2, 0.4))) / float(rng.uniform(4.2, 5.4))
     if "STACH" in codes:
         return 60.0 / float(rng.uniform(104, 142))
     if "SBRAD" in codes:
@@ -52,13 +52,13 @@ def draw_rhythm(
     count = int(np.ceil((duration_s - start) / (0.5 * rr_s))) + 4
     end = duration_s + 2 * rr_s
     if "AFLT" in codes:
-        ratio = int(rng.choice((2, 3, 4), p=(0.4, 0.2, 0.4)))
-        flutter = float(rng.uniform(4.2, 5.4))
-        rr = np.full(count, ratio / flutter)
+        ratio = int(np.clip(round(4.8 * rr_s), 2, 4))  # the inverse of what `draw_mean_rr` does
+        flutter = ratio / rr_s
+        rr = np.full(count, rr_s)
         if ratio > 2 and rng.random() < 0.3:  # conduction changes by whole flutter waves
             rr = rng.choice((ratio - 1, ratio, ratio + 1), count) / flutter
         onsets = _until(start, rr, end)
-        return Rhythm(onsets, (NORMAL,) * len(onsets), flutter, ratio)
+        return Rhythm(onsets, (NORMAL,) * len(onsets), flutter)
     if "PACE" in codes:
         onsets = _until(start, np.full(count, rr_s), end)
         return Rhythm(onsets, (PACED,) * len(onsets))
@@ -79,7 +79,9 @@ def draw_rhythm(
         depth, breath = float(rng.uniform(0.13, 0.2)), float(rng.uniform(0.18, 0.28))
         rr = rr_s * (1 + depth * np.sin(2 * np.pi * breath * times + rng.uniform(0, 2 * np.pi)))
     else:
-        rr = rr_s * (1 + rng.uniform(0.004, 0.016) * np.sin(1.5 * times + rng.uniform(0, 6)) + rng.normal(0, 0.004, count))
+        rr = rr_s * (
+            1 + rng.uniform(0.004, 0.016) * np.sin(1.5 * times + rng.uniform(0, 6)) + rng.normal(0, 0.004, count)
+        )
     onsets = _until(start, rr, end)
     kinds = [NORMAL] * len(onsets)
     coupling = max(qt_s + 0.05, float(rng.uniform(0.54, 0.62)) * rr_s)
@@ -89,7 +91,7 @@ def draw_rhythm(
             onsets[k] = onsets[k - 1] + coupling + rng.normal(0, 0.004)
         return Rhythm(onsets, tuple(kinds))
     if "PVC" in codes:  # the sinus node keeps its beat: from before to after the extrasystole two whole intervals
-        for k in _places(onsets, duration_s, rng):
+        for k in _places(onsets, duration_s, rng, only_early="PAC" in codes):
             kinds[k] = VENTRICULAR
             onsets[k] = onsets[k - 1] + coupling + rng.normal(0, 0.006)
     if "PAC" in codes:  # the sinus node is reset: the next beat comes a normal interval later
@@ -110,21 +112,23 @@ def _until(start: float, rr: FloatArray, end: float) -> FloatArray:
 
 
 def _places(
-    onsets: FloatArray, duration_s: float, rng: np.random.Generator, taken: list[str] | None = None
+    onsets: FloatArray,
+    duration_s: float,
+    rng: np.random.Generator,
+    taken: list[str] | None = None,
+    only_early: bool = False,
 ) -> list[int]:
-    """One to three beats well inside the record, none beside another or beside one that is not normal."""
-    inside = [
-        k
-        for k in range(1, len(onsets) - 1)
-        if 0.8 < onsets[k - 1] and onsets[k + 1] < duration_s - 0.3
-        and (taken is None or all(kind == NORMAL for kind in taken[max(0, k - 2) : k + 3]))
-    ]  # fmt: skip
+    """One to three beats well inside the record, none beside another or beside one of `taken` that is not normal."""
+    inside = [k for k in range(1, len(onsets) - 1) if onsets[k - 1] > 0.8 and onsets[k + 1] < duration_s - 0.3]
+    if taken is not None:
+        inside = [k for k in inside if all(kind == NORMAL for kind in taken[max(0, k - 2) : k + 3])]
+    if only_early:  # leaves room for another kind later
+        inside = inside[:1]
+    most = 1 + int(rng.random() < 0.5) + int(rng.random() < 0.3)
     chosen: list[int] = []
-    for k in rng.permutation(inside)[:12] if inside else ():
-        if all(abs(int(k) - other) > 2 for other in chosen):
+    for k in rng.permutation(inside):
+        if len(chosen) < most and all(abs(int(k) - other) > 2 for other in chosen):
             chosen.append(int(k))
-        if len(chosen) == 1 + int(rng.random() < 0.5) + int(rng.random() < 0.3):
-            break
     return sorted(chosen)
 
 
@@ -132,7 +136,7 @@ def fibrillation(times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Fibrillatory waves as a heart vector, shape (3, n), mV: 4.5 to 8 waves a second, largest towards V1."""
     total = np.zeros((3, len(times_s)))
     size = float(rng.uniform(0.03, 0.085))
-    for share in (1.0, 0.5):
+    for share in (1.0, 0.75):
         rate = float(rng.uniform(4.8, 7.5))
         drift = rng.uniform(0.5, 1.2) * np.sin(2 * np.pi * rng.uniform(0.1, 0.5) * times_s + rng.uniform(0, 6))
         phase = 2 * np.pi * rate * times_s + 2.0 * drift + rng.uniform(0, 6)
