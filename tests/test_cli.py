@@ -133,6 +133,134 @@ def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     assert done.returncode != 0 and "Traceback" in done.stderr and "RecordError" in done.stderr
 
 
+@pytest.fixture(scope="module")
+def case_base(made_record: EcgRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base of 14 cases, filled by `ecgkin ingest folder`: two files are no ECG, one line of the table has no file."""
+    root = tmp_path_factory.mktemp("cases")
+    files = root / "clinic"
+    files.mkdir()
+    lines = ["file,case_id,patient_id,age,sex,report,labels,date"]
+    for number in range(14):
+        signal = made_record.signal_mv[:, :2500] * (0.5 + 0.1 * number)
+        header = ",".join(f"{name} (mV)" for name in made_record.leads)
+        t = np.arange(signal.shape[1]) / made_record.fs_hz
+        table = np.column_stack([t, signal.T])
+        np.savetxt(files / f"r{number}.csv", table, delimiter=",", header=f"time_s,{header}", comments="", fmt="%.5f")
+        code = ("NORM", "AFIB")[number % 2]
+        lines.append(
+            f"r{number}.csv,,p{number},{40 + number},{'FM'[number % 2]},{code} report \x1b[2J,{code},1999-01-02"
+        )
+    lines.append("absent.csv,,p99,50,F,none,NORM,1999-01-02")
+    (files / "cases.csv").write_text("\n".join(lines) + "\n")
+    (files / "note.png").write_text("this is text")
+    (files / "empty.csv").write_text("")
+    words = [
+        sys.executable,
+        "-m",
+        "ecgkin.ui.cli",
+        "ingest",
+        "folder",
+        str(files),
+        "--base",
+        str(root / "base"),
+        "--json",
+    ]
+    environment = {**os.environ, "ECGKIN_ENCODER": "hashing"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
+    report = json.loads(done.stdout)
+    assert (report["added"], report["n_cases"], len(report["failed"])) == (14, 14, 3)
+    assert all(name in done.stderr for name in ("absent.csv", "note.png", "empty.csv"))
+    return root / "base"
+
+
+def test_ingest_again_passes_over(call, case_base: Path) -> None:  # type: ignore[no-untyped-def]
+    """A second ingest of the same folder adds nothing."""
+    report = json.loads(call("ingest", "folder", case_base.parent / "clinic", "--base", case_base, "--json").out)
+    assert (report["added"], report["updated"], report["skipped"], report["n_cases"]) == (0, 0, 14, 14)
+
+
+def test_ingest_of_nothing_readable_fails(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Where nothing came out the status is not 0."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("no numbers here\n")
+    done = call("ingest", "folder", tmp_path / "in", "--base", tmp_path / "base")
+    assert done.status == 3 and "a.csv" in done.err and "none of the 1 files" in done.err
+
+
+def test_search_by_recording_and_filter(call, case_base: Path) -> None:  # type: ignore[no-untyped-def]
+    """The record itself comes first; a filter acts inside the search; --where may come several times."""
+    file = case_base.parent / "clinic" / "r3.csv"
+    found = json.loads(call("search", case_base, file, "-k", 5, "--json").out)
+    assert found["query"] == "record" and len(found["hits"]) == 5
+    first = found["hits"][0]
+    assert (first["rank"], first["case_id"]) == (1, "clinic/r3.csv") and first["score"] == pytest.approx(1, abs=1e-3)
+    words = ("search", case_base, file, "-k", 5, "--json", "--where", "sex=F", "--where", "age>=44 or age<=41")
+    hits = json.loads(call(*words).out)["hits"]
+    assert len(hits) == 5 and all(hit["sex"] == "F" and hit["age_years"] != 42 for hit in hits)
+    others = json.loads(call("search", case_base, file, "-k", 14, "--json", "--exclude-patient", "p3").out)["hits"]
+    assert len(others) == 13 and all(hit["patient_id"] != "p3" for hit in others)
+
+
+def test_search_by_picture_words_and_both(call, case_base: Path, record_csv: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A picture is recognised by its content, too; the kind of query is told."""
+    page = tmp_path / "page.png"
+    assert call("render", record_csv, "-o", page).status == 0
+    hidden = tmp_path / "page"
+    hidden.write_bytes(page.read_bytes())
+    assert json.loads(call("search", case_base, page, "--json").out)["query"] == "image"
+    assert json.loads(call("search", case_base, hidden, "--json").out)["query"] == "image"
+    assert json.loads(call("search", case_base, "--text", "AFib", "--json").out)["query"] == "text"
+    assert json.loads(call("search", case_base, page, "--text", "AFib", "--json").out)["query"] == "image+text"
+
+
+def test_search_table_is_clean(call, case_base: Path) -> None:  # type: ignore[no-untyped-def]
+    """Hits for people on stdout, notes on stderr, and no control characters from a report on either."""
+    done = call("search", case_base, "--text", "AFIB report", "-k", 3)
+    assert done.status == 0 and done.out.count("clinic/r") == 3 and "note:" in done.err
+    assert "\x1b" not in done.out and "\x1b" not in done.err
+
+
+def test_search_mistakes(call, case_base: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Each mistake has the status of its kind, one line and at most one hint."""
+    text = tmp_path / "text.png"
+    text.write_text("not a picture")
+    cases = [
+        (3, (tmp_path / "nowhere", "--text", "x")),
+        (2, (case_base,)),
+        (2, (case_base, tmp_path / "absent.csv")),
+        (2, (case_base, text)),
+        (2, (case_base, "--text", "x", "--where", "age>>3")),
+        (2, (case_base, "--text", "x", "-k", "0")),
+        (2, (case_base, "--text", " ")),
+    ]
+    for status, words in cases:
+        done = call("search", *words)
+        assert (done.status, done.out) == (status, ""), (words, done)
+        assert done.err.startswith("ecgkin: ") and len(done.err.splitlines()) <= 2
+
+
+def test_info(call, case_base: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """What the base holds; a folder without one is an error."""
+    facts = json.loads(call("info", case_base, "--verify", "--json").out)
+    assert (facts["n_cases"], facts["encoder"], facts["verified"]) == (14, "hashing", True)
+    assert "AFIB" in call("info", case_base).out
+    assert call("info", tmp_path).status == 3
+
+
+def test_download_without_network(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A server that nobody runs: an error in one line, within seconds."""
+    done = call("download", "ptbxl", tmp_path / "d")
+    assert done.status == 1 and done.err.startswith("ecgkin: http://127.0.0.1:9/ cannot be reached")
+
+
+def test_evaluate_needs_data(call) -> None:  # type: ignore[no-untyped-def]
+    """Without a PTB-XL folder there is nothing to measure; folds are checked."""
+    done = call("evaluate", "retrieval")
+    assert done.status == 2 and "ECGKIN_PTBXL" in done.err
+    done = call("train", "absent.json")
+    assert done.status == 2 and "absent.json" in done.err
+
+
 def test_config_show(call, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """Values with their origin."""
     monkeypatch.setenv("ECGKIN_K", "4")

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from ecgkin.retrieval.errors import CaseBaseError, QueryError
+from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ManifestError, QueryError
 from ecgkin.ui.cli_common import Moved
-from ecgkin.ui.demo_cases import choose_cases, choose_query, ptbxl_case, simulated_gallery, simulated_query
+from ecgkin.ui.demo_cases import choose_cases, choose_query, simulated_gallery, simulated_query
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
     from ecgkin.index.casebase import CaseBase
+    from ecgkin.index.ingest import IngestItem
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.search import CaseSearch, SearchResult
@@ -35,6 +36,7 @@ HITS = 10
 STATEMENT_BARS = 8
 # Cases that a kill can cost.
 BATCH = 32
+FAILURES_SHOWN = 5
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -61,13 +63,13 @@ class Asked:
     Attributes:
         case: The query with what its source says; the search is given its picture alone.
         record: Its samples.
-        gallery: Cases with their records, made one by one.
+        gallery: What is searched, on its way into a case base.
         n_gallery: How many there are.
     """
 
     case: Case
     record: EcgRecord
-    gallery: Iterable[tuple[Case, EcgRecord]]
+    gallery: Iterable[IngestItem]
     n_gallery: int
 
 
@@ -107,6 +109,7 @@ def run_demo(
     Raises:
         EcgkinError: A folder that was named is no PTB-XL folder, the encoder cannot be loaded, the page not written.
     """
+    from ecgkin.retrieval.ecg.drawing import render
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.search import CaseSearch
 
@@ -121,13 +124,11 @@ def run_demo(
         else _real(source.root, n_cases or settings.demo_cases, seed)
     )
     folder = settings.home / "demo" / _key(source, asked.n_gallery, encoder)
-    base = open_or_fill(folder, encoder, asked, moved)
-    from ecgkin.retrieval.ecg.drawing import render
-
-    search = CaseSearch.open(base, encoder)
-    result = search.by_image(render(asked.record), HITS, exclude_patient=asked.case.patient_id)
-    page = _write_page(out, source, asked, search, result)
-    return Shown(page, source, asked.case.case_id, tuple(asked.case.labels), len(search.base), result)
+    with open_or_fill(folder, encoder, asked, say, moved) as base:
+        search = CaseSearch.open(base, encoder)
+        result = search.by_image(render(asked.record), HITS, exclude_patient=asked.case.patient_id)
+        page = _write_page(out, source, asked, search, result)
+        return Shown(page, source, asked.case.case_id, tuple(asked.case.labels), len(base), result)
 
 
 def find_source(settings: Settings, say: Say, moved: Moved) -> Source:
@@ -171,22 +172,27 @@ def _usable(folder: Path) -> bool:
 
 def _real(root: Path, n_cases: int, seed: int) -> Asked:
     """Query and gallery from a PTB-XL folder, complete or in part."""
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+    from ecgkin.index.sources import ptbxl_items
+    from ecgkin.retrieval.ecg.record import EcgRecord
 
-    data = PtbXl(root)
-    # A folder without the usual folds (a part of the data) still makes a demo: every fifth row is held out.
-    held = data.select([QUERY_FOLD]) or data.rows[::5]
-    taken = {row.ecg_id for row in held}
-    gallery = choose_cases([r for r in data.select(GALLERY_FOLDS) or data.rows if r.ecg_id not in taken], n_cases)
-    query = choose_query([row for row in held if row.report], gallery, seed=seed)
+    items = {item.case.case_id: item for item in ptbxl_items(root)}
+    cases = [item.case for item in items.values()]
+    # A folder without the usual folds (a part of the data) still makes a demo: every fifth record is held out.
+    held = [case for case in cases if case.meta["fold"] == QUERY_FOLD] or cases[::5]
+    held_ids = {case.case_id for case in held}
+    pool = [case for case in cases if case.meta["fold"] in GALLERY_FOLDS and case.case_id not in held_ids]
+    gallery = choose_cases(pool, n_cases)
+    query = choose_query([case for case in held if case.report], gallery, seed=seed)
     if query is None or len(gallery) <= HITS:
         raise QueryError(
             f"{root} holds too few records for a demo: {len(gallery)} cases, {len(held)} held out "
             f"(expected more than {HITS} cases, and an ECG of another patient)",
             hint="leave --ptbxl away to fetch records, or unpack more folds",
         )
-    cases = ((ptbxl_case(row), data.record(row)) for row in gallery)
-    return Asked(ptbxl_case(query), data.record(query), cases, len(gallery))
+    record = items[query.case_id].load()
+    if not isinstance(record, EcgRecord):
+        raise QueryError(f"{query.case_id} is a picture (expected samples)")
+    return Asked(query, record, [items[case.case_id] for case in gallery], len(gallery))
 
 
 def _simulated(n_cases: int, seed: int) -> Asked:
@@ -201,34 +207,35 @@ def _key(source: Source, n_cases: int, encoder: Encoder) -> str:
     return f"{source.kind}-{n_cases}-{hashlib.blake2b('|'.join(parts).encode(), digest_size=6).hexdigest()}"
 
 
-def open_or_fill(folder: Path, encoder: Encoder, asked: Asked, moved: Moved) -> CaseBase:
+def open_or_fill(folder: Path, encoder: Encoder, asked: Asked, say: Say, moved: Moved) -> CaseBase:
     """The demo's case base: the one of the last time where it is whole, else (or in part) filled now.
 
     Raises:
         CaseBaseError: The folder cannot be written, or another process fills it at this moment.
     """
-    from ecgkin.index.casebase import CaseBase
+    from ecgkin.index.ingest import ingest_records, open_or_create
 
     try:
-        base = CaseBase.open(folder, encoder)
-    except CaseBaseError as error:
-        if folder.exists():  # a damaged cache is no loss: everything in it can be made again
-            _LOG.warning("demo base is made anew: %s", error)
-            shutil.rmtree(folder)
-        base = CaseBase.create(folder, encoder.name, encoder.fingerprint, encoder.dim)
-    if len(base) >= asked.n_gallery:
-        return base
-    waiting: list[tuple[Case, EcgRecord]] = []
-    for done, pair in enumerate(asked.gallery, 1):
-        if pair[0].case_id not in base:
-            waiting.append(pair)
-        if len(waiting) == BATCH or (waiting and done == asked.n_gallery):
-            records = [record for _, record in waiting]
-            base.add([case for case, _ in waiting], encoder.encode_records(records), records)
-            waiting = []
-        moved(done, asked.n_gallery, "draw and encode cases")
-    base.close()
-    return CaseBase.open(folder, encoder)
+        base = open_or_create(folder, encoder)
+    except (ManifestError, EncoderMismatchError) as error:
+        _LOG.warning("demo base is made anew: %s", error)  # everything in it can be made again
+        shutil.rmtree(folder)
+        base = open_or_create(folder, encoder)
+    if len(base) < asked.n_gallery:
+        report = ingest_records(
+            base,
+            asked.gallery,
+            encoder,
+            batch=BATCH,
+            progress=lambda report: moved(report.n_seen, asked.n_gallery, "draw and encode cases"),
+        )
+        for name, reason in report.failed[:FAILURES_SHOWN]:
+            say(f"left out: {name}: {reason}")
+        if len(base) <= HITS:
+            raise CaseBaseError(
+                f"only {len(base)} of {asked.n_gallery} cases could be read", hint="see the lines above"
+            )
+    return base
 
 
 def _write_page(out: Path, source: Source, asked: Asked, search: CaseSearch, result: SearchResult) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -11,7 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
-    from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+    from ecgkin.index.ingest import IngestItem
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.ecg.simulate import SimulatedEcg
 
@@ -22,25 +23,6 @@ MIN_COMPANY = 10
 # Two seeds, so that no query is in its own gallery.
 GALLERY_SEED, QUERY_SEED = 20, 21
 SIMULATED_HZ = 250.0
-
-
-def ptbxl_case(row: PtbXlRow) -> Case:
-    """The case of a row of PTB-XL's table."""
-    from ecgkin.index.case import Case
-    from ecgkin.retrieval.ecg.report_text import report_language
-
-    return Case(
-        case_id=f"ptbxl/{row.ecg_id}",
-        patient_id=row.patient_id or None,
-        source="ptbxl",
-        age_years=row.age_years,
-        sex=row.sex,
-        recorded_at=row.recording_date or None,
-        labels=row.labels,
-        report=row.report,
-        language=report_language(row.report) or None,
-        meta={"fold": row.fold, "device": row.device},
-    )
 
 
 class Labelled(Protocol):
@@ -116,12 +98,14 @@ def choose_query(rows: Sequence[Row], gallery: Sequence[Row], *, seed: int = 0) 
     return suitable[int(np.random.default_rng(seed).integers(len(suitable)))]
 
 
-def simulated_gallery(n: int) -> Iterator[tuple[Case, EcgRecord]]:
+def simulated_gallery(n: int) -> Iterator[IngestItem]:
     """n simulated cases with a mix of findings; always the same ones."""
+    from ecgkin.index.ingest import IngestItem
     from ecgkin.retrieval.ecg.simulate import simulate_corpus
 
     for number, made in enumerate(simulate_corpus(n, GALLERY_SEED, SIMULATED_HZ), 1):
-        yield _simulated_case(made, f"simulated/{number}")
+        case, record = _simulated_case(made, f"simulated/{number}")
+        yield IngestItem(case, partial(_same, record))
 
 
 def simulated_query(seed: int) -> tuple[Case, EcgRecord]:
@@ -132,6 +116,10 @@ def simulated_query(seed: int) -> tuple[Case, EcgRecord]:
         made for made in simulate_corpus(2 * seed + 64, QUERY_SEED, SIMULATED_HZ) if set(made.labels) - {"NORM", "SR"}
     )
     return _simulated_case(next(islice(telling, seed, None)), f"simulated/query-{seed}")
+
+
+def _same(record: EcgRecord) -> EcgRecord:
+    return record
 
 
 def _simulated_case(made: SimulatedEcg, case_id: str) -> tuple[Case, EcgRecord]:

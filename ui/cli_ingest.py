@@ -1,0 +1,105 @@
+"""`ecgkin ingest ptbxl` and `ecgkin ingest folder`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecgkin.retrieval.errors import CaseBaseError
+from ecgkin.ui import cli_common as common
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ecgkin.index.ingest import IngestItem
+
+Batch = Annotated[int, typer.Option(min=1, help="Records encoded and committed together.")]
+Records = Annotated[bool, typer.Option("--records/--no-records", help="Keep the samples, so that hits can be drawn.")]
+FAILURES_SHOWN = 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help="Fill a case base. What is there already is passed over.")
+    group.command("ptbxl")(ptbxl)
+    group.command("folder")(folder)
+    app.add_typer(group, name="ingest")
+
+
+def ptbxl(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="PTB-XL folder.", show_default=False)],
+    base: common.BaseOption,
+    folds: Annotated[str | None, typer.Option(help="Only these folds: 1 2 3, or 1-8.", show_default="all")] = None,
+    batch: Batch = 64,
+    records: Records = True,
+    encoder: common.Encoder = None,
+    device: common.Device = None,
+    json: common.Json = False,
+) -> None:
+    """Ingest a PTB-XL folder in its official layout; goes on where an earlier call was stopped."""
+    from ecgkin.index.sources import ptbxl_items
+
+    items = ptbxl_items(root, common.numbers(folds, "--folds") if folds is not None else None)
+    _ingest(items, base, encoder, device, batch, records, json)
+
+
+def folder(
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of ECG files and pictures.", show_default=False)],
+    base: common.BaseOption,
+    table: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV: file, case_id, patient_id, age, sex, report, labels, date.", show_default="DIR/cases.csv"
+        ),
+    ] = None,
+    batch: Batch = 64,
+    records: Records = True,
+    encoder: common.Encoder = None,
+    device: common.Device = None,
+    json: common.Json = False,
+) -> None:
+    """Ingest a folder of recordings and pictures; files that cannot be read are reported, and the rest goes on."""
+    from ecgkin.index.sources import folder_items
+
+    _ingest(folder_items(root, table), base, encoder, device, batch, records, json)
+
+
+def _ingest(
+    items: Sequence[IngestItem],
+    base: Path,
+    encoder_name: str | None,
+    device: str | None,
+    batch: int,
+    records: bool,
+    json: bool,
+) -> None:
+    """Ingest, report on stdout; the status is that of CaseBaseError where nothing at all came in."""
+    from ecgkin.index.ingest import ingest_records, open_or_create
+    from ecgkin.retrieval.encoders import load_encoder
+
+    settings = common.settings(encoder=encoder_name, device=device)
+    encoder = load_encoder(settings.encoder, device=settings.device)
+    with open_or_create(base, encoder) as opened, common.progress("ingest") as moved:
+        report = ingest_records(
+            opened,
+            items,
+            encoder,
+            batch=batch,
+            keep_records=records,
+            progress=lambda now: moved(now.n_seen, len(items)),
+        )
+        n_cases = len(opened)
+    for name, reason in report.failed[:FAILURES_SHOWN]:
+        common.say(f"not read: {name}: {reason}")
+    if len(report.failed) > FAILURES_SHOWN:
+        common.say(f"... and {len(report.failed) - FAILURES_SHOWN} more that were not read; --json names all")
+    if json:
+        common.emit({**vars(report), "n_cases": n_cases, "base": base})
+    else:
+        counts = f"{report.added} added, {report.updated} updated, {report.skipped} there already"
+        rest = f"{len(report.duplicates)} duplicates, {len(report.failed)} not read"
+        common.out().print(f"{counts}, {rest}; {base} holds {n_cases} cases", markup=False, soft_wrap=True)
+    if report.failed and not (report.added or report.updated or report.skipped or report.duplicates):
+        raise CaseBaseError(f"none of the {len(items)} files could be read", hint="the lines above say why")
