@@ -141,7 +141,8 @@ def case_base(made_record: EcgRecord, tmp_path_factory: pytest.TempPathFactory) 
     files.mkdir()
     lines = ["file,case_id,patient_id,age,sex,report,labels,date"]
     for number in range(14):
-        signal = made_record.signal_mv[:, :2500] * (0.5 + 0.1 * number)
+        noise = np.random.default_rng(number).normal(0, 0.2, (12, 2500))
+        signal = made_record.signal_mv[:, :2500] + noise
         header = ",".join(f"{name} (mV)" for name in made_record.leads)
         t = np.arange(signal.shape[1]) / made_record.fs_hz
         table = np.column_stack([t, signal.T])
