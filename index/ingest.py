@@ -1,0 +1,277 @@
+"""From files to a case base: what is there already is passed over, what cannot be read is reported, the rest goes on.
+
+Each batch is one transaction, so an ingest that is killed goes on where it stood when it is started again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from ecgkin.index.case import Case, content_hash
+from ecgkin.index.casebase import CaseBase
+from ecgkin.index.protocol import Vectors
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError
+
+_LOG = logging.getLogger(__name__)
+
+Loaded = EcgRecord | Image.Image
+# A photograph of 12 megapixels takes 36 MB: one counts as many records, so that a batch stays below 300 MB.
+_PICTURE_WEIGHT = 8
+
+
+@dataclass(frozen=True)
+class IngestItem:
+    """One case on its way in.
+
+    Attributes:
+        case: What is known without opening the record; gaps (patient, age, sex) are filled from the record.
+        load: Reads the ECG or the picture.
+        content: The hash of what `load` would read, cheaper than reading it; None: the loaded record is hashed.
+        name: What to call it in a report of failures; "" for the case id.
+    """
+
+    case: Case
+    load: Callable[[], Loaded]
+    content: Callable[[], str] | None = None
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """Its name in reports."""
+        return self.name or self.case.case_id
+
+
+@dataclass
+class IngestReport:
+    """What became of the items.
+
+    Attributes:
+        added, updated: Cases that are new, and cases that were there and now say or show something else.
+        skipped: Items that were there already as they are.
+        duplicates: (name, case id) of items whose content is there under another id; they are passed over.
+        failed: (name, reason) of items that could not be read.
+    """
+
+    added: int = 0
+    updated: int = 0
+    skipped: int = 0
+    duplicates: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def n_seen(self) -> int:
+        """Items that are done with."""
+        return self.added + self.updated + self.skipped + len(self.duplicates) + len(self.failed)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    item: IngestItem
+    case: Case
+    loaded: Loaded
+    is_new: bool
+
+
+def open_or_create(path: str | Path, encoder: Encoder, *, preprocessing: dict[str, Any] | None = None) -> CaseBase:
+    """The case base at a path, made if it is not there, for this encoder.
+
+    Raises:
+        EncoderMismatchError: It is there and was built with another encoder, or with other drawings.
+        CaseBaseError: It cannot be opened or made.
+    """
+    from ecgkin.retrieval.ecg.drawing import DRAWING_VERSION
+
+    folder = Path(path)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return CaseBase.create(
+            folder,
+            encoder.name,
+            encoder.fingerprint,
+            encoder.dim,
+            drawing_version=str(DRAWING_VERSION),
+            preprocessing=preprocessing,
+        )
+    base = CaseBase.open(folder, encoder)
+    if base.manifest.drawing_version != str(DRAWING_VERSION):
+        found = base.manifest.drawing_version
+        base.close()
+        raise EncoderMismatchError(
+            f"case base {folder} was built with drawing version {found} (this is version {DRAWING_VERSION})",
+            hint="search it as it is, or ingest into a new folder",
+        )
+    return base
+
+
+def ingest_records(
+    base: CaseBase,
+    items: Iterable[IngestItem],
+    encoder: Encoder,
+    *,
+    batch: int = 64,
+    keep_records: bool = True,
+    progress: Callable[[IngestReport], None] | None = None,
+) -> IngestReport:
+    """Put items into a base.
+
+    Args:
+        base: Built with this encoder.
+        items: In any order; ids that are there already are passed over if they are as they were.
+        encoder: Makes the vectors: `encode_records` for records, `encode_images` for pictures.
+        batch: Records that are encoded and committed together.
+        keep_records: Store the samples, so that neighbours can be drawn.
+        progress: Called with the running report after each item that was passed over and after each batch.
+
+    Returns:
+        The report; whatever it counts as added or updated is on the disk.
+
+    Raises:
+        EncoderMismatchError: The base was built with another encoder.
+        CaseBaseError: The base cannot be written.
+    """
+    base.check_encoder(encoder)
+    report = IngestReport()
+    pending: list[_Pending] = []
+    for item in items:
+        ready = _look_at(base, item, pending, report)
+        if ready is not None:
+            pending.append(ready)
+            if sum(_PICTURE_WEIGHT if isinstance(p.loaded, Image.Image) else 1 for p in pending) >= batch:
+                _commit(base, pending, encoder, keep_records, report)
+                pending = []
+        if progress is not None and (ready is None or not pending):
+            progress(report)
+    _commit(base, pending, encoder, keep_records, report)
+    if progress is not None:
+        progress(report)
+    return report
+
+
+def _look_at(base: CaseBase, item: IngestItem, pending: Sequence[_Pending], report: IngestReport) -> _Pending | None:
+    """Decide what to do with an item; None when that is done."""
+    try:
+        known = base.get(item.case.case_id) if item.case.case_id in base else None
+        digest = item.content() if item.content is not None else ""
+        if known is not None and digest and known.content_hash == digest:
+            _take_over(base, known, item.case, report)
+            return None
+        if any(p.case.case_id == item.case.case_id for p in pending):
+            report.failed.append((item.title, f"case id {item.case.case_id!r} comes twice"))
+            return None
+        if digest and known is None and _is_duplicate(base, item, digest, pending, report):
+            return None
+        loaded = item.load()
+        if not digest:
+            digest = content_hash(loaded if isinstance(loaded, EcgRecord) else loaded.convert("RGB").tobytes())
+            if known is not None and known.content_hash == digest:
+                _take_over(base, known, item.case, report)
+                return None
+            if known is None and _is_duplicate(base, item, digest, pending, report):
+                return None
+        return _Pending(item, _filled(replace(item.case, content_hash=digest), loaded), loaded, known is None)
+    except CaseBaseError:
+        raise
+    except Exception as error:  # one odd file among thousands must not end the ingest; it is named in the report
+        _LOG.debug("%s failed", item.title, exc_info=True)
+        report.failed.append((item.title, _reason(error)))
+        return None
+
+
+def _is_duplicate(
+    base: CaseBase, item: IngestItem, digest: str, pending: Sequence[_Pending], report: IngestReport
+) -> bool:
+    twins = base.case_ids_with_content(digest) or [p.case.case_id for p in pending if p.case.content_hash == digest]
+    if twins:
+        report.duplicates.append((item.title, twins[0]))
+    return bool(twins)
+
+
+def _take_over(base: CaseBase, known: Case, case: Case, report: IngestReport) -> None:
+    """Same content: only what the source now says otherwise is written; the vector stays."""
+    said = {
+        f.name: getattr(case, f.name)
+        for f in fields(Case)
+        if f.name != "content_hash"
+        and getattr(case, f.name) != (f.default_factory() if f.default_factory is not MISSING else f.default)
+    }
+    merged = replace(known, **said)
+    if merged == known:
+        report.skipped += 1
+    else:
+        base.update([merged])
+        report.updated += 1
+
+
+def _filled(case: Case, loaded: Loaded) -> Case:
+    if not isinstance(loaded, EcgRecord):
+        return case
+    sex = loaded.sex if loaded.sex in ("F", "M") else None
+    return replace(
+        case,
+        patient_id=case.patient_id if case.patient_id is not None else loaded.patient_id,
+        age_years=case.age_years if case.age_years is not None else loaded.age_years,
+        sex=case.sex if case.sex is not None else sex,
+    )
+
+
+def _commit(
+    base: CaseBase, pending: Sequence[_Pending], encoder: Encoder, keep_records: bool, report: IngestReport
+) -> None:
+    if not pending:
+        return
+    encoded = _encoded(pending, encoder, report)
+    for is_new in (True, False):
+        some = [(p, vector) for p, vector in encoded if p.is_new == is_new]
+        if not some:
+            continue
+        cases = [p.case for p, _ in some]
+        vectors = np.stack([vector for _, vector in some])
+        records = [p.loaded if keep_records and isinstance(p.loaded, EcgRecord) else None for p, _ in some]
+        (base.add if is_new else base.update)(cases, vectors, records)
+        if is_new:
+            report.added += len(some)
+        else:
+            report.updated += len(some)
+
+
+def _encoded(pending: Sequence[_Pending], encoder: Encoder, report: IngestReport) -> list[tuple[_Pending, Vectors]]:
+    """Each with its vector; where a batch fails, one by one, so that only the culprits are left out."""
+    out: list[tuple[_Pending, Vectors]] = []
+    for group in (
+        [p for p in pending if isinstance(p.loaded, EcgRecord)],
+        [p for p in pending if not isinstance(p.loaded, EcgRecord)],
+    ):
+        try:
+            out += zip(group, _vectors(group, encoder), strict=True)
+            continue
+        except Exception:  # judged again below, each on its own
+            _LOG.debug("a batch of %d failed, trying one by one", len(group), exc_info=True)
+        for p in group:
+            try:
+                out.append((p, _vectors([p], encoder)[0]))
+            except Exception as error:  # an encoder that fails on one picture must not end the ingest
+                report.failed.append((p.item.title, _reason(error)))
+    return out
+
+
+def _vectors(group: Sequence[_Pending], encoder: Encoder) -> Vectors:
+    records = [p.loaded for p in group if isinstance(p.loaded, EcgRecord)]
+    pictures = [p.loaded for p in group if isinstance(p.loaded, Image.Image)]
+    if not group:
+        return np.empty((0, encoder.dim), dtype=np.float32)
+    vectors = encoder.encode_records(records) if records else encoder.encode_images(pictures)
+    if not np.isfinite(vectors).all():
+        raise ValueError("the encoder gave NaN")
+    return vectors
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, EcgkinError) else f"{type(error).__name__}: {error}"
