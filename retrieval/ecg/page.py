@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecgkin.retrieval.ecg.page_bow import row_bow, straighten_rows
 from ecgkin.retrieval.ecg.page_grid import grid_pitch, line_field
-from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_faint_lines
+from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_lines
 from ecgkin.retrieval.ecg.page_layout import guess_layout
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
 from ecgkin.retrieval.ecg.page_rows import check_rows, find_pieces, find_rows
@@ -230,7 +230,7 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
     straight, onto = _straighten(trace, field.to_picture, field.angle_deg, field.perspective)
     to_work = onto @ to_work
     if grey > 0.28:
-        straight = without_faint_lines(straight)
+        straight = without_lines(straight)
     pieces = find_pieces(straight)
     bow = row_bow(pieces.strands)
     if bow is not None:

@@ -104,6 +104,8 @@ def trace_ink(ink: ByteImage, mask: ByteImage | None = None) -> tuple[ByteImage,
     grid32 = cv2.medianBlur(cv2.copyMakeBorder(grid.astype(np.float32), 1, 1, 1, 1, cv2.BORDER_REPLICATE), 3)[
         1:-1, 1:-1
     ]
+    # A dark border or a blackened name is no grid.
+    grid32 = np.minimum(grid32, 1.6 * float(np.median(grid32)) + 10.0)
     # A tile without trace has only grid in its top percentile: it takes the level of the page.
     trace32 = np.maximum(cv2.dilate(trace.astype(np.float32), np.ones((3, 3), np.uint8)), 0.8 * overall)
     trace32 = np.minimum(trace32, 1.3 * overall)
@@ -130,13 +132,38 @@ def trace_ink(ink: ByteImage, mask: ByteImage | None = None) -> tuple[ByteImage,
     return np.asarray(out, dtype=np.uint8), grey
 
 
-def without_faint_lines(trace: ByteImage) -> ByteImage:
-    """Straightened ink less the remains of a grey grid: straight level or upright lines that are faint along all of it.
+def without_lines(trace: ByteImage) -> ByteImage:
+    """Straightened ink less what is left of a grey grid.
 
-    A flat stretch of trace is as straight, but dark.
+    A line of the grid runs through most of a band of the page; an upright stroke of a trace never does, a level stretch
+    may, but is darker than the grid. So upright lines tell the level of the grid, and no more than that is taken off
+    along level lines. Then straight runs that are faint all along go.
     """
+    upright = _line_levels(trace)
+    level = _line_levels(np.ascontiguousarray(trace.T)).T
+    seen = upright[upright > 0]
+    if seen.size > 0.01 * upright.size:
+        level = np.minimum(level, np.uint8(np.percentile(seen, 75)))
+        trace = np.asarray(cv2.subtract(trace, cv2.max(upright, np.ascontiguousarray(level))), dtype=np.uint8)
     length = max(25, round(0.05 * max(trace.shape)))
-    level = cv2.morphologyEx(trace, cv2.MORPH_OPEN, np.ones((1, length), np.uint8))
-    upright = cv2.morphologyEx(trace, cv2.MORPH_OPEN, np.ones((length, 1), np.uint8))
-    faint = cv2.threshold(cv2.max(level, upright), 120, 255, cv2.THRESH_TOZERO_INV)[1]
+    runs = cv2.max(
+        cv2.morphologyEx(trace, cv2.MORPH_OPEN, np.ones((1, length), np.uint8)),
+        cv2.morphologyEx(trace, cv2.MORPH_OPEN, np.ones((length, 1), np.uint8)),
+    )
+    faint = cv2.threshold(runs, 120, 255, cv2.THRESH_TOZERO_INV)[1]
     return np.asarray(cv2.subtract(trace, faint), dtype=np.uint8)
+
+
+def _line_levels(trace: ByteImage) -> ByteImage:
+    """Level of the upright lines that fill most of one of four bands, spread over the band, else 0."""
+    height, width = trace.shape
+    out = np.zeros_like(trace)
+    inked = cv2.threshold(trace, 40, 255, cv2.THRESH_BINARY)[1]
+    edges = np.linspace(0, height, 5).astype(int)
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        share = cv2.reduce(np.ascontiguousarray(inked[first:last]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
+        mean = cv2.reduce(np.ascontiguousarray(trace[first:last]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
+        # Between its crossings a line is a little darker than its mean says.
+        line = np.where(share > 0.5, np.minimum(255.0, 1.3 * mean / np.maximum(share, 0.5)), 0.0).astype(np.uint8)
+        out[first:last] = cv2.dilate(line.reshape(1, -1), np.ones((1, 3), np.uint8))
+    return out

@@ -23,8 +23,8 @@ LEAST_STRONG = 0.12  # of its pixels a piece of trace has dark; remains of a gri
 MOST_FILLED = 4.0  # times the ink of the traces: a fold, a QR code or a blackened name stays under 2
 MOST_ROWS = 15  # twelve leads and three rhythm strips
 # Share of a row's width at which it has exactly one run of ink. Measured: print at most 0.48, map contours and scenes
-# 0.44; foreign pages at least 0.55, nearly all above 0.8. A grid that was found is evidence of its own.
-LEAST_CURVE, LEAST_CURVE_ON_GRID = 0.5, 0.3
+# 0.44; foreign pages at least 0.55, nearly all above 0.8.
+LEAST_CURVE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,6 +309,10 @@ def _like_others(strands: ByteImage, baselines: FloatArray, keep: NDArray[np.boo
 def check_rows(rows: TraceRows, has_grid: bool) -> float:
     """How much like curves of time the rows are, 0 to 1.
 
+    Args:
+        rows: What was found.
+        has_grid: Whether the paper has a grid, without which a single broken line is no evidence.
+
     Raises:
         ImageError: Not enough for an ECG.
     """
@@ -319,11 +323,11 @@ def check_rows(rows: TraceRows, has_grid: bool) -> float:
             hint=_NOT_ECG,
         )
     curve = float(np.mean(rows.cover)) * rows.singleness
-    least = LEAST_CURVE_ON_GRID if has_grid and len(rows.baselines) > 1 else LEAST_CURVE
-    if curve < least or rows.liveliness < 0.02:
+    lone = len(rows.baselines) == 1 and not has_grid and rows.strand < 0.2
+    if curve < LEAST_CURVE or rows.liveliness < 0.02 or lone:
         raise ImageError(
             f"what is drawn in the picture does not look like the traces of an ECG (curve score {curve:.2f}, "
-            f"expected at least {least:.2f}; beats in {rows.liveliness:.0%} of the width)",
+            f"expected at least {LEAST_CURVE}; beats in {rows.liveliness:.0%} of the width)",
             hint=_NOT_ECG,
         )
     return min(1.0, curve)
