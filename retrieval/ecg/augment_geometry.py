@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -68,7 +69,8 @@ class PhotoGeometry:
 
     def to_page(self, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
         """Page coordinates of picture points, both in pixels, shape (n, 2), x before y."""
-        flat = _project(np.linalg.inv(self.homography), np.asarray(points_px, dtype=np.float64))
+        inverse = np.asarray(np.linalg.inv(self.homography), dtype=np.float64)
+        flat = _project(inverse, np.asarray(points_px, dtype=np.float64))
         return np.asarray(flat + self.bend(flat), dtype=np.float64)
 
 
@@ -149,6 +151,6 @@ def warp_page(page: NDArray[np.uint8], geometry: PhotoGeometry, background: NDAr
         source = np.asarray(cv2.resize(page, smaller, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         ratio = np.array([smaller[0] / page.shape[1], smaller[1] / page.shape[0]], dtype=np.float32)
         fine = (fine + np.float32(0.5)) * ratio - np.float32(0.5)
-    one_map = np.empty(0, dtype=np.float32)  # both coordinates are in the first map
+    one_map: Any = None  # both coordinates are in the first map (OpenCV's annotations do not know this call)
     cv2.remap(source, fine, one_map, cv2.INTER_LINEAR, dst=background, borderMode=cv2.BORDER_TRANSPARENT)
     return background

@@ -86,7 +86,7 @@ def draw_extrasystole(like: BeatShape, rng: np.random.Generator) -> BeatShape:
     from_right = rng.random() < 0.6  # looks like a left bundle branch block, axis mostly down
     axis = float(rng.uniform(60, 100) if from_right else rng.uniform(-140, -70))
     depth = rng.uniform(0.7, 1.3) if from_right else -rng.uniform(0.6, 1.2)
-    size = rng.uniform(1.0, 1.7)
+    size = rng.uniform(0.75, 1.3)
     raw = wave(
         (0.20, 0.10, (0.25 * size, 0.2 * size, 0.15 * depth)),
         (0.42, 0.12, (size, size, depth)),
@@ -171,7 +171,7 @@ def _ventricles(
         lean = qrs.vectors_mv[1]
         return qrs, tuple(-0.10 * lean), tuple(-u(0.32, 0.42) * lean), float(u(145, 180)), axis
     if "CLBBB" in codes:
-        axis, size, deep = float(u(-30, 35)), u(0.85, 1.15), u(0.9, 1.2)
+        axis, size, deep = float(u(-20, 45)), u(0.8, 1.1), u(1.05, 1.35)
         raw = wave(
             (0.17, 0.09, (0.20, 0.06, -u(0.0, 0.08))),
             (0.40, 0.105, (size, 0.2, 0.85 * deep)),
