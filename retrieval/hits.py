@@ -6,6 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, overload
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ecgkin.index.case import Case
 from ecgkin.retrieval.vote import Vote
 
@@ -40,7 +43,8 @@ class SearchResult(Sequence[Hit]):
         page: What was understood of a picture; None for other queries, or where the encoder does not tell.
         warnings: For people.
         timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
-        query: "image", "record", "text", or "image+text", "record+text".
+        query: "image", "record", "text", "image+text", "record+text", or what `by_vector` was told.
+        vector: The unit vector that was searched with, shape (dim,).
     """
 
     hits: tuple[Hit, ...]
@@ -51,6 +55,7 @@ class SearchResult(Sequence[Hit]):
     warnings: tuple[str, ...]
     timings_ms: Mapping[str, float]
     query: str
+    vector: NDArray[np.float32]
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...

@@ -200,6 +200,26 @@ class CaseSearch:
         both = _Query((mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.page, ecg.warnings, timings)
         return self._find(both, k, where, exclude_patient)
 
+    def by_vector(
+        self,
+        vector: NDArray[np.float32],
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        kind: str = "vector",
+    ) -> SearchResult:
+        """Cases near a vector of this encoder, shape (dim,), of any length; its vote and scores stay uncalibrated.
+
+        Args:
+            kind: What the result calls the query.
+
+        Raises:
+            QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
+        """
+        self._check(k)
+        return self._find(_Query(self._unit(vector), kind, timings_ms={"encode": 0.0}), k, where, exclude_patient)
+
     def _check(self, k: int) -> None:
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r} (expected a whole number from 1 to {MAX_K})")
@@ -288,6 +308,7 @@ class CaseSearch:
             warnings=tuple(warnings),
             timings_ms=timings,
             query=query.kind,
+            vector=query.vector,
         )
 
     def _threshold(self, kind: str) -> float | None:
