@@ -130,8 +130,9 @@ PROJECTOR = "model.mm_projector.0.weight"
 # Buffers that old files carry; today's classes compute them.
 BUFFERS = re.compile(r"(\.rotary_emb\.inv_freq|\.embeddings\.position_ids)$")
 
-# Modules that stay in 16 bit when the rest is quantized (names inside LlavaNextForConditionalGeneration).
-NOT_QUANTIZED = ["vision_tower", "multi_modal_projector", "lm_head"]
+# Modules that stay in 16 bit when the rest is quantized: full names inside LlavaNextForConditionalGeneration, because
+# transformers compares them from the start.
+NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
 
 def key_mapping() -> dict[str, str]:
