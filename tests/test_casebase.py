@@ -40,7 +40,8 @@ DIM = 16
 
 def unit(n: int, seed: int = 0) -> Vectors:
     rows = np.random.default_rng(seed).standard_normal((n, DIM))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    units: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return units
 
 
 def made_cases(n: int, first: int = 0) -> list[Case]:
@@ -220,6 +221,19 @@ def test_readers_see_what_a_writer_adds(tmp_path: Path) -> None:
         assert "made/1" in reader
 
 
+def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path / "b").close()
+    before = sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "b").iterdir())
+    # Whoever runs the tests may write anywhere, so the answer is made up.
+    monkeypatch.setattr("ecgkin.index.store.os.access", lambda path, mode: False)
+    with CaseBase.open(tmp_path / "b") as base:
+        assert base.search(unit(60)[4], 1)[0][0].case_id == "made/4"
+        with pytest.raises(CaseBaseError):
+            base.remove(["made/4"])
+    after = sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "b").iterdir())
+    assert [x for x in after if x[0] != "writer.lock"] == [x for x in before if x[0] != "writer.lock"]
+
+
 def test_threads_take_turns(tmp_path: Path) -> None:
     failures: list[BaseException] = []
 
@@ -253,11 +267,14 @@ def test_another_encoder_is_refused(tmp_path: Path) -> None:
         CaseBase.open(tmp_path / "c", HashingEncoder(DIM * 2))
 
 
-def _swap(name: str) -> Callable[[Path, Path], None]:
+Damage = Callable[[Path, Path], object]
+
+
+def _swap(name: str) -> Damage:
     return lambda base, other: shutil.copy(next(other.glob(name)), next(base.glob(name)))
 
 
-def _cut(name: str, keep: float) -> Callable[[Path, Path], None]:
+def _cut(name: str, keep: float) -> Damage:
     def cut(base: Path, other: Path) -> None:
         path = next(base.glob(name))
         path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
@@ -310,7 +327,7 @@ def _older_store(base: Path, other: Path) -> None:
         (lambda base, other: (base / STORE).write_text("not a data base, though long enough for one" * 99), STORE),
     ],
 )  # fmt: skip
-def test_files_that_do_not_belong_together(tmp_path: Path, damage: Callable[[Path, Path], object], named: str) -> None:
+def test_files_that_do_not_belong_together(tmp_path: Path, damage: Damage, named: str) -> None:
     made(tmp_path / "b").close()
     made(tmp_path / "other", 61).close()
     damage(tmp_path / "b", tmp_path / "other")
@@ -320,7 +337,8 @@ def test_files_that_do_not_belong_together(tmp_path: Path, damage: Callable[[Pat
 
 
 def test_repair(tmp_path: Path) -> None:
-    for i, damage in enumerate((_cut(MANIFEST, 0.5), _flip_index, lambda b, o: (b / MANIFEST).unlink())):
+    damages: list[Damage] = [_cut(MANIFEST, 0.5), _flip_index, lambda base, other: (base / MANIFEST).unlink()]
+    for i, damage in enumerate(damages):
         made(tmp_path / f"b{i}").close()
         damage(tmp_path / f"b{i}", tmp_path)
         with CaseBase.repair(tmp_path / f"b{i}") as base:

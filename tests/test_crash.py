@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ecgkin.index import atomic, manifest, snapshot
+from ecgkin.index import manifest, snapshot
 from ecgkin.index.case import Case
 from ecgkin.index.casebase import CaseBase
 from ecgkin.index.exact import ExactIndex
@@ -192,13 +192,13 @@ STEPS: list[tuple[Any, str, int]] = [
     (FaissIndex, "remove", 1),
     (FaissIndex, "save", 1),
     (FaissIndex, "save", 2),
-    (atomic.os, "fsync", 1),
-    (atomic.os, "fsync", 2),
-    (atomic.os, "fsync", 3),
-    (atomic.os, "fsync", 4),
-    (atomic.os, "replace", 1),
-    (atomic.os, "replace", 2),
-    (atomic.os, "replace", 3),
+    (os, "fsync", 1),
+    (os, "fsync", 2),
+    (os, "fsync", 3),
+    (os, "fsync", 4),
+    (os, "replace", 1),
+    (os, "replace", 2),
+    (os, "replace", 3),
     (snapshot, "file_digest", 1),
     (manifest, "write_atomic", 1),
     (snapshot.Snapshots, "sweep", 2),
@@ -255,7 +255,7 @@ def test_full_disk_while_the_index_is_written(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(atomic.os, name, full)
+        patch.setattr(os, name, full)
         base.close()
     assert "index of" in caplog.text
     check_base(tmp_path / "base", {1}, set())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +25,8 @@ def clustered(n: int, dim: int, seed: int) -> Vectors:
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((50, dim))
     rows = centres[rng.integers(0, 50, n)] + 0.6 * rng.standard_normal((n, dim))
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    units: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return units
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +194,18 @@ def test_kinds_and_devices() -> None:
         with pytest.raises(QueryError, match="GPU"):
             FaissIndex(8, device="cuda")
     assert choose_kind(20_000, 256) == "flat" and choose_kind(10**7, 256) in (*QUANTISED, "hnsw")
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs(project_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    script = project_root / "scripts" / "bench_index.py"
+    command = [sys.executable, str(script), "--quick", "--kinds", "numpy", "flat", "ivf_rabitq", "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = {row["kind"]: row for row in json.loads(out.read_text())["rows"]}
+    assert rows["numpy"]["recall_at_10"] == rows["flat"]["recall_at_10"] == 1.0
+    assert rows["ivf_rabitq"]["bytes_per_vector"] < rows["flat"]["bytes_per_vector"] / 4
+    assert "| 5,000 | flat |" in done.stdout
 
 
 @settings(max_examples=60, deadline=None)
