@@ -41,6 +41,7 @@ IVF_CANDIDATES = 10  # candidates per hit wanted that are scored again by their 
 IVF_MIN_CANDIDATES = 200  # ... and at least so many
 # k-means on 64 points a centroid instead of FAISS's 256: a quarter of the time to train.
 IVF_TRAIN_POINTS = 64
+PQ_ROUNDS = 10  # of k-means for each part of a vector; with FAISS's 25 most of the time to build went there
 # Reading this many rows and multiplying costs no more than an approximate search that has to look wider for them.
 EXACT_BELOW = 2048
 WIDEN_AT_MOST = 8  # a filter that lets one row in n through widens the search n-fold, up to this
@@ -257,6 +258,9 @@ class FaissIndex:
             code = {"ivf_sq8": "SQ8", "ivf_rabitq": "RaBitQ4"}[self.kind]
         index = faiss.index_factory(self.dim, f"IVF{lists},{code}", faiss.METRIC_INNER_PRODUCT)
         index.cp.max_points_per_centroid = IVF_TRAIN_POINTS
+        if self.kind == "ivf_pq":
+            index.pq.cp.max_points_per_centroid = IVF_TRAIN_POINTS
+            index.pq.cp.niter = PQ_ROUNDS
         return index
 
     def _approximate(self, queries: Vectors, want: int, allowed: Ids | None, n_rows: int) -> tuple[Vectors, Ids]:
