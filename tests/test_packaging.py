@@ -114,3 +114,33 @@ def test_installed_wheel_runs_away_from_the_source(wheel: Path, tmp_path: Path) 
     done = run(*command, cwd=tmp_path, ECGKIN_HOME=str(tmp_path / "home"), ECGKIN_PTBXL="")
     assert len(re.findall(r"simulated/", done.stdout)) >= 10
     assert (tmp_path / "out" / "demo.html").stat().st_size > 10_000
+
+
+def test_readme_commands_are_those_of_ci(project_root: Path) -> None:
+    """`.ci/run` takes the two commands from the README: they stand at the beginning of a line, once each."""
+    readme = (project_root / "README.md").read_text(encoding="utf-8").splitlines()
+    first = [line for line in readme if line.startswith("python3 -m venv .venv && ")]
+    second = [line for line in readme if line.startswith(".venv/bin/pytest")]
+    assert len(first) == 1 and "-c constraints.txt" in first[0] and first[0].endswith("/ecgkin demo")
+    assert second == [".venv/bin/pytest -q"]
+
+
+def test_readme_commands_exist(project_root: Path) -> None:
+    """Each `ecgkin ...` line of the README names a command, and options, that there are."""
+    import typer.main
+
+    from ecgkin.ui.cli import app
+
+    readme = (project_root / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\$ ecgkin (.+?)(?:\s+#.*)?$", readme, flags=re.MULTILINE)
+    assert len(lines) >= 10
+    for line in lines:
+        words = line.split()
+        command = typer.main.get_command(app)
+        while hasattr(command, "commands"):
+            word = words.pop(0)
+            assert word in command.commands, f"README shows `ecgkin {line}`"
+            command = command.commands[word]
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        used = {word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)}
+        assert used <= known, f"README shows `ecgkin {line}`, but {sorted(used - known)} is no option"
