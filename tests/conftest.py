@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,17 @@ def _own_user_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
         del os.environ[name]
     os.environ["ECGKIN_HOME"] = str(tmp_path_factory.mktemp("ecgkin-home"))
     os.environ["ECGKIN_PHYSIONET_URL"] = _NOWHERE
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """The command line sets up the project's logger; the next test must find it as the last one did."""
+    logger = logging.getLogger("ecgkin")
+    before = (logger.handlers[:], logger.level, logger.propagate)
+    yield
+    logger.handlers[:] = before[0]
+    logger.setLevel(before[1])
+    logger.propagate = before[2]
 
 
 @pytest.fixture(scope="session")

@@ -262,6 +262,16 @@ def test_evaluate_needs_data(call) -> None:  # type: ignore[no-untyped-def]
     assert done.status == 2 and "absent.json" in done.err
 
 
+def test_log_settings_are_followed(case_base: Path) -> None:
+    """ECGKIN_LOG_LEVEL and ECGKIN_LOG_FORMAT rule what goes to stderr beside the notes."""
+    words = [sys.executable, "-m", "ecgkin.ui.cli", "search", str(case_base), "--text", "AFIB", "--json"]
+    chosen = {"ECGKIN_LOG_LEVEL": "INFO", "ECGKIN_LOG_FORMAT": "json", "ECGKIN_ENCODER": "hashing"}
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **chosen}, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert any(line["message"].startswith("searched query=text") for line in lines)
+    assert json.loads(done.stdout)["query"] == "text"
+
+
 def test_config_show(call, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     """Values with their origin."""
     monkeypatch.setenv("ECGKIN_K", "4")

@@ -71,18 +71,12 @@ def test_log_lines() -> None:
     """JSON lines hold level, message and the request; a second call replaces the first."""
     first, second = io.StringIO(), io.StringIO()
     logger = logging.getLogger("ecgkin.retrieval.search")
-    handlers, level, propagate = logging.getLogger("ecgkin").handlers[:], logging.getLogger("ecgkin").level, True
-    try:
-        configure_logging("INFO", stream=first)
-        configure_logging("INFO", "json", stream=second)
-        token = request_id.set("r-1")
-        logger.info("searched k=%d", 10)
-        logger.debug("not this")
-        request_id.reset(token)
-    finally:
-        own = logging.getLogger("ecgkin")
-        own.handlers[:], own.propagate = handlers, propagate
-        own.setLevel(level)
+    configure_logging("INFO", stream=first)
+    configure_logging("INFO", "json", stream=second)
+    token = request_id.set("r-1")
+    logger.info("searched k=%d", 10)
+    logger.debug("not this")
+    request_id.reset(token)
     line = json.loads(second.getvalue())
     assert (line["level"], line["message"], line["request_id"]) == ("INFO", "searched k=10", "r-1")
     assert first.getvalue() == ""

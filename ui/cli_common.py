@@ -110,10 +110,14 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 
 
 def settings(**given: Any) -> Settings:
-    """The settings in force, options of the command line first."""
+    """The settings in force, options of the command line first; logging follows them, unless --debug was said."""
+    from ecgkin.ui.logs import configure_logging, is_configured
     from ecgkin.ui.settings import load_settings
 
-    return load_settings(**given)
+    found = load_settings(**given)
+    if not is_configured():
+        configure_logging(found.log_level, found.log_format)
+    return found
 
 
 def numbers(text: str, option: str) -> list[int]:

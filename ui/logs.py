@@ -31,6 +31,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
+def is_configured() -> bool:
+    """Whether `configure_logging` was called in this process."""
+    return bool(logging.getLogger(_OWN).handlers)
+
+
 def configure_logging(level: str = "WARNING", form: str = "plain", stream: TextIO | None = None) -> None:
     """Send the project's own log lines to `stream` (default stderr); a second call replaces the first.
 
