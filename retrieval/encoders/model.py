@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ecgkin.retrieval.errors import ModelError
-
-if TYPE_CHECKING:
-    import torch
 
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -47,40 +44,39 @@ class Architecture:
         return asdict(self)
 
 
-def build_model(architecture: Architecture, tokenizer_dir: Path) -> torch.nn.Module:
-    """Build the open_clip model (random weights).
+def build_image_tower(architecture: Architecture) -> Any:
+    """open_clip's image tower alone (`trunk` and `head`), (n, 1, 256, 512) -> (n, dim), random weights."""
+    from ecgkin.retrieval.encoders.compat import prepare_torchvision
+
+    prepare_torchvision()
+    from open_clip.timm_model import TimmModel
+
+    from ecgkin.retrieval.encoders import towers
+
+    return TimmModel(
+        architecture.image_tower, architecture.dim, image_size=towers.IMAGE_SIZE, pool="", proj="linear",
+        pretrained=False,
+    )  # fmt: skip
+
+
+def build_text_tower(architecture: Architecture, folder: Path) -> Any:
+    """open_clip's Hugging Face text tower, token ids (n, length) -> (n, dim), random weights.
 
     Args:
-        architecture: Towers and sizes.
-        tokenizer_dir: Folder with the word-piece tokenizer (`tokenizer.json` and its config); the text tower's
-            configuration is written beside it where it is missing.
-
-    Returns:
-        `open_clip.CustomTextCLIP` with `visual` ((n, 1, 256, 512) -> (n, dim)) and `text` (token ids -> (n, dim)).
+        architecture: Gives the joint dimension.
+        folder: Holds the `config.json` of `write_text_config`.
     """
     from ecgkin.retrieval.encoders.compat import prepare_torchvision
 
     prepare_torchvision()
-    import open_clip
-    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+    from open_clip.hf_model import HFTextEncoder
 
-    from ecgkin.retrieval.encoders import towers
-
-    vision = CLIPVisionCfg(
-        timm_model_name=architecture.image_tower,
-        timm_model_pretrained=False,
-        timm_pool="",
-        timm_proj="linear",
-        image_size=towers.IMAGE_SIZE,
-    )
-    text = CLIPTextCfg(
-        hf_model_name=str(tokenizer_dir),
-        hf_tokenizer_name=str(tokenizer_dir),
-        hf_model_pretrained=False,
-        hf_proj_type="linear",
-        hf_pooler_type="mean_pooler",
-    )
-    return open_clip.CustomTextCLIP(embed_dim=architecture.dim, vision_cfg=vision, text_cfg=text)
+    tower = HFTextEncoder(
+        str(folder), architecture.dim, pooler_type="mean_pooler", proj_type="linear", pretrained=False
+    )  # fmt: skip
+    # PyTorch's fused attention now and then returns NaN for masked bfloat16 input on CPUs (seen with torch 2.13).
+    tower.transformer.config._attn_implementation = "eager"
+    return tower
 
 
 def write_text_config(folder: Path, architecture: Architecture, vocab_size: int) -> None:

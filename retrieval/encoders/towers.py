@@ -100,7 +100,7 @@ class HybridViT(nn.Module):
         timm.layers.trunc_normal_(self.pos_embed, std=0.02)
         timm.layers.trunc_normal_(self.cls_token, std=0.02)
         rates = [drop_path * i / max(1, blocks - 1) for i in range(blocks)]
-        self.blocks = nn.Sequential(*(Block(dim, heads, qkv_bias=True, init_values=0.1, drop_path=r) for r in rates))
+        self.blocks = nn.Sequential(*(Block(dim, heads, qkv_bias=True, drop_path=r) for r in rates))
         self.norm = nn.LayerNorm(dim)
         for block in self.blocks:
             # On CPUs the fused kernel is slower than two matrix products in bfloat16 (64 against 54 ms an image).
@@ -111,12 +111,14 @@ class HybridViT(nn.Module):
 
     def forward_tokens(self, x: Tensor) -> Tensor:
         """All tokens after the last norm: (n, 4 + n_patches, dim), the four class tokens first."""
-        tokens = self.patch(self.stem(x)).flatten(2).transpose(1, 2) + self.pos_embed
+        tokens = self.patch(self.stem(x)).flatten(2).transpose(1, 2)
+        # Under autocast everything stays in the convolutions' type: a float32 residual stream costs a cast a product.
+        tokens = tokens + self.pos_embed.to(tokens.dtype)
         if self.training and self.keep_tokens < 1.0:
             # A random share of the tokens (the same columns and rows for the whole batch): regularises and saves work.
             keep = torch.randperm(tokens.shape[1], device=x.device)[: int(tokens.shape[1] * self.keep_tokens)]
             tokens = tokens[:, keep.sort().values]
-        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.cls_token.to(tokens.dtype).expand(len(x), -1, -1), tokens], dim=1)
         out: Tensor = self.norm(self.blocks(tokens))
         return out
 

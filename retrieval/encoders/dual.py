@@ -1,0 +1,150 @@
+"""The trained dual encoder behind the `Encoder` protocol: pages, photos, records and words in one space."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.page import PageReading, read_page
+from ecgkin.retrieval.ecg.paper import RenderStyle
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.trace_map import draw_trace_map
+from ecgkin.retrieval.encoders.checkpoint import EncoderFiles, load_state, read_encoder_files
+from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids
+from ecgkin.retrieval.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+Vectors = NDArray[np.float32]
+_BATCH = 32
+
+
+class DualEncoder:
+    """An open_clip model with its page reading and its tokenizer.
+
+    Attributes:
+        name: What `load_encoder` knows it by.
+        dim: Length of a vector.
+        fingerprint: Hash over everything that changes a vector.
+        weights_dir: Where its files are (calibration lies beside them).
+    """
+
+    def __init__(self, files: EncoderFiles, device: str = "cpu") -> None:
+        """Load weights.
+
+        Raises:
+            ModelError: Weights and architecture do not fit, or the device is not there.
+        """
+        import torch
+
+        from ecgkin.retrieval.encoders.model import build_image_tower, build_text_tower
+        from ecgkin.retrieval.encoders.training import has_fast_bfloat16
+
+        self.name, self.dim, self.fingerprint = files.name, files.architecture.dim, files.fingerprint
+        self.weights_dir = files.folder
+        self.gallery_layouts = files.gallery_layouts
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="pass device='cpu'")
+        self._device = torch.device(device)
+        self._tokenizer = load_tokenizer(files.folder)
+        self._visual = build_image_tower(files.architecture)
+        self._text = build_text_tower(files.architecture, files.folder)
+        state = load_state(files)
+        for module, prefix in ((self._visual, "visual."), (self._text, "text.")):
+            part = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+            missing, unexpected = module.load_state_dict(part, strict=False)
+            if missing or unexpected:
+                raise ModelError(
+                    f"weights in {files.folder} do not fit: missing {missing[:3]}, unexpected {unexpected[:3]}",
+                    hint="weights and code are of different versions; reinstall ecgkin",
+                )
+            module.eval().requires_grad_(False).to(self._device)
+        self._visual = self._visual.to(memory_format=torch.channels_last)
+        # bfloat16 moves a vector by about 1e-3 of its length; only worth it where the processor has it in hardware.
+        self._bf16 = self._device.type == "cuda" or has_fast_bfloat16()
+
+    def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
+        """Pictures of ECG pages (drawings, scans, photos; any size) -> unit rows (n, dim).
+
+        Raises:
+            ImageError: A picture shows no ECG.
+        """
+        return self.encode_pages([read_page(image) for image in images])
+
+    def encode_pages(self, pages: Sequence[PageReading]) -> Vectors:
+        """Pages that were read already -> unit rows (n, dim)."""
+        return self.encode_maps(page.trace_map for page in pages)
+
+    def encode_maps(self, maps: Iterable[NDArray[np.uint8]]) -> Vectors:
+        """Trace maps, uint8 (256, 512) each -> unit rows (n, dim)."""
+        parts = [self._encode_batch(np.stack(batch)) for batch in _batched(maps)]
+        return np.concatenate(parts) if parts else np.empty((0, self.dim), dtype=np.float32)
+
+    def encode_records(self, records: Sequence[EcgRecord], style: RenderStyle | None = None) -> Vectors:
+        """Records -> unit rows (n, dim): the mean over the drawings of `gallery_layouts`, or one drawing of `style`.
+
+        A page in 3x4 shows a quarter of each lead; several layouts together say more of a case than any one of them.
+
+        Raises:
+            RecordError: A record holds no lead, or nothing in the page's window.
+        """
+        styles = [style] if style is not None else [RenderStyle(layout=name) for name in self.gallery_layouts]
+        total = np.zeros((len(records), self.dim), dtype=np.float32)
+        for one in styles:
+            total += self.encode_maps(draw_trace_map(record, _fitting(record, one)) for record in records)
+        return _unit(total)
+
+    def encode_texts(self, texts: Sequence[str]) -> Vectors:
+        """Reports, questions, statement names, abbreviations (English, German, Swedish) -> unit rows (n, dim)."""
+        import torch
+
+        parts = []
+        with torch.inference_mode():
+            for batch in _batched(texts):
+                ids = torch.from_numpy(token_ids(self._tokenizer, batch)).to(self._device)
+                parts.append(self._text(ids).float().cpu().numpy())
+        return _unit(np.concatenate(parts)) if parts else np.empty((0, self.dim), dtype=np.float32)
+
+    def _encode_batch(self, maps: NDArray[np.uint8]) -> Vectors:
+        import torch
+
+        pictures = torch.from_numpy(maps)[:, None].to(self._device).float().div_(255)
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            vectors: torch.Tensor = self._visual(pictures)
+        return _unit(vectors.float().cpu().numpy())
+
+
+def _fitting(record: EcgRecord, style: RenderStyle) -> RenderStyle:
+    """A style whose window the record fills: short records are drawn with all leads at once, so that none is blank."""
+    from dataclasses import replace
+
+    if record.duration_s >= style.start_s + 0.9 * style.window_s:
+        return style
+    return replace(style, window_s=record.duration_s)
+
+
+def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
+    batch: list[Any] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _unit(rows: NDArray[np.float32]) -> Vectors:
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
+
+
+def load_dual(folder: Path, device: str = "cpu") -> DualEncoder:
+    """Load an encoder from its folder."""
+    return DualEncoder(read_encoder_files(folder), device)

@@ -1,0 +1,117 @@
+"""Training settings: read from YAML, checked, kept beside every checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ecgkin.retrieval.errors import InputError, QueryError
+
+STAGES = ("signal", "image", "text")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """One training stage.
+
+    Attributes:
+        stage: "signal" (1-D network on samples, the teacher), "image" (image tower towards the teacher's space), or
+            "text" (text tower towards the finished image tower).
+        out: Folder for checkpoints, logs and results; a later run with the same folder goes on where it stopped.
+        data: PTB-XL folder in its official layout; "" takes the environment variable ECGKIN_PTBXL.
+        architecture: Name in `configs/`.
+        train_folds, validation_folds: PTB-XL folds.
+        epochs, batch, lr, weight_decay, warmup_steps: The usual. Batch is per process.
+        seed: Of everything.
+        teacher: Folder of the finished signal stage (image stage).
+        image: Folder of the finished image stage (text stage).
+        page_share: Share of training pictures that are full pages, photographed and read; the rest are drawn as trace
+            maps.
+        keep_tokens: Share of image tokens kept during training.
+        full_tokens_from: Share of the training after which all tokens are kept.
+        label_weight, distil_weight, relation_weight, contrast_weight, text_weight: Weights of the losses.
+        temperature: Of the losses over the bank.
+        own_share: See `losses.distillation`.
+        workers: Processes that draw; 0 draws in the training process.
+        checkpoint_minutes: At most this long passes between checkpoints.
+        precision: "auto" (bfloat16 where the processor has it), "bf16" or "fp32".
+        device: "auto", "cpu" or "cuda".
+        limit: Use only that many training records (0: all); for tests.
+        threads: CPU threads of a process (0: torch's default).
+        max_steps: Stop after that many steps in all (0: run to the end); for tests.
+    """
+
+    stage: str
+    out: str
+    data: str = ""
+    architecture: str = "default"
+    train_folds: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 7, 8)
+    validation_folds: tuple[int, ...] = (9,)
+    epochs: int = 12
+    batch: int = 64
+    lr: float = 1e-3
+    weight_decay: float = 0.03
+    warmup_steps: int = 300
+    seed: int = 0
+    teacher: str = ""
+    image: str = ""
+    page_share: float = 0.1
+    keep_tokens: float = 1.0
+    full_tokens_from: float = 1.0
+    label_weight: float = 1.0
+    distil_weight: float = 1.0
+    relation_weight: float = 1.0
+    contrast_weight: float = 0.5
+    text_weight: float = 0.3
+    temperature: float = 0.05
+    own_share: float = 0.2
+    workers: int = 1
+    checkpoint_minutes: float = 4.0
+    precision: str = "auto"
+    device: str = "auto"
+    limit: int = 0
+    threads: int = 0
+    max_steps: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("train_folds", "validation_folds"):
+            object.__setattr__(self, name, tuple(int(f) for f in getattr(self, name)))
+        if self.stage not in STAGES:
+            raise QueryError(f"stage is {self.stage!r} (expected one of {', '.join(STAGES)})")
+        for name in ("epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise QueryError(f"{name} is {getattr(self, name)} (expected 1 or more)")
+        if self.stage == "image" and not self.teacher:
+            raise QueryError("the image stage needs 'teacher' (folder of the signal stage)", hint="train that first")
+        if self.stage == "text" and not self.image:
+            raise QueryError("the text stage needs 'image' (folder of the image stage)", hint="train that first")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For YAML and JSON."""
+        return asdict(self)
+
+
+def load_settings(path: Path, **overrides: Any) -> TrainSettings:
+    """Read a YAML file of `TrainSettings`.
+
+    Raises:
+        InputError: The file cannot be read or is no YAML mapping.
+        QueryError: A name is unknown or a value out of range.
+    """
+    import yaml
+
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read the training settings {path}: {error}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path} holds no settings (expected 'name: value' lines)")
+    known = {f.name for f in fields(TrainSettings)}
+    unknown = sorted(set(raw) - known)
+    if unknown:
+        raise QueryError(f"{path} sets {', '.join(unknown)}, which are no settings (expected some of {sorted(known)})")
+    try:
+        return TrainSettings(**{**raw, **overrides})
+    except TypeError as error:
+        raise QueryError(f"{path}: {error}") from error

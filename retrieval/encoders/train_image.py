@@ -1,0 +1,236 @@
+"""Stage 2: the image tower learns to put every drawing of a record where the signal network puts the record."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecgkin.retrieval.encoders.corpus import Corpus, load_corpus
+from ecgkin.retrieval.encoders.drawings import clean_maps, drawn_batches
+from ecgkin.retrieval.encoders.losses import distillation
+from ecgkin.retrieval.encoders.model import Architecture
+from ecgkin.retrieval.encoders.settings import TrainSettings
+from ecgkin.retrieval.encoders.training import (
+    Place,
+    RunningAverage,
+    TrainLog,
+    epoch_order,
+    find_place,
+    learning_rate,
+    load_checkpoint,
+    macro_auc,
+    save_checkpoint,
+    seed_everything,
+)
+from ecgkin.retrieval.errors import ModelError
+
+N_HEAD = 71 + 5
+VALIDATION_RECORDS = 1000
+
+
+class ImageStudent(nn.Module):
+    """The image tower of the dual encoder with a label head beside its projection."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        from ecgkin.retrieval.encoders.model import build_image_tower
+
+        self.visual = build_image_tower(architecture)
+        self.label_head = nn.Linear(self.visual.trunk.num_features, N_HEAD)
+
+    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures (n, 1, 256, 512) in 0..1 -> unit vectors (n, dim) and label logits (n, 76), float32."""
+        features = self.visual.trunk(pictures)
+        vectors = F.normalize(self.visual.head(features).float(), dim=-1)
+        return vectors, self.label_head(features).float()
+
+
+def load_teacher(folder: Path, corpus: Corpus, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The signal network's vectors (n, dim) and label probabilities (n, 76) for the rows of a corpus.
+
+    Raises:
+        ModelError: The signal stage is not finished or does not know these records.
+    """
+    path = folder / "targets.npz"
+    if not path.is_file():
+        raise ModelError(f"{path} is missing", hint="train the signal stage first: ecgkin train configs/signal.yaml")
+    with np.load(path) as stored:
+        row_of = {int(e): i for i, e in enumerate(stored["ecg_ids"])}
+        missing = [int(e) for e in corpus.ecg_ids if int(e) not in row_of]
+        if missing:
+            raise ModelError(f"{path} lacks {len(missing)} of the records, {missing[0]} among them")
+        rows = np.array([row_of[int(e)] for e in corpus.ecg_ids])
+        vectors = torch.from_numpy(stored["vectors"][rows]).float()
+        logits = torch.from_numpy(stored["logits"][rows]).float()
+    return F.normalize(vectors, dim=-1).to(device), torch.sigmoid(logits).to(device)
+
+
+def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
+    """Run or continue the image stage; returns the last validation figures."""
+    place = find_place(settings)
+    seed_everything(settings.seed)
+    out = Path(settings.out)
+    log = TrainLog(out, place)
+    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
+    train = corpus.rows_of(settings.train_folds)
+    if settings.limit:
+        train = train[: settings.limit]
+    validation = corpus.rows_of(settings.validation_folds)[:VALIDATION_RECORDS]
+    vectors, probabilities = load_teacher(Path(settings.teacher), corpus, place.device)
+    bank = vectors[torch.from_numpy(train)]
+    hard = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float().to(place.device)
+    soft = 0.5 * hard + 0.5 * probabilities
+
+    model = ImageStudent(Architecture.load(settings.architecture)).to(place.device, memory_format=torch.channels_last)
+    runner: nn.Module = model
+    if place.world > 1:
+        devices = [place.device.index] if place.device.type == "cuda" else None
+        runner = nn.parallel.DistributedDataParallel(model, device_ids=devices)
+    average = RunningAverage(model)
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=settings.lr,
+    )
+    steps = max(1, len(epoch_order(len(train), 0, settings, place)) // settings.batch)
+    total = steps * settings.epochs
+    step = 0
+    checkpoint = out / "checkpoint.pt"
+    stored = load_checkpoint(checkpoint, place)
+    if stored is not None:
+        model.load_state_dict(stored["model"])
+        average.state = stored["average"]
+        optimizer.load_state_dict(stored["optimizer"])
+        step = int(stored["step"])
+        log.write("resumed", step=step, total=total)
+    validation_maps = clean_maps(corpus, validation) if place.first else None
+    figures: dict[str, Any] = dict(stored["figures"]) if stored is not None else {}
+
+    def save() -> None:
+        if place.first:
+            content = {
+                "model": model.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(),
+                "step": step, "figures": figures, "settings": settings.to_dict(),
+            }  # fmt: skip
+            save_checkpoint(checkpoint, content)
+
+    last_save = time.monotonic()
+    sums, began = torch.zeros(4), time.monotonic()
+    while step < total and not (settings.max_steps and step >= settings.max_steps):
+        epoch, first = divmod(step, steps)
+        order = epoch_order(len(train), epoch, settings, place)[first * settings.batch :]
+        model.visual.trunk.keep_tokens = (
+            settings.keep_tokens if step < settings.full_tokens_from * total else 1.0
+        )
+        pictures = drawn_batches(
+            corpus, torch.from_numpy(train)[order], batch=settings.batch, seed=settings.seed, epoch=epoch,
+            page_share=settings.page_share, workers=settings.workers,
+        )  # fmt: skip
+        for number, batch in enumerate(pictures):
+            places = order[number * settings.batch : number * settings.batch + len(batch)].to(place.device)
+            rows = torch.from_numpy(train)[places.cpu()].to(place.device)
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, total, settings)
+            runner.train()
+            inputs = batch.to(place.device, non_blocking=True).float().div_(255)
+            with place.autocast():
+                out_vectors, logits = runner(inputs)
+            near, relation = distillation(
+                out_vectors, places, bank, temperature=settings.temperature, own_share=settings.own_share
+            )
+            # 8: the mean over 76 mostly empty columns is small beside the other losses.
+            label = 8 * F.binary_cross_entropy_with_logits(logits, soft[rows])
+            loss = (
+                settings.label_weight * label + settings.distil_weight * near + settings.relation_weight * relation
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), 3.0)
+            if torch.isfinite(norm):
+                optimizer.step()
+                average.update(model, step)
+            step += 1
+            sums += torch.tensor([float(label.detach()), float(near.detach()), float(relation.detach()), 1.0])
+            if step % 50 == 0:
+                label_mean, near_mean, relation_mean = (sums[:3] / sums[3]).tolist()
+                log.write(
+                    "step", step=step, total=total, epoch=epoch, label=label_mean, distance=near_mean,
+                    relation=relation_mean, images_per_s=50 * settings.batch * place.world / (time.monotonic() - began),
+                )  # fmt: skip
+                sums, began = torch.zeros(4), time.monotonic()
+            if time.monotonic() - last_save > 60 * settings.checkpoint_minutes:
+                save()
+                last_save = time.monotonic()
+            if settings.max_steps and step >= settings.max_steps:
+                break
+        if place.first and validation_maps is not None and step % steps == 0:
+            figures = _validate(model, average, validation_maps, vectors, corpus, train, validation, place)
+            log.write("epoch", epoch=epoch + 1, **figures)
+            save()
+            last_save = time.monotonic()
+            began = time.monotonic()
+    save()
+    if place.first:
+        finish(out, average.state, settings, figures, done=step >= total)
+    return figures
+
+
+def finish(out: Path, state: dict[str, Tensor], settings: TrainSettings, figures: dict[str, Any], done: bool) -> None:
+    """Write the averaged weights as safetensors (`image.safetensors`) with the settings beside them."""
+    import json
+
+    from safetensors.torch import save_file
+
+    partial = out / "image.partial"
+    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, partial)
+    os.replace(partial, out / "image.safetensors")
+    summary = {"settings": settings.to_dict(), "figures": figures, "finished": done}
+    (out / "image.json").write_text(json.dumps(summary, indent=1) + "\n")
+
+
+@torch.no_grad()
+def _validate(
+    model: ImageStudent, average: RunningAverage, maps: Tensor, vectors: Tensor, corpus: Corpus,
+    train: np.ndarray[Any, Any], validation: np.ndarray[Any, Any], place: Place,
+) -> dict[str, float]:  # fmt: skip
+    """Figures of the averaged weights on clean validation drawings, against the teacher's places of the training set.
+
+    head_*: macro-AUC of the label head. vote_*: of 200 neighbours among the training records' teacher vectors.
+    own_rank1: how often the record's own teacher vector is nearest among all validation and training records.
+    """
+    backup = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    model.load_state_dict(average.state)
+    model.eval()
+    parts = []
+    for begin in range(0, len(maps), 64):
+        with place.autocast():
+            parts.append(model(maps[begin : begin + 64].to(place.device).float() / 255))
+    model.load_state_dict(backup)
+    found, logits = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+    labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
+    bank = vectors[torch.from_numpy(train)]
+    near = (found @ bank.T).topk(min(200, len(train)), dim=1)
+    weights = torch.softmax(near.values / 0.05, dim=1)
+    votes = torch.einsum("nk,nkc->nc", weights.cpu(), labels[torch.from_numpy(train)][near.indices.cpu()])
+    truth = labels[torch.from_numpy(validation)].numpy()
+    has = truth[:, 71:].sum(1) > 0
+    own = (found * vectors[torch.from_numpy(validation)]).sum(1, keepdim=True)
+    everyone = torch.cat([vectors[torch.from_numpy(validation)], bank])
+    first = ((found @ everyone.T) > own + 1e-7).sum(1) == 0
+    scores = logits.cpu().numpy()
+    return {
+        "head_super": macro_auc(truth[has][:, 71:], scores[has][:, 71:]),
+        "head_71": macro_auc(truth[:, :71], scores[:, :71]),
+        "vote_super": macro_auc(truth[has][:, 71:], votes.numpy()[has][:, 71:]),
+        "vote_71": macro_auc(truth[:, :71], votes.numpy()[:, :71]),
+        "own_rank1": float(first.float().mean()),
+        "cosine": float(own.mean()),
+    }
