@@ -267,7 +267,7 @@ def test_check_finds_another_vocabulary(tmp_path: Path) -> None:
 
 def test_memory_of_the_real_size(tmp_path: Path) -> None:
     """14.13 GB in 16 bit, 7.7 in 8 bit, 4.5 in 4 bit; 0.5 MiB of cache a token (pulse_loader.md, sections 6 and 10)."""
-    real = {
+    real: dict[str, Any] = {
         "hidden_size": 4096,
         "intermediate_size": 11008,
         "num_hidden_layers": 32,

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from ecgkin.generation.backend import TextBackend
 from ecgkin.generation.pulse import images, names
-from ecgkin.generation.pulse.build import load_image_processor, pack_features
+from ecgkin.generation.pulse.build import load_image_processor, load_tokenizer, pack_features
 from ecgkin.generation.pulse.checkpoint import read_config, read_headers
 from ecgkin.generation.pulse.decoding import GrowingText, SeededChoice, decode
 from ecgkin.generation.pulse.images import TileRule, cut_tiles, image_tokens, pulse_page_size, tile_count
@@ -237,9 +237,10 @@ def tie_head(model: Any) -> None:
     model.lm_head.weight = model.get_input_embeddings().weight
 
 
-class QuickGelu(torch.nn.Module):  # type: ignore[misc]
-    def forward(self, x: Any) -> Any:
-        return x * torch.sigmoid(1.702 * x)
+def quick_gelu() -> Any:
+    from transformers.activations import ACT2FN
+
+    return ACT2FN["quick_gelu"]
 
 
 def on_merge(merge: str) -> Plant:
@@ -350,7 +351,7 @@ def on_pixels(**how: Any) -> Plant:
             if "square" in how:
                 edge = max(image.size)
                 image = whole = ImageOps.pad(image, (edge, edge), color=how["square"])
-            points = [tuple(reversed(p)) if how.get("swapped") else p for p in rule.pinpoints_wh]
+            points = [(h, w) if how.get("swapped") else (w, h) for w, h in rule.pinpoints_wh]
             target = images.choose_resolution(*image.size, tuple(points))
             target = how.get("resolution", target)
             w, h = images.fitted_size(*image.size, target)
@@ -370,8 +371,8 @@ def on_pixels(**how: Any) -> Plant:
                 base = ImageOps.pad(whole, (edge, edge), color="black").resize((side, side), lens)
             cells = [(x, y) for y in range(0, target[1], side) for x in range(0, target[0], side)]
             tiles = [base, *(canvas.crop((x, y, x + side, y + side)) for x, y in cells)]
-            array = np.stack([np.asarray(tile, np.float32) for tile in tiles])
-            array = array if how.get("unscaled") else array / 255
+            scale = np.float32(1 if how.get("unscaled") else 255)
+            array = np.stack([np.asarray(tile, np.float32) for tile in tiles]) / scale
             return ((array - mean) / std).transpose(0, 3, 1, 2)
 
         road.pixels = pixels
@@ -467,7 +468,7 @@ MISTAKES: dict[str, tuple[Plant, tuple[str, ...]]] = {
     "`post_layernorm` of the tower applied to the selected features": (on_model(post_layernorm), BOTH),
     "CLS token kept in every tile": (attribute("config.vision_feature_select_strategy", "full"), FLAT_ONLY),
     "projector activation quick_gelu instead of exact GELU": (
-        attribute("model.multi_modal_projector.act", QuickGelu()),
+        attribute("model.multi_modal_projector.act", quick_gelu()),
         BOTH,
     ),
     "projector activation tanh-GELU instead of exact GELU": (
@@ -701,8 +702,6 @@ _TOKENIZERS: list[Any] = []
 
 
 def _tokenizer() -> Any:
-    from ecgkin.generation.pulse.build import load_tokenizer
-
     if not _TOKENIZERS:
         _TOKENIZERS.append(load_tokenizer(FIXTURE))
     return _TOKENIZERS[0]
@@ -1049,6 +1048,10 @@ def test_options_are_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *a: None if name == "bitsandbytes" else real(name, *a)
     )
+    with monkeypatch.context() as patched:
+        patched.setattr(importlib.util, "find_spec", lambda name, *a: None)
+        with pytest.raises(ModelError, match="needs sentencepiece"):
+            load_tokenizer(folder)
     with pytest.raises(ModelError, match="4bit needs bitsandbytes"):
         load_pulse(folder, quantize="4bit")
     with pytest.raises(ModelError, match="quantize '2bit'"):

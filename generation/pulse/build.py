@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ def load_tokenizer(folder: Path) -> Any:
     """
     if not any((folder / name).is_file() for name in ("tokenizer.model", "tokenizer.json")):
         raise WeightsMissingError(f"{folder} has neither tokenizer.model nor tokenizer.json")
+    if not (folder / "tokenizer.json").is_file() and importlib.util.find_spec("sentencepiece") is None:
+        raise ModelError(
+            f"reading {folder / 'tokenizer.model'} needs sentencepiece, which is not installed",
+            hint="pip install sentencepiece",
+        )
     transformers = import_transformers()
     try:
         tokenizer = transformers.LlamaTokenizer.from_pretrained(str(folder), local_files_only=True)

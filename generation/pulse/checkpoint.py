@@ -58,6 +58,7 @@ class TensorHeader:
 
     @property
     def n_values(self) -> int:
+        """How many numbers it holds."""
         return math.prod(self.shape)
 
 
