@@ -54,8 +54,8 @@ _MAGIC = b"ECGKIN-FAISS-1\n"
 
 # 200,000 x 256: there one flat query took 16 ms of one core, ivf_sq8 1.1 to 1.6 ms at recall@10 .998. At 20,000 ivf_sq8
 # took half the time of ivf_rabitq at the same recall, for 287 instead of some 190 bytes a vector; ivf_pq was as quick
-# but 20 times as slow to train. (Processor time, made clusters of scripts/bench_index.py, busy machine; not yet measured
-# at a million.)
+# but 20 times as slow to train. (Processor time, made clusters of scripts/bench_index.py, busy machine; at a million
+# only flat has been measured.)
 FLAT_BYTES = 200_000 * 256 * 4
 
 
