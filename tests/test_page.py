@@ -35,10 +35,11 @@ def record() -> EcgRecord:
     rng = np.random.default_rng(7)
     rows = []
     for _ in LEADS:
-        amplitudes = rng.uniform(0.5, 1.5, 4) * np.array([0.12, 1.0, -0.3, 0.28]) * rng.choice([1.0, 1.0, -1.0])
+        amplitudes = rng.uniform(0.3, 1.8, 4) * np.array([0.12, 1.0, -0.3, 0.28]) * rng.choice([1.0, 1.0, -1.0])
         row = np.zeros_like(time_s)
         for beat_s in np.arange(0.45, 10.0, 0.83):
-            for shift, width, height in zip((-0.16, 0.0, 0.03, 0.27), (0.022, 0.011, 0.012, 0.05), amplitudes, strict=True):
+            shifts, widths = (-0.16, 0.0, 0.03, 0.27), (0.022, 0.011, 0.012, 0.05)
+            for shift, width, height in zip(shifts, widths, amplitudes, strict=True):
                 row += height * np.exp(-0.5 * ((time_s - beat_s - shift) / width) ** 2)
         rows.append(row)
     return EcgRecord(np.array(rows, dtype=np.float32), FS_HZ, LEADS)
@@ -46,7 +47,9 @@ def record() -> EcgRecord:
 
 def signal_area(style: RenderStyle, record: EcgRecord, with_pulse: bool) -> tuple[ByteImage, tuple[int, int]]:
     """Trace ink of a page by its geometry, cropped to the signal area, and the horizontal range in px."""
-    bare = replace(style, grid="none", lead_names=False, header_text="", footer_text="", ink=(0, 0, 0))
+    # The names of 12x1 stand in a column of their own and are cropped off; elsewhere they stand among the traces.
+    names = style.layout == "12x1"
+    bare = replace(style, grid="none", lead_names=names, header_text="", footer_text="", ink=(0, 0, 0))
     geometry = page_geometry(bare)
     ink = 255 - render_array(record, bare)[..., 0]
     pulse_mm = 0.4 * style.speed_mm_s if with_pulse and style.calibration != "none" else 0.0
@@ -76,6 +79,8 @@ def best_agreement(trace_map: ByteImage, style: RenderStyle, record: EcgRecord) 
 @pytest.mark.parametrize("layout", ["3x4", "3x4+1R", "3x4+3R", "6x2", "12x1"])
 def test_drawn_page_gives_the_map_of_its_geometry(record: EcgRecord, layout: str, grid: str) -> None:
     style = RenderStyle(layout=layout, grid=grid, header_text="Age 61  F\nID 12345  Sinus rhythm, normal ECG")
+    if layout == "12x1":  # without room to spare the header would move the rows, and the reference has none
+        style = replace(style, header_text="", footer_text="")
     reading = read_page(render_array(record, style))
     assert reading.layout == layout
     assert reading.leads == LEADS
@@ -135,7 +140,8 @@ def test_page_on_a_dark_table_in_perspective(record: EcgRecord) -> None:
     height, width = page.shape[:2]
     source = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
     target = np.array([[190, 120], [2050, 200], [1980, 1560], [120, 1490]], dtype=np.float32)
-    view = cv2.warpPerspective(page, cv2.getPerspectiveTransform(source, target), (2200, 1700), borderValue=(60, 45, 40))
+    matrix = cv2.getPerspectiveTransform(source, target)
+    view = cv2.warpPerspective(page, matrix, (2200, 1700), borderValue=(60, 45, 40))
     reading = read_page(np.asarray(view, dtype=np.uint8))
     assert reading.layout == "3x4+1R"
     assert best_agreement(reading.trace_map, style, record) > 0.85
@@ -162,7 +168,7 @@ def png_header(width: int, height: int) -> bytes:
 
 def test_bad_files_say_what_was_found(tmp_path: Path) -> None:
     cases = {
-        "huge.png": (png_header(30_000, 30_000), "30000 x 30000"),
+        "huge.png": (png_header(30_000, 30_000), "900000000 pixels"),
         "empty.png": (b"", "empty"),
         "text.png": (b"this is no picture at all, only text", "text"),
         "page.pdf": (b"%PDF-1.7 something", "PDF"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import warnings as python_warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ Matrix = NDArray[np.float64]
 MAP_HEIGHT, MAP_WIDTH = 256, 512
 # A page scanned at 600 dpi has 35 Mpx, the largest phone sensors 200 Mpx (which their cameras bin to 50).
 LARGEST_MPX = 100.0
+LARGEST_FILE = 512 << 20  # bytes: 100 Mpx of 16-bit RGB without compression are 600 MB, a scan is never near
 # Working width: a page of 280 mm at 4 px/mm, twice what the trace map keeps.
 _WORK_SIDE = 1100
 
@@ -78,7 +80,8 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteI
     if isinstance(source, Image.Image):
         return _from_pil(source, "the picture")
     if isinstance(source, (bytes, bytearray)):
-        name, size, opened = "the picture", len(source), io.BytesIO(source)
+        name, size = "the picture", len(source)
+        opened = io.BytesIO(source)
         head = bytes(source[:16])
     else:
         path = Path(source)
@@ -87,21 +90,20 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteI
             size = path.stat().st_size
             with path.open("rb") as stream:
                 head = stream.read(16)
-            opened = io.BytesIO(path.read_bytes()) if size <= 1 << 29 else None
+            if size > LARGEST_FILE:
+                raise ImageError(
+                    f"{name} has {size / 2**20:.0f} MiB (expected at most {LARGEST_FILE >> 20})",
+                    hint="export the page smaller",
+                )
+            opened = io.BytesIO(path.read_bytes())
         except OSError as error:
             raise ImageError(
                 f"{name} cannot be read: {error.strerror or error}", hint="check the path and its permissions"
             ) from error
-        if opened is None:
-            raise ImageError(
-                f"{name} has {size / 2**20:.0f} MiB (expected at most 512)", hint="export the page smaller"
-            )
     if size == 0:
         raise ImageError(f"{name} is empty (0 bytes)", hint="copy or export the picture again")
     try:
         # Pillow only warns between one and two times its own limit; the header is judged here, before any decoding.
-        import warnings as python_warnings
-
         with python_warnings.catch_warnings():
             python_warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(opened)
@@ -163,7 +165,8 @@ def _from_pil(picture: Image.Image, name: str) -> ByteImage:
 def _from_array(array: NDArray[Any]) -> ByteImage:
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or min(array.shape[:2]) < 48:
         raise ImageError(
-            f"array of shape {array.shape} is no picture (expected (h, w), (h, w, 3) or (h, w, 4), 48 px or more each way)",
+            f"array of shape {array.shape} is no picture "
+            "(expected (h, w), (h, w, 3) or (h, w, 4), 48 px or more each way)",
             hint="pass RGB or gray pixels, rows first",
         )
     if array.shape[0] * array.shape[1] > LARGEST_MPX * 1e6:

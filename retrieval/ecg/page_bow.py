@@ -31,8 +31,9 @@ def row_bow(strands: ByteImage) -> FloatArray | None:
     """
     height, width = strands.shape
     side = max(height, width)
-    profiles = cv2.resize(strands, (_STRIPS, height), interpolation=cv2.INTER_AREA).astype(np.float32)
-    profiles = cv2.GaussianBlur(profiles, (1, 0), sigmaX=0.1, sigmaY=0.0035 * side).T.astype(np.float64)
+    thin = cv2.resize(strands, (_STRIPS, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    blurred = cv2.GaussianBlur(thin, (1, 0), sigmaX=0.1, sigmaY=0.0035 * side)
+    profiles = np.asarray(blurred, dtype=np.float64).T
     total = profiles.sum(axis=1)
     used = total > 0.35 * np.median(total[total > 0]) if (total > 0).any() else total > 0
     if used.sum() < _STRIPS // 2:
@@ -72,7 +73,7 @@ def straighten_rows(ink: ByteImage, bow: FloatArray) -> ByteImage:
 
 def _moved(profile: FloatArray, shift: float) -> FloatArray:
     y = np.arange(profile.size)
-    return np.interp(y + shift, y, profile, left=0.0, right=0.0)
+    return np.asarray(np.interp(y + shift, y, profile, left=0.0, right=0.0), dtype=np.float64)
 
 
 def _best(profile: FloatArray, template: FloatArray, guess: float, reach: int) -> float:

@@ -64,10 +64,11 @@ def line_field(lines: ByteImage, mask: ByteImage | None = None) -> LineField:
         centre = (half.shape[1] / 2 - 0.5, half.shape[0] / 2 - 0.5)
         turned = cv2.warpAffine(half, cv2.getRotationMatrix2D(centre, coarse, 1.0), (half.shape[1], half.shape[0]))
     # Capped, so that the many pale grid lines have as much say as the few dark strokes.
-    turned = cv2.min(turned, max(40.0, float(np.percentile(turned[::3, ::3], 92))))
+    cap = np.uint8(max(40.0, float(np.percentile(turned[::3, ::3], 92))))
+    capped = np.minimum(np.asarray(turned, dtype=np.uint8), cap)
     unit = max(height, width) / 2
-    level = _shears(np.asarray(turned, dtype=np.uint8))
-    upright = _shears(np.ascontiguousarray(turned.T))
+    level = _shears(capped)
+    upright = _shears(np.ascontiguousarray(capped.T))
     b1 = b2 = w1 = w2 = 0.0
     support = 0.0
     if level is not None:
@@ -96,7 +97,7 @@ def _coarse_angle(half: ByteImage) -> float | None:
     # Averaged over a window, both directions of a dense grid cancel and its crossings, whose gradients point along the
     # diagonal, lose their say; what is left are lines longer than the window.
     xx, yy, xy = (cv2.blur(product, (9, 9)) for product in (dx * dx, dy * dy, dx * dy))
-    strength = cv2.addWeighted(cv2.absdiff(xx, yy), 1.0, cv2.absdiff(xy, 0.0), 2.0, 0.0)
+    strength = cv2.addWeighted(cv2.absdiff(xx, yy), 1.0, np.abs(xy), 2.0, 0.0)
     cut = max(100.0, float(np.percentile(strength[::3, ::3], 75)))
     index = np.flatnonzero(strength > cut)
     if index.size < 200:

@@ -8,6 +8,8 @@ of the tile is the level of the grid and a very high one the level of the trace,
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +55,7 @@ def paper_normalised(rgb: ByteImage, small: ByteImage) -> tuple[ByteImage, ByteI
     # The lightest value within about 2.5 % of the page is paper even under a dense grid; the blur hides its steps.
     paper = cv2.dilate(small, np.ones((7, 7), np.uint8))
     paper = cv2.blur(cv2.blur(paper, (7, 7)), (5, 5))
-    paper = cv2.resize(cv2.max(paper, (1.0, 1.0, 1.0, 0.0)), (width, height), interpolation=cv2.INTER_LINEAR)
+    paper = cv2.resize(np.maximum(paper, np.uint8(1)), (width, height), interpolation=cv2.INTER_LINEAR)
     ratio = cv2.divide(rgb, paper, scale=255)
     red, green, blue = cv2.split(ratio)
     ink = cv2.bitwise_not(cv2.max(cv2.max(red, green), blue))
@@ -156,11 +158,11 @@ def without_lines(trace: ByteImage) -> ByteImage:
 
 def _line_levels(trace: ByteImage) -> ByteImage:
     """Level of the upright lines that fill most of one of four bands, spread over the band, else 0."""
-    height, width = trace.shape
+    height = trace.shape[0]
     out = np.zeros_like(trace)
     inked = cv2.threshold(trace, 40, 255, cv2.THRESH_BINARY)[1]
     edges = np.linspace(0, height, 5).astype(int)
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in pairwise(edges):
         share = cv2.reduce(np.ascontiguousarray(inked[first:last]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() / 255
         mean = cv2.reduce(np.ascontiguousarray(trace[first:last]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel()
         # Between its crossings a line is a little darker than its mean says.

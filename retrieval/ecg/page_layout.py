@@ -45,9 +45,11 @@ def _reaches(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Fl
         top = max(0, round(y - 0.6 * pitch))
         zone = ink[top : round(y + 0.6 * pitch) + 1] > 90
         for quarter in range(4):
-            # Ends of a quarter hold ticks, names and pulses.
+            # Ends of a quarter hold ticks and names, ends of the row the calibration pulse (0.4 s of 10).
             width = edges[quarter + 1] - edges[quarter]
-            part = zone[:, round(edges[quarter] + 0.1 * width) : round(edges[quarter + 1] - 0.04 * width)]
+            start = edges[quarter] + (0.2 if quarter == 0 else 0.1) * width
+            end = edges[quarter + 1] - (0.2 if quarter == 3 else 0.04) * width
+            part = zone[:, round(start) : round(end)]
             used = part.any(axis=0)
             if used.sum() < 5:
                 continue

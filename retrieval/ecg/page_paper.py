@@ -50,9 +50,12 @@ def find_paper(small: ByteImage) -> tuple[Matrix | None, ByteImage | None]:
         if mask is None:
             mask = inside
         corners = _four_corners(hull)
-        if corners is not None and abs(cv2.contourArea(corners.astype(np.float32)) - area) < 0.06 * area:
-            if _free_sides(corners, small.shape[1], small.shape[0]) >= 3:
-                return corners, mask
+        if (
+            corners is not None
+            and abs(cv2.contourArea(corners.astype(np.float32)) - area) < 0.06 * area
+            and _free_sides(corners, small.shape[1], small.shape[0]) >= 3
+        ):
+            return corners, mask
     return None, mask
 
 

@@ -76,10 +76,11 @@ def find_pieces(ink: ByteImage) -> Pieces:
     solid = np.asarray(cv2.threshold(ink, 90, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
     other = _frames_and_blobs(solid, side)
     filled = cv2.countNonZero(cv2.bitwise_and(solid, other))
-    solid = cv2.bitwise_and(solid, cv2.bitwise_not(other))
+    solid = np.asarray(cv2.bitwise_and(solid, cv2.bitwise_not(other)), dtype=np.uint8)
     gap = max(3, round(0.006 * side)) | 1
     linked = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((3, gap), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(linked, connectivity=8, ltype=cv2.CV_16U)
+    count, found, table, _ = cv2.connectedComponentsWithStats(linked, connectivity=8, ltype=cv2.CV_16U)
+    labels, stats = np.asarray(found, dtype=np.uint16), np.asarray(table, dtype=np.int32)
     wide, tall, area = (stats[:, k] for k in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
     dark = np.bincount(labels[ink > 140], minlength=count) >= LEAST_STRONG * area
     long = (wide >= STRAND * side) & dark
@@ -100,7 +101,7 @@ def find_pieces(ink: ByteImage) -> Pieces:
             "(expected at least half)",
             hint=_NOT_ECG,
         )
-    return Pieces(ink, solid, np.asarray(labels, dtype=np.uint16), stats, dark, np.asarray(strands, dtype=np.uint8))
+    return Pieces(ink, solid, labels, stats, dark, np.asarray(strands, dtype=np.uint8))
 
 
 def find_rows(pieces: Pieces) -> TraceRows:
@@ -201,6 +202,11 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     if used.size < 0.2 * width:
         raise ImageError(f"traces cover {used.size / width:.0%} of the picture's width (expected half)", hint=_NOT_ECG)
     left, right = int(used[0]), int(used[-1]) + 1
+    # Names that stand in a column of their own before the traces end in a gap that all rows share.
+    head = share[left : left + round(0.06 * (right - left))] < 0.12
+    gaps = np.flatnonzero(cv2.erode(head.astype(np.uint8).reshape(1, -1), np.ones((1, 3), np.uint8)).ravel())
+    if gaps.size:
+        left += int(gaps[-1]) + 2
 
     left_edge, top_edge = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
     wide, tall = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
@@ -220,7 +226,7 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     good &= stats[:, cv2.CC_STAT_AREA] >= 6
     good[0] = False
     kept = np.where(good, 255, 0).astype(np.uint8).take(labels)
-    trace = cv2.bitwise_and(kept, solid)
+    trace = np.asarray(cv2.bitwise_and(kept, solid), dtype=np.uint8)
     halo = cv2.dilate(kept, np.ones((3, 3), np.uint8))
     clean = cv2.bitwise_and(ink, halo)
 
@@ -231,17 +237,17 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     margin = round(0.006 * side)
     top, bottom = max(0, top - margin), min(height, bottom + margin)
 
-    weight = np.where(good, stats[:, cv2.CC_STAT_AREA], 0).astype(np.float64)
-    strand_length = float((weight * wide).sum() / max(1.0, weight.sum()) / (right - left))
-    single, lively, total = 0.0, 0.0, 0
+    ink_of = np.where(good, stats[:, cv2.CC_STAT_AREA], 0).astype(np.float64)
+    piece_length = float((ink_of * wide).sum() / max(1.0, ink_of.sum()) / (right - left))
+    alone, lively, total = 0.0, 0.0, 0
     half = max(2, round(0.5 * CORRIDOR * side))
     cover_kept = []
     for y in baselines:
-        part = _zone(trace, y, reach)[:, left:right] > 0
-        runs = (part[1:] & ~part[:-1]).sum(axis=0) + part[0]
-        single += float((runs == 1).sum())
-        centre = min(int(y), int(round(reach)))
-        off = part.copy()
+        inked_part = _zone(trace, y, reach)[:, left:right] > 0
+        runs = (inked_part[1:] & ~inked_part[:-1]).sum(axis=0) + inked_part[0]
+        alone += float((runs == 1).sum())
+        centre = min(int(y), round(reach))
+        off = inked_part.copy()
         off[max(0, centre - half) : centre + half + 1] = False
         lively += float(off.any(axis=0).sum())
         total += int((runs > 0).sum())
@@ -254,9 +260,9 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
         right,
         bottom,
         tuple(cover_kept),
-        single / max(1, total),
+        alone / max(1, total),
         lively / max(1, total),
-        strand_length,
+        piece_length,
     )
 
 
