@@ -82,11 +82,30 @@ def retrieval(
 
 
 def train(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration of the run.", show_default=False)],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the stage.", show_default=False)],
+    ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE in place of the file's; several may be given.")
+    ] = None,
+    json: common.Json = False,
 ) -> None:
     """Train an encoder, or go on where a run was stopped. Several GPUs: torchrun -m ecgkin.ui.cli train CONFIG."""
+    import yaml
+
     if not config.is_file():
-        raise QueryError(f"{config} is not there (expected a training configuration)")
+        raise QueryError(f"{config} is not there (expected the YAML file of a training stage)")
+    overrides = {}
+    for part in change or ():
+        name, equals, value = part.partition("=")
+        if not equals or not name.isidentifier():
+            raise QueryError(f"--set is {part!r} (expected NAME=VALUE)")
+        overrides[name] = yaml.safe_load(value)
+    settings = common.settings(ptbxl=ptbxl)
     from ecgkin.retrieval.encoders.train import train as run
 
-    run(config)
+    figures = run(config, data=settings.ptbxl, **overrides)
+    if json:
+        common.emit(figures)
+    else:
+        rows = [(name, f"{value:.4f}" if isinstance(value, float) else value) for name, value in figures.items()]
+        common.table(f"{config}, validation", ("figure", "value"), rows, right=("value",))
