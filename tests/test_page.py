@@ -134,6 +134,20 @@ def test_rotation_is_undone(record: EcgRecord, angle: float, grid: str) -> None:
     assert best_agreement(reading.trace_map, style, record) > 0.85
 
 
+@pytest.mark.parametrize("turns", [1, 3])
+def test_page_on_its_side_is_turned(record: EcgRecord, turns: int) -> None:
+    style = RenderStyle(layout="3x4+1R", calibration="none")
+    page = render_array(record, style)
+    picture = np.ascontiguousarray(np.rot90(page, turns))
+    reading = read_page(picture)
+    assert any("side" in warning for warning in reading.warnings)
+    upright = best_agreement(reading.trace_map, style, record)
+    over = best_agreement(np.ascontiguousarray(reading.trace_map[::-1, ::-1]), style, record)
+    assert max(upright, over) > 0.9
+    assert (reading.corners >= -1).all()
+    assert (reading.corners <= np.array([picture.shape[1], picture.shape[0]])).all()
+
+
 def test_page_on_a_dark_table_in_perspective(record: EcgRecord) -> None:
     style = RenderStyle(layout="3x4+1R")
     page = render_array(record, style)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import warnings as python_warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,9 @@ def _working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
 def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageReading:
     """Find, straighten and clean the traces of an ECG page.
 
+    A page that lies on its side is turned; which of its ends is the top cannot be told from a grid and traces, and the
+    reading says so.
+
     Args:
         image: PIL image, RGB or gray array, encoded bytes, or a path; never modified.
 
@@ -214,6 +217,28 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
         ImageError: The picture cannot be read or shows no ECG.
     """
     rgb = load_image(image)
+    try:
+        return _read(rgb)
+    except ImageError as error:
+        try:
+            turned = _read(np.ascontiguousarray(np.rot90(rgb)))
+        except ImageError:
+            raise error from None
+        # Much is a curve in one of two directions: on its side only a clear page counts.
+        if turned.n_rows < 3 or turned.quality < 0.75:
+            raise
+    # np.rot90 turns counter-clockwise: column x of the picture became row (width - 1 - x).
+    corners = np.stack([rgb.shape[1] - 1 - turned.corners[:, 1], turned.corners[:, 0]], axis=1)
+    said = tuple(warning for warning in turned.warnings if "rotated" not in warning)
+    return replace(
+        turned,
+        corners=corners,
+        rotation_deg=turned.rotation_deg + 90.0,
+        warnings=("page lay on its side: turned by 90 degrees, it may be upside down", *said),
+    )
+
+
+def _read(rgb: ByteImage) -> PageReading:
     work, scale = _working_copy(rgb)
     warnings: list[str] = []
     to_work = np.diag([scale, scale, 1.0])
@@ -253,9 +278,17 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
         px_per_mm = _scale(pitch, rows.right - rows.left) / float((rows.right - rows.left) / np.linalg.norm(top_side))
     else:
         warnings.append("grid not found: scale unknown")
+    if quad is not None:
+        warnings.append("paper found on a background and straightened")
     if abs(rotation) > 1.0:
         warnings.append(f"page was rotated by {rotation:.1f} degrees")
     layout, leads = guess_layout(rows.ink, rows.baselines, rows.left, rows.right)
+    if layout == "other":
+        warnings.append(f"{len(rows.baselines)} rows of traces: layout unknown")
+    if bow is not None and float(np.ptp(bow, axis=1).max()) > 0.015 * max(straight.shape):
+        warnings.append("rows were bent or sloped and were levelled")
+    if quality < 0.7:
+        warnings.append("traces are hard to tell from the paper")
     return PageReading(
         trace_map=to_trace_map(rows.ink[rows.top : rows.bottom, rows.left : rows.right]),
         corners=np.asarray(corners, dtype=np.float64),
