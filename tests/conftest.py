@@ -82,3 +82,48 @@ def made_record() -> EcgRecord:
     every = {**known, **derive_limb_leads(known)}
     signal = np.stack([every[name] for name in LEADS])
     return EcgRecord(signal, 500.0, LEADS, record_id="made-75", age_years=54.0, sex="F")
+
+
+@pytest.fixture(scope="session")
+def made_ptbxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PTB-XL folder in its official layout with 60 simulated records in folds 1 to 9, and reports in two languages."""
+    import csv
+
+    import wfdb
+
+    from ecgkin.retrieval.ecg.simulate import simulate_corpus
+
+    root = tmp_path_factory.mktemp("ptbxl")
+    columns = ["ecg_id", "patient_id", "age", "sex", "device", "recording_date", "report", "scp_codes", "strat_fold"]
+    (root / "records100" / "00000").mkdir(parents=True)
+    with (root / "ptbxl_database.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow([*columns, "filename_lr", "filename_hr"])
+        for number, ecg in enumerate(simulate_corpus(60, seed=5, fs_hz=100), start=1):
+            name = f"{number:05d}_lr"
+            signal = ecg.record.standard().T.astype(float)
+            wfdb.wrsamp(
+                name, fs=100, units=["mV"] * 12, sig_name=[lead.upper() for lead in ecg.record.leads], p_signal=signal,
+                fmt=["16"] * 12, adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(root / "records100" / "00000"),
+            )  # fmt: skip
+            report = ecg.report_en if number % 2 else ecg.report_de
+            row = [number, number, 60, number % 2, "made", "1990-01-01 10:00:00", report, str(dict(ecg.labels))]
+            table.writerow([*row, 1 + number % 9, f"records100/00000/{name}", f"records500/00000/{number:05d}_hr"])
+    # The table of statements only says that the folder is complete; its names are ecgkin's own vocabulary.
+    (root / "scp_statements.csv").write_text(",description,diagnostic,form,rhythm\nNORM,normal ECG,1.0,,\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def simulated_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a case base with 40 simulated cases, by the encoder without weights; copy it to change it."""
+    from ecgkin.index.ingest import ingest_records, open_or_create
+    from ecgkin.retrieval.encoders.hashing import HashingEncoder
+    from ecgkin.ui.demo_cases import simulated_gallery
+
+    folder = tmp_path_factory.mktemp("bases") / "simulated"
+    encoder = HashingEncoder()
+    with open_or_create(folder, encoder) as base:
+        report = ingest_records(base, simulated_gallery(40), encoder)
+    assert report.added == 40, report
+    return folder

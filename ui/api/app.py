@@ -1,0 +1,86 @@
+"""`create_app`: the whole HTTP API around one `State`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from ecgkin.ui.api import (
+    health,
+    openapi,
+    problems,
+    routes_cases,
+    routes_drafts,
+    routes_feedback,
+    routes_search,
+    schemas,
+)
+from ecgkin.ui.api.limits import Gate
+from ecgkin.ui.api.security import Guard
+
+if TYPE_CHECKING:
+    from ecgkin.ui.api.state import State
+    from ecgkin.ui.settings import Settings
+
+
+def create_app(settings: Settings, state: State) -> FastAPI:
+    """The app.
+
+    Args:
+        settings: In force.
+        state: Loaded once, shared by all requests; closed when the server shuts down, after the last request.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        state.close()
+
+    app = FastAPI(
+        title="ecgkin",
+        version=version("ecgkin"),
+        summary="Retrieval-augmented ECG case search",
+        description=openapi.DESCRIPTION,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.ecgkin = state
+    for module in (health, routes_search, routes_drafts, routes_cases, routes_feedback):
+        app.include_router(module.router)
+    problems.install(app)
+    openapi.install(
+        app,
+        bodies=[
+            schemas.SearchBody,
+            schemas.DraftBody,
+            schemas.EmbeddingBody,
+            schemas.CaseBody,
+            schemas.FeedbackBody,
+        ],
+        forms=[
+            routes_search.SearchForm,
+            routes_search.EmbeddingForm,
+            routes_drafts.DraftForm,
+            routes_cases.CaseForm,
+        ],
+        tokens=bool(state.tokens),
+    )
+    # The last one added is the outermost: context, then who may, then other origins, then how much.
+    app.add_middleware(Gate, limits=state.limits)
+    origins = list(settings.api_cors_origins)
+    app.add_middleware(Guard, tokens=state.tokens, origins=origins)
+    if origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+            expose_headers=["X-Request-ID", "Location"],
+        )
+    app.add_middleware(health.Context, metrics=state.metrics)
+    return app

@@ -1,0 +1,253 @@
+"""/v1/cases: looking at stored cases, adding and removing them; /v1/info."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field, field_validator
+
+from ecgkin.index.case import content_hash
+from ecgkin.retrieval.ecg.paper_style import GRIDS, LAYOUTS, ORDERS, RenderStyle
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui.api import openapi, problems, uploads
+from ecgkin.ui.api.limits import MB
+from ecgkin.ui.api.routes_search import FileOptions, vector_of
+from ecgkin.ui.api.schemas import CaseBody, CaseFields, CaseOut, CasesOut, InfoOut, Signal
+from ecgkin.ui.api.state import State
+
+router = APIRouter(prefix="/v1", tags=["cases"])
+
+NOTICE = "For research and education, not for diagnosis. Supports and does not replace a clinician."
+MAX_PAGE = 200
+MAX_WIDTH_PX = 4000
+# A page is a drawing of what the caller may fetch anyway; nothing in it may run.
+_SVG_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+_PICTURE: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The page",
+        "content": {
+            "image/svg+xml": {"schema": {"type": "string"}},
+            "image/png": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+_ADDED: dict[int | str, dict[str, Any]] = {201: {"description": "Added; `Location` says where", "model": CaseOut}}
+
+
+class CaseForm(FileOptions):
+    """Fields beside the file of a new case."""
+
+    case: CaseFields = Field(description="the case as JSON")
+
+    @field_validator("case", mode="before")
+    @classmethod
+    def _json(cls, value: object) -> object:
+        """Form fields are texts."""
+        return CaseFields.model_validate_json(value) if isinstance(value, str) else value
+
+
+@router.get("/cases", response_model=CasesOut, summary="Stored cases, page by page")
+async def cases(
+    request: Request,
+    where: Annotated[str | None, Query(max_length=20_000, description="filter", examples=["label:AFIB"])] = None,
+    offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
+) -> CasesOut:
+    """In the order in which they came."""
+    state: State = request.app.state.ecgkin
+
+    def look() -> CasesOut:
+        found = state.base.cases(where, offset, limit)
+        return CasesOut(total=state.base.count(where), offset=offset, cases=[CaseOut.of(case) for case in found])
+
+    return await state.work.run(look)
+
+
+@router.post(
+    "/cases",
+    status_code=201,
+    response_model=CaseOut,
+    responses=_ADDED,
+    openapi_extra=openapi.body(CaseBody, CaseForm),
+    summary="Add a case",
+)
+async def add(request: Request, response: Response) -> CaseOut:
+    """Samples and picture are searched from now on; the case is on the disk when the answer comes."""
+    state: State = request.app.state.ecgkin
+    if uploads.media_type(request) == "multipart/form-data":
+        upload = await uploads.receive(request, state.limits)
+        case = await state.work.run(lambda: _add_upload(state, upload), upload.close)
+    else:
+        content = await uploads.body_bytes(request)
+        case = await state.work.run(lambda: _add_json(state, content))
+    response.headers["Location"] = f"/v1/cases/{quote(case.case_id)}"
+    return case
+
+
+def _add_upload(state: State, upload: uploads.Upload) -> CaseOut:
+    form = uploads.parsed(CaseForm, upload.fields)
+    with upload.query(state.limits, state.budget, form.fs_hz, form.units) as query:
+        return _add(state, form.case, query)
+
+
+def _add_json(state: State, content: bytes) -> CaseOut:
+    with state.budget.take(min(state.budget.pixels, 4 * len(content))):
+        body = uploads.parsed(CaseBody, content)
+        return _add(state, body.case, body.signal.record())
+
+
+def _add(state: State, fields: CaseFields, query: EcgRecord | Path) -> CaseOut:
+    if fields.case_id in state.base:
+        raise problems.ConflictError("a case with this case_id is there already", hint="remove it first")
+    record = query if isinstance(query, EcgRecord) else None
+    digest = content_hash(record if record is not None else Path(str(query)).read_bytes())
+    case = replace(fields.case(), content_hash=digest)
+    vector = np.asarray([vector_of(state, query)], dtype=np.float32)
+    try:
+        state.base.add([case], vector, [record])
+    except QueryError:
+        if fields.case_id in state.base:  # somebody was faster
+            raise problems.ConflictError("a case with this case_id is there already", hint="remove it first") from None
+        raise
+    return CaseOut.of(case)
+
+
+@router.get(
+    "/cases/{case_id:path}/page.{form}",
+    responses=_PICTURE,
+    response_class=Response,
+    summary="A case drawn on ECG paper",
+)
+async def page(
+    request: Request,
+    case_id: str,
+    form: Literal["svg", "png"],
+    layout: Annotated[str, Query(description=", ".join(LAYOUTS), max_length=20)] = "3x4+1R",
+    order: Annotated[str, Query(description=", ".join(ORDERS), max_length=20)] = "standard",
+    speed: Annotated[float, Query(gt=0, le=200, description="mm/s")] = 25.0,
+    gain: Annotated[float, Query(gt=0, le=100, description="mm/mV")] = 10.0,
+    grid: Annotated[str, Query(description=", ".join(GRIDS), max_length=20)] = "pink",
+    start: Annotated[float, Query(ge=0, le=1e6, description="where the page begins, s")] = 0.0,
+    width: Annotated[int | None, Query(ge=200, le=MAX_WIDTH_PX, description="px")] = None,
+) -> Response:
+    """What a hit looks like; SVG stays crisp at any size."""
+    state: State = request.app.state.ecgkin
+
+    def draw() -> Response:
+        # US Letter landscape, 279.4 x 215.9 mm, as without a width.
+        height = None if width is None else round(width * 215.9 / 279.4)
+        style = RenderStyle(
+            layout=layout, order=order, speed_mm_s=speed, gain_mm_mv=gain, grid=grid, start_s=start,
+            width_px=width, height_px=height,
+        )  # fmt: skip
+        record = _record(state, case_id)
+        if form == "svg":
+            from ecgkin.retrieval.ecg.svg import render_svg
+
+            return Response(render_svg(record, style), media_type="image/svg+xml", headers=_SVG_HEADERS)
+        from ecgkin.retrieval.ecg.drawing import render
+
+        picture = io.BytesIO()
+        render(record, style).save(picture, "PNG", compress_level=3)
+        return Response(picture.getvalue(), media_type="image/png")
+
+    return await state.work.run(draw)
+
+
+@router.get("/cases/{case_id:path}/signal", response_model=Signal, summary="The samples of a case")
+async def signal(request: Request, case_id: str) -> Response:
+    """Millivolts by lead; null where a sample is missing."""
+    state: State = request.app.state.ecgkin
+
+    def look() -> Response:
+        # Already checked numbers: pydantic would look at each of 60,000 again.
+        return Response(Signal.of(_record(state, case_id)).model_dump_json(), media_type="application/json")
+
+    return await state.work.run(look)
+
+
+@router.get("/cases/{case_id:path}", response_model=CaseOut, summary="One case")
+async def case(request: Request, case_id: str) -> CaseOut:
+    """With its report and statements."""
+    state: State = request.app.state.ecgkin
+
+    def look() -> CaseOut:
+        _check_known(state, case_id)
+        return CaseOut.of(state.base.get(case_id))
+
+    return await state.work.run(look)
+
+
+@router.delete("/cases/{case_id:path}", status_code=204, response_class=Response, summary="Remove a case")
+async def remove(request: Request, case_id: str) -> Response:
+    """It is found no more when the answer comes."""
+    state: State = request.app.state.ecgkin
+
+    def take_out() -> Response:
+        _check_known(state, case_id)
+        state.base.remove([case_id])
+        return Response(status_code=204)
+
+    return await state.work.run(take_out)
+
+
+@router.get("/info", response_model=InfoOut, tags=["health"], summary="What runs here")
+async def info(request: Request) -> InfoOut:
+    """Version, encoder, case base, limits."""
+    state: State = request.app.state.ecgkin
+    limits = state.limits
+
+    def look() -> InfoOut:
+        facts = state.base.info()
+        facts.pop("path")
+        facts["bytes"] = sum(facts["bytes"].values())
+        encoder = state.encoder
+        return InfoOut(
+            version=version("ecgkin"),
+            notice=NOTICE,
+            encoder={"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim},
+            case_base=facts,
+            drafters=state.drafters(),
+            limits={
+                "body_mb": limits.body_bytes / MB,
+                "json_mb": limits.text_bytes / MB,
+                "megapixels": limits.pixels / 1e6,
+                "seconds": limits.seconds,
+                "requests": limits.requests,
+                "k": limits.k,
+            },
+            tokens=bool(state.tokens),
+        )
+
+    return await state.work.run(look)
+
+
+@router.get("/problems", tags=["health"], summary="The table of errors")
+async def table() -> list[dict[str, Any]]:
+    """What the `type` of a problem means."""
+    kinds = {kind.slug: kind for kind in problems.TABLE.values()}
+    return [
+        {"type": f"{problems.ADDRESS}#{kind.slug}", "status": kind.status, "title": kind.title}
+        for kind in kinds.values()
+    ]
+
+
+def _check_known(state: State, case_id: str) -> None:
+    if case_id not in state.base:
+        raise problems.NotFoundError(f"no case {case_id[:100]!r} here")
+
+
+def _record(state: State, case_id: str) -> EcgRecord:
+    _check_known(state, case_id)
+    record = state.base.record(case_id)
+    if record is None:
+        raise problems.NotFoundError("the samples of this case were not kept", hint="it came as a picture")
+    return record

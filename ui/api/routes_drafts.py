@@ -1,0 +1,221 @@
+"""/v1/drafts: a preliminary draft as JSON, as a stream of its words, or as a FHIR DiagnosticReport."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, TypeAlias
+
+from fastapi import APIRouter, Request, Response
+from pydantic import field_validator
+from starlette.responses import StreamingResponse
+
+from ecgkin.ui.api import fhir, openapi, problems, uploads
+from ecgkin.ui.api.drafting import Drafted
+from ecgkin.ui.api.routes_search import FileOptions
+from ecgkin.ui.api.schemas import DraftAnswer, DraftBody, DraftOptions, DraftOut, SearchOut
+from ecgkin.ui.api.state import State
+
+router = APIRouter(prefix="/v1", tags=["drafts"])
+
+JSON, EVENTS = "application/json", "text/event-stream"
+_RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The draft; `Accept` chooses the form",
+        "content": {
+            EVENTS: {
+                "schema": {
+                    "type": "string",
+                    "description": "events `token` ({text}), then one `draft` (as JSON), or one `problem`",
+                },
+                "example": 'event: token\ndata: {"text": "Sinus rhythm [1]."}\n\n',
+            },
+            fhir.MEDIA_TYPE: {
+                "schema": {"type": "object", "description": "FHIR R4 DiagnosticReport, status preliminary"}
+            },
+        },
+    }
+}
+Opened: TypeAlias = Callable[[], AbstractContextManager[tuple[uploads.Query, DraftOptions]]]
+
+
+class DraftForm(DraftOptions, FileOptions):
+    """Fields beside the file of a draft."""
+
+    @field_validator("question", "exclude_patient", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        """HTML forms send empty fields."""
+        return None if value == "" else value
+
+
+@router.post(
+    "/drafts",
+    response_model=DraftAnswer,
+    responses=_RESPONSES,
+    openapi_extra=openapi.body(DraftBody, DraftForm),
+    summary="Draft a report, with what carries each sentence",
+)
+async def drafts(request: Request) -> Any:
+    """Preliminary, for a clinician to check. With `Accept: text/event-stream` words come as they are written."""
+    state: State = request.app.state.ecgkin
+    form = accepted(request.headers.get("accept", "*/*"))
+    drafting = state.drafter()
+    cleanup: Callable[[], None] | None = None
+    if uploads.media_type(request) == "multipart/form-data":
+        upload = await uploads.receive(request, state.limits)
+        opened, cleanup = _of_upload(state, upload), upload.close
+    else:
+        opened = _of_json(state, await uploads.body_bytes(request))
+    if form == EVENTS:
+        return await _stream(state, opened, cleanup)
+
+    def write() -> DraftAnswer | str:
+        with opened() as (query, options):
+            drafted = drafting.draft(query, options)
+        if form == JSON:
+            return _answer(state, drafted)
+        state.remember(drafted.result)
+        return _fhir(state, drafted)
+
+    content = await state.work.run(write, cleanup)
+    return Response(content, media_type=fhir.MEDIA_TYPE) if isinstance(content, str) else content
+
+
+def accepted(header: str) -> Literal["application/json", "text/event-stream", "application/fhir+json"]:
+    """Which of the three forms an Accept header asks for; JSON where it does not care.
+
+    Raises:
+        NotAcceptableError: None of them.
+
+    >>> accepted("application/fhir+json, */*;q=0.1"), accepted("*/*")
+    ('application/fhir+json', 'application/json')
+    """
+    wanted: list[tuple[float, int, str]] = []
+    for order, part in enumerate(header.lower().split(",")):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name == "q":
+                try:
+                    quality = float(value)
+                except ValueError:
+                    quality = 0.0
+        if quality > 0:
+            wanted.append((-quality, order, kind))
+    for _, _, kind in sorted(wanted):
+        if kind in ("*/*", "application/*", JSON):
+            return "application/json"
+        if kind in (EVENTS, "text/*"):
+            return "text/event-stream"
+        if kind == fhir.MEDIA_TYPE:
+            return "application/fhir+json"
+    raise problems.NotAcceptableError(
+        "none of the kinds in Accept is made here", hint=f"ask for {JSON}, {EVENTS} or {fhir.MEDIA_TYPE}"
+    )
+
+
+def _of_upload(state: State, upload: uploads.Upload) -> Opened:
+    @contextmanager
+    def opened() -> Iterator[tuple[uploads.Query, DraftOptions]]:
+        form = uploads.parsed(DraftForm, upload.fields)
+        state.limits.checked_k(form.k)
+        with upload.query(state.limits, state.budget, form.fs_hz, form.units) as query:
+            yield query, form
+
+    return opened
+
+
+def _of_json(state: State, content: bytes) -> Opened:
+    @contextmanager
+    def opened() -> Iterator[tuple[uploads.Query, DraftOptions]]:
+        with state.budget.take(min(state.budget.pixels, 4 * len(content))):
+            body = uploads.parsed(DraftBody, content)
+            state.limits.checked_k(body.k)
+            yield body.signal.record(), body
+
+    return opened
+
+
+def _answer(state: State, drafted: Drafted) -> DraftAnswer:
+    query_id = state.remember(drafted.result)
+    state.metrics.stage("draft", drafted.draft.seconds)
+    draft = DraftOut.model_validate(drafted.draft.as_dict())
+    return DraftAnswer(draft=draft, search=SearchOut.of(drafted.result, query_id))
+
+
+def _fhir(state: State, drafted: Drafted) -> str:
+    encoder = state.encoder
+    facts = state.base.info()
+    return fhir.diagnostic_report(
+        drafted.draft,
+        base_id=facts["base_id"],
+        encoder=f"{encoder.name} {encoder.fingerprint}",
+        generation=facts["generation"],
+        warnings=drafted.result.warnings,
+    )
+
+
+async def _stream(state: State, opened: Opened, cleanup: Callable[[], None] | None) -> Response:
+    """Events from a thread. What fails before the first word is answered as a problem, with its status."""
+    drafting = state.drafter()
+    loop = asyncio.get_running_loop()
+    events: asyncio.Queue[tuple[str, Any] | Exception | None] = asyncio.Queue()
+    gone = threading.Event()
+
+    def put(event: tuple[str, Any] | Exception | None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+    def write() -> None:
+        try:
+            with opened() as (query, options):
+                for piece in drafting.stream(query, options):
+                    if gone.is_set():
+                        return
+                    if isinstance(piece, str):
+                        put(("token", {"text": piece}))
+                    else:
+                        put(("draft", _answer(state, piece).model_dump(mode="json")))
+        except Exception as error:  # goes to the coroutine, which answers
+            put(error)
+        finally:
+            put(None)
+
+    state.work.start(write, cleanup)
+
+    async def following() -> tuple[str, Any] | Exception | None:
+        try:
+            return await asyncio.wait_for(events.get(), state.limits.seconds)
+        except TimeoutError:
+            return problems.DeadlineError(f"nothing came for {state.limits.seconds:g} s", hint="try again")
+
+    first = await following()
+    if isinstance(first, Exception):
+        gone.set()
+        raise first
+
+    async def send() -> AsyncIterator[bytes]:
+        event: tuple[str, Any] | Exception | None = first
+        try:
+            while event is not None:
+                if isinstance(event, Exception):
+                    if problems.kind_of(event).slug == "internal":
+                        problems.log_fault(event)
+                    yield _event("problem", problems.body_of_error(event))
+                    return
+                yield _event(*event)
+                event = await following()
+        finally:
+            gone.set()
+
+    return StreamingResponse(send(), media_type=EVENTS, headers={"X-Accel-Buffering": "no"})
+
+
+def _event(name: str, data: Any) -> bytes:
+    """One server-sent event; JSON has no line ends of its own."""
+    return f"event: {name}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n".encode("utf-8", errors="replace")

@@ -1,0 +1,94 @@
+"""Running the API: a socket first, then uvicorn on it; in the foreground, or in a thread for the demo and the tests."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui.api.security import is_loopback
+
+if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
+    from ecgkin.ui.settings import Settings
+
+_START_SECONDS = 30.0
+
+
+def bind(settings: Settings) -> socket.socket:
+    """A listening socket at the address of the settings; port 0 takes a free one.
+
+    Raises:
+        QueryError: The address is not loopback and there are no tokens; or it cannot be had.
+    """
+    host, port = settings.api_host, settings.api_port
+    if not settings.api_tokens and not is_loopback(host):
+        raise QueryError(
+            f"{host} can be reached by other machines, and there are no tokens (expected a loopback address)",
+            hint="make tokens with `ecgkin token read` and `ecgkin token write`, or leave --host out",
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.strip("[]"), port))
+        listener.listen(512)
+    except OSError as error:
+        listener.close()
+        raise QueryError(
+            f"{host}:{port} cannot be listened on: {error.strerror or error}", hint="choose another --port; 0: any"
+        ) from None
+    return listener
+
+
+def address(listener: socket.socket) -> str:
+    """Where a socket listens, as http://host:port."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+    """A uvicorn server that finishes requests in flight when it is told to stop.
+
+    Its own access log stays off: addresses hold filters, and filters hold patients.
+    """
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        ws="none",
+        server_header=False,
+        timeout_keep_alive=15,
+        # A request may take its seconds twice, to come in and to be answered.
+        timeout_graceful_shutdown=int(2 * settings.api_max_seconds) + 1,
+    )
+    return uvicorn.Server(config)
+
+
+@contextmanager
+def in_thread(app: FastAPI, settings: Settings) -> Iterator[str]:
+    """Serve from a thread while this lasts; the value is the address."""
+    listener = bind(settings)
+    running = server(app, settings)
+    thread = threading.Thread(target=running.run, args=([listener],), name="ecgkin-server", daemon=True)
+    thread.start()
+    try:
+        until = time.monotonic() + _START_SECONDS
+        while not running.started:
+            if not thread.is_alive() or time.monotonic() > until:
+                raise QueryError("the server did not start", hint="the log says why")
+            time.sleep(0.01)
+        yield address(listener)
+    finally:
+        running.should_exit = True
+        thread.join()
+        listener.close()

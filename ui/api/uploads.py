@@ -1,0 +1,292 @@
+"""Uploads: streamed to a folder of their own, unpacked with suspicion, and taken for a picture or a recording.
+
+Names that clients give are kept only where they carry meaning (the files of a WFDB record name each other), and only
+if they are plain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar
+
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
+
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import EcgkinError, ImageError, InputError, RecordError
+from ecgkin.ui.api import problems
+from ecgkin.ui.api.limits import MB, Limits, PixelBudget
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from ecgkin.ui.api.schemas import Units
+
+Model = TypeVar("Model", bound=BaseModel)
+Query: TypeAlias = EcgRecord | Path
+
+MAX_FILES = 8
+_MAX_FIELDS = 32
+_MAX_FIELD_BYTES = 256 * 1024
+_MAX_MEMBERS = 64
+_MAX_DIRECTORY_BYTES = 64 * 1024
+_CHUNK = 1 << 18
+_WFDB = frozenset({".hea", ".dat", ".mat"})
+_TABLES = frozenset({".csv", ".tsv", ".txt", ".asc"})
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
+_PLAIN = re.compile(r"\w[\w.-]{0,120}\Z", re.ASCII)
+# FLAC packs silence without bound: the size of the file says nothing about what it takes in memory.
+_FLAC = re.compile(rb"^\s*\S+\s+(?:508|516|524)\b", re.MULTILINE)
+# Bytes in memory for each byte of a text table or of a sampled file while it is read, as pixels of three bytes.
+_PIXELS_PER_BYTE = 4
+
+
+class Upload:
+    """What came with a multipart request. Close it."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="ecgkin-upload-", ignore_cleanup_errors=True)
+        self.folder = Path(self._folder.name)
+        self.files: list[Path] = []
+        self.fields: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Delete the files."""
+        self._folder.cleanup()
+
+    def place(self, name: str) -> Path:
+        """Where a file of that name goes.
+
+        Raises:
+            InputError: The name is not plain, or comes twice.
+        """
+        base = PurePosixPath(name.replace("\\", "/")).name
+        suffix = PurePosixPath(base).suffix.lower()
+        if suffix in _WFDB:
+            if not _PLAIN.match(base):
+                raise InputError("the name of a WFDB file has other characters than letters, digits, _ . -")
+            path = self.folder / base
+        else:
+            known = suffix if suffix in _TABLES | _PICTURES | {".zip"} else ""
+            path = self.folder / f"upload-{len(self.files) + 1}{known}"
+        if path in self.files:
+            raise InputError(f"{path.name} comes twice")
+        self.files.append(path)
+        return path
+
+    @contextmanager
+    def query(
+        self, limits: Limits, budget: PixelBudget, fs_hz: float | None = None, units: Units | None = None
+    ) -> Iterator[Query]:
+        """The record, or the path of the picture; memory for it is reserved while this lasts. For threads.
+
+        Raises:
+            InputError: It is none, or several.
+            TooLargeError: It is larger than this server takes.
+        """
+        with self._clean_names():
+            if len(self.files) == 1 and zipfile.is_zipfile(self.files[0]):
+                _unpack(self.files.pop(), self, limits)
+            kind, path = self._chosen()
+            if kind == "picture":
+                with budget.take(_pixels(path)):
+                    yield path
+                return
+            size = sum(file.stat().st_size for file in self.files)
+            if size > limits.text_bytes:
+                raise problems.TooLargeError(
+                    f"the recording has {size / MB:.1f} MB (expected at most {limits.text_bytes / MB:g})",
+                    hint="send the ten seconds that matter",
+                )
+            with budget.take(min(budget.pixels, _PIXELS_PER_BYTE * size)):
+                from ecgkin.retrieval.ecg.read import read_ecg
+
+                if path.suffix.lower() == ".hea" and _FLAC.search(path.read_bytes()):
+                    raise RecordError(
+                        "WFDB files packed with FLAC are not taken over the network", hint="use format 16"
+                    )
+                record = read_ecg(path, fs_hz=fs_hz, units=units)
+                if not record.signal_mv.size:
+                    raise RecordError("the recording is empty")
+                yield record
+
+    def _chosen(self) -> tuple[str, Path]:
+        """What the files are, and the one to read."""
+        from ecgkin.retrieval.ecg.read import looks_like
+
+        headers = [file for file in self.files if file.suffix.lower() == ".hea"]
+        if len(headers) == 1:
+            return "record", headers[0]
+        if len(self.files) != 1 or headers:
+            raise InputError(
+                f"{len(self.files)} files with {len(headers)} WFDB headers (expected one picture, one table, "
+                "one zip, or one WFDB record with its .hea)"
+            )
+        (path,) = self.files
+        with path.open("rb") as file:
+            kind = looks_like(file.read(64))
+        picture = kind.endswith("picture") or (path.suffix in _PICTURES)
+        return ("picture" if picture else "record"), path
+
+    @contextmanager
+    def _clean_names(self) -> Iterator[None]:
+        """Messages without the path of the temporary folder."""
+        try:
+            yield
+        except EcgkinError as error:
+            text = str(error).replace(f"{self.folder}/", "").replace(str(self.folder), "the upload")
+            error.args = (text,)
+            raise
+
+
+async def receive(request: Request, limits: Limits) -> Upload:
+    """Take in a multipart body.
+
+    Raises:
+        MediaTypeError: It is something else.
+        TooLargeError, SlowBodyError: See `Gate`.
+        HTTPException: It is broken.
+    """
+    upload = Upload()
+    try:
+        async with request.form(max_files=MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
+            for name, value in form.multi_items():
+                if isinstance(value, str):
+                    if name in upload.fields:
+                        raise InputError(f"the field {name[:40]} comes twice")
+                    upload.fields[name] = value
+                elif name not in ("file", "files"):
+                    raise InputError(f"a file comes in the field {name[:40]!r} (expected file)")
+                else:
+                    target = upload.place(value.filename or "")
+                    await asyncio.to_thread(_save, value.file, target)
+        if not upload.files:
+            raise InputError("no file came in the field file")
+        return upload
+    except BaseException:
+        upload.close()
+        raise
+
+
+async def body_bytes(request: Request) -> bytes:
+    """A JSON body; how large it may be is up to `Gate`.
+
+    Raises:
+        MediaTypeError: It is not said to be JSON.
+    """
+    kind = media_type(request)
+    if kind != "application/json":
+        raise problems.MediaTypeError(
+            f"the body is {kind[:80] or 'of no stated kind'}", hint="send application/json or multipart/form-data"
+        )
+    return await request.body()
+
+
+def media_type(request: Request) -> str:
+    """Kind of the body, without parameters."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def parsed(model: type[Model], content: bytes | dict[str, str]) -> Model:
+    """JSON, or the fields of a form, as a model.
+
+    Raises:
+        RequestValidationError: It does not fit.
+    """
+    try:
+        if isinstance(content, bytes):
+            return model.model_validate_json(content)
+        return model.model_validate(content)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError(found) from None
+
+
+def _save(source: BinaryIO, target: Path) -> None:
+    with target.open("wb") as file:
+        shutil.copyfileobj(source, file, _CHUNK)
+
+
+def _pixels(path: Path) -> int:
+    """Width times height, from the head of the file alone."""
+    import warnings
+
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                return picture.width * picture.height
+    except Image.DecompressionBombError as error:
+        raise problems.TooLargeError("the picture is far too large") from error
+    except Exception as error:  # Pillow's plugins raise whatever they stumble over
+        raise ImageError(f"{path.name} cannot be opened as a picture: {type(error).__name__}") from error
+
+
+def _unpack(path: Path, upload: Upload, limits: Limits) -> None:
+    """Put the useful members of a zip beside it, each under its last name alone.
+
+    Raises:
+        InputError: A member would land elsewhere, is a link, or is packed in an unusual way; the zip is broken.
+        TooLargeError: It unpacks to more than the server takes; noticed while unpacking, whatever its directory says.
+    """
+    try:
+        _check_directory(path)
+        with zipfile.ZipFile(path) as archive:
+            left = limits.body_bytes
+            for member in archive.infolist():
+                if member.is_dir() or not _is_useful(member):
+                    continue
+                target = upload.place(member.filename)
+                with archive.open(member) as packed, target.open("wb") as file:
+                    while chunk := packed.read(_CHUNK):
+                        left -= len(chunk)
+                        if left < 0:
+                            raise problems.TooLargeError(f"the zip unpacks to more than {limits.body_bytes / MB:g} MB")
+                        file.write(chunk)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+        raise InputError(f"the zip cannot be unpacked: {type(error).__name__}") from error
+    if not upload.files:
+        raise InputError("the zip holds no picture, table or WFDB record")
+
+
+def _check_directory(path: Path) -> None:
+    """A directory of a million members would fill the memory before the first one is looked at."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 22 - 0xFFFF - 20))
+        tail = file.read()
+    at = tail.rfind(b"PK\x05\x06")
+    size = int.from_bytes(tail[at + 12 : at + 16], "little")
+    if at < 0 or b"PK\x06\x07" in tail or size > _MAX_DIRECTORY_BYTES:
+        raise InputError("the zip has too many members, or none", hint=f"pack at most {_MAX_MEMBERS} files")
+
+
+def _is_useful(member: zipfile.ZipInfo) -> bool:
+    """Whether to unpack it.
+
+    Raises:
+        InputError: It is not what an honest zip holds.
+    """
+    name = member.filename.replace("\\", "/")
+    if name.startswith("/") or ".." in name.split("/") or ":" in name or "\x00" in name:
+        raise InputError("a member of the zip points outside of it")
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise InputError("a member of the zip is a link")
+    if member.flag_bits & 1:
+        raise InputError("the zip is encrypted")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise InputError("the zip is packed in an unusual way", hint="use the ordinary method, deflate")
+    path = PurePosixPath(name)
+    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
+    return not hidden and path.suffix.lower() in _WFDB | _TABLES | _PICTURES
