@@ -154,12 +154,12 @@ def _lines(
             lines.append(shifted)
     if not lines:
         raise RecordError(
-            f"nothing of the record lies in the page's window from {style.start_s:g} s on (it lasts {record.duration_s:g} s)",
+            f"nothing of the record ({record.duration_s:g} s) lies in the page's window from {style.start_s:g} s on",
             hint="choose an earlier start_s",
         )
     weights = [255] * len(lines)
     for row, pulse in enumerate(geometry.calibrations):
-        lines.append(np.asarray(pulse, dtype=np.float64) + (0, row_shift[row]))
+        lines.append(np.asarray(pulse, dtype=np.float64) + np.array([0.0, row_shift[row]]))
         weights.append(255)
     if style.lead_separators and damage.specks and rng.random() < 0.5:
         for x, y_top, y_bottom in geometry.separators:

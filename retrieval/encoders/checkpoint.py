@@ -61,7 +61,8 @@ def save_encoder(
 
     folder.mkdir(parents=True, exist_ok=True)
     half = {
-        k: (v.to(torch.float16) if v.dtype.is_floating_point else v).contiguous().cpu() for k, v in sorted(state.items())
+        k: (v.to(torch.float16) if v.dtype.is_floating_point else v).contiguous().cpu()
+        for k, v in sorted(state.items())
     }
     partial = folder / "model.partial"
     save_file(half, partial)
@@ -111,6 +112,11 @@ def load_state(files: EncoderFiles) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     try:
-        return {k: v.float() if v.is_floating_point() else v for k, v in load_file(files.folder / "model.safetensors").items()}
+        return {
+            k: v.float() if v.is_floating_point() else v
+            for k, v in load_file(files.folder / "model.safetensors").items()
+        }
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{files.folder / 'model.safetensors'} is damaged: {error}", hint="reinstall ecgkin") from error
+        raise ModelError(
+            f"{files.folder / 'model.safetensors'} is damaged: {error}", hint="reinstall ecgkin"
+        ) from error

@@ -1,4 +1,4 @@
-"""Training pictures, drawn on the fly: every record in another layout, on other paper, with other damage, each epoch."""
+"""Training pictures, drawn on the fly: each epoch every record has another layout, paper and damage."""
 
 from __future__ import annotations
 

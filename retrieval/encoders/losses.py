@@ -54,7 +54,9 @@ def label_contrastive(
     return soft_cross_entropy(logits, target)
 
 
-def text_contrastive(vectors: Tensor, texts: Tensor, same: Tensor, ignore: Tensor, keep: Tensor, scale: Tensor) -> Tensor:
+def text_contrastive(
+    vectors: Tensor, texts: Tensor, same: Tensor, ignore: Tensor, keep: Tensor, scale: Tensor
+) -> Tensor:
     """CLIP loss (Radford 2021) in which equal reports share the positive mass and equal label sets are left out.
 
     Args:

@@ -43,9 +43,7 @@ def train_tokenizer(texts: Iterable[str], folder: Path, vocab_size: int = 4000) 
         vocab_size=vocab_size, min_frequency=2, special_tokens=[PAD, UNKNOWN, BEGIN, END], show_progress=False
     )
     tokenizer.train_from_iterator((prepare(text) for text in texts), trainer)
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{BEGIN} $A {END}", special_tokens=[(BEGIN, 2), (END, 3)]
-    )
+    tokenizer.post_processor = TemplateProcessing(single=f"{BEGIN} $A {END}", special_tokens=[(BEGIN, 2), (END, 3)])
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     names = {"pad_token": PAD, "unk_token": UNKNOWN, "cls_token": BEGIN, "sep_token": END}

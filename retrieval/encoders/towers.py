@@ -15,7 +15,6 @@ from ecgkin.retrieval.encoders.compat import prepare_torchvision
 
 prepare_torchvision()
 
-import timm.layers  # noqa: E402
 import torch  # noqa: E402
 from timm.models import register_model  # noqa: E402
 from timm.models.vision_transformer import Block  # noqa: E402
@@ -97,11 +96,12 @@ class HybridViT(nn.Module):
         self.grid = (IMAGE_SIZE[0] // 32, IMAGE_SIZE[1] // 16)
         self.pos_embed = nn.Parameter(torch.zeros(1, self.grid[0] * self.grid[1], dim))
         self.cls_token = nn.Parameter(torch.zeros(1, 4, dim))
-        timm.layers.trunc_normal_(self.pos_embed, std=0.02)
-        timm.layers.trunc_normal_(self.cls_token, std=0.02)
+        nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
         rates = [drop_path * i / max(1, blocks - 1) for i in range(blocks)]
         self.blocks = nn.Sequential(*(Block(dim, heads, qkv_bias=True, drop_path=r) for r in rates))
         self.norm = nn.LayerNorm(dim)
+        block: Any
         for block in self.blocks:
             # On CPUs the fused kernel is slower than two matrix products in bfloat16 (64 against 54 ms an image).
             block.attn.fused_attn = False

@@ -21,6 +21,7 @@ from ecgkin.retrieval.encoders.training import (
     Place,
     RunningAverage,
     TrainLog,
+    channels_last,
     epoch_order,
     find_place,
     learning_rate,
@@ -88,7 +89,8 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
     hard = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float().to(place.device)
     soft = 0.5 * hard + 0.5 * probabilities
 
-    model = ImageStudent(Architecture.load(settings.architecture)).to(place.device, memory_format=torch.channels_last)
+    model = ImageStudent(Architecture.load(settings.architecture)).to(place.device)
+    model = channels_last(model)
     runner: nn.Module = model
     if place.world > 1:
         devices = [place.device.index] if place.device.type == "cuda" else None
@@ -127,9 +129,7 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
     while step < total and not (settings.max_steps and step >= settings.max_steps):
         epoch, first = divmod(step, steps)
         order = epoch_order(len(train), epoch, settings, place)[first * settings.batch :]
-        model.visual.trunk.keep_tokens = (
-            settings.keep_tokens if step < settings.full_tokens_from * total else 1.0
-        )
+        model.visual.trunk.keep_tokens = settings.keep_tokens if step < settings.full_tokens_from * total else 1.0
         pictures = drawn_batches(
             corpus, torch.from_numpy(train)[order], batch=settings.batch, seed=settings.seed, epoch=epoch,
             page_share=settings.page_share, workers=settings.workers,
@@ -148,11 +148,9 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
             )
             # 8: the mean over 76 mostly empty columns is small beside the other losses.
             label = 8 * F.binary_cross_entropy_with_logits(logits, soft[rows])
-            loss = (
-                settings.label_weight * label + settings.distil_weight * near + settings.relation_weight * relation
-            )
+            loss = settings.label_weight * label + settings.distil_weight * near + settings.relation_weight * relation
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             norm = nn.utils.clip_grad_norm_(model.parameters(), 3.0)
             if torch.isfinite(norm):
                 optimizer.step()

@@ -8,7 +8,6 @@ that neither the same report nor the same finding in another patient is ever a n
 from __future__ import annotations
 
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from ecgkin.retrieval.ecg.report_text import has_findings
 from ecgkin.retrieval.ecg.statements import CODES, query_texts
+from ecgkin.retrieval.encoders.checkpoint import save_encoder
 from ecgkin.retrieval.encoders.corpus import Corpus, load_corpus
 from ecgkin.retrieval.encoders.losses import soft_cross_entropy
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
@@ -35,7 +35,7 @@ from ecgkin.retrieval.encoders.training import (
     save_checkpoint,
     seed_everything,
 )
-from ecgkin.retrieval.errors import ModelError
+from ecgkin.retrieval.encoders.vectors import DAMAGED, GALLERY_LAYOUTS, gallery_vectors, image_state, view_vectors
 
 QUERY_SHARE = 0.45  # of the texts in a batch that are statement queries instead of reports
 TEXTS_PER_EPOCH = 20_000
@@ -102,7 +102,8 @@ class TextSampler:
         alike = shared / np.maximum(union, 1e-6)
         near = np.exp((alike - 1) / 0.12).astype(np.float32)
         fits = (self.same == self.same[row]).astype(np.float32)
-        return text, 0.7 * fits / fits.sum() + 0.3 * near / near.sum()
+        mixed = 0.7 * fits / fits.sum() + 0.3 * near / near.sum()
+        return text, np.asarray(mixed, dtype=np.float32)
 
 
 def text_loss(vectors: Tensor, bank: Tensor, target: Tensor, scale: Tensor) -> Tensor:
@@ -111,7 +112,7 @@ def text_loss(vectors: Tensor, bank: Tensor, target: Tensor, scale: Tensor) -> T
 
 
 def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
-    """Run or continue the text stage; needs `vectors.npz` of the image stage (see `gallery_vectors`)."""
+    """Run or continue the text stage; needs a finished image stage. Writes the whole encoder to `encoder/`."""
     place = find_place(settings)
     seed_everything(settings.seed)
     out = Path(settings.out)
@@ -121,8 +122,10 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
     if settings.limit:
         train = train[: settings.limit]
     held_out = corpus.rows_of(settings.validation_folds)
-    image = load_vectors(Path(settings.image), corpus)
-    banks = [torch.from_numpy(v[train]) for v in image["train_views"]]
+    views = view_vectors(Path(settings.image), corpus, settings, place)
+    gallery = gallery_vectors(views)
+    # Words meet the vectors of case bases and those of single pages, clean and damaged.
+    banks = [torch.from_numpy(v[train]) for v in (gallery, views[DAMAGED], views[GALLERY_LAYOUTS[0]])]
     sampler = TextSampler(corpus, train)
     architecture = Architecture.load(settings.architecture)
     folder = out / "text"
@@ -132,7 +135,8 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
         write_text_config(folder, architecture, tokenizer.get_vocab_size())
     tokenizer = load_tokenizer(folder)
     model = nn.ModuleDict({"text": build_text_tower(architecture, folder)}).to(place.device)
-    model.register_parameter("log_scale", nn.Parameter(torch.tensor(3.0)))
+    log_scale = nn.Parameter(torch.tensor(3.0))
+    model.register_parameter("log_scale", log_scale)
     average = RunningAverage(model, horizon=0.998)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = max(1, TEXTS_PER_EPOCH // settings.batch) if not settings.limit else 2
@@ -164,7 +168,7 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
         ids = torch.from_numpy(token_ids(tokenizer, texts))
         model.train()
         vectors = F.normalize(model["text"](ids).float(), dim=-1)
-        scale = model.log_scale.clamp(max=4.6).exp()
+        scale = log_scale.clamp(max=4.6).exp()
         target = torch.from_numpy(targets)
         forward = text_loss(vectors, bank, target, scale)
         # The other direction: among the batch's texts, an ECG should prefer those that fit it best.
@@ -175,7 +179,7 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
         backward = soft_cross_entropy(bank[some] @ vectors.T * scale, share)
         loss = forward + settings.contrast_weight * backward
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if torch.isfinite(norm):
             optimizer.step()
@@ -187,33 +191,22 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
             log.write("step", step=step, total=total, forward=sums[0] / 50, backward=sums[1] / 50)
             sums = [0.0, 0.0]
         if step % (steps * 2) == 0 or step == total:
-            figures = _validate(model, average, tokenizer, corpus, held_out, image["clean"][held_out])
+            figures = _validate(model, average, tokenizer, corpus, held_out, views[GALLERY_LAYOUTS[0]][held_out])
             log.write("epoch", epoch=step // steps, **figures)
         if time.monotonic() - last_save > 60 * settings.checkpoint_minutes or step == total:
             save()
             last_save = time.monotonic()
     save()
-    _finish(out, average.state, settings, figures)
+    state = {k: v for k, v in average.state.items() if k.startswith("text.")}
+    about = {
+        "image": json.loads((Path(settings.image) / "image.json").read_text()),
+        "text": {"settings": settings.to_dict(), "figures": figures},
+    }
+    save_encoder(
+        out / "encoder", settings.architecture, architecture, image_state(Path(settings.image)) | state, folder,
+        GALLERY_LAYOUTS, about,
+    )  # fmt: skip
     return figures
-
-
-def load_vectors(folder: Path, corpus: Corpus) -> dict[str, Any]:
-    """Image vectors for the rows of a corpus: `clean` (n, dim), `train_views`, a list of (n, dim).
-
-    Raises:
-        ModelError: They were not made or do not cover the corpus.
-    """
-    path = folder / "vectors.npz"
-    if not path.is_file():
-        raise ModelError(f"{path} is missing", hint="finish the image stage first; it writes this file at its end")
-    with np.load(path) as stored:
-        row_of = {int(e): i for i, e in enumerate(stored["ecg_ids"])}
-        missing = [int(e) for e in corpus.ecg_ids if int(e) not in row_of]
-        if missing:
-            raise ModelError(f"{path} lacks {len(missing)} of the records, {missing[0]} among them")
-        rows = np.array([row_of[int(e)] for e in corpus.ecg_ids])
-        views = [stored[name][rows].astype(np.float32) for name in sorted(stored.files) if name.startswith("view_")]
-        return {"clean": stored["clean"][rows].astype(np.float32), "train_views": views}
 
 
 @torch.no_grad()
@@ -245,12 +238,3 @@ def _validate(
         figures[f"ecg_to_report_r{k}"] = float((to_report < k).mean() * 100)
         figures[f"report_to_ecg_r{k}"] = float((to_ecg < k).mean() * 100)
     return figures
-
-
-def _finish(out: Path, state: dict[str, Tensor], settings: TrainSettings, figures: dict[str, Any]) -> None:
-    from safetensors.torch import save_file
-
-    partial = out / "text.partial"
-    save_file({k: v.detach().contiguous() for k, v in state.items() if k.startswith("text.")}, partial)
-    os.replace(partial, out / "text.safetensors")
-    (out / "text.json").write_text(json.dumps({"settings": settings.to_dict(), "figures": figures}, indent=1) + "\n")

@@ -1,0 +1,189 @@
+"""Stage 1: the signal network learns labels, label neighbourhoods and reports at once; its space is the joint space."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ecgkin.retrieval.ecg.report_text import has_findings
+from ecgkin.retrieval.encoders.corpus import CORPUS_FS_HZ, Corpus, load_corpus
+from ecgkin.retrieval.encoders.losses import jaccard, label_contrastive, text_contrastive
+from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
+from ecgkin.retrieval.encoders.settings import TrainSettings
+from ecgkin.retrieval.encoders.signal_net import SignalNet, damaged, network_signals
+from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
+from ecgkin.retrieval.encoders.training import (
+    RunningAverage,
+    TrainLog,
+    batches,
+    epoch_order,
+    find_place,
+    learning_rate,
+    load_checkpoint,
+    macro_auc,
+    save_checkpoint,
+    seed_everything,
+)
+
+N_LABELS = 71 + 5
+QUEUE = 8192  # earlier vectors that a batch is compared with (He 2020): 8192 hold most statements many times
+SHARPNESS = 0.12  # of the label target: a set that shares 88 % weighs 1/e of an equal one
+TEMPERATURE = 0.08
+
+
+def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
+    """Run or continue the signal stage; writes `targets.npz` (vectors and logits of every record) at its end."""
+    place = find_place(settings)
+    seed_everything(settings.seed)
+    out = Path(settings.out)
+    log = TrainLog(out, place)
+    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
+    train = corpus.rows_of(settings.train_folds)
+    if settings.limit:
+        train = train[: settings.limit]
+    signals = network_signals(corpus.signals, CORPUS_FS_HZ)
+    labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
+    statements = labels[:, :71]
+    rarity = torch.log((len(train) + 1) / (statements[torch.from_numpy(train)].sum(0) + 1)).clamp(0.3, 6.0).sqrt()
+    _, same_text = np.unique(corpus.normalised, return_inverse=True)
+    text_number = torch.from_numpy(same_text)
+    speaks = torch.tensor([has_findings(text) for text in corpus.reports])
+
+    architecture = Architecture.load(settings.architecture)
+    folder = out / "text"
+    if not (folder / "tokenizer.json").is_file():
+        tokenizer = train_tokenizer((corpus.reports[r] for r in train), folder)
+        write_text_config(folder, architecture, tokenizer.get_vocab_size())
+    ids = torch.from_numpy(token_ids(load_tokenizer(folder), corpus.reports, length=48))
+    model = nn.ModuleDict(
+        {"signal": SignalNet(architecture.dim, N_LABELS), "text": build_text_tower(architecture, folder)}
+    ).to(place.device)
+    scale = nn.Parameter(torch.tensor(2.66))
+    model.register_parameter("log_scale", scale)
+    average = RunningAverage(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    steps = max(1, len(epoch_order(len(train), 0, settings, place)) // settings.batch)
+    total, step = steps * settings.epochs, 0
+    queue = {"vectors": torch.zeros(0, architecture.dim), "labels": torch.zeros(0, 71)}
+    figures: dict[str, Any] = {}
+    stored = load_checkpoint(out / "checkpoint.pt", place)
+    if stored is not None:
+        model.load_state_dict(stored["model"])
+        average.state = stored["average"]
+        optimizer.load_state_dict(stored["optimizer"])
+        step, queue, figures = int(stored["step"]), stored["queue"], dict(stored["figures"])
+        log.write("resumed", step=step, total=total)
+
+    def save() -> None:
+        save_checkpoint(
+            out / "checkpoint.pt",
+            {"model": model.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(),
+             "step": step, "queue": queue, "figures": figures},
+        )  # fmt: skip
+
+    last_save = time.monotonic()
+    while step < total and not (settings.max_steps and step >= settings.max_steps):
+        epoch, first = divmod(step, steps)
+        sums = torch.zeros(3)
+        for chosen in batches(epoch_order(len(train), epoch, settings, place), settings.batch, first):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, total, settings)
+            rows = torch.from_numpy(train)[chosen]
+            # Seeded by step, so that a resumed training goes on as if it had not been stopped.
+            torch.manual_seed(settings.seed * 1_000_003 + step)
+            model.train()
+            words = ids[rows]
+            words = words[:, : max(1, int((words != 0).sum(1).max()))].to(place.device)
+            with place.autocast():
+                vectors, logits = model["signal"](damaged(signals[rows]).to(place.device))
+            texts = F.normalize(model["text"](words).float(), dim=-1)
+            truth = labels[rows].to(place.device)
+            label = 8 * F.binary_cross_entropy_with_logits(logits[:, :71], truth[:, :71])
+            label = label + 1.5 * F.binary_cross_entropy_with_logits(logits[:, 71:], truth[:, 71:])
+            own = truth[:, :71].cpu()
+            bank = torch.cat([vectors, queue["vectors"].to(place.device)])
+            bank_labels = torch.cat([own, queue["labels"]])
+            alike = 0.5 * jaccard(own, bank_labels) + 0.5 * jaccard(own, bank_labels, rarity)
+            itself = torch.zeros(alike.shape, dtype=torch.bool)
+            itself[:, : len(rows)] = torch.eye(len(rows), dtype=torch.bool)
+            contrast = label_contrastive(
+                vectors, bank, alike.to(place.device), itself.to(place.device),
+                temperature=TEMPERATURE, sharpness=SHARPNESS,
+            )  # fmt: skip
+            same = text_number[rows][:, None] == text_number[rows][None]
+            equal_sets = jaccard(own, own) > 0.999
+            match = text_contrastive(
+                vectors, texts, same.to(place.device), equal_sets.to(place.device), speaks[rows].to(place.device),
+                scale.clamp(max=3.9).exp(),
+            )  # fmt: skip
+            loss = settings.label_weight * label + settings.contrast_weight * contrast + settings.text_weight * match
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+            if torch.isfinite(norm):
+                optimizer.step()
+                average.update(model, step)
+            queue = {
+                "vectors": torch.cat([vectors.detach().cpu(), queue["vectors"]])[:QUEUE],
+                "labels": torch.cat([own, queue["labels"]])[:QUEUE],
+            }
+            step += 1
+            sums += torch.tensor([float(label.detach()), float(contrast.detach()), float(match.detach())])
+            if step % 50 == 0:
+                log.write("step", step=step, total=total, label=float(label.detach()), text=float(match.detach()))
+            if time.monotonic() - last_save > 60 * settings.checkpoint_minutes:
+                save()
+                last_save = time.monotonic()
+            if settings.max_steps and step >= settings.max_steps:
+                break
+        if step % steps == 0:
+            vectors, logits = _encode(model, average, signals, place)
+            held_out = corpus.rows_of(settings.validation_folds)
+            figures = _figures(corpus, logits[held_out])
+            means = (sums / steps).tolist()
+            log.write("epoch", epoch=epoch + 1, label=means[0], contrast=means[1], text=means[2], **figures)
+            save()
+            last_save = time.monotonic()
+    save()
+    vectors, logits = _encode(model, average, signals, place)
+    _write_targets(out, corpus, vectors, logits)
+    return figures
+
+
+def _figures(corpus: Corpus, logits: Any) -> dict[str, float]:
+    held_out = np.flatnonzero(np.isin(corpus.folds, [int(corpus.folds.max())]))[: len(logits)]
+    truth = np.concatenate([corpus.labels, corpus.superclasses], axis=1)[held_out].astype(np.float64)
+    has = truth[:, 71:].sum(1) > 0
+    return {
+        "head_super": macro_auc(truth[has][:, 71:], logits[has][:, 71:]),
+        "head_71": macro_auc(truth[:, :71], logits[:, :71]),
+    }
+
+
+@torch.no_grad()
+def _encode(model: nn.Module, average: RunningAverage, signals: Tensor, place: Any) -> tuple[Any, Any]:
+    """Vectors and logits of all records by the averaged weights."""
+    backup = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    model.load_state_dict(average.state)
+    model.eval()
+    parts = []
+    for begin in range(0, len(signals), 256):
+        with place.autocast():
+            parts.append(model["signal"](signals[begin : begin + 256].to(place.device)))  # type: ignore[index]
+    model.load_state_dict(backup)
+    return torch.cat([p[0] for p in parts]).cpu().numpy(), torch.cat([p[1] for p in parts]).cpu().numpy()
+
+
+def _write_targets(out: Path, corpus: Corpus, vectors: Any, logits: Any) -> None:
+    partial = out / "targets.partial.npz"
+    np.savez(
+        partial, ecg_ids=corpus.ecg_ids, vectors=vectors.astype(np.float16), logits=logits.astype(np.float16)
+    )  # fmt: skip
+    os.replace(partial, out / "targets.npz")
