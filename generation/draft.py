@@ -22,7 +22,7 @@ Agreement = Literal["agrees", "differs", "contradicts", "unknown"]
 PRELIMINARY = "preliminary"
 DISCLAIMER: Mapping[Language, str] = {
     "en": "Preliminary draft made by software from similar cases. It supports and does not replace a clinician.",
-    "de": "Vorläufiger Entwurf einer Software aus ähnlichen Fällen. Er unterstützt und ersetzt keine ärztliche Befundung.",
+    "de": "Vorläufiger Software-Entwurf aus ähnlichen Fällen. Er unterstützt und ersetzt keine ärztliche Befundung.",
 }
 
 

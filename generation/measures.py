@@ -149,7 +149,7 @@ def _median_beats(leads: Doubles, peaks: NDArray[np.int64]) -> Doubles | None:
     beats = np.stack([leads[:, p - _BEFORE : p + _AFTER] for p in inside])
     core = slice(_BEFORE - round(0.08 * _FS), _BEFORE + round(0.08 * _FS))
     flat = beats[:, :, core].reshape(len(beats), -1)
-    likeness = np.corrcoef(flat)
+    likeness = np.atleast_2d(np.corrcoef(flat))
     alike = likeness[int(np.argmax(np.median(likeness, axis=1)))] > 0.8  # extrasystoles fall out
     if alike.sum() < 2:
         return None
@@ -159,8 +159,8 @@ def _median_beats(leads: Doubles, peaks: NDArray[np.int64]) -> Doubles | None:
 def qrs_limits(beats: Doubles) -> tuple[int, int]:
     """First and last sample of QRS in the median beats, shape (n_leads, n): where the vector is fast.
 
-    The limit is where the speed falls below 12 % of its peak (or twice the speed of the rest of the beat) and stays there
-    for 24 ms: set so that simulated QRS of 92 to 160 ms come out within 12 ms at the median.
+    The limit is where the speed falls below 12 % of its peak (or twice the speed of the rest of the beat) and stays
+    there for 24 ms: set so that simulated QRS of 92 to 160 ms come out within 12 ms at the median.
     """
     from scipy.ndimage import uniform_filter1d
 
@@ -233,8 +233,8 @@ def _p_start(beats: Doubles, qrs_start: int, free_s: float) -> int | None:
 def _axis(beats: Mapping[str, Doubles], start: int, end: int, reasons: dict[str, str]) -> float | None:
     """atan2 of the net areas of QRS; aVF, an augmented lead, is scaled back by 2/sqrt(3).
 
-    In a wide QRS only the first 90 ms count: what follows in right bundle branch block is the late right ventricle, which
-    the axis leaves out.
+    In a wide QRS only the first 90 ms count: what follows in right bundle branch block is the late right ventricle,
+    which the axis leaves out.
     """
     nets = []
     end = min(end, start + round(0.09 * _FS))

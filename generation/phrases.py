@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ecgkin.generation.draft import Language
+from ecgkin.retrieval.ecg.statement_search import Polarity
 
 TITLES: Mapping[Language, Mapping[str, str]] = {
     "en": {
@@ -78,7 +79,7 @@ _EN: Mapping[str, str] = {
     "PVC": "ventricular premature complexes",
     "STD_": "ST depression",
     "VCLVH": "voltage criteria for left ventricular hypertrophy",
-    "QWAVE": "Q waves present",
+    "QWAVE": "pathological Q waves",
     "LOWT": "low amplitude T waves",
     "NT_": "non-specific T wave changes",
     "PAC": "atrial premature complexes",
@@ -151,7 +152,7 @@ _DE: Mapping[str, str] = {
     "PVC": "ventrikuläre Extrasystolen",
     "STD_": "ST-Senkung",
     "VCLVH": "Amplitudenkriterien für Linkshypertrophie",
-    "QWAVE": "Q-Zacken vorhanden",
+    "QWAVE": "pathologische Q-Zacken",
     "LOWT": "niedrige T-Wellen",
     "NT_": "unspezifische T-Wellen-Veränderungen",
     "PAC": "supraventrikuläre Extrasystolen",
@@ -204,15 +205,12 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "ventricular_rate": "ventricular rate {rate}/min",
         "abnormal": "abnormal ECG: {findings}.",
         "otherwise": "otherwise normal ECG.",
-        "open": "not settled by the similar cases ({finding} {percent} %)",
-        "open_plain": "not settled by the similar cases",
+        "open": "not settled by the similar cases (probability of a finding {percent} %)",
         "few": "too few similar cases ({n})",
-        "no_samples": "not measured: the query is a picture",
-        "not_measured": "not measured: {reason}",
+        "interval_pr": "PR",
+        "no_samples": "not measured (the query is a picture)",
+        "not_measured": "not measured ({reason})",
         "nothing_similar": "No draft: the case base holds nothing similar enough to this ECG to base one on.",
-        "yes": "{finding}: present",
-        "probable": "{finding}: probable",
-        "possible": "{finding}: possible",
         "no": "no evidence of {finding}",
         "abstained": "no statement, {reason}",
     },
@@ -221,15 +219,12 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "ventricular_rate": "Kammerfrequenz {rate}/min",
         "abnormal": "pathologisches EKG: {findings}.",
         "otherwise": "sonst normales EKG.",
-        "open": "durch die ähnlichen Fälle nicht zu klären ({finding} {percent} %)",
-        "open_plain": "durch die ähnlichen Fälle nicht zu klären",
+        "open": "durch die ähnlichen Fälle nicht zu klären (Wahrscheinlichkeit eines Befunds {percent} %)",
         "few": "zu wenige ähnliche Fälle ({n})",
-        "no_samples": "nicht gemessen: Anfrage ist ein Bild",
-        "not_measured": "nicht gemessen: {reason}",
+        "interval_pr": "PQ",
+        "no_samples": "nicht gemessen (die Anfrage ist ein Bild)",
+        "not_measured": "nicht gemessen ({reason})",
         "nothing_similar": "Kein Entwurf: die Fallsammlung enthält nichts, was diesem EKG ähnlich genug wäre.",
-        "yes": "{finding}: vorhanden",
-        "probable": "{finding}: wahrscheinlich",
-        "possible": "{finding}: möglich",
         "no": "kein Anhalt für {finding}",
         "abstained": "keine Aussage, {reason}",
     },
@@ -255,6 +250,11 @@ def finding(code: str, language: Language, probability: float = 1.0) -> str:
     if probability >= PLAIN_FROM:
         return name
     return f"{_HEDGES[language][0 if probability >= PROBABLE_FROM else 1]} {name}"
+
+
+def polarity(probability: float) -> Polarity:
+    """How `finding` speaks of a probability: "present", or "possible" where it hedges."""
+    return "present" if probability >= PLAIN_FROM else "possible"
 
 
 def axis_phrase(axis_deg: float, language: Language) -> str:

@@ -35,9 +35,7 @@ _MEMBERS: Mapping[str, frozenset[str]] = {
         {"1AVB", "2AVB", "3AVB", "WPW", "CLBBB", "CRBBB", "ILBBB", "IRBBB", "IVCD", "LAFB", "LPFB", "ABQRS"}
     ),
     "hypertrophy": frozenset({"LVH", "VCLVH", "RVH", "SEHYP", "LAO/LAE", "RAO/RAE", "HVOLT", "LVOLT"}),
-    "infarction": frozenset(
-        "IMI ASMI ILMI AMI ALMI LMI IPLMI IPMI PMI QWAVE INJAS INJAL INJIN INJLA INJIL".split()
-    ),
+    "infarction": frozenset("IMI ASMI ILMI AMI ALMI LMI IPLMI IPMI PMI QWAVE INJAS INJAL INJIN INJLA INJIL".split()),
     "conclusion": frozenset({"NORM"}),
 }
 SECTION_OF: Mapping[str, str] = {
@@ -76,13 +74,31 @@ EXCLUSIVE: tuple[frozenset[str], ...] = (
     frozenset({"NST_", "STE_"}),
 )
 # What may stand beside "otherwise normal ECG"; everything else that is found makes the ECG abnormal.
-BESIDE_NORMAL = SINUS | {"PVC", "PAC", "PRC(S)", "SVARR", "IRBBB", "IVCD", "1AVB", "LPR", "LVOLT", "HVOLT", "VCLVH"} | {
-    "NT_",
-    "QWAVE",
-}
+BESIDE_NORMAL = (
+    SINUS
+    | {"PVC", "PAC", "PRC(S)", "SVARR", "IRBBB", "IVCD", "1AVB", "LPR", "LVOLT", "HVOLT", "VCLVH"}
+    | {
+        "NT_",
+        "QWAVE",
+    }
+)
 
-# A rate that is measured decides between the three; AHA/ACC/HRS limits 60 and 100/min, with 5 % for measuring.
-BRADYCARDIA_BELOW, TACHYCARDIA_ABOVE, RATE_SLACK = 60.0, 100.0, 0.05
+# What a measurement rules out: statement -> (measurement, "above" or "below", limit). The limits are those of the
+# AHA/ACC/HRS statements (rate 60 and 100/min, PR 200 ms, QRS 120 ms, axis -45 degrees, QTc 450 ms) with room for the
+# error of measuring, some 20 ms on simulated records.
+RULED_OUT: Mapping[str, tuple[str, str, float]] = {
+    "SBRAD": ("rate_bpm", "above", 63.0),
+    "STACH": ("rate_bpm", "below", 95.0),
+    "SVTAC": ("rate_bpm", "below", 95.0),
+    "PSVT": ("rate_bpm", "below", 95.0),
+    "1AVB": ("pr_ms", "below", 180.0),
+    "LPR": ("pr_ms", "below", 180.0),
+    "CLBBB": ("qrs_ms", "below", 100.0),
+    "CRBBB": ("qrs_ms", "below", 100.0),
+    "LAFB": ("axis_deg", "above", -15.0),
+    "LNGQT": ("qtc_ms", "below", 430.0),
+}
+_SINUS_IS_TACHYCARDIA_ABOVE = 105.0
 
 
 @dataclass(frozen=True)
@@ -98,12 +114,12 @@ class Settled:
     dropped: Mapping[str, str]
 
 
-def settle(candidates: Mapping[str, float], rate_bpm: float | None = None) -> Settled:
+def settle(candidates: Mapping[str, float], measured: Mapping[str, float] | None = None) -> Settled:
     """Statements that can stand in one report, of several that exclude each other the most probable one.
 
     Args:
         candidates: Code to probability, those above their thresholds.
-        rate_bpm: Measured ventricular rate, None where there is none.
+        measured: Values of `Measurements` by name; None or empty where there are none.
 
     >>> sorted(settle({"SR": 0.6, "AFIB": 0.7, "NORM": 0.5}).kept)
     ['AFIB']
@@ -116,11 +132,14 @@ def settle(candidates: Mapping[str, float], rate_bpm: float | None = None) -> Se
             if kept.pop(code, None) is not None:
                 dropped[code] = reason
 
-    if rate_bpm is not None:
-        if rate_bpm > BRADYCARDIA_BELOW * (1 + RATE_SLACK):
-            drop(("SBRAD",), f"measured rate {rate_bpm:.0f}/min")
-        if rate_bpm < TACHYCARDIA_ABOVE * (1 - RATE_SLACK):
-            drop(("STACH", "SVTAC", "PSVT"), f"measured rate {rate_bpm:.0f}/min")
+    known = measured or {}
+    for code, (name, side, limit) in RULED_OUT.items():
+        value = known.get(name)
+        if value is not None and (value > limit if side == "above" else value < limit):
+            drop((code,), f"measured {name} {value:.0f}")
+    if "SR" in kept and known.get("rate_bpm", 0.0) > _SINUS_IS_TACHYCARDIA_ABOVE:
+        kept["STACH"] = max(kept.get("STACH", 0.0), kept["SR"])
+        drop(("SR",), f"measured rate_bpm {known['rate_bpm']:.0f}")
     rhythm = _strongest(kept, RHYTHMS)
     if rhythm is not None:
         drop(RHYTHMS & kept.keys() - {rhythm}, f"less probable than {rhythm}")

@@ -95,7 +95,8 @@ class DraftThresholds:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
-                f"{path} is no readable file of draft thresholds: {error}", hint="fit it again: scripts/bench_draft.py fit"
+                f"{path} is no readable file of draft thresholds: {error}",
+                hint="fit it again: scripts/bench_draft.py fit",
             ) from error
         if encoder is not None and found.encoder != encoder:
             raise EncoderMismatchError(
@@ -147,7 +148,9 @@ def fit_thresholds(
         QueryError: The shapes differ, or there are fewer rows than parts.
     """
     if votes.shape != labels.shape or votes.ndim != 2 or len(votes) < _FOLDS:
-        raise QueryError(f"votes {votes.shape} and labels {labels.shape} (expected equal shapes, {_FOLDS} rows or more)")
+        raise QueryError(
+            f"votes {votes.shape} and labels {labels.shape} (expected equal shapes, {_FOLDS} rows or more)"
+        )
     of = np.arange(len(votes)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     part = np.random.default_rng(seed).permutation(int(of.max()) + 1)[of] % _FOLDS
     usable = labels.any(axis=0)

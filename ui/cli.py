@@ -14,7 +14,17 @@ from typing import Annotated
 import typer
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui import cli_config, cli_demo, cli_download, cli_evaluate, cli_ingest, cli_search, cli_serve
+from ecgkin.ui import (
+    cli_config,
+    cli_demo,
+    cli_download,
+    cli_draft,
+    cli_evaluate,
+    cli_ingest,
+    cli_pulse,
+    cli_search,
+    cli_serve,
+)
 
 _FOLDS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
@@ -26,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (cli_demo, cli_ingest, cli_search, cli_evaluate, cli_download, cli_serve, cli_config):
+for group in (cli_demo, cli_ingest, cli_search, cli_evaluate, cli_draft, cli_pulse, cli_download, cli_serve, cli_config):
     group.register(app)
 
 

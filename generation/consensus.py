@@ -1,0 +1,324 @@
+"""The drafter without a model: a short structured report from the vote, the neighbours' statements and measurements.
+
+Only statement codes of the neighbours are read, never their text, so that nothing a report says can steer the draft.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ecgkin.generation.draft import Basis, Draft, DraftedStatement, Evidence, Language, Section, Sentence
+from ecgkin.generation.measures import Measurements
+from ecgkin.generation.phrases import ABSENT, PROBABLE_FROM, TITLES, WORDS, axis_phrase, capital, finding, polarity
+from ecgkin.generation.sections import (
+    NO_P_WAVE,
+    RHYTHMS,
+    SECTION_OF,
+    SECTIONS,
+    SUPERCLASS_OF_SECTION,
+    settle,
+)
+from ecgkin.generation.thresholds import DraftThresholds
+from ecgkin.retrieval.ecg.statement_search import Polarity, find_statements
+from ecgkin.retrieval.ecg.statements import STATEMENTS, superclasses
+from ecgkin.retrieval.vote import Vote
+
+MODEL = "consensus"
+# With fewer neighbours a share moves by over 20 points for each of them, and nothing is said at all.
+MIN_NEIGHBOURS = 5
+CITED = 3  # cases that a sentence names at most
+# A finding is called absent when at most one record in seven like this one has it; above that the section abstains.
+ABSENT_BELOW = 0.15
+_IN_CONCLUSION = 4
+_MARK = re.compile(r"@(\d+)@")
+_ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """A retrieved case as far as the consensus reads it.
+
+    Attributes:
+        case_id: Its id.
+        score: Cosine to the query.
+        codes: Its statements.
+    """
+
+    case_id: str
+    score: float
+    codes: frozenset[str]
+
+
+@dataclass(frozen=True)
+class _Note:
+    """A sentence before its citations have numbers.
+
+    `cites` are positions among the neighbours; "@3@" inside the words stands for the mark of position 3.
+    """
+
+    words: str
+    section: str
+    statements: tuple[tuple[str, Polarity], ...]
+    cites: tuple[int, ...]
+    probability: float | None
+    basis: Basis = "cases"
+
+
+def write_consensus(
+    vote: Vote,
+    neighbours: Sequence[Neighbour],
+    *,
+    language: Language = "en",
+    thresholds: DraftThresholds | None = None,
+    measurements: Measurements | None = None,
+    question: str | None = None,
+    k: int = 3,
+    nothing_similar: bool = False,
+) -> Draft:
+    """Write the draft.
+
+    Args:
+        vote: Of these neighbours.
+        neighbours: Those that voted, nearest first; the nearest that carry a finding are cited.
+        language: Of the draft.
+        thresholds: From which probability a finding is stated; None for the default.
+        measurements: Of the query's samples, None for a picture.
+        question: Statements that it names are answered one by one; any other question gets the whole report.
+        k: How many of the nearest cases are listed as evidence beside those that are cited.
+        nothing_similar: Whether retrieval found nothing near; then the draft is a refusal.
+    """
+    words = WORDS[language]
+    empty = Draft(
+        text="",
+        language=language,
+        model=MODEL,
+        question=question,
+        probabilities=vote.probabilities,
+        calibrated=vote.calibrated,
+        measurements=measurements.values if measurements else {},
+    )
+    if nothing_similar or not neighbours:
+        refusal = words["nothing_similar"]
+        return replace(empty, text=refusal, refusal=refusal, evidence=_evidence(neighbours, range(k))[0])
+    writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements)
+    asked = tuple(dict.fromkeys(f.code for f in find_statements(question))) if question else ()
+    notes, abstained = writer.answers(asked) if asked else writer.report()
+    return _assemble(empty, notes, abstained, writer, asked, k)
+
+
+class _Writer:
+    """Chooses what is said; one object for one draft."""
+
+    def __init__(
+        self,
+        vote: Vote,
+        neighbours: Sequence[Neighbour],
+        language: Language,
+        thresholds: DraftThresholds,
+        measurements: Measurements | None,
+    ) -> None:
+        self.vote, self.neighbours, self.language = vote, neighbours, language
+        self.measurements = measurements
+        self.values = measurements.values if measurements else {}
+        self.words = WORDS[language]
+        self.few = len(neighbours) < MIN_NEIGHBOURS
+        # What no neighbour carries has no case to cite, whatever a calibration curve makes of a share of zero.
+        carried = frozenset().union(*(n.codes for n in neighbours))
+        passing = {code: p for code, p in thresholds.passing(vote).items() if code in carried}
+        self.settled = settle(passing, self.values)
+        self.kept = {} if self.few else dict(self.settled.kept)
+
+    def report(self) -> tuple[list[_Note], dict[str, str]]:
+        """Sentences of all sections, and why the others are empty."""
+        notes: list[_Note] = []
+        abstained: dict[str, str] = {}
+        for section in SECTIONS:
+            if section == "conclusion":
+                found = self._conclusion()
+            else:
+                codes = sorted(
+                    (c for c in self.kept if SECTION_OF[c] == section),
+                    key=lambda c: (c not in RHYTHMS, -self.kept[c], _ORDER[c]),
+                )
+                found = [self._finding(code, section) for code in codes]
+                if section == "axis_intervals":
+                    found = self._measured() + found
+                if not found:
+                    found = self._absent(section)
+            notes += found
+            if not found:
+                abstained[section] = self._why_empty(section)
+        return notes, abstained
+
+    def answers(self, asked: Collection[str]) -> tuple[list[_Note], dict[str, str]]:
+        """One sentence for each statement that was asked about, or why there is none."""
+        notes: list[_Note] = []
+        abstained: dict[str, str] = {}
+        for code in asked:
+            p = self.vote.statements[code]
+            if code in self.kept:
+                notes.append(self._finding(code, SECTION_OF[code]))
+            elif not self.few and (p < ABSENT_BELOW or code in self.settled.dropped):
+                without = self._cases(code, carrying=False)
+                words = self.words["no"].format(finding=finding(code, self.language))
+                notes.append(_Note(words, SECTION_OF[code], ((code, "absent"),), without, 1 - p))
+            else:
+                abstained[SECTION_OF[code]] = self._open(p)
+        return notes, abstained
+
+    def _finding(self, code: str, section: str) -> _Note:
+        p = self.kept[code]
+        words = finding(code, self.language, p)
+        rate = self.values.get("rate_bpm")
+        if code in RHYTHMS and rate is not None:
+            kind = "ventricular_rate" if code in NO_P_WAVE else "rate"
+            words += ", " + self.words[kind].format(rate=f"{rate:.0f}")
+        cites = self._cases(code)
+        if not cites and code == "STACH":  # sinus rhythm by the cases, tachycardia by the measured rate
+            cites = self._cases("SR")
+        return _Note(words, section, ((code, polarity(p)),), cites, p)
+
+    def _measured(self) -> list[_Note]:
+        v = self.values
+        parts = []
+        if "axis_deg" in v:
+            parts.append(axis_phrase(v["axis_deg"], self.language))
+        without_p = bool({"AFIB", "AFLT", "PACE", "3AVB"} & self.kept.keys())
+        if "pr_ms" in v and not without_p:
+            parts.append(f"{self.words['interval_pr']} {v['pr_ms']:.0f} ms")
+        if "qrs_ms" in v:
+            parts.append(f"QRS {v['qrs_ms']:.0f} ms")
+        if "qt_ms" in v and "qtc_ms" in v:
+            parts.append(f"QT/QTc {v['qt_ms']:.0f}/{v['qtc_ms']:.0f} ms")
+        if "rate_bpm" in v and not RHYTHMS & self.kept.keys():
+            parts.insert(0, self.words["rate"].format(rate=f"{v['rate_bpm']:.0f}"))
+        return [_Note(", ".join(parts), "axis_intervals", (), (), None, "measurement")] if parts else []
+
+    def _absent(self, section: str) -> list[_Note]:
+        """The sentence that nothing is wrong here, where the vote is sure of it."""
+        if section not in SUPERCLASS_OF_SECTION or self.few:
+            return []
+        p = self._doubt(section)
+        if p > ABSENT_BELOW:
+            return []
+        codes = {code for code, home in SECTION_OF.items() if home == section}
+        cites = tuple(i for i, n in enumerate(self.neighbours) if not n.codes & codes)[:CITED]
+        words = ABSENT[self.language][section].removesuffix(".")
+        return [_Note(words, section, (), cites, 1 - p)] if cites else []
+
+    def _doubt(self, section: str) -> float:
+        """How probable a finding of a section is at least: that of its superclass, or of its likeliest statement."""
+        single = max((self.vote.statements[c] for c, home in SECTION_OF.items() if home == section), default=0.0)
+        superclass = SUPERCLASS_OF_SECTION.get(section)
+        return max(single, self.vote.superclasses.get(superclass, 0.0)) if superclass else single
+
+    def _conclusion(self) -> list[_Note]:
+        if self.few or not self.kept:
+            return []
+        others = [code for code in self.kept if code not in ("NORM", "SR")]
+        if "NORM" in self.kept:
+            p = self.kept["NORM"]
+            words = self.words["otherwise"].removesuffix(".") if others else finding("NORM", self.language, p)
+            if others and p < PROBABLE_FROM:
+                return []
+            # The hedge of "otherwise normal" lies in its probability.
+            said: Polarity = "present" if others else polarity(p)
+            return [_Note(words, "conclusion", (("NORM", said),), self._cases("NORM"), p)]
+        main = [c for c in others if superclasses([c]) or c in RHYTHMS] or others
+        if not main:
+            return []
+        main = sorted(main, key=lambda c: (-self.kept[c], _ORDER[c]))[:_IN_CONCLUSION]
+        # Each finding with a case of its own: rarely does one case carry them all.
+        marks = {code: "".join(f" @{i}@" for i in self._cases(code)[:1]) for code in main}
+        phrases = "; ".join(finding(code, self.language, self.kept[code]) + marks[code] for code in main)
+        cites = tuple(dict.fromkeys(i for code in main for i in self._cases(code)[:1]))
+        said_of = tuple((code, polarity(self.kept[code])) for code in main)
+        words = self.words["abnormal"].format(findings=phrases).removesuffix(".")
+        return [_Note(words, "conclusion", said_of, cites, 1 - self.vote.statements["NORM"])]
+
+    def _cases(self, code: str, *, carrying: bool = True) -> tuple[int, ...]:
+        return tuple(i for i, n in enumerate(self.neighbours) if (code in n.codes) == carrying)[:CITED]
+
+    def _why_empty(self, section: str) -> str:
+        if section == "axis_intervals":
+            if self.measurements is None:
+                return self.words["no_samples"]
+            reason = next(iter(self.measurements.reasons.values()), "")
+            return self.words["not_measured"].format(reason=reason)
+        if self.few:
+            return self.words["few"].format(n=len(self.neighbours))
+        doubt = 1 - self.vote.statements["NORM"] if section == "conclusion" else self._doubt(section)
+        return self._open(doubt)
+
+    def _open(self, probability: float) -> str:
+        if self.few:
+            return self.words["few"].format(n=len(self.neighbours))
+        return self.words["open"].format(percent=f"{100 * probability:.0f}")
+
+
+def _evidence(neighbours: Sequence[Neighbour], wanted: Collection[int]) -> tuple[tuple[Evidence, ...], dict[int, int]]:
+    """Numbered cases in order of rank, and the number of each position."""
+    positions = sorted(i for i in set(wanted) if i < len(neighbours))
+    numbers = {i: number for number, i in enumerate(positions, 1)}
+    cases = tuple(
+        Evidence(numbers[i], neighbours[i].case_id, neighbours[i].score, tuple(sorted(neighbours[i].codes, key=_rank)))
+        for i in positions
+    )
+    return cases, numbers
+
+
+def _rank(code: str) -> tuple[int, str]:
+    return _ORDER.get(code, len(_ORDER)), code
+
+
+def _assemble(
+    empty: Draft, notes: Sequence[_Note], abstained: Mapping[str, str], writer: _Writer, asked: Collection[str], k: int
+) -> Draft:
+    neighbours, language = writer.neighbours, empty.language
+    evidence, numbers = _evidence(neighbours, [*range(k), *(i for note in notes for i in note.cites)])
+    sentences = []
+    for note in notes:
+        text = capital(note.words)
+        if note.probability is not None:
+            text += f" ({100 * note.probability:.0f} %)"
+        marked = _MARK.sub(lambda found: f"[{numbers[int(found[1])]}]", text)
+        if marked != text:
+            text = marked
+        elif note.cites:
+            text += f" [{', '.join(str(numbers[i]) for i in note.cites)}]"
+        cases = tuple(neighbours[i].case_id for i in note.cites)
+        sentences.append(Sentence(text + ".", note.section, note.statements, cases, (), note.basis, note.probability))
+    sections, lines = [], []
+    for name in SECTIONS:
+        own = tuple(s for s in sentences if s.section == name)
+        reason = abstained.get(name, "") if not own or asked else ""
+        if not own and not reason:
+            continue
+        title = TITLES[language][name]
+        sections.append(Section(name, title, own, reason))
+        said = " ".join(s.text for s in own)
+        silent = capital(writer.words["abstained"].format(reason=reason)) + "." if reason else ""
+        lines.append(f"{title}: {' '.join(part for part in (said, silent) if part)}")
+    return replace(
+        empty,
+        text="\n".join(lines),
+        sections=tuple(sections),
+        sentences=tuple(sentences),
+        statements=_statements(sentences, writer),
+        evidence=evidence,
+        warnings=(writer.vote.note,) if writer.vote.note else (),
+    )
+
+
+def _statements(sentences: Sequence[Sentence], writer: _Writer) -> tuple[DraftedStatement, ...]:
+    by_id = {n.case_id: n for n in writer.neighbours}
+    out: dict[str, DraftedStatement] = {}
+    for sentence in sentences:
+        for code, said in sentence.statements:
+            if code in out or (sentence.section == "conclusion" and code != "NORM"):
+                continue
+            fits = tuple(c for c in sentence.citations if (code in by_id[c].codes) == (said != "absent"))
+            out[code] = DraftedStatement(code, said, writer.vote.statements[code], "agrees", sentence.citations, fits)
+    return tuple(out.values())
