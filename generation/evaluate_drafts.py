@@ -204,7 +204,7 @@ def evaluate_embedded(
         lines = _lines(arm, asked, setting, out_dir, key, progress)
         scores[arm] = score_arm(arm, lines, queries, resamples, texts=arm != VOTE)
     about = {
-        "data": f"PTB-XL, {len(queries)} queries of fold {_folds(queries)}, gallery {len(gallery)} of {_folds(gallery)}",
+        "data": f"PTB-XL, {len(queries)} queries of fold {_folds(queries)}, {len(gallery)} cases of {_folds(gallery)}",
         "encoder": f"{encoder_name} {fingerprint[:12]}",
         "vote": "calibrated" if setting.calibration else f"raw shares, k = {setting.depth}",
         "thresholds": setting.thresholds.fitted_on or f"default {setting.thresholds.default}",

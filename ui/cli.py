@@ -36,7 +36,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (cli_demo, cli_ingest, cli_search, cli_evaluate, cli_draft, cli_pulse, cli_download, cli_serve, cli_config):
+_GROUPS = (
+    cli_demo, cli_ingest, cli_search, cli_evaluate, cli_draft, cli_pulse, cli_download, cli_serve, cli_config,
+)  # fmt: skip
+for group in _GROUPS:  # `cli_draft` adds to what `cli_evaluate` has made
     group.register(app)
 
 

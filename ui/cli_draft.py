@@ -110,7 +110,7 @@ def drafts(
     api_key: Key = None,
     json: common.Json = False,
 ) -> None:
-    """Measure drafts on PTB-XL: vote, consensus, random neighbours, the nearest report, and a model with and without."""
+    """Measure drafts on PTB-XL: vote, consensus, random neighbours, nearest report, a model with and without cases."""
     settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
     root = settings.ptbxl
     if root is None:
