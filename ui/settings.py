@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     api_port: int = Field(8000, ge=0, le=65_535, description="port of the server; 0 takes a free one")
     api_tokens: tuple[str, ...] = Field((), description="bearer tokens as role:SHA-256, from `ecgkin token read|write`")
     api_cors_origins: tuple[str, ...] = Field((), description="origins of web pages that may call the server")
+    api_drafters: tuple[str, ...] = Field(
+        ("consensus",), description="what drafts: consensus, pulse:DIR, http(s)://HOST/v1#NAME; the first by default"
+    )
     api_max_body_mb: float = Field(64.0, gt=0, le=4096, description="largest upload, MB (1e6 bytes)")
     api_max_json_mb: float = Field(8.0, gt=0, le=256, description="largest JSON body, MB (1e6 bytes)")
     api_max_megapixels: float = Field(60.0, gt=0, le=100, description="largest picture, megapixels")

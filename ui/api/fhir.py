@@ -36,6 +36,9 @@ MEASUREMENTS = {
     "axis_deg": ("8632-2", "QRS axis", "deg"),
 }
 
+# Where there is no P wave, or none that belongs to the QRS, a measured PR interval means nothing.
+WITHOUT_PR = frozenset({"AFIB", "AFLT", "PACE", "3AVB"})
+
 
 def diagnostic_report(
     draft: Draft, *, base_id: str, encoder: str, generation: int, warnings: tuple[str, ...] = ()
@@ -132,9 +135,10 @@ def _device(draft: Draft, encoder: str) -> dict[str, Any]:
 
 
 def _observations(draft: Draft) -> Iterator[dict[str, Any]]:
+    without_pr = WITHOUT_PR & set(draft.codes())
     for name, (code, display, unit) in MEASUREMENTS.items():
         value = draft.measurements.get(name)
-        if value is not None:
+        if value is not None and not (name == "pr_ms" and without_pr):
             yield {
                 "resourceType": "Observation",
                 "id": name.replace("_", "-"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.api import problems, schemas
+from ecgkin.ui.api import problems
+from ecgkin.ui.api.answers import ProblemOut
 from ecgkin.ui.api.security import needed_role
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def install(app: FastAPI, bodies: list[type[BaseModel]], forms: list[type[BaseMo
         models = components.setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):
             models.pop(name, None)
-        shown: list[type[BaseModel]] = [*bodies, schemas.ProblemOut]
+        shown: list[type[BaseModel]] = [*bodies, ProblemOut]
         for model in shown:
             _add(models, model.__name__, model.model_json_schema(ref_template=_REF))
         for model in forms:

@@ -18,9 +18,10 @@ from ecgkin.retrieval.ecg.paper_style import GRIDS, LAYOUTS, ORDERS, RenderStyle
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import openapi, problems, uploads
+from ecgkin.ui.api.answers import CaseOut, CasesOut, InfoOut
 from ecgkin.ui.api.limits import MB
 from ecgkin.ui.api.routes_search import FileOptions, vector_of
-from ecgkin.ui.api.schemas import CaseBody, CaseFields, CaseOut, CasesOut, InfoOut, Signal
+from ecgkin.ui.api.schemas import CaseBody, CaseFields, Signal
 from ecgkin.ui.api.state import State
 
 router = APIRouter(prefix="/v1", tags=["cases"])
@@ -215,7 +216,7 @@ async def info(request: Request) -> InfoOut:
             notice=NOTICE,
             encoder={"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim},
             case_base=facts,
-            drafters=state.drafters(),
+            drafters=state.drafting.names,
             limits={
                 "body_mb": limits.body_bytes / MB,
                 "json_mb": limits.text_bytes / MB,

@@ -7,16 +7,17 @@ import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Request, Response
-from pydantic import field_validator
+from pydantic import Field, field_validator
 from starlette.responses import StreamingResponse
 
 from ecgkin.ui.api import fhir, openapi, problems, uploads
+from ecgkin.ui.api.answers import DraftAnswer, DraftOut, SearchOut
 from ecgkin.ui.api.drafting import Drafted
 from ecgkin.ui.api.routes_search import FileOptions
-from ecgkin.ui.api.schemas import DraftAnswer, DraftBody, DraftOptions, DraftOut, SearchOut
+from ecgkin.ui.api.schemas import DraftBody, DraftOptions
 from ecgkin.ui.api.state import State
 
 router = APIRouter(prefix="/v1", tags=["drafts"])
@@ -45,7 +46,9 @@ Opened: TypeAlias = Callable[[], AbstractContextManager[tuple[uploads.Query, Dra
 class DraftForm(DraftOptions, FileOptions):
     """Fields beside the file of a draft."""
 
-    @field_validator("question", "exclude_patient", mode="before")
+    where: Annotated[str | None, Field(max_length=20_000)] = Field(None, description="filter on the cases")
+
+    @field_validator("question", "exclude_patient", "model", "where", mode="before")
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         """HTML forms send empty fields."""
@@ -63,7 +66,6 @@ async def drafts(request: Request) -> Any:
     """Preliminary, for a clinician to check. With `Accept: text/event-stream` words come as they are written."""
     state: State = request.app.state.ecgkin
     form = accepted(request.headers.get("accept", "*/*"))
-    drafting = state.drafter()
     cleanup: Callable[[], None] | None = None
     if uploads.media_type(request) == "multipart/form-data":
         upload = await uploads.receive(request, state.limits)
@@ -75,7 +77,7 @@ async def drafts(request: Request) -> Any:
 
     def write() -> DraftAnswer | str:
         with opened() as (query, options):
-            drafted = drafting.draft(query, options)
+            drafted = state.drafting.draft(query, options)
         if form == JSON:
             return _answer(state, drafted)
         state.remember(drafted.result)
@@ -162,7 +164,6 @@ def _fhir(state: State, drafted: Drafted) -> str:
 
 async def _stream(state: State, opened: Opened, cleanup: Callable[[], None] | None) -> Response:
     """Events from a thread. What fails before the first word is answered as a problem, with its status."""
-    drafting = state.drafter()
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[tuple[str, Any] | Exception | None] = asyncio.Queue()
     gone = threading.Event()
@@ -174,7 +175,7 @@ async def _stream(state: State, opened: Opened, cleanup: Callable[[], None] | No
     def write() -> None:
         try:
             with opened() as (query, options):
-                for piece in drafting.stream(query, options):
+                for piece in state.drafting.stream(query, options):
                     if gone.is_set():
                         return
                     if isinstance(piece, str):

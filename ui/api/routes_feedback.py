@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query, Request, Response
 
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import openapi, uploads
-from ecgkin.ui.api.schemas import FeedbackBody, FeedbackOut, MarkOut
+from ecgkin.ui.api.answers import FeedbackOut, MarkOut
+from ecgkin.ui.api.schemas import FeedbackBody
 from ecgkin.ui.api.state import State
 
 router = APIRouter(prefix="/v1", tags=["feedback"])

@@ -12,7 +12,8 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search import SearchResult
 from ecgkin.ui.api import openapi, uploads
-from ecgkin.ui.api.schemas import Body, EmbeddingBody, EmbeddingOut, Question, SearchBody, SearchOut, Units
+from ecgkin.ui.api.answers import EmbeddingOut, SearchOut
+from ecgkin.ui.api.schemas import Body, EmbeddingBody, Question, SearchBody, Units
 from ecgkin.ui.api.state import State
 
 router = APIRouter(prefix="/v1", tags=["search"])

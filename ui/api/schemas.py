@@ -1,4 +1,4 @@
-"""What goes over the wire, with examples; the same classes serve the server, OpenAPI and `ecgkin.ui.client`."""
+"""What clients send, with examples; the same classes serve the server, OpenAPI and `ecgkin.ui.client`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from ecgkin.retrieval.errors import RecordError
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.retrieval.search import SearchResult
 
 CaseId = Annotated[str, Field(min_length=1, max_length=500, examples=["ptbxl/12345"])]
 QueryId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", examples=["5b2d0c1a9f5e4a0e8d4f4b6f2c7a1e90"])]
@@ -125,9 +124,12 @@ class SearchBody(Question):
 class DraftOptions(Body):
     """What is common to all requests for a draft."""
 
-    k: int = Field(10, ge=1, le=1000, description="cases shown with the draft and linked in FHIR")
+    k: int = Field(10, ge=1, le=1000, description="hits to list beside the draft; the server's limit may be lower")
+    model: str | None = Field(None, max_length=200, description="one of the drafters in /v1/info; without: the first")
+    evidence: int = Field(3, ge=0, le=20, description="cases a model is shown; 0: a model without retrieval")
     question: str | None = Field(None, max_length=2000, description="what to answer; without: write the report")
     language: Literal["en", "de"] = Field("en", description="of the draft")
+    where: str | dict[str, Any] | None = Field(None, description="filter on the cases, as in a search")
     exclude_patient: str | None = Field(None, max_length=500, description="leave out the cases of this patient")
 
 
@@ -208,258 +210,3 @@ class FeedbackBody(Body):
 
     query_id: QueryId
     marks: list[MarkIn] = Field(min_length=1, max_length=1000)
-
-
-class CaseOut(BaseModel):
-    """One stored case."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_CASE]})
-
-    case_id: str
-    patient_id: str | None
-    source: str
-    age_years: float | None
-    sex: str | None
-    recorded_at: str | None
-    labels: dict[str, float] = Field(description="statement code to likelihood, percent; 0: the source gives none")
-    report: str
-    language: str | None
-    meta: dict[str, Any]
-
-    @classmethod
-    def of(cls, case: Case) -> CaseOut:
-        """Of a stored case."""
-        return cls(**{name: getattr(case, name) for name in cls.model_fields})
-
-
-class HitOut(BaseModel):
-    """One case that was found."""
-
-    rank: int = Field(description="from 1")
-    score: float = Field(description="cosine of query and case, -1 to 1")
-    case: CaseOut
-
-
-class VoteOut(BaseModel):
-    """What the neighbours say."""
-
-    statements: dict[str, float] = Field(description="most probable first; those at 0 are left out")
-    superclasses: dict[str, float]
-    calibrated: bool = Field(description="fitted probabilities; else shares of the neighbours")
-    n_neighbours: int
-    note: str
-
-
-class AbstentionOut(BaseModel):
-    """Whether anything near was found at all."""
-
-    nothing_similar: bool
-    best_score: float | None
-    threshold: float | None = Field(description="best scores below this say nothing similar; null: not calibrated")
-
-
-class PageOut(BaseModel):
-    """What was understood of a picture."""
-
-    layout: str
-    n_rows: int
-    leads: list[str]
-    px_per_mm: float | None
-    rotation_deg: float
-    quality: float = Field(description="0, barely readable, to 1")
-    corners: list[tuple[float, float]] = Field(description="of the signal area, px, clockwise from the top left")
-
-
-class SearchOut(BaseModel):
-    """What a search brings back."""
-
-    query_id: str = Field(description="names this search for feedback and refinement")
-    query: str = Field(description="image, record, text, image+text, record+text, refined")
-    hits: list[HitOut]
-    vote: VoteOut
-    abstention: AbstentionOut
-    page: PageOut | None
-    warnings: list[str]
-    timings_ms: dict[str, float]
-
-    @classmethod
-    def of(cls, result: SearchResult, query_id: str) -> SearchOut:
-        """Of a search."""
-        page = result.page
-        return cls(
-            query_id=query_id,
-            query=result.query,
-            hits=[HitOut(rank=hit.rank, score=hit.score, case=CaseOut.of(hit.case)) for hit in result.hits],
-            vote=VoteOut(
-                statements={code: p for code, p in result.vote.statements.items() if p > 0},
-                superclasses=dict(result.vote.superclasses),
-                calibrated=result.vote.calibrated,
-                n_neighbours=result.vote.n_neighbours,
-                note=result.vote.note,
-            ),
-            abstention=AbstentionOut(
-                nothing_similar=result.nothing_similar,
-                best_score=result.hits[0].score if result.hits else None,
-                threshold=result.threshold,
-            ),
-            page=None
-            if page is None
-            else PageOut(
-                layout=page.layout,
-                n_rows=page.n_rows,
-                leads=list(page.leads),
-                px_per_mm=page.px_per_mm,
-                rotation_deg=page.rotation_deg,
-                quality=page.quality,
-                corners=[(float(x), float(y)) for x, y in page.corners],
-            ),
-            warnings=list(result.warnings),
-            timings_ms={name: round(ms, 3) for name, ms in result.timings_ms.items()},
-        )
-
-
-class EvidenceOut(BaseModel):
-    """One case that the drafter was given; "[1]" in the text means number 1."""
-
-    number: int
-    case_id: str
-    score: float
-    statements: list[str]
-
-
-class DraftedOut(BaseModel):
-    """One of the 71 statements as the draft speaks of it."""
-
-    code: str
-    polarity: str = Field(description="present, possible or absent")
-    probability: float | None
-    agreement: str = Field(description="with the vote: agrees, differs, contradicts, unknown")
-    citations: list[str]
-    supported_by: list[str]
-
-
-class SentenceOut(BaseModel):
-    """One sentence with what carries it."""
-
-    text: str
-    section: str
-    statements: list[tuple[str, str]] = Field(description="code and polarity")
-    citations: list[str] = Field(description="case ids")
-    unknown_citations: list[str]
-    basis: str = Field(description="cases, measurement, picture or nothing")
-    probability: float | None
-
-
-class SectionOut(BaseModel):
-    """One section of a structured report."""
-
-    name: str
-    title: str
-    sentences: list[SentenceOut]
-    abstained: str = Field(description="why nothing is said here")
-
-
-class DraftOut(BaseModel):
-    """A preliminary draft. It supports and does not replace a clinician."""
-
-    status: str = Field(examples=["preliminary"])
-    disclaimer: str
-    text: str
-    language: str
-    model: str
-    question: str | None
-    sections: list[SectionOut]
-    sentences: list[SentenceOut]
-    statements: list[DraftedOut]
-    evidence: list[EvidenceOut]
-    unknown_citations: list[str]
-    warnings: list[str]
-    refusal: str = Field(description="why there is no draft")
-    probabilities: dict[str, float]
-    calibrated: bool
-    measurements: dict[str, float]
-    prompt: str
-    tokens_in: int | None
-    tokens_out: int | None
-    seconds: float
-    citations: list[str]
-
-
-class DraftAnswer(BaseModel):
-    """A draft, and the search that it stands on."""
-
-    draft: DraftOut
-    search: SearchOut
-
-
-class CasesOut(BaseModel):
-    """One page of the cases that a filter lets through."""
-
-    total: int
-    offset: int
-    cases: list[CaseOut]
-
-
-class EmbeddingOut(BaseModel):
-    """Unit vectors."""
-
-    encoder: str
-    fingerprint: str
-    dim: int
-    embeddings: list[list[float]]
-
-
-class MarkOut(BaseModel):
-    """One mark as it was stored."""
-
-    query_id: str
-    kind: str
-    case_id: str
-    similar: bool
-    marked_at: str
-
-
-class FeedbackOut(BaseModel):
-    """All marks of a query."""
-
-    query_id: str
-    marks: list[MarkOut]
-
-
-class InfoOut(BaseModel):
-    """What runs here."""
-
-    version: str
-    notice: str
-    encoder: dict[str, Any]
-    case_base: dict[str, Any]
-    drafters: list[str]
-    limits: dict[str, float]
-    tokens: bool = Field(description="whether a token is needed")
-
-
-class ProblemOut(BaseModel):
-    """An error (RFC 9457)."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "type": "/v1/problems#image",
-                    "title": "The picture cannot be used",
-                    "status": 422,
-                    "detail": "page.png is empty (0 bytes)",
-                    "hint": "copy or export the picture again",
-                    "request_id": "0f8fad5bd9cb469fa16570867728950e",
-                }
-            ]
-        }
-    )
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    hint: str | None = None
-    request_id: str | None = None
-    errors: list[dict[str, str]] | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecgkin.ui.api import problems
+from ecgkin.ui.api.drafting import Drafting
 from ecgkin.ui.api.feedback import FeedbackStore, RecentQueries, refine
 from ecgkin.ui.api.health import Metrics
 from ecgkin.ui.api.limits import Limits, PixelBudget, Work
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ecgkin.index.casebase import CaseBase
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.search import CaseSearch, SearchResult
-    from ecgkin.ui.api.drafting import Drafting
     from ecgkin.ui.settings import Settings
 
 
@@ -39,6 +39,7 @@ class State:
     Raises:
         EncoderMismatchError: The base was built with another encoder.
         QueryError: A token in the settings is malformed.
+        GenerationError, ModelError: A drafter cannot be opened.
     """
 
     def __init__(self, base: CaseBase, encoder: Encoder, settings: Settings) -> None:
@@ -57,13 +58,13 @@ class State:
             observe=self.metrics.encoded,
         )
         self.search: CaseSearch = CaseSearch.open(base, QueuedEncoder(self.queue))
+        self.drafting = Drafting(self.search, settings.api_drafters, settings.device)
         self.work = Work(self.limits)
         self.budget = PixelBudget(self.limits.pixels)
         self.recent = RecentQueries()
         self.feedback = FeedbackStore(base.path)
         self.started = time.time()
         self.closing = False
-        self._drafter: Drafting | None = None
 
     @classmethod
     def open(cls, base: str | Path, settings: Settings, encoder: Encoder | None = None) -> State:
@@ -130,17 +131,3 @@ class State:
         near, far = [c for c, yes in marks.items() if yes], [c for c, yes in marks.items() if not yes]
         empty = np.empty((0, self.base.dim), dtype=np.float32)
         return refine(vector, self.base.vectors(near) if near else empty, self.base.vectors(far) if far else empty)
-
-    def drafters(self) -> list[str]:
-        """Names of what writes drafts here."""
-        return [] if self._drafter is None else [self._drafter.name]
-
-    def drafter(self) -> Drafting:
-        """What writes drafts.
-
-        Raises:
-            MissingDrafterError: There is none in this installation.
-        """
-        if self._drafter is None:
-            raise problems.MissingDrafterError("no drafter is installed here", hint="searching works without one")
-        return self._drafter
