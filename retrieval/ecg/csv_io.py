@@ -79,7 +79,8 @@ def read_csv(
         if other is not None and abs(other - used) > 0.01 * used:
             notes.append(f"the {source} says {other:g} Hz, {used:g} Hz is used")
     factors = _factors(units, unit_of, values, notes, file.name)
-    channels = [(name, (values[:, k] * factors[k]).astype(np.float32)) for k, name in enumerate(names)]
+    with np.errstate(over="ignore"):  # what no float32 holds becomes infinite, as in WFDB files
+        channels = [(name, (values[:, k] * factors[k]).astype(np.float32)) for k, name in enumerate(names)]
     return assemble(channels, checked_rate(used, file.name), where=file.name, record_id=file.stem, notes=notes)
 
 

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, TypeVar
 
+import numpy as np
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
@@ -115,8 +116,8 @@ class Upload:
                         "WFDB files packed with FLAC are not taken over the network", hint="use format 16"
                     )
                 record = read_ecg(path, fs_hz=fs_hz, units=units)
-                if not record.signal_mv.size:
-                    raise RecordError("the recording is empty")
+                if np.isinf(record.signal_mv).any():
+                    raise RecordError("a sample is infinite (expected millivolts)")
                 yield record
 
     def _chosen(self) -> tuple[str, Path]:
