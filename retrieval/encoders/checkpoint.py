@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class EncoderFiles:
         architecture: To build it.
         gallery_layouts: Layouts whose vectors are averaged for a record of a gallery.
         fingerprint: See the module.
+        image_fingerprint: The same without the text tower: what changes the vector of a picture or a record.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class EncoderFiles:
     architecture: Architecture
     gallery_layouts: tuple[str, ...]
     fingerprint: str
+    image_fingerprint: str
 
 
 def save_encoder(
@@ -95,11 +98,32 @@ def read_encoder_files(folder: Path) -> EncoderFiles:
         name = str(raw["name"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / 'encoder.json'} is damaged: {error!r}", hint="reinstall ecgkin") from error
-    digest = hashlib.blake2b(digest_size=16)
-    digest.update(json.dumps([MAP_VERSION, TEXT_VERSION, list(layouts), architecture.to_dict()]).encode())
-    for file in ("model.safetensors", "tokenizer.json"):
-        digest.update((folder / file).read_bytes())
-    return EncoderFiles(folder, name, architecture, layouts, digest.hexdigest())
+    image = hashlib.blake2b(digest_size=16)
+    image.update(json.dumps([MAP_VERSION, list(layouts), architecture.image_tower, architecture.dim]).encode())
+    whole = hashlib.blake2b(digest_size=16)
+    whole.update(json.dumps([TEXT_VERSION, architecture.text]).encode())
+    for part, name_, content in _tensor_bytes(folder / "model.safetensors"):
+        digest = image if part == "visual" else whole
+        digest.update(name_.encode())
+        digest.update(content)
+    whole.update((folder / "tokenizer.json").read_bytes())
+    whole.update(image.digest())
+    return EncoderFiles(folder, name, architecture, layouts, whole.hexdigest(), image.hexdigest())
+
+
+def _tensor_bytes(path: Path) -> Iterator[tuple[str, str, bytes]]:
+    """First part of the name, name, and bytes of every tensor of a safetensors file, by name."""
+    raw = path.read_bytes()
+    try:
+        length = int.from_bytes(raw[:8], "little")
+        header = json.loads(raw[8 : 8 + length])
+        for name in sorted(set(header) - {"__metadata__"}):
+            begin, end = header[name]["data_offsets"]
+            if 8 + length + end > len(raw):
+                raise ValueError(f"{name} ends beyond the file")
+            yield name.split(".")[0], name, raw[8 + length + begin : 8 + length + end]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is damaged: {error!r}", hint="reinstall ecgkin") from error
 
 
 def load_state(files: EncoderFiles) -> dict[str, Any]:

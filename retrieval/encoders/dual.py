@@ -32,6 +32,7 @@ class DualEncoder:
         name: What `load_encoder` knows it by.
         dim: Length of a vector.
         fingerprint: Hash over everything that changes a vector.
+        image_fingerprint: Hash over what changes the vector of a picture or a record.
         weights_dir: Where its files are (calibration lies beside them).
     """
 
@@ -47,6 +48,7 @@ class DualEncoder:
         from ecgkin.retrieval.encoders.training import has_fast_bfloat16
 
         self.name, self.dim, self.fingerprint = files.name, files.architecture.dim, files.fingerprint
+        self.image_fingerprint = files.image_fingerprint
         self.weights_dir = files.folder
         self.gallery_layouts = files.gallery_layouts
         if device.startswith("cuda") and not torch.cuda.is_available():

@@ -35,7 +35,7 @@ from ecgkin.retrieval.encoders.training import (
     save_checkpoint,
     seed_everything,
 )
-from ecgkin.retrieval.encoders.vectors import DAMAGED, GALLERY_LAYOUTS, gallery_vectors, image_state, view_vectors
+from ecgkin.retrieval.encoders.vectors import GALLERY_LAYOUTS, gallery_vectors, image_state, view_vectors
 
 QUERY_SHARE = 0.45  # of the texts in a batch that are statement queries instead of reports
 TEXTS_PER_EPOCH = 20_000
@@ -60,22 +60,29 @@ class TextSampler:
         share = np.where(counts > 0, np.sqrt(counts), 0.0)
         self.share = share / share.sum()
         weights = np.log((len(rows) + 1) / (counts + 1)).clip(0.3, 6.0) ** 0.5
-        self.weights = weights.astype(np.float32)
+        self.weighted = (self.labels * weights).astype(np.float32)
+        self.plain = self.labels.astype(np.float32)
+        self.mass = self.weighted.sum(axis=1)
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[list[str], NDArray[np.float32]]:
         """`n` texts and their targets, (n, n_rows), rows summing to 1."""
         texts: list[str] = []
         targets = np.zeros((n, len(self.reports)), dtype=np.float32)
+        reported: list[tuple[int, int]] = []
         for i in range(n):
             if rng.random() < QUERY_SHARE:
-                text, fits = self._query(rng)
+                text, chosen = self._query(rng)
+                targets[i] = self.labels[:, chosen].all(axis=1)
             else:
-                text, fits = self._report(rng)
+                text, row = self._report(rng)
+                reported.append((i, row))
             texts.append(text)
-            targets[i] = fits / fits.sum()
-        return texts, targets
+        if reported:
+            at, rows = (np.array(column) for column in zip(*reported, strict=True))
+            targets[at] = self._report_targets(rows)
+        return texts, targets / targets.sum(axis=1, keepdims=True)
 
-    def _query(self, rng: np.random.Generator) -> tuple[str, NDArray[np.float32]]:
+    def _query(self, rng: np.random.Generator) -> tuple[str, list[int]]:
         first = int(rng.choice(len(CODES), p=self.share))
         chosen = [first]
         if rng.random() < 0.3:
@@ -85,25 +92,26 @@ class TextSampler:
             if others:
                 chosen.append(int(rng.choice(others)))
         words = [str(self.queries[c][int(rng.integers(len(self.queries[c])))]) for c in chosen]
-        fits = self.labels[:, chosen].all(axis=1).astype(np.float32)
         joiner = (", ", " and ", " mit ", " with ", " ", " und ")[int(rng.integers(6))]
-        return joiner.join(words), fits
+        return joiner.join(words), chosen
 
-    def _report(self, rng: np.random.Generator) -> tuple[str, NDArray[np.float32]]:
+    def _report(self, rng: np.random.Generator) -> tuple[str, int]:
         row = int(rng.choice(self.speaking))
         text = self.reports[row]
         if rng.random() < 0.3:
             words = text.split()
             kept = [w for w in words if rng.random() > 0.15]
             text = " ".join(kept or words)
-        own = self.labels[row] * self.weights
-        shared = self.labels @ own
-        union = (self.labels @ self.weights) + own.sum() - shared
-        alike = shared / np.maximum(union, 1e-6)
-        near = np.exp((alike - 1) / 0.12).astype(np.float32)
-        fits = (self.same == self.same[row]).astype(np.float32)
-        mixed = 0.7 * fits / fits.sum() + 0.3 * near / near.sum()
-        return text, np.asarray(mixed, dtype=np.float32)
+        return text, row
+
+    def _report_targets(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Most of the mass on ECGs with the same report, the rest on those with similar (rarity-weighted) labels."""
+        shared = self.weighted[rows] @ self.plain.T
+        union = self.mass[rows][:, None] + self.mass[None] - shared
+        near = np.exp((shared / np.maximum(union, 1e-6) - 1) / 0.12)
+        fits = (self.same[rows][:, None] == self.same[None]).astype(np.float32)
+        mixed = 0.7 * fits / fits.sum(axis=1, keepdims=True) + 0.3 * near / near.sum(axis=1, keepdims=True)
+        return np.asarray(mixed, dtype=np.float32)
 
 
 def text_loss(vectors: Tensor, bank: Tensor, target: Tensor, scale: Tensor) -> Tensor:
@@ -124,8 +132,8 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
     held_out = corpus.rows_of(settings.validation_folds)
     views = view_vectors(Path(settings.image), corpus, settings, place)
     gallery = gallery_vectors(views)
-    # Words meet the vectors of case bases and those of single pages, clean and damaged.
-    banks = [torch.from_numpy(v[train]) for v in (gallery, views[DAMAGED], views[GALLERY_LAYOUTS[0]])]
+    # Words meet the vectors of case bases and those of single pages.
+    banks = [torch.from_numpy(v[train]) for v in (gallery, *views.values())]
     sampler = TextSampler(corpus, train)
     architecture = Architecture.load(settings.architecture)
     folder = out / "text"

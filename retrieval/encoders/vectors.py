@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.paper import RenderStyle
 from ecgkin.retrieval.ecg.trace_map import draw_trace_map
 from ecgkin.retrieval.encoders.corpus import Corpus
-from ecgkin.retrieval.encoders.drawings import training_map
 from ecgkin.retrieval.encoders.model import Architecture
 from ecgkin.retrieval.encoders.settings import TrainSettings
 from ecgkin.retrieval.encoders.train_image import ImageStudent
@@ -24,8 +23,8 @@ from ecgkin.retrieval.errors import ModelError, WeightsMissingError
 
 _log = logging.getLogger(__name__)
 
-GALLERY_LAYOUTS = ("3x4+1R", "6x2", "12x1")
-DAMAGED = "damaged"
+# The page that most queries show, and the one that shows all ten seconds of every lead.
+GALLERY_LAYOUTS = ("3x4+1R", "12x1")
 _BATCH = 64
 
 
@@ -44,7 +43,7 @@ def image_state(folder: Path) -> dict[str, Any]:
 
 
 def view_vectors(folder: Path, corpus: Corpus, settings: TrainSettings, place: Place) -> dict[str, NDArray[np.float32]]:
-    """Unit rows (n, dim) of all records of a corpus for each gallery layout and one damaged drawing.
+    """Unit rows (n, dim) of all records of a corpus, for each gallery layout.
 
     Each view is kept in `vectors_VIEW.npz` of the folder, so that a run that was stopped goes on with the next view.
     """
@@ -52,7 +51,7 @@ def view_vectors(folder: Path, corpus: Corpus, settings: TrainSettings, place: P
     digest = str(json.loads((folder / "image.json").read_text())["figures"])
     model: ImageStudent | None = None
     views = {}
-    for name in (*GALLERY_LAYOUTS, DAMAGED):
+    for name in GALLERY_LAYOUTS:
         path = folder / f"vectors_{name.replace('+', '-')}.npz"
         if path.is_file():
             with np.load(path) as stored:
@@ -63,7 +62,7 @@ def view_vectors(folder: Path, corpus: Corpus, settings: TrainSettings, place: P
             model = ImageStudent(Architecture.load(settings.architecture))
             model.load_state_dict(state)
             model = channels_last(model.eval().to(place.device))
-        views[name] = _encode(model, corpus, name, settings, place)
+        views[name] = _encode(model, corpus, name, place)
         partial = path.with_suffix(".partial.npz")
         np.savez(partial, of=digest, ecg_ids=corpus.ecg_ids, vectors=views[name].astype(np.float16))
         os.replace(partial, path)
@@ -72,24 +71,19 @@ def view_vectors(folder: Path, corpus: Corpus, settings: TrainSettings, place: P
 
 
 @torch.no_grad()
-def _encode(
-    model: ImageStudent, corpus: Corpus, view: str, settings: TrainSettings, place: Place
-) -> NDArray[np.float32]:
+def _encode(model: ImageStudent, corpus: Corpus, layout: str, place: Place) -> NDArray[np.float32]:
     parts = []
-    style = None if view == DAMAGED else RenderStyle(layout=view)
+    style = RenderStyle(layout=layout)
     for begin in range(0, len(corpus), _BATCH):
         rows = range(begin, min(begin + _BATCH, len(corpus)))
-        if style is None:
-            maps = [training_map(corpus, row, settings.seed, 0, 0.0) for row in rows]
-        else:
-            maps = [draw_trace_map(corpus.record(row), style) for row in rows]
+        maps = [draw_trace_map(corpus.record(row), style) for row in rows]
         pictures = torch.from_numpy(np.stack(maps))[:, None].to(place.device).float().div_(255)
         with place.autocast():
             vectors, _ = model(pictures)
         parts.append(vectors.float().cpu().numpy())
     found = np.concatenate(parts)
     if not np.isfinite(found).all():
-        raise ModelError(f"the image tower gave vectors that are not finite for view {view}")
+        raise ModelError(f"the image tower gave vectors that are not finite for layout {layout}")
     return found
 
 

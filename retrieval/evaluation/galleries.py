@@ -127,7 +127,9 @@ class Embedder:
         if self.cache is None:
             return None
         ids = ",".join(str(row.ecg_id) for row in rows)
-        key = "\n".join((self.encoder.fingerprint, drawing_fingerprint(), str(self.data.fs_hz), what, ids))
+        # Another text tower leaves pictures where they are.
+        of = getattr(self.encoder, "image_fingerprint", self.encoder.fingerprint)
+        key = "\n".join((of, drawing_fingerprint(), str(self.data.fs_hz), what, ids))
         return self.cache / f"{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}.npy"
 
 
