@@ -63,7 +63,7 @@ def score_arm(
     drafted = _drafted(lines, space)
     supers, drafted_supers = space.superclass_matrix(truth), space.superclass_matrix(drafted)
     weights = patient_weights(patient_numbers([row.patient_id for row in rows])[0], resamples)
-    known = supers.any(axis=1)
+    known = np.asarray(supers.any(axis=1))
     measures: dict[str, Interval] = {}
     resampled: dict[str, Doubles] = {}
 

@@ -225,7 +225,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "no_samples": "nicht gemessen (die Anfrage ist ein Bild)",
         "not_measured": "nicht gemessen ({reason})",
         "nothing_similar": "Kein Entwurf: die Fallsammlung enthält nichts, was diesem EKG ähnlich genug wäre.",
-        "no": "kein Anhalt für {finding}",
+        "no": "{finding} nicht nachweisbar",
         "abstained": "keine Aussage, {reason}",
     },
 }
