@@ -66,7 +66,7 @@ def main() -> None:
                 "quality": round(page.quality, 2),
                 "labels": ",".join(labels[place]),
                 "best_labels": ",".join(labels[best]),
-            }  # fmt: skip
+            }
         )
         print(rows[-1], flush=True)
     ranks = np.array([row["rank"] or 10**9 for row in rows], dtype=np.int64)

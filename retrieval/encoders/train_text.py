@@ -175,7 +175,9 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
         bank = banks[int(rng.integers(len(banks)))]
         ids = torch.from_numpy(token_ids(tokenizer, texts))
         model.train()
-        vectors = F.normalize(model["text"](ids).float(), dim=-1)
+        with place.autocast():
+            vectors = model["text"](ids)
+        vectors = F.normalize(vectors.float(), dim=-1)
         scale = log_scale.clamp(max=4.6).exp()
         target = torch.from_numpy(targets)
         forward = text_loss(vectors, bank, target, scale)
