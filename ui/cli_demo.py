@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ecgkin.ui import cli_common as common
+from ecgkin.ui.cli_web import open_in_browser
 
 
 def register(app: typer.Typer) -> None:
@@ -50,14 +49,5 @@ def demo(
             shown.result, title=f"{shown.query_id} ({labels}) among {shown.n_cases} cases, {shown.source.words}"
         )
         common.out().print(f"page: {shown.page}", markup=False, soft_wrap=True)
-    if open_page and _has_screen():
-        import webbrowser
-
-        webbrowser.open(shown.page.resolve().as_uri())
-
-
-def _has_screen() -> bool:
-    """Whether a browser would open for a person: a terminal, and a display where the system needs one."""
-    if not sys.stdout.isatty():
-        return False
-    return sys.platform in ("darwin", "win32") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+    if open_page:
+        open_in_browser(shown.page.resolve().as_uri())

@@ -1,0 +1,186 @@
+"""What Streamlit runs: `ecgkin web` starts it with the address of the API in the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web import texts
+from ecgkin.ui.web.context import Page, show_error
+from ecgkin.ui.web.state import Found, Options, Query, Written
+
+if TYPE_CHECKING:
+    from ecgkin.ui.web.state import Api
+
+API_VARIABLE = "ECGKIN_WEB_API"
+TOKEN_VARIABLE = "ECGKIN_WEB_TOKEN"
+EXAMPLES_VARIABLE = "ECGKIN_WEB_EXAMPLES"
+USUAL_API = "http://127.0.0.1:8000"
+
+
+def main() -> None:
+    """Draw the page once; Streamlit calls this again after every touch."""
+    import streamlit as st
+
+    from ecgkin.ui.web import style
+
+    st.set_page_config(page_title="ecgkin", page_icon=":material/cardiology:", layout="wide")
+    lang = texts.lang_of(st.query_params.get("lang") or st.context.locale)
+    word = texts.words(lang)
+    dark = st.context.theme.type == "dark"
+    found: Found | None = st.session_state.get("found")
+    shown = found.shown if found is not None else None
+    st.html(style.css(dark, len(shown.hits) if shown is not None else 0))
+    lang = _head(lang)
+    word = texts.words(lang)
+    api = _api()
+    try:
+        info = api.info()
+    except EcgkinError as error:
+        st.error(word("unreachable"), icon=":material/cloud_off:")
+        show_error(error, word)
+        return
+    page = Page(api, info, lang, word, dark)
+    _about(page)
+    _body(page)
+
+
+def _head(lang: texts.Lang) -> texts.Lang:
+    import streamlit as st
+
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="head"):
+        st.title(texts.words(lang)("title"), anchor=False, width="content")
+        chosen = st.segmented_control(
+            "Language / Sprache",
+            texts.LANGS,
+            default=lang,
+            required=True,
+            format_func=str.upper,
+            label_visibility="collapsed",
+            width="content",
+            key="lang",
+        )
+    now = texts.lang_of(chosen)
+    if now != lang:
+        st.query_params["lang"] = now
+        st.rerun()
+    return now
+
+
+def _about(page: Page) -> None:
+    import streamlit as st
+
+    word, facts = page.word, page.info.case_base
+    line = word("base", n=facts.get("n_cases", 0), encoder=page.info.encoder.get("name", ""))
+    st.html(f'<p class="ek ek-notice"><b>{word("notice")}</b></p>')
+    st.caption(line)
+    if set(facts.get("sources", {})) == {"simulated"}:
+        st.warning(word("simulated"), icon=":material/science:")
+
+
+def _body(page: Page) -> None:
+    import streamlit as st
+
+    from ecgkin.ui.web import compare, inputs
+
+    folder = os.environ.get(EXAMPLES_VARIABLE)
+    query, options = inputs.ask(page, Path(folder) if folder else None)
+    if query is None:
+        st.session_state.pop("found", None)
+        st.html(f'<div class="ek ek-empty">{page.word("start")}</div>')
+        return
+    found = _searched(page, query, options)
+    shown = found.shown
+    if shown is None:
+        if found.error is not None:
+            show_error(found.error, page.word)
+        return
+    if st.session_state.get("compare"):
+        compare.compare_view(page, found, shown, st.session_state["compare"])
+        return
+    _bench(page, found, options)
+
+
+def _bench(page: Page, found: Found, options: Options) -> None:
+    """Query and draft on the left, neighbours on the right."""
+    import streamlit as st
+
+    from ecgkin.ui.web import draft_panel, neighbour_cards, query_panel, report
+
+    word, shown = page.word, found.shown
+    assert shown is not None  # the caller has looked
+    if shown.abstention.nothing_similar:
+        best, threshold = shown.abstention.best_score or 0.0, shown.abstention.threshold or 0.0
+        st.warning(word("nothing_similar", best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
+    with st.container(key="bench"):
+        left, right = st.columns([7, 5], gap="medium")
+        with left:
+            query_panel.query_panel(page, found.query, shown)
+            st.header(word("draft"), anchor=False)
+            draft_place = st.container()
+            draft_panel.vote_panel(page, shown.vote)
+        with right:
+            again = neighbour_cards.neighbour_cards(page, found, shown)
+        if again:
+            try:
+                with st.spinner(word("search")):
+                    found.refined = page.api.again(shown.query_id, found.marks, options)
+                found.marks = {}
+                st.rerun()
+            except EcgkinError as error:
+                show_error(error, word)
+        # Last, so that the neighbours are there while the words come.
+        with draft_place:
+            if found.query.kind == "text":
+                st.html(f'<p class="ek-soft">{word("draft_needs_ecg")}</p>')
+                return
+            key = (found.key, options.model, options.evidence, page.lang)
+            written: Written | None = st.session_state.get("written")
+            if written is None or written.key != key:
+                with st.spinner(word("drafting")):
+                    written = draft_panel.write_draft(page, found.query, options, key)
+                st.session_state["written"] = written
+            draft_panel.draft_panel(page, written, shown, of_first=found.refined is not None)
+            if written.answer is not None:
+                report.report_panel(page, found.query, options, written.answer)
+
+
+def _searched(page: Page, query: Query, options: Options) -> Found:
+    """The search for this query, made once."""
+    import streamlit as st
+
+    key = (query.digest, options.k, options.where)
+    found: Found | None = st.session_state.get("found")
+    if found is not None and found.key == key:
+        return found
+    made = Found(key, query)
+    try:
+        with st.spinner(page.word("search")):
+            made.first = page.api.search(query, options)
+    except EcgkinError as error:
+        made.error = error
+    st.session_state["found"] = made
+    st.session_state.pop("compare", None)
+    # The style sheet at the top is for the hits of the run before.
+    if made.first is not None:
+        st.rerun()
+    return made
+
+
+def _api() -> Api:
+    import streamlit as st
+
+    from ecgkin.ui.client import Client
+    from ecgkin.ui.web.state import Api
+
+    if "api" not in st.session_state:
+        address = os.environ.get(API_VARIABLE, USUAL_API)
+        st.session_state["api"] = Api(Client(address, os.environ.get(TOKEN_VARIABLE)))
+    api: Api = st.session_state["api"]
+    return api
+
+
+if __name__ == "__main__":
+    main()

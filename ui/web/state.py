@@ -1,0 +1,217 @@
+"""What one visitor's session holds: the query, what was found, the marks; and the API behind a small cache."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.client import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ecgkin.retrieval.ecg.record import EcgRecord
+    from ecgkin.ui.api.answers import CaseOut, DraftAnswer, InfoOut, SearchOut
+    from ecgkin.ui.client import Client, DraftEvent
+    from ecgkin.ui.web.texts import Lang
+
+# What the server is may change while a page is open: cases come in, a drafter goes.
+INFO_SECONDS = 30.0
+# Drawings and samples of this many cases stay at hand: of some searches with the usual number of hits.
+KEPT = 120
+# Cases that a drafting model is shown, as the API has it by default.
+EVIDENCE = 3
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked.
+
+    Attributes:
+        kind: An ECG in files, or words.
+        name: For people.
+        files: Name and content of each.
+        text: The words.
+        fs_hz: Samples a second, for a table that does not say.
+    """
+
+    kind: Literal["ecg", "text"]
+    name: str
+    files: tuple[tuple[str, bytes], ...] = ()
+    text: str = ""
+    fs_hz: float | None = None
+
+    @property
+    def digest(self) -> str:
+        """Changes with all that is sent."""
+        made = hashlib.blake2b(f"{self.kind}|{self.text}|{self.fs_hz}".encode(), digest_size=12)
+        for name, content in self.files:
+            made.update(f"|{name}|{len(content)}|".encode() + content)
+        return made.hexdigest()
+
+
+@dataclass(frozen=True)
+class Options:
+    """How it is asked.
+
+    Attributes:
+        k: Hits.
+        where: Filter in the words of the API; "" for none.
+        model: Drafter; None for the server's first.
+        evidence: Cases a model is shown; 0 for a draft without retrieval.
+    """
+
+    k: int = 10
+    where: str = ""
+    model: str | None = None
+    evidence: int = EVIDENCE
+
+
+@dataclass
+class Found:
+    """A search and what came of it.
+
+    Attributes:
+        key: What it was for: digest of the query, k, filter.
+        query: What was asked.
+        first: The answer.
+        refined: The answer after marks, None before.
+        error: Why there is none.
+    """
+
+    key: tuple[Any, ...]
+    query: Query
+    first: SearchOut | None = None
+    refined: SearchOut | None = None
+    error: EcgkinError | None = None
+    marks: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> SearchOut | None:
+        """The answer on the page."""
+        return self.refined or self.first
+
+
+@dataclass
+class Written:
+    """A draft, or why there is none.
+
+    Attributes:
+        key: What it was for: search, drafter, evidence, language.
+    """
+
+    key: tuple[Any, ...]
+    answer: DraftAnswer | None = None
+    error: EcgkinError | None = None
+
+
+class Api:
+    """The client with a memory for what does not change: drawings and samples of cases.
+
+    Args:
+        client: Speaks to the server.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._svgs: dict[tuple[str, str], str | None] = {}
+        self._records: dict[str, EcgRecord | None] = {}
+        self._info: tuple[float, InfoOut] | None = None
+
+    def info(self) -> InfoOut:
+        """What runs there; asked for at most every half minute."""
+        now = time.monotonic()
+        if self._info is None or now - self._info[0] > INFO_SECONDS:
+            self._info = (now, self.client.info())
+        return self._info[1]
+
+    def search(self, query: Query, options: Options) -> SearchOut:
+        """The nearest cases."""
+        where = options.where or None
+        if query.kind == "text":
+            return self.client.search(text=query.text, k=options.k, where=where)
+        return self.client.search(file=list(query.files), k=options.k, where=where, fs_hz=query.fs_hz)
+
+    def again(self, query_id: str, marks: dict[str, bool], options: Options) -> SearchOut:
+        """The search after its marks, which the server keeps."""
+        near, far = ([case for case, yes in marks.items() if yes is wanted] for wanted in (True, False))
+        self.client.feedback(query_id, similar=near, not_similar=far)
+        return self.client.search(query_id=query_id, k=options.k, where=options.where or None)
+
+    def draft_events(self, query: Query, options: Options, lang: Lang) -> Iterator[DraftEvent]:
+        """The draft as it is written."""
+        return self.client.draft_events(file=list(query.files), **_draft_options(query, options, lang))
+
+    def draft_fhir(self, query: Query, options: Options, lang: Lang) -> dict[str, Any]:
+        """The draft as a FHIR resource."""
+        return self.client.draft_fhir(file=list(query.files), **_draft_options(query, options, lang))
+
+    def case(self, case_id: str) -> CaseOut:
+        """One case."""
+        return self.client.case(case_id)
+
+    def svg(self, case_id: str, layout: str = "3x4+1R") -> str | None:
+        """A case drawn; None where its samples were not kept."""
+        key = (case_id, layout)
+        if key not in self._svgs:
+            try:
+                made: str | None = self.client.page(case_id, "svg", layout=layout).decode()
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                made = None
+            _trim(self._svgs)
+            self._svgs[key] = made
+        return self._svgs[key]
+
+    def record(self, case_id: str) -> EcgRecord | None:
+        """The samples of a case; None where they were not kept."""
+        if case_id not in self._records:
+            try:
+                record: EcgRecord | None = self.client.signal(case_id)
+            except ApiError as error:
+                if error.status != 404:
+                    raise
+                record = None
+            _trim(self._records)
+            self._records[case_id] = record
+        return self._records[case_id]
+
+
+def _draft_options(query: Query, options: Options, lang: Lang) -> dict[str, Any]:
+    given = {"k": options.k, "where": options.where or None, "fs_hz": query.fs_hz}
+    return given | {"model": options.model, "evidence": options.evidence, "language": lang}
+
+
+def _trim(kept: dict[Any, Any]) -> None:
+    """Make room for one more; the oldest goes first."""
+    while len(kept) >= KEPT:
+        del kept[next(iter(kept))]
+
+
+def where_text(ages: tuple[int, int] | None, sex: str | None, statements: list[str], sources: list[str]) -> str:
+    """A filter in the words of the API.
+
+    Args:
+        ages: Youngest and oldest, years; None for all, also for cases of unknown age.
+        sex: "F" or "M"; None for all.
+        statements: Codes that a case must carry, all of them.
+        sources: Where a case may come from; none given: anywhere.
+
+    >>> where_text((60, 80), "F", ["CLBBB", "AFIB"], ["ptbxl"])
+    'age>=60 and age<=80 and sex=F and label:"CLBBB" and label:"AFIB" and source in ("ptbxl")'
+    >>> where_text(None, None, [], [])
+    ''
+    """
+    parts = [f"age>={ages[0]} and age<={ages[1]}"] if ages else []
+    parts += [f"sex={sex}"] if sex else []
+    parts += [f"label:{_quoted(code)}" for code in statements]
+    parts += [f"source in ({', '.join(_quoted(source) for source in sources)})"] if sources else []
+    return " and ".join(parts)
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"'

@@ -1,0 +1,227 @@
+"""Every word that the page shows, in English and German; `words` picks the language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+Lang = Literal["en", "de"]
+LANGS: tuple[Lang, ...] = ("en", "de")
+Words: TypeAlias = Callable[..., str]
+
+TEXTS: dict[str, tuple[str, str]] = {
+    "title": ("Similar ECGs", "Ähnliche EKGs"),
+    "notice": (
+        "Supports and does not replace a clinician. For research and education, not for diagnosis.",
+        "Unterstützt und ersetzt keine ärztliche Befundung. Für Forschung und Lehre, nicht zur Diagnose.",
+    ),
+    "simulated": (
+        "The cases here are SIMULATED: made by ecgkin, no patient has had them.",
+        "Die Fälle hier sind SIMULIERT: von ecgkin erzeugt, kein Patient hatte sie.",
+    ),
+    "base": ("{n} cases · encoder {encoder}", "{n} Fälle · Encoder {encoder}"),
+    "by_ecg": ("By ECG", "Mit EKG"),
+    "by_words": ("By words", "Mit Worten"),
+    "upload": (
+        "Drop a page, a photo or a recording here",
+        "Ausdruck, Foto oder Aufzeichnung hier ablegen",
+    ),
+    "upload_help": (
+        "PNG, JPEG, TIFF, WebP; CSV; a WFDB record (.hea and .dat together) or a zip of it.",
+        "PNG, JPEG, TIFF, WebP; CSV; eine WFDB-Aufzeichnung (.hea und .dat zusammen) oder ein Zip davon.",
+    ),
+    "example": ("or pick an ECG of the demo", "oder ein EKG der Demo wählen"),
+    "example_none": ("choose one", "auswählen"),
+    "as_page": ("page", "Ausdruck"),
+    "as_record": ("recording", "Aufzeichnung"),
+    "words_label": (
+        "Finding, abbreviation or a whole report",
+        "Befund, Abkürzung oder ein ganzer Befundtext",
+    ),
+    "words_example": ("e.g. left bundle branch block", "z. B. Linksschenkelblock"),
+    "search": ("Search", "Suchen"),
+    "filters": ("Filters", "Filter"),
+    "filters_on": ("Filters ({n})", "Filter ({n})"),
+    "age": ("Age, years", "Alter, Jahre"),
+    "sex": ("Sex", "Geschlecht"),
+    "any": ("any", "alle"),
+    "female": ("female", "weiblich"),
+    "male": ("male", "männlich"),
+    "statement": ("Cases must carry", "Fälle müssen tragen"),
+    "source": ("Source", "Quelle"),
+    "how_many": ("Neighbours", "Nachbarn"),
+    "drafter": ("Drafter", "Entwurf durch"),
+    "retrieval": ("Show it the neighbours", "Nachbarn zeigen"),
+    "retrieval_help": (
+        "Off: the drafter writes from the ECG alone.",
+        "Aus: der Entwurf entsteht aus dem EKG allein.",
+    ),
+    "fs_hz": ("Samples a second, for a table that does not say", "Abtastrate in Hz, falls die Tabelle sie nicht nennt"),
+    "years": ("{n} years", "{n} Jahre"),
+    "start": (
+        "Drop an ECG above, pick one of the demo, or search by words: the nearest cases come with their reports.",
+        "EKG oben ablegen, eines der Demo wählen oder mit Worten suchen: Die nächsten Fälle kommen mit ihren Befunden.",
+    ),
+    "query": ("Query", "Anfrage"),
+    "understood": ("What was understood", "Was erkannt wurde"),
+    "kind_image": ("Read from a picture", "Aus einem Bild gelesen"),
+    "kind_record": ("Recording", "Aufzeichnung"),
+    "kind_text": ("Words", "Worte"),
+    "kind_refined": ("Refined by your marks", "Nach Ihren Markierungen verfeinert"),
+    "layout": ("Layout", "Anordnung"),
+    "rows": ("{n} rows", "{n} Zeilen"),
+    "leads": ("Leads", "Ableitungen"),
+    "leads_unknown": ("names not read", "Namen nicht gelesen"),
+    "scale": ("Scale", "Maßstab"),
+    "scale_unknown": ("no grid found: calipers cannot say ms and mV", "kein Raster erkannt: Zirkel ohne ms und mV"),
+    "turned": ("turned by {n}°", "um {n}° gedreht"),
+    "quality": ("Quality", "Qualität"),
+    "quality_good": ("good", "gut"),
+    "quality_fair": ("fair", "mäßig"),
+    "quality_poor": ("poor", "schlecht"),
+    "rate_hz": ("{fs} Hz, {s} s", "{fs} Hz, {s} s"),
+    "took": ("{ms} ms to the hits", "{ms} ms bis zu den Treffern"),
+    "neighbours": ("Nearest cases", "Nächste Fälle"),
+    "no_hits": ("No case passes the filters.", "Kein Fall passt zu den Filtern."),
+    "nothing_similar": (
+        "Nothing similar was found. The best case reaches {best}, below the threshold of {threshold}: "
+        "the cases below are the nearest there are, not similar ones.",
+        "Es wurde nichts Ähnliches gefunden. Der beste Fall erreicht {best}, unter der Schwelle von {threshold}: "
+        "Die Fälle unten sind die nächsten, aber keine ähnlichen.",
+    ),
+    "similarity": ("similarity", "Ähnlichkeit"),
+    "shared": ("shared with the vote", "auch im Votum"),
+    "report": ("Report", "Befund"),
+    "no_report": ("no report", "kein Befund"),
+    "no_samples": ("no drawing: the case was stored as a picture", "keine Zeichnung: der Fall wurde als Bild abgelegt"),
+    "compare": ("Compare", "Vergleichen"),
+    "open": ("Open", "Öffnen"),
+    "like": ("similar", "ähnlich"),
+    "unlike": ("not similar", "nicht ähnlich"),
+    "again": ("Search again like these", "Noch einmal wie diese suchen"),
+    "again_help": (
+        "Moves the query towards cases marked as similar and away from the others.",
+        "Rückt die Anfrage zu den als ähnlich markierten Fällen und von den anderen weg.",
+    ),
+    "marked": ("{yes} similar, {no} not", "{yes} ähnlich, {no} nicht"),
+    "mark_first": ("Mark cases with the thumbs first.", "Zuerst Fälle mit den Daumen markieren."),
+    "back": ("Back to the neighbours", "Zurück zu den Nachbarn"),
+    "back_original": ("Back to the first search", "Zurück zur ersten Suche"),
+    "side": ("Side by side", "Nebeneinander"),
+    "overlay": ("Overlaid", "Übereinander"),
+    "no_overlay": (
+        "Leads can be overlaid where samples are at hand; the query is a picture.",
+        "Übereinander geht es nur mit Messwerten; die Anfrage ist ein Bild.",
+    ),
+    "draft": ("Draft", "Entwurf"),
+    "drafting": ("Writing ...", "Schreibt ..."),
+    "preliminary": ("preliminary", "vorläufig"),
+    "no_draft": ("No draft: {why}", "Kein Entwurf: {why}"),
+    "draft_needs_ecg": ("A draft needs an ECG; this search was by words.", "Ein Entwurf braucht ein EKG."),
+    "draft_of_first": (
+        "The draft belongs to the first search, before it was refined.",
+        "Der Entwurf gehört zur ersten Suche, vor der Verfeinerung.",
+    ),
+    "basis_cases": ("from the cases", "aus den Fällen"),
+    "basis_measurement": ("measured", "gemessen"),
+    "basis_picture": ("from the picture", "aus dem Bild"),
+    "basis_nothing": ("unsupported", "ohne Beleg"),
+    "vote": ("Vote of {n} neighbours", "Votum von {n} Nachbarn"),
+    "vote_calibrated": ("calibrated probability", "kalibrierte Wahrscheinlichkeit"),
+    "vote_share": ("weighted share of the neighbours", "gewichteter Anteil der Nachbarn"),
+    "classes": ("Superclasses", "Oberklassen"),
+    "findings": ("Statements", "Aussagen"),
+    "edit": ("Edit and take away", "Bearbeiten und mitnehmen"),
+    "keep": ("Keep sentence {n}", "Satz {n} behalten"),
+    "sentence": ("Sentence {n}", "Satz {n}"),
+    "own": ("Your own words", "Eigene Worte"),
+    "text_file": ("Text", "Text"),
+    "pdf_file": ("PDF", "PDF"),
+    "fhir_file": ("FHIR JSON", "FHIR-JSON"),
+    "copy": ("The report as text (copy at its corner)", "Der Befund als Text (Kopieren an der Ecke)"),
+    "report_head": ("ECG report, preliminary", "EKG-Befund, vorläufig"),
+    "report_cases": ("Similar cases that it stands on", "Ähnliche Fälle, auf denen er beruht"),
+    "unreachable": ("The server does not answer.", "Der Server antwortet nicht."),
+    "problem": ("That did not work.", "Das hat nicht geklappt."),
+    "map": ("Map of the case base", "Karte der Fallsammlung"),
+    "map_show": ("Show the map", "Karte zeigen"),
+    "map_help": (
+        "Each point is a case, near where the encoder sees it alike; the star is the query. Click a point to open it.",
+        "Jeder Punkt ist ein Fall, nah beieinander, was der Encoder ähnlich sieht; der Stern ist die Anfrage. "
+        "Ein Klick öffnet den Fall.",
+    ),
+    "map_none": ("This server offers no map.", "Dieser Server bietet keine Karte."),
+    "map_query": ("query", "Anfrage"),
+    "map_other": ("other", "andere"),
+    "why": ("Why similar?", "Warum ähnlich?"),
+    "why_help": (
+        "How much nearer each stretch of the query brings this case: darker means that the similarity falls more "
+        "when the stretch is taken out.",
+        "Wie viel näher jeder Abschnitt der Anfrage diesen Fall bringt: Je kräftiger, desto mehr sinkt die "
+        "Ähnlichkeit ohne ihn.",
+    ),
+    "why_needs": ("This needs the query's samples; it came as a picture.", "Das braucht die Messwerte der Anfrage."),
+    "why_running": ("Leaving out one stretch after the other ...", "Lässt einen Abschnitt nach dem anderen weg ..."),
+    # Buttons of the viewer.
+    "v_calipers": ("Calipers", "Zirkel"),
+    "v_fit": ("Fit", "Einpassen"),
+    "v_in": ("Zoom in", "Vergrößern"),
+    "v_out": ("Zoom out", "Verkleinern"),
+    "v_hint": (
+        "drag to move, Ctrl + wheel to zoom",
+        "ziehen zum Bewegen, Strg + Rad zum Vergrößern",
+    ),
+    "v_hint_calipers": (
+        "drag to measure; arrow keys move the end",
+        "ziehen zum Messen; Pfeiltasten bewegen das Ende",
+    ),
+    "v_bpm": ("/min", "/min"),
+    "v_shift": ("Shift the case", "Fall verschieben"),
+    "v_query": ("query", "Anfrage"),
+    "v_case": ("case", "Fall"),
+}
+
+
+def words(lang: Lang) -> Words:
+    """What looks up a text by its name and fills it in.
+
+    >>> words("de")("years", n=62)
+    '62 Jahre'
+    """
+    column = LANGS.index(lang)
+
+    def word(name: str, **values: object) -> str:
+        return TEXTS[name][column].format(**values)
+
+    return word
+
+
+def lang_of(tag: str | None) -> Lang:
+    """The page's language for a browser's.
+
+    >>> lang_of("de-AT"), lang_of("fr"), lang_of(None)
+    ('de', 'en', 'en')
+    """
+    return "de" if (tag or "").lower().startswith("de") else "en"
+
+
+def name_of(code: str, lang: Lang) -> str:
+    """Name of a statement or superclass; the code itself where it is neither."""
+    from ecgkin.retrieval.ecg.statements import CODES, SUPERCLASS_NAMES, statement
+
+    if code in CODES:
+        return statement(code).name(lang)
+    return SUPERCLASS_NAMES[code][LANGS.index(lang)] if code in SUPERCLASS_NAMES else code
+
+
+def person(age_years: float | None, sex: str | None, lang: Lang) -> str:
+    """Age and sex in words.
+
+    >>> person(62.0, "F", "en"), person(None, "M", "de"), person(None, None, "en")
+    ('62 years, female', 'männlich', '')
+    """
+    word = words(lang)
+    parts = [word("years", n=f"{age_years:.0f}")] if age_years is not None else []
+    if sex in ("F", "M"):
+        parts.append(word("female" if sex == "F" else "male"))
+    return ", ".join(parts)

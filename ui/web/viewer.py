@@ -1,0 +1,46 @@
+"""The viewer of ECG pages as HTML: zoom, pan, calipers; one sheet, two at one scale, or two recordings overlaid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from ecgkin.ui.web.drawings import Sheet
+from ecgkin.ui.web.style import asset
+from ecgkin.ui.web.texts import Words
+
+# The page's own rules: nothing is fetched, and pictures come inside the document.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def viewer_html(
+    sheets: Sequence[tuple[Sheet, str, str]], word: Words, *, dark: bool, overlay: dict[str, Any] | None = None
+) -> str:
+    """A document of its own for an iframe.
+
+    Args:
+        sheets: Each with its title and caption; both are shown as text, whatever they hold.
+        word: Texts in the page's language.
+        dark: Whether the page is dark.
+        overlay: Two recordings, from `drawings.overlay_data`.
+    """
+    pages = [
+        {
+            "src": sheet.src, "width": sheet.width_mm, "height": sheet.height_mm, "x": 0, "y": 0,
+            "mm": sheet.scaled, "outline": sheet.outline, "title": title, "caption": caption,
+        }
+        for sheet, title, caption in sheets
+    ]  # fmt: skip
+    names = {
+        "calipers": "v_calipers", "fit": "v_fit", "zoom_in": "v_in", "zoom_out": "v_out", "hint": "v_hint",
+        "hint_calipers": "v_hint_calipers", "bpm": "v_bpm", "shift": "v_shift", "no_scale": "scale_unknown",
+    }  # fmt: skip
+    data = {"dark": dark, "pages": pages, "overlay": overlay, "texts": {key: word(name) for key, name in names.items()}}
+    # "<" as a reference: no text can end the script element.
+    packed = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    return (
+        f'<!doctype html><html><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
+        f'content="{_POLICY}"><title>ECG</title><style>{asset("viewer.css")}</style></head>'
+        f"<body><script>const DATA = {packed};</script><script>{asset('viewer.js')}</script></body></html>"
+    )
