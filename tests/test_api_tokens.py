@@ -15,7 +15,7 @@ from ecgkin.ui.api import security
 from ecgkin.ui.api.app import create_app
 from ecgkin.ui.api.serving import bind, in_thread
 from ecgkin.ui.api.state import State
-from ecgkin.ui.settings import Settings, load_settings
+from ecgkin.ui.settings import load_settings
 
 
 def test_only_this_machine_without_tokens(simulated_base: Path, tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_only_this_machine_without_tokens(simulated_base: Path, tmp_path: Path) 
         assert "access-control-allow-origin" not in http.get("/healthz", headers={"Origin": f"http://{host}"}).headers
     for address in ("0.0.0.0", "192.168.0.1", "::"):
         with pytest.raises(errors.QueryError, match="no tokens"):
-            bind(Settings(api_host=address, api_port=0))
+            bind(load_settings(api_host=address, api_port=0))
 
 
 @pytest.fixture(scope="module")

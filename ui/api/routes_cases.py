@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as PathParameter
 from pydantic import Field, field_validator
 
 from ecgkin.index.case import content_hash
@@ -28,6 +29,9 @@ router = APIRouter(prefix="/v1", tags=["cases"])
 
 NOTICE = "For research and education, not for diagnosis. Supports and does not replace a clinician."
 MAX_PAGE = 200
+# Four bytes a character, three letters a byte: more would not fit into the 64 kB of head that uvicorn takes.
+MAX_WHERE = 4000
+CaseIdPath = Annotated[str, PathParameter(min_length=1, max_length=500, examples=["simulated/3"])]
 MAX_WIDTH_PX = 4000
 # A page is a drawing of what the caller may fetch anyway; nothing in it may run.
 _SVG_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
@@ -58,7 +62,7 @@ class CaseForm(FileOptions):
 @router.get("/cases", response_model=CasesOut, summary="Stored cases, page by page")
 async def cases(
     request: Request,
-    where: Annotated[str | None, Query(max_length=20_000, description="filter", examples=["label:AFIB"])] = None,
+    where: Annotated[str | None, Query(max_length=MAX_WHERE, description="filter", examples=["label:AFIB"])] = None,
     offset: Annotated[int, Query(ge=0, le=1_000_000_000)] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 20,
 ) -> CasesOut:
@@ -129,7 +133,7 @@ def _add(state: State, fields: CaseFields, query: EcgRecord | Path) -> CaseOut:
 )
 async def page(
     request: Request,
-    case_id: str,
+    case_id: CaseIdPath,
     form: Literal["svg", "png"],
     layout: Annotated[str, Query(description=", ".join(LAYOUTS), max_length=20)] = "3x4+1R",
     order: Annotated[str, Query(description=", ".join(ORDERS), max_length=20)] = "standard",
@@ -164,7 +168,7 @@ async def page(
 
 
 @router.get("/cases/{case_id:path}/signal", response_model=Signal, summary="The samples of a case")
-async def signal(request: Request, case_id: str) -> Response:
+async def signal(request: Request, case_id: CaseIdPath) -> Response:
     """Millivolts by lead; null where a sample is missing."""
     state: State = request.app.state.ecgkin
 
@@ -176,7 +180,7 @@ async def signal(request: Request, case_id: str) -> Response:
 
 
 @router.get("/cases/{case_id:path}", response_model=CaseOut, summary="One case")
-async def case(request: Request, case_id: str) -> CaseOut:
+async def case(request: Request, case_id: CaseIdPath) -> CaseOut:
     """With its report and statements."""
     state: State = request.app.state.ecgkin
 
@@ -188,7 +192,7 @@ async def case(request: Request, case_id: str) -> CaseOut:
 
 
 @router.delete("/cases/{case_id:path}", status_code=204, response_class=Response, summary="Remove a case")
-async def remove(request: Request, case_id: str) -> Response:
+async def remove(request: Request, case_id: CaseIdPath) -> Response:
     """It is found no more when the answer comes."""
     state: State = request.app.state.ecgkin
 

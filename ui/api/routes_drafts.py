@@ -46,7 +46,7 @@ Opened: TypeAlias = Callable[[], AbstractContextManager[tuple[uploads.Query, Dra
 class DraftForm(DraftOptions, FileOptions):
     """Fields beside the file of a draft."""
 
-    where: Annotated[str | None, Field(max_length=20_000)] = Field(None, description="filter on the cases")
+    where: Annotated[str | None, Field(max_length=20_000)] = Field(default=None, description="filter on the cases")
 
     @field_validator("question", "exclude_patient", "model", "where", mode="before")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field, field_validator
@@ -22,16 +22,20 @@ router = APIRouter(prefix="/v1", tags=["search"])
 class FileOptions(Body):
     """Facts that a table of samples may lack."""
 
-    fs_hz: float | None = Field(None, gt=0, le=100_000, description="samples a second, for a file that does not say")
-    units: Units | None = Field(None, description="of the samples, for a file that does not say")
+    fs_hz: float | None = Field(
+        default=None, gt=0, le=100_000, description="samples a second, for a file that does not say"
+    )
+    units: Units | None = Field(default=None, description="of the samples, for a file that does not say")
 
 
 class SearchForm(Question, FileOptions):
     """Fields beside the file of a search."""
 
-    text: str | None = Field(None, max_length=10_000, description="words; the search is then for both")
+    text: str | None = Field(default=None, max_length=10_000, description="words; the search is then for both")
     where: Annotated[str | None, Field(max_length=20_000)] = Field(
-        None, description="filter that acts inside the search", examples=["age>=60 and sex=F and not label:PACE"]
+        default=None,
+        description="filter that acts inside the search",
+        examples=["age>=60 and sex=F and not label:PACE"],
     )
 
     @field_validator("text", "where", "exclude_patient", mode="before")
@@ -131,9 +135,14 @@ def _embed_json(state: State, content: bytes) -> EmbeddingOut:
 
 def vector_of(state: State, query: EcgRecord | Path) -> list[float]:
     """The vector of a record or of the picture at a path; for threads."""
-    encoder = state.search.encoder
+    encoder: Any = state.search.encoder
     if isinstance(query, EcgRecord):
         return [float(x) for x in encoder.encode_records([query])[0]]
+    if hasattr(encoder, "encode_pages"):
+        from ecgkin.retrieval.ecg.page import read_page
+
+        # Reading takes longer than encoding: it is done here, in a thread of many, not in the encoder's only one.
+        return [float(x) for x in encoder.encode_pages([read_page(query)])[0]]
     from PIL import Image
 
     from ecgkin.retrieval.ecg.page import load_image

@@ -84,14 +84,14 @@ def _rounded(record: EcgRecord) -> list[list[float]]:
 class Question(Body):
     """What is common to all searches, whatever the query comes as."""
 
-    k: int = Field(10, ge=1, le=1000, description="hits wanted; the server's own limit may be lower")
+    k: int = Field(default=10, ge=1, le=1000, description="hits wanted; the server's own limit may be lower")
     where: str | dict[str, Any] | None = Field(
-        None,
+        default=None,
         description="filter that acts inside the search, as text or as object",
         examples=["age>=60 and sex=F and not label:PACE", {"age": {">=": 60}, "sex": "F"}],
     )
-    exclude_patient: str | None = Field(None, max_length=500, description="leave out the cases of this patient")
-    weight: float = Field(0.5, ge=0, le=1, description="with an ECG and words: share of the ECG")
+    exclude_patient: str | None = Field(default=None, max_length=500, description="leave out the cases of this patient")
+    weight: float = Field(default=0.5, ge=0, le=1, description="with an ECG and words: share of the ECG")
 
 
 class SearchBody(Question):
@@ -114,23 +114,27 @@ class SearchBody(Question):
 
     signal: Signal | None = None
     text: str | None = Field(
-        None, max_length=10_000, description="report, statement name, abbreviation; English, German"
+        default=None, max_length=10_000, description="report, statement name, abbreviation; English, German"
     )
-    query_id: QueryId | None = Field(None, description="of an earlier search")
-    similar: list[CaseId] = Field([], max_length=200, description="with query_id: cases to move towards")
-    not_similar: list[CaseId] = Field([], max_length=200, description="with query_id: cases to move away from")
+    query_id: QueryId | None = Field(default=None, description="of an earlier search")
+    similar: list[CaseId] = Field(default=[], max_length=200, description="with query_id: cases to move towards")
+    not_similar: list[CaseId] = Field(default=[], max_length=200, description="with query_id: cases to move away from")
 
 
 class DraftOptions(Body):
     """What is common to all requests for a draft."""
 
-    k: int = Field(10, ge=1, le=1000, description="hits to list beside the draft; the server's limit may be lower")
-    model: str | None = Field(None, max_length=200, description="one of the drafters in /v1/info; without: the first")
-    evidence: int = Field(3, ge=0, le=20, description="cases a model is shown; 0: a model without retrieval")
-    question: str | None = Field(None, max_length=2000, description="what to answer; without: write the report")
-    language: Literal["en", "de"] = Field("en", description="of the draft")
-    where: str | dict[str, Any] | None = Field(None, description="filter on the cases, as in a search")
-    exclude_patient: str | None = Field(None, max_length=500, description="leave out the cases of this patient")
+    k: int = Field(
+        default=10, ge=1, le=1000, description="hits to list beside the draft; the server's limit may be lower"
+    )
+    model: str | None = Field(
+        default=None, max_length=200, description="one of the drafters in /v1/info; without: the first"
+    )
+    evidence: int = Field(default=3, ge=0, le=20, description="cases a model is shown; 0: a model without retrieval")
+    question: str | None = Field(default=None, max_length=2000, description="what to answer; without: write the report")
+    language: Literal["en", "de"] = Field(default="en", description="of the draft")
+    where: str | dict[str, Any] | None = Field(default=None, description="filter on the cases, as in a search")
+    exclude_patient: str | None = Field(default=None, max_length=500, description="leave out the cases of this patient")
 
 
 class DraftBody(DraftOptions):
@@ -148,7 +152,7 @@ class EmbeddingBody(Body):
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"texts": ["LBBB", "Vorhofflimmern"]}]})
 
-    texts: list[Annotated[str, Field(min_length=1, max_length=10_000)]] = Field([], max_length=64)
+    texts: list[Annotated[str, Field(min_length=1, max_length=10_000)]] = Field(default=[], max_length=64)
     signal: Signal | None = None
 
 
@@ -158,15 +162,17 @@ class CaseFields(Body):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [EXAMPLE_CASE]})
 
     case_id: CaseId
-    patient_id: str | None = Field(None, max_length=500)
-    source: str = Field("", max_length=500)
-    age_years: float | None = Field(None, ge=0, le=150)
+    patient_id: str | None = Field(default=None, max_length=500)
+    source: str = Field(default="", max_length=500)
+    age_years: float | None = Field(default=None, ge=0, le=150)
     sex: Literal["F", "M"] | None = None
-    recorded_at: str | None = Field(None, max_length=40, examples=["1984-11-09"])
-    labels: dict[str, FiniteFloat] = Field({}, max_length=200, description="statement code to likelihood, percent")
-    report: str = Field("", max_length=100_000)
-    language: str | None = Field(None, max_length=20, examples=["en"])
-    meta: dict[str, Any] = Field({}, max_length=200)
+    recorded_at: str | None = Field(default=None, max_length=40, examples=["1984-11-09"])
+    labels: dict[str, FiniteFloat] = Field(
+        default={}, max_length=200, description="statement code to likelihood, percent"
+    )
+    report: str = Field(default="", max_length=100_000)
+    language: str | None = Field(default=None, max_length=20, examples=["en"])
+    meta: dict[str, Any] = Field(default={}, max_length=200)
 
     def case(self) -> Case:
         """As a case; RecordError where a field is not what it should be."""
