@@ -417,14 +417,14 @@ def test_kill_under_write_load(simulated_base: Path, tmp_path: Path) -> None:
     """kill -9 while four clients add cases: every case that was acknowledged is there, and is found, afterwards."""
     base = tmp_path / "base"
     shutil.copytree(simulated_base, base)
-    values = np.random.default_rng(1).normal(0, 0.3, (2, 300)).round(3)
     acknowledged: list[str] = []
 
     def write(url: str, writer: int) -> None:
         with httpx.Client(base_url=url, timeout=10.0, trust_env=False) as http:
             for i in range(10_000):
                 case_id = f"load/{writer}-{i}"
-                signal = {"signal_mv": (values + i * 0.01).tolist(), "fs_hz": 100, "leads": ["I", "II"]}
+                values = np.random.default_rng((writer, i)).normal(0, 0.3, (2, 300)).round(3)
+                signal = {"signal_mv": values.tolist(), "fs_hz": 100, "leads": ["I", "II"]}
                 try:
                     done = http.post("/v1/cases", json={"case": {"case_id": case_id}, "signal": signal})
                 except httpx.HTTPError:
@@ -444,7 +444,7 @@ def test_kill_under_write_load(simulated_base: Path, tmp_path: Path) -> None:
         assert all(case_id in opened for case_id in acknowledged)
         assert len(opened) - 40 - len(acknowledged) in range(5)  # one in flight for each writer
         vector = opened.vector(acknowledged[-1])
-        assert acknowledged[-1] in [case.case_id for case, _ in opened.search(vector, 3)]
+        assert acknowledged[-1] == opened.search(vector, 1)[0][0].case_id
 
 
 def peak_mb(pid: int) -> float:
@@ -463,9 +463,9 @@ def test_memory_stays_bounded(simulated_base: Path, tmp_path: Path) -> None:
     shutil.copytree(simulated_base, base)
     columns = ",".join(["-0.123"] * 12)
     uploads = [
-        ("a.png", png(50_000, 50_000)),
+        ("a.png", png(30_000, 30_000)),
         ("a.png", png(7_000, 7_000)),
-        ("a.zip", zip_of(("x.csv", b"0" * 400_000_000))),
+        ("a.zip", zip_of(("x.csv", b"0" * 100_000_000))),
         ("a.csv", ("I,II,III,aVR,aVL,aVF,V1,V2,V3,V4,V5,V6\n" + f"{columns}\n" * 45_000).encode()),
         ("a.bin", os.urandom(60_000_000)),
     ]

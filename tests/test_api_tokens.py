@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,7 +98,7 @@ def test_tokens_are_compared_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append((a, b))
         return a == b
 
-    monkeypatch.setattr(security.hmac, "compare_digest", counted)
+    monkeypatch.setattr(hmac, "compare_digest", counted)
     known = security.parse_tokens([f"read:{security.hashed('a')}", f"write:{security.hashed('a')}", f"read:{'0' * 64}"])
     assert security.role_of("a", known) == "write" and len(calls) == 3
     assert security.role_of("b", known) is None and len(calls) == 6
