@@ -69,6 +69,7 @@ def save_encoder(
     }
     partial = folder / "model.partial"
     save_file(half, partial)
+    partial.chmod(0o644)  # safetensors makes files that only their owner may read
     os.replace(partial, folder / "model.safetensors")
     for file in ("tokenizer.json", "tokenizer_config.json", "config.json"):
         shutil.copyfile(text_folder / file, folder / file)
