@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,10 +28,19 @@ def demo(
     seed: Annotated[int, typer.Option(help="Which held-out ECG is asked about.")] = 0,
     encoder: common.Encoder = None,
     device: common.Device = None,
+    serve: Annotated[
+        bool | None,
+        typer.Option(
+            "--serve/--no-serve",
+            " /--page-only",
+            help="Start the web page after that. Without a word: in a terminal, and not in CI.",
+            show_default=False,
+        ),
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
     json: common.Json = False,
 ) -> None:
-    """Show an ECG beside its ten most similar cases, with their reports.
+    """Show an ECG beside its ten most similar cases, with their reports; then ask about others on a web page.
 
     The cases come from the first of these that is there: a PTB-XL folder, an earlier download, a download of about
     1,500 records from PhysioNet, simulated cases.
@@ -49,5 +60,19 @@ def demo(
             shown.result, title=f"{shown.query_id} ({labels}) among {shown.n_cases} cases, {shown.source.words}"
         )
         common.out().print(f"page: {shown.page}", markup=False, soft_wrap=True)
-    if open_page:
+    if serve or (serve is None and not json and _has_company()):
+        from ecgkin.ui.demo_serve import serve_demo
+
+        def ready(address: str) -> None:
+            common.out().print(f"web page: {address}", markup=False, soft_wrap=True)
+            if open_page:
+                open_in_browser(address)
+
+        serve_demo(settings, shown, say=common.say, ready=ready)
+    elif open_page:
         open_in_browser(shown.page.resolve().as_uri())
+
+
+def _has_company() -> bool:
+    """Whether a person sits there: nobody would press Ctrl-C in a pipe or in CI."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and os.environ.get("CI", "").lower() not in ("1", "true")

@@ -30,20 +30,17 @@ def web(
     A token for the server comes from the environment, ECGKIN_WEB_TOKEN.
     """
     from ecgkin.ui.client import Client
-    from ecgkin.ui.web.serving import running
+    from ecgkin.ui.web.serving import ending, running
 
     token = os.environ.get(TOKEN_VARIABLE)
     with Client(api, token) as client:
         facts = client.info()
-    with running(api, token=token, port=port) as (process, where):
+    with ending(), running(api, token=token, port=port) as (process, where):
         common.out().print(where, markup=False, soft_wrap=True)
         common.say(f"{facts.case_base.get('n_cases', '?')} cases of {api}; Ctrl-C ends it")
         if open_page:
             open_in_browser(where)
-        try:
-            process.wait()
-        except KeyboardInterrupt:
-            common.say("ended")
+        process.wait()
 
 
 def open_in_browser(address: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -65,12 +65,14 @@ class Asked:
         record: Its samples.
         gallery: What is searched, on its way into a case base.
         n_gallery: How many there are.
+        others: Further ECGs of other patients than the gallery's, to ask about on the web page.
     """
 
     case: Case
     record: EcgRecord
     gallery: Iterable[IngestItem]
     n_gallery: int
+    others: Callable[[int], Iterator[EcgRecord]]
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class Shown:
         query_id, query_labels: The ECG that was asked about.
         n_cases: How many were searched.
         result: Hits and vote.
+        folder: The case base.
+        encoder: What it was made with.
+        asked: The ECG, and further ones.
     """
 
     page: Path
@@ -91,6 +96,9 @@ class Shown:
     query_labels: tuple[str, ...]
     n_cases: int
     result: SearchResult
+    folder: Path
+    encoder: Encoder
+    asked: Asked
 
 
 def run_demo(
@@ -128,7 +136,8 @@ def run_demo(
         search = CaseSearch.open(base, encoder)
         result = search.by_image(render(asked.record), HITS, exclude_patient=asked.case.patient_id)
         page = _write_page(out, source, asked, search, result)
-        return Shown(page, source, asked.case.case_id, tuple(asked.case.labels), len(base), result)
+        labels = tuple(asked.case.labels)
+        return Shown(page, source, asked.case.case_id, labels, len(base), result, folder, encoder, asked)
 
 
 def find_source(settings: Settings, say: Say, moved: Moved) -> Source:
@@ -192,12 +201,29 @@ def _real(root: Path, n_cases: int, seed: int) -> Asked:
     record = items[query.case_id].load()
     if not isinstance(record, EcgRecord):
         raise QueryError(f"{query.case_id} is a picture (expected samples)")
-    return Asked(query, record, [items[case.case_id] for case in gallery], len(gallery))
+
+    def others(n: int) -> Iterator[EcgRecord]:
+        taken = {query.case_id}
+        for further in range(seed + 1, seed + 1 + 3 * n):
+            left = [case for case in held if case.report and case.case_id not in taken]
+            case = choose_query(left, gallery, seed=further)
+            if case is None or len(taken) > n:
+                return
+            taken.add(case.case_id)
+            other = items[case.case_id].load()
+            if isinstance(other, EcgRecord):
+                yield other
+
+    return Asked(query, record, [items[case.case_id] for case in gallery], len(gallery), others)
 
 
 def _simulated(n_cases: int, seed: int) -> Asked:
     case, record = simulated_query(seed)
-    return Asked(case, record, simulated_gallery(n_cases), n_cases)
+
+    def others(n: int) -> Iterator[EcgRecord]:
+        return (simulated_query(further)[1] for further in range(seed + 1, seed + 1 + n))
+
+    return Asked(case, record, simulated_gallery(n_cases), n_cases, others)
 
 
 def _key(source: Source, n_cases: int, encoder: Encoder) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from html import escape
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,9 @@ def main() -> None:
 
     from ecgkin.ui.web import style
 
-    st.set_page_config(page_title="ecgkin", page_icon=":material/cardiology:", layout="wide")
+    st.set_page_config(
+        page_title="ecgkin", page_icon=str(files("ecgkin.ui.web") / "assets" / "icon.svg"), layout="wide"
+    )
     lang = texts.lang_of(st.query_params.get("lang") or st.context.locale)
     word = texts.words(lang)
     dark = st.context.theme.type == "dark"
@@ -74,8 +78,7 @@ def _about(page: Page) -> None:
 
     word, facts = page.word, page.info.case_base
     line = word("base", n=facts.get("n_cases", 0), encoder=page.info.encoder.get("name", ""))
-    st.html(f'<p class="ek ek-notice"><b>{word("notice")}</b></p>')
-    st.caption(line)
+    st.html(f'<p class="ek ek-notice"><b>{word("notice")}</b> <span class="ek-soft">{escape(line)}</span></p>')
     if set(facts.get("sources", {})) == {"simulated"}:
         st.warning(word("simulated"), icon=":material/science:")
 

@@ -31,6 +31,7 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
         if st.button(word("back"), icon=":material/arrow_back:", key="back"):
             st.session_state.pop("compare")
             st.rerun()
+        place = st.empty()
     try:
         case = page.api.case(case_id)
         svg = page.api.svg(case_id, LAYOUT)
@@ -39,10 +40,17 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
     except EcgkinError as error:
         show_error(error, word)
         return
-    ways = ["side", "overlay"] if record is not None and other is not None else ["side"]
-    way = st.segmented_control(
-        word("compare"), ways, default="side", required=True, format_func=word, label_visibility="collapsed", key="view"
-    )
+    way = "side"
+    if record is not None and other is not None:
+        way = place.segmented_control(
+            word("compare"),
+            ["side", "overlay"],
+            default="side",
+            required=True,
+            format_func=word,
+            label_visibility="collapsed",
+            key="view",
+        )
     score = next((hit.score for hit in shown.hits if hit.case.case_id == case_id), None)
     about = [case.case_id, person(case.age_years, case.sex, page.lang)]
     about += [f"{word('similarity')} {score:.2f}"] if score is not None else []

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Paper, fine grid, coarse grid, ink. Dark: a page that does not glare beside dark text, grid kept readable.
 _LIGHT = ("#ffffff", "#fad6d6", "#f0a0a5", "#101018")
-_DARK = ("#12151b", "#2a1d23", "#55303a", "#f1f3f5")
+_DARK = ("#151416", "#271c1f", "#54313a", "#f1f3f5")
 # A card shows the page at about two fifths of its size: traces as strong as the eye is used to, no fine grid.
 _CARD_LINE_MM = 0.55
 _PAPER_MM = 20.0  # kept above the first and below the last baseline

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,18 @@ def free_port(usual: int, host: str = HOST) -> int:
             number: int = probe.getsockname()[1]
             return number
     raise QueryError(f"no port is free on {host}", hint="end some other server")
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Until Ctrl-C, or until somebody ends this process politely: both reach the `finally` of what runs inside."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -82,6 +95,8 @@ def _options(port: int) -> list[str]:
         "client.showErrorDetails": "none",
         "global.developmentMode": "false",
         "logger.level": "error",
+        "theme.light.primaryColor": "#0b5cad",
+        "theme.dark.primaryColor": "#7cb7ff",
     }
     return [word for name, value in options.items() for word in (f"--{name}", str(value))]
 
