@@ -126,8 +126,8 @@ class _Writer:
         self.few = len(neighbours) < MIN_NEIGHBOURS
         # What no neighbour carries has no case to cite, whatever a calibration curve makes of a share of zero.
         carried = frozenset().union(*(n.codes for n in neighbours))
-        passing = {code: p for code, p in thresholds.passing(vote).items() if code in carried}
-        self.settled = settle(passing, self.values)
+        passing = thresholds.passing(vote, carried)
+        self.settled = settle(passing, self.values, vote.superclasses)
         self.kept = {} if self.few else dict(self.settled.kept)
 
     def report(self) -> tuple[list[_Note], dict[str, str]]:

@@ -196,7 +196,7 @@ def evaluate_embedded(
         "version": DRAFTER_VERSION,
         "encoder": fingerprint,
         "gallery": _hash(r.ecg_id for r in gallery),
-        "thresholds": _hash(sorted(setting.thresholds.calibrated.items()), sorted(setting.thresholds.raw.items())),
+        "thresholds": _hash(*(sorted(m.items()) for m in _mappings(setting.thresholds))),
         "calibrated": setting.calibration is not None,
     }
     scores: dict[str, ArmScores] = {}
@@ -278,6 +278,10 @@ def _tests(scores: Mapping[str, ArmScores]) -> dict[str, tuple[float, float, flo
                 differences[label] = arm.measures[measure_name].value - base.measures[measure_name].value
     adjusted = holm(raw)
     return {name: (differences[name], raw[name], adjusted[name]) for name in raw}
+
+
+def _mappings(thresholds: DraftThresholds) -> list[Mapping[str, float]]:
+    return [thresholds.calibrated, thresholds.raw, thresholds.superclasses, thresholds.raw_superclasses]
 
 
 def _measured(data: PtbXl, row: PtbXlRow) -> Measurements:

@@ -136,7 +136,7 @@ _DE: Mapping[str, str] = {
     "ANEUR": "ST-T-Veränderungen wie bei Ventrikelaneurysma",
     "RAO/RAE": "rechtsatriale Vergrößerung",
     "EL": "Elektrolytstörung oder Medikamenteneffekt",
-    "WPW": "Präexzitation mit Deltawelle",
+    "WPW": "WPW-Syndrom",
     "ILBBB": "inkompletter Linksschenkelblock",
     "IPLMI": "inferoposterolateraler Myokardinfarkt",
     "ISCAN": "Ischämiezeichen anterior",

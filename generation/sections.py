@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ecgkin.retrieval.ecg.statements import STATEMENTS
 
+_SUPERCLASS: Mapping[str, str | None] = {s.code: s.superclass for s in STATEMENTS}
 SECTIONS: tuple[str, ...] = (
     "rhythm",
     "axis_intervals",
@@ -114,12 +115,18 @@ class Settled:
     dropped: Mapping[str, str]
 
 
-def settle(candidates: Mapping[str, float], measured: Mapping[str, float] | None = None) -> Settled:
+def settle(
+    candidates: Mapping[str, float],
+    measured: Mapping[str, float] | None = None,
+    of_superclasses: Mapping[str, float] | None = None,
+) -> Settled:
     """Statements that can stand in one report, of several that exclude each other the most probable one.
 
     Args:
         candidates: Code to probability, those above their thresholds.
         measured: Values of `Measurements` by name; None or empty where there are none.
+        of_superclasses: Probability of each superclass: many doubtful findings of one kind weigh more against a normal
+            ECG than the likeliest of them alone.
 
     >>> sorted(settle({"SR": 0.6, "AFIB": 0.7, "NORM": 0.5}).kept)
     ['AFIB']
@@ -151,8 +158,9 @@ def settle(candidates: Mapping[str, float], measured: Mapping[str, float] | None
             drop(group & kept.keys() - {best}, f"less probable than {best}")
     others = set(kept) - {"NORM"} - BESIDE_NORMAL
     if "NORM" in kept and others:
-        strongest = max(kept[code] for code in others)
-        if kept["NORM"] > strongest and strongest < 0.5:
+        by_class = of_superclasses or {}
+        strongest = max(max(kept[c], by_class.get(_SUPERCLASS[c] or "", 0.0)) for c in others)
+        if kept["NORM"] > strongest:
             drop(others, "less probable than NORM")
         else:
             drop(("NORM",), f"abnormal by {max(others, key=kept.__getitem__)}")

@@ -57,6 +57,8 @@ def fit_draft_thresholds(
         gallery_patients=patients,
     )
     groups = patients if own else asking_patients
+    ranked = found.rows.shape[1]  # fewer than asked for in a small gallery
+    rule, super_rule = VoteRule(min(rule.k, ranked), rule.tau), VoteRule(min(super_rule.k, ranked), super_rule.tau)
     f1: dict[str, float] = {}
 
     def named(names: Sequence[str], thresholds: np.ndarray) -> Mapping[str, float]:
@@ -68,11 +70,14 @@ def fit_draft_thresholds(
     supers, gallery_supers = space.superclass_matrix(truth), space.superclass_matrix(gallery)
     of_supers = cross_fitted(found, supers, gallery_supers, super_rule, groups)
     superclasses, f1["superclasses"] = fit_thresholds(of_supers, supers, groups=groups)
+    raw_supers = vote_scores(found, gallery_supers, super_rule.k, super_rule.tau)
+    raw_superclasses, f1["raw_superclasses"] = fit_thresholds(raw_supers, supers, groups=groups)
     return DraftThresholds(
         encoder=encoder,
         calibrated=named(space.codes, calibrated),
         raw=named(space.codes, raw),
         superclasses=named(space.superclasses, superclasses),
+        raw_superclasses=named(space.superclasses, raw_superclasses),
         fitted_on=fitted_on,
         f1={name: round(value, 4) for name, value in f1.items()},
     )

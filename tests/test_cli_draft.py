@@ -1,0 +1,228 @@
+"""`ecgkin draft`, `ecgkin evaluate drafts`, `ecgkin pulse`, called as a person would call them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecgkin.generation.draft_runs import DraftLine, RunFile
+from ecgkin.generation.draft_scores import macro_f1, micro_f1, score_arm
+from ecgkin.generation.evaluate_drafts import evaluate_drafts
+from ecgkin.index.case import Case
+from ecgkin.index.casebase import CaseBase
+from ecgkin.retrieval.ecg.drawing import render
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.simulate import SimulatedEcg, simulate
+from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui.cli import main
+
+TINY = Path(__file__).parent / "fixtures" / "pulse-tiny"
+KINDS = (["NORM"], ["AFIB"], ["CLBBB"], ["SR", "LVH"])
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Run `ecgkin WORDS` in this process: status, stdout, stderr."""
+    monkeypatch.setenv("ECGKIN_ENCODER", "hashing")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as stopped:
+            status = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def made() -> list[SimulatedEcg]:
+    return [simulate(KINDS[i % 4], np.random.default_rng(i), fs_hz=100.0) for i in range(44)]
+
+
+@pytest.fixture(scope="module")
+def base(made: list[SimulatedEcg], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    encoder = HashingEncoder()
+    path = tmp_path_factory.mktemp("cli-draft") / "base"
+    cases = [Case(f"sim/{i}", labels=one.labels, report=one.report_en) for i, one in enumerate(made)]
+    with CaseBase.create(path, encoder.name, encoder.fingerprint, encoder.dim) as opened:
+        opened.add(cases, encoder.encode_records([one.record for one in made]))
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(made: list[SimulatedEcg], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli-draft-page") / "page.png"
+    render(made[2].record).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def small_ptbxl(made: list[SimulatedEcg], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty-four simulated records in PTB-XL's layout: folds 1 and 9, two records a patient."""
+    root = tmp_path_factory.mktemp("ptbxl")
+    folder = root / "records100" / "00000"
+    folder.mkdir(parents=True)
+    columns = "ecg_id patient_id age sex device recording_date report scp_codes strat_fold filename_lr filename_hr"
+    with (root / "ptbxl_database.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(columns.split())
+        for i, one in enumerate(made, 1):
+            name = f"{i:05d}_lr"
+            samples = np.round(one.record.signal_mv.T * 1000).astype("<i2")
+            samples.tofile(folder / f"{name}.dat")
+            lines = [f"{name} 12 100 {len(samples)}"]
+            lines += [f"{name}.dat 16 1000(0)/mV 16 0 0 0 0 {lead}" for lead in LEADS]
+            (folder / f"{name}.hea").write_text("\n".join(lines) + "\n")
+            path = f"records100/00000/{name}"
+            report = one.report_de if i % 3 else one.report_en
+            table.writerow([i, float(i // 2), 60, 1, "made", "2000-01-01 00:00:00", report, repr(one.labels),
+                            9 if i > 32 else 1, path, path])  # fmt: skip
+    return root
+
+
+def test_draft_for_people_and_programs(call: Call, base: Path, page: Path) -> None:
+    status, out, err = call("draft", base, page, "--lang", "de")
+    assert status == 0 and out.startswith("Rhythmus: ") and "ersetzt keine ärztliche" in out and "sim/" in out
+    assert "not calibrated" in err
+    status, out, _ = call("draft", base, page, "-k", 5, "-q", "Is there atrial fibrillation?", "--json")
+    value = json.loads(out)
+    assert status == 0 and value["status"] == "preliminary" and len(value["evidence"]) >= 5
+    assert value["question"] == "Is there atrial fibrillation?" and value["sentences"] is not None
+    status, streamed, _ = call("draft", base, page, "--stream")
+    assert status == 0 and call("draft", base, page)[1].splitlines()[:3] == streamed.splitlines()[:3]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (("-k", "99"), 2, "k is 99"),
+        (("--model", "gpt"), 2, "model is 'gpt'"),
+        (("--model", "pulse:/nowhere"), 4, "hint:"),
+        (("--model", "http://127.0.0.1:9/v1?key=1"), 5, "query"),
+    ],
+)
+def test_mistakes_are_one_line(
+    call: Call, base: Path, page: Path, words: tuple[str, ...], status: int, says: str
+) -> None:
+    done = call("draft", base, page, *words)
+    assert done[0] == status and says in done[2] and done[1] == "" and "Traceback" not in done[2]
+
+
+def test_evaluate_drafts(call: Call, small_ptbxl: Path, tmp_path: Path) -> None:
+    """All built-in arms, fitted thresholds, run files that are used again, and another arm added."""
+    words = ("evaluate", "drafts", "--ptbxl", small_ptbxl, "--gallery-folds", "1", "--out", tmp_path, "--resamples", 20)
+    status, out, err = call(*words, "--fit", tmp_path / "draft_thresholds.json")
+    assert status == 0 and "| superclass macro-F1 |" in out and "cross-validated" in err, err
+    runs = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
+    assert set(runs) == {"vote.jsonl", "consensus.jsonl", "random.jsonl", "nearest.jsonl"}
+    shutil_thresholds = json.loads((tmp_path / "draft_thresholds.json").read_text())
+    assert (
+        set(shutil_thresholds["calibrated"]) >= {"SR", "AFIB"} and "leave-patient-out" in shutil_thresholds["fitted_on"]
+    )
+    again = call(*words, "--fit", tmp_path / "t2.json", "--arms", "consensus,consensus+signal", "--json")
+    report = json.loads(again[1])
+    assert again[0] == 0 and set(report["arms"]) == {"consensus", "consensus+signal"}
+    assert (tmp_path / "runs" / "consensus.jsonl").stat().st_mtime_ns == runs["consensus.jsonl"]
+    assert report["arms"]["consensus"]["measures"]["citation precision"]["value"] > 0.9
+    assert "consensus+signal: superclass macro-F1" in report["tests"]
+    status, _, err = call(*words, "--arms", "consensus")  # default thresholds now: another run
+    assert status == 2 and "another run" in err
+    status, _, err = call("evaluate", "drafts", "--ptbxl", small_ptbxl, "--gallery-folds", "1", "--arms", "model k=1")
+    assert status == 2 and "needs a model" in err
+
+
+def test_model_arms_on_the_tiny_checkpoint(small_ptbxl: Path, tmp_path: Path) -> None:
+    """They run through the same door, are resumed after a kill, and say that they prove the road only."""
+
+    class Parrot:
+        name = "parrot"
+        context_length = 4096
+        asked = 0
+
+        def generate(self, prompt: str, image: object = None, **options: object) -> object:
+            from ecgkin.generation.backend import Completion
+
+            self.asked += 1
+            return Completion("Sinus rhythm [1]. [9]", 7, 3, None, 0.0, "stop")
+
+        def stream(self, prompt: str, image: object = None, **options: object) -> object:
+            raise NotImplementedError
+
+        def count_tokens(self, prompt: str, image: object = None) -> int:
+            return len(prompt) // 4
+
+    parrot = Parrot()
+    options = {"gallery_folds": (1,), "backend": parrot, "out_dir": tmp_path, "limit": 4, "resamples": 10}
+    arms = ["consensus", "model", "model k=1", "model random k=3"]
+    report = evaluate_drafts(small_ptbxl, HashingEncoder(), arms=arms, **options)  # type: ignore[arg-type]
+    assert "prove the road" in report.as_markdown() and parrot.asked == 12
+    assert report.arms["model k=1"].measures["unknown citations a draft"].value == 1.0
+    assert report.arms["model k=1"].cost["tokens in"] == 7.0
+    run = next(path for path in (tmp_path / "runs").iterdir() if path.name.startswith("model-k=1"))
+    run.write_text(run.read_text()[:-30])
+    evaluate_drafts(small_ptbxl, HashingEncoder(), arms=arms, **options)  # type: ignore[arg-type]
+    assert parrot.asked == 13
+
+
+def test_figures_against_scikit_learn() -> None:
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(1)
+    truth, drafted = rng.random((2, 60, 7)) < 0.3
+    truth[:, 3] = False
+    weights = np.ones((3, 60), dtype=np.float32)
+    value, drawn = macro_f1(truth, drafted, weights)
+    columns = [c for c in range(7) if c != 3]
+    assert value == pytest.approx(f1_score(truth[:, columns], drafted[:, columns], average="macro"))
+    assert drawn == pytest.approx([value] * 3)
+    assert micro_f1(truth, drafted, weights)[0] == pytest.approx(f1_score(truth, drafted, average="micro"))
+
+
+def test_perfect_and_empty_drafts_score_as_they_should(small_ptbxl: Path) -> None:
+    rows = PtbXl(small_ptbxl).select([9])
+    perfect = [
+        DraftLine(r.ecg_id, r.report, dict.fromkeys(r.labels, "present"), {}, 2, 2, 0, (), 0.1, None, None)
+        for r in rows
+    ]
+    empty = [DraftLine.failed(r.ecg_id, "GenerationError") for r in rows]
+    best, worst = score_arm("best", perfect, rows, 10), score_arm("worst", empty, rows, 10)
+    assert best.measures["superclass macro-F1"].value == best.measures["statement micro-F1"].value == 1.0
+    assert best.measures["ROUGE-L"].value == pytest.approx(1.0) and best.measures["citation precision"].value == 1.0
+    assert worst.measures["superclass macro-F1"].value == 0.0 and worst.cost["failed"] == len(rows)
+
+
+def test_run_files_belong_to_one_run(tmp_path: Path) -> None:
+    line = DraftLine.failed(7, "x")
+    RunFile(tmp_path, "consensus", {"encoder": "a"}).append(line)
+    assert RunFile(tmp_path, "consensus", {"encoder": "a"}).read() == {7: line}
+    with pytest.raises(QueryError, match="another run"):
+        RunFile(tmp_path, "consensus", {"encoder": "b"}).read()
+
+
+def test_pulse_commands(call: Call, tmp_path: Path) -> None:
+    """check says what a checkpoint is; a damaged one ends in an error; convert writes a folder once."""
+    flat = TINY
+    status, out, err = call("pulse", "check", flat, "--no-load")
+    assert status == 0 and "tensors" in out, err
+    assert json.loads(call("pulse", "check", flat, "--no-load", "--json")[1])["ok"] is True
+    status, _, err = call("pulse", "check", tmp_path / "none")
+    assert status == 4 and "hint" in err
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text("{}")
+    status, out, err = call("pulse", "check", tmp_path / "broken", "--no-load")
+    assert status == 4 and "cannot be used" in err and "failed" in out
+    status, out, _ = call("pulse", "convert", flat, tmp_path / "out")
+    assert status == 0 and (tmp_path / "out" / "config.json").is_file() and "tensors" in out
+    assert call("pulse", "convert", flat, tmp_path / "out")[0] == 2
