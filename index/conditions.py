@@ -165,7 +165,7 @@ def compare(name: str, op: str, value: Any) -> Node:
     if name == "sex":
         text = {"female": "F", "male": "M"}.get(fold(text), text.upper())
         if text not in ("F", "M"):
-            raise QueryError(f"sex is {value!r} (expected F, M or none)")
+            raise QueryError(f"sex is {value!r:.60} (expected F, M or none)")
     return Compare(name, op, text)
 
 
@@ -184,7 +184,7 @@ def number(value: Any, what: str) -> float:
     except (TypeError, ValueError):
         found = math.nan
     if not math.isfinite(found) or isinstance(value, bool):
-        raise QueryError(f"found {value!r}, expected {what}")
+        raise QueryError(f"found {value!r:.60}, expected {what}")
     return found
 
 

@@ -127,7 +127,7 @@ class _Parser:
         node = self._or(0)
         if self.next < len(self.tokens):
             token = self.tokens[self.next]
-            raise self._error(f"found {token.text!r}, expected 'and', 'or' or the end", token.at)
+            raise self._error(f"found {token.text!r:.60}, expected 'and', 'or' or the end", token.at)
         return node
 
     def _error(self, what: str, at: int) -> QueryError:
@@ -172,7 +172,7 @@ class _Parser:
             node = self._or(depth + 1)
             if self._peek().text != ")" or self._peek().kind != "punct":
                 raise self._error(
-                    f"found {self._peek().text!r}, expected ')' for the bracket at {opened.at}", self._peek().at
+                    f"found {self._peek().text!r:.60}, expected ')' for the bracket at {opened.at}", self._peek().at
                 )
             self.next += 1
             return node
@@ -184,12 +184,14 @@ class _Parser:
             return self._label()
         name = fold(token.text)
         if token.kind != "word" or (name not in COLUMNS and name != "label"):
-            raise self._error(f"found {token.text!r}, expected a field ({', '.join(COLUMNS)}) or label:NAME", token.at)
+            raise self._error(
+                f"found {token.text!r:.60}, expected a field ({', '.join(COLUMNS)}) or label:NAME", token.at
+            )
         if self._keyword("in"):
             return self._member(name)
         op = self._take()
         if op.kind != "op":
-            raise self._error(f"found {op.text!r} after {token.text!r}, expected = != < <= > >= or in", op.at)
+            raise self._error(f"found {op.text!r:.60} after {token.text!r:.60}, expected = != < <= > >= or in", op.at)
         value = self._value()
         return self._compare(name, op, value)
 
@@ -210,7 +212,7 @@ class _Parser:
     def _member(self, name: str) -> Node:
         opened = self._take()
         if opened.text != "(" or opened.kind != "punct":
-            raise self._error(f"found {opened.text!r}, expected '(' after 'in'", opened.at)
+            raise self._error(f"found {opened.text!r:.60}, expected '(' after 'in'", opened.at)
         equals = _Token("op", "=", opened.at)
         parts = [self._compare(name, equals, self._value())]
         while self._peek().kind == "punct" and self._peek().text == ",":
@@ -218,13 +220,13 @@ class _Parser:
             parts.append(self._compare(name, equals, self._value()))
         closed = self._take()
         if closed.text != ")" or closed.kind != "punct":
-            raise self._error(f"found {closed.text!r}, expected ',' or ')'", closed.at)
+            raise self._error(f"found {closed.text!r:.60}, expected ',' or ')'", closed.at)
         return Join("or", tuple(parts))
 
     def _value(self) -> _Token:
         token = self._take()
         if token.kind not in ("word", "quoted"):
-            raise self._error(f"found {token.text!r}, expected a value", token.at)
+            raise self._error(f"found {token.text!r:.60}, expected a value", token.at)
         return token
 
     def _compare(self, name: str, op: _Token, value: _Token) -> Node:

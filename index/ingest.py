@@ -18,6 +18,7 @@ from ecgkin.index.case import Case, content_hash
 from ecgkin.index.casebase import CaseBase
 from ecgkin.index.protocol import Vectors
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError
 
@@ -59,6 +60,8 @@ class IngestReport:
         skipped: Items that were there already as they are.
         duplicates: (name, case id) of items whose content is there under another id; they are passed over.
         failed: (name, reason) of items that could not be read.
+        notes: (name, words) of items that came in, but not as they should be: leads missing, flat or computed, a record
+            longer or shorter than a page.
     """
 
     added: int = 0
@@ -66,6 +69,7 @@ class IngestReport:
     skipped: int = 0
     duplicates: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def n_seen(self) -> int:
@@ -78,6 +82,7 @@ class _Pending:
     item: IngestItem
     case: Case
     loaded: Loaded
+    shown: Loaded  # what is encoded: one page of a record
     is_new: bool
 
 
@@ -176,7 +181,9 @@ def _look_at(base: CaseBase, item: IngestItem, pending: Sequence[_Pending], repo
                 return None
             if known is None and _is_duplicate(base, item, digest, pending, report):
                 return None
-        return _Pending(item, _filled(replace(item.case, content_hash=digest), loaded), loaded, known is None)
+        case = _filled(replace(item.case, content_hash=digest), loaded)
+        shown = searchable(loaded) if isinstance(loaded, EcgRecord) else loaded
+        return _Pending(item, case, loaded, shown, known is None)
     except CaseBaseError:
         raise
     except Exception as error:  # one odd file among thousands must not end the ingest; it is named in the report
@@ -240,6 +247,8 @@ def _commit(
             report.added += len(some)
         else:
             report.updated += len(some)
+        noted = [(p.item.title, p.shown.notes) for p, _ in some if isinstance(p.shown, EcgRecord)]
+        report.notes += [(title, "; ".join(notes)) for title, notes in noted if notes]
 
 
 def _encoded(pending: Sequence[_Pending], encoder: Encoder, report: IngestReport) -> list[tuple[_Pending, Vectors]]:
@@ -263,8 +272,8 @@ def _encoded(pending: Sequence[_Pending], encoder: Encoder, report: IngestReport
 
 
 def _vectors(group: Sequence[_Pending], encoder: Encoder) -> Vectors:
-    records = [p.loaded for p in group if isinstance(p.loaded, EcgRecord)]
-    pictures = [p.loaded for p in group if isinstance(p.loaded, Image.Image)]
+    records = [p.shown for p in group if isinstance(p.shown, EcgRecord)]
+    pictures = [p.shown for p in group if isinstance(p.shown, Image.Image)]
     if not group:
         return np.empty((0, encoder.dim), dtype=np.float32)
     vectors = encoder.encode_records(records) if records else encoder.encode_images(pictures)

@@ -121,6 +121,7 @@ def file_content(path: Path, salt: str = "") -> str:
         RecordError: It cannot be read.
     """
     try:
+        _check_regular(path)
         if path.suffix != ".hea":
             return content_hash(salt.encode() + path.read_bytes())
         stem = path.name.removesuffix(".hea")
@@ -138,7 +139,7 @@ def file_content(path: Path, salt: str = "") -> str:
 
 def _files(root: Path) -> list[Path]:
     found = []
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in os.walk(root, onerror=lambda error: found.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         headers = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
         for name in sorted(names):
@@ -153,6 +154,7 @@ def _loader(path: Path) -> Callable[[], Loaded]:
         from ecgkin.retrieval.ecg.page import load_image
         from ecgkin.retrieval.ecg.read import looks_like, read_ecg
 
+        _check_regular(path)
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
         if path.suffix.lower() in _PICTURES or (head and looks_like(head).endswith("picture")):
@@ -160,6 +162,14 @@ def _loader(path: Path) -> Callable[[], Loaded]:
         return read_ecg(path)
 
     return load
+
+
+def _check_regular(path: Path) -> None:
+    """Reading a pipe or a device might never end."""
+    if path.is_dir():
+        raise RecordError(f"folder {path} cannot be opened", hint="check its permissions")
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{path} is a pipe or a device (expected a file)")
 
 
 def _failing(case_id: str, name: str, error: RecordError) -> IngestItem:

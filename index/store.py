@@ -59,7 +59,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.path = folder / STORE
         if not self.path.is_file():
-            raise ManifestError(f"{self.path} is missing (expected in every case base)")
+            raise ManifestError(f"{self.path} is missing (expected in every case base)", hint="restore it from a copy")
         self._connection: sqlite3.Connection | None = None
         self._writing = False
         with self.errors():

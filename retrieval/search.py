@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.hits import Hit, SearchResult
@@ -145,8 +146,10 @@ class CaseSearch:
     ) -> SearchResult:
         """Cases similar to a recorded ECG (or the file of one); arguments as in `by_image`.
 
+        Of a record longer than a page the first 10 s count; the result's warnings say so.
+
         Raises:
-            RecordError: The file cannot be read.
+            RecordError: The file cannot be read, or there is no ECG in it (see `searchable`).
             QueryError, CaseBaseError: As in `by_image`.
         """
         self._check(k)
@@ -246,8 +249,9 @@ class CaseSearch:
         start = time.perf_counter()
         ecg = record if isinstance(record, EcgRecord) else _open_record(record)
         read = time.perf_counter()
+        ecg = searchable(ecg)
         warnings = list(ecg.notes)
-        if ecg.missing_leads:
+        if ecg.missing_leads and not any(note.startswith("missing: ") for note in ecg.notes):
             warnings.append(f"missing leads: {', '.join(ecg.missing_leads)}")
         vector = self.encoder.encode_records([ecg])[0]
         timings = {"read": _ms(start, read), "encode": _ms(read)}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgkin.retrieval.errors import CaseBaseError
+from ecgkin.retrieval.errors import CaseBaseError, RecordError
 from ecgkin.ui import cli_common as common
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Batch = Annotated[int, typer.Option(min=1, help="Records encoded and committed together.")]
 Records = Annotated[bool, typer.Option("--records/--no-records", help="Keep the samples, so that hits can be drawn.")]
-FAILURES_SHOWN = 20
+NAMES_SHOWN = 20
 
 
 def register(app: typer.Typer) -> None:
@@ -79,6 +79,8 @@ def _ingest(
     from ecgkin.index.ingest import ingest_records, open_or_create
     from ecgkin.retrieval.encoders import load_encoder
 
+    if not items:
+        raise RecordError("there is no file to ingest", hint="is it the right folder?")
     settings = common.settings(encoder=encoder_name, device=device)
     encoder = load_encoder(settings.encoder, device=settings.device)
     with open_or_create(base, encoder) as opened, common.progress("ingest") as moved:
@@ -91,10 +93,11 @@ def _ingest(
             progress=lambda now: moved(now.n_seen, len(items)),
         )
         n_cases = len(opened)
-    for name, reason in report.failed[:FAILURES_SHOWN]:
-        common.say(f"not read: {name}: {reason}")
-    if len(report.failed) > FAILURES_SHOWN:
-        common.say(f"... and {len(report.failed) - FAILURES_SHOWN} more that were not read; --json names all")
+    for what, found in (("not read", report.failed), ("note", report.notes)):
+        for name, words in found[:NAMES_SHOWN]:
+            common.say(f"{what}: {name}: {words}")
+        if len(found) > NAMES_SHOWN:
+            common.say(f"... and {len(found) - NAMES_SHOWN} more ({what}); --json names all")
     if json:
         common.emit({**vars(report), "n_cases": n_cases, "base": base})
     else:

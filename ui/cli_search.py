@@ -13,6 +13,7 @@ from ecgkin.ui import cli_common as common
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ecgkin.retrieval.ecg.paper_style import RenderStyle
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.search import CaseSearch, SearchResult
 
@@ -52,6 +53,7 @@ def search(
     kind: Annotated[
         Literal["auto", "picture", "recording"], typer.Option("--as", help="What FILE is; auto looks at it.")
     ] = "auto",
+    start: Annotated[float, typer.Option(help="Where in a recording longer than a page the page begins, s.")] = 0.0,
     fs: Fs = None,
     units: InUnits = None,
     encoder: common.Encoder = None,
@@ -63,14 +65,19 @@ def search(
     """Find the most similar cases to an ECG, to words, or to both together."""
     if file is None and text is None:
         raise QueryError("nothing to search for", hint='give a FILE, or words: ecgkin search BASE --text "LBBB"')
+    from ecgkin.retrieval.search import MAX_K
+
+    if k is not None and not 1 <= k <= MAX_K:
+        raise QueryError(f"-k is {k} (expected 1 to {MAX_K})")
     settings = common.settings(k=k, encoder=encoder, device=device)
+    where = [part for part in where or () if part.strip()]
     condition = " and ".join(f"({part})" for part in where) if where else None
     if condition is not None:
         from ecgkin.index.filters import Where
 
-        for part in where or ():
+        for part in where:
             Where.parse(part)  # so that a mistake is shown in what was typed, before models are loaded
-    query = _query(file, kind, fs, units) if file is not None else None
+    query = _query(file, kind, fs, units, start) if file is not None else None
     engine = open_search(base, settings.device, encoder, calibration)
     result: SearchResult
     if query is None:
@@ -83,6 +90,7 @@ def search(
         result = engine.by_image(query, settings.k, condition, exclude_patient)
     if json:
         common.emit(result_json(result))
+        _say_notes(result)
     else:
         show_result(result, full=full)
 
@@ -105,10 +113,13 @@ def looks_like_picture(path: Path) -> bool:
 
     if path.suffix.lower() in PICTURES:
         return True
-    if not path.is_file():
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return looks_like(file.read(64)).endswith(("picture", "PDF document"))
+    except (OSError, ValueError):  # `read_ecg` will say what is wrong with it
         return False
-    with path.open("rb") as file:
-        return looks_like(file.read(64)).endswith(("picture", "PDF document"))
 
 
 def is_record(query: EcgRecord | Image.Image | Path) -> bool:
@@ -118,13 +129,15 @@ def is_record(query: EcgRecord | Image.Image | Path) -> bool:
     return isinstance(query, EcgRecord)
 
 
-def _query(file: Path, kind: str, fs_hz: float | None, units: Units | None) -> Any:
-    """The record, or the path of the picture."""
+def _query(file: Path, kind: str, fs_hz: float | None, units: Units | None, start_s: float) -> Any:
+    """The page of the record, or the path of the picture."""
     if kind == "picture" or (kind == "auto" and looks_like_picture(file)):
         return file
     from ecgkin.retrieval.ecg.read import read_ecg
+    from ecgkin.retrieval.ecg.searchable import searchable
 
-    return read_ecg(file, fs_hz=fs_hz, units=units)
+    record = read_ecg(file, fs_hz=fs_hz, units=units)
+    return searchable(record, start_s) if start_s else record
 
 
 def result_json(result: SearchResult) -> dict[str, Any]:
@@ -174,7 +187,11 @@ def show_result(result: SearchResult, *, full: bool = False, title: str = "") ->
     if top:
         line = "  ".join(f"{code} {100 * share:.0f} %" for code, share in top)
         common.out().print(f"{what}, {vote.n_neighbours} neighbours:  {line}", markup=False)
-    for warning in (*result.warnings, *([vote.note] if vote.note else [])):
+    _say_notes(result)
+
+
+def _say_notes(result: SearchResult) -> None:
+    for warning in (*result.warnings, *([result.vote.note] if result.vote.note else [])):
         common.say(f"note: {warning}")
 
 
@@ -217,8 +234,9 @@ def render(
     if output.suffix.lower() not in writable:
         raise QueryError(f"{output} ends in {output.suffix!r} (expected one of {', '.join(sorted(writable))})")
     record = read_ecg(file, fs_hz=fs, units=units)
+    notes = (*record.notes, *_page_notes(record, style))
     size = _write_page(record, style, output)
-    for note in (*record.notes, *(f"lead {name} is missing" for name in record.missing_leads)):
+    for note in notes:
         common.say(f"note: {note}")
     if json:
         common.emit(
@@ -228,14 +246,24 @@ def render(
                 "fs_hz": record.fs_hz,
                 "seconds": record.duration_s,
                 "missing_leads": record.missing_leads,
-                "notes": record.notes,
+                "notes": notes,
             }
         )
     else:
         common.out().print(str(output), markup=False, soft_wrap=True)
 
 
-def _write_page(record: EcgRecord, style: Any, output: Path) -> tuple[int, int] | None:
+def _page_notes(record: EcgRecord, style: RenderStyle) -> list[str]:
+    """What of a record the page does not show, and what of the page stays blank."""
+    total, start, end = record.duration_s, style.start_s, style.start_s + style.window_s
+    if start >= total:
+        raise QueryError(f"--start is {start:g} s (the record lasts {total:g} s)", hint="choose less")
+    if start > 0 or total > end + 0.5:
+        return [f"the record lasts {total:g} s: seconds {start:g} to {min(end, total):g} are drawn"]
+    return [f"the record lasts {total:g} s: the rest of the page stays blank"] if total < end - 0.5 else []
+
+
+def _write_page(record: EcgRecord, style: RenderStyle, output: Path) -> tuple[int, int] | None:
     """Write the picture; its size in px, None for SVG."""
     try:
         if output.suffix.lower() == ".svg":
@@ -249,9 +277,8 @@ def _write_page(record: EcgRecord, style: Any, output: Path) -> tuple[int, int] 
         page.save(output)
         return page.size
     except OSError as error:
-        raise QueryError(
-            f"{output} cannot be written: {error.strerror or error}", hint="does its folder exist?"
-        ) from None
+        hint = "" if output.parent.is_dir() else f"make the folder {output.parent} first"
+        raise QueryError(f"{output} cannot be written: {error.strerror or error}", hint=hint) from None
 
 
 def info(

@@ -28,6 +28,15 @@ def millivolts_per(unit: str) -> float | None:
     return _MV_PER.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))
 
 
+def named(leads: Sequence[str]) -> str:
+    """Leads in a sentence.
+
+    >>> named(["V1"]), named(["I", "aVR"])
+    ('lead V1', 'leads I, aVR')
+    """
+    return f"lead{'s' * (len(leads) > 1)} {', '.join(leads)}"
+
+
 def checked_rate(fs_hz: float, where: str) -> float:
     """The rate when it can be one.
 
@@ -94,13 +103,16 @@ def assemble(
     missing = [name for name in LEADS if name not in leads]
     if missing:
         said.append(f"missing: {', '.join(missing)}")
+    gaps: dict[int, list[str]] = {}
+    flat = []
     for name in order:
         row = leads[name]
-        gaps = int(np.isnan(row).sum())
-        if gaps:
-            said.append(f"lead {name}: {gaps} of {row.size} samples are missing")
+        gaps.setdefault(int(np.isnan(row).sum()), []).append(name)
         if row.size > 1 and float(np.nanmax(row)) == float(np.nanmin(row)):
-            said.append(f"lead {name} is flat")
+            flat.append(name)
+    said += [f"{named(some)}: {n} of {leads[some[0]].size} samples are missing" for n, some in gaps.items() if n]
+    if flat:
+        said.append(f"{named(flat)} {'is' if len(flat) == 1 else 'are'} flat")
     signal = np.stack([leads[name] for name in order])
     peak = float(np.nanmax(np.abs(signal)))
     if peak > _ODD_MV:

@@ -34,6 +34,7 @@ NOT_AVAILABLE = "n/a"
 _REACH_PX = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 1.0)
 _WIDTH_PX = (2.21, 2.26, 2.34, 2.45, 2.57, 2.72, 2.81, 2.94, 3.35)
 _DOT_PX = np.array([0.5, 0.0])
+_FAR_PX = 4e6  # amplitudes in a wrong unit lie far off the page: points stay within 32 bits
 _LEVELS = 16  # steps of a grid line's coverage of a pixel
 
 
@@ -184,7 +185,7 @@ def _coverage(size: int, origin: float, pitch: float, width: float) -> NDArray[n
 
 def _to_fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
     """Continuous pixels to OpenCV's fixed point, whose integers are pixel centres."""
-    return np.rint((points - 0.5) * (1 << SHIFT)).astype(np.int32)
+    return np.rint(np.clip(points - 0.5, -_FAR_PX, _FAR_PX) * (1 << SHIFT)).astype(np.int32)
 
 
 def _blend(paper: Colour, ink: Colour, share: float) -> Colour:

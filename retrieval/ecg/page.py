@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import warnings as python_warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,6 +88,8 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteI
         path = Path(source)
         name = str(path)
         try:
+            if path.exists() and not path.is_file():
+                raise ImageError(f"{name} is a folder or a device (expected a picture)", hint="name one file")
             size = path.stat().st_size
             with path.open("rb") as stream:
                 head = stream.read(16)
@@ -113,8 +116,11 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteI
             hint="give a PNG, JPEG, TIFF, WebP or BMP file",
         ) from error
     except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d{6,}", str(error))  # Pillow refuses before it gives the picture's size
+        found = f"{int(pixels.group()) / 1e6:.0f}" if pixels else "far too many"
         raise ImageError(
-            f"{name} is too large: {error}", hint=f"reduce it below {LARGEST_MPX:.0f} megapixels"
+            f"{name} has {found} megapixels (expected at most {LARGEST_MPX:.0f})",
+            hint="reduce it first; a page of 2200 x 1700 px is plenty",
         ) from error
     except (OSError, ValueError, SyntaxError) as error:
         raise ImageError(f"{name} cannot be opened as a picture: {error}", hint="export the picture again") from error

@@ -32,6 +32,7 @@ __all__ = [
 
 PAGE_MM = (279.4, 215.9)  # US Letter, landscape; 2200 x 1700 px at 200 dpi
 PX_PER_MM = 200 / 25.4  # 200 dpi, a usual office scan
+MIN_SIDE_PX = 48  # less is refused by page reading, too
 MAX_PAGE_PX = 100_000_000  # 300 MB as RGB; larger pages are a slip in the settings, not a picture
 CALIBRATION_S = 0.2  # a standard calibration pulse: 1 mV for 0.2 s (5 mm at 25 mm/s), half of that before and after
 MAX_SPACING_MM = 45.0  # rows farther apart than this look like separate recordings
@@ -123,7 +124,7 @@ def page_geometry(style: RenderStyle = RenderStyle()) -> PageGeometry:
     """Where everything is on a page of this style. It does not depend on the record: short records leave it blank.
 
     Raises:
-        QueryError: The page would have more than 100 million pixels, or no room for its rows.
+        QueryError: The page would have more than 100 million pixels, a side below 48, or no room for its rows.
 
     >>> geometry = page_geometry(RenderStyle(layout="3x4"))
     >>> geometry.width_px, geometry.height_px, [p.lead for p in geometry.panels if p.row == 0]
@@ -234,10 +235,11 @@ def _raster(style: RenderStyle, need_w: float, need_h: float) -> tuple[float, in
     # A page of which only the width is given keeps the proportions of the paper, unless the rows need more.
     paper_h = width / scale * PAGE_MM[1] / PAGE_MM[0] if style.width_px else PAGE_MM[1]
     height = style.height_px or round(max(paper_h, need_h) * scale)
-    if width < 1 or height < 1 or width * height > MAX_PAGE_PX:
+    if min(width, height) < MIN_SIDE_PX or width * height > MAX_PAGE_PX:
         raise QueryError(
-            f"the page would be {width} x {height} px (expected at most {MAX_PAGE_PX // 1_000_000} million pixels)",
-            hint="choose a smaller px_per_mm, a shorter window_s or a page size",
+            f"the page would be {width} x {height} px "
+            f"(expected at least {MIN_SIDE_PX} px each way and at most {MAX_PAGE_PX // 1_000_000} million pixels)",
+            hint="choose another px_per_mm, another window_s or a page size",
         )
     return scale, width, height
 

@@ -63,8 +63,9 @@ def _looks_like_numbers(path: Path, head: bytes) -> bool:
     return sum(c in "0123456789.,;-+eE \t" for c in body) >= 0.9 * max(1, len(body)) and any(c.isdigit() for c in body)
 
 
+_WFDB = (".hea", ".dat", ".mat")
 READERS: list[Reader] = [
-    Reader("WFDB", (".hea", ".dat", ".mat"), _has_header_beside, _read_wfdb),
+    Reader("WFDB", _WFDB, _has_header_beside, _read_wfdb),
     Reader("CSV", (".csv", ".tsv", ".txt", ".asc"), _looks_like_numbers, _read_csv),
 ]
 
@@ -127,6 +128,7 @@ def read_ecg(path: str | os.PathLike[str], *, fs_hz: float | None = None, units:
         RecordError: There is no such file, it is no ECG record (the message says what it looks like), or it is broken.
     """
     file = Path(path)
+    suffix = file.suffix.lower()
     try:
         if file.is_dir():
             raise RecordError(f"{file} is a folder (expected one record)")
@@ -140,11 +142,13 @@ def read_ecg(path: str | os.PathLike[str], *, fs_hz: float | None = None, units:
     if not exists:
         if _has_header_beside(file, b""):
             return _read_wfdb(file, fs_hz, units)
-        raise RecordError(f"no file {file}, nor a WFDB record {file.name}.hea", hint="is the path right?")
+        if file.exists():
+            raise RecordError(f"{file} is a pipe or a device (expected a file)")
+        record = "" if suffix in _WFDB else f", nor a WFDB record {file.name}.hea"
+        raise RecordError(f"no file {file}{record}", hint="is the path right?")
     if not head:
         raise RecordError(f"{file.name} is empty")
     kind = looks_like(head)
-    suffix = file.suffix.lower()
     foreign = kind not in ("text", "binary data", "a MATLAB file") and not (suffix == ".dat" and _sibling(file))
     reader = next((r for r in READERS if suffix in r.suffixes), None)
     if foreign or reader is None:
@@ -155,7 +159,7 @@ def read_ecg(path: str | os.PathLike[str], *, fs_hz: float | None = None, units:
             hint="a table of numbers should be named .csv" if kind == "text" else "copy the .hea file next to it",
         )
     if reader is None:
-        hint = "pictures are searched as pictures: read_page" if any(w in kind for w in _PICTURES) else ""
+        hint = "pictures are searched (`read_page`), not read as records" if any(w in kind for w in _PICTURES) else ""
         formats = ", ".join(f"{r.name} ({' '.join(r.suffixes)})" for r in READERS)
         raise RecordError(
             f"{file.name} looks like {kind}, not like an ECG record that is read here: {formats}", hint=hint

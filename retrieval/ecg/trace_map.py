@@ -22,6 +22,7 @@ from ecgkin.retrieval.errors import RecordError
 
 MAP_HEIGHT, MAP_WIDTH = 256, 512
 _SHIFT = 4  # OpenCV's fixed-point bits: 1/16 px
+_FAR_PX = 4e6  # amplitudes in a wrong unit lie far off the map: points stay within 32 bits
 
 # How often a training drawing takes each layout. Most archives print 3x4 with one rhythm strip (field.md section 1).
 LAYOUT_SHARES = {"3x4+1R": 0.42, "3x4": 0.12, "3x4+3R": 0.12, "6x2": 0.17, "12x1": 0.17}
@@ -125,7 +126,7 @@ def draw_trace_map(
         if tilt or bow:
             u = (x - middle) / middle
             y = y + tilt * (x - middle) + bow * (1 - u * u)
-        points = (np.stack([x, y], axis=1) * (1 << _SHIFT)).astype(np.int32)
+        points = (np.stack([x, y], axis=1).clip(-_FAR_PX, _FAR_PX) * (1 << _SHIFT)).astype(np.int32)
         cv2.polylines(canvas, [points], False, weight, thickness, cv2.LINE_AA, _SHIFT)
     if damage.specks and rng.random() < damage.specks:
         _specks(canvas, geometry, left, top, scale_x, scale_y, offset_y, rng)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
 from ecgkin.retrieval.ecg.leads import canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
@@ -87,6 +87,8 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
     _check_files(header, base.parent)
     digital = _decode(header, base)
     said: list[str] = []
+    uncalibrated: list[str] = []
+    wrong_sum: list[str] = []
     channels: list[tuple[str, NDArray[np.float32]]] = []
     for signal, values in zip(header.signals, digital.T, strict=True):
         factor = millivolts_per(signal.unit)
@@ -95,17 +97,22 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
             said.append(f"channel {label!r} is in {signal.unit}, no voltage: left out")
             continue
         if signal.uncalibrated and canonical_lead(signal.name):
-            said.append(f"lead {label}: gain is 0 or missing, taken as {_DEFAULT_GAIN:.0f} per mV (WFDB's default)")
+            uncalibrated.append(label)
         code = _MISSING.get(signal.fmt)
         if signal.checksum is not None and signal.per_frame == 1:
             total = int(values.sum(dtype=np.int64)) & 0xFFFF
             if total != signal.checksum & 0xFFFF:
-                said.append(f"lead {label}: samples do not add up to the header's checksum")
+                wrong_sum.append(label)
         with np.errstate(over="ignore"):
             mv = ((values - signal.baseline) / signal.gain * factor).astype(np.float32)
         if code is not None:
             mv[values == code] = np.nan
         channels.append((signal.name, mv))
+    if uncalibrated:
+        gain = f"taken as {_DEFAULT_GAIN:.0f} per mV (WFDB's default)"
+        said.append(f"{named(uncalibrated)}: gain is 0 or missing, {gain}")
+    if wrong_sum:
+        said.append(f"{named(wrong_sum)}: samples do not add up to the header's checksum")
     comments = "\n".join(header.comments)
     age, sex = _AGE.search(comments), _SEX.search(comments)
     years = float(age.group(1)) if age else None

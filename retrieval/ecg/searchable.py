@@ -1,0 +1,63 @@
+"""Which part of a record a page shows, and whether there is an ECG in it at all."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import RecordError
+
+PAGE_S = 10.0
+"""What a standard page shows: 250 mm at 25 mm/s."""
+SHORTEST_S = 1.0
+"""Less than one beat at 60 a minute is nothing to compare."""
+# A second more or less is not worth a word: monitors write 10.24 s, some carts 9.8 s.
+_SHORT, _LONG = 0.9 * PAGE_S, 1.1 * PAGE_S
+
+
+def searchable(record: EcgRecord, start_s: float = 0.0) -> EcgRecord:
+    """The part of a record that is compared with others: at most one page of it.
+
+    Records of one page's length come back as they are. Of longer ones the page from `start_s` on is taken, shorter ones
+    are used whole, and both are said in `notes`.
+
+    Args:
+        record: Any ECG; not changed.
+        start_s: Where in the record the page begins.
+
+    Raises:
+        RecordError: `start_s` is outside the record, less than `SHORTEST_S` is left, or no lead moves.
+
+    >>> one_minute = EcgRecord(np.sin(np.arange(6000, dtype=np.float32))[None], 100.0, ("II",))
+    >>> part = searchable(one_minute)
+    >>> part.duration_s, part.notes
+    (10.0, ('the record lasts 60 s, a page shows 10 s: seconds 0 to 10 are used',))
+    """
+    total = record.duration_s
+    if not (math.isfinite(start_s) and 0 <= start_s < total):
+        raise RecordError(f"the page begins at {start_s:g} s (the record lasts {total:g} s)", hint="choose less")
+    part = record
+    if start_s > 0 or total > _LONG:
+        part = record.window(start_s, PAGE_S)
+        used = f"seconds {start_s:g} to {start_s + part.duration_s:g} are used"
+        part = part.noted(f"the record lasts {total:g} s, a page shows {PAGE_S:g} s: {used}")
+    elif total < _SHORT:
+        part = record.noted(f"the record lasts {total:g} s, a page shows {PAGE_S:g} s: all of it is used")
+    if part.duration_s < SHORTEST_S:
+        raise RecordError(
+            f"the record holds {part.duration_s:g} s from second {start_s:g} on (expected at least {SHORTEST_S:g} s)",
+            hint="a page shows 10 s",
+        )
+    known = np.isfinite(part.signal_mv)
+    if not known.any():
+        raise RecordError(
+            f"no lead holds a sample from second {start_s:g} to {start_s + part.duration_s:g}",
+            hint="let the page begin elsewhere",
+        )
+    low = np.where(known, part.signal_mv, np.inf).min(axis=1)
+    high = np.where(known, part.signal_mv, -np.inf).max(axis=1)
+    if not (high > low).any():
+        raise RecordError("every lead is flat: no ECG in this record", hint="were the electrodes connected?")
+    return part
