@@ -1,4 +1,4 @@
-"""The three stages of training, resumed after kills, and the encoder that comes out."""
+"""The four stages of training, resumed after kills, and the encoder that comes out."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ def _settings(stage: str, out: Path, **more: object) -> TrainSettings:
         "stage": stage, "out": str(out / stage), "architecture": "test", "epochs": 1, "batch": 8, "workers": 0,
         "precision": "fp32", "threads": 1, "page_share": 0.1,
         "teacher": str(out / "signal") if stage == "image" else "",
-        "image": str(out / "image") if stage == "text" else "",
+        "image": str(out / "image") if stage in ("join", "text") else "",
+        "join": str(out / "join") if stage == "text" else "",
     }  # fmt: skip
     return TrainSettings(**{**base, **more})  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="session")
 def trained(made_ptbxl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with all three stages run on simulated records by towers of a few thousand weights."""
+    """Folder with all four stages run on simulated records by towers of a few thousand weights."""
     from ecgkin.retrieval.encoders.train import run_stage
 
     out = tmp_path_factory.mktemp("runs")
-    for stage in ("signal", "image", "text"):
+    for stage in ("signal", "image", "join", "text"):
         figures = run_stage(_settings(stage, out), made_ptbxl)
         assert figures and all(np.isfinite(v) for v in figures.values()), (stage, figures)
     return out
@@ -198,5 +199,5 @@ def test_missing_earlier_stages_and_broken_checkpoints_are_named(made_ptbxl: Pat
 
 
 def test_the_shipped_configurations_are_valid(project_root: Path) -> None:
-    for stage in ("signal", "image", "text"):
+    for stage in ("signal", "image", "join", "text"):
         assert load_settings(project_root / "scripts" / "training" / f"{stage}.yaml").stage == stage

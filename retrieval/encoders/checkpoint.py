@@ -54,7 +54,7 @@ def save_encoder(
         folder: Created where it is missing; files in it are replaced one by one.
         name: Of the encoder.
         architecture: Of the weights.
-        state: Tensors named `visual.*`, `text.*` and `label_head.*`.
+        state: Tensors named `visual.*`, `identity.*`, `text.*` and `label_head.*`.
         text_folder: Holds the tokenizer and the text tower's config.
         gallery_layouts: See `EncoderFiles`.
         about: Training settings and figures, for the record.
@@ -100,11 +100,15 @@ def read_encoder_files(folder: Path) -> EncoderFiles:
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / 'encoder.json'} is damaged: {error!r}", hint="reinstall ecgkin") from error
     image = hashlib.blake2b(digest_size=16)
-    image.update(json.dumps([MAP_VERSION, list(layouts), architecture.image_tower, architecture.dim]).encode())
+    image.update(
+        json.dumps(
+            [MAP_VERSION, list(layouts), architecture.image_tower, architecture.dim, architecture.identity_share]
+        ).encode()
+    )
     whole = hashlib.blake2b(digest_size=16)
     whole.update(json.dumps([TEXT_VERSION, architecture.text]).encode())
     for part, name_, content in _tensor_bytes(folder / "model.safetensors"):
-        digest = image if part == "visual" else whole
+        digest = image if part in ("visual", "identity") else whole
         digest.update(name_.encode())
         digest.update(content)
     whole.update((folder / "tokenizer.json").read_bytes())

@@ -18,7 +18,6 @@ from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids
 from ecgkin.retrieval.errors import ModelError
 
 if TYPE_CHECKING:
-    import torch
     from PIL import Image
 
 Vectors = NDArray[np.float32]
@@ -45,9 +44,13 @@ class DualEncoder:
         import torch
 
         from ecgkin.retrieval.encoders.model import build_image_tower, build_text_tower
+        from ecgkin.retrieval.encoders.train_join import IdentityHead
         from ecgkin.retrieval.encoders.training import has_fast_bfloat16
 
-        self.name, self.dim, self.fingerprint = files.name, files.architecture.dim, files.fingerprint
+        architecture = files.architecture
+        self.name, self.fingerprint = files.name, files.fingerprint
+        self.dim = architecture.dim + architecture.identity_dim
+        self._joint, self._share = architecture.dim, architecture.identity_share
         self.image_fingerprint = files.image_fingerprint
         self.weights_dir = files.folder
         self.gallery_layouts = files.gallery_layouts
@@ -57,8 +60,10 @@ class DualEncoder:
         self._tokenizer = load_tokenizer(files.folder)
         self._visual = build_image_tower(files.architecture)
         self._text = build_text_tower(files.architecture, files.folder)
+        self._identity = IdentityHead(self._visual.trunk.num_features, architecture.identity_dim)
         state = load_state(files)
-        for module, prefix in ((self._visual, "visual."), (self._text, "text.")):
+        parts = ((self._visual, "visual."), (self._text, "text."), (self._identity, "identity."))
+        for module, prefix in parts:
             part = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
             missing, unexpected = module.load_state_dict(part, strict=False)
             if missing or unexpected:
@@ -100,7 +105,7 @@ class DualEncoder:
         total = np.zeros((len(records), self.dim), dtype=np.float32)
         for one in styles:
             total += self.encode_maps(draw_trace_map(record, _fitting(record, one)) for record in records)
-        return _unit(total)
+        return self._joined(total[:, : self._joint], total[:, self._joint :])
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Reports, questions, statement names, abbreviations (English, German, Swedish) -> unit rows (n, dim)."""
@@ -111,15 +116,26 @@ class DualEncoder:
             for batch in _batched(texts):
                 ids = torch.from_numpy(token_ids(self._tokenizer, batch)).to(self._device)
                 parts.append(self._text(ids).float().cpu().numpy())
-        return _unit(np.concatenate(parts)) if parts else np.empty((0, self.dim), dtype=np.float32)
+        if not parts:
+            return np.empty((0, self.dim), dtype=np.float32)
+        # Words know no identity: that part is zero, and the cosine to a picture is the joint one times a constant.
+        return np.pad(_unit(np.concatenate(parts)), ((0, 0), (0, self.dim - self._joint)))
 
     def _encode_batch(self, maps: NDArray[np.uint8]) -> Vectors:
         import torch
 
         pictures = torch.from_numpy(maps)[:, None].to(self._device).float().div_(255)
         with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-            vectors: torch.Tensor = self._visual(pictures)
-        return _unit(vectors.float().cpu().numpy())
+            features = self._visual.trunk(pictures)
+            joint = self._visual.head(features)
+        with torch.inference_mode():
+            identity = self._identity(features)
+        return self._joined(joint.float().cpu().numpy(), identity.float().cpu().numpy())
+
+    def _joined(self, joint: NDArray[np.float32], identity: NDArray[np.float32]) -> Vectors:
+        """Both parts at unit length, put together in their shares."""
+        own, rest = np.sqrt(self._share), np.sqrt(1 - self._share)
+        return np.concatenate([rest * _unit(joint), own * _unit(identity)], axis=1).astype(np.float32)
 
 
 def _fitting(record: EcgRecord, style: RenderStyle) -> RenderStyle:

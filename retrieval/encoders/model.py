@@ -19,11 +19,15 @@ class Architecture:
     Attributes:
         image_tower: Name in `towers.TOWERS`.
         dim: Length of the joint vectors.
+        identity_dim, identity_share: Length of the identity part that is appended to pictures' vectors, and its share
+            of the squared length (see `train_join`).
         text: Keyword arguments of transformers' `BertConfig` (the vocabulary size follows from the tokenizer).
     """
 
     image_tower: str
     dim: int
+    identity_dim: int
+    identity_share: float
     text: dict[str, Any]
 
     @staticmethod

@@ -8,7 +8,7 @@ from typing import Any
 
 from ecgkin.retrieval.errors import InputError, QueryError
 
-STAGES = ("signal", "image", "text")
+STAGES = ("signal", "image", "join", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,8 +16,8 @@ class TrainSettings:
     """One training stage.
 
     Attributes:
-        stage: "signal" (1-D network on samples, the teacher), "image" (image tower towards the teacher's space), or
-            "text" (text tower towards the finished image tower).
+        stage: "signal" (1-D network on samples, the teacher), "image" (image tower towards the teacher's space),
+            "join" (identity directions of the finished tower), or "text" (text tower towards it).
         out: Folder for checkpoints, logs and results; a later run with the same folder goes on where it stopped.
         data: PTB-XL folder in its official layout; "" takes the environment variable ECGKIN_PTBXL.
         architecture: Name in `configs/`.
@@ -25,7 +25,8 @@ class TrainSettings:
         epochs, batch, lr, weight_decay, warmup_steps: The usual. Batch is per process.
         seed: Of everything.
         teacher: Folder of the finished signal stage (image stage).
-        image: Folder of the finished image stage (text stage).
+        image: Folder of the finished image stage (join and text stages).
+        join: Folder of the finished join stage (text stage, which writes the whole encoder).
         page_share: Share of training pictures that are full pages, photographed and read; the rest are drawn as trace
             maps.
         keep_tokens: Share of image tokens kept during training.
@@ -56,6 +57,7 @@ class TrainSettings:
     seed: int = 0
     teacher: str = ""
     image: str = ""
+    join: str = ""
     page_share: float = 0.1
     keep_tokens: float = 1.0
     full_tokens_from: float = 1.0
@@ -84,8 +86,12 @@ class TrainSettings:
                 raise QueryError(f"{name} is {getattr(self, name)} (expected 1 or more)")
         if self.stage == "image" and not self.teacher:
             raise QueryError("the image stage needs 'teacher' (folder of the signal stage)", hint="train that first")
-        if self.stage == "text" and not self.image:
-            raise QueryError("the text stage needs 'image' (folder of the image stage)", hint="train that first")
+        if self.stage in ("join", "text") and not self.image:
+            raise QueryError(
+                f"the {self.stage} stage needs 'image' (folder of the image stage)", hint="train that first"
+            )
+        if self.stage == "text" and not self.join:
+            raise QueryError("the text stage needs 'join' (folder of the join stage)", hint="train that first")
 
     def to_dict(self) -> dict[str, Any]:
         """For YAML and JSON."""

@@ -43,6 +43,10 @@ def run_stage(settings: TrainSettings, data: Path | None = None) -> dict[str, An
         from ecgkin.retrieval.encoders.train_image import train_image
 
         return train_image(settings, root)
+    if settings.stage == "join":
+        from ecgkin.retrieval.encoders.train_join import train_join
+
+        return train_join(settings, root)
     from ecgkin.retrieval.encoders.train_text import train_text
 
     return train_text(settings, root)

@@ -208,7 +208,11 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
             last_save = time.monotonic()
     save()
     state = {k: v for k, v in average.state.items() if k.startswith("text.")}
+    from safetensors.torch import load_file
+
+    state |= image_state(Path(settings.image)) | load_file(Path(settings.join) / "join.safetensors")
     about = {
+        "join": json.loads((Path(settings.join) / "join.json").read_text()),
         "image": json.loads((Path(settings.image) / "image.json").read_text()),
         "text": {"settings": settings.to_dict(), "figures": figures},
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -10,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.paper import RenderStyle
 from ecgkin.retrieval.ecg.trace_map import draw_trace_map
 from ecgkin.retrieval.encoders.corpus import Corpus
+from ecgkin.retrieval.encoders.drawings import training_map
 from ecgkin.retrieval.encoders.model import Architecture
 from ecgkin.retrieval.encoders.settings import TrainSettings
 from ecgkin.retrieval.encoders.train_image import ImageStudent
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 # The page that most queries show, and the one that shows all ten seconds of every lead.
 GALLERY_LAYOUTS = ("3x4+1R", "12x1")
+DAMAGED = "damaged"
 _BATCH = 64
 
 
@@ -42,52 +44,78 @@ def image_state(folder: Path) -> dict[str, Any]:
     return load_file(path)
 
 
-def view_vectors(folder: Path, corpus: Corpus, settings: TrainSettings, place: Place) -> dict[str, NDArray[np.float32]]:
-    """Unit rows (n, dim) of all records of a corpus, for each gallery layout.
+def view_features(
+    folder: Path, corpus: Corpus, settings: TrainSettings, place: Place
+) -> dict[str, NDArray[np.float16]]:
+    """Tower features (n, features) of all records of a corpus, for each gallery layout and one damaged drawing.
 
-    Each view is kept in `vectors_VIEW.npz` of the folder, so that a run that was stopped goes on with the next view.
+    The damaged drawing is made for every second record only; other rows are NaN. Each view is kept in
+    `features_VIEW.npz` of the folder, so that a run that was stopped goes on with the next one.
     """
     state = image_state(folder)
-    digest = str(json.loads((folder / "image.json").read_text())["figures"])
+    digest = (folder / "image.json").read_text()
     model: ImageStudent | None = None
     views = {}
-    for name in GALLERY_LAYOUTS:
-        path = folder / f"vectors_{name.replace('+', '-')}.npz"
+    for name in (*GALLERY_LAYOUTS, DAMAGED):
+        path = folder / f"features_{name.replace('+', '-')}.npz"
         if path.is_file():
             with np.load(path) as stored:
                 if str(stored["of"]) == digest and np.array_equal(stored["ecg_ids"], corpus.ecg_ids):
-                    views[name] = stored["vectors"].astype(np.float32)
+                    views[name] = stored["features"]
                     continue
         if model is None:
             model = ImageStudent(Architecture.load(settings.architecture))
             model.load_state_dict(state)
             model = channels_last(model.eval().to(place.device))
-        views[name] = _encode(model, corpus, name, place)
+        views[name] = _features(model, corpus, name, settings, place)
         partial = path.with_suffix(".partial.npz")
-        np.savez(partial, of=digest, ecg_ids=corpus.ecg_ids, vectors=views[name].astype(np.float16))
+        np.savez(partial, of=digest, ecg_ids=corpus.ecg_ids, features=views[name])
         os.replace(partial, path)
-        _log.info("encoded %s: %d records", name, len(corpus))
+        _log.info("features of %s: %d records", name, len(corpus))
     return views
 
 
 @torch.no_grad()
-def _encode(model: ImageStudent, corpus: Corpus, layout: str, place: Place) -> NDArray[np.float32]:
-    parts = []
-    style = RenderStyle(layout=layout)
-    for begin in range(0, len(corpus), _BATCH):
-        rows = range(begin, min(begin + _BATCH, len(corpus)))
-        maps = [draw_trace_map(corpus.record(row), style) for row in rows]
+def _features(
+    model: ImageStudent, corpus: Corpus, view: str, settings: TrainSettings, place: Place
+) -> NDArray[np.float16]:
+    out = np.full((len(corpus), model.visual.trunk.num_features), np.nan, dtype=np.float16)
+    rows = np.arange(0, len(corpus), 1 if view != DAMAGED else 2)
+    style = None if view == DAMAGED else RenderStyle(layout=view)
+    for begin in range(0, len(rows), _BATCH):
+        some = rows[begin : begin + _BATCH]
+        if style is None:
+            maps = [training_map(corpus, int(row), settings.seed, 10_000, settings.page_share) for row in some]
+        else:
+            maps = [draw_trace_map(corpus.record(int(row)), style) for row in some]
         pictures = torch.from_numpy(np.stack(maps))[:, None].to(place.device).float().div_(255)
         with place.autocast():
-            vectors, _ = model(pictures)
-        parts.append(vectors.float().cpu().numpy())
-    found = np.concatenate(parts)
-    if not np.isfinite(found).all():
-        raise ModelError(f"the image tower gave vectors that are not finite for layout {layout}")
-    return found
+            features = model.visual.trunk(pictures)
+        out[some] = features.float().cpu().numpy()
+    return out
+
+
+@torch.no_grad()
+def view_vectors(folder: Path, corpus: Corpus, settings: TrainSettings, place: Place) -> dict[str, NDArray[np.float32]]:
+    """Joint unit rows (n, dim) of all records of a corpus for each gallery layout, without the identity part.
+
+    Raises:
+        ModelError: The tower gave values that are not finite.
+    """
+    features = view_features(folder, corpus, settings, place)
+    model = ImageStudent(Architecture.load(settings.architecture))
+    model.load_state_dict(image_state(folder))
+    model.eval()
+    views = {}
+    for name in GALLERY_LAYOUTS:
+        vectors = F.normalize(model.visual.head(torch.from_numpy(features[name]).float()), dim=-1).numpy()
+        if not np.isfinite(vectors).all():
+            raise ModelError(f"the image tower gave vectors that are not finite for layout {name}")
+        views[name] = vectors
+    return views
 
 
 def gallery_vectors(views: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Unit rows (n, dim): the mean over the gallery layouts, as `DualEncoder.encode_records` makes them."""
+    """Unit rows (n, dim): the mean over the gallery layouts, as `DualEncoder.encode_records` makes their joint part."""
     total = np.sum([views[name] for name in GALLERY_LAYOUTS], axis=0)
     return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), dtype=np.float32)
