@@ -32,6 +32,9 @@ CITED = 3  # cases that a sentence names at most
 # A finding is called absent when at most one record in seven like this one has it; above that the section abstains.
 ABSENT_BELOW = 0.15
 _IN_CONCLUSION = 4
+# From where a measured interval is called long or wide: the limits of the AHA/ACC/HRS statements (PR 200, QRS 120, QTc
+# 450 to 460 ms) plus the 20 ms by which this project's measurement may be off.
+LONG_PR_MS, WIDE_QRS_MS, LONG_QTC_MS = 220.0, 130.0, 480.0
 _MARK = re.compile(r"@(\d+)@")
 _ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
 
@@ -187,11 +190,14 @@ class _Writer:
             parts.append(axis_phrase(v["axis_deg"], self.language))
         without_p = bool({"AFIB", "AFLT", "PACE", "3AVB"} & self.kept.keys())
         if "pr_ms" in v and not without_p:
-            parts.append(f"{self.words['interval_pr']} {v['pr_ms']:.0f} ms")
+            long = f" ({self.words['long']})" if v["pr_ms"] > LONG_PR_MS else ""
+            parts.append(f"{self.words['interval_pr']} {v['pr_ms']:.0f} ms{long}")
         if "qrs_ms" in v:
-            parts.append(f"QRS {v['qrs_ms']:.0f} ms")
+            wide = f" ({self.words['wide']})" if v["qrs_ms"] > WIDE_QRS_MS else ""
+            parts.append(f"QRS {v['qrs_ms']:.0f} ms{wide}")
         if "qt_ms" in v and "qtc_ms" in v:
-            parts.append(f"QT/QTc {v['qt_ms']:.0f}/{v['qtc_ms']:.0f} ms")
+            long = f" ({self.words['long']})" if v["qtc_ms"] > LONG_QTC_MS else ""
+            parts.append(f"QT/QTc {v['qt_ms']:.0f}/{v['qtc_ms']:.0f} ms{long}")
         if "rate_bpm" in v and not RHYTHMS & self.kept.keys():
             parts.insert(0, self.words["rate"].format(rate=f"{v['rate_bpm']:.0f}"))
         return [_Note(", ".join(parts), "axis_intervals", (), (), None, "measurement")] if parts else []
@@ -235,8 +241,9 @@ class _Writer:
         phrases = "; ".join(finding(code, self.language, self.kept[code]) + marks[code] for code in main)
         cites = tuple(dict.fromkeys(i for code in main for i in self._cases(code)[:1]))
         said_of = tuple((code, polarity(self.kept[code])) for code in main)
-        words = self.words["abnormal"].format(findings=phrases).removesuffix(".")
-        return [_Note(words, "conclusion", said_of, cites, 1 - self.vote.statements["NORM"])]
+        p = 1 - self.vote.statements["NORM"]
+        words = self.words["abnormal"].format(findings=phrases, percent=f"{100 * p:.0f}")
+        return [_Note(words, "conclusion", said_of, cites, p)]
 
     def _cases(self, code: str, *, carrying: bool = True) -> tuple[int, ...]:
         return tuple(i for i, n in enumerate(self.neighbours) if (code in n.codes) == carrying)[:CITED]
@@ -281,7 +288,7 @@ def _assemble(
     sentences = []
     for note in notes:
         text = capital(note.words)
-        if note.probability is not None:
+        if note.probability is not None and not _MARK.search(text):
             text += f" ({100 * note.probability:.0f} %)"
         marked = _MARK.sub(lambda found: f"[{numbers[int(found[1])]}]", text)
         if marked != text:

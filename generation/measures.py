@@ -33,6 +33,7 @@ _PLAUSIBLE: Mapping[str, tuple[float, float]] = {
     "pr_ms": (80.0, 400.0),
     "qrs_ms": (50.0, 240.0),
     "qt_ms": (200.0, 700.0),
+    "qtc_ms": (300.0, 600.0),
 }
 NAMES: tuple[str, ...] = ("rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_ms", "axis_deg")
 
@@ -145,9 +146,9 @@ def _from_peaks(cleaned: Mapping[str, Doubles], peaks: NDArray[np.int64]) -> Mea
     p_start = _p_start(beats, start, free_s)
     values["pr_ms"] = _plausible("pr_ms", math.nan if p_start is None else (start - p_start) * 1000.0 / _FS, reasons)
     qt = values["qt_ms"]
-    values["qtc_ms"] = None if qt is None else qt / math.sqrt(rr_s)
-    if qt is None:
-        reasons["qtc_ms"] = reasons["qt_ms"]
+    values["qtc_ms"] = _plausible("qtc_ms", math.nan if qt is None else qt / math.sqrt(rr_s), reasons)
+    if qt is not None and values["qtc_ms"] is None:
+        values["qt_ms"], reasons["qt_ms"] = None, reasons["qtc_ms"]  # one cannot be right without the other
     values["axis_deg"] = _axis(dict(zip(cleaned, beats, strict=True)), start, end, reasons)
     return Measurements(n_beats=len(peaks), reasons=reasons, **values)
 

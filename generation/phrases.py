@@ -203,7 +203,9 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
     "en": {
         "rate": "rate {rate}/min",
         "ventricular_rate": "ventricular rate {rate}/min",
-        "abnormal": "abnormal ECG: {findings}.",
+        "abnormal": "abnormal ECG ({percent} %): {findings}",
+        "long": "long",
+        "wide": "wide",
         "otherwise": "otherwise normal ECG.",
         "open": "not settled by the similar cases (probability of a finding {percent} %)",
         "few": "too few similar cases ({n})",
@@ -217,7 +219,9 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
     "de": {
         "rate": "Frequenz {rate}/min",
         "ventricular_rate": "Kammerfrequenz {rate}/min",
-        "abnormal": "pathologisches EKG: {findings}.",
+        "abnormal": "pathologisches EKG ({percent} %): {findings}",
+        "long": "verlängert",
+        "wide": "verbreitert",
         "otherwise": "sonst normales EKG.",
         "open": "durch die ähnlichen Fälle nicht zu klären (Wahrscheinlichkeit eines Befunds {percent} %)",
         "few": "zu wenige ähnliche Fälle ({n})",

@@ -99,7 +99,17 @@ RULED_OUT: Mapping[str, tuple[str, str, float]] = {
     "LAFB": ("axis_deg", "above", -15.0),
     "LNGQT": ("qtc_ms", "below", 430.0),
 }
+# What a normal ECG does not have, with more room: a measurement -> lowest and highest value beside "normal ECG".
+NORMAL_RANGE: Mapping[str, tuple[float, float]] = {
+    "rate_bpm": (40.0, 110.0),
+    "pr_ms": (90.0, 230.0),
+    "qrs_ms": (0.0, 128.0),
+    "qtc_ms": (0.0, 490.0),
+    "axis_deg": (-45.0, 115.0),
+}
 _SINUS_IS_TACHYCARDIA_ABOVE = 105.0
+# Beats that a pacemaker begins show neither the heart's own conduction nor its PR interval.
+_OF_CONDUCTION = frozenset({"1AVB", "2AVB", "LPR", "CLBBB", "CRBBB", "ILBBB", "IRBBB", "IVCD", "LAFB", "LPFB", "WPW"})
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,9 @@ def settle(
         value = known.get(name)
         if value is not None and (value > limit if side == "above" else value < limit):
             drop((code,), f"measured {name} {value:.0f}")
+    for name, (low, high) in NORMAL_RANGE.items():
+        if name in known and not low <= known[name] <= high:
+            drop(("NORM",), f"measured {name} {known[name]:.0f}")
     if "SR" in kept and known.get("rate_bpm", 0.0) > _SINUS_IS_TACHYCARDIA_ABOVE:
         kept["STACH"] = max(kept.get("STACH", 0.0), kept["SR"])
         drop(("SR",), f"measured rate_bpm {known['rate_bpm']:.0f}")
@@ -152,6 +165,8 @@ def settle(
         drop(RHYTHMS & kept.keys() - {rhythm}, f"less probable than {rhythm}")
     if rhythm in NO_P_WAVE:
         drop(_OF_P_WAVE, f"not to be told in {rhythm}")
+    if rhythm == "PACE":
+        drop(_OF_CONDUCTION, "not to be told in PACE")
     for group in EXCLUSIVE:
         best = _strongest(kept, group)
         if best is not None:

@@ -85,9 +85,11 @@ class DraftThresholds:
             if probability < self.of_superclass(name, calibrated=vote.calibrated):
                 for code in own:
                     out.pop(code, None)
-            elif own and not any(code in out for code in own):
-                best = max(own, key=lambda c: known[c] / self.of(c, calibrated=vote.calibrated))
-                out[best] = known[best]
+            elif not any(code in out for code in own):
+                likely = [code for code in own if known[code] >= FLOOR]
+                if likely:
+                    best = max(likely, key=lambda c: known[c] / self.of(c, calibrated=vote.calibrated))
+                    out[best] = known[best]
         return dict(sorted(out.items(), key=lambda item: -item[1]))
 
     def save(self, path: str | Path) -> None:

@@ -111,6 +111,9 @@ def test_measurements_rule_out_and_are_said_once() -> None:
     assert "Vorhofflimmern, Kammerfrequenz 80/min" in flimmer.text and "PQ" not in flimmer.text
     fast = drafted(neighbours((10, "SR")), measurements=Measurements(rate_bpm=120.0, n_beats=20))
     assert fast.codes("present") == ("STACH",) and fast.citations
+    wide = drafted(neighbours((10, "SR NORM")), measurements=Measurements(qrs_ms=150.0, pr_ms=250.0, n_beats=9))
+    assert "NORM" not in wide.codes() and "PR 250 ms (long), QRS 150 ms (wide)" in wide.text
+    assert set(drafted(neighbours((9, "PACE 1AVB CLBBB"), (1, "SR"))).codes()) == {"PACE"}
     (sentence,) = [s for s in slow.sentences if s.section == "axis_intervals"]
     assert sentence.basis == "measurement" and not sentence.citations
 
