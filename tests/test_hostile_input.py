@@ -369,7 +369,7 @@ def test_broken_case_base(
     shutil.copytree(simulated_base, base)
     pattern, damage, words = DAMAGE[what]
     damage(next(base.glob(pattern)))
-    before = {path.name: path.read_bytes() for path in base.iterdir()}
+    before = {path.name: path.read_bytes() for path in base.iterdir() if "-" not in path.suffix}
     for command in (
         ("search", base, files / "good.hea", "--json"),
         ("info", base, "--json"),

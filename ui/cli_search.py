@@ -78,16 +78,16 @@ def search(
         for part in where:
             Where.parse(part)  # so that a mistake is shown in what was typed, before models are loaded
     query = _query(file, kind, fs, units, start) if file is not None else None
-    engine = open_search(base, settings.device, encoder, calibration)
     result: SearchResult
-    if query is None:
-        result = engine.by_text(text or "", settings.k, condition, exclude_patient)
-    elif text is not None:
-        result = engine.by_both(query, text, settings.k, condition, exclude_patient, weight=weight)
-    elif is_record(query):
-        result = engine.by_ecg(query, settings.k, condition, exclude_patient)
-    else:
-        result = engine.by_image(query, settings.k, condition, exclude_patient)
+    with open_search(base, settings.device, encoder, calibration) as engine:
+        if query is None:
+            result = engine.by_text(text or "", settings.k, condition, exclude_patient)
+        elif text is not None:
+            result = engine.by_both(query, text, settings.k, condition, exclude_patient, weight=weight)
+        elif is_record(query):
+            result = engine.by_ecg(query, settings.k, condition, exclude_patient)
+        else:
+            result = engine.by_image(query, settings.k, condition, exclude_patient)
     if json:
         common.emit(result_json(result))
         _say_notes(result)
