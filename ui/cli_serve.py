@@ -31,9 +31,13 @@ def serve(
     from ecgkin.ui.api.serving import address, bind, server
     from ecgkin.ui.api.state import State
     from ecgkin.ui.logs import configure_logging
+    from ecgkin.ui.settings import origins
 
     settings = common.settings(api_host=host, api_port=port, device=device)
-    configure_logging(settings.log_level, settings.log_format)
+    # A service tells of every request, in JSON, unless the settings say otherwise.
+    unset = {name for name, origin in origins(settings).items() if origin == "default"}
+    level = "INFO" if "log_level" in unset else settings.log_level
+    configure_logging(level, "json" if "log_format" in unset else settings.log_format)
     loaded = None
     if encoder is not None:
         from ecgkin.retrieval.encoders import load_encoder

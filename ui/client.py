@@ -1,9 +1,8 @@
 """A typed client of the API: `Client` for plain code, `AsyncClient` for coroutines, the same methods in both.
 
->>> client = Client("http://127.0.0.1:8000")                        # doctest: +SKIP
->>> found = client.search(file="page.jpg", k=5, where="age>=60")    # doctest: +SKIP
->>> found.hits[0].case.report                                       # doctest: +SKIP
-'Sinus rhythm. Left bundle branch block.'
+    with Client("http://127.0.0.1:8000") as client:
+        found = client.search("page.jpg", k=5, where="age>=60")
+        found.hits[0].case.report
 """
 
 from __future__ import annotations

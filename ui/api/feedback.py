@@ -62,7 +62,8 @@ def refine(
     Raises:
         QueryError: The marks cancel the query out.
 
-    >>> refine(np.array([1.0, 0.0]), np.array([[0.0, 1.0]]), np.empty((0, 2))).round(2).tolist()
+    >>> moved = refine(np.array([1.0, 0.0]), np.array([[0.0, 1.0]]), np.empty((0, 2)))
+    >>> [round(float(x), 2) for x in moved]
     [0.8, 0.6]
     """
     moved = QUERY * np.asarray(query, dtype=np.float64)
