@@ -60,8 +60,8 @@ def _by_ecg(page: Page, examples: Path | None) -> Query | None:
     import streamlit as st
 
     word = page.word
-    found = example_files(examples)
-    left, right = st.columns([3, 2], vertical_alignment="top") if found else (st.container(), None)
+    at_hand = example_files(examples)
+    left, right = st.columns([3, 2], vertical_alignment="top") if at_hand else (st.container(), None)
     with left:
         taken = st.file_uploader(
             word("upload"), type=UPLOADS, accept_multiple_files=True, help=word("upload_help"), key="upload"
@@ -71,7 +71,7 @@ def _by_ecg(page: Page, examples: Path | None) -> Query | None:
         with right:
             chosen = st.selectbox(
                 word("example"),
-                found,
+                at_hand,
                 index=None,
                 placeholder=word("example_none"),
                 format_func=lambda path: example_name(path, page),
@@ -92,7 +92,10 @@ def _by_ecg(page: Page, examples: Path | None) -> Query | None:
         return None
     files = chosen_files([(file.name, file.getvalue()) for file in taken])
     fs_hz = None
-    if any(name.lower().endswith(TABLES) for name, _ in files):
+    found = st.session_state.get("found")
+    if found is not None and found.error is not None and any(name.lower().endswith(TABLES) for name, _ in files):
+        st.session_state["rateless"] = now[0]
+    if st.session_state.get("rateless") == now[0]:
         fs_hz = st.number_input(word("fs_hz"), min_value=1.0, max_value=100_000.0, value=None, key="fs_hz")
     return Query("ecg", ", ".join(name for name, _ in files), tuple(files), fs_hz=fs_hz)
 

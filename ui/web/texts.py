@@ -56,7 +56,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Off: the drafter writes from the ECG alone.",
         "Aus: der Entwurf entsteht aus dem EKG allein.",
     ),
-    "fs_hz": ("Samples a second, for a table that does not say", "Abtastrate in Hz, falls die Tabelle sie nicht nennt"),
+    "fs_hz": ("Samples a second, where the table does not say", "Abtastrate in Hz, falls die Tabelle sie nicht nennt"),
     "years": ("{n} years", "{n} Jahre"),
     "start": (
         "Drop an ECG above, pick one of the demo, or search by words: the nearest cases come with their reports.",

@@ -162,7 +162,7 @@ function fitAll() {
   const box = all[0].box;
   view.scale = Math.min(box.clientWidth / width, box.clientHeight / height);
   view.x = (width - box.clientWidth / view.scale) / 2;
-  view.y = (height - box.clientHeight / view.scale) / 2;
+  view.y = Math.max(0, (height - box.clientHeight / view.scale) / 2); // what is lower than the pane hangs from its top
   drawAll();
 }
 

@@ -1,0 +1,450 @@
+"""The web page without a browser: its pure functions, and the whole page run by Streamlit against a made API."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from ecgkin.index.case import Case
+from ecgkin.index.filters import Where
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.svg import render_svg
+from ecgkin.ui.api.answers import CaseOut, DraftAnswer, HitOut, InfoOut, PageOut, SearchOut
+from ecgkin.ui.client import ApiError, DraftEvent
+from ecgkin.ui.demo_serve import write_csv
+from ecgkin.ui.web import app, draft_panel, drawings, neighbour_cards, query_panel, report, style, texts, viewer
+from ecgkin.ui.web.state import Api, Options, Query, where_text
+
+EVIL = '<script>alert("x")</script> <img src=x onerror=alert(1)> & {{ 7*7 }}'
+EN, DE = texts.words("en"), texts.words("de")
+N_HITS = 10
+
+
+def case_out(number: int, report_text: str = "") -> CaseOut:
+    """A made case."""
+    return CaseOut(
+        case_id=f"made/{number}", patient_id=None, source="made", age_years=60.0 + number, sex="FM"[number % 2],
+        recorded_at=None, labels={"AFIB": 100.0, "LVH": 50.0}, report=report_text or f"report {number}", language="en",
+        meta={},
+    )  # fmt: skip
+
+
+def search_out(k: int = N_HITS, *, query: str = "record", nothing: bool = False, evil: bool = False) -> SearchOut:
+    """A made answer: k hits, a vote for atrial fibrillation."""
+    hits = [
+        HitOut(rank=n, score=1 - n / 50, case=case_out(n, EVIL if evil and n == 1 else "")) for n in range(1, k + 1)
+    ]
+    return SearchOut.model_validate(
+        {
+            "query_id": f"{k:032x}",
+            "query": query,
+            "hits": [hit.model_dump() for hit in hits],
+            "vote": {
+                "statements": {"AFIB": 0.9, "LVH": 0.3}, "superclasses": {"HYP": 0.3}, "calibrated": True,
+                "n_neighbours": 50, "note": "",
+            },
+            "abstention": {"nothing_similar": nothing, "best_score": 0.2, "threshold": 0.6},
+            "page": None,
+            "warnings": [],
+            "timings_ms": {"total": 12.0},
+        }
+    )  # fmt: skip
+
+
+def draft_answer(language: str = "en") -> DraftAnswer:
+    """A made draft: one sentence from cases, one that is measured, one that cites a case nobody gave."""
+    sentences = [
+        {"text": "Atrial fibrillation (90 %) [1, 2].", "section": "rhythm", "statements": [("AFIB", "present")],
+         "citations": ["made/1", "made/2"], "unknown_citations": [], "basis": "cases", "probability": 0.9},
+        {"text": "QRS 92 ms.", "section": "axis_intervals", "statements": [], "citations": [], "unknown_citations": [],
+         "basis": "measurement", "probability": None},
+        {"text": f"{EVIL} [7].", "section": "st_t", "statements": [], "citations": [], "unknown_citations": ["7"],
+         "basis": "nothing", "probability": None},
+    ]  # fmt: skip
+    numbers = [{"number": n, "case_id": f"made/{n}", "score": 0.9, "statements": ["AFIB"]} for n in (1, 2)]
+    draft: dict[str, Any] = {
+        "status": "preliminary", "disclaimer": "Preliminary draft.", "text": "...", "language": language,
+        "model": "consensus", "question": None,
+        "sections": [{"name": s["section"], "title": s["section"].title(), "sentences": [s], "abstained": ""}
+                     for s in sentences] + [{"name": "infarction", "title": "Infarction", "sentences": [],
+                                             "abstained": "not settled"}],
+        "sentences": sentences,
+        "statements": [{"code": "AFIB", "polarity": "present", "probability": 0.9, "agreement": "agrees",
+                        "citations": ["made/1"], "supported_by": ["made/1"]}],
+        "evidence": numbers, "unknown_citations": ["7"], "warnings": [], "refusal": "", "probabilities": {},
+        "calibrated": True, "measurements": {}, "prompt": "", "tokens_in": None, "tokens_out": None, "seconds": 0.1,
+        "citations": ["made/1", "made/2"],
+    }  # fmt: skip
+    return DraftAnswer.model_validate({"draft": draft, "search": search_out().model_dump()})
+
+
+class MadeClient:
+    """Answers like a server, and remembers what it was asked."""
+
+    def __init__(self, record: EcgRecord, **search: Any) -> None:
+        self.record = record
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.made = search
+        self.fails: ApiError | None = None
+
+    def info(self) -> InfoOut:
+        """What runs here."""
+        base = {"n_cases": 40, "sources": {"made": 40}, "labels": {"AFIB": 10, "LVH": 3}}
+        return InfoOut(
+            version="0", notice="", encoder={"name": "made"}, case_base=base, drafters=["consensus"], limits={"k": 100},
+            tokens=False,
+        )  # fmt: skip
+
+    def search(self, **given: Any) -> SearchOut:
+        """As many hits as asked for."""
+        self.asked.append(("search", given))
+        if self.fails:
+            raise self.fails
+        kind = "text" if given.get("text") else "refined" if given.get("query_id") else "record"
+        return search_out(given["k"], query=kind, **self.made)
+
+    def draft_events(self, **given: Any) -> Iterator[DraftEvent]:
+        """Two pieces and the whole."""
+        self.asked.append(("draft", given))
+        yield DraftEvent(text="Atrial ")
+        yield DraftEvent(answer=draft_answer(given["language"]))
+
+    def case(self, case_id: str) -> CaseOut:
+        """Any case."""
+        return case_out(int(case_id.rpartition("/")[2]))
+
+    def page(self, case_id: str, form: str, layout: str) -> bytes:
+        """The same page for each."""
+        return render_svg(self.record.resampled(100.0), drawings_style(layout)).encode()
+
+    def signal(self, case_id: str) -> EcgRecord:
+        """The same samples for each."""
+        return self.record.resampled(100.0)
+
+    def feedback(self, query_id: str, **given: Any) -> None:
+        """Kept for the test."""
+        self.asked.append(("feedback", {"query_id": query_id, **given}))
+
+    def calls(self, what: str) -> list[dict[str, Any]]:
+        """What was asked of one method."""
+        return [given for name, given in self.asked if name == what]
+
+
+def drawings_style(layout: str) -> Any:
+    """The API's style."""
+    from ecgkin.retrieval.ecg.paper_style import RenderStyle
+
+    return RenderStyle(layout=layout)
+
+
+def test_every_text_in_both_languages() -> None:
+    """No text is missing, and both have the same blanks."""
+    for name, pair in texts.TEXTS.items():
+        assert len(pair) == len(texts.LANGS) and all(pair), name
+        assert {*re.findall(r"{\w+}", pair[0])} == {*re.findall(r"{\w+}", pair[1])}, name
+
+
+@given(
+    some.none() | some.tuples(some.integers(0, 60), some.integers(60, 120)),
+    some.sampled_from([None, "F", "M"]),
+    some.lists(some.sampled_from(["AFIB", "LAO/LAE", "PRC(S)", "1AVB"]), unique=True, max_size=3),
+    some.lists(some.text(some.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1), max_size=2),
+)
+@settings(deadline=None, max_examples=60)
+def test_filter_means_what_was_chosen(
+    ages: tuple[int, int] | None, sex: str | None, codes: list[str], sources: list[str]
+) -> None:
+    """The API's parser reads the filter, and it lets exactly the right cases through, whatever a source is called."""
+    where = Where.parse(where_text(ages, sex, codes, sources))
+    fits = Case(
+        "x/1", age_years=60, sex=sex or "F", labels=dict.fromkeys(codes, 100.0), source=sources[0] if sources else "any"
+    )
+    assert where.matches(fits)
+    if ages:
+        assert not where.matches(
+            Case("x/1", age_years=ages[1] + 1, sex=fits.sex, labels=fits.labels, source=fits.source)
+        )
+    if codes:
+        assert not where.matches(Case("x/1", age_years=60, sex=fits.sex, labels={}, source=fits.source))
+    if sources:
+        other = Case("x/1", age_years=60, sex=fits.sex, labels=fits.labels, source="".join(sources) + "!")
+        assert not where.matches(other)
+
+
+def test_cards_escape_what_the_base_holds() -> None:
+    """A report, a name and a code with markup are text."""
+    hit = HitOut(rank=1, score=0.5, case=case_out(1, EVIL).model_copy(update={"case_id": EVIL, "labels": {EVIL: 1.0}}))
+    html = neighbour_cards.card_html(hit, frozenset(), "", "en", EN)
+    assert "<script" not in html and "<img" not in html and "&lt;script&gt;" in html
+    long = neighbour_cards.report_html(EVIL * 20, 'x" onload="', EN)
+    assert "<script" not in long and "<details" in long and 'lang="x&quot; onload' in long
+
+
+def test_shared_statements_come_first_and_are_marked() -> None:
+    """Of a case, the ones that the vote gives to the query; a share below one half is not enough."""
+    own = neighbour_cards.voted(search_out().vote)
+    html = neighbour_cards.chips_html({"LVH": 100.0, "AFIB": 50.0}, own, "de", DE)
+    assert own == {"AFIB"}
+    assert html.index("Vorhofflimmern") < html.index("Hypertrophie") and html.count('class="shared"') == 1
+
+
+def test_draft_links_citations_to_cards() -> None:
+    """A citation leads to its card; one of no case is struck; what carries a sentence is said; text is text."""
+    html = draft_panel.draft_html(draft_answer().draft, {"made/1": 1, "made/2": 4}, EN, "note")
+    assert 'class="ek-cite ek-cite-1" href="#case-1"' in html and 'ek-cite-4" href="#case-4"' in html
+    assert "<s>[7]</s>" in html and "unsupported" in html and "measured" in html and "not settled" in html
+    assert "<script" not in html and "Preliminary draft." in html
+    gone = draft_panel.draft_html(draft_answer().draft, {}, EN)
+    assert "href" not in gone and "[1]" in gone
+
+
+def test_bars_are_as_long_as_their_shares() -> None:
+    """The largest first, small ones left out."""
+    html = draft_panel.bars_html("x", {"LVH": 0.25, "AFIB": 0.9, "MI": 0.001}, "en")
+    assert [float(share) for share in re.findall(r"width:([\d.]+)%", html)] == [90.0, 25.0]
+
+
+def test_style_lights_up_each_card() -> None:
+    """One rule for each neighbour, in light and dark."""
+    for dark in (False, True):
+        assert len(re.findall(r"ek-cite-\d+:is", style.css(dark, 3))) == 3
+    assert style.css(True, 0) != style.css(False, 0)
+
+
+def test_page_facts_in_words() -> None:
+    """Quality has a word, a missing scale is said."""
+    read = PageOut(
+        layout="3x4", n_rows=3, leads=["I"], px_per_mm=None, rotation_deg=-12.2, quality=0.5, corners=[(0, 0)] * 4
+    )
+    facts = dict(query_panel.page_facts(read, EN))
+    assert facts["Quality"] == "fair (0.50)" and "turned by -12°" in facts["Scale"] and "no grid" in facts["Scale"]
+
+
+def test_viewer_keeps_data_as_data() -> None:
+    """No text ends the script or becomes markup."""
+    sheet = drawings.Sheet("data:image/png;base64,", 100, 80)
+    html = viewer.viewer_html([(sheet, EVIL, "</script><b>")], EN, dark=True)
+    assert html.count("</script>") == 2 and "alert" in html and "<b>" not in html
+    packed = re.search(r"const DATA = (.*?);</script>", html, re.DOTALL)
+    assert packed and json.loads(packed[1])["pages"][0]["title"] == EVIL
+
+
+def test_card_keeps_every_lead(made_record: EcgRecord) -> None:
+    """Shortened to tenths of a millimetre, a card's drawing still shows twelve leads, in colours of its theme."""
+    import base64
+
+    svg = render_svg(made_record, drawings_style("3x4"))
+    made = base64.b64decode(drawings.card_address(svg, "3x4", True).partition(",")[2]).decode()
+    assert made.count('class="trace"') == 12 and len(made) < 0.7 * len(svg) and "#151416" in made
+    before, after = (re.search(r'class="trace"[^>]*d="M([\d. L-]+)"', text) for text in (svg, made))
+    assert before and after
+    heights = [[float(p.split()[1]) for p in match[1].split("L")] for match in (before, after)]
+    assert max(heights[0]) == pytest.approx(max(heights[1]), abs=0.051)
+    assert min(heights[0]) == pytest.approx(min(heights[1]), abs=0.051)
+
+
+def test_picture_has_its_millimetres() -> None:
+    """The sheet's size and outline are in mm of the picture's own grid; a large picture is packed smaller."""
+    from PIL import Image
+
+    packed = io.BytesIO()
+    Image.new("RGB", (4000, 2000), "white").save(packed, "PNG")
+    read = PageOut(
+        layout="3x4", n_rows=3, leads=[], px_per_mm=10.0, rotation_deg=0, quality=1, corners=[(0, 0), (4000, 0)]
+    )
+    sheet = drawings.picture_sheet(packed.getvalue(), read)
+    assert (sheet.width_mm, sheet.height_mm, sheet.scaled) == (400.0, 200.0, True) and sheet.outline[1] == (400.0, 0.0)
+    assert not drawings.picture_sheet(packed.getvalue(), None).scaled
+
+
+def test_overlay_meets_at_a_beat(made_record: EcgRecord) -> None:
+    """The same ECG 120 ms later is moved back by 120 ms; missing leads and samples stay missing."""
+    late = np.roll(made_record.signal_mv, 60, axis=1)
+    other = EcgRecord(late, 500.0, made_record.leads)
+    data = drawings.overlay_data(made_record, other, ("a", "b"))
+    assert data["shift_ms"] == pytest.approx(-120, abs=8) and data["fs"] == 250.0
+    some_leads = EcgRecord(made_record.signal_mv[:2], 500.0, made_record.leads[:2])
+    assert drawings.overlay_data(made_record, some_leads, ("a", "b"))["b"][2:] == [None] * 10
+
+
+def test_query_files_are_read_as_the_server_does(made_record: EcgRecord, tmp_path: Path) -> None:
+    """The demo's table comes back sample for sample; a picture has no samples."""
+    from PIL import Image
+
+    write_csv(made_record, tmp_path / "ECG_1.csv")
+    query = Query("ecg", "x", (("ECG_1.csv", (tmp_path / "ECG_1.csv").read_bytes()),))
+    record = drawings.read_record(query)
+    assert record is not None and record.fs_hz == 500.0
+    np.testing.assert_allclose(record.signal_mv, made_record.signal_mv, atol=6e-4)
+    packed = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(packed, "PNG")
+    assert drawings.read_record(Query("ecg", "x", (("a.png", packed.getvalue()),))) is None
+
+
+def test_report_leaves_with_what_was_kept() -> None:
+    """Sentences, own words, cases and the notice, in this order."""
+    text = report.report_text(draft_answer().draft, ["Atrial fibrillation.", "QRS 92 ms."], " own ", EN)
+    order = [text.index(part) for part in ("Atrial", "QRS", "own", "made/1", "Preliminary draft.")]
+    assert order == sorted(order)
+
+
+def test_pdf_can_be_read() -> None:
+    """All of it is in the file, with German letters; foreign ones become question marks."""
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    made = report.report_pdf("EKG-Befund\n\nST-Hebung größer – 0,2 mV\n" + "Zeile\n" * 90, "EKG-Befund", "ECG Ω")
+    with pypdfium2.PdfDocument(made) as pages:
+        text = "".join(page.get_textpage().get_text_bounded() for page in pages)
+        n_pages = len(pages)
+    assert n_pages > 1 and "ST-Hebung größer - 0,2 mV" in text and text.count("Zeile") == 90 and "ECG ?" in text
+
+
+def test_fhir_follows_the_edits() -> None:
+    """Untouched it is the server's; a changed sentence takes its code away; the rest stays."""
+    draft = draft_answer().draft
+    code = {"coding": [{"system": "scp", "code": "AFIB"}], "text": "atrial fibrillation"}
+    other = {"coding": [{"system": "scp", "code": "LVH"}], "text": "left ventricular hypertrophy"}
+    resource = {"resourceType": "DiagnosticReport", "conclusion": "x", "conclusionCode": [code, other]}
+    same = [report.plain(sentence.text) for sentence in draft.sentences]
+    assert report.edited_fhir(resource, draft, same, "", "t") is resource
+    edited = report.edited_fhir(resource, draft, ["", *same[1:]], "", "new <text>")
+    assert edited["conclusionCode"] == [other] and edited["conclusion"] == "new <text>"
+    assert "new &lt;text&gt;" in edited["text"]["div"] and resource["conclusionCode"] == [code, other]
+
+
+def test_api_asks_once_for_a_drawing(made_record: EcgRecord) -> None:
+    """A drawing stays at hand; a case without samples has none; other failures are told."""
+    client = MadeClient(made_record)
+    api = Api(client)  # type: ignore[arg-type]
+    count = []
+
+    def page(case_id: str, form: str, layout: str) -> bytes:
+        count.append(case_id)
+        if case_id == "made/2":
+            raise ApiError("none", status=404)
+        if case_id == "made/3":
+            raise ApiError("down", status=0)
+        return b"<svg></svg>"
+
+    client.page = page  # type: ignore[method-assign]
+    assert api.svg("made/1") == api.svg("made/1") == "<svg></svg>" and count == ["made/1"]
+    assert api.svg("made/2") is None
+    with pytest.raises(ApiError):
+        api.svg("made/3")
+
+
+def test_marks_go_to_the_server_before_the_search(made_record: EcgRecord) -> None:
+    """Similar and not similar, each to its side."""
+    client = MadeClient(made_record)
+    Api(client).again("q", {"a": True, "b": False}, Options(k=3))  # type: ignore[arg-type]
+    assert client.calls("feedback") == [{"query_id": "q", "similar": ["a"], "not_similar": ["b"]}]
+    assert client.calls("search")[0]["query_id"] == "q"
+
+
+@pytest.fixture
+def examples(made_record: EcgRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one ECG to choose."""
+    write_csv(made_record.resampled(100.0), tmp_path / "ECG_1.csv")
+    monkeypatch.setenv(app.EXAMPLES_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def opened(client: MadeClient) -> Any:
+    """The page, run once."""
+    from streamlit.testing.v1 import AppTest
+
+    page = AppTest.from_file(app.__file__, default_timeout=60)
+    page.session_state["api"] = Api(client)  # type: ignore[arg-type]
+    return page.run()
+
+
+def html_of(page: Any) -> str:
+    """All HTML on the page."""
+    return "\n".join(str(element.proto.body) for element in page.get("html"))
+
+
+def chosen(client: MadeClient, examples: Path) -> Any:
+    """The page after an ECG of the demo was chosen."""
+    page = opened(client)
+    page.selectbox(key="example").select_index(0)
+    return page.run()
+
+
+def test_page_shows_hits_and_draft(made_record: EcgRecord, examples: Path) -> None:
+    """Notice, ten cards, a draft with citations, and one call of each kind; nothing hostile gets through."""
+    client = MadeClient(made_record, evil=True)
+    page = chosen(client, examples)
+    html = html_of(page)
+    assert not page.exception and not page.error
+    assert "does not replace a clinician" in html and html.count("ek-card-head") - html.count(".ek-card-head") == N_HITS
+    assert 'href="#case-1"' in html and "<script" not in html and "&lt;script&gt;" in html
+    assert len(client.calls("search")) == 1 and len(client.calls("draft")) == 1
+
+
+def test_page_says_nothing_similar(made_record: EcgRecord, examples: Path) -> None:
+    """The abstention is shown as such, in German."""
+    page = opened(MadeClient(made_record, nothing=True))
+    page.segmented_control(key="lang").set_value("de")
+    page.run()
+    page.selectbox(key="example").select_index(0)
+    page.run()
+    assert any("nichts Ähnliches" in warning.value for warning in page.warning)
+
+
+def test_marks_then_again(made_record: EcgRecord, examples: Path) -> None:
+    """A thumb up and a thumb down, then the search follows them, and there is a way back."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    assert page.button(key="again").disabled
+    page.button(key="thumb_up-1-made/1").click().run()
+    page.button(key="thumb_down-3-made/3").click().run()
+    page.button(key="again").click().run()
+    assert client.calls("feedback")[0]["similar"] == ["made/1"] and client.calls("feedback")[0]["not_similar"] == [
+        "made/3"
+    ]
+    assert not page.exception and page.button(key="original")
+
+
+def test_compare_and_back(made_record: EcgRecord, examples: Path) -> None:
+    """The case beside the query, overlaid, and back to the neighbours without another search."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.button(key="compare-2-made/2").click().run()
+    assert not page.exception and "report 2" in html_of(page)
+    page.segmented_control(key="view").set_value("overlay")
+    page.run()
+    assert not page.exception
+    page.button(key="back").click().run()
+    assert "ek-draft" in html_of(page) and len(client.calls("search")) == 1
+
+
+def test_words_and_filters(made_record: EcgRecord) -> None:
+    """A search by words carries the filter; there is no draft for it."""
+    client = MadeClient(made_record)
+    page = opened(client)
+    page.segmented_control(key="way").set_value("words")
+    page.run()
+    page.multiselect(key="codes").select("AFIB")
+    page.slider(key="k").set_value(4)
+    page.text_input(key="words").set_value("Vorhofflimmern")
+    next(button for button in page.button if button.label == "Search").click().run()
+    asked = client.calls("search")[-1]
+    assert (asked["text"], asked["k"], asked["where"]) == ("Vorhofflimmern", 4, 'label:"AFIB"')
+    assert not client.calls("draft") and not page.exception
+
+
+def test_problem_is_told(made_record: EcgRecord, examples: Path) -> None:
+    """What the server says about a wrong file is on the page, as text."""
+    client = MadeClient(made_record)
+    client.fails = ApiError(f"no ECG in it {EVIL}", hint="send another", status=422)
+    page = chosen(client, examples)
+    assert page.error and any(EVIL in text.value and "send another" in text.value for text in page.text)
+    assert not page.exception
