@@ -86,7 +86,7 @@ def made_record() -> EcgRecord:
 
 @pytest.fixture(scope="session")
 def made_ptbxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PTB-XL folder in its official layout with 60 simulated records in folds 1 to 9, and reports in two languages."""
+    """A PTB-XL folder in its official layout: 60 simulated records in folds 1 to 9, reports in two languages."""
     import csv
 
     import wfdb
@@ -95,7 +95,8 @@ def made_ptbxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     root = tmp_path_factory.mktemp("ptbxl")
     columns = ["ecg_id", "patient_id", "age", "sex", "device", "recording_date", "report", "scp_codes", "strat_fold"]
-    (root / "records100" / "00000").mkdir(parents=True)
+    folder = root / "records100" / "00000"
+    folder.mkdir(parents=True)
     with (root / "ptbxl_database.csv").open("w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         table.writerow([*columns, "filename_lr", "filename_hr"])
@@ -104,7 +105,7 @@ def made_ptbxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
             signal = ecg.record.standard().T.astype(float)
             wfdb.wrsamp(
                 name, fs=100, units=["mV"] * 12, sig_name=[lead.upper() for lead in ecg.record.leads], p_signal=signal,
-                fmt=["16"] * 12, adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(root / "records100" / "00000"),
+                fmt=["16"] * 12, adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(folder),
             )  # fmt: skip
             report = ecg.report_en if number % 2 else ecg.report_de
             row = [number, number, 60, number % 2, "made", "1990-01-01 10:00:00", report, str(dict(ecg.labels))]

@@ -398,7 +398,8 @@ def test_unsendable_key_is_refused_without_showing_it(key: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://host/v1", "localhost:8000", "http://user:pw@host/v1", "http://host/v1?key=abc", "", "http://host:port/v1"]
+    "url",
+    ["ftp://host/v1", "localhost:8000", "http://user:pw@host/v1", "http://host/v1?key=abc", "", "http://host:port/v1"],
 )
 def test_addresses_are_refused(url: str) -> None:
     with pytest.raises(GenerationError, match="address") as caught:

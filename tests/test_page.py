@@ -173,6 +173,7 @@ def test_reading_is_deterministic_and_leaves_its_input_alone(record: EcgRecord) 
 
 def png_header(width: int, height: int) -> bytes:
     """A PNG of which only the header is true: whoever decodes it fails, whoever reads the header knows its size."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -245,9 +246,7 @@ def test_exif_orientation_is_applied() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(
-    height=st.integers(5, 400), width=st.integers(40, 900), seed=st.integers(0, 10_000), share=st.floats(0.0, 0.2)
-)
+@given(height=st.integers(5, 400), width=st.integers(40, 900), seed=st.integers(0, 10_000), share=st.floats(0.0, 0.2))
 def test_trace_map_has_its_shape_and_is_centred(height: int, width: int, seed: int, share: float) -> None:
     ink = (np.random.default_rng(seed).random((height, width)) < share).astype(np.uint8) * np.uint8(255)
     trace_map = to_trace_map(ink)

@@ -1,5 +1,6 @@
 """A typed client of the API: `Client` for plain code, `AsyncClient` for coroutines, the same methods in both.
 
+For example:
     with Client("http://127.0.0.1:8000") as client:
         found = client.search("page.jpg", k=5, where="age>=60")
         found.hits[0].case.report
