@@ -22,6 +22,7 @@ from ecgkin.ui.api.answers import (
     EmbeddingOut,
     FeedbackOut,
     InfoOut,
+    MapOut,
     MarkOut,
     SearchOut,
 )
@@ -155,6 +156,10 @@ class Client:
         """All marks, or those of one search."""
         return self._run(calls.marks(query_id))
 
+    def map(self, limit: int = 2000, query_id: str | None = None) -> MapOut:
+        """The case base as points in a plane, and where a search lies among them."""
+        return self._run(calls.case_map(limit, query_id))
+
     def info(self) -> InfoOut:
         """What runs there."""
         return self._run(calls.Call("GET", "/v1/info", calls.parsed_as(InfoOut)))
@@ -267,6 +272,10 @@ class AsyncClient:
     async def marks(self, query_id: str | None = None) -> list[MarkOut]:
         """All marks, or those of one search."""
         return await self._run(calls.marks(query_id))
+
+    async def map(self, limit: int = 2000, query_id: str | None = None) -> MapOut:
+        """The case base as points in a plane."""
+        return await self._run(calls.case_map(limit, query_id))
 
     async def info(self) -> InfoOut:
         """What runs there."""

@@ -13,7 +13,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.api.answers import CaseOut, CasesOut, DraftAnswer, EmbeddingOut, FeedbackOut, MarkOut, SearchOut
+from ecgkin.ui.api.answers import CaseOut, CasesOut, DraftAnswer, EmbeddingOut, FeedbackOut, MapOut, MarkOut, SearchOut
 from ecgkin.ui.api.schemas import CaseFields, Signal
 
 if TYPE_CHECKING:
@@ -191,6 +191,12 @@ def marks(query_id: str | None) -> Call[list[MarkOut]]:
     """Marks that were kept."""
     params = {"query_id": query_id} if query_id else None
     return Call("GET", "/v1/feedback", lambda response: _MARKS.validate_json(response.content), params=params)
+
+
+def case_map(limit: int, query_id: str | None) -> Call[MapOut]:
+    """The case base in a plane."""
+    params = {"limit": limit} | ({"query_id": query_id} if query_id else {})
+    return Call("GET", "/v1/map", parsed_as(MapOut), params=params)
 
 
 def report(response: httpx.Response) -> dict[str, Any]:

@@ -229,6 +229,24 @@ class FeedbackOut(BaseModel):
     marks: list[MarkOut]
 
 
+class MapPointOut(BaseModel):
+    """One case on the map."""
+
+    case_id: str
+    x: float
+    y: float
+    superclass: str = Field(description="the first of its diagnostic superclasses; empty for none")
+
+
+class MapOut(BaseModel):
+    """The case base as points in a plane."""
+
+    points: list[MapPointOut]
+    total: int = Field(description="cases in the base; there may be fewer points")
+    query: list[float] | None = Field(description="x and y of the search that was asked for")
+    explained: float = Field(description="share of the vectors' variance that the two axes carry, 0 to 1")
+
+
 class InfoOut(BaseModel):
     """What runs here."""
 

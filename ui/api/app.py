@@ -17,6 +17,7 @@ from ecgkin.ui.api import (
     routes_cases,
     routes_drafts,
     routes_feedback,
+    routes_map,
     routes_search,
     schemas,
 )
@@ -50,7 +51,7 @@ def create_app(settings: Settings, state: State) -> FastAPI:
         redoc_url=None,
     )
     app.state.ecgkin = state
-    for module in (health, routes_search, routes_drafts, routes_cases, routes_feedback):
+    for module in (health, routes_search, routes_drafts, routes_cases, routes_feedback, routes_map):
         app.include_router(module.router)
     problems.install(app)
     openapi.install(
