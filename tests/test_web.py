@@ -18,10 +18,22 @@ from ecgkin.index.case import Case
 from ecgkin.index.filters import Where
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.svg import render_svg
-from ecgkin.ui.api.answers import CaseOut, DraftAnswer, HitOut, InfoOut, PageOut, SearchOut
+from ecgkin.ui.api.answers import CaseOut, DraftAnswer, EmbeddingOut, HitOut, InfoOut, MapOut, PageOut, SearchOut
 from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo_serve import write_csv
-from ecgkin.ui.web import app, draft_panel, drawings, neighbour_cards, query_panel, report, style, texts, viewer
+from ecgkin.ui.web import (
+    app,
+    case_map,
+    draft_panel,
+    drawings,
+    neighbour_cards,
+    query_panel,
+    report,
+    style,
+    texts,
+    viewer,
+    why,
+)
 from ecgkin.ui.web.state import Api, Options, Query, where_text
 
 EVIL = '<script>alert("x")</script> <img src=x onerror=alert(1)> & {{ 7*7 }}'
@@ -129,6 +141,17 @@ class MadeClient:
     def signal(self, case_id: str) -> EcgRecord:
         """The same samples for each."""
         return self.record.resampled(100.0)
+
+    def embed(self, record: EcgRecord) -> EmbeddingOut:
+        """How much each lead swings, as a unit vector."""
+        swing = np.abs(record.signal_mv).mean(axis=1) + 1e-3
+        unit = (swing / np.linalg.norm(swing)).tolist()
+        return EmbeddingOut(encoder="made", fingerprint="", dim=12, embeddings=[unit])
+
+    def map(self, limit: int, query_id: str) -> MapOut:
+        """Two cases and the query."""
+        points = [{"case_id": f"made/{n}", "x": n, "y": 0, "superclass": kind} for n, kind in ((1, "MI"), (2, ""))]
+        return MapOut.model_validate({"points": points, "total": 2, "query": [0.5, 0.5], "explained": 0.4})
 
     def feedback(self, query_id: str, **given: Any) -> None:
         """Kept for the test."""
@@ -320,6 +343,47 @@ def test_fhir_follows_the_edits() -> None:
     assert "new &lt;text&gt;" in edited["text"]["div"] and resource["conclusionCode"] == [code, other]
 
 
+def test_leads_that_bring_a_case_near(made_record: EcgRecord) -> None:
+    """A case that has one lead alone: without that lead the query is less like it, and it is marked the strongest.
+
+    The marked boxes of the page are that lead's; masking it costs more than masking any other lead does.
+    """
+    signal = np.zeros_like(made_record.signal_mv)
+    signal[made_record.leads.index("V5")] = made_record.signal_mv[made_record.leads.index("V5")]
+    case = EcgRecord(signal, made_record.fs_hz, made_record.leads)
+    drops = why.lead_drops(Api(MadeClient(made_record)), made_record, case)  # type: ignore[arg-type]
+    assert max(drops, key=lambda lead: drops[lead]) == "V5" and all(drops[lead] < 0 for lead in drops if lead != "V5")
+    [mark] = why.marks(drops, "3x4+1R")
+    _, _, width, height = drawings.crop("3x4+1R")
+    assert mark.strength == why.STRONGEST and 0.6 * width < mark.x_mm < mark.x_mm + mark.width_mm < width
+    assert 0 < mark.y_mm < mark.y_mm + mark.height_mm < height
+    assert why.marks(dict.fromkeys(drops, -0.1), "3x4+1R") == ()
+
+
+def test_map_has_every_case_and_the_query(made_record: EcgRecord) -> None:
+    """One row a case, the star last; a click on the star opens nothing."""
+    found = MadeClient(made_record).map(10, "q")
+    spec = case_map.map_spec(found, "de", DE, dark=True)
+    rows = spec["data"]["values"]
+    assert [row["class"] for row in rows] == ["Myokardinfarkt", "andere", "Anfrage"]
+    scales = [spec["encoding"][name]["scale"] for name in ("color", "shape", "size")]
+    assert {len(scale["domain"]) for scale in scales} == {len(scale["range"]) for scale in scales} == {7}
+    assert case_map.picked_case({"selection": {"pick": [{"case_id": "made/1"}]}}) == "made/1"
+    assert case_map.picked_case({"selection": {"pick": [{"case_id": ""}]}}) is None
+
+
+def test_map_of_the_server_keeps_distances() -> None:
+    """Vectors that lie in a plane keep their distances on the map; the axes carry all of their variance."""
+    from ecgkin.ui.api.routes_map import plane
+
+    rng = np.random.default_rng(1)
+    flat = rng.normal(size=(40, 2)) @ np.linalg.qr(rng.normal(size=(16, 2)))[0].T + rng.normal(size=16)
+    places, axes, mean, share = plane(flat)
+    before, after = (np.linalg.norm(p[:, None] - p[None], axis=2) for p in (flat, places))
+    np.testing.assert_allclose(after, before, atol=1e-9)
+    assert share == pytest.approx(1.0) and np.allclose((flat - mean) @ axes, places)
+
+
 def test_api_asks_once_for_a_drawing(made_record: EcgRecord) -> None:
     """A drawing stays at hand; a case without samples has none; other failures are told."""
     client = MadeClient(made_record)
@@ -419,6 +483,8 @@ def test_compare_and_back(made_record: EcgRecord, examples: Path) -> None:
     page = chosen(client, examples)
     page.button(key="compare-2-made/2").click().run()
     assert not page.exception and "report 2" in html_of(page)
+    page.toggle(key="why").set_value(True).run()
+    assert not page.exception and any("+0." in caption.value or "-0." in caption.value for caption in page.caption)
     page.segmented_control(key="view").set_value("overlay")
     page.run()
     assert not page.exception

@@ -14,6 +14,7 @@ from ecgkin.ui.web.context import Page, show_error
 from ecgkin.ui.web.state import Found, Options, Query, Written
 
 if TYPE_CHECKING:
+    from ecgkin.ui.api.answers import SearchOut
     from ecgkin.ui.web.state import Api
 
 API_VARIABLE = "ECGKIN_WEB_API"
@@ -99,6 +100,9 @@ def _body(page: Page) -> None:
     if shown is None:
         if found.error is not None:
             show_error(found.error, page.word)
+            if st.button(page.word("retry"), icon=":material/refresh:", key="retry"):
+                st.session_state.pop("found")
+                st.rerun()
         return
     if st.session_state.get("compare"):
         compare.compare_view(page, found, shown, st.session_state["compare"])
@@ -110,13 +114,23 @@ def _bench(page: Page, found: Found, options: Options) -> None:
     """Query and draft on the left, neighbours on the right."""
     import streamlit as st
 
-    from ecgkin.ui.web import draft_panel, neighbour_cards, query_panel, report
+    from ecgkin.ui.web import case_map
 
     word, shown = page.word, found.shown
     assert shown is not None  # the caller has looked
     if shown.abstention.nothing_similar:
         best, threshold = shown.abstention.best_score or 0.0, shown.abstention.threshold or 0.0
         st.warning(word("nothing_similar", best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
+    _working(page, found, shown, options)
+    case_map.case_map(page, shown)
+
+
+def _working(page: Page, found: Found, shown: SearchOut, options: Options) -> None:
+    import streamlit as st
+
+    from ecgkin.ui.web import draft_panel, neighbour_cards, query_panel, report
+
+    word = page.word
     with st.container(key="bench"):
         left, right = st.columns([7, 5], gap="medium")
         with left:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.web import drawings
+from ecgkin.ui.web import drawings, why
 from ecgkin.ui.web.context import show_error
 from ecgkin.ui.web.neighbour_cards import chips_html, voted
 from ecgkin.ui.web.query_panel import query_sheet
@@ -14,12 +15,15 @@ from ecgkin.ui.web.texts import person
 from ecgkin.ui.web.viewer import viewer_html
 
 if TYPE_CHECKING:
+    from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import SearchOut
     from ecgkin.ui.web.context import Page
+    from ecgkin.ui.web.drawings import Sheet
     from ecgkin.ui.web.state import Found
 
 LAYOUT = "3x4+1R"
 SIDE_PX, OVERLAY_PX = 620, 760
+TOP_LEADS = 4
 
 
 def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> None:
@@ -60,6 +64,8 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
         html = viewer_html([], word, dark=page.dark, overlay=drawings.overlay_data(record, other, names))
         _show(html, OVERLAY_PX)
     else:
+        if sheet is not None and record is not None and other is not None:
+            sheet = _explained(page, found, sheet, record, other, case_id)
         sheets = [(sheet, word("query"), found.query.name)] if sheet is not None else []
         if svg is not None:
             sheets.append((drawings.case_sheet(svg, LAYOUT, page.dark), word("v_case"), caption))
@@ -71,6 +77,28 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
     st.html(
         f'<p class="ek ek-report">{escape(case.report or word("no_report"))}</p><p class="ek-id">{escape(caption)}</p>'
     )
+
+
+def _explained(page: Page, found: Found, sheet: Sheet, record: EcgRecord, other: EcgRecord, case_id: str) -> Sheet:
+    """The query with the leads marked that bring the case near, where that is asked for."""
+    import streamlit as st
+
+    word = page.word
+    if not st.toggle(word("why"), help=word("why_help"), key="why"):
+        return sheet
+    key = f"why-{found.query.digest}-{case_id}"
+    drops: dict[str, float] | None = st.session_state.get(key)
+    if drops is None:
+        try:
+            with st.spinner(word("why_running")):
+                drops = why.lead_drops(page.api, record, other)
+        except EcgkinError as error:
+            show_error(error, word)
+            return sheet
+        st.session_state[key] = drops
+    top = sorted(drops.items(), key=lambda item: -item[1])[:TOP_LEADS]
+    st.caption(f"{word('why_help')} " + " · ".join(f"{lead} {drop:+.3f}" for lead, drop in top))
+    return replace(sheet, marks=why.marks(drops, LAYOUT))
 
 
 def _show(html: str, height: int) -> None:

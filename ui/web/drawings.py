@@ -30,6 +30,17 @@ LETTER_MM = 279.4
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A box on a sheet, in mm of the sheet, drawn as strongly as `strength` says (0 to 1)."""
+
+    x_mm: float
+    y_mm: float
+    width_mm: float
+    height_mm: float
+    strength: float
+
+
+@dataclass(frozen=True)
 class Sheet:
     """One picture in the viewer.
 
@@ -38,6 +49,7 @@ class Sheet:
         width_mm, height_mm: Its size; of a guess where `scaled` is False.
         scaled: Whether a millimetre on it is known, so that calipers can say ms and mV.
         outline: Corners of the signal area in mm, where one was read.
+        marks: Boxes that make the query near to a case.
     """
 
     src: str
@@ -45,11 +57,12 @@ class Sheet:
     height_mm: float
     scaled: bool = True
     outline: tuple[tuple[float, float], ...] = ()
+    marks: tuple[Mark, ...] = ()
 
 
 def case_sheet(svg: str, layout: str, dark: bool) -> Sheet:
     """A page of the API, in full size, its empty margins cut off."""
-    _, _, width, height = _crop(layout)
+    _, _, width, height = crop(layout)
     return Sheet(svg_address(_styled(svg, layout, dark)), width, height)
 
 
@@ -127,12 +140,12 @@ def _styled(svg: str, layout: str, dark: bool, css: str = "") -> str:
         f".paper{{fill:{paper}}} #minor path{{stroke:{minor}}} #major path{{stroke:{major}}} "
         f"g.page{{stroke:{ink}}} g.text,text{{fill:{ink}}} text.footer{{display:none}} {css}"
     )
-    x, y, width, height = _crop(layout)
+    x, y, width, height = crop(layout)
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{x:g} {y:g} {width:g} {height:g}"><style>{rules}</style>'
     return re.sub(r"^<svg[^>]*>", head, svg, count=1)
 
 
-def _crop(layout: str) -> tuple[float, float, float, float]:
+def crop(layout: str) -> tuple[float, float, float, float]:
     """Part of a page of the API that holds traces: x, y, width, height in mm."""
     from ecgkin.retrieval.ecg.paper import page_geometry
     from ecgkin.retrieval.ecg.paper_style import RenderStyle

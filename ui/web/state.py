@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.api.answers import CaseOut, DraftAnswer, InfoOut, SearchOut
+    from ecgkin.ui.api.answers import CaseOut, DraftAnswer, InfoOut, MapOut, SearchOut
     from ecgkin.ui.client import Client, DraftEvent
     from ecgkin.ui.web.texts import Lang
 
@@ -120,6 +120,7 @@ class Api:
         self._svgs: dict[tuple[str, str], str | None] = {}
         self._records: dict[str, EcgRecord | None] = {}
         self._info: tuple[float, InfoOut] | None = None
+        self._map: tuple[str, MapOut] | None = None
 
     def info(self) -> InfoOut:
         """What runs there; asked for at most every half minute."""
@@ -148,6 +149,16 @@ class Api:
     def draft_fhir(self, query: Query, options: Options, lang: Lang) -> dict[str, Any]:
         """The draft as a FHIR resource."""
         return self.client.draft_fhir(file=list(query.files), **_draft_options(query, options, lang))
+
+    def map(self, query_id: str, limit: int) -> MapOut:
+        """The case base in a plane, with a search among the cases; asked for once a search."""
+        if self._map is None or self._map[0] != query_id:
+            self._map = (query_id, self.client.map(limit, query_id))
+        return self._map[1]
+
+    def vector(self, record: EcgRecord) -> list[float]:
+        """What the server's encoder makes of samples; for threads."""
+        return self.client.embed(record=record).embeddings[0]
 
     def case(self, case_id: str) -> CaseOut:
         """One case."""

@@ -44,7 +44,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "filters_on": ("Filters ({n})", "Filter ({n})"),
     "age": ("Age, years", "Alter, Jahre"),
     "sex": ("Sex", "Geschlecht"),
-    "any": ("any", "alle"),
     "female": ("female", "weiblich"),
     "male": ("male", "männlich"),
     "statement": ("Cases must carry", "Fälle müssen tragen"),
@@ -95,7 +94,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "no_report": ("no report", "kein Befund"),
     "no_samples": ("no drawing: the case was stored as a picture", "keine Zeichnung: der Fall wurde als Bild abgelegt"),
     "compare": ("Compare", "Vergleichen"),
-    "open": ("Open", "Öffnen"),
     "like": ("similar", "ähnlich"),
     "unlike": ("not similar", "nicht ähnlich"),
     "again": ("Search again like these", "Noch einmal wie diese suchen"),
@@ -122,7 +120,6 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The draft belongs to the first search, before it was refined.",
         "Der Entwurf gehört zur ersten Suche, vor der Verfeinerung.",
     ),
-    "basis_cases": ("from the cases", "aus den Fällen"),
     "basis_measurement": ("measured", "gemessen"),
     "basis_picture": ("from the picture", "aus dem Bild"),
     "basis_nothing": ("unsupported", "ohne Beleg"),
@@ -150,18 +147,16 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Jeder Punkt ist ein Fall, nah beieinander, was der Encoder ähnlich sieht; der Stern ist die Anfrage. "
         "Ein Klick öffnet den Fall.",
     ),
-    "map_none": ("This server offers no map.", "Dieser Server bietet keine Karte."),
+    "map_share": ("The two axes carry {share} % of the differences.", "Die Achsen tragen {share} % der Unterschiede."),
     "map_query": ("query", "Anfrage"),
     "map_other": ("other", "andere"),
     "why": ("Why similar?", "Warum ähnlich?"),
     "why_help": (
-        "How much nearer each stretch of the query brings this case: darker means that the similarity falls more "
-        "when the stretch is taken out.",
-        "Wie viel näher jeder Abschnitt der Anfrage diesen Fall bringt: Je kräftiger, desto mehr sinkt die "
-        "Ähnlichkeit ohne ihn.",
+        "Each lead of the query is taken out in turn; the stronger its colour, the more similarity goes with it.",
+        "Jede Ableitung der Anfrage wird einmal weggelassen; je kräftiger ihre Farbe, desto mehr Ähnlichkeit geht mit.",
     ),
-    "why_needs": ("This needs the query's samples; it came as a picture.", "Das braucht die Messwerte der Anfrage."),
-    "why_running": ("Leaving out one stretch after the other ...", "Lässt einen Abschnitt nach dem anderen weg ..."),
+    "why_running": ("Leaving out one lead after the other ...", "Lässt eine Ableitung nach der anderen weg ..."),
+    "retry": ("Try again", "Noch einmal versuchen"),
     # Buttons of the viewer.
     "v_calipers": ("Calipers", "Zirkel"),
     "v_fit": ("Fit", "Einpassen"),

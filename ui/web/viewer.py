@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ecgkin.ui.web.drawings import Sheet
@@ -28,7 +29,8 @@ def viewer_html(
     pages = [
         {
             "src": sheet.src, "width": sheet.width_mm, "height": sheet.height_mm, "x": 0, "y": 0,
-            "mm": sheet.scaled, "outline": sheet.outline, "title": title, "caption": caption,
+            "mm": sheet.scaled, "outline": sheet.outline, "marks": [asdict(mark) for mark in sheet.marks],
+            "title": title, "caption": caption,
         }
         for sheet, title, caption in sheets
     ]  # fmt: skip

@@ -128,6 +128,9 @@ class Pane {
     at.height = p.height * s + "px";
     at.transform = `translate(${(p.x - view.x) * s}px, ${(p.y - view.y) * s}px)`;
     this.over.replaceChildren();
+    for (const b of p.marks || []) {
+      this.over.append(sv("rect", { class: "mark", x: (b.x_mm - view.x) * s, y: (b.y_mm - view.y) * s, width: b.width_mm * s, height: b.height_mm * s, style: `fill-opacity:${b.strength}` }));
+    }
     if (p.outline && p.outline.length) {
       const points = p.outline.map(([x, y]) => `${(x - view.x) * s},${(y - view.y) * s}`).join(" ");
       this.over.append(sv("polygon", { points }));
