@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,7 @@ def serve_demo(settings: Settings, shown: Shown, *, say: Say, ready: Callable[[s
     Raises:
         EcgkinError: Server or page cannot start.
     """
+    from ecgkin.generation.measures import measure
     from ecgkin.ui.api.app import create_app
     from ecgkin.ui.api.serving import in_thread
     from ecgkin.ui.api.state import State
@@ -69,6 +71,8 @@ def serve_demo(settings: Settings, shown: Shown, *, say: Say, ready: Callable[[s
     given = {"api_host": HOST, "api_port": free_port(settings.api_port), "api_tokens": ()}
     own = settings.model_copy(update=given)
     state = State.open(shown.folder, own, shown.encoder)
+    # The first measurement loads libraries for seconds; nobody should wait for that on the page.
+    threading.Thread(target=measure, args=(shown.asked.record,), daemon=True).start()
     with ending(), in_thread(create_app(own, state), own) as api:
         say(f"API: {api}/docs")
         with running(api, examples=examples) as (process, where):

@@ -79,9 +79,9 @@ def _about(page: Page) -> None:
 
     word, facts = page.word, page.info.case_base
     line = word("base", n=facts.get("n_cases", 0), encoder=page.info.encoder.get("name", ""))
-    st.html(f'<p class="ek ek-notice"><b>{word("notice")}</b> <span class="ek-soft">{escape(line)}</span></p>')
-    if set(facts.get("sources", {})) == {"simulated"}:
-        st.warning(word("simulated"), icon=":material/science:")
+    made = set(facts.get("sources", {})) == {"simulated"}
+    more = f' <span class="ek-tag prelim">{escape(word("simulated"))}</span>' if made else ""
+    st.html(f'<p class="ek ek-notice"><b>{word("notice")}</b> <span class="ek-soft">{escape(line)}</span>{more}</p>')
 
 
 def _body(page: Page) -> None:
@@ -90,7 +90,8 @@ def _body(page: Page) -> None:
     from ecgkin.ui.web import compare, inputs
 
     folder = os.environ.get(EXAMPLES_VARIABLE)
-    query, options = inputs.ask(page, Path(folder) if folder else None)
+    with st.container(key="ask"):
+        query, options = inputs.ask(page, Path(folder) if folder else None)
     if query is None:
         st.session_state.pop("found", None)
         st.html(f'<div class="ek ek-empty">{page.word("start")}</div>')
@@ -105,6 +106,8 @@ def _body(page: Page) -> None:
                 st.rerun()
         return
     if st.session_state.get("compare"):
+        # The head keeps what was asked; beside two pages there is no room for it.
+        st.html("<style>.st-key-ask { display: none !important; }</style>")
         compare.compare_view(page, found, shown, st.session_state["compare"])
         return
     _bench(page, found, options)
