@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ FILES = sorted(path for folder in ("retrieval", "generation", "index", "ui") for
 NAMES = [
     ".".join(("ecgkin", *path.relative_to(ROOT).with_suffix("").parts))
     for path in FILES
-    if ">>>" in path.read_text("utf-8")
+    if re.search(r"^\s*>>> ", path.read_text("utf-8"), re.MULTILINE)
 ]
 
 

@@ -45,7 +45,11 @@ def image_state(folder: Path) -> dict[str, Any]:
 
 
 def view_features(
-    folder: Path, corpus: Corpus, settings: TrainSettings, place: Place
+    folder: Path,
+    corpus: Corpus,
+    settings: TrainSettings,
+    place: Place,
+    names: tuple[str, ...] = (*GALLERY_LAYOUTS, DAMAGED),
 ) -> dict[str, NDArray[np.float16]]:
     """Tower features (n, features) of all records of a corpus, for each gallery layout and one damaged drawing.
 
@@ -56,7 +60,7 @@ def view_features(
     digest = (folder / "image.json").read_text()
     model: ImageStudent | None = None
     views = {}
-    for name in (*GALLERY_LAYOUTS, DAMAGED):
+    for name in names:
         path = folder / f"features_{name.replace('+', '-')}.npz"
         if path.is_file():
             with np.load(path) as stored:
@@ -102,7 +106,7 @@ def view_vectors(folder: Path, corpus: Corpus, settings: TrainSettings, place: P
     Raises:
         ModelError: The tower gave values that are not finite.
     """
-    features = view_features(folder, corpus, settings, place)
+    features = view_features(folder, corpus, settings, place, GALLERY_LAYOUTS)
     model = ImageStudent(Architecture.load(settings.architecture))
     model.load_state_dict(image_state(folder))
     model.eval()
