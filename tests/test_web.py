@@ -74,7 +74,7 @@ def search_out(k: int = N_HITS, *, query: str = "record", nothing: bool = False,
 
 def draft_answer(language: str = "en") -> DraftAnswer:
     """A made draft: one sentence from cases, one that is measured, one that cites a case nobody gave."""
-    sentences = [
+    sentences: list[dict[str, Any]] = [
         {"text": "Atrial fibrillation (90 %) [1, 2].", "section": "rhythm", "statements": [("AFIB", "present")],
          "citations": ["made/1", "made/2"], "unknown_citations": [], "basis": "cases", "probability": 0.9},
         {"text": "QRS 92 ms.", "section": "axis_intervals", "statements": [], "citations": [], "unknown_citations": [],

@@ -292,12 +292,13 @@ def test_demo_serves_and_ends(tmp_path: Path) -> None:
             said.append(line)
             if "Ctrl-C" in line:
                 break
-        addresses = re.findall(r"http://127\.0\.0\.1:\d+", "".join(said))
-        assert len(addresses) == 2, said
+        text = "".join(said)
+        api, page = (re.search(rf"^{name}: (http://127\.0\.0\.1:\d+)", text, re.M) for name in ("API", "web page"))
+        assert api and page, text
+        addresses = (api[1], page[1])
         assert not {url.rpartition(":")[2] for url in addresses} & {"8000", "8501"}
-        api, page = sorted(addresses, key=lambda url: f"API: {url}" not in "".join(said))
-        assert httpx.get(f"{api}/readyz", trust_env=False).status_code == 200
-        assert httpx.get(page, trust_env=False).status_code == 200
+        assert httpx.get(f"{api[1]}/readyz", trust_env=False).status_code == 200
+        assert httpx.get(page[1], trust_env=False).status_code == 200
         demo.send_signal(signal.SIGINT)
         assert demo.wait(60) == 0
         for url in addresses:

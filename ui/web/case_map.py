@@ -73,7 +73,7 @@ def map_spec(found: MapOut, lang: Lang, word: Words, *, dark: bool) -> dict[str,
         domain.append(word("map_query"))
         colours.append("#ffffff" if dark else "#111111")
         shapes.append(STAR)
-        sizes.append(420)
+        sizes.append(1500)
     axis = {"axis": None, "type": "quantitative", "scale": {"zero": False, "nice": False, "padding": 14}}
     return {
         "data": {"values": rows},

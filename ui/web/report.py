@@ -34,17 +34,35 @@ def report_panel(page: Page, query: Query, options: Options, answer: DraftAnswer
         st.code(text, language=None, wrap_lines=True)
         with st.container(horizontal=True):
             st.download_button(
-                word("text_file"), text, "ecg-report.txt", "text/plain", icon=":material/description:", key="as-text"
+                word("text_file"),
+                text,
+                "ecg-report.txt",
+                "text/plain",
+                on_click="ignore",
+                icon=":material/description:",
+                key="as-text",
             )
             st.download_button(
                 word("pdf_file"),
-                lambda: report_pdf(text, word("report_head"), query.name),
+                _pdf(text, word("report_head"), query.name),
                 "ecg-report.pdf",
                 "application/pdf",
+                on_click="ignore",
                 icon=":material/picture_as_pdf:",
                 key="as-pdf",
             )
             _fhir(page, query, options, draft, kept, own, text)
+
+
+def _pdf(text: str, title: str, name: str) -> bytes:
+    """The PDF, made anew only where something changed. (Streamlit's deferred files are lost when the page runs.)"""
+    import streamlit as st
+
+    made: tuple[str, bytes] | None = st.session_state.get("pdf")
+    if made is None or made[0] != f"{name}|{text}":
+        made = (f"{name}|{text}", report_pdf(text, title, name))
+        st.session_state["pdf"] = made
+    return made[1]
 
 
 def _editor(word: Words, draft: DraftOut) -> list[str]:
@@ -89,6 +107,7 @@ def _fhir(
         json.dumps(edited_fhir(resource, draft, kept, own, text), ensure_ascii=False, indent=2),
         "ecg-report.fhir.json",
         "application/fhir+json",
+        on_click="ignore",
         icon=":material/data_object:",
         key="as-fhir",
     )
