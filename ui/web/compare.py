@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ecgkin.ui.web.state import Found
 
 LAYOUT = "3x4+1R"
-SIDE_PX, OVERLAY_PX = 620, 760
+SIDE_PX, OVERLAY_PX = 560, 760
 TOP_LEADS = 4
 
 
