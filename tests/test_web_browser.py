@@ -305,8 +305,8 @@ def test_demo_serves_and_ends(tmp_path: Path) -> None:
             with pytest.raises(httpx.TransportError):
                 httpx.get(url, trust_env=False)
     finally:
-        demo.kill()
-        demo.wait()
+        demo.terminate()  # politely, so that its own processes end with it
+        demo.wait(60)
         if demo.stdout is not None:
             demo.stdout.close()
         for blocker in blockers:
