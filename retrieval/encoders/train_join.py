@@ -1,9 +1,10 @@
-"""Stage 3: a few directions in which every record differs, so that a photo finds the very ECG that it shows.
+"""Stage 3: linear maps of the frozen tower's features, appended to the joint vector: one for identity, one for labels.
 
-The signal network's space puts alike ECGs close together, which is what neighbours are for and what hides the one
-record that is the same. A linear map of the image tower's frozen features is trained to tell records apart (drawings
-of one record together, all others away); its unit vector is appended to the joint vector with a small share of the
-length: cosine = (1 - share) * joint cosine + share * identity cosine. Words have no identity part.
+The joint space puts alike ECGs close together, which is what neighbours are for and what hides the one record that is
+the same. The identity map is trained to tell records apart (drawings of one record together, all others away), so that
+a photo finds the very ECG that it shows. The label map is trained, as a metric, so that neighbours share their labels
+(soft Jaccard targets, as in the signal stage). Both are unit vectors with fixed shares of the squared length; words
+have neither.
 """
 
 from __future__ import annotations
@@ -20,17 +21,22 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgkin.retrieval.encoders.corpus import load_corpus
+from ecgkin.retrieval.encoders.losses import jaccard, label_contrastive
 from ecgkin.retrieval.encoders.model import Architecture
 from ecgkin.retrieval.encoders.settings import TrainSettings
 from ecgkin.retrieval.encoders.training import RunningAverage, TrainLog, find_place, learning_rate, seed_everything
 from ecgkin.retrieval.encoders.vectors import DAMAGED, GALLERY_LAYOUTS, view_features
 
 TEMPERATURE = 0.07
+IDENTITY_SHARE = 0.2  # of this part's squared length; chosen on fold 9, like the part's own share
+LABEL_BATCH = 384
+BANK = 6000  # records that a batch is compared with by labels
+SHARPNESS = 0.12  # as in the signal stage
 DAMAGED_AT = len(GALLERY_LAYOUTS)  # place of the damaged view after the gallery's
 
 
 class IdentityHead(nn.Module):
-    """Frozen tower features (n, features) -> unit vectors (n, dim)."""
+    """Frozen tower features (n, features) -> unit vectors (n, dim): a third for identity, the rest for labels."""
 
     def __init__(self, features: int, dim: int) -> None:
         super().__init__()
@@ -38,10 +44,17 @@ class IdentityHead(nn.Module):
         self.register_buffer("scale", torch.ones(features))
         self.project = nn.Linear(features, dim)
 
+    def parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit rows of the identity map (n, dim / 3) and of the label map (n, 2 dim / 3), float32."""
+        mean, scale = self.get_buffer("mean"), self.get_buffer("scale")
+        both = self.project((features.float() - mean) / scale).float()
+        cut = both.shape[1] // 3
+        return F.normalize(both[:, :cut], dim=-1), F.normalize(both[:, cut:], dim=-1)
+
     def forward(self, features: Tensor) -> Tensor:
         """Unit rows, float32."""
-        mean, scale = self.get_buffer("mean"), self.get_buffer("scale")
-        return F.normalize(self.project((features.float() - mean) / scale).float(), dim=-1)
+        identity, label = self.parts(features)
+        return torch.cat([IDENTITY_SHARE**0.5 * identity, (1 - IDENTITY_SHARE) ** 0.5 * label], dim=1)
 
 
 def train_join(settings: TrainSettings, data: Path) -> dict[str, Any]:
@@ -62,7 +75,10 @@ def train_join(settings: TrainSettings, data: Path) -> dict[str, Any]:
     sample = sample[torch.isfinite(sample).all(dim=1)]
     head = IdentityHead(sample.shape[1], Architecture.load(settings.architecture).identity_dim)
     head.get_buffer("mean").copy_(sample.mean(0))
+    middle = head.get_buffer("mean")
     head.get_buffer("scale").copy_(sample.std(0).clamp(min=1e-4))
+    labels = torch.from_numpy(corpus.labels).float()
+    rarity = torch.log((len(train) + 1) / (labels[torch.from_numpy(train)].sum(0) + 1)).clamp(0.3, 6.0).sqrt()
     average = RunningAverage(head, horizon=0.99)
     optimizer = torch.optim.AdamW(head.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     batch = min(settings.batch, len(train))
@@ -76,10 +92,21 @@ def train_join(settings: TrainSettings, data: Path) -> dict[str, Any]:
         both = torch.isfinite(first).all(dim=1) & torch.isfinite(second).all(dim=1)
         if int(both.sum()) < 2:
             continue
-        left, right = head(first[both]), head(second[both])
+        (left, _), (right, _) = head.parts(first[both]), head.parts(second[both])
         logits = left @ right.T / TEMPERATURE
         own = torch.arange(len(left))
         loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+        # The label map meets clean pages in two layouts; dropout, because the tower knows these records by heart.
+        rng = np.random.default_rng((settings.seed, step, 1))
+        some = torch.from_numpy(rng.choice(train, min(LABEL_BATCH, len(train)), replace=False))
+        others = torch.from_numpy(rng.choice(train, min(BANK, len(train)), replace=False))
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        _, near = head.parts(F.dropout(views[step % DAMAGED_AT][some].float() - middle, 0.3) + middle)
+        _, far = head.parts(views[(step + 1) % DAMAGED_AT][others])
+        alike = 0.5 * jaccard(labels[some], labels[others]) + 0.5 * jaccard(labels[some], labels[others], rarity)
+        itself = some[:, None] == others[None]
+        contrast = label_contrastive(near, far, alike, itself, temperature=TEMPERATURE, sharpness=SHARPNESS)
+        loss = loss + settings.contrast_weight * contrast
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
@@ -101,7 +128,7 @@ def _figures(head: IdentityHead, views: list[Tensor], rows: NDArray[np.int64]) -
     """How often a damaged drawing of a held-out record finds its clean page among all held-out ones."""
     at = torch.from_numpy(rows)
     at = at[torch.isfinite(views[DAMAGED_AT][at]).all(dim=1)]
-    clean = F.normalize(sum(head(views[i][at]) for i in range(DAMAGED_AT)), dim=-1)
-    similarity = head(views[DAMAGED_AT][at]) @ clean.T
+    clean = F.normalize(sum(head.parts(views[i][at])[0] for i in range(DAMAGED_AT)), dim=-1)
+    similarity = head.parts(views[DAMAGED_AT][at])[0] @ clean.T
     ranks = (similarity > similarity.diagonal()[:, None]).sum(1)
     return {"own_first": float((ranks < 1).float().mean()), "own_first_10": float((ranks < 10).float().mean())}
