@@ -128,7 +128,7 @@ def _figures(head: IdentityHead, views: list[Tensor], rows: NDArray[np.int64]) -
     """How often a damaged drawing of a held-out record finds its clean page among all held-out ones."""
     at = torch.from_numpy(rows)
     at = at[torch.isfinite(views[DAMAGED_AT][at]).all(dim=1)]
-    clean = F.normalize(sum(head.parts(views[i][at])[0] for i in range(DAMAGED_AT)), dim=-1)
+    clean = F.normalize(torch.stack([head.parts(views[i][at])[0] for i in range(DAMAGED_AT)]).sum(0), dim=-1)
     similarity = head.parts(views[DAMAGED_AT][at])[0] @ clean.T
     ranks = (similarity > similarity.diagonal()[:, None]).sum(1)
     return {"own_first": float((ranks < 1).float().mean()), "own_first_10": float((ranks < 10).float().mean())}
