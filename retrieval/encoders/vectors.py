@@ -53,7 +53,7 @@ def view_features(
 ) -> dict[str, NDArray[np.float16]]:
     """Tower features (n, features) of all records of a corpus, for each gallery layout and one damaged drawing.
 
-    The damaged drawing is made for every third record only; other rows are NaN. Each view is kept in
+    The damaged drawing is made for a third of the records; other rows are NaN. Each view is kept in
     `features_VIEW.npz` of the folder, so that a run that was stopped goes on with the next one.
     """
     state = image_state(folder)
@@ -84,7 +84,9 @@ def _features(
     model: ImageStudent, corpus: Corpus, view: str, settings: TrainSettings, place: Place
 ) -> NDArray[np.float16]:
     out = np.full((len(corpus), model.visual.trunk.num_features), np.nan, dtype=np.float16)
-    rows = np.arange(0, len(corpus), 1 if view != DAMAGED else 3)
+    rows = np.arange(len(corpus))
+    if view == DAMAGED:
+        rows = np.sort(np.random.default_rng(settings.seed).permutation(rows)[: len(rows) // 3])
     style = None if view == DAMAGED else RenderStyle(layout=view)
     for begin in range(0, len(rows), _BATCH):
         some = rows[begin : begin + _BATCH]
