@@ -1,7 +1,7 @@
 """Embeddings of many records: drawn in a layout, or photographed, and kept on disk between runs.
 
 A cached part is found again only for the same encoder (its fingerprint), the same way of drawing (style, and the
-source of `ecgkin.retrieval.ecg`) and the same records.
+sources that draw, damage and read) and the same records.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ _LOG = logging.getLogger(__name__)
 
 PRIMARY = "3x4+1R"
 PHOTO_SEED = 9
+_GALLERY = "gallery"
+# Modules of ecgkin.retrieval.ecg that a record's trace map comes from, and those besides that a page comes from.
+_MAP_SOURCES = ("leads.py", "record.py", "searchable.py", "ptbxl.py", "paper*.py", "drawing_traces.py", "trace_map.py")
+_PAGE_SOURCES = ("augment*.py", "drawing.py", "drawing_text.py", "page*.py")
 _PART = 512  # records in a cached part: about half a minute of work that a kill can lose
 _BATCH = 32
 
@@ -67,7 +71,7 @@ class Embedder:
 
     def gallery(self, rows: Sequence[PtbXlRow]) -> Floats:
         """Case vectors as an ingest makes them (`Encoder.encode_records`), shape (n, dim)."""
-        return self._cached("gallery", rows, lambda part: self.encoder.encode_records(part))
+        return self._cached(_GALLERY, rows, lambda part: self.encoder.encode_records(part))
 
     def queries(self, rows: Sequence[PtbXlRow], layout: str) -> Floats:
         """Query vectors: each record drawn as a full page in a layout, then read like any picture, shape (n, dim).
@@ -129,7 +133,8 @@ class Embedder:
         ids = ",".join(str(row.ecg_id) for row in rows)
         # Another text tower leaves pictures where they are.
         of = getattr(self.encoder, "image_fingerprint", self.encoder.fingerprint)
-        key = "\n".join((of, drawing_fingerprint(), str(self.data.fs_hz), what, ids))
+        source = drawing_fingerprint(pages=what != _GALLERY)
+        key = "\n".join((of, source, str(self.data.fs_hz), what, ids))
         return self.cache / f"{hashlib.blake2b(key.encode(), digest_size=12).hexdigest()}.npy"
 
 
@@ -160,12 +165,18 @@ def draw_query(record: EcgRecord, layout: str) -> Image.Image:
     return Image.fromarray(photograph(render_array(record, LAYOUTS[PRIMARY]), rng))
 
 
-@lru_cache(maxsize=1)
-def drawing_fingerprint() -> str:
-    """Hash over the sources that decide what a picture looks like and how it is read: `ecgkin/retrieval/ecg/*.py`."""
+@lru_cache(maxsize=2)
+def drawing_fingerprint(*, pages: bool) -> str:
+    """Hash over the sources that decide what a picture looks like.
+
+    Args:
+        pages: Whether full pages are drawn, damaged and read again; case vectors come from trace maps alone.
+    """
     import ecgkin.retrieval.ecg as package
 
     digest = hashlib.blake2b(digest_size=12)
-    for path in sorted(Path(package.__path__[0]).glob("*.py")):
-        digest.update(path.name.encode() + path.read_bytes())
+    folder = Path(package.__path__[0])
+    for pattern in (*_MAP_SOURCES, *(_PAGE_SOURCES if pages else ())):
+        for path in sorted(folder.glob(pattern)):
+            digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
