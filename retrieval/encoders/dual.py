@@ -121,6 +121,20 @@ class DualEncoder:
         # Words know no identity: that part is zero, and the cosine to a picture is the joint one times a constant.
         return np.pad(_unit(np.concatenate(parts)), ((0, 0), (0, self.dim - self._joint)))
 
+    def patch_tokens(self, maps: Iterable[NDArray[np.uint8]]) -> Vectors:
+        """Trace maps, uint8 (256, 512) each -> what the image tower says of each place, (n, 4 + 8 * 32, width).
+
+        The four class tokens come first, then the patches row by row; a decoder can look at them (`generation.mini`).
+        """
+        import torch
+
+        parts = []
+        with torch.inference_mode(), torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            for batch in _batched(maps):
+                pictures = torch.from_numpy(np.stack(batch))[:, None].to(self._device).float().div_(255)
+                parts.append(self._visual.trunk.forward_tokens(pictures).float().cpu().numpy())
+        return np.concatenate(parts) if parts else np.empty((0, 0, 0), dtype=np.float32)
+
     def _encode_batch(self, maps: NDArray[np.uint8]) -> Vectors:
         import torch
 
