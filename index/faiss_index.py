@@ -68,6 +68,15 @@ def choose_kind(n: int, dim: int) -> str:
     return "flat" if n * dim * 4 <= FLAT_BYTES else "ivf_sq8"
 
 
+def training_rows(n: int) -> int:
+    """How many of n vectors the quantised kinds are trained on.
+
+    >>> training_rows(1_000), training_rows(1_000_000)
+    (1000, 128000)
+    """
+    return min(n, max(256, IVF_TRAIN_POINTS * _n_lists(n)))
+
+
 class FaissIndex:
     """A FAISS index of one of `KINDS` under int64 ids.
 
@@ -131,14 +140,30 @@ class FaissIndex:
         if self._dead.size and np.isin(new, self._dead).any():
             self.rebuild()
         if self._index is None:
-            self._index = self._new(len(matrix))
-            self._index.train(matrix)
+            self.train(matrix, len(matrix))
         self._index.add_with_ids(matrix, new)
         self._gpu = None
         rising = not self._ids.size or (int(new.min()) > int(self._ids[-1]))
         self._ids = np.concatenate([self._ids, np.sort(new)])
         if not rising:
             self._ids.sort()
+
+    def train(self, sample: Vectors, n: int) -> None:
+        """Lay out the lists for n vectors and train them on some, before the first `add`: the rest may come in blocks.
+
+        Args:
+            sample: Unit rows, shape (m, dim); `training_rows(n)` of them are enough.
+            n: How many vectors will be there.
+
+        Raises:
+            QueryError: The index holds vectors already, or the sample cannot be used.
+        """
+        if len(self._ids):
+            raise QueryError(f"the index holds {len(self._ids)} vectors (expected none before it is trained)")
+        matrix = check_vectors(sample, self.dim, "training vectors")
+        if self.kind in QUANTISED:
+            self._index = self._new(n)
+            self._index.train(matrix)
 
     def remove(self, ids: Ids) -> None:
         """Take ids out, shape (n,)."""
