@@ -1,0 +1,307 @@
+"""`ecgkin instruct build`: instruction rows from PTB-XL in ECGInstruct's layout, with pages and with neighbours.
+
+Only folds 1 to 8 are allowed: 9 chooses, 10 tests. A row that carries retrieved neighbours never carries one of the
+same patient.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ecgkin.generation import instruct_rows as rows_of
+from ecgkin.generation.context import case_line, choose_cases, vote_line
+from ecgkin.generation.instruct_rows import Row
+from ecgkin.generation.prompts import fill, prompt_name
+from ecgkin.index.case import Case
+from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.report_text import normalise_report
+from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.evaluation.ranking import Floats, Neighbours, nearest, patient_numbers
+from ecgkin.retrieval.hits import Hit
+from ecgkin.retrieval.vote import Calibration, VoteRule, vote
+
+_LOG = logging.getLogger(__name__)
+
+ALLOWED_FOLDS = tuple(range(1, 9))
+NEIGHBOUR_KS = (1, 3, 5)
+PAGES = ("none", "standard", "varied")
+FILE, CARD, PAGES_FOLDER = "ecginstruct.json", "README.md", "images"
+_SHOWN = 20  # nearest cases that the choice may look at
+_REPORT_CHARACTERS = 240
+_SEED = 2_410
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What was written.
+
+    Attributes:
+        path: The rows, one JSON list with one row a line.
+        n_rows, n_records: Sizes.
+        counts: (subtask, type) to rows; retrieved rows are counted apart as (subtask, type + " with cases").
+        dropped: Why rows or records were left out, with their number.
+    """
+
+    path: Path
+    n_rows: int
+    n_records: int
+    counts: dict[tuple[str, str], int]
+    dropped: dict[str, int]
+
+
+def build_instructions(
+    data: PtbXl,
+    folder: Path,
+    *,
+    folds: Collection[int] = ALLOWED_FOLDS,
+    vectors: Callable[[Sequence[PtbXlRow]], Floats] | None = None,
+    calibration: Calibration | None = None,
+    pages: str = "none",
+    measure_every: int = 0,
+    limit: int | None = None,
+    seed: int = _SEED,
+    progress: Progress | None = None,
+) -> BuildResult:
+    """Write rows, data card and, where wanted, pages.
+
+    Args:
+        data: PTB-XL.
+        folder: Made where it is missing; files of an earlier build are replaced.
+        folds: Some of 1 to 8.
+        vectors: Unit vectors of records, (n, dim), for the rows that carry neighbours; None makes none of those.
+        calibration: Of the votes; None gives raw shares.
+        pages: "none"; "standard" draws every record on the usual page; "varied" draws another layout for every second
+            record, as ECGInstruct does about one to one.
+        measure_every: Feature rows for every so-many-th record (measuring takes a tenth of a second); 0 for none.
+        limit: At most this many records, drawn with the seed.
+        seed: Of all choices.
+        progress: Called with (what, done, total).
+
+    Raises:
+        QueryError: Folds besides 1 to 8, an unknown way of pages, or nothing to build from.
+    """
+    forbidden = sorted(set(folds) - set(ALLOWED_FOLDS))
+    if forbidden:
+        raise QueryError(f"folds {forbidden} are not for training (expected some of 1-8)", hint="9 chooses, 10 tests")
+    if pages not in PAGES:
+        raise QueryError(f"pages is {pages!r} (expected one of {', '.join(PAGES)})")
+    chosen = data.select(folds)
+    if not chosen:
+        raise QueryError(f"{data.root} holds no record of folds {sorted(folds)}")
+    if limit is not None and limit < len(chosen):
+        drawn = np.random.default_rng(seed).choice(len(chosen), limit, replace=False)
+        chosen = [chosen[i] for i in sorted(drawn.tolist())]
+    found = _neighbours(chosen, vectors(chosen)) if vectors is not None and len(chosen) > 1 else None
+    dropped: Counter[str] = Counter()
+    counts: Counter[tuple[str, str]] = Counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / (FILE + ".partial")
+    n_rows = 0
+    with partial.open("w", encoding="utf-8") as stream:
+        stream.write("[")
+        for i, row in enumerate(chosen):
+            rng = np.random.default_rng([seed, row.ecg_id])
+            varied = pages == "varied" and row.ecg_id % 2 == 1
+            image = f"ptb-xl/{'varied' if varied else 'standard'}/{row.ecg_id:05d}-0.png"
+            made = list(_rows_of(i, row, image, chosen, found, data, calibration, measure_every, rng, dropped))
+            for one in _distinct(made, dropped):
+                meta = one["metadata"]
+                counts[meta["subtask"], meta["type"] + (" with cases" if meta.get("cases") else "")] += 1
+                stream.write(("\n" if n_rows == 0 else ",\n") + json.dumps(one, ensure_ascii=False))
+                n_rows += 1
+            if pages != "none":
+                _draw(data, row, folder / PAGES_FOLDER / image, varied, rng)
+            if progress is not None and (i % 100 == 99 or i + 1 == len(chosen)):
+                progress("instruction rows", i + 1, len(chosen))
+        stream.write("\n]\n")
+    partial.replace(folder / FILE)
+    result = BuildResult(folder / FILE, n_rows, len(chosen), dict(counts), dict(dropped))
+    (folder / CARD).write_text(data_card(result, chosen, pages, vectors is not None, seed), encoding="utf-8")
+    _LOG.info("instruct rows=%d records=%d", n_rows, len(chosen))
+    return result
+
+
+def neighbour_prompt(
+    hits: Sequence[tuple[PtbXlRow, float]],
+    k: int,
+    *,
+    language: rows_of.Language,
+    calibration: Calibration | None = None,
+    with_vote: bool = False,
+    n_cases: int | None = None,
+) -> str:
+    """The prompt that a drafter would send for these neighbours (`generation.prompts`), without picture.
+
+    Args:
+        hits: Nearest cases with cosines, best first, none of the query's patient.
+        k: Cases shown.
+        language: Of the answer.
+        calibration: Of the vote.
+        with_vote: Whether the vote of all `hits` stands beside the cases.
+        n_cases: Size of the base, for the vote.
+    """
+    shown = [
+        Hit(rank, score, Case(f"ptbxl/{row.ecg_id}", labels=row.labels, report=row.report))
+        for rank, (row, score) in enumerate(hits[:_SHOWN], 1)
+    ]
+    cases = choose_cases(shown, k)
+    votes = ""
+    if with_vote:
+        votes = vote_line(
+            vote([s for _, s in hits], [r.labels for r, _ in hits], calibration=calibration, n_cases=n_cases)
+        )
+    return fill(
+        prompt_name(question=False, cases=True),
+        cases="\n".join(case_line(number, hit, _REPORT_CHARACTERS) for number, hit in enumerate(cases, 1)),
+        vote=votes,
+        n_voting=len(hits),
+        measured="",
+        question="",
+        language=language,
+    )
+
+
+def _neighbours(chosen: Sequence[PtbXlRow], emb: Floats) -> Neighbours:
+    (patients,) = patient_numbers([row.patient_id for row in chosen])
+    # The row itself is of its own patient, so the same-patient rule takes it out too; patients that are unknown have
+    # numbers of their own.
+    return nearest(emb, emb, VoteRule().k, query_patients=patients, gallery_patients=patients)
+
+
+def _rows_of(
+    i: int,
+    row: PtbXlRow,
+    image: str,
+    chosen: Sequence[PtbXlRow],
+    found: Neighbours | None,
+    data: PtbXl,
+    calibration: Calibration | None,
+    measure_every: int,
+    rng: np.random.Generator,
+    dropped: Counter[str],
+) -> Iterator[Row]:
+    language = rows_of.language_of(row)
+    number = 0
+    if rows_of.has_report(row):
+        request = str(rng.choice(rows_of.REPORT_REQUESTS[language]))
+        yield rows_of.make_row(row, image, request, rows_of.report_answer(row), "report", "open-ended", number)
+        number += 1
+        if found is not None:
+            hits = [
+                (chosen[r], float(s)) for r, s in zip(found.rows[i], found.scores[i], strict=True) if r >= 0 and r != i
+            ]
+            k = int(rng.choice(NEIGHBOUR_KS))
+            with_vote = bool(rng.random() < 0.5)
+            if hits:
+                prompt = neighbour_prompt(
+                    hits, k, language=language, calibration=calibration, with_vote=with_vote, n_cases=len(chosen)
+                )
+                answer = rows_of.report_answer(row)
+                yield rows_of.make_row(
+                    row, image, prompt, answer, "report", "open-ended", number,
+                    cases=k, vote=with_vote, case_ids=[f"ptbxl/{r.ecg_id}" for r, _ in hits[:_SHOWN]],
+                )  # fmt: skip
+                number += 1
+    else:
+        dropped["reports without findings"] += 1
+    questions = rows_of.label_questions(row, rng)
+    if measure_every and i % measure_every == 0:
+        from ecgkin.generation.measures import measure
+
+        questions += rows_of.feature_questions(row, measure(data.record(row)).values, rng)
+    for question, answer, subtask, kind in questions:
+        yield rows_of.make_row(row, image, question, answer, subtask, kind, number)
+        number += 1
+
+
+def _distinct(made: Sequence[Row], dropped: Counter[str]) -> Iterator[Row]:
+    """Rows whose picture and question were not there before."""
+    seen: set[str] = set()
+    for one in made:
+        said = normalise_report(one["conversations"][0]["value"])
+        if said in seen:
+            dropped["the same question on the same record"] += 1
+            continue
+        seen.add(said)
+        yield one
+
+
+def _draw(data: PtbXl, row: PtbXlRow, path: Path, varied: bool, rng: np.random.Generator) -> None:
+    from ecgkin.generation.pages import draw_page
+
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record = data.record(row)
+    if varied:
+        from PIL import Image
+
+        from ecgkin.retrieval.ecg.augment import photograph
+        from ecgkin.retrieval.ecg.drawing import render_array
+        from ecgkin.retrieval.ecg.trace_map import random_style
+
+        page = Image.fromarray(photograph(render_array(record, random_style(rng)), rng, "scan"))
+    else:
+        page = draw_page(record)
+    partial = path.with_suffix(".partial")
+    page.save(partial, format="PNG")
+    partial.replace(path)
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Rows of an ECGInstruct file (a JSON list).
+
+    Raises:
+        QueryError: It is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise QueryError(f"{path} cannot be read as instruction rows: {error}", hint="ecgkin instruct build") from error
+    wrong = not isinstance(content, list) or not all(isinstance(r, dict) and "conversations" in r for r in content)
+    if wrong:
+        raise QueryError(f"{path} holds no list of rows with conversations", hint="ecgkin instruct build")
+    return list(content)
+
+
+def data_card(result: BuildResult, chosen: Sequence[PtbXlRow], pages: str, with_cases: bool, seed: int) -> str:
+    """What is in a build, for those who train on it."""
+    german = sum(rows_of.language_of(row) == "de" for row in chosen)
+    folds = sorted({row.fold for row in chosen})
+    lines = [
+        "# ECG instruction rows (ecgkin instruct build)",
+        "",
+        f"- {result.n_rows} rows on {result.n_records} records of {len({r.patient_id for r in chosen})} patients.",
+        f"- Source: PTB-XL (Wagner et al. 2020, PhysioNet, CC BY 4.0), folds {folds}; folds 9 and 10 are never used.",
+        "- Layout: ECGInstruct (Liu et al. 2024): `id`, `image`, `conversations`, `metadata`, `source`; one row a line.",
+        f"- Languages: {german} records are asked about in German, {len(chosen) - german} in English, as their reports are.",
+        "- Answers: reports as written, after the clean-up of `report_text.clean_report` (device boilerplate and edit "
+        "notes taken out: the notes name statement codes), then all statement keys whatever their likelihood.",
+        f"- Pages: {pages}."
+        + (
+            " Report rows come twice: plain, and with retrieved cases (1, 3 or 5, half of them with the vote)."
+            * with_cases
+        ),
+        "- Retrieved cases are never of the record's own patient. They come from the same folds, on which the encoder was "
+        "trained, so they agree with their queries more than cases do for a new ECG.",
+        f"- Seed {seed}. No generated text: no model wrote or judged these rows.",
+        "- Not for: diagnosis, or tests on folds 1 to 8.",
+        "",
+        "| subtask | type | rows |",
+        "|---|---|---|",
+        *(f"| {s} | {t} | {n} |" for (s, t), n in sorted(result.counts.items())),
+        "",
+        "| left out | number |",
+        "|---|---|",
+        *(f"| {why} | {n} |" for why, n in sorted(result.dropped.items())),
+    ]
+    return "\n".join(lines) + "\n"
