@@ -282,8 +282,9 @@ def data_card(result: BuildResult, chosen: Sequence[PtbXlRow], pages: str, with_
         "",
         f"- {result.n_rows} rows on {result.n_records} records of {len({r.patient_id for r in chosen})} patients.",
         f"- Source: PTB-XL (Wagner et al. 2020, PhysioNet, CC BY 4.0), folds {folds}; folds 9 and 10 are never used.",
-        "- Layout: ECGInstruct (Liu et al. 2024): `id`, `image`, `conversations`, `metadata`, `source`; one row a line.",
-        f"- Languages: {german} records are asked about in German, {len(chosen) - german} in English, as their reports are.",
+        "- Layout: ECGInstruct (Liu et al. 2024): `id`, `image`, `conversations`, `metadata`, `source`; a row a line.",
+        f"- Languages, as the reports have them: {german} records are asked about in German, {len(chosen) - german} in "
+        "English.",
         "- Answers: reports as written, after the clean-up of `report_text.clean_report` (device boilerplate and edit "
         "notes taken out: the notes name statement codes), then all statement keys whatever their likelihood.",
         f"- Pages: {pages}."
@@ -291,7 +292,7 @@ def data_card(result: BuildResult, chosen: Sequence[PtbXlRow], pages: str, with_
             " Report rows come twice: plain, and with retrieved cases (1, 3 or 5, half of them with the vote)."
             * with_cases
         ),
-        "- Retrieved cases are never of the record's own patient. They come from the same folds, on which the encoder was "
+        "- Retrieved cases are never of the record's own patient. They come from the folds on which the encoder was "
         "trained, so they agree with their queries more than cases do for a new ECG.",
         f"- Seed {seed}. No generated text: no model wrote or judged these rows.",
         "- Not for: diagnosis, or tests on folds 1 to 8.",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import InputError, QueryError
 from ecgkin.ui import cli_common as common
 
 
@@ -89,7 +89,10 @@ def train(
     ] = None,
     json: common.Json = False,
 ) -> None:
-    """Train an encoder, or go on where a run was stopped. Several GPUs: torchrun -m ecgkin.ui.cli train CONFIG."""
+    """Train an encoder or the mini generator, or go on where a run was stopped.
+
+    Several GPUs (encoder stages): torchrun -m ecgkin.ui.cli train CONFIG.
+    """
     import yaml
 
     if not config.is_file():
@@ -101,11 +104,30 @@ def train(
             raise QueryError(f"--set is {part!r} (expected NAME=VALUE)")
         overrides[name] = yaml.safe_load(value)
     settings = common.settings(ptbxl=ptbxl)
-    from ecgkin.retrieval.encoders.train import train as run
-
-    figures = run(config, data=settings.ptbxl, **overrides)
+    figures = _trained(config, settings.ptbxl, overrides)
     if json:
         common.emit(figures)
     else:
         rows = [(name, f"{value:.4f}" if isinstance(value, float) else value) for name, value in figures.items()]
         common.table(f"{config}, validation", ("figure", "value"), rows, right=("value",))
+
+
+def _trained(config: Path, data: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
+    """Figures of a training; the file's stage says of which kind."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read the training settings {config}: {error}") from error
+    if isinstance(content, dict) and content.get("stage") == "mini":
+        from ecgkin.generation.mini.settings import load_mini_settings
+        from ecgkin.generation.mini.train import train_mini
+
+        with common.progress("train") as bar:
+            return train_mini(
+                load_mini_settings(config, **overrides), data, progress=lambda what, done, total: bar(done, total, what)
+            )
+    from ecgkin.retrieval.encoders.train import train
+
+    return train(config, data=data, **overrides)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 FILE = "tokenizer.json"
 PAD, BEGIN, END, CASE, VOTE, WORDS, REPORT, QUESTION, ANSWER, FINDINGS, ENGLISH, GERMAN = MARKS = (
-    "<pad>", "<s>", "</s>", "<case>", "<vote>", "<words>", "<report>", "<question>", "<answer>", "<findings>", "<en>", "<de>",
+    "<pad>", "<s>", "</s>", "<case>", "<vote>", "<words>", "<report>", "<question>", "<answer>", "<findings>", "<en>",
+    "<de>",
 )  # fmt: skip
 # Probabilities of the vote in tenths.
 TENTHS = tuple(f"<p{i}>" for i in range(10))
