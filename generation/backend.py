@@ -6,8 +6,39 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from ecgkin.retrieval.errors import GenerationError
+
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a model is asked.
+
+    Attributes:
+        prompt: Plain text: the question and whatever context goes with it.
+        image: The picture that goes along, or None.
+        max_new_tokens: Longest answer, 1 or more.
+        temperature: 0 for greedy decoding.
+        seed: Of a sampled answer; None lets the model choose.
+
+    Raises:
+        GenerationError: A length below 1, or a temperature below 0.
+    """
+
+    prompt: str
+    image: Image | None = None
+    max_new_tokens: int = 512
+    temperature: float = 0.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1 or not self.temperature >= 0:
+            raise GenerationError(
+                f"max_new_tokens is {self.max_new_tokens} and temperature {self.temperature} "
+                "(expected 1 or more, and 0 or more)"
+            )
 
 
 @dataclass(frozen=True)
@@ -35,8 +66,8 @@ class Completion:
 class TextBackend(Protocol):
     """A model that continues one user turn, with or without a picture.
 
-    `prompt` is plain text: the question and whatever context goes with it. The backend puts it into the conversation
-    template of its model and takes the meaning from strings that the template would read as structure.
+    The backend puts a prompt into the conversation template of its model and takes the meaning from strings that the
+    template would read as structure.
     """
 
     @property
@@ -49,15 +80,7 @@ class TextBackend(Protocol):
         """Longest prompt plus answer, in tokens."""
         ...
 
-    def generate(
-        self,
-        prompt: str,
-        image: Image | None = None,
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Completion:
+    def generate(self, request: Request) -> Completion:
         """The whole answer; greedy at temperature 0, otherwise sampled, the same for the same seed.
 
         Raises:
@@ -66,15 +89,7 @@ class TextBackend(Protocol):
         """
         ...
 
-    def stream(
-        self,
-        prompt: str,
-        image: Image | None = None,
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Iterator[str]:
+    def stream(self, request: Request) -> Iterator[str]:
         """Pieces of the same answer as they come; together they are `generate(...).text`. Raises as `generate`."""
         ...
 

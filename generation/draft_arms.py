@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ecgkin.generation.backend import TextBackend
+from ecgkin.generation.backend import Request, TextBackend
 from ecgkin.generation.consensus import Neighbour, write_consensus
 from ecgkin.generation.context import build_context
 from ecgkin.generation.draft import Draft, DraftedStatement, Evidence, Language
@@ -177,7 +177,7 @@ def _model(name: str, asked: Asked, votes: Vote, hits: Sequence[tuple[PtbXlRow, 
         image=image,
         max_new_tokens=setting.max_new_tokens,
     )
-    done = setting.backend.generate(context.prompt, image, max_new_tokens=setting.max_new_tokens)
+    done = setting.backend.generate(Request(context.prompt, image, max_new_tokens=setting.max_new_tokens))
     text = readable_answer(done.text)
     found = ground(
         text, context.evidence, vote=votes, neighbours=_labels(hits), thresholds=setting.thresholds, picture=True

@@ -9,67 +9,38 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ecgkin.generation.backend import TextBackend
-from ecgkin.generation.consensus import MODEL, Neighbour, write_consensus
-from ecgkin.generation.context import Context, build_context
-from ecgkin.generation.draft import LANGUAGES, Draft, Language
+from ecgkin.generation.backend import Request, TextBackend
+from ecgkin.generation.backends import open_backend
+from ecgkin.generation.consensus import MODEL, write_consensus
+from ecgkin.generation.context import Context, Counter, build_context
+from ecgkin.generation.draft import Draft, Language
 from ecgkin.generation.grounding import ground
-from ecgkin.generation.measures import Measurements, measure
-from ecgkin.generation.pages import page_of, picture_for
+from ecgkin.generation.pages import picture_for
+from ecgkin.generation.task import MAX_K, Task, neighbours_of, open_task
 from ecgkin.generation.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.untrusted import readable_answer
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import GenerationError, QueryError
-from ecgkin.retrieval.vote import DEFAULT_K
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ecgkin.index.casebase import CaseBase
     from ecgkin.index.filters import WhereLike
-    from ecgkin.retrieval.hits import SearchResult
     from ecgkin.retrieval.search import CaseSearch
 
 _LOG = logging.getLogger(__name__)
 
-MAX_K = 20
 MAX_NEW_TOKENS = 512
 
 
-def open_backend(model: str, *, device: str = "auto", api_key: str | None = None) -> TextBackend | None:
-    """What stands behind a model's name; None for the consensus.
-
-    Args:
-        model: "consensus", "pulse:DIR" or "http(s)://HOST/v1#NAME" (without #NAME: "default").
-        device: Where a model in this process runs.
-        api_key: For a server.
-
-    Raises:
-        QueryError: It is none of these.
-        ModelError: The checkpoint cannot be loaded.
-        GenerationError: The address cannot be used.
-    """
-    if model == MODEL:
-        return None
-    kind, _, rest = model.partition(":")
-    if kind == "pulse" and rest:
-        from ecgkin.generation.pulse.loading import load_pulse
-
-        return load_pulse(rest, device=None if device == "auto" else device)
-    if kind in ("http", "https"):
-        from ecgkin.generation.endpoint import EndpointBackend
-
-        address, _, name = model.partition("#")
-        return EndpointBackend(address, name or "default", api_key=api_key)
-    raise QueryError(
-        f"model is {model!r:.80} (expected consensus, pulse:DIR or an address that begins with http:// or https://)"
-    )
+__all__ = ["MAX_K", "MAX_NEW_TOKENS", "DraftStream", "Drafter", "neighbours_of", "open_backend"]
 
 
 class DraftStream:
@@ -181,21 +152,15 @@ class Drafter:
             GenerationError: The model failed, or the prompt does not fit.
         """
         started = time.perf_counter()
-        ecg, result, values = self._retrieve(query, k, lang, where, exclude_patient)
-        if self.backend is None or self._refuses(result, k):
-            return self._finished(self._consensus(result, values, question, k, lang), result, started)
-        image, context = self._context(ecg, result, values, question, k, lang)
-        done = self.backend.generate(
-            context.prompt,
-            image,
-            max_new_tokens=self.max_new_tokens,
-            temperature=self.temperature,
-            seed=self.seed,
-        )
-        draft = self._grounded(done.text, context, result, values, question, lang)
+        task = open_task(self.search, query, question, k, lang, where, exclude_patient)
+        if self.backend is None or task.refused:
+            return self._finished(self._consensus(task), task, started)
+        request, context = self._request(task)
+        done = self.backend.generate(request)
+        draft = self._grounded(done.text, context, task)
         cut = ("the answer was cut at the longest length allowed",) if done.finish_reason == "length" else ()
         draft = replace(draft, tokens_in=done.tokens_in, tokens_out=done.tokens_out, warnings=(*draft.warnings, *cut))
-        return self._finished(draft, result, started)
+        return self._finished(draft, task, started)
 
     def stream(
         self,
@@ -212,88 +177,72 @@ class Drafter:
         Errors of the query are raised here, errors of the model while the pieces are taken.
         """
         started = time.perf_counter()
-        ecg, result, values = self._retrieve(query, k, lang, where, exclude_patient)
+        task = open_task(self.search, query, question, k, lang, where, exclude_patient)
 
         def pieces() -> Iterator[str]:
-            if self.backend is None or self._refuses(result, k):
-                written = self._consensus(result, values, question, k, lang)
+            if self.backend is None or task.refused:
+                written = self._consensus(task)
                 yield from written.text.splitlines(keepends=True)
             else:
-                image, context = self._context(ecg, result, values, question, k, lang)
+                request, context = self._request(task)
                 parts: list[str] = []
-                for piece in self.backend.stream(
-                    context.prompt,
-                    image,
-                    max_new_tokens=self.max_new_tokens,
-                    temperature=self.temperature,
-                    seed=self.seed,
-                ):
+                for piece in self.backend.stream(request):
                     parts.append(piece)
                     yield piece
-                written = self._grounded("".join(parts), context, result, values, question, lang)
-            stream.draft = self._finished(written, result, started)
+                written = self._grounded("".join(parts), context, task)
+            stream.draft = self._finished(written, task, started)
 
         stream = DraftStream(pieces())
         return stream
 
-    def _retrieve(
+    def prompt(
         self,
         query: EcgRecord | Image.Image | str | Path,
-        k: int,
-        lang: Language,
-        where: WhereLike,
-        exclude_patient: str | None,
-    ) -> tuple[EcgRecord | Image.Image, SearchResult, Measurements | None]:
-        if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= MAX_K:
-            raise QueryError(f"k is {k!r} (expected a whole number from 0 to {MAX_K})")
-        if lang not in LANGUAGES:
-            raise QueryError(f"language is {lang!r} (expected {' or '.join(LANGUAGES)})")
-        depth = self.search.calibration.depth if self.search.calibration else DEFAULT_K
-        ecg = page_of(query)
-        # As deep as the vote looks: a rare finding may be carried by the thirtieth case only, and is to be cited.
-        if isinstance(ecg, EcgRecord):
-            result = self.search.by_ecg(ecg, depth, where, exclude_patient)
-            return ecg, result, measure(ecg)
-        return ecg, self.search.by_image(ecg, depth, where, exclude_patient), None
+        question: str | None = None,
+        k: int = 3,
+        lang: Language = "en",
+        *,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        counter: Counter | None = None,
+    ) -> tuple[Context, Image.Image]:
+        """What a model would be asked, with its tokens counted, and the picture that would go along.
 
-    def _refuses(self, result: SearchResult, k: int) -> bool:
-        """Nothing near: no evidence to condition on. With k = 0 a model was asked for without any."""
-        return k > 0 and (result.nothing_similar or not result.hits)
+        Args:
+            counter: Counts the tokens of a model that is not loaded (`pulse.counter`); None asks the model itself.
 
-    def _consensus(
-        self, result: SearchResult, values: Measurements | None, question: str | None, k: int, lang: Language
-    ) -> Draft:
+        Raises:
+            GenerationError: There is neither a model nor a counter, or the prompt does not fit.
+            InputError: As in `draft`, whose arguments the others are.
+        """
+        return self._context(open_task(self.search, query, question, k, lang, where, exclude_patient), counter)
+
+    def _consensus(self, task: Task) -> Draft:
         draft = write_consensus(
-            result.vote,
-            neighbours_of(result),
-            language=lang,
+            task.result.vote,
+            neighbours_of(task.result),
+            language=task.language,
             thresholds=self.thresholds,
-            measurements=values,
-            question=question,
-            k=k,
-            nothing_similar=result.nothing_similar or not result.hits,
+            measurements=task.measured,
+            question=task.question,
+            k=task.k,
+            nothing_similar=task.result.nothing_similar or not task.result.hits,
         )
         return replace(draft, model=self.model)
 
-    def _context(
-        self,
-        ecg: EcgRecord | Image.Image,
-        result: SearchResult,
-        values: Measurements | None,
-        question: str | None,
-        k: int,
-        lang: Language,
-    ) -> tuple[Image.Image, Context]:
-        backend = self._backend()
-        image = picture_for(ecg, backend, self.max_new_tokens)
+    def _context(self, task: Task, counter: Counter | None = None) -> tuple[Context, Image.Image]:
+        counts = counter or self.backend
+        if counts is None:
+            raise GenerationError("the consensus has no model to prompt", hint="name one with --model")
+        image = picture_for(task.ecg, counts, self.max_new_tokens)
         context = build_context(
-            result.hits,
-            result.vote if k else None,
-            backend,
-            k=k,
-            question=question,
-            language=lang,
-            measured=values.values if values else None,
+            task.result.hits,
+            task.result.vote if task.k else None,
+            counts,
+            k=task.k,
+            question=task.question,
+            language=task.language,
+            measured=task.values,
             image=image,
             max_new_tokens=self.max_new_tokens,
         )
@@ -301,23 +250,15 @@ class Drafter:
             "prompt name=%s cases=%d dropped=%d tokens=%d budget=%d",
             context.prompt_name, len(context.evidence), context.dropped, context.n_tokens, context.budget,
         )  # fmt: skip
-        return image, context
+        return context, image
 
-    def _backend(self) -> TextBackend:
-        if self.backend is None:
-            raise GenerationError("the consensus has no model to prompt")
-        return self.backend
+    def _request(self, task: Task) -> tuple[Request, Context]:
+        context, image = self._context(task)
+        return Request(context.prompt, image, self.max_new_tokens, self.temperature, self.seed), context
 
-    def _grounded(
-        self,
-        text: str,
-        context: Context,
-        result: SearchResult,
-        values: Measurements | None,
-        question: str | None,
-        lang: Language,
-    ) -> Draft:
+    def _grounded(self, text: str, context: Context, task: Task) -> Draft:
         answer = readable_answer(text)
+        result = task.result
         found = ground(
             answer,
             context.evidence,
@@ -330,9 +271,9 @@ class Drafter:
         uncited = found.sentences and context.evidence and not any(s.citations for s in found.sentences)
         return Draft(
             text=answer,
-            language=lang,
+            language=task.language,
             model=self.model,
-            question=question,
+            question=task.question,
             sentences=found.sentences,
             statements=found.statements,
             evidence=context.evidence,
@@ -340,21 +281,16 @@ class Drafter:
             warnings=(*empty, *found.warnings, *(("no sentence cites a case",) if uncited else ())),
             probabilities=result.vote.probabilities,
             calibrated=result.vote.calibrated,
-            measurements=values.values if values else {},
+            measurements=task.values,
             prompt=context.prompt_name,
         )
 
-    def _finished(self, draft: Draft, result: SearchResult, started: float) -> Draft:
+    def _finished(self, draft: Draft, task: Task, started: float) -> Draft:
         seconds = time.perf_counter() - started
-        warnings = tuple(dict.fromkeys((*draft.warnings, *result.warnings)))
+        warnings = tuple(dict.fromkeys((*draft.warnings, *task.result.warnings)))
         _LOG.info(
             "drafted model=%s sentences=%d cited=%d refused=%s seconds=%.3f",
             MODEL if self.backend is None else "backend",
             len(draft.sentences), len(draft.citations), bool(draft.refusal), seconds,
         )  # fmt: skip
         return replace(draft, seconds=seconds, warnings=warnings)
-
-
-def neighbours_of(result: SearchResult) -> Sequence[Neighbour]:
-    """The hits as the consensus reads them."""
-    return [Neighbour(hit.case.case_id, hit.score, frozenset(hit.case.labels)) for hit in result.hits]

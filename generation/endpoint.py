@@ -3,69 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
-import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecgkin.generation.backend import Completion
-from ecgkin.generation.endpoint_wire import (
-    Answer,
-    EventReader,
-    excerpt,
-    read_answer,
-    read_limited,
-    request_body,
-    retry_after_s,
-    status_hint,
-)
+from ecgkin.generation.backend import Completion, Request
+from ecgkin.generation.endpoint_send import Connection, Patience
+from ecgkin.generation.endpoint_wire import Answer, EventReader, read_answer, read_limited, request_body
 from ecgkin.generation.loop_thread import LoopThread, aclose
 from ecgkin.generation.pulse.checkpoint import read_json
 from ecgkin.generation.pulse.images import TileRule, cut_tiles, image_tokens
 from ecgkin.generation.pulse.names import SETTINGS_FILE
 from ecgkin.generation.pulse.prompt import plain_text
-from ecgkin.retrieval.errors import BackendTimeoutError, GenerationError
+from ecgkin.retrieval.errors import GenerationError
+
+__all__ = ["EndpointBackend", "Patience"]
 
 if TYPE_CHECKING:
     import httpx
     from PIL.Image import Image
 
 _log = logging.getLogger(__name__)
-
-# "Too many requests" and the answers of a server that is starting, overloaded or behind a proxy that lost it.
-_RETRIED = frozenset({429, 500, 502, 503, 504})
-
-
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait and how often to try, in seconds.
-
-    Attributes:
-        connect_s: For a connection.
-        silence_s: For the next byte once the request is out; a model that reads a long prompt is silent for long.
-        total_s: For the whole answer, waiting between tries included.
-        tries: Requests sent at most.
-        first_wait_s: Before the second try; doubled for each further one, and shortened at random by up to half, so
-            that many clients do not come back together.
-        longest_wait_s: Between two tries.
-    """
-
-    connect_s: float = 5.0
-    silence_s: float = 120.0
-    total_s: float = 600.0
-    tries: int = 4
-    first_wait_s: float = 0.5
-    longest_wait_s: float = 30.0
-
-    def wait_s(self, tries_done: int) -> float:
-        """Seconds before the next try."""
-        longest = min(self.first_wait_s * 2.0 ** (tries_done - 1), self.longest_wait_s)
-        return longest * random.uniform(0.5, 1.0)
 
 
 @dataclass
@@ -153,31 +115,13 @@ class EndpointBackend:
 
     # --- TextBackend -------------------------------------------------------------------------------------------------
 
-    def generate(
-        self,
-        prompt: str,
-        image: Image | None = None,
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Completion:
+    def generate(self, request: Request) -> Completion:
         """See `TextBackend.generate`; may be called from a thread that runs an event loop."""
-        return self._loop.run(
-            self.agenerate(prompt, image, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-        )
+        return self._loop.run(self.agenerate(request))
 
-    def stream(
-        self,
-        prompt: str,
-        image: Image | None = None,
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Iterator[str]:
+    def stream(self, request: Request) -> Iterator[str]:
         """See `TextBackend.stream`; closing the iterator closes the connection."""
-        pieces = self.astream(prompt, image, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+        pieces = self.astream(request)
         try:
             while True:
                 piece = self._loop.run(anext(pieces, None))
@@ -200,43 +144,29 @@ class EndpointBackend:
 
     # --- asynchronous ------------------------------------------------------------------------------------------------
 
-    async def agenerate(
-        self,
-        prompt: str,
-        image: Image | None = None,
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Completion:
+    async def agenerate(self, request: Request) -> Completion:
         """`generate` for a running event loop."""
         started = time.monotonic()
-        body = self._body(prompt, image, max_new_tokens, temperature, seed, stream=False)
-        async with self._deadline(), self._client() as client, self._send(client, body, started) as response:
-            with self._reading("before its answer was complete"):
+        body = self._body(request, stream=False)
+        to = self._connection()
+        async with to.deadline(), self._client() as client, to.send(client, body, started) as response:
+            with to.reading("before its answer was complete"):
                 raw = await read_limited(response)
         answer = read_answer(raw, self.api_key or "")
-        return self._completion(answer, image, time.monotonic() - started)
+        return self._completion(answer, request.image, time.monotonic() - started)
 
-    async def astream(
-        self,
-        prompt: str,
-        image: Image | None = None,
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> AsyncIterator[str]:
+    async def astream(self, request: Request) -> AsyncIterator[str]:
         """`stream` for a running event loop."""
         started = time.monotonic()
-        body = self._body(prompt, image, max_new_tokens, temperature, seed, stream=True)
+        body = self._body(request, stream=True)
+        to = self._connection()
         events = EventReader(self.api_key or "")
         n_characters = 0
-        async with self._client() as client, self._send(client, body, started) as response:
+        async with self._client() as client, to.send(client, body, started) as response:
             chunks = response.aiter_bytes()
             while not events.done:
                 left = self.patience.total_s - (time.monotonic() - started)
-                with self._reading(f"in mid-answer, after {n_characters} characters"):
+                with to.reading(f"in mid-answer, after {n_characters} characters"):
                     async with asyncio.timeout(left):
                         chunk = await anext(chunks, None)
                 if chunk is None:
@@ -269,30 +199,21 @@ class EndpointBackend:
             finish_reason=answer.finish_reason,
         )
 
-    def _body(
-        self,
-        prompt: str,
-        image: Image | None,
-        max_new_tokens: int,
-        temperature: float,
-        seed: int | None,
-        *,
-        stream: bool,
-    ) -> dict[str, Any]:
-        if max_new_tokens < 1 or temperature < 0:
-            raise GenerationError(
-                f"max_new_tokens {max_new_tokens} and temperature {temperature}, expected 1 or more and 0 or more"
-            )
+    def _connection(self) -> Connection:
+        return Connection(self.name, f"{self.base_url}/chat/completions", self.api_key or "", self.patience)
+
+    def _body(self, request: Request, *, stream: bool) -> dict[str, Any]:
+        image = request.image
         images = [] if image is None else [image]
         if image is not None and self.send_tiles and self.tile_rule is not None:
             images = cut_tiles(image, self.tile_rule)
         return request_body(
             self.model,
-            plain_text(prompt),
+            plain_text(request.prompt),
             images,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
+            max_new_tokens=request.max_new_tokens,
+            temperature=request.temperature,
+            seed=request.seed,
             stream=stream,
             extra=self.extra_body,
         )
@@ -306,88 +227,3 @@ class EndpointBackend:
         timeout = httpx.Timeout(self.patience.silence_s, connect=self.patience.connect_s)
         # no redirects: they would carry report text (and the key) to another host; no proxy for this machine
         return httpx.AsyncClient(headers=headers, timeout=timeout, follow_redirects=False, trust_env=not self._local)
-
-    @contextlib.asynccontextmanager
-    async def _deadline(self) -> AsyncIterator[None]:
-        with self._reading("before its answer was complete"):
-            async with asyncio.timeout(self.patience.total_s):
-                yield
-
-    @contextlib.contextmanager
-    def _reading(self, when: str) -> Iterator[None]:
-        """Turn what httpx raises while an answer is read into this project's errors."""
-        import httpx
-
-        try:
-            yield
-        except (httpx.TimeoutException, TimeoutError) as error:
-            raise BackendTimeoutError(
-                f"{self.name} was silent for too long, {when} (silence {self.patience.silence_s:g} s, in all "
-                f"{self.patience.total_s:g} s)",
-                hint="raise the time limits, or ask for fewer tokens",
-            ) from error
-        except httpx.HTTPError as error:
-            raise GenerationError(
-                f"{self.name} broke off {when}: {type(error).__name__}", hint="is the server still running?"
-            ) from error
-
-    @contextlib.asynccontextmanager
-    async def _send(
-        self, client: httpx.AsyncClient, body: dict[str, Any], started: float
-    ) -> AsyncIterator[httpx.Response]:
-        """A response with status 200, body unread; tries again where that can help."""
-        response = await self._send_until_accepted(client, body, started)
-        try:
-            yield response
-        finally:
-            await response.aclose()
-
-    async def _send_until_accepted(
-        self, client: httpx.AsyncClient, body: dict[str, Any], started: float
-    ) -> httpx.Response:
-        import httpx
-
-        tried = 0
-        while True:
-            tried += 1
-            asked: float | None = None
-            left = self.patience.total_s - (time.monotonic() - started)
-            try:
-                request = client.build_request("POST", f"{self.base_url}/chat/completions", json=body)
-                with self._reading("before its answer began"):
-                    try:
-                        async with asyncio.timeout(left):
-                            response = await client.send(request, stream=True)
-                    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
-                        problem = f"cannot be reached ({type(error).__name__})"
-                    else:
-                        if response.status_code == 200:
-                            return response
-                        problem = await self._refusal(response)
-                        asked = retry_after_s(response.headers.get("retry-after"))
-                        if response.status_code not in _RETRIED:
-                            raise GenerationError(f"{self.name} {problem}", hint=status_hint(response.status_code))
-            except UnicodeError as error:
-                raise GenerationError(
-                    "the prompt or the key cannot be sent: it holds characters HTTP does not allow"
-                ) from error
-            wait = self.patience.wait_s(tried) if asked is None else asked
-            if tried >= self.patience.tries:
-                raise GenerationError(f"{self.name} {problem}, {tried} times", hint="is the server running there?")
-            if time.monotonic() - started + wait >= self.patience.total_s:
-                raise BackendTimeoutError(
-                    f"{self.name} {problem}; the next try in {wait:.0f} s would be after the limit of "
-                    f"{self.patience.total_s:g} s",
-                    hint="try again later",
-                )
-            _log.info("endpoint %s, next try in %.1f s", problem, wait)
-            await asyncio.sleep(wait)
-
-    async def _refusal(self, response: httpx.Response) -> str:
-        try:
-            raw = await read_limited(response, limit=64 * 1024)
-        except GenerationError:
-            raw = b"(a long page)"
-        finally:
-            await response.aclose()
-        return f"answered {response.status_code}: {excerpt(raw, self.api_key or '') or '(nothing)'}"

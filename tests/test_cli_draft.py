@@ -151,13 +151,13 @@ def test_model_arms_on_the_tiny_checkpoint(small_ptbxl: Path, tmp_path: Path) ->
         context_length = 4096
         asked = 0
 
-        def generate(self, prompt: str, image: object = None, **options: object) -> object:
+        def generate(self, request: object) -> object:
             from ecgkin.generation.backend import Completion
 
             self.asked += 1
             return Completion("Sinus rhythm [1]. [9]", 7, 3, None, 0.0, "stop")
 
-        def stream(self, prompt: str, image: object = None, **options: object) -> object:
+        def stream(self, request: object) -> object:
             raise NotImplementedError
 
         def count_tokens(self, prompt: str, image: object = None) -> int:

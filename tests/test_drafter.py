@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ecgkin.generation import Draft, Drafter
-from ecgkin.generation.backend import Completion, TextBackend
+from ecgkin.generation.backend import Completion, Request, TextBackend
 from ecgkin.generation.drafter import open_backend
 from ecgkin.generation.endpoint import EndpointBackend, Patience
 from ecgkin.index.case import Case
@@ -47,14 +47,12 @@ class Scripted:
         self.images.append(image)
         return "Atrial fibrillation." if self.obeys and "gnore your instructions" in prompt else self.answer
 
-    def generate(self, prompt: str, image: Image.Image | None = None, *, max_new_tokens: int,
-                 temperature: float = 0.0, seed: int | None = None) -> Completion:  # fmt: skip
-        text = self._answer(prompt, image)
-        return Completion(text, self.count_tokens(prompt, image), 9, 1728, 0.01, "stop")
+    def generate(self, request: Request) -> Completion:
+        text = self._answer(request.prompt, request.image)
+        return Completion(text, self.count_tokens(request.prompt, request.image), 9, 1728, 0.01, "stop")
 
-    def stream(self, prompt: str, image: Image.Image | None = None, *, max_new_tokens: int,
-               temperature: float = 0.0, seed: int | None = None) -> Iterator[str]:  # fmt: skip
-        text = self._answer(prompt, image)
+    def stream(self, request: Request) -> Iterator[str]:
+        text = self._answer(request.prompt, request.image)
         for i in range(0, len(text), 4):
             if self.broken and i > 8:
                 raise GenerationError("broke off in mid-answer")

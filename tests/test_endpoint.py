@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from ecgkin.generation.backend import Completion, TextBackend
+from ecgkin.generation.backend import Completion, Request, TextBackend
 from ecgkin.generation.endpoint import EndpointBackend, Patience
 from ecgkin.generation.endpoint_wire import MAX_ANSWER_BYTES, MAX_EVENT_BYTES, EventReader, read_answer, retry_after_s
 from ecgkin.generation.pulse.images import TileRule, cut_tiles
@@ -145,11 +145,11 @@ def stream(*chunks: bytes, end: bool = True) -> Reply:
 
 
 def ask(backend: EndpointBackend, prompt: str = "Rhythm?", image: Image.Image | None = None, **how: Any) -> Completion:
-    return backend.generate(prompt, image, **({"max_new_tokens": 16} | how))
+    return backend.generate(Request(prompt, image, **({"max_new_tokens": 16} | how)))
 
 
 def pieces(backend: EndpointBackend) -> Iterator[str]:
-    return backend.stream("Rhythm?", max_new_tokens=16)
+    return backend.stream(Request("Rhythm?", max_new_tokens=16))
 
 
 # --- well ------------------------------------------------------------------------------------------------------------
@@ -236,8 +236,8 @@ def test_from_within_a_running_loop_and_asynchronously(server: Loopback) -> None
 
     async def main() -> tuple[str, str, list[str]]:
         inside = ask(backend).text
-        waited = (await backend.agenerate("Rhythm?", max_new_tokens=4)).text
-        return inside, waited, [piece async for piece in backend.astream("Rhythm?", max_new_tokens=4)]
+        waited = (await backend.agenerate(Request("Rhythm?", max_new_tokens=4))).text
+        return inside, waited, [piece async for piece in backend.astream(Request("Rhythm?", max_new_tokens=4))]
 
     assert asyncio.run(main()) == ("sinus rhythm", "sinus rhythm", ["a", "b"])
 
@@ -247,7 +247,7 @@ def test_many_at_once(server: Loopback) -> None:
     backend = server.backend()
 
     async def main() -> list[Completion]:
-        return await asyncio.gather(*(backend.agenerate("Rhythm?", max_new_tokens=4) for _ in range(8)))
+        return await asyncio.gather(*(backend.agenerate(Request("Rhythm?", max_new_tokens=4)) for _ in range(8)))
 
     assert [done.text for done in asyncio.run(main())] == ["sinus rhythm"] * 8
 
@@ -411,7 +411,7 @@ def test_options_are_refused() -> None:
     with pytest.raises(GenerationError, match="send_tiles needs"):
         EndpointBackend("http://localhost:1/v1", "m", send_tiles=True)
     backend = EndpointBackend("http://localhost:1/v1", "m")
-    with pytest.raises(GenerationError, match="max_new_tokens 0"):
+    with pytest.raises(GenerationError, match="max_new_tokens is 0"):
         ask(backend, max_new_tokens=0)
     with pytest.raises(GenerationError, match="characters HTTP does not allow"):
         ask(backend, "lone \ud800 surrogate")

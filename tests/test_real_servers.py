@@ -27,6 +27,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from ecgkin.generation.backend import Request
 from ecgkin.generation.endpoint import EndpointBackend, Patience
 from ecgkin.generation.pulse import names
 from ecgkin.generation.pulse.build import load_tokenizer
@@ -155,25 +156,25 @@ STREAMED = ("flat/wide", "flat/page43", "flat/tall", "flat/square_small")
 def test_transformers_serve_gives_the_stored_answers(transformers_server: Server, converted: Path, case: str) -> None:
     pulse = backend(transformers_server, converted)
     wanted = decode(load_tokenizer(FIXTURE), EXPECTED[case]["greedy_16"])
-    done = pulse.generate(question(case), picture(case), max_new_tokens=16)
+    done = pulse.generate(Request(question(case), picture(case), max_new_tokens=16))
     assert done.text == wanted
     assert done.tokens_in == EXPECTED[case]["sequence_length"]
     assert done.image_tokens == EXPECTED[case]["n_visual_tokens"]
     if case in STREAMED:
-        assert "".join(pulse.stream(question(case), picture(case), max_new_tokens=16)) == wanted
+        assert "".join(pulse.stream(Request(question(case), picture(case), max_new_tokens=16))) == wanted
 
 
 def test_transformers_serve_refuses_an_unknown_model_by_name(transformers_server: Server) -> None:
     other = EndpointBackend(transformers_server.url, "no/such-model", patience=PATIENCE)
     with pytest.raises(GenerationError, match=r"answered \d{3}"):
-        other.generate("Rhythm?", max_new_tokens=4)
+        other.generate(Request("Rhythm?", max_new_tokens=4))
 
 
 def killed_in_mid_answer(server: Server, client: EndpointBackend, prompt: str) -> tuple[str, float, GenerationError]:
     """Text that came, seconds from the kill to the error, and the error."""
     got, killed_at = [], 0.0
     with pytest.raises(GenerationError) as caught:
-        for piece in client.stream(prompt, max_new_tokens=1500):
+        for piece in client.stream(Request(prompt, max_new_tokens=1500)):
             got.append(piece)
             if len(got) == 5:
                 killed_at = time.monotonic()
@@ -189,7 +190,7 @@ def check_kill(server: Server, client: EndpointBackend, prompt: str) -> None:
     assert found is not None and int(found[1]) == len(text)
     assert "still running" in error.hint
     with pytest.raises(GenerationError, match="cannot be reached"):
-        client.generate("again", max_new_tokens=4)
+        client.generate(Request("again", max_new_tokens=4))
 
 
 def test_transformers_serve_killed_in_mid_answer(converted: Path, tmp_path: Path) -> None:
@@ -208,7 +209,7 @@ def test_transformers_serve_killed_before_its_answer(converted: Path, tmp_path: 
         timer.start()
         started = time.monotonic()
         with pytest.raises(GenerationError, match=r"broke off|cannot be reached"):
-            backend(server, converted).generate("Describe the rhythm.", max_new_tokens=16)
+            backend(server, converted).generate(Request("Describe the rhythm.", max_new_tokens=16))
         assert time.monotonic() - started < 10.0
         timer.join()
     finally:
@@ -218,18 +219,18 @@ def test_transformers_serve_killed_before_its_answer(converted: Path, tmp_path: 
 def test_llama_cpp_answers_and_streams_the_same(llama_server: Server) -> None:
     client = EndpointBackend(llama_server.url, "smollm2", context_length=2048, patience=PATIENCE)
     prompt = "Name the capital of France in one short sentence."
-    done = client.generate(prompt, max_new_tokens=24)
+    done = client.generate(Request(prompt, max_new_tokens=24))
     assert "Paris" in done.text
     assert done.finish_reason in ("stop", "length")
     assert done.tokens_in and done.tokens_out and done.tokens_out <= 24
     assert done.tokens_in <= client.count_tokens(prompt)
-    pieces = list(client.stream(prompt, max_new_tokens=24))
+    pieces = list(client.stream(Request(prompt, max_new_tokens=24)))
     assert len(pieces) > 3 and "".join(pieces) == done.text
 
 
 def test_llama_cpp_samples_by_seed(llama_server: Server) -> None:
     client = EndpointBackend(llama_server.url, "smollm2", patience=PATIENCE)
-    texts = [client.generate("Tell a story.", max_new_tokens=16, temperature=1.0, seed=s).text for s in (1, 2)]
+    texts = [client.generate(Request("Tell a story.", max_new_tokens=16, temperature=1.0, seed=s)).text for s in (1, 2)]
     assert texts[0] != texts[1]
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ecgkin.generation.backend import Request
 from ecgkin.generation.pulse import names
 from ecgkin.generation.pulse.build import load_image_processor, load_tokenizer
 from ecgkin.generation.pulse.checkpoint import PulseConfig, TensorHeader, read_config, read_headers, tower_is_inside
@@ -263,7 +264,7 @@ def _check_load(folder: Path, dtype: str, tower: str | Path | None) -> str:
     model = load_pulse(folder, dtype=dtype, tower=tower)
     side = model.config.rule.tile_px
     page = Image.new("RGB", (2 * side, side), "white")
-    done = model.generate("Is there an ECG in the picture?", page, max_new_tokens=4)
+    done = model.generate(Request("Is there an ECG in the picture?", page, max_new_tokens=4))
     return f"{done.tokens_in} tokens in, {done.tokens_out} out, {done.seconds:.2f} s on {model.device}"
 
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ecgkin.generation.backend import Completion
+from ecgkin.generation.backend import Completion, Request
 from ecgkin.generation.pulse.checkpoint import PulseConfig
 from ecgkin.generation.pulse.decoding import GrowingText, SeededChoice, TokenQueue, decode
 from ecgkin.generation.pulse.images import image_tokens
@@ -100,50 +100,26 @@ class PulseModel:
             tensors["image_sizes"] = torch.as_tensor(processed["image_sizes"])
         return {name: tensor.to(self.device) for name, tensor in tensors.items()}
 
-    def generate(
-        self,
-        prompt: str,
-        image: Image | None = None,
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Completion:
+    def generate(self, request: Request) -> Completion:
         """See `TextBackend.generate`."""
-        seeds = None if seed is None else [seed]
-        return self.generate_batch(
-            [prompt], [image], max_new_tokens=max_new_tokens, temperature=temperature, seeds=seeds
-        )[0]
+        return self.generate_batch([request])[0]
 
-    def generate_batch(
-        self,
-        prompts: Sequence[str],
-        images: Sequence[Image | None],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seeds: Sequence[int] | None = None,
-    ) -> list[Completion]:
-        """Answers to several prompts computed together; `seconds` is that of the whole batch.
+    def generate_batch(self, requests: Sequence[Request]) -> list[Completion]:
+        """Answers to several requests of one length and temperature, computed together.
 
-        Args:
-            prompts: Plain user turns.
-            images: One picture or None per prompt.
-            max_new_tokens: Longest answer, 1 or more.
-            temperature: 0 for greedy decoding.
-            seeds: One seed per prompt; 0 for each if left out.
+        `seconds` of each is that of the whole batch; a request without a seed counts as seed 0.
 
         Raises:
-            GenerationError: A prompt does not fit, or the model failed.
+            GenerationError: Lengths or temperatures differ, a prompt does not fit, or the model failed.
         """
         started = time.perf_counter()
-        tensors = self._prepare(prompts, images, max_new_tokens)
-        output = self._run(tensors, max_new_tokens, self._choice(len(prompts), temperature, seeds))
+        tensors = self._prepare(requests)
+        output = self._run(tensors, requests[0].max_new_tokens, self._choice(requests))
         seconds = time.perf_counter() - started
         n_in = tensors["attention_mask"].sum(dim=1).tolist()
         done = []
-        for row, tokens_in, image in zip(
-            output[:, tensors["input_ids"].shape[1] :].tolist(), n_in, images, strict=True
+        for row, tokens_in, request in zip(
+            output[:, tensors["input_ids"].shape[1] :].tolist(), n_in, requests, strict=True
         ):
             ended = self.tokenizer.eos_token_id in row
             answer = row[: row.index(self.tokenizer.eos_token_id)] if ended else row
@@ -152,7 +128,7 @@ class PulseModel:
                     text=decode(self.tokenizer, answer),
                     tokens_in=int(tokens_in),
                     tokens_out=len(answer) + ended,
-                    image_tokens=self.image_tokens(image),
+                    image_tokens=self.image_tokens(request.image),
                     seconds=seconds,
                     finish_reason="stop" if ended else "length",
                 )
@@ -162,23 +138,15 @@ class PulseModel:
         )
         return done
 
-    def stream(
-        self,
-        prompt: str,
-        image: Image | None = None,
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int | None = None,
-    ) -> Iterator[str]:
+    def stream(self, request: Request) -> Iterator[str]:
         """See `TextBackend.stream`; closing the iterator stops the computation after the token at hand."""
-        tensors = self._prepare([prompt], [image], max_new_tokens)
-        choice = self._choice(1, temperature, None if seed is None else [seed])
+        tensors = self._prepare([request])
+        choice = self._choice([request])
         tokens = TokenQueue()
 
         def work() -> None:
             try:
-                self._run(tensors, max_new_tokens, choice, tokens)
+                self._run(tensors, request.max_new_tokens, choice, tokens)
                 tokens.items.put(None)
             except BaseException as error:  # handed to the reader, who raises it
                 tokens.items.put(error)
@@ -200,31 +168,26 @@ class PulseModel:
             tokens.cancelled.set()
             worker.join()
 
-    def _prepare(self, prompts: Sequence[str], images: Sequence[Image | None], max_new_tokens: int) -> dict[str, Any]:
-        if max_new_tokens < 1:
-            raise GenerationError(f"max_new_tokens is {max_new_tokens}, expected 1 or more")
-        if not prompts:
+    def _prepare(self, requests: Sequence[Request]) -> dict[str, Any]:
+        if not requests:
             raise GenerationError("no prompt to answer")
-        for prompt, image in zip(prompts, images, strict=True):
-            length = self.count_tokens(prompt, image)
-            if length + max_new_tokens > self.context_length:
+        if len({(request.max_new_tokens, request.temperature) for request in requests}) > 1:
+            raise GenerationError("requests of different length or temperature cannot be computed together")
+        for request in requests:
+            length, room = self.count_tokens(request.prompt, request.image), request.max_new_tokens
+            if length + room > self.context_length:
                 raise GenerationError(
-                    f"the prompt takes {length} tokens ({self.image_tokens(image)} of them for the picture), with "
-                    f"{max_new_tokens} for the answer more than the {self.context_length} of {self.name}",
+                    f"the prompt takes {length} tokens ({self.image_tokens(request.image)} of them for the picture), "
+                    f"with {room} for the answer more than the {self.context_length} of {self.name}",
                     hint="give fewer or shorter cases; draw the page at exactly 2:1",
                 )
-        texts = [render_prompt(p, picture=i is not None) for p, i in zip(prompts, images, strict=True)]
-        return self.inputs(texts, images)
+        texts = [render_prompt(request.prompt, picture=request.image is not None) for request in requests]
+        return self.inputs(texts, [request.image for request in requests])
 
     @staticmethod
-    def _choice(n: int, temperature: float, seeds: Sequence[int] | None) -> SeededChoice | None:
-        if temperature < 0:
-            raise GenerationError(f"temperature is {temperature}, expected 0 or more")
-        if temperature == 0:
-            return None
-        if seeds is not None and len(seeds) != n:
-            raise GenerationError(f"{len(seeds)} seeds for {n} prompts")
-        return SeededChoice(seeds or [0] * n, temperature)
+    def _choice(requests: Sequence[Request]) -> SeededChoice | None:
+        temperature = requests[0].temperature
+        return None if temperature == 0 else SeededChoice([request.seed or 0 for request in requests], temperature)
 
     def _run(
         self,
