@@ -33,6 +33,7 @@ import numpy as np
 from ecgkin.index.atomic import TEMPORARY, WriterLock, sync_folder
 from ecgkin.index.case import Case
 from ecgkin.index.manifest import MANIFEST, Manifest
+from ecgkin.index.milvus_address import MilvusAddress, is_milvus
 from ecgkin.index.protocol import Vectors, check_vectors
 from ecgkin.index.reader import CaseReader
 from ecgkin.index.snapshot import Snapshots
@@ -69,7 +70,7 @@ class CaseBase(CaseReader):
         """Make an empty case base and open it.
 
         Args:
-            path: Its folder: not there yet, or empty.
+            path: Its folder: not there yet, or empty; or an address on Milvus (`milvus_address`).
             encoder_name, fingerprint, dim: The encoder whose vectors will come.
             drawing_version, preprocessing: How the pictures are made that the encoder sees.
             kind: Kind of index (`faiss_index.KINDS`), or "auto" to choose by size.
@@ -81,6 +82,12 @@ class CaseBase(CaseReader):
         """
         from ecgkin.index.faiss_index import KINDS
 
+        if is_milvus(path) and dim >= 1:
+            from ecgkin.index.milvus_base import MilvusBase
+
+            plain = json.loads(json.dumps(dict(preprocessing or {})))
+            made_for = Manifest(uuid.uuid4().hex, encoder_name, fingerprint, dim, drawing_version, plain)
+            return MilvusBase.make(MilvusAddress.parse(path), made_for, kind)
         if dim < 1 or kind not in ("auto", *KINDS):
             raise QueryError(f"dim is {dim} and kind {kind!r} (expected >= 1, and auto or one of {', '.join(KINDS)})")
         folder = Path(path)
@@ -112,7 +119,8 @@ class CaseBase(CaseReader):
         """Open a case base.
 
         Args:
-            path: Its folder.
+            path: Its folder, or its address on Milvus (`milvus_address`). A link is followed once, here: the base
+                stays the one that it was, wherever the link may point later.
             encoder: If given, it must be the one that the base was built with.
             device: Where a flat index is searched: "auto", "cpu", "cuda".
 
@@ -121,18 +129,16 @@ class CaseBase(CaseReader):
             ManifestError: Its files do not belong together, are cut short or were edited.
             EncoderMismatchError: It was built with another encoder.
         """
+        if is_milvus(path):
+            from ecgkin.index.milvus_base import MilvusBase
+
+            return _for_encoder(MilvusBase(MilvusAddress.parse(path)), encoder)
         folder = Path(path)
+        folder = folder.resolve() if folder.is_symlink() else folder
         if not folder.is_dir() or not ((folder / STORE).exists() or (folder / MANIFEST).exists()):
             what = "is not a case base" if folder.exists() else "does not exist"
             raise CaseBaseError(f"{folder} {what}", hint="make one with `ecgkin ingest`")
-        base = cls(folder, device=device)
-        if encoder is not None:
-            try:
-                base.check_encoder(encoder)
-            except EncoderMismatchError:
-                base.close()
-                raise
-        return base
+        return _for_encoder(cls(folder, device=device), encoder)
 
     @classmethod
     def repair(cls, path: str | Path) -> CaseBase:
@@ -325,3 +331,13 @@ class CaseBase(CaseReader):
     def _keep_records(self, rows: Sequence[int], records: Sequence[EcgRecord | None] | None) -> None:
         pairs = zip(rows, records or [], strict=False)
         self._store.insert_records((row, record) for row, record in pairs if record is not None)
+
+
+def _for_encoder(base: CaseBase, encoder: Encoder | None) -> CaseBase:
+    if encoder is not None:
+        try:
+            base.check_encoder(encoder)
+        except EncoderMismatchError:
+            base.close()
+            raise
+    return base

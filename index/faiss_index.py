@@ -19,14 +19,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ecgkin.index.exact import top_k
+from ecgkin.index.faiss_run import few_threads, gpu_resources, load_faiss
 from ecgkin.index.protocol import FetchVectors, Ids, Vectors, check_ids, check_k, check_vectors
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
@@ -47,8 +47,6 @@ PQ_ROUNDS = 10  # of k-means for each part of a vector; with FAISS's 25 most of 
 EXACT_BELOW = 2048
 WIDEN_AT_MOST = 8  # a filter that lets one row in n through widens the search n-fold, up to this
 FETCH_BLOCK = 16384  # rows that are fetched at a time for an exact search (16 MB at 256 dimensions)
-# Few queries, one thread: with two threads on busy cores one flat query over 17 k rows took 9.3 ms instead of .54.
-SINGLE_THREAD_UP_TO = 8
 _MAGIC = b"ECGKIN-FAISS-1\n"
 
 
@@ -100,7 +98,7 @@ class FaissIndex:
         self.dim = dim
         self.kind = kind
         self._fetch = fetch
-        self._gpu_resources = _gpu_resources(device)
+        self._gpu_resources = gpu_resources(device)
         self._gpu: Any = None
         self._ids: Ids = np.empty(0, dtype=np.int64)  # live, ascending
         self._dead: Ids = np.empty(0, dtype=np.int64)  # still in the graph, never found
@@ -167,7 +165,7 @@ class FaissIndex:
 
     def remove(self, ids: Ids) -> None:
         """Take ids out, shape (n,)."""
-        faiss = _faiss()
+        faiss = load_faiss()
 
         gone = check_ids(ids)
         known = self._live(gone)
@@ -197,7 +195,7 @@ class FaissIndex:
         if self.kind != "flat" and len(rows) <= max(EXACT_BELOW, 2 * want):
             scores[:, :want], found[:, :want] = self._exact(matrix, rows, want)
             return scores, found
-        with _threads(len(matrix)):
+        with few_threads(len(matrix)):
             top, hits = self._approximate(matrix, want, allowed, len(rows))
         short = np.flatnonzero((hits < 0).any(axis=1))
         if short.size:
@@ -226,7 +224,7 @@ class FaissIndex:
 
     def save(self, path: Path) -> None:
         """Write one file: a head, the live ids, then FAISS's own format."""
-        faiss = _faiss()
+        faiss = load_faiss()
 
         head = {"kind": self.kind, "dim": self.dim, "n": len(self._ids), "empty": self._index is None}
         with open(path, "wb") as file:
@@ -241,7 +239,7 @@ class FaissIndex:
         Raises:
             CaseBaseError: It is no such file, or it is cut short. (A file that was edited may load: check its sum.)
         """
-        faiss = _faiss()
+        faiss = load_faiss()
 
         with open(path, "rb") as file:
             try:
@@ -269,7 +267,7 @@ class FaissIndex:
         return live
 
     def _new(self, n: int) -> Any:
-        faiss = _faiss()
+        faiss = load_faiss()
 
         if self.kind == "flat":
             return faiss.IndexIDMap2(faiss.IndexFlatIP(self.dim))
@@ -295,7 +293,7 @@ class FaissIndex:
 
     def _approximate(self, queries: Vectors, want: int, allowed: Ids | None, n_rows: int) -> tuple[Vectors, Ids]:
         """What FAISS finds, -1 where nothing; exact for flat, candidates scored by true vectors for quantised kinds."""
-        faiss = _faiss()
+        faiss = load_faiss()
 
         selector: Any = None
         keep: Any = None  # FAISS holds bare pointers: the bits must live as long as the search
@@ -349,7 +347,7 @@ class FaissIndex:
         return top, hits
 
     def _on_gpu(self, queries: Vectors, want: int) -> tuple[Vectors, Ids]:
-        faiss = _faiss()
+        faiss = load_faiss()
 
         if self._gpu is None:
             positions = faiss.vector_to_array(self._index.id_map)
@@ -357,13 +355,6 @@ class FaissIndex:
         copy, positions = self._gpu
         top, at = copy.search(queries, want)
         return np.clip(top, -1.0, 1.0), np.where(at >= 0, positions[at], -1)
-
-
-def _faiss() -> Any:
-    # Its type stubs lack half of what the Python layer adds.
-    import faiss
-
-    return cast(Any, faiss)
 
 
 def _n_lists(n: int) -> int:
@@ -382,34 +373,3 @@ def _writer(file: BinaryIO) -> Callable[[bytes], int]:
         return int(file.write(block))
 
     return write
-
-
-def _gpu_resources(device: str) -> Any:
-    if device not in ("auto", "cpu", "cuda"):
-        raise QueryError(f"device is {device!r} (expected auto, cpu or cuda)")
-    if device == "cpu":
-        return None
-    faiss = _faiss()
-
-    if hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0:
-        return faiss.StandardGpuResources()
-    if device == "cuda":
-        raise QueryError(
-            "device cuda: this FAISS has no GPU support or sees no GPU", hint="install the extra [gpu], or use auto"
-        )
-    return None
-
-
-@contextmanager
-def _threads(n_queries: int) -> Iterator[None]:
-    faiss = _faiss()
-
-    before = faiss.omp_get_max_threads()
-    if n_queries > SINGLE_THREAD_UP_TO or before == 1:
-        yield
-        return
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ecgkin.index.case import Case, content_hash
 from ecgkin.index.casebase import CaseBase
+from ecgkin.index.milvus_address import MilvusAddress, is_milvus
 from ecgkin.index.protocol import Vectors
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
@@ -95,25 +96,34 @@ def open_or_create(path: str | Path, encoder: Encoder, *, preprocessing: dict[st
     """
     from ecgkin.retrieval.ecg.drawing import DRAWING_VERSION
 
-    folder = Path(path)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not base_exists(path):
         return CaseBase.create(
-            folder,
+            path,
             encoder.name,
             encoder.fingerprint,
             encoder.dim,
             drawing_version=str(DRAWING_VERSION),
             preprocessing=preprocessing,
         )
-    base = CaseBase.open(folder, encoder)
+    base = CaseBase.open(path, encoder)
     if base.manifest.drawing_version != str(DRAWING_VERSION):
         found = base.manifest.drawing_version
         base.close()
         raise EncoderMismatchError(
-            f"case base {folder} was built with drawing version {found} (this is version {DRAWING_VERSION})",
+            f"case base {path} was built with drawing version {found} (this is version {DRAWING_VERSION})",
             hint="search it as it is, or ingest into a new folder",
         )
     return base
+
+
+def base_exists(path: str | Path) -> bool:
+    """Whether something is there already: a folder that is not empty, a partition of a collection on Milvus."""
+    if is_milvus(path):
+        from ecgkin.index.milvus_base import MilvusBase
+
+        return MilvusBase.exists(MilvusAddress.parse(path))
+    folder = Path(path)
+    return folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))
 
 
 def ingest_records(

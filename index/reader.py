@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import EncoderMismatchError, QueryError
 
+Block: TypeAlias = "tuple[list[Case], Vectors, list[EcgRecord | None]]"
 # Up to so many left-out cases are simply searched past; more become part of the filter.
 _SEARCH_PAST = 256
 _FILTERS_KEPT = 32
@@ -185,6 +187,23 @@ class CaseReader:
         """The samples of a case, None if they were not kept; QueryError if the case is not there."""
         with self._reading():
             return self._store.record(self._known([case_id])[case_id])
+
+    def blocks(self, size: int = 500) -> Iterator[Block]:
+        """Cases, vectors (n, dim) and samples of the whole base, in the order of `cases`, `size` at a time.
+
+        Each block is of one state of the store; blocks may be of different ones where somebody writes meanwhile.
+        """
+        after = 0
+        while True:
+            with self._reading():
+                rows = self._store.rows_after(after, size)
+                if not len(rows):
+                    return
+                cases = self._store.cases(rows.tolist())
+                vectors = self._store.vectors(rows)
+                records = [self._store.record(row) for row in rows.tolist()]
+            yield [cases[row] for row in rows.tolist()], vectors, records
+            after = int(rows[-1])
 
     def has_content(self, content_hash: str) -> bool:
         """Whether a case with this content (see `case.content_hash`) is there."""

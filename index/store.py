@@ -170,6 +170,11 @@ class Store:
         found = self._db.execute(f"SELECT row FROM cases WHERE {condition} ORDER BY row", values)
         return np.fromiter((row for (row,) in found), dtype=np.int64)
 
+    def rows_after(self, row: int, limit: int) -> Ids:
+        """The next row numbers after one, ascending."""
+        found = self._db.execute("SELECT row FROM cases WHERE row > ? ORDER BY row LIMIT ?", (row, limit))
+        return np.fromiter((r for (r,) in found), dtype=np.int64)
+
     def cases(self, rows: Sequence[int]) -> dict[int, Case]:
         """Cases by row number."""
         found = self._in(f"SELECT row, {_COLUMNS} FROM cases WHERE row IN ({{}})", rows)
