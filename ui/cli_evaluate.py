@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, help="Measure.")
     group.command("retrieval")(retrieval)
+    group.command("mini")(mini)
     app.add_typer(group, name="evaluate")
     app.command()(train)
 
@@ -72,6 +73,57 @@ def retrieval(
             calibration=shipped_calibration(chosen),
             untrained=[load_encoder(name, device=settings.device) for name in untrained or ()],
             fit=fit,
+            resamples=resamples,
+            progress=lambda what, done, total: bar(done, total, what),
+        )
+    if json:
+        common.emit(report.as_dict())
+    else:
+        common.out().print(report.as_markdown(), markup=False, soft_wrap=True)
+
+
+def mini(
+    model: Annotated[
+        Path | None, typer.Option(help="Folder of a mini generator.", show_default="the shipped one")
+    ] = None,
+    ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
+    encoder: common.Encoder = None,
+    device: common.Device = None,
+    arms: Annotated[str | None, typer.Option(help="With semicolons.", show_default="all")] = None,
+    query_folds: Annotated[str, typer.Option(help="Folds that ask.")] = "9",
+    gallery_folds: Annotated[str, typer.Option(help="Folds that are searched.")] = "1-8",
+    limit: Annotated[int | None, typer.Option(help="At most this many queries.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for report.md, report.json, run files.", show_default=False)
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder where embeddings and tokens are kept.", show_default=False)
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples over patients.", min=1)] = 1000,
+    json: common.Json = False,
+) -> None:
+    """Measure retrieval against generation against both, with the generator that was trained here."""
+    settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
+    if settings.ptbxl is None:
+        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    from ecgkin.generation.mini.backend import MiniGenerator
+    from ecgkin.generation.mini.evaluate import ARMS, evaluate_mini
+    from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.retrieval.search import shipped_calibration
+
+    chosen: Any = load_encoder(settings.encoder, device=settings.device)
+    with common.progress("evaluate mini") as bar:
+        report = evaluate_mini(
+            settings.ptbxl,
+            chosen,
+            MiniGenerator(model, chosen),
+            query_folds=common.numbers(query_folds, "--query-folds"),
+            gallery_folds=common.numbers(gallery_folds, "--gallery-folds"),
+            arms=ARMS if arms is None else [name.strip() for name in arms.split(";") if name.strip()],
+            calibration=shipped_calibration(chosen),
+            limit=limit,
+            out_dir=out,
+            cache_dir=cache,
             resamples=resamples,
             progress=lambda what, done, total: bar(done, total, what),
         )
