@@ -103,7 +103,7 @@ def _label(node: HasLabel) -> str:
         "!=": f"({field}[0] != {value} or {field}[1] != {value})",
     }.get(node.op, f"{field}[{0 if node.op.startswith('>') else 1}] {node.op} {value}")
     # Both halves: where the key is missing one engine says false, the other "unknown".
-    return f"(exists {field} and {test})"
+    return f"((exists {field}) and ({test}))"
 
 
 def _compare(node: Compare, tenant: str) -> str:
