@@ -41,7 +41,6 @@ from ecgkin.index.milvus_table import INDEXES, MOST_HITS, RESCORED, MilvusTable,
 from ecgkin.index.protocol import Vectors, check_k, check_vectors
 from ecgkin.index.reader import Block
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ManifestError, QueryError
 
 FACTS_OF_AT_MOST = 50_000  # cases that `info` looks at one by one
@@ -137,9 +136,9 @@ class MilvusBase(CaseBase):
         return folder
 
     @property
-    def address(self) -> MilvusAddress:
-        """Where it is."""
-        return self._address
+    def place(self) -> str:
+        """As in `CaseBase`."""
+        return str(self._address)
 
     @property
     def collection(self) -> str:
@@ -162,17 +161,6 @@ class MilvusBase(CaseBase):
 
     def __contains__(self, case_id: object) -> bool:
         return isinstance(case_id, str) and bool(self._table().by_key([self._key(case_id)], ["pk"]))
-
-    def check_encoder(self, encoder: Encoder) -> None:
-        """As in `CaseBase`."""
-        have = (self.encoder_name, self.encoder_fingerprint, self.dim)
-        given = (encoder.name, encoder.fingerprint, encoder.dim)
-        if have != given:
-            raise EncoderMismatchError(
-                f"case base {self._address} was built with encoder {have[0]} {have[1][:12]} ({have[2]} dimensions), "
-                f"loaded is {given[0]} {given[1][:12]} ({given[2]} dimensions)",
-                hint="load that encoder, or copy the base with `ecgkin base reencode`",
-            )
 
     def search_many(
         self,
@@ -253,12 +241,13 @@ class MilvusBase(CaseBase):
         """As in `CaseBase`; what is removed meanwhile is left out, what is added meanwhile may be."""
         keys = self._in_order(None)
         for start in range(0, len(keys), size):
-            some = keys[start : start + size]
-            rows = {row["pk"]: row for row in self._table().by_key(some, (*BODY_FIELDS, "vector"))}
-            there = [rows[key] for key in some if key in rows]
-            if there:
-                matrix = np.array([row["vector"] for row in there], dtype=np.float32)
-                yield [case_of(row) for row in there], matrix, self._records(there)
+            block = self._block(keys[start : start + size])
+            if block[0]:
+                yield block
+
+    def some(self, case_ids: Sequence[str]) -> Block:
+        """As in `CaseBase`."""
+        return self._block([self._key(case_id) for case_id in case_ids])
 
     def add(self, cases: Sequence[Case], vectors: Vectors, records: Sequence[EcgRecord | None] | None = None) -> None:
         """As in `CaseBase`; acknowledged by the server when this returns."""
@@ -355,6 +344,12 @@ class MilvusBase(CaseBase):
     def _in_order(self, where: WhereLike) -> list[str]:
         rows = self._table().rows(expression(Where.parse(where), self._address.tenant), ["pk", "sequence"])
         return [row["pk"] for row in sorted(rows, key=lambda row: (row["sequence"], row["pk"]))]
+
+    def _block(self, keys: Sequence[str]) -> Block:
+        rows = {row["pk"]: row for row in self._table().by_key(keys, (*BODY_FIELDS, "vector"))}
+        there = [rows[key] for key in keys if key in rows]
+        matrix = np.array([row["vector"] for row in there], dtype=np.float32).reshape(len(there), self.dim)
+        return [case_of(row) for row in there], matrix, self._records(there)
 
     def _put(
         self,

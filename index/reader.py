@@ -58,6 +58,11 @@ class CaseReader:
         return self._snapshots.manifest
 
     @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return str(self.path)
+
+    @property
     def encoder_name(self) -> str:
         """Name of the encoder whose vectors these are."""
         return self.manifest.encoder_name
@@ -82,7 +87,7 @@ class CaseReader:
         given = (encoder.name, encoder.fingerprint, encoder.dim)
         if have != given:
             raise EncoderMismatchError(
-                f"case base {self.path} was built with encoder {have[0]} {have[1][:12]} ({have[2]} dimensions), "
+                f"case base {self.place} was built with encoder {have[0]} {have[1][:12]} ({have[2]} dimensions), "
                 f"loaded is {given[0]} {given[1][:12]} ({given[2]} dimensions)",
                 hint="load that encoder, or ingest the cases again with this one",
             )
@@ -204,6 +209,16 @@ class CaseReader:
                 records = [self._store.record(row) for row in rows.tolist()]
             yield [cases[row] for row in rows.tolist()], vectors, records
             after = int(rows[-1])
+
+    def some(self, case_ids: Sequence[str]) -> Block:
+        """Cases, vectors (n, dim) and samples of those ids that are there, in the order given."""
+        with self._reading():
+            known = self._store.rows_of(case_ids)
+            order = [known[case_id] for case_id in case_ids if case_id in known]
+            cases = self._store.cases(order)
+            records = [self._store.record(row) for row in order]
+            vectors = self._store.vectors(np.array(order, dtype=np.int64))
+        return [cases[row] for row in order], vectors, records
 
     def has_content(self, content_hash: str) -> bool:
         """Whether a case with this content (see `case.content_hash`) is there."""

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ecgkin.index.atomic import TEMPORARY, file_digest, write_atomic
-from ecgkin.index.faiss_index import FaissIndex, choose_kind
+from ecgkin.index.faiss_index import QUANTISED, FaissIndex, choose_kind, training_rows
 from ecgkin.index.manifest import REPAIR_HINT, Manifest
-from ecgkin.index.protocol import Ids
 from ecgkin.index.store import STORE, Store
 from ecgkin.retrieval.errors import CaseBaseError, ManifestError
 
@@ -211,11 +210,19 @@ class Snapshots:
         return kind if n >= 256 or not kind.startswith("ivf") else "flat"
 
     def _built(self, kind: str) -> FaissIndex:
+        """From the store, block by block: a million vectors never lie in memory besides the index itself."""
         index = self._empty(kind)
-        blocks = list(self.store.vectors_after(0))
-        if blocks:
-            ids: Ids = np.concatenate([rows for rows, _ in blocks])
-            index.add(ids, np.concatenate([vectors for _, vectors in blocks]))
+        n = self.store.number("n_cases")
+        if kind in QUANTISED and n:
+            # Every m-th row: those that came first may all be of one clinic.
+            step = max(1, n // training_rows(n))
+            sample, seen = [], 0
+            for rows, vectors in self.store.vectors_after(0):
+                sample.append(vectors[(-seen) % step :: step].copy())
+                seen += len(rows)
+            index.train(np.concatenate(sample), n)
+        for rows, vectors in self.store.vectors_after(0):
+            index.add(rows, vectors)
         return index
 
     def _empty(self, kind: str) -> FaissIndex:

@@ -99,7 +99,10 @@ def record(seed: int = 0, n: int = 500) -> EcgRecord:
 
 
 class Server:
-    """The standalone server of the package `milvus`, which can be killed and started again."""
+    """The standalone server of the package `milvus`, which can be killed and started again.
+
+    Its etcd listens on fixed ports: one such server a machine.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -125,9 +128,13 @@ class Server:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that is up; its start takes 11 s on two free cores."""
-    pytest.importorskip("milvus", reason="the server of the package milvus is not installed")
+    """A server that is up: the one at port MILVUS_TEST_PORT, or one that is started, in 11 s on two free cores."""
     made = Server(tmp_path_factory.mktemp("milvus"))
+    if port := os.environ.get("MILVUS_TEST_PORT"):
+        made.port = int(port)
+        yield made
+        return
+    pytest.importorskip("milvus", reason="the server of the package milvus is not installed")
     made.start()
     yield made
     made.stop()
@@ -403,30 +410,42 @@ def test_lite_killed_while_writing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_server_killed_while_ingesting(tmp_path: Path) -> None:
+def test_server_killed_while_ingesting(server: Server) -> None:
     """SIGKILL for the server in the middle of the writing: nothing that was acknowledged is lost, nothing is twice."""
-    pytest.importorskip("milvus", reason="the server of the package milvus is not installed")
+    if os.environ.get("MILVUS_TEST_PORT"):
+        pytest.skip("MILVUS_TEST_PORT names a server that is not ours to kill")
     rng = random.Random(5)
-    up = Server(tmp_path / "server")
-    up.start()
-    address = f"milvus://127.0.0.1:{up.port}/killed"
+    address = f"milvus://127.0.0.1:{server.port}/killed"
     sure: set[int] = set()
-    try:
-        made(address, 0).close()
-        for _ in range(int(os.environ.get("ECGKIN_KILLS", "2"))):
-            killer = threading.Timer(1.0 + 2.0 * rng.random(), up.kill)
-            tried: set[int] = set()
-            with CaseBase.open(address) as base:
-                killer.start()
-                with pytest.raises(EcgkinError):
-                    for first in range(max(sure, default=-4) + 4, 10**6, 4):
-                        tried.add(first)
-                        base.add(made_cases(4, first), unit(4, first))
-                        sure.add(first)
-            killer.join()
-            time.sleep(0.5)
-            up.start()
-            sure = check_after_kill(address, sure, tried)
-        assert len(sure) > 4
-    finally:
-        up.stop()
+    made(address, 0).close()
+    for _ in range(int(os.environ.get("MILVUS_TEST_KILLS", "2"))):
+        killer = threading.Timer(1.0 + 2.0 * rng.random(), server.kill)
+        tried: set[int] = set()
+        with CaseBase.open(address) as base:
+            killer.start()
+            with pytest.raises(EcgkinError):
+                for first in range(max(sure, default=-4) + 4, 10**6, 4):
+                    tried.add(first)
+                    base.add(made_cases(4, first), unit(4, first))
+                    sure.add(first)
+        killer.join()
+        time.sleep(0.5)
+        server.start()
+        sure = check_after_kill(address, sure, tried)
+    assert len(sure) > 4
+
+
+@pytest.mark.slow
+def test_names_are_switched_on_a_server(server: Server) -> None:
+    """An alias goes over to another collection; a base that is open stays what it was."""
+    from ecgkin.index.switching import meant_by, switch
+
+    root = f"milvus://127.0.0.1:{server.port}/"
+    made(root + "blue", 5).close()
+    with made(root + "green", 9):
+        switch(root + "live", root + "blue")
+    with CaseBase.open(root + "live") as before:
+        switch(root + "live", root + "green")
+        with CaseBase.open(root + "live") as after:
+            assert (len(before), len(after)) == (5, 9)
+            assert meant_by(root + "live") == meant_by(root + "green") != meant_by(root + "blue")
