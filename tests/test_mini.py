@@ -101,8 +101,7 @@ def test_labels_of_a_record_decide_its_answers(built: list[dict[str, Any]], data
         labels = rows[ecg_id_of(row)].labels
         question, answer = (turn["value"] for turn in row["conversations"])
         if row["metadata"]["type"] == "close-ended":
-            (code,) = [c for c in CODES if any(f": {n}?" in question or f" {n}?" in question or f" {n} in this" in question
-                       for n in (statement(c).name_en, statement(c).name_de)) and _longest(c, question)]  # fmt: skip
+            (code,) = [c for c in CODES if _longest(c, question)]
             assert said[answer] == (code in labels)
             checked += 1
         if row["metadata"]["subtask"] == "report":
@@ -131,8 +130,8 @@ def test_findings_are_read_back(codes: set[str], language: Any) -> None:
 @settings(max_examples=40)
 def test_a_drafters_prompt_is_understood(cases: list[set[str]], vote: list[tuple[str, int]], language: Any) -> None:
     lines = [
-        f"[{i}] similarity 0.91; findings: {', '.join(statement(c).name_en for c in CODES if c in codes)}; report: <<<a, b>>>"
-        for i, codes in enumerate(cases, 1)
+        f"[{i}] similarity 0.91; findings: {names}; report: <<<a, b>>>"
+        for i, names in enumerate((", ".join(statement(c).name_en for c in CODES if c in codes) for codes in cases), 1)
     ]
     said = ", ".join(f"{c} {statement(c).name_en} {p} %" for c, p in vote)
     prompt = fill(
@@ -183,8 +182,8 @@ def test_pooled_tokens_are_means_of_neighbours() -> None:
 
 def _settings(out: Path, **more: Any) -> MiniSettings:
     base: dict[str, Any] = {
-        "out": str(out), "epochs": 6, "batch": 8, "width": 64, "layers": 1, "inner": 64, "vocabulary": 220, "threads": 1,
-        "lr": 1e-2, "judged": 8, "precision": "fp32", "warmup_steps": 4,
+        "out": str(out), "epochs": 6, "batch": 8, "width": 64, "layers": 1, "inner": 64, "vocabulary": 220,
+        "threads": 1, "lr": 1e-2, "judged": 8, "precision": "fp32", "warmup_steps": 4,
     }  # fmt: skip
     return MiniSettings(**{**base, **more})
 
@@ -259,7 +258,7 @@ def test_a_batch_answers_as_one_by_one(trained: Path, data: PtbXl) -> None:
 def test_a_model_of_another_tower_is_refused(trained: Path) -> None:
     other = TokenEncoder()
     other.image_fingerprint = "something else"  # type: ignore[misc]
-    with pytest.raises(ModelError, match="another|image tower"):
+    with pytest.raises(ModelError, match="image tower"):
         MiniGenerator(trained / "mini", other)
     with pytest.raises(WeightsMissingError, match="mini"):
         MiniGenerator(trained, TokenEncoder())
