@@ -24,11 +24,12 @@ from ecgkin.ui.demo_serve import write_csv
 from ecgkin.ui.web import (
     app,
     case_map,
+    draft_compare,
     draft_panel,
     drawings,
     neighbour_cards,
     query_panel,
-    report,
+    report_files,
     style,
     texts,
     viewer,
@@ -222,12 +223,32 @@ def test_shared_statements_come_first_and_are_marked() -> None:
 
 def test_draft_links_citations_to_cards() -> None:
     """A citation leads to its card; one of no case is struck; what carries a sentence is said; text is text."""
-    html = draft_panel.draft_html(draft_answer().draft, {"made/1": 1, "made/2": 4}, EN, "note")
+    first, fourth = HitOut(rank=1, score=0.9, case=case_out(1, EVIL)), HitOut(rank=4, score=0.8, case=case_out(2))
+    html = draft_panel.draft_html(draft_answer().draft, {"made/1": first, "made/2": fourth}, EN, "note")
     assert 'class="ek-cite ek-cite-1" href="#case-1"' in html and 'ek-cite-4" href="#case-4"' in html
     assert "<s>[7]</s>" in html and "unsupported" in html and "measured" in html and "not settled" in html
     assert "<script" not in html and "Preliminary draft." in html
+    # The evidence is what the cited cases' own reports say.
+    assert html.count("<details") == 1 and "report 2" in html and html.count("<q") == 2
     gone = draft_panel.draft_html(draft_answer().draft, {}, EN)
     assert "href" not in gone and "[1]" in gone
+
+
+def test_drafters_beside_each_other() -> None:
+    """A model comes with and without the neighbours; what drafts say differently stands first and is marked."""
+    arms = draft_compare.arms_of(["consensus", "pulse"])
+    assert [arm.name(DE) for arm in arms] == ["consensus", "pulse, mit Nachbarn", "pulse, ohne Nachbarn"]
+    one = draft_answer().draft
+    item = one.statements[0]
+    agreed, alone = item.model_copy(update={"code": "LVH"}), item.model_copy(update={"polarity": "possible"})
+    two = one.model_copy(update={"statements": [agreed]})
+    drafts = {"<b>x</b>": one.model_copy(update={"statements": [agreed, alone]}), "y": two}
+    html = draft_compare.differences_html(drafts, search_out().vote, "en", EN)
+    assert html.index("atrial fibrillation") < html.index("left ventricular hypertrophy")
+    assert html.count('class="differ"') == 1 and html.count("not mentioned") == 1 and "possible" in html
+    assert "90 %" in html and "<b>x</b>" not in html
+    nothing = one.model_copy(update={"statements": []})
+    assert "<table" not in draft_compare.differences_html({"x": nothing}, search_out().vote, "en", EN)
 
 
 def test_bars_are_as_long_as_their_shares() -> None:
@@ -239,8 +260,9 @@ def test_bars_are_as_long_as_their_shares() -> None:
 def test_style_lights_up_each_card() -> None:
     """One rule for each neighbour, in light and dark."""
     for dark in (False, True):
-        assert len(re.findall(r"ek-cite-\d+:is", style.css(dark, 3))) == 3
-    assert style.css(True, 0) != style.css(False, 0)
+        assert len(re.findall(r"has\(a.ek-cite-\d+:is", style.css(dark, "en"))) == style.MOST_CARDS
+    assert style.css(True, "en") != style.css(False, "en") != style.css(False, "de")
+    assert "innerHTML" not in style.script()
 
 
 def test_page_facts_in_words() -> None:
@@ -250,6 +272,27 @@ def test_page_facts_in_words() -> None:
     )
     facts = dict(query_panel.page_facts(read, EN))
     assert facts["Quality"] == "fair (0.50)" and "turned by -12°" in facts["Scale"] and "no grid" in facts["Scale"]
+    known = dict(query_panel.page_facts(read.model_copy(update={"px_per_mm": 8.0, "rotation_deg": 0.0}), EN))
+    assert known["Scale"] == "25 mm/s, 10 mm/mV (assumed)"
+
+
+def test_speed_and_gain_are_read_or_said_to_be_assumed() -> None:
+    """What the server read off the page counts; what it did not read is the usual, and is said to be assumed."""
+
+    class Read:
+        speed_mm_s: float | None = 50.0
+        gain_mm_mv: float | None = None
+
+    read: Any = Read()
+    assert drawings.paper_scale(read) == (50.0, 10.0, True)
+    read.gain_mm_mv = 5.0
+    assert drawings.paper_scale(read) == (50.0, 5.0, False)
+    assert drawings.paper_scale(None) == (25.0, 10.0, True)
+    sheet = drawings.Sheet("data:,", 100, 80, speed_mm_s=50.0, gain_mm_mv=5.0, assumed=True)
+    packed = re.search(r"const DATA = (.*?);</script>", viewer.viewer_html([(sheet, "", "")], EN, dark=False))
+    assert packed
+    page = json.loads(packed[1])["pages"][0]
+    assert (page["speed"], page["gain"], page["assumed"]) == (50.0, 5.0, True)
 
 
 def test_viewer_keeps_data_as_data() -> None:
@@ -313,60 +356,151 @@ def test_query_files_are_read_as_the_server_does(made_record: EcgRecord, tmp_pat
     assert drawings.read_record(Query("ecg", "x", (("a.png", packed.getvalue()),))) is None
 
 
-def test_report_leaves_with_what_was_kept() -> None:
-    """Sentences, own words, cases and the notice, in this order."""
-    text = report.report_text(draft_answer().draft, ["Atrial fibrillation.", "QRS 92 ms."], " own ", EN)
-    order = [text.index(part) for part in ("Atrial", "QRS", "own", "made/1", "Preliminary draft.")]
-    assert order == sorted(order)
+def reviewed_all(**changes: Any) -> report_files.Reviewed:
+    """The made draft with every sentence accepted."""
+    kept = tuple(report_files.plain(sentence.text) for sentence in draft_answer().draft.sentences)
+    return report_files.Reviewed(kept, accepted=len(kept), **changes)
+
+
+def test_report_leaves_with_what_was_accepted() -> None:
+    """Sentences, added statements, own words, cases, who reviewed and the notice, in this order; nothing rejected."""
+    draft = draft_answer().draft
+    reviewed = report_files.Reviewed(("Atrial fibrillation.", "", ""), 1, 0, 2, ("CLBBB",), " own ")
+    text = report_files.report_text(draft, reviewed, "en", EN)
+    parts = ("Atrial", "Complete left bundle", "own", "made/1", "1 sentences", "2 rejected", "Preliminary draft.")
+    order = [text.index(part) for part in parts]
+    assert order == sorted(order) and "QRS 92" not in text
+    assert report_files.Reviewed(("", "", "")).empty and not report_files.Reviewed(("", "", ""), own="x").empty
 
 
 def test_pdf_can_be_read() -> None:
-    """All of it is in the file, with German letters; foreign ones become question marks."""
+    """All of it is in the file, with German letters; foreign ones become question marks; the ECG is a picture in it."""
     pypdfium2 = pytest.importorskip("pypdfium2")
-    made = report.report_pdf("EKG-Befund\n\nST-Hebung größer – 0,2 mV\n" + "Zeile\n" * 90, "EKG-Befund", "ECG Ω")
+    from PIL import Image
+
+    packed = io.BytesIO()
+    Image.new("RGB", (300, 120), "white").save(packed, "JPEG")
+    words = "EKG-Befund\n\nST-Hebung größer – 0,2 mV\n" + "Zeile\n" * 90
+    made = report_files.report_pdf(words, "EKG-Befund", "ECG Ω", packed.getvalue())
     with pypdfium2.PdfDocument(made) as pages:
         text = "".join(page.get_textpage().get_text_bounded() for page in pages)
         n_pages = len(pages)
+        images = [item for item in pages[0].get_objects() if item.type == pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]
     assert n_pages > 1 and "ST-Hebung größer - 0,2 mV" in text and text.count("Zeile") == 90 and "ECG ?" in text
+    assert len(images) == 1
 
 
-def test_fhir_follows_the_edits() -> None:
-    """Untouched it is the server's; a changed sentence takes its code away; the rest stays."""
+def test_fhir_follows_the_review() -> None:
+    """Untouched it is the server's; a changed sentence takes its code away; an added statement brings one."""
     draft = draft_answer().draft
     code = {"coding": [{"system": "scp", "code": "AFIB"}], "text": "atrial fibrillation"}
     other = {"coding": [{"system": "scp", "code": "LVH"}], "text": "left ventricular hypertrophy"}
     resource = {"resourceType": "DiagnosticReport", "conclusion": "x", "conclusionCode": [code, other]}
-    same = [report.plain(sentence.text) for sentence in draft.sentences]
-    assert report.edited_fhir(resource, draft, same, "", "t") is resource
-    edited = report.edited_fhir(resource, draft, ["", *same[1:]], "", "new <text>")
-    assert edited["conclusionCode"] == [other] and edited["conclusion"] == "new <text>"
+    whole = reviewed_all()
+    assert report_files.edited_fhir(resource, draft, whole, "t") is resource
+    edited = report_files.edited_fhir(
+        resource, draft, report_files.Reviewed(("", *whole.kept[1:]), added=("1AVB",)), "new <text>"
+    )
+    assert edited["conclusionCode"][0] == other and edited["conclusion"] == "new <text>"
+    assert [coding["code"] for coding in edited["conclusionCode"][1]["coding"]][-1] == "1AVB"
     assert "new &lt;text&gt;" in edited["text"]["div"] and resource["conclusionCode"] == [code, other]
 
 
-def test_leads_that_bring_a_case_near(made_record: EcgRecord) -> None:
-    """A case that has one lead alone: without that lead the query is less like it, and it is marked the strongest.
+def swing(record: EcgRecord, lead: str, begin: float, end: float) -> float:
+    """How much a lead swings in a part of it."""
+    values = record.signal_mv[record.leads.index(lead)]
+    part = values[round(begin * len(values)) : round(end * len(values))]
+    return float(np.abs(part - np.median(values)).mean())
 
-    The marked boxes of the page are that lead's; masking it costs more than masking any other lead does.
+
+def lead_vector(asked: Any) -> list[float]:
+    """How much each quarter of each lead swings, as a unit vector."""
+    parts = [swing(asked, lead, n / 4, (n + 1) / 4) for lead in asked.leads for n in range(4)]
+    unit = np.array(parts) + 1e-3
+    return (unit / np.linalg.norm(unit)).tolist()
+
+
+def test_stretches_that_bring_a_case_near(made_record: EcgRecord) -> None:
+    """A case that is like the query in one quarter of one lead alone: that stretch is marked, and the strongest.
+
+    Flattening the marked stretch costs more similarity than flattening any other of its length does.
     """
-    signal = np.zeros_like(made_record.signal_mv)
-    signal[made_record.leads.index("V5")] = made_record.signal_mv[made_record.leads.index("V5")]
-    case = EcgRecord(signal, made_record.fs_hz, made_record.leads)
-    drops = why.lead_drops(Api(MadeClient(made_record)), made_record, case)  # type: ignore[arg-type]
-    assert max(drops, key=lambda lead: drops[lead]) == "V5" and all(drops[lead] < 0 for lead in drops if lead != "V5")
-    [mark] = why.marks(drops, "3x4+1R")
-    _, _, width, height = drawings.crop("3x4+1R")
-    assert mark.strength == why.STRONGEST and 0.6 * width < mark.x_mm < mark.x_mm + mark.width_mm < width
-    assert 0 < mark.y_mm < mark.y_mm + mark.height_mm < height
-    assert why.marks(dict.fromkeys(drops, -0.1), "3x4+1R") == ()
+    masks = why.RecordMasks(made_record)
+    row = made_record.leads.index("V5")
+    elsewhere = [part for part in masks.coarse() if part.row != row]
+    rest = [part for n, part in enumerate(why.Stretch(row, 0.0, 1.0).cut(4)) if n != 2]
+    case = np.array(lead_vector(masks.masked([*elsewhere, *rest])))
+    seen: list[float] = []
+    found = why.drops(lead_vector, masks, case.tolist(), seen.append)
+    best = max(found, key=lambda part: found[part])
+    assert best == why.Stretch(row, 0.5, 0.75) and masks.name(best) == "V5 5.0-7.5 s"
+    assert seen == sorted(seen) and 0 < seen[-1] <= 1
+    whole = float(np.dot(lead_vector(made_record), case))
+    others = [part for coarse in masks.coarse() for part in coarse.cut(4) if part != best]
+    drop = whole - float(np.dot(lead_vector(masks.masked([best])), case))
+    assert drop > max(whole - float(np.dot(lead_vector(masks.masked([part])), case)) for part in others[::5])
+    marks = why.marks(masks, found)
+    strongest = max(marks, key=lambda mark: mark.strength)
+    xs, ys = zip(*strongest.points, strict=True)
+    _, _, width, height = drawings.crop(why.LAYOUT)
+    assert strongest.strength == why.STRONGEST and 0.4 * width < min(xs) < max(xs) < 0.8 * width
+    assert 0.7 * height < min(ys) < max(ys) <= height + 1
+    assert why.marks(masks, dict.fromkeys(found, -0.1)) == ()
+
+
+def ink_vector(asked: Any) -> list[float]:
+    """How much ink each cell of a picture has beyond its line, as a unit vector."""
+    from PIL import Image
+
+    grey = np.asarray(Image.open(io.BytesIO(asked)).convert("L"), dtype=np.float64)
+    rows = [np.array_split(row, 8, axis=1) for row in np.array_split(grey < 110, 4, axis=0)]
+    ink = np.array([cell.any(axis=1).sum() for row in rows for cell in row], dtype=np.float64) + 1e-3
+    return (ink / np.linalg.norm(ink)).tolist()
+
+
+def test_stretches_of_a_photo(made_record: EcgRecord) -> None:
+    """On a turned picture the marked patch lies where the stretch is, and masking leaves the rest as it was."""
+    from PIL import Image
+
+    from ecgkin.retrieval.ecg.drawing import render
+
+    page = render(made_record).convert("RGB").rotate(4, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
+    picture = np.asarray(page)
+    turn = np.deg2rad(4)
+    middle = np.array([page.width / 2, page.height / 2])
+    inner = np.array([(-930, -500), (930, -500), (930, 500), (-930, 500)], dtype=float)
+    corners = inner @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) + middle
+    read = PageOut(
+        layout="3x4+1R", n_rows=4, leads=[], px_per_mm=10.0, rotation_deg=-4, quality=1,
+        corners=[(float(x), float(y)) for x, y in corners],
+    )  # fmt: skip
+    masks = why.PictureMasks(picture, read)
+    assert len(masks.coarse()) == 16
+    part = why.Stretch(3, 0.75, 1.0)
+    before, after = (np.asarray(Image.open(io.BytesIO(masks.masked(one))).convert("L"), int) for one in ([], [part]))
+    assert before.shape == after.shape
+    high, wide = before.shape
+    changed = np.abs(before - after) > 60
+    assert changed[int(0.78 * high) :, int(0.74 * wide) :].any()
+    assert not changed[: int(0.7 * high)].any() and not changed[:, : int(0.68 * wide)].any()
+    centre = np.mean(masks.corners(part), axis=0) * 10.0
+    wanted = (corners[2] * 7 + corners[3]) / 8 + (corners[1] - corners[2]) / 8
+    np.testing.assert_allclose(centre, wanted, atol=8)
+    case = ink_vector(masks.masked([one for one in masks.coarse() if one != part]))
+    found = why.drops(ink_vector, masks, case)
+    best = max(found, key=lambda one: found[one])
+    assert best.row == 3 and best.begin >= 0.74
 
 
 def test_map_has_every_case_and_the_query(made_record: EcgRecord) -> None:
     """One row a case, the star last; a click on the star opens nothing."""
     found = MadeClient(made_record).map(10, "q")
-    spec = case_map.map_spec(found, "de", DE, dark=True)
+    spec = case_map.map_spec(found, {"made/1": 3}, "de", DE, dark=True)
     rows = spec["data"]["values"]
-    assert [row["class"] for row in rows] == ["Myokardinfarkt", "andere", "Anfrage"]
-    scales = [spec["encoding"][name]["scale"] for name in ("color", "shape", "size")]
+    # Neighbours lie above the other cases, the star above all.
+    assert [row["class"] for row in rows] == ["andere", "Myokardinfarkt", "Anfrage"]
+    assert [row["rank"] for row in rows] == [0, 3, 0]
+    scales = [spec["encoding"][name]["scale"] for name in ("color", "shape")]
     assert {len(scale["domain"]) for scale in scales} == {len(scale["range"]) for scale in scales} == {7}
     assert case_map.picked_case({"selection": {"pick": [{"case_id": "made/1"}]}}) == "made/1"
     assert case_map.picked_case({"selection": {"pick": [{"case_id": ""}]}}) is None
@@ -432,7 +566,8 @@ def opened(client: MadeClient) -> Any:
 
 def html_of(page: Any) -> str:
     """All HTML on the page."""
-    return "\n".join(str(element.proto.body) for element in page.get("html"))
+    bodies = (str(element.proto.body) for element in page.get("html"))
+    return "\n".join(body for body in bodies if body != style.script())
 
 
 def chosen(client: MadeClient, examples: Path) -> Any:
@@ -490,6 +625,26 @@ def test_compare_and_back(made_record: EcgRecord, examples: Path) -> None:
     assert not page.exception
     page.button(key="back").click().run()
     assert "ek-draft" in html_of(page) and len(client.calls("search")) == 1
+
+
+def test_report_holds_what_was_accepted_alone(made_record: EcgRecord, examples: Path) -> None:
+    """Nothing at first; a sentence that is changed or accepted, not one that is rejected; kept while a case is open."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    assert not page.code and page.session_state["found"].first is not None
+    page.button(key="accept-all").click().run()
+    assert "Atrial fibrillation" in page.code[0].value and "QRS 92 ms" in page.code[0].value
+    verdicts = [control for control in page.segmented_control if str(control.key).startswith("verdict-")]
+    verdicts[1].set_value("reject")
+    page.run()
+    field = next(text for text in page.text_input if text.label == "Sentence 1")
+    field.set_value("Flutter, I think.").run()
+    said = page.code[0].value
+    assert "Flutter, I think." in said and "QRS 92" not in said and "1 changed, 1 rejected" in said
+    page.button(key="compare-2-made/2").click().run()
+    page.button(key="back").click().run()
+    assert "Flutter, I think." in page.code[0].value
+    assert not page.exception and len(client.calls("draft")) == 1
 
 
 def test_words_and_filters(made_record: EcgRecord) -> None:

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 # ECGs to choose from on the page, each as a page and as a recording.
 QUERIES = 6
+# Width of a page among those to choose from, sharp on a dense screen.
+SMALL_PX = 840
 
 
 def write_queries(shown: Shown, folder: Path) -> Path:
     """Held-out ECGs as files, as anybody would drop them onto the page: "ECG_1.png", "ECG_1.csv" and so on.
+
+    "ECG_1.webp" is the same page in small, to choose from.
 
     Args:
         shown: What the demo found.
@@ -36,7 +40,10 @@ def write_queries(shown: Shown, folder: Path) -> Path:
         old.unlink()
     records = [shown.asked.record, *shown.asked.others(QUERIES - 1)]
     for number, record in enumerate(records, 1):
-        render(record).save(folder / f"ECG_{number}.png")
+        page = render(record)
+        page.save(folder / f"ECG_{number}.png")
+        page.thumbnail((SMALL_PX, SMALL_PX))
+        page.save(folder / f"ECG_{number}.webp", quality=80)
         write_csv(record, folder / f"ECG_{number}.csv")
     return folder
 

@@ -35,12 +35,11 @@ def main() -> None:
     lang = texts.lang_of(st.query_params.get("lang") or st.context.locale)
     word = texts.words(lang)
     dark = st.context.theme.type == "dark"
-    found: Found | None = st.session_state.get("found")
-    shown = found.shown if found is not None else None
-    st.html(style.css(dark, len(shown.hits) if shown is not None else 0))
+    st.html(style.css(dark, lang))
+    st.html(style.script(), unsafe_allow_javascript=True)
+    api = _api()
     lang = _head(lang)
     word = texts.words(lang)
-    api = _api()
     try:
         info = api.info()
     except EcgkinError as error:
@@ -48,15 +47,17 @@ def main() -> None:
         show_error(error, word)
         return
     page = Page(api, info, lang, word, dark)
-    _about(page)
     _body(page)
+    _about(page)
 
 
 def _head(lang: texts.Lang) -> texts.Lang:
     import streamlit as st
 
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="head"):
-        st.title(texts.words(lang)("title"), anchor=False, width="content")
+        word = texts.words(lang)
+        st.title(word("title"), anchor=False, width="content")
+        st.html(f'<p class="ek ek-notice"><b>{escape(word("notice"))}</b></p>')
         chosen = st.segmented_control(
             "Language / Sprache",
             texts.LANGS,
@@ -75,13 +76,12 @@ def _head(lang: texts.Lang) -> texts.Lang:
 
 
 def _about(page: Page) -> None:
+    """What is searched, at the end of the page; that cases are made up is said at its head, too."""
     import streamlit as st
 
-    word, facts = page.word, page.info.case_base
-    line = word("base", n=facts.get("n_cases", 0), encoder=page.info.encoder.get("name", ""))
-    made = set(facts.get("sources", {})) == {"simulated"}
-    more = f' <span class="ek-tag prelim">{escape(word("simulated"))}</span>' if made else ""
-    st.html(f'<p class="ek ek-notice"><b>{word("notice")}</b> <span class="ek-soft">{escape(line)}</span>{more}</p>')
+    facts = page.info.case_base
+    line = page.word("base", n=facts.get("n_cases", 0), encoder=page.info.encoder.get("name", ""))
+    st.html(f'<p class="ek ek-soft">{escape(line)} · ecgkin {escape(page.info.version)}</p>')
 
 
 def _body(page: Page) -> None:
@@ -90,11 +90,14 @@ def _body(page: Page) -> None:
     from ecgkin.ui.web import compare, inputs
 
     folder = os.environ.get(EXAMPLES_VARIABLE)
+    examples = Path(folder) if folder else None
+    if set(page.info.case_base.get("sources", {})) == {"simulated"}:
+        st.html(f'<p class="ek"><span class="ek-tag prelim">{escape(page.word("simulated"))}</span></p>')
     with st.container(key="ask"):
-        query, options = inputs.ask(page, Path(folder) if folder else None)
+        query, options = inputs.ask(page, examples)
     if query is None:
         st.session_state.pop("found", None)
-        st.html(f'<div class="ek ek-empty">{page.word("start")}</div>')
+        inputs.start(page, examples)
         return
     found = _searched(page, query, options)
     shown = found.shown
@@ -117,31 +120,41 @@ def _bench(page: Page, found: Found, options: Options) -> None:
     """Query and draft on the left, neighbours on the right."""
     import streamlit as st
 
-    from ecgkin.ui.web import case_map
+    from ecgkin.ui.web import case_map, draft_compare
 
     word, shown = page.word, found.shown
     assert shown is not None  # the caller has looked
     if shown.abstention.nothing_similar:
         best, threshold = shown.abstention.best_score or 0.0, shown.abstention.threshold or 0.0
         st.warning(word("nothing_similar", best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
-    _working(page, found, shown, options)
+    options = _working(page, found, shown, options)
+    if found.query.kind != "text":
+        draft_compare.compare_drafts(page, found, shown, options)
     case_map.case_map(page, shown)
 
 
-def _working(page: Page, found: Found, shown: SearchOut, options: Options) -> None:
+def _working(page: Page, found: Found, shown: SearchOut, options: Options) -> Options:
+    """Draw it.
+
+    Returns:
+        The options with the drafter that was chosen.
+    """
     import streamlit as st
 
-    from ecgkin.ui.web import draft_panel, neighbour_cards, query_panel, report
+    from ecgkin.ui.web import draft_panel, neighbour_cards, query_panel
 
     word = page.word
     with st.container(key="bench"):
-        left, right = st.columns([7, 5], gap="medium")
+        left, right = st.columns([7, 6], gap="medium")
         with left:
             query_panel.query_panel(page, found.query, shown)
-            st.header(word("draft"), anchor=False)
+            with st.container(horizontal=True, vertical_alignment="center", key="draft-head"):
+                st.header(word("draft"), anchor=False, width="content")
+                if found.query.kind != "text":
+                    options = draft_panel.drafter_choice(page, options)
             draft_place = st.container()
             draft_panel.vote_panel(page, shown.vote)
-        with right:
+        with right, st.container(key="beside"):
             again = neighbour_cards.neighbour_cards(page, found, shown)
         if again:
             try:
@@ -153,18 +166,28 @@ def _working(page: Page, found: Found, shown: SearchOut, options: Options) -> No
                 show_error(error, word)
         # Last, so that the neighbours are there while the words come.
         with draft_place:
-            if found.query.kind == "text":
-                st.html(f'<p class="ek-soft">{word("draft_needs_ecg")}</p>')
-                return
-            key = (found.key, options.model, options.evidence, page.lang)
-            written: Written | None = st.session_state.get("written")
-            if written is None or written.key != key:
-                with st.spinner(word("drafting")):
-                    written = draft_panel.write_draft(page, found.query, options, key)
-                st.session_state["written"] = written
-            draft_panel.draft_panel(page, written, shown, of_first=found.refined is not None)
-            if written.answer is not None:
-                report.report_panel(page, found.query, options, written.answer)
+            _draft(page, found, shown, options)
+    return options
+
+
+def _draft(page: Page, found: Found, shown: SearchOut, options: Options) -> None:
+    import streamlit as st
+
+    from ecgkin.ui.web import draft_panel, query_panel, report
+
+    word = page.word
+    if found.query.kind == "text":
+        st.html(f'<p class="ek-soft">{word("draft_needs_ecg")}</p>')
+        return
+    key = (found.key, options.model, options.evidence, page.lang)
+    written: Written | None = st.session_state.get("written")
+    if written is None or written.key != key:
+        with st.spinner(word("drafting")):
+            written = draft_panel.write_draft(page, found.query, options, key)
+        st.session_state["written"] = written
+    draft_panel.draft_panel(page, written, shown, of_first=found.refined is not None)
+    if written.answer is not None and written.answer.draft.sentences:
+        report.report_panel(page, found.query, options, written.answer, query_panel.query_picture(found.query))
 
 
 def _searched(page: Page, query: Query, options: Options) -> Found:
@@ -183,9 +206,6 @@ def _searched(page: Page, query: Query, options: Options) -> Found:
         made.error = error
     st.session_state["found"] = made
     st.session_state.pop("compare", None)
-    # The style sheet at the top is for the hits of the run before.
-    if made.first is not None:
-        st.rerun()
     return made
 
 

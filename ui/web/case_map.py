@@ -9,6 +9,8 @@ from ecgkin.ui.web.context import show_error
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ecgkin.ui.api.answers import MapOut, SearchOut
     from ecgkin.ui.web.context import Page
     from ecgkin.ui.web.texts import Lang, Words
@@ -27,8 +29,9 @@ def case_map(page: Page, shown: SearchOut) -> None:
     import streamlit as st
 
     word = page.word
-    with st.expander(word("map"), icon=":material/scatter_plot:", key="case-map"):
-        if not st.toggle(word("map_show"), key="map-on"):
+    # What is folded is not asked for: projecting a large case base takes the server a while.
+    with st.expander(word("map"), icon=":material/scatter_plot:", key="case-map", on_change="rerun") as fold:
+        if not fold.open:
             return
         try:
             with st.spinner(word("map")):
@@ -37,7 +40,8 @@ def case_map(page: Page, shown: SearchOut) -> None:
             show_error(error, word)
             return
         st.caption(f"{word('map_help')} {word('map_share', share=f'{100 * found.explained:.0f}')}")
-        spec = map_spec(found, page.lang, word, dark=page.dark)
+        near = {hit.case.case_id: hit.rank for hit in shown.hits}
+        spec = map_spec(found, near, page.lang, word, dark=page.dark)
         event = st.vega_lite_chart(spec, on_select="rerun", selection_mode="pick", height=MAP_PX, key="map-chart")
         picked = picked_case(event)
         if picked and picked != st.session_state.get("map-seen"):
@@ -53,28 +57,33 @@ def picked_case(event: Any) -> str | None:
     return str(case) if case else None
 
 
-def map_spec(found: MapOut, lang: Lang, word: Words, *, dark: bool) -> dict[str, Any]:
+def map_spec(found: MapOut, near: Mapping[str, int], lang: Lang, word: Words, *, dark: bool) -> dict[str, Any]:
     """The map as a Vega-Lite chart.
 
     Args:
         found: From the API.
+        near: Rank of each neighbour that is on the page; they are ringed.
         lang: Of names.
         word: Texts.
         dark: Whether the page is dark.
     """
     names = {code: name_of(code, lang) if code else word("map_other") for code in COLOURS}
-    rows = [{"case_id": p.case_id, "x": p.x, "y": p.y, "class": names[p.superclass]} for p in found.points]
+    rows = [
+        {"case_id": p.case_id, "x": p.x, "y": p.y, "class": names[p.superclass], "rank": near.get(p.case_id, 0)}
+        for p in found.points
+    ]
+    rows.sort(key=lambda row: row["rank"] > 0)  # neighbours above the others
     domain = [names[code] for code in COLOURS]
     colours, shapes = list(COLOURS.values()), list(SHAPES.values())
-    sizes = [44] * len(domain)
+    ink = "#ffffff" if dark else "#111111"
     if found.query is not None:
         # Last, so that it is drawn above all others.
-        rows.append({"case_id": "", "x": found.query[0], "y": found.query[1], "class": word("map_query")})
+        rows.append({"case_id": "", "x": found.query[0], "y": found.query[1], "class": word("map_query"), "rank": 0})
         domain.append(word("map_query"))
-        colours.append("#ffffff" if dark else "#111111")
+        colours.append("#facc15" if dark else "#c026d3")
         shapes.append(STAR)
-        sizes.append(1500)
     axis = {"axis": None, "type": "quantitative", "scale": {"zero": False, "nice": False, "padding": 14}}
+    is_query, is_near = "datum.case_id === ''", "datum.rank > 0"
     return {
         "data": {"values": rows},
         "params": [
@@ -87,11 +96,17 @@ def map_spec(found: MapOut, lang: Lang, word: Words, *, dark: bool) -> dict[str,
             "y": {"field": "y", **axis},
             "color": {
                 "field": "class", "type": "nominal", "scale": {"domain": domain, "range": colours},
-                "legend": {"title": None, "orient": "bottom", "columns": 4, "symbolOpacity": 1},
+                "legend": {"title": None, "orient": "bottom", "columns": 7, "symbolOpacity": 1, "symbolSize": 90},
             },
             "shape": {"field": "class", "type": "nominal", "scale": {"domain": domain, "range": shapes}},
-            "size": {"field": "class", "type": "nominal", "scale": {"domain": domain, "range": sizes}, "legend": None},
-            "opacity": {"condition": {"param": "pick", "value": 0.85, "empty": True}, "value": 0.35},
-            "tooltip": [{"field": "case_id", "title": "ID"}, {"field": "class", "title": " "}],
+            "size": {"condition": [{"test": is_query, "value": 700}, {"test": is_near, "value": 130}], "value": 44},
+            "stroke": {"condition": {"test": f"{is_near} || {is_query}", "value": ink}, "value": None},
+            "strokeWidth": {"condition": {"test": f"{is_near} || {is_query}", "value": 1.6}, "value": 0},
+            "opacity": {"condition": {"test": f"{is_near} || {is_query}", "value": 1}, "value": 0.6},
+            "tooltip": [
+                {"field": "case_id", "title": "ID"},
+                {"field": "class", "title": " "},
+                {"field": "rank", "title": word("map_rank")},
+            ],
         },
     }  # fmt: skip

@@ -12,35 +12,35 @@ from ecgkin.ui.web.context import show_error
 from ecgkin.ui.web.neighbour_cards import chips_html, voted
 from ecgkin.ui.web.query_panel import query_sheet
 from ecgkin.ui.web.texts import person
-from ecgkin.ui.web.viewer import viewer_html
+from ecgkin.ui.web.viewer import show, viewer_html
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.api.answers import SearchOut
+    from ecgkin.ui.api.answers import CaseOut, SearchOut
     from ecgkin.ui.web.context import Page
     from ecgkin.ui.web.drawings import Sheet
     from ecgkin.ui.web.state import Found
 
 LAYOUT = "3x4+1R"
-SIDE_PX, OVERLAY_PX = 560, 760
-TOP_LEADS = 4
+SIDE_PX, OVERLAY_PX = 420, 700
+TOP_STRETCHES = 4
 
 
 def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> None:
-    """Draw the view for one case, with a way back."""
+    """Draw the view for one case, with a way back and to the cases before and after it."""
     import streamlit as st
 
     word = page.word
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", key="compare-bar"):
         if st.button(word("back"), icon=":material/arrow_back:", key="back"):
             st.session_state.pop("compare")
             st.rerun()
-        place = st.empty()
+        _step(shown, case_id, page)
+        place, asked = st.empty(), st.empty()
     try:
         case = page.api.case(case_id)
-        svg = page.api.svg(case_id, LAYOUT)
+        other = page.api.record(case_id)
         sheet, record = query_sheet(found.query, shown.page, page.dark) if found.query.kind == "ecg" else (None, None)
-        other = page.api.record(case_id) if record is not None else None
     except EcgkinError as error:
         show_error(error, word)
         return
@@ -55,53 +55,130 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
             label_visibility="collapsed",
             key="view",
         )
-    score = next((hit.score for hit in shown.hits if hit.case.case_id == case_id), None)
-    about = [case.case_id, person(case.age_years, case.sex, page.lang)]
-    about += [f"{word('similarity')} {score:.2f}"] if score is not None else []
-    caption = " · ".join(part for part in about if part)
+    caption = _caption(page, shown, case)
     if way == "overlay" and record is not None and other is not None:
         names = (word("v_query"), f"{word('v_case')} {case.case_id}")
-        html = viewer_html([], word, dark=page.dark, overlay=drawings.overlay_data(record, other, names))
-        _show(html, OVERLAY_PX)
+        overlay = drawings.overlay_data(record, other, names)
+        show(viewer_html([], word, dark=page.dark, overlay=overlay, share=0.92), OVERLAY_PX, "viewer-compare")
     else:
-        if sheet is not None and record is not None and other is not None:
-            sheet = _explained(page, found, sheet, record, other, case_id)
-        sheets = [(sheet, word("query"), found.query.name)] if sheet is not None else []
-        if svg is not None:
-            sheets.append((drawings.case_sheet(svg, LAYOUT, page.dark), word("v_case"), caption))
-        _show(viewer_html(sheets, word, dark=page.dark), SIDE_PX)
-        if found.query.kind == "ecg" and record is None:
-            st.caption(word("no_overlay"))
-    st.header(word("report"), anchor=False)
-    st.html(chips_html(case.labels, voted(shown.vote), page.lang, word))
-    st.html(
-        f'<p class="ek ek-report">{escape(case.report or word("no_report"))}</p><p class="ek-id">{escape(caption)}</p>'
-    )
+        explain = sheet is not None and asked.toggle(word("why"), help=word("why_help"), key="why")
+        _side(page, found, shown, case, caption, sheet, record, other, explain=explain)
+    _about(page, shown, case, caption)
 
 
-def _explained(page: Page, found: Found, sheet: Sheet, record: EcgRecord, other: EcgRecord, case_id: str) -> Sheet:
-    """The query with the leads marked that bring the case near, where that is asked for."""
+def _step(shown: SearchOut, case_id: str, page: Page) -> None:
+    """Buttons to the neighbour before and after this one."""
+    import streamlit as st
+
+    ids = [hit.case.case_id for hit in shown.hits]
+    if case_id not in ids:
+        return
+    at = ids.index(case_id)
+    st.html(f'<span class="ek ek-rank">{escape(page.word("nth", n=at + 1, of=len(ids)))}</span>', width="content")
+    for by, name, icon in ((-1, "before", "chevron_left"), (1, "after", "chevron_right")):
+        to = at + by
+        if st.button(page.word(name), icon=f":material/{icon}:", disabled=not 0 <= to < len(ids), key=name):
+            st.session_state["compare"] = ids[to]
+            st.rerun()
+
+
+def _caption(page: Page, shown: SearchOut, case: CaseOut) -> str:
+    score = next((hit.score for hit in shown.hits if hit.case.case_id == case.case_id), None)
+    about = [case.case_id, person(case.age_years, case.sex, page.lang)]
+    about += [f"{page.word('similarity')} {score:.2f}"] if score is not None else []
+    return " · ".join(part for part in about if part)
+
+
+def _side(
+    page: Page,
+    found: Found,
+    shown: SearchOut,
+    case: CaseOut,
+    caption: str,
+    sheet: Sheet | None,
+    record: EcgRecord | None,
+    other: EcgRecord | None,
+    *,
+    explain: bool,
+) -> None:
+    """Both pages at one scale: the case is drawn with the query's speed and gain."""
+    import streamlit as st
+
+    word, layout = page.word, LAYOUT
+    if explain and sheet is not None:
+        if record is not None:
+            # Every lead over its whole length, so that each stretch has its place.
+            layout = why.LAYOUT
+            sheet = drawings.record_sheet(record, page.dark, layout)
+        sheet = _explained(page, found, shown, sheet, record, other, case.case_id)
+    speed, gain = (sheet.speed_mm_s, sheet.gain_mm_mv) if sheet is not None else (25.0, 10.0)
+    try:
+        svg = page.api.svg(case.case_id, layout, speed, gain)
+    except EcgkinError as error:
+        show_error(error, word)
+        return
+    sheets = [(sheet, word("query"), found.query.name)] if sheet is not None else []
+    if svg is not None:
+        sheets.append((drawings.case_sheet(svg, layout, page.dark, speed, gain), word("v_case"), caption))
+    show(viewer_html(sheets, word, dark=page.dark), SIDE_PX, "viewer-compare")
+    if found.query.kind == "ecg" and record is None:
+        st.caption(word("no_overlay"))
+
+
+def _about(page: Page, shown: SearchOut, case: CaseOut, caption: str) -> None:
     import streamlit as st
 
     word = page.word
-    if not st.toggle(word("why"), help=word("why_help"), key="why"):
+    st.header(word("report"), anchor=False)
+    st.html(chips_html(case.labels, voted(shown.vote), page.lang, word))
+    lang = f' lang="{escape(case.language, quote=True)}"' if case.language else ""
+    st.html(
+        f'<p class="ek ek-report"{lang}>{escape(case.report or word("no_report"))}</p>'
+        f'<p class="ek-id">{escape(caption)}</p>'
+    )
+
+
+def _explained(
+    page: Page,
+    found: Found,
+    shown: SearchOut,
+    sheet: Sheet,
+    record: EcgRecord | None,
+    other: EcgRecord | None,
+    case_id: str,
+) -> Sheet:
+    """The query with the stretches marked that bring the case near."""
+    import streamlit as st
+
+    word = page.word
+    if other is None:
+        st.caption(word("why_no_samples"))
+        return sheet
+    masks: why.Masks
+    if record is not None:
+        masks = why.RecordMasks(record)
+    elif shown.page is not None:
+        from ecgkin.retrieval.ecg.page import load_image
+
+        masks = why.PictureMasks(load_image(found.query.files[0][1]), shown.page)
+    else:
         return sheet
     key = f"why-{found.query.digest}-{case_id}"
-    drops: dict[str, float] | None = st.session_state.get(key)
+    drops: dict[why.Stretch, float] | None = st.session_state.get(key)
     if drops is None:
+        bar = st.progress(0.0, text=word("why_running"))
         try:
-            with st.spinner(word("why_running")):
-                drops = why.lead_drops(page.api, record, other)
+            drops = why.drops(
+                page.api.vector, masks, page.api.vector(other), lambda share: bar.progress(share, word("why_running"))
+            )
         except EcgkinError as error:
             show_error(error, word)
             return sheet
+        finally:
+            bar.empty()
         st.session_state[key] = drops
-    top = sorted(drops.items(), key=lambda item: -item[1])[:TOP_LEADS]
-    st.caption(f"{word('why_help')} " + " · ".join(f"{lead} {drop:+.3f}" for lead, drop in top))
-    return replace(sheet, marks=why.marks(drops, LAYOUT))
-
-
-def _show(html: str, height: int) -> None:
-    import streamlit.components.v1 as components
-
-    components.html(html, height=height)
+    top = [part for part in sorted(drops, key=lambda part: -drops[part])[:TOP_STRETCHES] if drops[part] > 0]
+    names = (masks.name(part) if record is not None else word("why_row", part=masks.name(part)) for part in top)
+    said = " · ".join(f"{name} ({drops[part]:+.3f})" for name, part in zip(names, top, strict=True))
+    st.caption(f"{word('why_help')} {word('why_top', parts=said) if top else word('why_none')}")
+    return replace(sheet, marks=why.marks(masks, drops))

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.context import show_error
-from ecgkin.ui.web.state import Written
+from ecgkin.ui.web.state import EVIDENCE, Written
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ecgkin.ui.api.answers import DraftOut, SearchOut, SentenceOut, VoteOut
+    from ecgkin.ui.api.answers import DraftOut, HitOut, SearchOut, SentenceOut, VoteOut
     from ecgkin.ui.web.context import Page
     from ecgkin.ui.web.state import Options, Query
     from ecgkin.ui.web.texts import Lang, Words
 
 BARS = 8
+# The drafter without a model: neighbours are all that it has.
+CONSENSUS = "consensus"
 # Shares below this are one neighbour in fifty.
 BAR_FROM = 0.02
 _MARKS = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]")
@@ -60,65 +63,79 @@ def draft_panel(page: Page, written: Written, shown: SearchOut, *, of_first: boo
         if written.error is not None:
             show_error(written.error, page.word)
         return
-    draft = written.answer.draft
-    places = {hit.case.case_id: hit.rank for hit in shown.hits}
+    hits = {hit.case.case_id: hit for hit in shown.hits}
     note = page.word("draft_of_first") if of_first else ""
-    st.html(draft_html(draft, places, page.word, note))
+    st.html(draft_html(written.answer.draft, hits, page.word, note))
 
 
-def draft_html(draft: DraftOut, places: Mapping[str, int], word: Words, note: str = "") -> str:
+def draft_html(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, note: str = "") -> str:
     """A draft: sections, sentences, citations, what carries each; everything in it is escaped.
 
     Args:
         draft: From the API.
-        places: Rank of each case on the page.
+        hits: The cases that are on the page.
         word: Texts.
         note: A line above it.
     """
     head = (
-        f'<p class="ek-soft"><span class="ek-tag prelim">{escape(word("preliminary"))}</span> {escape(draft.model)}</p>'
-        f'<p class="ek-notice">{escape(draft.disclaimer)}</p>'
+        f'<p class="ek-soft"><span class="ek-tag prelim">{escape(word("preliminary"))}</span> '
+        f"{escape(draft.disclaimer)} <b>{escape(draft.model)}</b></p>"
     )
     if note:
-        head += f'<p class="ek-soft">{escape(note)}</p>'
+        head += f'<p class="ek-notice">{escape(note)}</p>'
     if draft.refusal:
-        head += f"<p>{escape(word('no_draft', why=draft.refusal))}</p>"
+        head += f'<p class="ek-notice">{escape(word("no_draft", why=draft.refusal))}</p>'
     numbers = {item.number: item.case_id for item in draft.evidence}
-    body = ""
+    rows = ""
     for section in draft.sections:
-        body += f"<h3>{escape(section.title)}</h3>"
-        body += "".join(sentence_html(sentence, numbers, places, word) for sentence in section.sentences)
+        said = "".join(sentence_html(sentence, numbers, hits, word) for sentence in section.sentences)
         if not section.sentences:
-            body += f'<p class="none">{escape(section.abstained)}</p>'
+            said = f'<p class="none">{escape(section.abstained)}</p>'
+        rows += f"<dt>{escape(section.title)}</dt><dd>{said}</dd>"
+    body = f'<dl class="ek-sections">{rows}</dl>' if rows else ""
     if not draft.sections:
-        body = "".join(sentence_html(sentence, numbers, places, word) for sentence in draft.sentences)
+        body = "".join(sentence_html(sentence, numbers, hits, word) for sentence in draft.sentences)
     warnings = "".join(f'<p class="ek-soft">{escape(text)}</p>' for text in dict.fromkeys(draft.warnings))
     return f'<div class="ek ek-draft" lang="{escape(draft.language, quote=True)}">{head}{body}{warnings}</div>'
 
 
-def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], places: Mapping[str, int], word: Words) -> str:
-    """One sentence; each citation is a link to its card, or struck where it means no case."""
+def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], hits: Mapping[str, HitOut], word: Words) -> str:
+    """One sentence with its evidence folded below; a citation links to its card, or is struck: it means no case."""
     out, at = "", 0
     for match in _MARKS.finditer(sentence.text):
         out += escape(sentence.text[at : match.start()])
-        out += " ".join(_citation(int(number), numbers, places) for number in match[1].split(","))
+        out += " ".join(_citation(int(number), numbers, hits) for number in match[1].split(","))
         at = match.end()
     out += escape(sentence.text[at:])
     tag = ""
     if sentence.basis in ("measurement", "picture", "nothing"):
         tag = f' <span class="ek-tag {sentence.basis}">{escape(word(f"basis_{sentence.basis}"))}</span>'
-    return f"<p>{out}{tag}</p>"
+    return f"<p>{out}{tag}</p>{_evidence(sentence, hits, word)}"
 
 
-def _citation(number: int, numbers: Mapping[int, str], places: Mapping[str, int]) -> str:
+def _evidence(sentence: SentenceOut, hits: Mapping[str, HitOut], word: Words) -> str:
+    """What the reports of the cited cases say, in their own words."""
+    rows = ""
+    for case_id in sentence.citations:
+        hit = hits.get(case_id)
+        if hit is not None:
+            lang = f' lang="{escape(hit.case.language, quote=True)}"' if hit.case.language else ""
+            said = escape(hit.case.report.strip() or word("no_report"))
+            rows += f"<li><b>{hit.rank}</b> {hit.score:.2f} <q{lang}>{said}</q></li>"
+    if not rows:
+        return ""
+    return f'<details class="ek-evidence"><summary>{escape(word("evidence"))}</summary><ul>{rows}</ul></details>'
+
+
+def _citation(number: int, numbers: Mapping[int, str], hits: Mapping[str, HitOut]) -> str:
     case = numbers.get(number)
     if case is None:
         return f"<s>[{number}]</s>"
     name = escape(case, quote=True)
-    rank = places.get(case)
-    if rank is None:
+    hit = hits.get(case)
+    if hit is None:
         return f'<span class="ek-cite" title="{name}">[{number}]</span>'
-    return f'<a class="ek-cite ek-cite-{rank}" href="#case-{rank}" title="{name}">[{number}]</a>'
+    return f'<a class="ek-cite ek-cite-{hit.rank}" href="#case-{hit.rank}" title="{name}">[{number}]</a>'
 
 
 def vote_panel(page: Page, vote: VoteOut) -> None:
@@ -127,9 +144,29 @@ def vote_panel(page: Page, vote: VoteOut) -> None:
 
     word = page.word
     st.header(word("vote", n=vote.n_neighbours), anchor=False)
-    st.html(f'<p class="ek-soft">{escape(word("vote_calibrated" if vote.calibrated else "vote_share"))}</p>')
-    for title, shares, least in (("classes", vote.superclasses, 0.0), ("findings", vote.statements, BAR_FROM)):
-        st.html(bars_html(word(title), shares, page.lang, least))
+    bars = "".join(
+        bars_html(word(title), shares, page.lang, least)
+        for title, shares, least in (("findings", vote.statements, BAR_FROM), ("classes", vote.superclasses, 0.0))
+    )
+    kind = word("vote_calibrated" if vote.calibrated else "vote_share")
+    st.html(f'<p class="ek-soft">{escape(kind)}</p><div class="ek-votes">{bars}</div>')
+
+
+def drafter_choice(page: Page, options: Options) -> Options:
+    """Who writes, and whether it is shown the neighbours; nothing to choose where there is the consensus alone."""
+    import streamlit as st
+
+    names, word = page.info.drafters, page.word
+    if len(names) < 2:
+        return options
+    model = st.selectbox(
+        word("drafter"), names, key="model", label_visibility="collapsed", width=240, persist_state="session"
+    )
+    with_cases = st.toggle(
+        word("retrieval"), value=True, help=word("retrieval_help"), disabled=model == CONSENSUS, key="retrieval",
+        persist_state="session",
+    )  # fmt: skip
+    return replace(options, model=model, evidence=EVIDENCE if with_cases or model == CONSENSUS else 0)
 
 
 def bars_html(title: str, shares: Mapping[str, float], lang: Lang, least: float = BAR_FROM) -> str:

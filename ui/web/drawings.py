@@ -29,14 +29,15 @@ PICTURE_PX = 2400
 LETTER_MM = 279.4
 
 
+# What a page is taken to have where nothing on it says more: nearly every page that is printed has it.
+USUAL_SPEED, USUAL_GAIN = 25.0, 10.0
+
+
 @dataclass(frozen=True)
 class Mark:
-    """A box on a sheet, in mm of the sheet, drawn as strongly as `strength` says (0 to 1)."""
+    """A patch of a sheet: its corners in mm of the sheet, drawn as strongly as `strength` says (0 to 1)."""
 
-    x_mm: float
-    y_mm: float
-    width_mm: float
-    height_mm: float
+    points: tuple[tuple[float, float], ...]
     strength: float
 
 
@@ -49,7 +50,9 @@ class Sheet:
         width_mm, height_mm: Its size; of a guess where `scaled` is False.
         scaled: Whether a millimetre on it is known, so that calipers can say ms and mV.
         outline: Corners of the signal area in mm, where one was read.
-        marks: Boxes that make the query near to a case.
+        marks: Patches that make the query near to a case.
+        speed_mm_s, gain_mm_mv: Of the paper.
+        assumed: Whether speed or gain is only the usual one.
     """
 
     src: str
@@ -58,17 +61,23 @@ class Sheet:
     scaled: bool = True
     outline: tuple[tuple[float, float], ...] = ()
     marks: tuple[Mark, ...] = ()
+    speed_mm_s: float = USUAL_SPEED
+    gain_mm_mv: float = USUAL_GAIN
+    assumed: bool = False
 
 
-def case_sheet(svg: str, layout: str, dark: bool) -> Sheet:
+def case_sheet(svg: str, layout: str, dark: bool, speed_mm_s: float = USUAL_SPEED, gain: float = USUAL_GAIN) -> Sheet:
     """A page of the API, in full size, its empty margins cut off."""
     _, _, width, height = crop(layout)
-    return Sheet(svg_address(_styled(svg, layout, dark)), width, height)
+    return Sheet(svg_address(_styled(svg, layout, dark)), width, height, speed_mm_s=speed_mm_s, gain_mm_mv=gain)
 
 
 def card_address(svg: str, layout: str, dark: bool) -> str:
     """A page of the API as a small picture."""
-    css = f"g.page{{stroke-width:{_CARD_LINE_MM}}} .grid.minor{{display:none}} g.text{{font-size:6px}}"
+    # Names stay readable where a trace runs through them.
+    halo = f"paint-order:stroke;stroke:{(_DARK if dark else _LIGHT)[0]};stroke-width:1.6"
+    text = f"g.text{{font-size:6.5px;font-weight:600;{halo}}}"
+    css = f"g.page{{stroke-width:{_CARD_LINE_MM}}} .grid.minor{{display:none}} {text}"
     return svg_address(_styled(_shortened(svg), layout, dark, css))
 
 
@@ -104,7 +113,44 @@ def picture_sheet(content: bytes, page: PageOut | None) -> Sheet:
     packed = io.BytesIO()
     picture.save(packed, "JPEG", quality=88)
     src = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
-    return Sheet(src, width_mm, height_mm, px_per_mm is not None, outline)
+    speed, gain, assumed = paper_scale(page)
+    return Sheet(
+        src, width_mm, height_mm, px_per_mm is not None, outline, speed_mm_s=speed, gain_mm_mv=gain, assumed=assumed
+    )
+
+
+def paper_scale(page: PageOut | None) -> tuple[float, float, bool]:
+    """Speed (mm/s), gain (mm/mV) of a page, and whether one of them is only assumed."""
+    speed, gain = getattr(page, "speed_mm_s", None), getattr(page, "gain_mm_mv", None)
+    return speed or USUAL_SPEED, gain or USUAL_GAIN, not (speed and gain)
+
+
+def jpeg(query: Query, width_px: int = 1700) -> bytes:
+    """A query as a JPEG: the picture that came, or the recording on a page.
+
+    Args:
+        query: With one ECG in its files.
+        width_px: At most; 1700 px over the width of A4 are 220 dpi.
+
+    Raises:
+        EcgkinError: It cannot be read.
+    """
+    from PIL import Image
+
+    from ecgkin.retrieval.ecg.drawing import render
+    from ecgkin.retrieval.ecg.page import load_image
+
+    record = read_record(query)
+    if record is not None:
+        picture = render(record).convert("RGB")
+        x, y, width, height = (value * picture.width / LETTER_MM for value in crop("3x4+1R"))
+        picture = picture.crop((round(x), round(y), round(x + width), round(y + height)))
+    else:
+        picture = Image.fromarray(load_image(query.files[0][1]))
+    picture.thumbnail((width_px, width_px))
+    packed = io.BytesIO()
+    picture.save(packed, "JPEG", quality=82)
+    return packed.getvalue()
 
 
 def svg_address(svg: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgkin.ui.web.state import EVIDENCE, Options, Query, where_text
+from ecgkin.ui.web.state import Options, Query, where_text
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
@@ -30,19 +32,18 @@ def ask(page: Page, examples: Path | None) -> tuple[Query | None, Options]:
     import streamlit as st
 
     word = page.word
-    ways = ["ecg", "words"]
     with st.container(horizontal=True, vertical_alignment="center", key="ways"):
         way = st.segmented_control(
             word("query"),
-            ways,
+            ["ecg", "words"],
             default="ecg",
             required=True,
             format_func=lambda name: word("by_ecg" if name == "ecg" else "by_words"),
             label_visibility="collapsed",
             key="way",
         )
+        query = _by_words(page) if way == "words" else _by_ecg(page, examples)
         options = _options(page)
-    query = _by_words(page) if way == "words" else _by_ecg(page, examples)
     return query, options
 
 
@@ -50,8 +51,17 @@ def _by_words(page: Page) -> Query | None:
     import streamlit as st
 
     word = page.word
-    with st.form("words-form", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
-        text = st.text_input(word("words_label"), placeholder=word("words_example"), key="words", max_chars=10_000)
+    with (
+        st.form("words-form", border=False, width="stretch"),
+        st.container(horizontal=True, vertical_alignment="center"),
+    ):
+        text = st.text_input(
+            word("words_label"),
+            placeholder=word("words_example"),
+            key="words",
+            max_chars=10_000,
+            label_visibility="collapsed",
+        )
         st.form_submit_button(word("search"), type="primary", icon=":material/search:")
     return Query("text", text.strip(), text=text.strip()) if text and text.strip() else None
 
@@ -61,22 +71,21 @@ def _by_ecg(page: Page, examples: Path | None) -> Query | None:
 
     word = page.word
     at_hand = example_files(examples)
-    left, right = st.columns([3, 2], vertical_alignment="top") if at_hand else (st.container(), None)
-    with left:
-        taken = st.file_uploader(
-            word("upload"), type=UPLOADS, accept_multiple_files=True, help=word("upload_help"), key="upload"
-        )
+    taken = st.file_uploader(
+        word("upload"), type=UPLOADS, accept_multiple_files=True, label_visibility="collapsed", key="upload"
+    )
     chosen = None
-    if right is not None:
-        with right:
-            chosen = st.selectbox(
-                word("example"),
-                at_hand,
-                index=None,
-                placeholder=word("example_none"),
-                format_func=lambda path: example_name(path, page),
-                key="example",
-            )
+    if at_hand:
+        chosen = st.selectbox(
+            word("example"),
+            at_hand,
+            index=None,
+            placeholder=word("example"),
+            format_func=lambda path: example_name(path, page),
+            label_visibility="collapsed",
+            width=260,
+            key="example",
+        )
     # The last one that was touched counts; an upload that is still there gives way to a choice made after it.
     now = ([file.file_id for file in taken], str(chosen))
     before = st.session_state.get("asked", ([], "None"))
@@ -98,6 +107,39 @@ def _by_ecg(page: Page, examples: Path | None) -> Query | None:
     if st.session_state.get("rateless") == now[0]:
         fs_hz = st.number_input(word("fs_hz"), min_value=1.0, max_value=100_000.0, value=None, key="fs_hz")
     return Query("ecg", ", ".join(name for name, _ in files), tuple(files), fs_hz=fs_hz)
+
+
+def start(page: Page, examples: Path | None) -> None:
+    """What is there before a query: what can be done here, and the demo's ECGs to begin with."""
+    import streamlit as st
+
+    word = page.word
+    st.html(f'<p class="ek ek-start">{escape(word("start"))}</p>')
+    small = sorted(examples.glob("*.webp")) if examples else []
+    if not small:
+        return
+    st.header(word("gallery"), anchor=False)
+    with st.container(horizontal=True, key="gallery"):
+        for number, path in enumerate(small, 1):
+            with st.container(border=True, key=f"sample-{number}"):
+                address = f"data:image/webp;base64,{base64.b64encode(path.read_bytes()).decode()}"
+                name = path.stem.replace("_", " ")
+                st.html(f'<img class="ek-sample" src="{address}" alt="{escape(name, quote=True)}">')
+                with st.container(horizontal=True, gap="small"):
+                    for suffix, kind in ((".png", "as_page"), (".csv", "as_record")):
+                        st.button(
+                            f"{name}, {word(kind)}",
+                            key=f"sample-{number}{suffix}",
+                            on_click=_choose,
+                            args=(path.with_suffix(suffix),),
+                        )
+
+
+def _choose(path: Path) -> None:
+    """As if the ECG had been picked from the list."""
+    import streamlit as st
+
+    st.session_state["example"] = path
 
 
 def chosen_files(files: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
@@ -144,21 +186,9 @@ def _options(page: Page) -> Options:
         names = sorted(base.get("sources", {}))
         sources = st.multiselect(word("source"), names, key="sources") if len(names) > 1 else []
         k = st.slider(word("how_many"), 1, min(50, most), min(10, most), key="k")
-        model, evidence = _drafter(page)
     narrowed = None if ages == (0, OLDEST) else ages
     n_filters = (narrowed is not None) + (sex is not None) + len(codes) + len(sources)
     if n_filters != on:
         st.session_state["n_filters"] = n_filters
         st.rerun()
-    return Options(k, where_text(narrowed, sex, codes, sources), model, evidence)
-
-
-def _drafter(page: Page) -> tuple[str | None, int]:
-    import streamlit as st
-
-    names = page.info.drafters
-    if len(names) < 2:
-        return None, EVIDENCE
-    model = st.selectbox(page.word("drafter"), names, key="model")
-    with_cases = st.toggle(page.word("retrieval"), value=True, help=page.word("retrieval_help"), key="retrieval")
-    return model, EVIDENCE if with_cases else 0
+    return Options(k, where_text(narrowed, sex, codes, sources))

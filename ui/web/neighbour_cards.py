@@ -6,7 +6,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.web import drawings
 from ecgkin.ui.web.context import show_error
 from ecgkin.ui.web.texts import name_of, person
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 VOTED_FROM = 0.5
 CARD_LAYOUT = "3x4"
 # Longer reports are folded after their beginning.
-REPORT_CHARS = 420
+REPORT_CHARS = 150
 
 
 def voted(vote: VoteOut) -> frozenset[str]:
@@ -43,9 +42,14 @@ def neighbour_cards(page: Page, found: Found, shown: SearchOut) -> bool:
         return False
     pressed = _again(page, found)
     own = voted(shown.vote)
+    try:
+        pages = page.api.cards([hit.case.case_id for hit in shown.hits], CARD_LAYOUT, page.dark)
+    except EcgkinError as error:
+        pages = {}
+        show_error(error, word)
     with st.container(key="cards"):
         for hit in shown.hits:
-            _card(page, found, hit, own)
+            _card(page, found, hit, own, pages.get(hit.case.case_id, ""))
     return pressed
 
 
@@ -58,26 +62,21 @@ def _again(page: Page, found: Found) -> bool:
             word("again"), icon=":material/manage_search:", disabled=not marks, help=word("again_help"), key="again"
         )
         yes = sum(marks.values())
-        st.caption(word("marked", yes=yes, no=len(marks) - yes) if marks else word("mark_first"))
+        said = word("marked", yes=yes, no=len(marks) - yes) if marks else word("mark_first")
+        st.html(f'<span class="ek ek-soft" role="status">{escape(said)}</span>', width="content")
         if found.refined is not None and st.button(word("back_original"), icon=":material/undo:", key="original"):
             found.refined, found.marks = None, {}
             st.rerun()
     return pressed
 
 
-def _card(page: Page, found: Found, hit: HitOut, own: frozenset[str]) -> None:
+def _card(page: Page, found: Found, hit: HitOut, own: frozenset[str], address: str) -> None:
     import streamlit as st
 
     word, case_id = page.word, hit.case.case_id
     with st.container(border=True, key=f"card-{hit.rank}"):
-        try:
-            svg = page.api.svg(case_id, CARD_LAYOUT)
-        except EcgkinError as error:
-            svg = None
-            show_error(error, word)
-        address = drawings.card_address(svg, CARD_LAYOUT, page.dark) if svg else ""
         st.html(card_html(hit, own, address, page.lang, word))
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"card-bar-{hit.rank}"):
             mark = found.marks.get(case_id)
             if st.button(word("compare"), icon=":material/compare:", key=f"compare-{hit.rank}-{case_id}"):
                 st.session_state["compare"] = case_id
@@ -122,9 +121,10 @@ def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: 
         picture = f'<img src="{address}" alt="{alt}">'
     else:
         picture = f'<p class="ek-soft">{escape(word("no_samples"))}</p>'
+    said = chips_html(case.labels, own, lang, word) + report_html(case.report, case.language, word)
     return (
-        f'<div class="ek ek-card">{head}{picture}{chips_html(case.labels, own, lang, word)}'
-        f'{report_html(case.report, case.language, word)}<div class="ek-id">{escape(case.case_id)}</div></div>'
+        f'<div class="ek ek-card"><div class="ek-card-page">{picture}</div>'
+        f'<div class="ek-card-words">{head}{said}<div class="ek-id">{escape(case.case_id)}</div></div></div>'
     )
 
 
@@ -151,4 +151,5 @@ def report_html(report: str, language: str | None, word: Words) -> str:
         return f'<p class="ek-report"{lang}>{escape(report)}</p>'
     first = report[:REPORT_CHARS].rpartition(" ")[0] or report[:REPORT_CHARS]
     rest = report[len(first) :]
-    return f'<details class="ek-report"{lang}><summary>{escape(first)} …</summary>{escape(rest)}</details>'
+    more = f'<span class="ek-more"> … {escape(word("more"))}</span>'
+    return f'<details class="ek-report"{lang}><summary>{escape(first)}{more}</summary>{escape(rest)}</details>'

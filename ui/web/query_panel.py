@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web import drawings
-from ecgkin.ui.web.viewer import viewer_html
+from ecgkin.ui.web.viewer import show, viewer_html
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ecgkin.ui.web.state import Query
     from ecgkin.ui.web.texts import Words
 
-VIEWER_PX = 520
+VIEWER_PX = 380
+# Of the window's height that the query takes at most: the draft begins below it.
+VIEWER_SHARE = 0.62
 # Quality from 0 to 1 in words.
 GOOD, FAIR = 0.7, 0.4
 
@@ -25,7 +27,6 @@ GOOD, FAIR = 0.7, 0.4
 def query_panel(page: Page, query: Query, found: SearchOut) -> None:
     """Draw the query."""
     import streamlit as st
-    import streamlit.components.v1 as components
 
     st.header(page.word("query"), anchor=False)
     if query.kind == "text":
@@ -38,23 +39,48 @@ def query_panel(page: Page, query: Query, found: SearchOut) -> None:
             sheet, record = None, None
             st.text(str(error))
         if sheet is not None:
-            html = viewer_html([(sheet, query.name, "")], page.word, dark=page.dark)
-            components.html(html, height=VIEWER_PX)
+            html = viewer_html([(sheet, query.name, "")], page.word, dark=page.dark, share=VIEWER_SHARE)
+            show(html, VIEWER_PX, "viewer-query")
     st.html(understood_html(query, found, record, page.word))
     for warning in dict.fromkeys(found.warnings):
         st.html(f'<p class="ek ek-notice">{escape(warning)}</p>')
 
 
 def query_sheet(query: Query, page: PageOut | None, dark: bool) -> tuple[Sheet, EcgRecord | None]:
-    """The query as a sheet of the viewer, with its samples where it has them.
+    """The query as a sheet of the viewer, with its samples where it has them; made once.
 
     Raises:
         EcgkinError: It cannot be read.
     """
-    record = drawings.read_record(query)
-    if record is not None:
-        return drawings.record_sheet(record, dark), record
-    return drawings.picture_sheet(query.files[0][1], page), None
+    import streamlit as st
+
+    key = (query.digest, dark)
+    kept: tuple[tuple[str, bool], Sheet, EcgRecord | None] | None = st.session_state.get("sheet")
+    if kept is None or kept[0] != key:
+        record = drawings.read_record(query)
+        sheet = (
+            drawings.record_sheet(record, dark)
+            if record is not None
+            else drawings.picture_sheet(query.files[0][1], page)
+        )
+        kept = (key, sheet, record)
+        st.session_state["sheet"] = kept
+    return kept[1], kept[2]
+
+
+def query_picture(query: Query) -> bytes | None:
+    """The query for a PDF, as a JPEG no wider than is sharp there; None where it cannot be drawn. Made once."""
+    import streamlit as st
+
+    kept: tuple[str, bytes | None] | None = st.session_state.get("picture")
+    if kept is None or kept[0] != query.digest:
+        try:
+            made: bytes | None = drawings.jpeg(query)
+        except EcgkinError:
+            made = None
+        kept = (query.digest, made)
+        st.session_state["picture"] = kept
+    return kept[1]
 
 
 def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, word: Words) -> str:
@@ -63,18 +89,22 @@ def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, wo
     facts = [(word("understood"), word(f"kind_{kind}") if kind != "ecg" else query.name)]
     if record is not None:
         seconds = record.signal_mv.shape[1] / record.fs_hz
-        facts.append((word("scale"), word("rate_hz", fs=f"{record.fs_hz:g}", s=f"{seconds:.1f}")))
+        facts.append((word("sampled"), word("rate_hz", fs=f"{record.fs_hz:g}", s=f"{seconds:.1f}")))
         facts.append((word("leads"), " ".join(record.leads)))
     if found.page is not None:
         facts += page_facts(found.page, word)
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    took = word("took", ms=f"{found.timings_ms.get('total', 0):.0f}")
-    return f'<dl class="ek ek-facts">{items}</dl><p class="ek-soft">{escape(took)}</p>'
+    took = word("took", s=f"{found.timings_ms.get('total', 0) / 1000:.1f}")
+    items += f'<div class="ek-soft">{escape(took)}</div>'
+    return f'<dl class="ek ek-facts">{items}</dl>'
 
 
 def page_facts(page: PageOut, word: Words) -> list[tuple[str, str]]:
     """What was read off a picture, for people."""
-    scale = f"{page.px_per_mm:.1f} px/mm" if page.px_per_mm else word("scale_unknown")
+    scale = word("scale_unknown")
+    if page.px_per_mm:
+        speed, gain, assumed = drawings.paper_scale(page)
+        scale = word("paper_assumed" if assumed else "paper", speed=f"{speed:g}", gain=f"{gain:g}")
     if abs(page.rotation_deg) >= 1:
         scale += ", " + word("turned", n=f"{page.rotation_deg:.0f}")
     level = "good" if page.quality >= GOOD else "fair" if page.quality >= FAIR else "poor"

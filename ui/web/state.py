@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.client import ApiError
+from ecgkin.ui.web.drawings import USUAL_GAIN, USUAL_SPEED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import CaseOut, DraftAnswer, InfoOut, MapOut, SearchOut
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 INFO_SECONDS = 30.0
 # Drawings and samples of this many cases stay at hand: of some searches with the usual number of hits.
 KEPT = 120
+# Drawings asked for at once.
+TOGETHER = 4
 # Cases that a drafting model is shown, as the API has it by default.
 EVIDENCE = 3
 
@@ -117,7 +121,8 @@ class Api:
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._svgs: dict[tuple[str, str], str | None] = {}
+        self._svgs: dict[tuple[str, str, float, float], str | None] = {}
+        self._made: dict[tuple[str, str, bool], str] = {}
         self._records: dict[str, EcgRecord | None] = {}
         self._info: tuple[float, InfoOut] | None = None
         self._map: tuple[str, MapOut] | None = None
@@ -146,6 +151,10 @@ class Api:
         """The draft as it is written."""
         return self.client.draft_events(file=list(query.files), **_draft_options(query, options, lang))
 
+    def draft(self, query: Query, options: Options, lang: Lang) -> DraftAnswer:
+        """The draft at once."""
+        return self.client.draft(file=list(query.files), **_draft_options(query, options, lang))
+
     def draft_fhir(self, query: Query, options: Options, lang: Lang) -> dict[str, Any]:
         """The draft as a FHIR resource."""
         return self.client.draft_fhir(file=list(query.files), **_draft_options(query, options, lang))
@@ -156,20 +165,26 @@ class Api:
             self._map = (query_id, self.client.map(limit, query_id))
         return self._map[1]
 
-    def vector(self, record: EcgRecord) -> list[float]:
-        """What the server's encoder makes of samples; for threads."""
-        return self.client.embed(record=record).embeddings[0]
+    def vector(self, asked: EcgRecord | bytes) -> list[float]:
+        """What the server's encoder makes of samples, or of a picture; for threads."""
+        if isinstance(asked, bytes):
+            return self.client.embed(file=("page.jpg", asked)).embeddings[0]
+        return self.client.embed(record=asked).embeddings[0]
 
     def case(self, case_id: str) -> CaseOut:
         """One case."""
         return self.client.case(case_id)
 
-    def svg(self, case_id: str, layout: str = "3x4+1R") -> str | None:
+    def svg(
+        self, case_id: str, layout: str = "3x4+1R", speed: float = USUAL_SPEED, gain: float = USUAL_GAIN
+    ) -> str | None:
         """A case drawn; None where its samples were not kept."""
-        key = (case_id, layout)
+        key = (case_id, layout, speed, gain)
         if key not in self._svgs:
+            options = {"layout": layout} | ({"speed": speed} if speed != USUAL_SPEED else {})
+            options |= {"gain": gain} if gain != USUAL_GAIN else {}
             try:
-                made: str | None = self.client.page(case_id, "svg", layout=layout).decode()
+                made: str | None = self.client.page(case_id, "svg", **options).decode()
             except ApiError as error:
                 if error.status != 404:
                     raise
@@ -177,6 +192,19 @@ class Api:
             _trim(self._svgs)
             self._svgs[key] = made
         return self._svgs[key]
+
+    def cards(self, case_ids: Sequence[str], layout: str, dark: bool) -> dict[str, str]:
+        """Small pages of cases as addresses of pictures, fetched some at a time; "" where there are no samples."""
+        from ecgkin.ui.web.drawings import card_address
+
+        missing = [case_id for case_id in case_ids if (case_id, layout, dark) not in self._made]
+        if missing:
+            with ThreadPoolExecutor(TOGETHER) as pool:
+                drawn = list(pool.map(lambda case_id: self.svg(case_id, layout), missing))
+            for case_id, svg in zip(missing, drawn, strict=True):
+                _trim(self._made, len(case_ids))
+                self._made[case_id, layout, dark] = card_address(svg, layout, dark) if svg else ""
+        return {case_id: self._made[case_id, layout, dark] for case_id in case_ids}
 
     def record(self, case_id: str) -> EcgRecord | None:
         """The samples of a case; None where they were not kept."""
@@ -197,9 +225,9 @@ def _draft_options(query: Query, options: Options, lang: Lang) -> dict[str, Any]
     return given | {"model": options.model, "evidence": options.evidence, "language": lang}
 
 
-def _trim(kept: dict[Any, Any]) -> None:
+def _trim(kept: dict[Any, Any], at_least: int = 0) -> None:
     """Make room for one more; the oldest goes first."""
-    while len(kept) >= KEPT:
+    while len(kept) >= max(KEPT, at_least):
         del kept[next(iter(kept))]
 
 

@@ -16,7 +16,12 @@ _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-
 
 
 def viewer_html(
-    sheets: Sequence[tuple[Sheet, str, str]], word: Words, *, dark: bool, overlay: dict[str, Any] | None = None
+    sheets: Sequence[tuple[Sheet, str, str]],
+    word: Words,
+    *,
+    dark: bool,
+    overlay: dict[str, Any] | None = None,
+    share: float = 0.8,
 ) -> str:
     """A document of its own for an iframe.
 
@@ -25,11 +30,13 @@ def viewer_html(
         word: Texts in the page's language.
         dark: Whether the page is dark.
         overlay: Two recordings, from `drawings.overlay_data`.
+        share: Of the window's height that it may take at most; it is no higher than its pages need.
     """
     pages = [
         {
             "src": sheet.src, "width": sheet.width_mm, "height": sheet.height_mm, "x": 0, "y": 0,
-            "mm": sheet.scaled, "outline": sheet.outline, "marks": [asdict(mark) for mark in sheet.marks],
+            "mm": sheet.scaled, "speed": sheet.speed_mm_s, "gain": sheet.gain_mm_mv, "assumed": sheet.assumed,
+            "outline": sheet.outline, "marks": [asdict(mark) for mark in sheet.marks],
             "title": title, "caption": caption,
         }
         for sheet, title, caption in sheets
@@ -37,8 +44,10 @@ def viewer_html(
     names = {
         "calipers": "v_calipers", "fit": "v_fit", "zoom_in": "v_in", "zoom_out": "v_out", "hint": "v_hint",
         "hint_calipers": "v_hint_calipers", "bpm": "v_bpm", "shift": "v_shift", "no_scale": "scale_unknown",
+        "stack": "v_stack", "assumed": "v_assumed",
     }  # fmt: skip
-    data = {"dark": dark, "pages": pages, "overlay": overlay, "texts": {key: word(name) for key, name in names.items()}}
+    shown = {key: word(name) for key, name in names.items()}
+    data = {"dark": dark, "share": share, "pages": pages, "overlay": overlay, "texts": shown}
     # "<" as a reference: no text can end the script element.
     packed = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     return (
@@ -46,3 +55,17 @@ def viewer_html(
         f'content="{_POLICY}"><title>ECG</title><style>{asset("viewer.css")}</style></head>'
         f"<body><script>const DATA = {packed};</script><script>{asset('viewer.js')}</script></body></html>"
     )
+
+
+def show(html: str, height_px: int, key: str) -> None:
+    """Put a viewer on the page; it takes the height that it needs, `height_px` until then.
+
+    Args:
+        html: From `viewer_html`.
+        height_px: Height at first.
+        key: Names its place in the page's style sheet and tests.
+    """
+    import streamlit as st
+
+    with st.container(key=key):
+        st.iframe(html, height=height_px)

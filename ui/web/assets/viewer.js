@@ -3,6 +3,7 @@
 "use strict";
 const SVG = "http://www.w3.org/2000/svg";
 const T = DATA.texts, MM_PER_S = 25, MM_PER_MV = 10;
+const SPEEDS = [12.5, 25, 50, 100], GAINS = [2.5, 5, 10, 20];
 if (DATA.dark) document.documentElement.classList.add("dark");
 const el = (name, attrs = {}, text) => {
   const e = document.createElement(name);
@@ -40,6 +41,23 @@ const cal = button(T.calipers, T.calipers, () => {
 cal.setAttribute("aria-pressed", "false");
 const hint = el("span", { class: "hint" }, T.hint);
 
+// Speed and gain of a page where nothing on it tells them: assumed, and open to who can read the page.
+function scaleChoices(page) {
+  const box = el("span", { class: "assumed" });
+  box.append(document.createTextNode(T.assumed));
+  for (const [key, values, unit] of [["speed", SPEEDS, "mm/s"], ["gain", GAINS, "mm/mV"]]) {
+    const choice = el("select", { "aria-label": unit });
+    for (const v of values) {
+      const o = el("option", { value: v }, `${v} ${unit}`);
+      o.selected = v === page[key];
+      choice.append(o);
+    }
+    choice.addEventListener("change", () => { page[key] = Number(choice.value); drawAll(); });
+    box.append(choice);
+  }
+  bar.append(box);
+}
+
 // One view for all panes: mm at the upper left corner of the pane, and px per mm.
 const view = { x: 0, y: 0, scale: 1 };
 class Pane {
@@ -50,6 +68,7 @@ class Pane {
     if (page.caption) {
       const cap = el("figcaption");
       cap.append(el("b", {}, page.title || ""), document.createTextNode(" " + page.caption));
+      cap.title = page.caption;
       figure.append(cap);
     }
     this.box = el("div", { class: "pane", tabindex: "0", role: "img", "aria-label": (page.title || "") + " " + (page.caption || "") });
@@ -128,13 +147,14 @@ class Pane {
     at.height = p.height * s + "px";
     at.transform = `translate(${(p.x - view.x) * s}px, ${(p.y - view.y) * s}px)`;
     this.over.replaceChildren();
-    for (const b of p.marks || []) {
-      this.over.append(sv("rect", { class: "mark", x: (b.x_mm - view.x) * s, y: (b.y_mm - view.y) * s, width: b.width_mm * s, height: b.height_mm * s, style: `fill-opacity:${b.strength}` }));
+    const across = (corners) => corners.map(([x, y]) => `${(x + p.x - view.x) * s},${(y + p.y - view.y) * s}`).join(" ");
+    if (p.marks && p.marks.length) {
+      const filter = sv("filter", { id: "soft", x: "-5%", y: "-5%", width: "110%", height: "110%" }), soft = sv("g", { filter: "url(#soft)" });
+      filter.append(sv("feGaussianBlur", { stdDeviation: 1.2 * s }));
+      for (const b of p.marks) soft.append(sv("polygon", { class: "mark", points: across(b.points), style: `fill-opacity:${b.strength}` }));
+      this.over.append(filter, soft);
     }
-    if (p.outline && p.outline.length) {
-      const points = p.outline.map(([x, y]) => `${(x - view.x) * s},${(y - view.y) * s}`).join(" ");
-      this.over.append(sv("polygon", { points }));
-    }
+    if (p.outline && p.outline.length) this.over.append(sv("polygon", { points: across(p.outline) }));
     this.read.hidden = !m;
     if (!m) return;
     const [x1, y1, x2, y2] = [(m[0] - view.x) * s, (m[1] - view.y) * s, (m[2] - view.x) * s, (m[3] - view.y) * s];
@@ -145,9 +165,10 @@ class Pane {
       sv("line", { x1: 0, x2: w, y1, y2: y1, "stroke-dasharray": "3 4" }), sv("line", { x1: 0, x2: w, y1: y2, y2, "stroke-dasharray": "3 4" }));
     const dx = Math.abs(m[2] - m[0]), dy = m[1] - m[3];
     if (!p.mm && p.mm !== undefined) { this.read.textContent = T.no_scale; return; }
-    const ms = dx * 1000 / MM_PER_S;
+    const speed = p.speed || MM_PER_S, gain = p.gain || MM_PER_MV, ms = dx * 1000 / speed;
     const rate = ms >= 150 ? ` · ${Math.round(60000 / ms)} ${T.bpm}` : "";
-    this.read.textContent = `${Math.round(ms)} ms · ${(dy / MM_PER_MV).toFixed(2)} mV${rate}`;
+    const guess = p.assumed ? ` (${T.assumed} ${speed} mm/s, ${gain} mm/mV)` : "";
+    this.read.textContent = `${Math.round(ms)} ms · ${(dy / gain).toFixed(2)} mV${rate}${guess}`;
   }
 }
 const drawAll = () => { for (const p of all) p.draw(); };
@@ -160,13 +181,34 @@ function zoomAll(factor, pane, event) {
   view.scale = scale;
   drawAll();
 }
+// The part of a page that is looked at: where its traces are, with some room, else all of it.
+function framed(p) {
+  if (!p.outline || !p.outline.length) return { x: 0, y: 0, width: p.width, height: p.height };
+  const xs = p.outline.map((c) => c[0]), ys = p.outline.map((c) => c[1]);
+  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)], room = 0.03 * (x1 - x0);
+  return { x: x0 - room, y: y0 - room, width: x1 - x0 + 2 * room, height: y1 - y0 + 2 * room };
+}
 function fitAll() {
-  const width = Math.max(...all.map((p) => p.page.x + p.page.width)), height = Math.max(...all.map((p) => p.page.y + p.page.height));
+  const width = Math.max(...all.map((p) => p.frame.width)), height = Math.max(...all.map((p) => p.frame.height));
   const box = all[0].box;
   view.scale = Math.min(box.clientWidth / width, box.clientHeight / height);
   view.x = (width - box.clientWidth / view.scale) / 2;
   view.y = Math.max(0, (height - box.clientHeight / view.scale) / 2); // what is lower than the pane hangs from its top
   drawAll();
+}
+// As high as the pages need at this width, and no higher than the window: no empty paper, no scrolling to the end.
+function sized() {
+  const frame = window.frameElement;
+  if (!frame) return;
+  let window_px = 900;
+  try { window_px = parent.innerHeight; } catch { /* another origin: as if it were a usual screen */ }
+  const stacked = panes.classList.contains("stacked"), n = all.length;
+  const across = (panes.clientWidth - (stacked ? 0 : 8 * (n - 1))) / (stacked ? 1 : n);
+  const ratio = Math.max(...all.map((p) => p.frame.height / p.frame.width));
+  const rest = panes.getBoundingClientRect().top + (all[0].box.getBoundingClientRect().top - panes.getBoundingClientRect().top) * (stacked ? n : 1);
+  const most = DATA.share * window_px - rest, rows = stacked ? n : 1;
+  const wanted = Math.round(Math.max(170 * rows, Math.min(rows * (across * ratio + 2), most)) + 8 * (rows - 1) + rest + 2);
+  if (across > 50 && Math.abs(wanted - frame.clientHeight) > 2) frame.style.height = wanted + "px";
 }
 
 // Two recordings, lead by lead, in one drawing: the case's part is its own group, so that it can be shifted.
@@ -222,9 +264,27 @@ function overlay(data) {
 
 if (DATA.overlay) all.push(new Pane(overlay(DATA.overlay)));
 for (const page of DATA.pages) all.push(new Pane(page));
-if (all.length > 1) panes.classList.add("two");
-bar.append(hint);
+for (const p of all) {
+  p.frame = framed(p.page);
+  [p.page.x, p.page.y] = [-p.frame.x, -p.frame.y];
+}
 let touched = false;
-for (const name of ["pointerdown", "wheel", "keydown"]) addEventListener(name, () => { touched = true; }, { passive: true });
-new ResizeObserver(() => { touched ? drawAll() : fitAll(); }).observe(panes);
+if (all.length > 1) {
+  panes.classList.add("two");
+  const stack = button(T.stack, T.stack, () => setStack(!panes.classList.contains("stacked")));
+  const setStack = (on) => {
+    panes.classList.toggle("stacked", on);
+    stack.setAttribute("aria-pressed", on);
+    touched = false;
+    sized();
+    fitAll();
+  };
+  setStack(innerWidth < 1100);
+}
+const guessed = DATA.pages.find((p) => p.assumed && p.mm);
+if (guessed) scaleChoices(guessed);
+bar.append(hint);
+for (const name of ["pointerdown", "wheel", "keydown"]) panes.addEventListener(name, () => { touched = true; }, { passive: true });
+new ResizeObserver(() => { sized(); touched ? drawAll() : fitAll(); }).observe(panes);
+sized();
 fitAll();
