@@ -134,6 +134,7 @@ def ingest_records(
     batch: int = 64,
     keep_records: bool = True,
     progress: Callable[[IngestReport], None] | None = None,
+    workers: int = 1,
 ) -> IngestReport:
     """Put items into a base.
 
@@ -144,6 +145,7 @@ def ingest_records(
         batch: Records that are encoded and committed together.
         keep_records: Store the samples, so that neighbours can be drawn.
         progress: Called with the running report after each item that was passed over and after each batch.
+        workers: Processes that read and encode; 1 does all in this one. Several machines: `ray_ingest`.
 
     Returns:
         The report; whatever it counts as added or updated is on the disk.
@@ -153,6 +155,12 @@ def ingest_records(
         CaseBaseError: The base cannot be written.
     """
     base.check_encoder(encoder)
+    if workers > 1:
+        from ecgkin.index.ingest_workers import ingest_in_processes
+
+        return ingest_in_processes(
+            base, items, encoder, workers, batch=batch, keep_records=keep_records, progress=progress
+        )
     report = IngestReport()
     pending: list[_Pending] = []
     for item in items:

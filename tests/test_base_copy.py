@@ -231,7 +231,6 @@ def test_what_cannot_be_switched_or_encoded(tmp_path: Path) -> None:
 class _Named(HashingEncoder):
     """Says that it is the encoder of `made`."""
 
-    fingerprint = "abc"  # type: ignore[assignment]
-
     def __init__(self) -> None:
         super().__init__(DIM)
+        self.fingerprint = "abc"
