@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
@@ -48,15 +49,27 @@ def checked_rate(fs_hz: float, where: str) -> float:
     return float(fs_hz)
 
 
+def levelled(channels: Sequence[tuple[str, NDArray[np.float32]]]) -> list[tuple[str, NDArray[np.float32]]]:
+    """The same channels, all as long as the longest: what is not there is NaN.
+
+    >>> levelled([("I", np.float32([1, 2])), ("II", np.float32([3]))])[1][1].tolist()
+    [3.0, nan]
+    """
+    longest = max((samples.size for _, samples in channels), default=0)
+    return [(name, np.pad(row, (0, longest - row.size), constant_values=np.nan)) for name, row in channels]
+
+
 def assemble(
     channels: Sequence[tuple[str, NDArray[np.float32]]],
     fs_hz: float,
     *,
     where: str,
     record_id: str = "",
+    patient_id: str | None = None,
     age_years: float | None = None,
     sex: str | None = None,
     notes: Sequence[str] = (),
+    header: SourceHeader | None = None,
 ) -> EcgRecord:
     """A record in standard lead order from channels as a file names them.
 
@@ -68,7 +81,7 @@ def assemble(
         channels: (name, samples in mV), all of one length.
         fs_hz: Samples a second.
         where: File name for messages.
-        record_id, age_years, sex: As in `EcgRecord`.
+        record_id, patient_id, age_years, sex, header: As in `EcgRecord`.
         notes: What the reader has found already.
 
     Raises:
@@ -117,4 +130,4 @@ def assemble(
     peak = float(np.nanmax(np.abs(signal)))
     if peak > _ODD_MV:
         said.append(f"amplitudes reach {peak:.0f} mV: the unit or the gain is probably wrong")
-    return EcgRecord(signal, fs_hz, order, record_id, None, age_years, sex, tuple(said))
+    return EcgRecord(signal, fs_hz, order, record_id, patient_id, age_years, sex, tuple(said), header)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +51,32 @@ def _read_csv(path: Path, fs_hz: float | None, units: Units | None) -> EcgRecord
     return read_csv(path, fs_hz=fs_hz, units=units)
 
 
+def _plain(module: str, function: str) -> Callable[[Path, float | None, Units | None], EcgRecord]:
+    """A reader of files that say their rate and unit; its module is loaded when it is used."""
+
+    def read(path: Path, fs_hz: float | None, units: Units | None) -> EcgRecord:
+        if fs_hz is not None or units is not None:
+            raise RecordError(f"fs_hz and units are for files that do not say; {path.name} does")
+        found: EcgRecord = getattr(import_module(f"ecgkin.retrieval.ecg.{module}"), function)(path)
+        return found
+
+    return read
+
+
+def _begins(*magic: bytes, at: int = 0) -> Callable[[Path, bytes], bool]:
+    return lambda path, head: head[at:].startswith(magic)
+
+
+def _is_scp(path: Path, head: bytes) -> bool:
+    from ecgkin.retrieval.ecg.scp_io import is_scp
+
+    return is_scp(head)
+
+
+def _is_xml(path: Path, head: bytes) -> bool:
+    return looks_like(head) == "XML"
+
+
 def _has_header_beside(path: Path, head: bytes) -> bool:
     return path.with_name(path.name + ".hea").is_file()
 
@@ -66,6 +93,11 @@ def _looks_like_numbers(path: Path, head: bytes) -> bool:
 _WFDB = (".hea", ".dat", ".mat")
 READERS: list[Reader] = [
     Reader("WFDB", _WFDB, _has_header_beside, _read_wfdb),
+    Reader("DICOM", (".dcm", ".dicom"), _begins(b"DICM", at=128), _plain("dicom_io", "read_dicom")),
+    Reader("SCP-ECG", (".scp",), _is_scp, _plain("scp_io", "read_scp")),
+    Reader("HL7 aECG, GE MUSE or Philips Sierra XML", (".xml",), _is_xml, _plain("xml_formats", "read_xml")),
+    Reader("EDF or BDF", (".edf", ".bdf"), _begins(b"0       ", b"\xffBIOSEMI"), _plain("edf_io", "read_edf")),
+    Reader("ISHNE", (".ecg", ".ishne"), _begins(b"ISHNE1.0"), _plain("ishne_io", "read_ishne")),
     Reader("CSV", (".csv", ".tsv", ".txt", ".asc"), _looks_like_numbers, _read_csv),
 ]
 
@@ -82,6 +114,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (128, b"DICM", "a DICOM file"),
     (16, b"SCPECG", "an SCP-ECG file"),
     (0, b"0       ", "an EDF file"),
+    (0, b"\xffBIOSEMI", "a BDF file"),
+    (0, b"ISHNE1.0", "an ISHNE file"),
     (0, b"\x89HDF\r\n", "an HDF5 file"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"PK\x03\x04", "a ZIP archive"),
@@ -117,7 +151,8 @@ def read_ecg(path: str | os.PathLike[str], *, fs_hz: float | None = None, units:
     """Read an ECG from a file.
 
     Args:
-        path: A WFDB record (with or without suffix, .hea, .dat or .mat) or a CSV file.
+        path: A WFDB record (with or without suffix, .hea, .dat or .mat), DICOM, SCP-ECG, HL7 aECG, GE MUSE XML, Philips
+            Sierra XML, EDF, BDF, ISHNE or CSV. Content goes before the name.
         fs_hz: Samples a second, for files that do not say (CSV without a time column).
         units: "mV", "uV" or "V", for files that do not say.
 
@@ -150,10 +185,12 @@ def read_ecg(path: str | os.PathLike[str], *, fs_hz: float | None = None, units:
         raise RecordError(f"{file.name} is empty")
     kind = looks_like(head)
     foreign = kind not in ("text", "binary data", "a MATLAB file") and not (suffix == ".dat" and _sibling(file))
-    reader = next((r for r in READERS if suffix in r.suffixes), None)
-    if foreign or reader is None:
-        reader = next((r for r in READERS if r.sniff(file, head)), None)
-    elif reader.name == "WFDB" and not _sibling(file):
+    by_name = next((r for r in READERS if suffix in r.suffixes), None)
+    reader = by_name
+    if foreign or by_name is None or kind == "binary data":
+        by_content = next((r for r in READERS if r.sniff(file, head)), None)
+        reader = by_content if foreign else by_content or by_name
+    if reader is by_name and reader is not None and reader.name == "WFDB" and not _sibling(file):
         raise RecordError(
             f"{file.name} looks like {kind} and has no WFDB header {file.stem}.hea beside it",
             hint="a table of numbers should be named .csv" if kind == "text" else "copy the .hea file next to it",

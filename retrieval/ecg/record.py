@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead
 from ecgkin.retrieval.errors import RecordError
 
@@ -24,6 +25,7 @@ class EcgRecord:
         record_id: What the source calls the record; "" where it does not say.
         patient_id, age_years, sex: As the source gives them ("F" or "M"); None where it does not say.
         notes: What the reader had to do or found odd, in words for people ("lead V3 is flat").
+        header: What the file says beside the samples; None where it says nothing, and after storing.
 
     Raises:
         RecordError: On construction, when shapes, rate or names do not fit together.
@@ -37,6 +39,7 @@ class EcgRecord:
     age_years: float | None = None
     sex: str | None = None
     notes: tuple[str, ...] = ()
+    header: SourceHeader | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         signal = np.asarray(self.signal_mv, dtype=np.float32)

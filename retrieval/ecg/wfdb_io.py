@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
+from ecgkin.retrieval.ecg.header import SourceHeader, iso_time
 from ecgkin.retrieval.ecg.leads import canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.snomed import codes_in, statements_of
 from ecgkin.retrieval.errors import RecordError
 
 SUFFIXES = (".hea", ".dat", ".mat")
@@ -36,8 +38,11 @@ _MISSING = {"16": -32768, "61": -32768, "516": -32768, "24": -8388608, "524": -8
 _DEFAULT_GAIN = 200.0  # WFDB's own value for a gain that is 0 or left out: "uncalibrated"
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?\Z")
 _GAIN = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)?(?:\(([-+]?\d+)\))?(?:/(.+))?\Z")
+_DATE = re.compile(r"(\d{2})/(\d{2})/(\d{4})\Z")  # the one form of the WFDB manual
 _NAME = re.compile(r"[\w.-]+\Z")
 _AGE = re.compile(r"\bage\W{1,3}(\d{1,3}(?:\.\d+)?)\b", re.IGNORECASE)
+_SUBJECT = re.compile(r"\bsubject[_ ]?id\W{1,3}([\w-]{1,64})", re.IGNORECASE)
+_MIMIC = re.compile(r"p(\d{8})\Z")  # folder of a patient in MIMIC-IV-ECG: files/p1000/p10000032/s40689238/40689238.hea
 _SEX = re.compile(r"\b(?:sex|gender)\W{1,3}(f|m|female|male)\b", re.IGNORECASE)
 
 
@@ -63,6 +68,8 @@ class _Header:
     n_samples: int | None
     signals: tuple[_Signal, ...]
     comments: tuple[str, ...]
+    clock: str
+    date: str
 
 
 def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
@@ -73,7 +80,8 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
 
     Returns:
         All standard leads in mV; samples that the format marks as missing are NaN. A gain of 0 or none counts as WFDB's
-        default of 200 per mV and is noted; channels in other units than volts are left out and noted.
+        default of 200 per mV and is noted; channels in other units than volts are left out and noted. The header says
+        date, SNOMED codes (`#Dx`) and their statements; the patient is the comment's subject id or MIMIC-IV's folder.
 
     Raises:
         RecordError: No header, a header that cannot be right, a missing or cut-off data file, more than
@@ -121,9 +129,31 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
         header.fs_hz,
         where=header_path.name,
         record_id=header.name,
+        patient_id=_patient(comments, header_path),
         age_years=years if years is not None and years <= 150 else None,
         sex=sex.group(1)[0].upper() if sex else None,
         notes=said,
+        header=_source(header, comments),
+    )
+
+
+def _patient(comments: str, header_path: Path) -> str | None:
+    stated = _SUBJECT.search(comments)
+    if stated:
+        return stated.group(1)
+    folder = _MIMIC.match(header_path.parent.parent.name)
+    return folder.group(1) if folder else None
+
+
+def _source(header: _Header, comments: str) -> SourceHeader:
+    codes = codes_in(comments)
+    day = _DATE.match(header.date)
+    date = f"{day.group(3)}-{day.group(2)}-{day.group(1)}" if day else ""
+    return SourceHeader(
+        "WFDB",
+        recorded_at=iso_time(date, header.clock) or iso_time(date),
+        labels=statements_of(codes),
+        codes=tuple(f"SNOMED:{code}" for code in codes),
     )
 
 
@@ -163,7 +193,8 @@ def _read_header(path: Path) -> _Header:
             f"{path.name} describes {len(lines) - 1} of {n_signals} signals", hint="the header is cut off"
         )
     signals = tuple(_signal(line, path.name) for line in lines[1 : n_signals + 1])
-    return _Header(name, checked_rate(fs_hz, path.name), n_samples or None, signals, comments)
+    clock, date = [*head[4:6], "", ""][:2]
+    return _Header(name, checked_rate(fs_hz, path.name), n_samples or None, signals, comments, clock, date)
 
 
 def _signal(line: str, where: str) -> _Signal:
