@@ -47,6 +47,7 @@ def serve(
     try:
         state = State.open(base, settings, loaded)
         app = create_app(settings, state)
+        state.preload()
         where = address(listener)
         common.out().print(f"{where}/docs", markup=False, soft_wrap=True)
         if state.tokens:

@@ -10,6 +10,7 @@ from ecgkin.ui.api.schemas import EXAMPLE_CASE
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
+    from ecgkin.retrieval.ecg.page import PageReading
     from ecgkin.retrieval.search import SearchResult
 
 
@@ -69,8 +70,27 @@ class PageOut(BaseModel):
     leads: list[str]
     px_per_mm: float | None
     rotation_deg: float
+    speed_mm_s: float | None = Field(
+        default=None, description="paper speed as it was read or estimated; null: not known"
+    )
+    gain_mm_mv: float | None = Field(default=None, description="gain as it was read or estimated; null: not known")
     quality: float = Field(description="0, barely readable, to 1")
     corners: list[tuple[float, float]] = Field(description="of the signal area, px, clockwise from the top left")
+
+    @classmethod
+    def of(cls, page: PageReading) -> PageOut:
+        """Of a reading; what a reading does not tell (yet) is null."""
+        return cls(
+            layout=page.layout,
+            n_rows=page.n_rows,
+            leads=list(page.leads),
+            px_per_mm=page.px_per_mm,
+            rotation_deg=page.rotation_deg,
+            speed_mm_s=getattr(page, "speed_mm_s", None),
+            gain_mm_mv=getattr(page, "gain_mm_mv", None),
+            quality=page.quality,
+            corners=[(float(x), float(y)) for x, y in page.corners],
+        )
 
 
 class SearchOut(BaseModel):
@@ -105,17 +125,7 @@ class SearchOut(BaseModel):
                 best_score=result.hits[0].score if result.hits else None,
                 threshold=result.threshold,
             ),
-            page=None
-            if page is None
-            else PageOut(
-                layout=page.layout,
-                n_rows=page.n_rows,
-                leads=list(page.leads),
-                px_per_mm=page.px_per_mm,
-                rotation_deg=page.rotation_deg,
-                quality=page.quality,
-                corners=[(float(x), float(y)) for x, y in page.corners],
-            ),
+            page=None if page is None else PageOut.of(page),
             warnings=list(result.warnings),
             timings_ms={name: round(ms, 3) for name, ms in result.timings_ms.items()},
         )

@@ -11,6 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
 from ecgkin.ui.api import (
+    docs_page,
     health,
     openapi,
     problems,
@@ -48,11 +49,14 @@ def create_app(settings: Settings, state: State) -> FastAPI:
         summary="Retrieval-augmented ECG case search",
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
+        openapi_tags=openapi.TAGS,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.ecgkin = state
     for module in (health, routes_search, routes_drafts, routes_cases, routes_feedback, routes_map):
         app.include_router(module.router)
+    docs_page.install(app)
     problems.install(app)
     openapi.install(
         app,
@@ -70,6 +74,8 @@ def create_app(settings: Settings, state: State) -> FastAPI:
             routes_cases.CaseForm,
         ],
         tokens=bool(state.tokens),
+        # The document is open to all: where there are tokens, it names no case.
+        case_id=lambda: None if state.tokens else next((case.case_id for case in state.base.cases(limit=1)), None),
     )
     # The last one added is the outermost: context, then who may, then other origins, then how much.
     app.add_middleware(Gate, limits=state.limits)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
 import uuid
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -32,10 +42,18 @@ router = APIRouter(tags=["health"])
 
 
 class Metrics:
-    """The figures, in a registry of their own (two apps in one process do not mix)."""
+    """The figures, in a registry of their own (two apps in one process do not mix).
 
-    def __init__(self) -> None:
+    Args:
+        encoder: Its name and fingerprint.
+    """
+
+    def __init__(self, encoder: str = "") -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, processor time, open files of this process
+        Info("ecgkin", "What runs here", registry=self.registry).info(
+            {"version": version("ecgkin"), "encoder": encoder}
+        )
         self.requests = Histogram(
             "ecgkin_request_seconds", "Time to answer", ["route", "method", "status"],
             buckets=_BUCKETS, registry=self.registry,
@@ -128,7 +146,7 @@ async def readyz(request: Request) -> Response:
     """200 where the case base can be read and the encoder is there, 503 otherwise."""
     state: State = request.app.state.ecgkin
     try:
-        n_cases = await state.work.run(lambda: len(state.base))
+        n_cases = await _n_cases(state)
     except EcgkinError as error:
         return problems.of_error(error)
     if state.closing:
@@ -148,5 +166,10 @@ async def metrics(request: Request) -> Response:
     state: State = request.app.state.ecgkin
     figures = state.metrics
     figures.queue_depth.set(state.queue.depth)
-    figures.cases.set(await state.work.run(lambda: len(state.base)))
+    figures.cases.set(await _n_cases(state))
     return Response(generate_latest(figures.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _n_cases(state: State) -> int:
+    """Size of the base, in a thread beside those of the requests: a busy server must be able to tell that it is."""
+    return await asyncio.to_thread(lambda: len(state.base))

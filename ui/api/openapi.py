@@ -1,7 +1,14 @@
-"""The OpenAPI document (/openapi.json, shown at /docs): bodies that routes read themselves, problems, tokens."""
+"""The OpenAPI document (/openapi.json, shown at /docs): bodies that routes read themselves, examples, problems, tokens.
+
+The examples of examples.json are requests that work and answers that a server gave, over simulated cases
+(`scripts/api_examples.py` makes them anew); a test holds them against the schemas.
+"""
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
@@ -10,6 +17,8 @@ from ecgkin.ui.api.answers import ProblemOut
 from ecgkin.ui.api.security import needed_role
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastapi import FastAPI
     from pydantic import BaseModel
 
@@ -25,23 +34,45 @@ field); samples and words as JSON. Errors are `application/problem+json` (RFC 94
 answer carries `X-Request-ID`; a client may send its own. Case ids may hold slashes, which may be sent as they are.
 """
 
+# In the order in which somebody who is new here wants them.
+TAGS = [
+    {"name": "search", "description": "Similar cases for a picture, a recording, samples or words."},
+    {"name": "drafts", "description": "A preliminary report; JSON, word by word, or FHIR."},
+    {"name": "feedback", "description": "Mark hits, then search again with the `query_id` of the same search."},
+    {"name": "cases", "description": "Look at stored cases, add and remove them."},
+    {"name": "health", "description": "What runs here, and how it is."},
+]
 
-def body(json: type[BaseModel] | None = None, form: type[BaseModel] | None = None) -> dict[str, Any]:
+
+@cache
+def examples() -> dict[str, Any]:
+    """Examples by operation ("POST /v1/search"): `requests` by name with summary and value, `responses` by kind."""
+    content: dict[str, Any] = json.loads(Path(__file__).with_name("examples.json").read_text(encoding="utf-8"))
+    return content
+
+
+def body(model: type[BaseModel] | None = None, form: type[BaseModel] | None = None) -> dict[str, Any]:
     """`openapi_extra` for a route that reads its body itself.
 
     Args:
-        json: The model of a JSON body.
+        model: Of a JSON body.
         form: The model of the fields beside the files of a multipart body.
     """
     content: dict[str, Any] = {}
     if form is not None:
         content["multipart/form-data"] = {"schema": {"$ref": _REF.format(model=form.__name__)}}
-    if json is not None:
-        content["application/json"] = {"schema": {"$ref": _REF.format(model=json.__name__)}}
+    if model is not None:
+        content["application/json"] = {"schema": {"$ref": _REF.format(model=model.__name__)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def install(app: FastAPI, bodies: list[type[BaseModel]], forms: list[type[BaseModel]], tokens: bool) -> None:
+def install(
+    app: FastAPI,
+    bodies: list[type[BaseModel]],
+    forms: list[type[BaseModel]],
+    tokens: bool,
+    case_id: Callable[[], str | None] = lambda: None,
+) -> None:
     """Complete the app's document.
 
     Args:
@@ -49,6 +80,7 @@ def install(app: FastAPI, bodies: list[type[BaseModel]], forms: list[type[BaseMo
         bodies: Models that `body` was given as JSON.
         forms: Models that `body` was given as forms; the field `file` is added to each.
         tokens: Whether a token is needed here.
+        case_id: A case that is there, so that what the page shows can be tried as it stands.
     """
     generate = app.openapi
 
@@ -56,6 +88,7 @@ def install(app: FastAPI, bodies: list[type[BaseModel]], forms: list[type[BaseMo
         if app.openapi_schema:
             return app.openapi_schema
         document = generate()
+        known = case_id()
         components = document.setdefault("components", {})
         models = components.setdefault("schemas", {})
         for name in ("HTTPValidationError", "ValidationError"):
@@ -72,6 +105,7 @@ def install(app: FastAPI, bodies: list[type[BaseModel]], forms: list[type[BaseMo
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 _complete(operation, method, path, tokens)
+                _exemplify(operation, examples().get(f"{method.upper()} {path}", {}), known)
         if tokens:
             components["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         app.openapi_schema = document
@@ -110,3 +144,25 @@ def _complete(operation: dict[str, Any], method: str, path: str, tokens: bool) -
     for status in sorted(statuses):
         title = "; ".join(titles[status])
         responses.setdefault(str(status), {"description": title, "content": content})
+
+
+def _exemplify(operation: dict[str, Any], given: dict[str, Any], case_id: str | None) -> None:
+    """Put the examples of an operation where readers look for them.
+
+    Args:
+        operation: Of the document.
+        given: Its entry in `examples`.
+        case_id: Stands in for the case of the examples where it is known.
+    """
+    if "requests" in given:
+        operation["requestBody"]["content"]["application/json"]["examples"] = given["requests"]
+    if "fields" in given:
+        operation["requestBody"]["content"]["multipart/form-data"]["example"] = given["fields"]
+    for status, response in operation["responses"].items():
+        for kind, content in response.get("content", {}).items():
+            if kind in given.get("responses", {}) and status.startswith("2"):
+                content["example"] = given["responses"][kind]
+    for parameter in operation.get("parameters", []):
+        if parameter["name"] == "case_id" and case_id is not None:
+            parameter["schema"]["examples"] = [case_id]
+            parameter["example"] = case_id

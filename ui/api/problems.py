@@ -13,7 +13,6 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -31,6 +30,11 @@ _LOG = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 ADDRESS = "/v1/problems"
+# What the framework says about an address would tell nothing: ("Not Found", "Method Not Allowed").
+_SAID = {
+    404: ("no such address", "see /docs"),
+    405: ("the address is there, but not for this method", "the header Allow names those that it takes; see /docs"),
+}
 _DRAIN_SECONDS = 2.0
 _DRAIN_BYTES = 32_000_000
 
@@ -53,6 +57,10 @@ class ForbiddenError(RequestError):
 
 class NotFoundError(RequestError):
     """There is no such thing here."""
+
+
+class MethodError(RequestError):
+    """The address is there, but not for this method."""
 
 
 class NotAcceptableError(RequestError):
@@ -110,6 +118,7 @@ TABLE: dict[type[Exception], Kind] = {
     UnauthorizedError: Kind("unauthorized", 401, "A valid token is needed", {"WWW-Authenticate": "Bearer"}),
     ForbiddenError: Kind("forbidden", 403, "This is not allowed"),
     NotFoundError: Kind("not-found", 404, "There is no such thing"),
+    MethodError: Kind("method", 405, "The address does not take this method"),
     NotAcceptableError: Kind("not-acceptable", 406, "The answer cannot have that form"),
     SlowBodyError: Kind("slow-body", 408, "The body did not arrive in time", {"Connection": "close"}),
     ConflictError: Kind("conflict", 409, "It is there already"),
@@ -217,11 +226,10 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if error.status_code == HTTPStatus.NOT_FOUND:
-            return of_error(NotFoundError("no such address", hint="see /docs"))
-        slug = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-")
-        kind = Kind(slug, error.status_code, HTTPStatus(error.status_code).phrase)
-        return response(body_of(kind, str(error.detail)), error.headers)
+        kinds = {kind.status: kind for kind in reversed(TABLE.values())}  # the first of a status is the general one
+        kind = kinds.get(error.status_code, TABLE[MalformedError if error.status_code < 500 else Exception])
+        said = _SAID.get(error.status_code, (str(error.detail), ""))
+        return response(body_of(kind, *said) | {"status": error.status_code}, error.headers)
 
     app.add_exception_handler(EcgkinError, on_error)
     app.add_exception_handler(RequestValidationError, on_invalid)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -18,10 +17,10 @@ from ecgkin.index.case import content_hash
 from ecgkin.retrieval.ecg.paper_style import GRIDS, LAYOUTS, ORDERS, RenderStyle
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.ui.api import openapi, problems, uploads
+from ecgkin.ui.api import intake, openapi, problems, uploads
 from ecgkin.ui.api.answers import CaseOut, CasesOut, InfoOut
 from ecgkin.ui.api.limits import MB
-from ecgkin.ui.api.routes_search import FileOptions, vector_of
+from ecgkin.ui.api.routes_search import vector_of
 from ecgkin.ui.api.schemas import CaseBody, CaseFields, Signal
 from ecgkin.ui.api.state import State
 
@@ -47,7 +46,7 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
 _ADDED: dict[int | str, dict[str, Any]] = {201: {"description": "Added; `Location` says where", "model": CaseOut}}
 
 
-class CaseForm(FileOptions):
+class CaseForm(intake.FileOptions):
     """Fields beside the file of a new case."""
 
     case: CaseFields = Field(description="the case as JSON")
@@ -87,33 +86,22 @@ async def cases(
 async def add(request: Request, response: Response) -> CaseOut:
     """Samples and picture are searched from now on; the case is on the disk when the answer comes."""
     state: State = request.app.state.ecgkin
-    if uploads.media_type(request) == "multipart/form-data":
-        upload = await uploads.receive(request, state.limits)
-        case = await state.work.run(lambda: _add_upload(state, upload), upload.close)
-    else:
-        content = await uploads.body_bytes(request)
-        case = await state.work.run(lambda: _add_json(state, content))
+    given = await intake.taken(request, state, CaseForm, CaseBody)
+    case = await state.work.run(lambda: _add(state, given), given.close)
     response.headers["Location"] = f"/v1/cases/{quote(case.case_id)}"
     return case
 
 
-def _add_upload(state: State, upload: uploads.Upload) -> CaseOut:
-    form = uploads.parsed(CaseForm, upload.fields)
-    with upload.query(state.limits, state.budget, form.fs_hz, form.units) as query:
-        return _add(state, form.case, query)
+def _add(state: State, given: intake.Intake[CaseForm, CaseBody]) -> CaseOut:
+    with given.with_ecg() as (query, options):
+        return _added(state, options.case, query)
 
 
-def _add_json(state: State, content: bytes) -> CaseOut:
-    with state.budget.take(min(state.budget.pixels, 4 * len(content))):
-        body = uploads.parsed(CaseBody, content)
-        return _add(state, body.case, body.signal.record())
-
-
-def _add(state: State, fields: CaseFields, query: EcgRecord | Path) -> CaseOut:
+def _added(state: State, fields: CaseFields, query: uploads.Query) -> CaseOut:
     if fields.case_id in state.base:
         raise problems.ConflictError("a case with this case_id is there already", hint="remove it first")
     record = query if isinstance(query, EcgRecord) else None
-    digest = content_hash(record if record is not None else Path(str(query)).read_bytes())
+    digest = content_hash(query if isinstance(query, EcgRecord) else query.read_bytes())
     case = replace(fields.case(), content_hash=digest)
     vector = np.asarray([vector_of(state, query)], dtype=np.float32)
     try:

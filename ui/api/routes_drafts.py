@@ -5,18 +5,16 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Request, Response
-from pydantic import Field, field_validator
+from pydantic import Field
 from starlette.responses import StreamingResponse
 
-from ecgkin.ui.api import fhir, openapi, problems, uploads
+from ecgkin.ui.api import fhir, intake, openapi, problems
 from ecgkin.ui.api.answers import DraftAnswer, DraftOut, SearchOut
 from ecgkin.ui.api.drafting import Drafted
-from ecgkin.ui.api.routes_search import FileOptions
 from ecgkin.ui.api.schemas import DraftBody, DraftOptions
 from ecgkin.ui.api.state import State
 
@@ -40,19 +38,15 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
         },
     }
 }
-Opened: TypeAlias = Callable[[], AbstractContextManager[tuple[uploads.Query, DraftOptions]]]
 
 
-class DraftForm(DraftOptions, FileOptions):
+class DraftForm(DraftOptions, intake.FileOptions):
     """Fields beside the file of a draft."""
 
     where: Annotated[str | None, Field(max_length=20_000)] = Field(default=None, description="filter on the cases")
 
-    @field_validator("question", "exclude_patient", "model", "where", mode="before")
-    @classmethod
-    def _empty_is_none(cls, value: object) -> object:
-        """HTML forms send empty fields."""
-        return None if value == "" else value
+
+Asked: TypeAlias = intake.Intake[DraftForm, DraftBody]
 
 
 @router.post(
@@ -66,24 +60,19 @@ async def drafts(request: Request) -> Any:
     """Preliminary, for a clinician to check. With `Accept: text/event-stream` words come as they are written."""
     state: State = request.app.state.ecgkin
     form = accepted(request.headers.get("accept", "*/*"))
-    cleanup: Callable[[], None] | None = None
-    if uploads.media_type(request) == "multipart/form-data":
-        upload = await uploads.receive(request, state.limits)
-        opened, cleanup = _of_upload(state, upload), upload.close
-    else:
-        opened = _of_json(state, await uploads.body_bytes(request))
+    asked = await intake.taken(request, state, DraftForm, DraftBody)
     if form == EVENTS:
-        return await _stream(state, opened, cleanup)
+        return await _stream(state, asked)
 
     def write() -> DraftAnswer | str:
-        with opened() as (query, options):
+        with asked.with_ecg() as (query, options):
             drafted = state.drafting.draft(query, options)
         if form == JSON:
             return _answer(state, drafted)
-        state.remember(drafted.result)
+        _remember(state, drafted)
         return _fhir(state, drafted)
 
-    content = await state.work.run(write, cleanup)
+    content = await state.work.run(write, asked.close)
     return Response(content, media_type=fhir.MEDIA_TYPE) if isinstance(content, str) else content
 
 
@@ -121,31 +110,14 @@ def accepted(header: str) -> Literal["application/json", "text/event-stream", "a
     )
 
 
-def _of_upload(state: State, upload: uploads.Upload) -> Opened:
-    @contextmanager
-    def opened() -> Iterator[tuple[uploads.Query, DraftOptions]]:
-        form = uploads.parsed(DraftForm, upload.fields)
-        state.limits.checked_k(form.k)
-        with upload.query(state.limits, state.budget, form.fs_hz, form.units) as query:
-            yield query, form
-
-    return opened
-
-
-def _of_json(state: State, content: bytes) -> Opened:
-    @contextmanager
-    def opened() -> Iterator[tuple[uploads.Query, DraftOptions]]:
-        with state.budget.take(min(state.budget.pixels, 4 * len(content))):
-            body = uploads.parsed(DraftBody, content)
-            state.limits.checked_k(body.k)
-            yield body.signal.record(), body
-
-    return opened
+def _remember(state: State, drafted: Drafted) -> str:
+    """The id of the search under a draft; its figures are counted whatever form the answer has."""
+    state.metrics.stage("draft", drafted.draft.seconds)
+    return state.remember(drafted.result)
 
 
 def _answer(state: State, drafted: Drafted) -> DraftAnswer:
-    query_id = state.remember(drafted.result)
-    state.metrics.stage("draft", drafted.draft.seconds)
+    query_id = _remember(state, drafted)
     draft = DraftOut.model_validate(drafted.draft.as_dict())
     return DraftAnswer(draft=draft, search=SearchOut.of(drafted.result, query_id))
 
@@ -162,7 +134,7 @@ def _fhir(state: State, drafted: Drafted) -> str:
     )
 
 
-async def _stream(state: State, opened: Opened, cleanup: Callable[[], None] | None) -> Response:
+async def _stream(state: State, asked: Asked) -> Response:
     """Events from a thread. What fails before the first word is answered as a problem, with its status."""
     loop = asyncio.get_running_loop()
     events: asyncio.Queue[tuple[str, Any] | Exception | None] = asyncio.Queue()
@@ -174,7 +146,7 @@ async def _stream(state: State, opened: Opened, cleanup: Callable[[], None] | No
 
     def write() -> None:
         try:
-            with opened() as (query, options):
+            with asked.with_ecg() as (query, options):
                 for piece in state.drafting.stream(query, options):
                     if gone.is_set():
                         return
@@ -187,7 +159,7 @@ async def _stream(state: State, opened: Opened, cleanup: Callable[[], None] | No
         finally:
             put(None)
 
-    state.work.start(write, cleanup)
+    state.work.start(write, asked.close)
 
     async def following() -> tuple[str, Any] | Exception | None:
         try:

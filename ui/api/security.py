@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.ui.api import problems
+from ecgkin.ui.api import docs_page, problems
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Role = Literal["read", "write"]
 _SETTING = re.compile(r"(read|write):([0-9a-f]{64})")
 # Whoever may see nothing else may still ask whether the server lives and how it is used.
-OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", "/docs", "/docs/oauth2-redirect", "/redoc", problems.ADDRESS})
+OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", docs_page.PAGE, problems.ADDRESS})
 # POST because a question can be large; nothing is kept of it but its vector.
 ASKING = frozenset({"/v1/search", "/v1/drafts", "/v1/embeddings"})
 
@@ -100,7 +100,7 @@ def is_loopback(host: str) -> bool:
 
 def needed_role(method: str, path: str) -> Role | None:
     """What a request needs; None for what is open to all. What is not known to be harmless needs "write"."""
-    if path in OPEN and method in ("GET", "HEAD"):
+    if (path in OPEN or path.startswith(f"{docs_page.ASSETS}/")) and method in ("GET", "HEAD"):
         return None
     return "read" if method in ("GET", "HEAD") or (method == "POST" and path in ASKING) else "write"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from pathlib import Path
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ecgkin.ui.settings import Settings
 
 
+_LOG = logging.getLogger(__name__)
+
+
 class State:
     """Everything that requests share.
 
@@ -49,7 +53,7 @@ class State:
         self.encoder = encoder
         self.limits = Limits.of(settings)
         self.tokens: tuple[Token, ...] = parse_tokens(settings.api_tokens)
-        self.metrics = Metrics()
+        self.metrics = Metrics(f"{encoder.name} {encoder.fingerprint}")
         base.check_encoder(encoder)
         self.queue = EncoderQueue(
             encoder,
@@ -90,6 +94,28 @@ class State:
         except BaseException:
             opened.close()
             raise
+
+    def preload(self) -> None:
+        """Do once what the first requests would wait seconds for: libraries that load on first use, first calls.
+
+        A simulated ECG is drawn, read, encoded, searched for and measured; no answer is kept.
+        """
+        from ecgkin.retrieval.ecg.drawing import render
+        from ecgkin.retrieval.ecg.simulate import simulate
+
+        start = time.perf_counter()
+        record = simulate(["SR"], np.random.default_rng(0)).record
+        self.search.by_text("normal ECG", 1)
+        self.search.by_ecg(record, 1)
+        self.search.by_image(render(record), 1)
+        if self.drafting.names:
+            from ecgkin.generation.draft import Draft
+            from ecgkin.generation.measures import measure
+            from ecgkin.ui.api import fhir
+
+            draft = Draft("", "en", self.drafting.names[0], measurements=measure(record).values)
+            fhir.diagnostic_report(draft, base_id=self.base.info()["base_id"], encoder=self.encoder.name, generation=0)
+        _LOG.info("preloaded ms=%.0f", 1e3 * (time.perf_counter() - start))
 
     def close(self) -> None:
         """Finish what was begun and let go of everything."""

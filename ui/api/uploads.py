@@ -22,6 +22,7 @@ import numpy as np
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from ecgkin.retrieval.ecg.read import READERS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, ImageError, InputError, RecordError
 from ecgkin.ui.api import problems
@@ -42,7 +43,7 @@ _MAX_MEMBERS = 64
 _MAX_DIRECTORY_BYTES = 64 * 1024
 _CHUNK = 1 << 18
 _WFDB = frozenset({".hea", ".dat", ".mat"})
-_TABLES = frozenset({".csv", ".tsv", ".txt", ".asc"})
+_RECORDS = frozenset(suffix for reader in READERS for suffix in reader.suffixes) - _WFDB
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
 _PLAIN = re.compile(r"\w[\w.-]{0,120}\Z", re.ASCII)
 # FLAC packs silence without bound: the size of the file says nothing about what it takes in memory.
@@ -77,7 +78,7 @@ class Upload:
                 raise InputError("the name of a WFDB file has other characters than letters, digits, _ . -")
             path = self.folder / base
         else:
-            known = suffix if suffix in _TABLES | _PICTURES | {".zip"} else ""
+            known = suffix if suffix in _RECORDS | _PICTURES | {".zip"} else ""
             path = self.folder / f"upload-{len(self.files) + 1}{known}"
         if path in self.files:
             raise InputError(f"{path.name} comes twice")
@@ -258,7 +259,7 @@ def _unpack(path: Path, upload: Upload, limits: Limits) -> None:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
         raise InputError(f"the zip cannot be unpacked: {type(error).__name__}") from error
     if not upload.files:
-        raise InputError("the zip holds no picture, table or WFDB record")
+        raise InputError("the zip holds no picture and no recording")
 
 
 def _check_directory(path: Path) -> None:
@@ -290,4 +291,4 @@ def _is_useful(member: zipfile.ZipInfo) -> bool:
         raise InputError("the zip is packed in an unusual way", hint="use the ordinary method, deflate")
     path = PurePosixPath(name)
     hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return not hidden and path.suffix.lower() in _WFDB | _TABLES | _PICTURES
+    return not hidden and path.suffix.lower() in _WFDB | _RECORDS | _PICTURES

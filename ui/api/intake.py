@@ -1,0 +1,122 @@
+"""What a request asks about, however it came: files with fields beside them, or one JSON body.
+
+Every route that takes an ECG takes both; what differs between them is only which models say what is expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel, Field, model_validator
+
+from ecgkin.retrieval.errors import InputError
+from ecgkin.ui.api import uploads
+from ecgkin.ui.api.schemas import Body, Signal, Units
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+    from ecgkin.ui.api.state import State
+
+Form = TypeVar("Form", bound="FileOptions")
+Json = TypeVar("Json", bound=BaseModel)
+# Memory for each byte of a JSON body while it is read, as pixels of three bytes: numbers become Python objects.
+_PIXELS_PER_BYTE = 4
+
+
+class FileOptions(Body):
+    """Facts that a table of samples may lack."""
+
+    fs_hz: float | None = Field(
+        default=None, gt=0, le=100_000, description="samples a second, for a file that does not say"
+    )
+    units: Units | None = Field(default=None, description="of the samples, for a file that does not say")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, fields: Any) -> Any:
+        """HTML forms send a field that nobody filled in as an empty text."""
+        return {name: value for name, value in fields.items() if value != ""} if isinstance(fields, dict) else fields
+
+
+class Intake(Generic[Form, Json]):
+    """A request whose body has been taken in and not yet been read. Close it.
+
+    Args:
+        state: Of the server: its limits hold.
+        form: Model of the fields beside files.
+        json: Model of a JSON body; its `signal`, where it has one, is the ECG.
+        content: What came.
+    """
+
+    def __init__(self, state: State, form: type[Form], json: type[Json], content: uploads.Upload | bytes) -> None:
+        self._state = state
+        self._form = form
+        self._json = json
+        self._content = content
+
+    @property
+    def close(self) -> Callable[[], None] | None:
+        """What deletes the files, None where there are none."""
+        return None if isinstance(self._content, bytes) else self._content.close
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[uploads.Query | None, Form | Json]]:
+        """The ECG (a record, the path of a picture, or None) and the options; memory is reserved while this lasts.
+
+        For threads.
+
+        Raises:
+            RequestValidationError: The body does not fit its model.
+            InputError: The ECG cannot be read, or k is more than this server gives.
+            TooLargeError: The ECG is larger than this server takes.
+        """
+        state, content = self._state, self._content
+        if isinstance(content, bytes):
+            with state.budget.take(min(state.budget.pixels, _PIXELS_PER_BYTE * len(content))):
+                body = self._checked(uploads.parsed(self._json, content))
+                signal = cast("Signal | None", getattr(body, "signal", None))
+                yield (None if signal is None else signal.record()), body
+        else:
+            form = self._checked(uploads.parsed(self._form, content.fields))
+            with content.query(state.limits, state.budget, form.fs_hz, form.units) as query:
+                yield query, form
+
+    @contextmanager
+    def with_ecg(self) -> Iterator[tuple[uploads.Query, Form | Json]]:
+        """`opened` where there must be an ECG.
+
+        Raises:
+            InputError: There is none; and as `opened`.
+        """
+        with self.opened() as (query, options):
+            if query is None:
+                raise InputError("no ECG came (expected a signal or a file)")
+            yield query, options
+
+    def _checked(self, options: Any) -> Any:
+        """Before anything is read that takes time: the k of these options."""
+        if hasattr(options, "k"):
+            self._state.limits.checked_k(options.k)
+        return options
+
+
+async def taken(request: Request, state: State, form: type[Form], json: type[Json]) -> Intake[Form, Json]:
+    """Take in the body of a request.
+
+    Args:
+        request: Not read yet.
+        state: Of the server.
+        form: Model of the fields beside files.
+        json: Model of a JSON body.
+
+    Raises:
+        MediaTypeError: It is neither multipart nor JSON.
+        TooLargeError, SlowBodyError: See `Gate`.
+        InputError: Its files are not as they should be.
+    """
+    if uploads.media_type(request) == "multipart/form-data":
+        return Intake(state, form, json, await uploads.receive(request, state.limits))
+    return Intake(state, form, json, await uploads.body_bytes(request))
