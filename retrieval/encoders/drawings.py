@@ -12,15 +12,20 @@ from torch import Tensor
 
 from ecgkin.retrieval.ecg.trace_map import CLEAN, TRAINING, draw_trace_map, random_style
 from ecgkin.retrieval.encoders.corpus import Corpus
+from ecgkin.retrieval.encoders.fields import field_map, training_field_map
 from ecgkin.retrieval.errors import EcgkinError
 
 _GRIDS = ("pink", "red", "blue", "green", "grey", "none")
 _INKS = ((16, 16, 24), (0, 0, 0), (40, 40, 48), (30, 30, 110), (90, 90, 100))
 
 
-def training_map(corpus: Corpus, row: int, seed: int, epoch: int, page_share: float) -> NDArray[np.uint8]:
+def training_map(
+    corpus: Corpus, row: int, seed: int, epoch: int, page_share: float, picture: str = "paper"
+) -> NDArray[np.uint8]:
     """The picture of one record in one epoch, uint8 (256, 512); the same for the same arguments."""
     rng = np.random.default_rng((seed, epoch, row))
+    if picture == "fields":
+        return training_field_map(corpus.record(row), rng)
     if rng.random() < page_share:
         try:
             return _page_map(corpus, row, rng)
@@ -54,20 +59,23 @@ def _page_map(corpus: Corpus, row: int, rng: np.random.Generator) -> NDArray[np.
 
 
 class _Drawn(torch.utils.data.Dataset[Tensor]):
-    def __init__(self, corpus: Corpus, rows: Tensor, seed: int, epoch: int, page_share: float) -> None:
+    def __init__(self, corpus: Corpus, rows: Tensor, seed: int, epoch: int, page_share: float, picture: str) -> None:
         self._corpus, self._rows = corpus, rows.tolist()
-        self._seed, self._epoch, self._page_share = seed, epoch, page_share
+        self._seed, self._epoch, self._page_share, self._picture = seed, epoch, page_share, picture
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Tensor:
-        picture = training_map(self._corpus, self._rows[index], self._seed, self._epoch, self._page_share)
-        return torch.from_numpy(picture)
+        row = self._rows[index]
+        return torch.from_numpy(
+            training_map(self._corpus, row, self._seed, self._epoch, self._page_share, self._picture)
+        )
 
 
 def drawn_batches(
-    corpus: Corpus, rows: Tensor, *, batch: int, seed: int, epoch: int, page_share: float, workers: int
+    corpus: Corpus, rows: Tensor, *, batch: int, seed: int, epoch: int, page_share: float, workers: int,
+    picture: str = "paper",
 ) -> Iterator[Tensor]:
     """Batches of training pictures in the order of `rows` (corpus rows): uint8 (batch, 1, 256, 512).
 
@@ -76,11 +84,11 @@ def drawn_batches(
         rows: Corpus row of every picture, already shuffled and cut for this process.
         batch: Pictures per batch; a short one at the end is left out.
         seed, epoch: Decide the drawings.
-        page_share: See `TrainSettings`.
+        page_share, picture: See `TrainSettings`.
         workers: Drawing processes; 0 draws here.
     """
     loader = torch.utils.data.DataLoader(
-        _Drawn(corpus, rows, seed, epoch, page_share),
+        _Drawn(corpus, rows, seed, epoch, page_share, picture),
         batch_size=min(batch, max(1, len(rows))),
         drop_last=True,
         num_workers=workers,
@@ -98,8 +106,10 @@ def _one_thread(_: int) -> None:
     cv2.setNumThreads(1)
 
 
-def clean_maps(corpus: Corpus, rows: NDArray[np.int64], layout: str = "3x4+1R") -> Tensor:
-    """Undamaged trace maps in one layout, uint8 (n, 1, 256, 512)."""
+def clean_maps(corpus: Corpus, rows: NDArray[np.int64], layout: str = "3x4+1R", picture: str = "paper") -> Tensor:
+    """Undamaged trace maps in one layout, or fields, uint8 (n, 1, 256, 512)."""
+    if picture == "fields":
+        return torch.from_numpy(np.stack([field_map(corpus.record(int(r))) for r in rows]))[:, None]
     from ecgkin.retrieval.ecg.paper import RenderStyle
 
     style = RenderStyle(layout=layout)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ecgkin.retrieval.errors import InputError, QueryError
 
+PICTURES = ("paper", "fields")
 STAGES = ("signal", "image", "join", "text")
 
 
@@ -27,6 +28,8 @@ class TrainSettings:
         teacher: Folder of the finished signal stage (image stage).
         image: Folder of the finished image stage (join and text stages).
         join: Folder of the finished join stage (text stage, which writes the whole encoder).
+        picture: What the image tower sees: "paper" (drawn pages), or "fields" (the encodings of Qiu et al., see
+            `fields`; an arm of the evaluation, no finished encoder comes of it).
         page_share: Share of training pictures that are full pages, photographed and read; the rest are drawn as trace
             maps.
         keep_tokens: Share of image tokens kept during training.
@@ -58,6 +61,7 @@ class TrainSettings:
     teacher: str = ""
     image: str = ""
     join: str = ""
+    picture: str = "paper"
     page_share: float = 0.1
     keep_tokens: float = 1.0
     full_tokens_from: float = 1.0
@@ -81,6 +85,8 @@ class TrainSettings:
             object.__setattr__(self, name, tuple(int(f) for f in getattr(self, name)))
         if self.stage not in STAGES:
             raise QueryError(f"stage is {self.stage!r} (expected one of {', '.join(STAGES)})")
+        if self.picture not in PICTURES:
+            raise QueryError(f"picture is {self.picture!r} (expected {' or '.join(PICTURES)})")
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise QueryError(f"{name} is {getattr(self, name)} (expected 1 or more)")

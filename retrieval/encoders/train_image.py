@@ -113,7 +113,7 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
         optimizer.load_state_dict(stored["optimizer"])
         step = int(stored["step"])
         log.write("resumed", step=step, total=total)
-    validation_maps = clean_maps(corpus, validation) if place.first else None
+    validation_maps = clean_maps(corpus, validation, picture=settings.picture) if place.first else None
     figures: dict[str, Any] = dict(stored["figures"]) if stored is not None else {}
 
     def save() -> None:
@@ -132,7 +132,7 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
         model.visual.trunk.keep_tokens = settings.keep_tokens if step < settings.full_tokens_from * total else 1.0
         pictures = drawn_batches(
             corpus, torch.from_numpy(train)[order], batch=settings.batch, seed=settings.seed, epoch=epoch,
-            page_share=settings.page_share, workers=settings.workers,
+            page_share=settings.page_share, workers=settings.workers, picture=settings.picture,
         )  # fmt: skip
         for number, batch in enumerate(pictures):
             places = order[number * settings.batch : number * settings.batch + len(batch)].to(place.device)
