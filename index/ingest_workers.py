@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -193,9 +194,10 @@ def _write_full(
 def _begin_worker() -> None:
     import ctypes
 
-    import torch
+    if "torch" in sys.modules:  # an encoder without it need not wait for its import
+        import torch
 
-    torch.set_num_threads(1)
+        torch.set_num_threads(1)
     # Without this the workers of a killed ingest would wait for ever: each holds the others' pipes open.
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Batch = Annotated[int, typer.Option(min=1, help="Records encoded and committed together.")]
 Records = Annotated[bool, typer.Option("--records/--no-records", help="Keep the samples, so that hits can be drawn.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes that read and encode. Many machines: `ecgkin base fill`.")]
 NAMES_SHOWN = 20
 
 
@@ -34,6 +35,7 @@ def ptbxl(
     folds: Annotated[str | None, typer.Option(help="Only these folds: 1 2 3, or 1-8.", show_default="all")] = None,
     batch: Batch = 64,
     records: Records = True,
+    workers: Workers = 1,
     encoder: common.Encoder = None,
     device: common.Device = None,
     json: common.Json = False,
@@ -42,7 +44,7 @@ def ptbxl(
     from ecgkin.index.sources import ptbxl_items
 
     items = ptbxl_items(root, common.numbers(folds, "--folds") if folds is not None else None)
-    _ingest(items, base, encoder, device, batch, records, json)
+    _ingest(items, base, encoder, device, batch, records, workers, json)
 
 
 def folder(
@@ -56,6 +58,7 @@ def folder(
     ] = None,
     batch: Batch = 64,
     records: Records = True,
+    workers: Workers = 1,
     encoder: common.Encoder = None,
     device: common.Device = None,
     json: common.Json = False,
@@ -63,7 +66,7 @@ def folder(
     """Ingest a folder of recordings and pictures; files that cannot be read are reported, and the rest goes on."""
     from ecgkin.index.sources import folder_items
 
-    _ingest(folder_items(root, table), base, encoder, device, batch, records, json)
+    _ingest(folder_items(root, table), base, encoder, device, batch, records, workers, json)
 
 
 def _ingest(
@@ -73,6 +76,7 @@ def _ingest(
     device: str | None,
     batch: int,
     records: bool,
+    workers: int,
     json: bool,
 ) -> None:
     """Ingest, report on stdout; the status is that of CaseBaseError where nothing at all came in."""
@@ -91,6 +95,7 @@ def _ingest(
             batch=batch,
             keep_records=records,
             progress=lambda now: moved(now.n_seen, len(items)),
+            workers=workers,
         )
         n_cases = len(opened)
     for what, found in (("not read", report.failed), ("note", report.notes)):
