@@ -1,4 +1,4 @@
-"""`ecgkin base`: copy, snapshot, restore, reencode, switch, compact; for folders and for bases on Milvus."""
+"""`ecgkin base`: copy, snapshot, restore, reencode, switch, compact, fill; for folders and for bases on Milvus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Batch = Annotated[int, typer.Option(min=1, help="Cases read and written together
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     group = typer.Typer(no_args_is_help=True, help="Move, back up and change case bases, in folders and on Milvus.")
-    for command in (copy, reencode, snapshot, restore, switch, compact):
+    for command in (copy, reencode, snapshot, restore, switch, compact, manifest, fill):
         group.command()(command)
     app.add_typer(group, name="base")
 
@@ -127,6 +127,43 @@ def compact(base: Source) -> None:
         opened.compact()
         facts = opened.info()
     _line(f"{facts['n_cases']} cases, index {facts['index_kind']}")
+
+
+def manifest(
+    source: Annotated[str, typer.Argument(metavar="KIND", help="ptbxl or folder.", show_default=False)],
+    root: Annotated[Path, typer.Argument(metavar="DIR", help="Its folder, on every machine.", show_default=False)],
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Where the manifest goes.", show_default=False)],
+) -> None:
+    """List records with hashes of their content, for `ecgkin base fill`."""
+    from ecgkin.index.ray_ingest import write_manifest
+
+    common.settings()
+    _line(f"{len(write_manifest(source, root, path).content)} cases: {path}")
+
+
+def fill(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Manifest of cases.", show_default=False)],
+    target: Target,
+    ray: Annotated[str | None, typer.Option(help="Head of a cluster: host:port, auto.", show_default="here")] = None,
+    records: Annotated[bool, typer.Option("--records/--no-records", help="Keep the samples.")] = True,
+    encoder: common.Encoder = None,
+    json: common.Json = False,
+) -> None:
+    """Ingest the cases of a manifest on a Ray cluster; goes on where an earlier call was stopped."""
+    from ecgkin.index.ray_ingest import ray_ingest
+
+    settings = common.settings(encoder=encoder)
+    with common.progress("ingest") as moved:
+        report = ray_ingest(
+            path, target, settings.encoder, address=ray, keep_records=records, progress=lambda now: moved(now.n_seen)
+        )
+    for name, reason in report.failed:
+        common.say(f"not read: {name}: {reason}")
+    if json:
+        common.emit({**vars(report), "target": target})
+        return
+    counts = f"{report.added} added, {report.updated} updated, {report.skipped} there already"
+    _line(f"{counts}, {len(report.duplicates)} duplicates, {len(report.failed)} not read: {target}")
 
 
 def _say(report: CopyReport, target: str, json: bool) -> None:
