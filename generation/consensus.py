@@ -5,18 +5,19 @@ Only statement codes of the neighbours are read, never their text, so that nothi
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
-from ecgkin.generation.draft import Basis, Draft, DraftedStatement, Evidence, Language, Section, Sentence
+from ecgkin.generation.assembly import Neighbour, Note, assemble, evidence_of
+from ecgkin.generation.draft import Draft, Language
 from ecgkin.generation.measures import Measurements
-from ecgkin.generation.phrases import ABSENT, PROBABLE_FROM, TITLES, WORDS, axis_phrase, capital, finding, polarity
+from ecgkin.generation.phrases import ABSENT, PROBABLE_FROM, WORDS, alternative, axis_phrase, finding, polarity
 from ecgkin.generation.sections import (
     NO_P_WAVE,
     RHYTHMS,
     SECTION_OF,
     SECTIONS,
+    SINUS,
     SUPERCLASS_OF_SECTION,
     settle,
 )
@@ -35,38 +36,7 @@ _IN_CONCLUSION = 4
 # From where a measured interval is called long or wide: the limits of the AHA/ACC/HRS statements (PR 200, QRS 120, QTc
 # 450 to 460 ms) plus the 20 ms by which this project's measurement may be off.
 LONG_PR_MS, WIDE_QRS_MS, LONG_QTC_MS = 220.0, 130.0, 480.0
-_MARK = re.compile(r"@(\d+)@")
 _ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A retrieved case as far as the consensus reads it.
-
-    Attributes:
-        case_id: Its id.
-        score: Cosine to the query.
-        codes: Its statements.
-    """
-
-    case_id: str
-    score: float
-    codes: frozenset[str]
-
-
-@dataclass(frozen=True)
-class _Note:
-    """A sentence before its citations have numbers.
-
-    `cites` are positions among the neighbours; "@3@" inside the words stands for the mark of position 3.
-    """
-
-    words: str
-    section: str
-    statements: tuple[tuple[str, Polarity], ...]
-    cites: tuple[int, ...]
-    probability: float | None
-    basis: Basis = "cases"
 
 
 def write_consensus(
@@ -104,11 +74,13 @@ def write_consensus(
     )
     if nothing_similar or not neighbours:
         refusal = words["nothing_similar"]
-        return replace(empty, text=refusal, refusal=refusal, evidence=_evidence(neighbours, range(k))[0])
+        return replace(empty, text=refusal, refusal=refusal, evidence=evidence_of(neighbours, range(k))[0])
     writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements)
     asked = tuple(dict.fromkeys(f.code for f in find_statements(question))) if question else ()
     notes, abstained = writer.answers(asked) if asked else writer.report()
-    return _assemble(empty, notes, abstained, writer, asked, k)
+    done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, answering=bool(asked))
+    probabilities = {**vote.probabilities, **writer.probabilities}
+    return replace(done, warnings=(vote.note,) if vote.note else (), probabilities=probabilities)
 
 
 class _Writer:
@@ -129,13 +101,16 @@ class _Writer:
         self.few = len(neighbours) < MIN_NEIGHBOURS
         # What no neighbour carries has no case to cite, whatever a calibration curve makes of a share of zero.
         carried = frozenset().union(*(n.codes for n in neighbours))
-        passing = thresholds.passing(vote, carried)
-        self.settled = settle(passing, self.values, vote.superclasses)
+        refined = thresholds.refine(vote, self.values)
+        self.probabilities = {**vote.statements, **{code: p for code, (p, _) in refined.items()}}
+        passing = thresholds.passing(vote, carried, refined)
+        self.settled = settle(passing.statements, self.values, passing.margins, passing.superclass_margins)
         self.kept = {} if self.few else dict(self.settled.kept)
+        self.alternatives = {} if self.few else dict(self.settled.alternatives)
 
-    def report(self) -> tuple[list[_Note], dict[str, str]]:
+    def report(self) -> tuple[list[Note], dict[str, str]]:
         """Sentences of all sections, and why the others are empty."""
-        notes: list[_Note] = []
+        notes: list[Note] = []
         abstained: dict[str, str] = {}
         for section in SECTIONS:
             if section == "conclusion":
@@ -146,6 +121,7 @@ class _Writer:
                     key=lambda c: (c not in RHYTHMS, -self.kept[c], _ORDER[c]),
                 )
                 found = [self._finding(code, section) for code in codes]
+                found += [self._alternative(c, section) for c in self.alternatives if SECTION_OF[c] == section]
                 if section == "axis_intervals":
                     found = self._measured() + found
                 if not found:
@@ -155,23 +131,25 @@ class _Writer:
                 abstained[section] = self._why_empty(section)
         return notes, abstained
 
-    def answers(self, asked: Collection[str]) -> tuple[list[_Note], dict[str, str]]:
+    def answers(self, asked: Collection[str]) -> tuple[list[Note], dict[str, str]]:
         """One sentence for each statement that was asked about, or why there is none."""
-        notes: list[_Note] = []
+        notes: list[Note] = []
         abstained: dict[str, str] = {}
         for code in asked:
-            p = self.vote.statements[code]
+            p = self.probabilities[code]
             if code in self.kept:
                 notes.append(self._finding(code, SECTION_OF[code]))
+            elif code in self.alternatives:
+                notes.append(self._alternative(code, SECTION_OF[code]))
             elif not self.few and (p < ABSENT_BELOW or code in self.settled.dropped):
                 without = self._cases(code, carrying=False)
                 words = self.words["no"].format(finding=finding(code, self.language))
-                notes.append(_Note(words, SECTION_OF[code], ((code, "absent"),), without, 1 - p))
+                notes.append(Note(words, SECTION_OF[code], ((code, "absent"),), without, 1 - p))
             else:
                 abstained[SECTION_OF[code]] = self._open(p)
         return notes, abstained
 
-    def _finding(self, code: str, section: str) -> _Note:
+    def _finding(self, code: str, section: str) -> Note:
         p = self.kept[code]
         words = finding(code, self.language, p)
         rate = self.values.get("rate_bpm")
@@ -181,9 +159,17 @@ class _Writer:
         cites = self._cases(code)
         if not cites and code == "STACH":  # sinus rhythm by the cases, tachycardia by the measured rate
             cites = self._cases("SR")
-        return _Note(words, section, ((code, polarity(p)),), cites, p)
+        # A measured value may speak for what no neighbour carries: a PR interval of 260 ms needs no case.
+        return Note(words, section, ((code, polarity(p)),), cites, p, "cases" if cites else "measurement")
 
-    def _measured(self) -> list[_Note]:
+    def _alternative(self, code: str, section: str) -> Note:
+        p = self.alternatives[code]
+        # Tachycardia, bradycardia and arrhythmia of sinus rhythm are no other rhythm than sinus rhythm.
+        of_sinus = code in SINUS and bool(SINUS & self.kept.keys())
+        words = alternative(code, self.language, differential=not of_sinus)
+        return Note(words, section, ((code, "possible"),), self._cases(code), p)
+
+    def _measured(self) -> list[Note]:
         v = self.values
         parts = []
         if "axis_deg" in v:
@@ -200,9 +186,9 @@ class _Writer:
             parts.append(f"QT/QTc {v['qt_ms']:.0f}/{v['qtc_ms']:.0f} ms{long}")
         if "rate_bpm" in v and not RHYTHMS & self.kept.keys():
             parts.insert(0, self.words["rate"].format(rate=f"{v['rate_bpm']:.0f}"))
-        return [_Note(", ".join(parts), "axis_intervals", (), (), None, "measurement")] if parts else []
+        return [Note(", ".join(parts), "axis_intervals", (), (), None, "measurement")] if parts else []
 
-    def _absent(self, section: str) -> list[_Note]:
+    def _absent(self, section: str) -> list[Note]:
         """The sentence that nothing is wrong here, where the vote is sure of it."""
         if section not in SUPERCLASS_OF_SECTION or self.few:
             return []
@@ -212,15 +198,15 @@ class _Writer:
         codes = {code for code, home in SECTION_OF.items() if home == section}
         cites = tuple(i for i, n in enumerate(self.neighbours) if not n.codes & codes)[:CITED]
         words = ABSENT[self.language][section].removesuffix(".")
-        return [_Note(words, section, (), cites, 1 - p)] if cites else []
+        return [Note(words, section, (), cites, 1 - p)] if cites else []
 
     def _doubt(self, section: str) -> float:
         """How probable a finding of a section is at least: that of its superclass, or of its likeliest statement."""
-        single = max((self.vote.statements[c] for c, home in SECTION_OF.items() if home == section), default=0.0)
+        single = max((self.probabilities[c] for c, home in SECTION_OF.items() if home == section), default=0.0)
         superclass = SUPERCLASS_OF_SECTION.get(section)
         return max(single, self.vote.superclasses.get(superclass, 0.0)) if superclass else single
 
-    def _conclusion(self) -> list[_Note]:
+    def _conclusion(self) -> list[Note]:
         if self.few or not self.kept:
             return []
         others = [code for code in self.kept if code not in ("NORM", "SR")]
@@ -231,7 +217,7 @@ class _Writer:
                 return []
             # The hedge of "otherwise normal" lies in its probability.
             said: Polarity = "present" if others else polarity(p)
-            return [_Note(words, "conclusion", (("NORM", said),), self._cases("NORM"), p)]
+            return [Note(words, "conclusion", (("NORM", said),), self._cases("NORM"), p)]
         main = [c for c in others if superclasses([c]) or c in RHYTHMS] or others
         if not main:
             return []
@@ -243,7 +229,7 @@ class _Writer:
         said_of = tuple((code, polarity(self.kept[code])) for code in main)
         p = 1 - self.vote.statements["NORM"]
         words = self.words["abnormal"].format(findings=phrases, percent=f"{100 * p:.0f}")
-        return [_Note(words, "conclusion", said_of, cites, p)]
+        return [Note(words, "conclusion", said_of, cites, p)]
 
     def _cases(self, code: str, *, carrying: bool = True) -> tuple[int, ...]:
         return tuple(i for i, n in enumerate(self.neighbours) if (code in n.codes) == carrying)[:CITED]
@@ -263,69 +249,3 @@ class _Writer:
         if self.few:
             return self.words["few"].format(n=len(self.neighbours))
         return self.words["open"].format(percent=f"{100 * probability:.0f}")
-
-
-def _evidence(neighbours: Sequence[Neighbour], wanted: Collection[int]) -> tuple[tuple[Evidence, ...], dict[int, int]]:
-    """Numbered cases in order of rank, and the number of each position."""
-    positions = sorted(i for i in set(wanted) if i < len(neighbours))
-    numbers = {i: number for number, i in enumerate(positions, 1)}
-    cases = tuple(
-        Evidence(numbers[i], neighbours[i].case_id, neighbours[i].score, tuple(sorted(neighbours[i].codes, key=_rank)))
-        for i in positions
-    )
-    return cases, numbers
-
-
-def _rank(code: str) -> tuple[int, str]:
-    return _ORDER.get(code, len(_ORDER)), code
-
-
-def _assemble(
-    empty: Draft, notes: Sequence[_Note], abstained: Mapping[str, str], writer: _Writer, asked: Collection[str], k: int
-) -> Draft:
-    neighbours, language = writer.neighbours, empty.language
-    evidence, numbers = _evidence(neighbours, [*range(k), *(i for note in notes for i in note.cites)])
-    sentences = []
-    for note in notes:
-        text = capital(note.words)
-        if note.probability is not None and not _MARK.search(text):
-            text += f" ({100 * note.probability:.0f} %)"
-        marked = _MARK.sub(lambda found: f"[{numbers[int(found[1])]}]", text)
-        if marked != text:
-            text = marked
-        elif note.cites:
-            text += f" [{', '.join(str(numbers[i]) for i in note.cites)}]"
-        cases = tuple(neighbours[i].case_id for i in note.cites)
-        sentences.append(Sentence(text + ".", note.section, note.statements, cases, (), note.basis, note.probability))
-    sections, lines = [], []
-    for name in SECTIONS:
-        own = tuple(s for s in sentences if s.section == name)
-        reason = abstained.get(name, "") if not own or asked else ""
-        if not own and not reason:
-            continue
-        title = TITLES[language][name]
-        sections.append(Section(name, title, own, reason))
-        said = " ".join(s.text for s in own)
-        silent = capital(writer.words["abstained"].format(reason=reason)) + "." if reason else ""
-        lines.append(f"{title}: {' '.join(part for part in (said, silent) if part)}")
-    return replace(
-        empty,
-        text="\n".join(lines),
-        sections=tuple(sections),
-        sentences=tuple(sentences),
-        statements=_statements(sentences, writer),
-        evidence=evidence,
-        warnings=(writer.vote.note,) if writer.vote.note else (),
-    )
-
-
-def _statements(sentences: Sequence[Sentence], writer: _Writer) -> tuple[DraftedStatement, ...]:
-    by_id = {n.case_id: n for n in writer.neighbours}
-    out: dict[str, DraftedStatement] = {}
-    for sentence in sentences:
-        for code, said in sentence.statements:
-            if code in out or (sentence.section == "conclusion" and code != "NORM"):
-                continue
-            fits = tuple(c for c in sentence.citations if (code in by_id[c].codes) == (said != "absent"))
-            out[code] = DraftedStatement(code, said, writer.vote.statements[code], "agrees", sentence.citations, fits)
-    return tuple(out.values())

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ecgkin.generation.assembly import Neighbour
 from ecgkin.generation.backend import Request, TextBackend
-from ecgkin.generation.consensus import Neighbour, write_consensus
+from ecgkin.generation.consensus import write_consensus
 from ecgkin.generation.context import build_context
 from ecgkin.generation.draft import Draft, DraftedStatement, Evidence, Language
 from ecgkin.generation.grounding import ground
@@ -137,7 +138,7 @@ def _random_hits(asked: Asked, setting: Setting) -> list[tuple[PtbXlRow, float]]
 
 
 def _vote_only(votes: Vote, hits: Sequence[tuple[PtbXlRow, float]], thresholds: DraftThresholds) -> Draft:
-    passing = thresholds.passing(votes)
+    passing = thresholds.passing(votes).statements
     statements = tuple(DraftedStatement(code, "present", p, "agrees") for code, p in passing.items())
     return Draft("", "en", VOTE, statements=statements, probabilities=votes.probabilities, calibrated=votes.calibrated)
 

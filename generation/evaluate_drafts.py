@@ -32,7 +32,7 @@ from ecgkin.retrieval.vote import Calibration
 _LOG = logging.getLogger(__name__)
 
 # Raised when the wording or the rules of the built-in drafters change, so that older run files are not mixed in.
-DRAFTER_VERSION = 1
+DRAFTER_VERSION = 2
 COMPARED: tuple[str, ...] = ("superclass macro-F1", "statement macro-F1")
 _SEED = 9
 _TINY_NOTE = "model arms with random weights (the tiny checkpoint) prove the road, not the quality"
@@ -196,7 +196,7 @@ def evaluate_embedded(
         "version": DRAFTER_VERSION,
         "encoder": fingerprint,
         "gallery": _hash(r.ecg_id for r in gallery),
-        "thresholds": _hash(*(sorted(m.items()) for m in _mappings(setting.thresholds))),
+        "thresholds": _hash(*_parts(setting.thresholds)),
         "calibrated": setting.calibration is not None,
     }
     scores: dict[str, ArmScores] = {}
@@ -280,8 +280,10 @@ def _tests(scores: Mapping[str, ArmScores]) -> dict[str, tuple[float, float, flo
     return {name: (differences[name], raw[name], adjusted[name]) for name in raw}
 
 
-def _mappings(thresholds: DraftThresholds) -> list[Mapping[str, float]]:
-    return [thresholds.calibrated, thresholds.raw, thresholds.superclasses, thresholds.raw_superclasses]
+def _parts(thresholds: DraftThresholds) -> list[list[Any]]:
+    """What of the thresholds decides about drafts."""
+    measured = sorted((code, model.as_dict()) for code, model in thresholds.measured.items())
+    return [sorted(thresholds.statements.items()), sorted(thresholds.superclasses.items()), measured]
 
 
 def _measured(data: PtbXl, row: PtbXlRow) -> Measurements:

@@ -169,8 +169,7 @@ def _agreement(
             return "contradicts"
     if vote is None:
         return "unknown"
-    voted = vote.statements[code] >= limits.of(code, calibrated=vote.calibrated)
-    return "agrees" if voted == (polarity != "absent") else "differs"
+    return "agrees" if limits.supports(vote, code) == (polarity != "absent") else "differs"
 
 
 def _warnings(statements: Sequence[DraftedStatement], unknown: Sequence[str], n: int) -> tuple[str, ...]:

@@ -201,6 +201,7 @@ ABSENT: Mapping[Language, Mapping[str, str]] = {
 }
 WORDS: Mapping[Language, Mapping[str, str]] = {
     "en": {
+        "differential": "differential diagnosis",
         "rate": "rate {rate}/min",
         "ventricular_rate": "ventricular rate {rate}/min",
         "abnormal": "abnormal ECG ({percent} %): {findings}",
@@ -217,6 +218,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "abstained": "no statement, {reason}",
     },
     "de": {
+        "differential": "differenzialdiagnostisch",
         "rate": "Frequenz {rate}/min",
         "ventricular_rate": "Kammerfrequenz {rate}/min",
         "abnormal": "pathologisches EKG ({percent} %): {findings}",
@@ -254,6 +256,16 @@ def finding(code: str, language: Language, probability: float = 1.0) -> str:
     if probability >= PLAIN_FROM:
         return name
     return f"{_HEDGES[language][0 if probability >= PROBABLE_FROM else 1]} {name}"
+
+
+def alternative(code: str, language: Language, *, differential: bool = True) -> str:
+    """A finding that comes into question beside the one stated.
+
+    >>> alternative("AFLT", "en"), alternative("SARRH", "de", differential=False)
+    ('differential diagnosis: possible atrial flutter', 'möglicherweise Sinusarrhythmie')
+    """
+    hedged = f"{_HEDGES[language][1]} {FINDINGS[language][code]}"
+    return f"{WORDS[language]['differential']}: {hedged}" if differential else hedged
 
 
 def polarity(probability: float) -> Polarity:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ecgkin.retrieval.ecg.statements import STATEMENTS
 
 _SUPERCLASS: Mapping[str, str | None] = {s.code: s.superclass for s in STATEMENTS}
+_ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
 SECTIONS: tuple[str, ...] = (
     "rhythm",
     "axis_intervals",
@@ -50,7 +51,8 @@ SUPERCLASS_OF_SECTION: Mapping[str, str] = {
     "infarction": "MI",
 }
 
-# Of each group at most one is said: they exclude or contain one another, or mean nearly the same.
+# Of each group at most one is stated, others are its differential diagnosis: they exclude one another, or are
+# neighbouring territories.
 EXCLUSIVE: tuple[frozenset[str], ...] = (
     frozenset({"BIGU", "TRIGU"}),
     frozenset({"1AVB", "2AVB", "3AVB"}),
@@ -64,9 +66,13 @@ EXCLUSIVE: tuple[frozenset[str], ...] = (
     frozenset({"INJAS", "INJLA"}),
     frozenset({"INJAL", "INJLA"}),
     frozenset({"INJIN", "INJIL"}),
-    frozenset({"ISC_", "ISCAL", "ISCLA", "ISCAN"}),
-    frozenset({"ISC_", "ISCAL", "ISCAS"}),
-    frozenset({"ISC_", "ISCIN", "ISCIL"}),
+    frozenset({"ISCAL", "ISCLA", "ISCAN"}),
+    frozenset({"ISCAL", "ISCAS"}),
+    frozenset({"ISCIN", "ISCIL"}),
+)
+# Of each of these one is said and no other: a reader would take two of them for the same thing said twice.
+SAME: tuple[frozenset[str], ...] = (
+    frozenset({"ISC_", "ISCAL", "ISCLA", "ISCAN", "ISCAS", "ISCIN", "ISCIL"}),
     frozenset({"NDT", "NT_", "TAB_"}),
     frozenset({"TAB_", "LOWT"}),
     frozenset({"TAB_", "INVT"}),
@@ -112,41 +118,54 @@ _SINUS_IS_TACHYCARDIA_ABOVE = 105.0
 _OF_CONDUCTION = frozenset({"1AVB", "2AVB", "LPR", "CLBBB", "CRBBB", "ILBBB", "IRBBB", "IVCD", "LAFB", "LPFB", "WPW"})
 
 
+# How many less probable members of a group are named beside its strongest.
+_ALTERNATIVES = 2
+
+
 @dataclass(frozen=True)
 class Settled:
     """What is left of the candidates.
 
     Attributes:
-        kept: Code to probability.
+        kept: Code to probability: what is stated.
+        alternatives: Code to probability: what excludes something that is kept and is less probable, but passed by its
+            own threshold: the differential diagnosis.
         dropped: Code to the reason, for people who check a draft.
     """
 
     kept: Mapping[str, float]
+    alternatives: Mapping[str, float]
     dropped: Mapping[str, str]
 
 
 def settle(
     candidates: Mapping[str, float],
     measured: Mapping[str, float] | None = None,
-    of_superclasses: Mapping[str, float] | None = None,
+    margins: Mapping[str, float] | None = None,
+    superclass_margins: Mapping[str, float] | None = None,
 ) -> Settled:
     """Statements that can stand in one report, of several that exclude each other the most probable one.
 
     Args:
-        candidates: Code to probability, those above their thresholds.
+        candidates: Code to probability, those that pass their thresholds.
         measured: Values of `Measurements` by name; None or empty where there are none.
-        of_superclasses: Probability of each superclass: many doubtful findings of one kind weigh more against a normal
+        margins: How far candidates lie above their thresholds, in log-odds; None compares probabilities. A normal ECG
+            is weighed against the others by this: half of all ECGs are normal, one in fifty has a lateral infarction,
+            so their probabilities themselves do not compare.
+        superclass_margins: The same for superclasses: many doubtful findings of one kind weigh more against a normal
             ECG than the likeliest of them alone.
 
-    >>> sorted(settle({"SR": 0.6, "AFIB": 0.7, "NORM": 0.5}).kept)
-    ['AFIB']
+    >>> settled = settle({"SR": 0.6, "AFIB": 0.7, "NORM": 0.5})
+    >>> sorted(settled.kept), sorted(settled.alternatives)
+    (['AFIB'], ['SR'])
     """
     kept = dict(candidates)
+    alternatives: dict[str, float] = {}
     dropped: dict[str, str] = {}
 
     def drop(codes: Collection[str], reason: str) -> None:
         for code in codes:
-            if kept.pop(code, None) is not None:
+            if kept.pop(code, None) is not None or alternatives.pop(code, None) is not None:
                 dropped[code] = reason
 
     known = measured or {}
@@ -160,26 +179,32 @@ def settle(
     if "SR" in kept and known.get("rate_bpm", 0.0) > _SINUS_IS_TACHYCARDIA_ABOVE:
         kept["STACH"] = max(kept.get("STACH", 0.0), kept["SR"])
         drop(("SR",), f"measured rate_bpm {known['rate_bpm']:.0f}")
+    others = set(kept) - {"NORM"} - BESIDE_NORMAL
+    if "NORM" in kept and others:
+        own, supers = margins or kept, superclass_margins or {}
+        normal = own.get("NORM", kept["NORM"])
+        strongest = max(max(own.get(c, kept[c]), supers.get(_SUPERCLASS[c] or "", -9.0)) for c in others)
+        if normal > strongest:
+            drop(others, "less probable than NORM")
+        else:
+            drop(("NORM",), f"abnormal by {max(others, key=kept.__getitem__)}")
     rhythm = _strongest(kept, RHYTHMS)
-    if rhythm is not None:
-        drop(RHYTHMS & kept.keys() - {rhythm}, f"less probable than {rhythm}")
+    for group in SAME:
+        best = _strongest(kept, group)
+        if "ISC_" in group and best != "ISC_":
+            group = frozenset({"ISC_"})  # a territory says more than "ischemia"; two territories are for the next step
+        drop(group & kept.keys() - {best}, f"the same as {best}")
+    for group in (RHYTHMS, *EXCLUSIVE):
+        best = _strongest(kept, group)
+        weaker = sorted((c for c in group & kept.keys() if c != best), key=lambda c: (-kept[c], _ORDER[c]))
+        for code in weaker[:_ALTERNATIVES]:
+            alternatives[code] = kept.pop(code)
+        drop(weaker[_ALTERNATIVES:], f"less probable than {best}")
     if rhythm in NO_P_WAVE:
         drop(_OF_P_WAVE, f"not to be told in {rhythm}")
     if rhythm == "PACE":
         drop(_OF_CONDUCTION, "not to be told in PACE")
-    for group in EXCLUSIVE:
-        best = _strongest(kept, group)
-        if best is not None:
-            drop(group & kept.keys() - {best}, f"less probable than {best}")
-    others = set(kept) - {"NORM"} - BESIDE_NORMAL
-    if "NORM" in kept and others:
-        by_class = of_superclasses or {}
-        strongest = max(max(kept[c], by_class.get(_SUPERCLASS[c] or "", 0.0)) for c in others)
-        if kept["NORM"] > strongest:
-            drop(others, "less probable than NORM")
-        else:
-            drop(("NORM",), f"abnormal by {max(others, key=kept.__getitem__)}")
-    return Settled(kept, dropped)
+    return Settled(kept, alternatives, dropped)
 
 
 def _strongest(probabilities: Mapping[str, float], group: Collection[str]) -> str | None:

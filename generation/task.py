@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgkin.generation.consensus import Neighbour
+from ecgkin.generation.assembly import Neighbour
 from ecgkin.generation.draft import LANGUAGES, Language
 from ecgkin.generation.measures import Measurements, measure
 from ecgkin.generation.pages import page_of

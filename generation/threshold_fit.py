@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ecgkin.generation.thresholds import DraftThresholds, fit_thresholds
+from ecgkin.generation.best_f1 import FOLDS, fit_thresholds
+from ecgkin.generation.measured_fit import fit_measured, measure_rows, sample_of
+from ecgkin.generation.thresholds import DraftThresholds
 from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
-from ecgkin.retrieval.evaluation.calibrate import cross_fitted
 from ecgkin.retrieval.evaluation.labels import default_space
 from ecgkin.retrieval.evaluation.metrics import vote_scores
 from ecgkin.retrieval.evaluation.ranking import Floats, nearest, patient_numbers
@@ -24,13 +26,10 @@ def fit_draft_thresholds(
     calibration: Calibration | None = None,
     query_embeddings: Floats | None = None,
     query_rows: Sequence[PtbXlRow] = (),
+    measured: tuple[NDArray[np.int64], Sequence[Mapping[str, float]]] | None = None,
     fitted_on: str = "",
 ) -> DraftThresholds:
-    """Thresholds for calibrated probabilities and for raw shares.
-
-    Probabilities come from curves that were fitted on other patients of the same records, with the depth and
-    temperature of the calibration: the curves of the calibration itself were fitted on fold 9, whose neighbours are
-    farther than those of records that the encoder was trained on.
+    """Thresholds on the shares of the neighbours.
 
     Args:
         embeddings: Case vectors, shape (n, dim), unit rows.
@@ -38,6 +37,7 @@ def fit_draft_thresholds(
         encoder: Fingerprint.
         calibration: For its depths and temperatures; None takes the default rule.
         query_embeddings, query_rows: Records that ask instead of the gallery's own; None for leave-patient-out.
+        measured: Numbers of asking records and the measurements of each; None leaves measurements out.
         fitted_on: Data, in words.
     """
     space = default_space()
@@ -49,37 +49,31 @@ def fit_draft_thresholds(
     super_rule = calibration.superclasses if calibration else VoteRule()
     # A record without a known patient gets a number of its own on each side, so it is told apart by its row instead.
     own = query_embeddings is None
+    groups = patients if own else asking_patients
     found = nearest(
         embeddings if query_embeddings is None else query_embeddings,
         embeddings,
         max(rule.k, super_rule.k),
-        query_patients=patients if own else asking_patients,
+        query_patients=groups,
         gallery_patients=patients,
     )
-    groups = patients if own else asking_patients
     ranked = found.rows.shape[1]  # fewer than asked for in a small gallery
-    rule, super_rule = VoteRule(min(rule.k, ranked), rule.tau), VoteRule(min(super_rule.k, ranked), super_rule.tau)
-    f1: dict[str, float] = {}
-
-    def named(names: Sequence[str], thresholds: np.ndarray) -> Mapping[str, float]:
-        return {name: round(float(t), 4) for name, t in zip(names, thresholds, strict=True)}
-
-    probabilities = cross_fitted(found, truth, gallery, rule, groups)
-    calibrated, f1["calibrated"] = fit_thresholds(probabilities, truth, groups=groups)
-    raw, f1["raw"] = fit_thresholds(vote_scores(found, gallery, rule.k, rule.tau), truth, groups=groups)
+    shares = vote_scores(found, gallery, min(rule.k, ranked), rule.tau)
+    statements, statement_f1 = fit_thresholds(shares, truth, groups=groups)
     supers, gallery_supers = space.superclass_matrix(truth), space.superclass_matrix(gallery)
-    of_supers = cross_fitted(found, supers, gallery_supers, super_rule, groups)
-    superclasses, f1["superclasses"] = fit_thresholds(of_supers, supers, groups=groups)
-    raw_supers = vote_scores(found, gallery_supers, super_rule.k, super_rule.tau)
-    raw_superclasses, f1["raw_superclasses"] = fit_thresholds(raw_supers, supers, groups=groups)
+    of_supers = vote_scores(found, gallery_supers, min(super_rule.k, ranked), super_rule.tau)
+    superclasses, superclass_f1 = fit_thresholds(of_supers, supers, groups=groups)
+    models = {}
+    if measured is not None:
+        some, values = measured
+        models = fit_measured(shares[some], truth[some], values, space.codes, groups[some])
     return DraftThresholds(
         encoder=encoder,
-        calibrated=named(space.codes, calibrated),
-        raw=named(space.codes, raw),
-        superclasses=named(space.superclasses, superclasses),
-        raw_superclasses=named(space.superclasses, raw_superclasses),
+        measured=models,
+        statements=dict(zip(space.codes, statements.tolist(), strict=True)),
+        superclasses=dict(zip(space.superclasses, superclasses.tolist(), strict=True)),
         fitted_on=fitted_on,
-        f1={name: round(value, 4) for name, value in f1.items()},
+        f1={"statements": round(statement_f1, 4), "superclasses": round(superclass_f1, 4)},
     )
 
 
@@ -91,6 +85,7 @@ def fit_from_ptbxl(
     query_folds: Sequence[int] = (),
     calibration: Calibration | None = None,
     cache_dir: str | Path | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> DraftThresholds:
     """`fit_draft_thresholds` on the folds of a PTB-XL folder; embeddings are cached as in the evaluations.
 
@@ -100,7 +95,8 @@ def fit_from_ptbxl(
         folds: Whose records vote.
         query_folds: Whose drawn pages ask; empty for leave-patient-out within `folds`.
         calibration: Of the encoder.
-        cache_dir: Where embeddings are kept.
+        cache_dir: Where embeddings and measurements are kept.
+        progress: Called with what is being done, and how many of how many are done.
     """
     from ecgkin.retrieval.ecg.ptbxl import PtbXl
     from ecgkin.retrieval.encoders.base import Encoder
@@ -111,7 +107,10 @@ def fit_from_ptbxl(
         raise QueryError(f"{encoder!r:.60} is no encoder")
     data = PtbXl(root)
     rows, asking = data.select(folds), data.select(query_folds)
-    embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir else None)
+    cache = Path(cache_dir) if cache_dir else None
+    embedder = Embedder(data, encoder, cache, progress)
+    sampled = asking or rows
+    some = sample_of(sampled)
     way = f"asked by drawn pages of folds {list(query_folds)}" if asking else "leave-patient-out"
     return fit_draft_thresholds(
         embedder.gallery(rows),
@@ -120,5 +119,7 @@ def fit_from_ptbxl(
         calibration=calibration,
         query_embeddings=embedder.queries(asking, PRIMARY) if asking else None,
         query_rows=asking,
-        fitted_on=f"PTB-XL folds {list(folds)}, {len(rows)} records, {way}; 5-fold cross-validation over patients",
+        measured=(some, measure_rows(data, [sampled[i] for i in some], cache, progress)),
+        fitted_on=f"PTB-XL folds {list(folds)}, {len(rows)} records, {way}, {len(some)} of them measured; "
+        f"{FOLDS}-fold cross-validation over patients",
     )

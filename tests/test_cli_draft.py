@@ -104,6 +104,22 @@ def test_draft_for_people_and_programs(call: Call, base: Path, page: Path) -> No
     assert status == 0 and call("draft", base, page)[1].splitlines()[:3] == streamed.splitlines()[:3]
 
 
+def test_the_prompt_is_shown_with_its_tokens(call: Call, base: Path, page: Path, small_ptbxl: Path) -> None:
+    """A recording is drawn at 2:1 and leaves room for 512 tokens; a checkpoint counts by its own rules."""
+    record = next(small_ptbxl.rglob("*.hea"))
+    status, out, _ = call("draft", base, record, "--show-prompt", "--json")
+    shown = json.loads(out)
+    assert status == 0 and shown["page_px"] == [2200, 1100] and shown["image_tokens"] == 1728
+    assert shown["left"] >= 0 and shown["prompt_tokens"] + 512 + shown["left"] == shown["context_length"] == 4096
+    assert len(shown["cases"]) == 3 and "[3] similarity" in shown["prompt"] and "rate " in shown["prompt"]
+    status, out, _ = call("draft", base, page, "--show-prompt", "-k", 1, "-q", "Is there a block?")
+    assert status == 0 and "Is there a block?" in out and "visual tokens" in out and "at most" in out
+    words = ("--show-prompt", "--json", "-m", f"pulse:{TINY}", "--max-new-tokens", 16)
+    status, out, _ = call("draft", base, record, *words)
+    tiny = json.loads(out)
+    assert status == 0 and tiny["exact"] and tiny["counted_by"] == "pulse-tiny" and tiny["image_tokens"] == 192
+
+
 @pytest.mark.parametrize(
     ("words", "status", "says"),
     [
@@ -129,7 +145,7 @@ def test_evaluate_drafts(call: Call, small_ptbxl: Path, tmp_path: Path) -> None:
     assert set(runs) == {"vote.jsonl", "consensus.jsonl", "random.jsonl", "nearest.jsonl"}
     shutil_thresholds = json.loads((tmp_path / "draft_thresholds.json").read_text())
     assert (
-        set(shutil_thresholds["calibrated"]) >= {"SR", "AFIB"} and "leave-patient-out" in shutil_thresholds["fitted_on"]
+        set(shutil_thresholds["statements"]) >= {"SR", "AFIB"} and "leave-patient-out" in shutil_thresholds["fitted_on"]
     )
     again = call(*words, "--fit", tmp_path / "t2.json", "--arms", "consensus,consensus+signal", "--json")
     report = json.loads(again[1])

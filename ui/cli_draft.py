@@ -11,7 +11,9 @@ from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui import cli_common as common
 
 if TYPE_CHECKING:
+    from ecgkin.generation.context import Context
     from ecgkin.generation.draft import Draft
+    from ecgkin.generation.pulse.counter import PulseCounter
 
 MODEL_HELP = "consensus, pulse:DIR, or http(s)://HOST/v1#NAME of an OpenAI-compatible server."
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
@@ -42,6 +44,10 @@ def draft(
     where: Annotated[str | None, typer.Option("--where", "-w", help="Filter on the cases.", show_default=False)] = None,
     exclude_patient: Annotated[str | None, typer.Option(help="Leave out the cases of this patient.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer of a model.", min=1)] = 512,
+    show_prompt: Annotated[
+        bool,
+        typer.Option("--show-prompt", help="Print what PULSE would be asked, tokens counted, and ask nobody."),
+    ] = False,
     stream: Annotated[bool, typer.Option("--stream", help="Print a model's words as they come.")] = False,
     encoder: common.Encoder = None,
     device: common.Device = None,
@@ -54,6 +60,14 @@ def draft(
 
     settings = common.settings(encoder=encoder, device=device)
     engine = open_search(base, settings.device, encoder)
+    if show_prompt:
+        with Drafter(engine, max_new_tokens=max_new_tokens) as drafter:
+            counter = prompt_counter(model)
+            context, page = drafter.prompt(
+                file, question, k, lang, where=where, exclude_patient=exclude_patient, counter=counter
+            )
+        show_context(context, counter, page.size, max_new_tokens, json=json)
+        return
     with Drafter(engine, model, api_key=api_key, max_new_tokens=max_new_tokens) as drafter:
         if stream and not json:
             pieces = drafter.stream(file, question, k, lang, where=where, exclude_patient=exclude_patient)
@@ -81,6 +95,46 @@ def show_draft(done: Draft, *, text: bool = True) -> None:
     common.out().print(done.disclaimer, markup=False, soft_wrap=True)
     for warning in done.warnings:
         common.say(f"note: {warning}")
+
+
+def prompt_counter(model: str) -> PulseCounter:
+    """Who counts the tokens of a prompt: the checkpoint that `model` names, PULSE-7B as published otherwise."""
+    from ecgkin.generation.pulse.counter import PulseCounter
+
+    kind, _, folder = model.partition(":")
+    return PulseCounter.of_folder(folder) if kind == "pulse" and folder else PulseCounter.published()
+
+
+def show_context(context: Context, counter: PulseCounter, page: tuple[int, int], room: int, *, json: bool) -> None:
+    """Print a prompt and what it takes in the model's context."""
+    from ecgkin.generation.pulse.images import image_tokens
+
+    picture = image_tokens(*page, counter.rule)
+    counts = {
+        "counted_by": counter.name,
+        "exact": counter.exact,
+        "page_px": list(page),
+        "text_tokens": context.n_tokens - picture,
+        "image_tokens": picture,
+        "prompt_tokens": context.n_tokens,
+        "max_new_tokens": room,
+        "context_length": counter.context_length,
+        "left": counter.context_length - room - context.n_tokens,
+        "cases": [item.case_id for item in context.evidence],
+        "cases_dropped": context.dropped,
+    }
+    if json:
+        common.emit({"prompt_name": context.prompt_name, "prompt": context.prompt, **counts})
+        return
+    common.out().print(common.safe(context.prompt), markup=False, soft_wrap=True)
+    how = "" if counter.exact else " at most (two bytes a token)"
+    left = counts["left"]
+    for line in (
+        f"prompt {context.prompt_name}, counted by the rules of {counter.name}",
+        f"text {counts['text_tokens']} tokens{how}; page {page[0]}x{page[1]} px: {picture} visual tokens",
+        f"together {context.n_tokens} of {counter.context_length}; {room} for the answer leave {left}",
+    ):
+        common.out().print(common.safe(line), markup=False, soft_wrap=True)
 
 
 def drafts(
