@@ -1,4 +1,4 @@
-"""DICOM by pydicom: waveforms of the 12-lead, general and ambulatory ECG objects, and PDF documents wrapped into DICOM."""
+"""DICOM by pydicom: waveforms of the 12-lead, general and ambulatory ECG objects, and wrapped PDF documents."""
 
 from __future__ import annotations
 
@@ -75,9 +75,11 @@ def pdf_in(path: str | os.PathLike[str]) -> bytes | None:
     file = Path(path)
     data = _dataset(file)
     try:
-        if str(data.get("SOPClassUID", "")) != PDF_CLASS:
-            return None
-        document = data.EncapsulatedDocument
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if str(data.get("SOPClassUID", "")) != PDF_CLASS:
+                return None
+            document = data.EncapsulatedDocument
     except Exception as error:  # as above
         raise RecordError(f"{file.name} is a damaged DICOM file: {type(error).__name__}") from None
     return bytes(document) if isinstance(document, bytes) else None

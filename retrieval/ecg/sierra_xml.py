@@ -1,8 +1,7 @@
 """Philips Sierra ECG XML, versions 1.03 and 1.04 (PageWriter, HeartStart MRx, IntelliSpace).
 
-Leads are Base64, plain 16-bit numbers or packed with Philips' XLI (LZW over second differences, unpacked by the package
-sierraecg). What the file stores for III, aVR, aVL and aVF is only what its maker's prediction from I and II misses; the
-leads are put together here.
+Leads are Base64, plain 16-bit numbers or packed with Philips' XLI (`xli`). What the file stores for III, aVR, aVL and
+aVF is only what its maker's prediction from I and II misses; the leads are put together here.
 """
 
 from __future__ import annotations
@@ -29,6 +28,7 @@ from ecgkin.retrieval.ecg.header import (
 )
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.xli import xli_lead
 from ecgkin.retrieval.ecg.xml_safe import base64_bytes, parse_xml, text_of
 from ecgkin.retrieval.errors import RecordError
 
@@ -36,9 +36,6 @@ ROOT = "restingecgdata"
 VERSIONS = ("1.03", "1.04", "1.04.01", "1.04.02")
 _MAX_LEADS = 18
 _MAX_CHUNK = 1_000_000  # packed bytes of a lead: a lead of 11 s takes 3,000
-# An LZW code of 10 bits stands for at most 768 bytes more than the code before it: a forged chunk unpacks to 500 times
-# its size, an honest one to 4.
-_MAX_RATIO = 40
 _IDS = (".//userdefine/value", ".//ordernumber", ".//uniqueorderid", ".//encounterid")
 _NO_NAME = {"---", "xxxxxx"}
 
@@ -155,46 +152,20 @@ def _stored(
 
 
 def _unpacked(data: bytes, n_leads: int, where: str) -> list[NDArray[np.int64]]:
-    """XLI: a chunk a lead, each with its packed size; checked before the package works on it."""
-    from sierraecg.xli import xli_decode
-
+    """XLI: a chunk a lead, each with its packed size and the first correction in front."""
     rows: list[NDArray[np.int64]] = []
     at = 0
     for k in range(n_leads):
         size = int.from_bytes(data[at : at + 4], "little", signed=True)
         if at + 8 > len(data) or not 0 < size <= min(_MAX_CHUNK, len(data) - at - 8):
             raise RecordError(f"{where}: packed lead {k + 1} is cut off", hint="is the file complete?")
-        chunk = data[at : at + 8 + size]
+        correction = int.from_bytes(data[at + 6 : at + 8], "little", signed=True)
+        row = xli_lead(data[at + 8 : at + 8 + size], correction)
+        if row is None:
+            raise RecordError(f"{where}: packed lead {k + 1} is damaged")
+        rows.append(row)
         at += 8 + size
-        if _unpacked_bytes(chunk[8:]) > _MAX_RATIO * size + 1000:
-            raise RecordError(f"{where}: packed lead {k + 1} unpacks to more than {_MAX_RATIO} times its size")
-        try:
-            with np.errstate(over="ignore"):
-                (row,) = xli_decode(chunk, ["lead"])
-        except (IndexError, ValueError, OverflowError) as error:
-            raise RecordError(f"{where}: packed lead {k + 1} cannot be unpacked: {error}") from None
-        rows.append(np.asarray(row).astype(np.int64))
     return rows
-
-
-def _unpacked_bytes(chunk: bytes) -> int:
-    """How many bytes LZW codes of 10 bits unpack to, without unpacking them."""
-    size = len(chunk) * 8 // 10
-    bits = np.unpackbits(np.frombuffer(chunk, dtype=np.uint8))[: size * 10].reshape(size, 10)
-    codes = bits @ (1 << np.arange(9, -1, -1))
-    lengths = dict.fromkeys(range(256), 1)
-    following, before, total = 256, 0, 0
-    for code in codes.tolist():
-        if code > 1022:  # the end
-            break
-        own = lengths.get(code, before + 1)
-        lengths[code] = own
-        if before and following <= 1022:
-            lengths[following] = before + 1
-            following += 1
-        total += own
-        before = own
-    return total
 
 
 def _restored(stored: dict[str, NDArray[np.int64]], where: str) -> list[NDArray[np.int64]]:
