@@ -169,7 +169,8 @@ def _on_ray(n: int, folder: Path, encoder: Encoder) -> str:
         made = simulate(seed=i).record
         wfdb.wrsamp(
             f"r{i}", fs=made.fs_hz, units=["mV"] * 12, sig_name=list(made.leads), fmt=["16"] * 12,
-            adc_gain=[1000.0] * 12, p_signal=made.signal_mv.T.astype(float), baseline=[0] * 12, write_dir=str(folder / "records"),
+            adc_gain=[1000.0] * 12, p_signal=made.signal_mv.T.astype(float), baseline=[0] * 12,
+            write_dir=str(folder / "records"),
         )  # fmt: skip
     write_manifest("folder", folder / "records", folder / "manifest.jsonl")
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
