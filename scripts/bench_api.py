@@ -1,12 +1,16 @@
 """Load on the API over loopback: throughput, latencies, errors, memory, and what sharing the encoder is worth.
 
-    python scripts/bench_api.py [--quick] [--base DIR] [--encoder NAME] [--seconds S] [--clients 1,4,16] [--json FILE]
+    python scripts/bench_api.py [--quick] [--base DIR] [--encoder NAME] [--device cuda] [--seconds 60]
+        [--clients 1,4,16,64] [--batch 8] [--json FILE]
 
-A server in a process of its own (`--base`, or 400 simulated cases), clients of this project in this one, each asking
-again as soon as it has its answer: of ten requests five are searches by samples, two by words, one by a picture and
-two are drafts. Every level runs twice, with batches of 8 and with batches of 1, in the same run. `--encoder tower`
-is the image tower of the default architecture with random weights (as slow as the trained one, and it finds nothing);
-`hashing` costs nothing to encode and shows what the server itself takes. Memory is the server's resident set.
+Two servers, each a process of its own over the same cases (`--base`, or 400 simulated ones): one encodes up to
+`--batch` queries together, one encodes each by itself. Clients of this project, in this process, ask again as soon as
+they have their answer: of ten requests five are searches by samples, two by words, one by a picture, two are drafts.
+Every level is run on both servers, one right after the other, in turns of who is first, so that what else the machine
+does falls on both alike. `--encoder default` is the shipped encoder; `tower` its image tower with random weights;
+`hashing` costs nothing to encode and shows what the server itself takes. Memory is the server's resident set, read
+four times a second. The tables are Markdown; the last one says where a request's time goes, from the servers' own
+figures (/metrics).
 """
 
 from __future__ import annotations
@@ -22,9 +26,12 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,25 +100,27 @@ class RandomTower:
         return vectors
 
 
-def encoder_of(name: str) -> Any:
+def encoder_of(name: str, device: str) -> Any:
     """The encoder that a name means here."""
     if name == "tower":
         return RandomTower()
     from ecgkin.retrieval.encoders import load_encoder
 
-    return load_encoder(name)
+    return load_encoder(name, device=device)
 
 
-def serve(base: Path, encoder: str, batch: int) -> None:
-    """Serve until killed; the address goes to stdout."""
+def serve(base: Path, encoder: str, batch: int, device: str) -> None:
+    """Serve until killed; the address goes to stdout when everything is loaded."""
     from ecgkin.ui.api.app import create_app
     from ecgkin.ui.api.serving import address, bind, server
     from ecgkin.ui.api.state import State
     from ecgkin.ui.settings import load_settings
 
-    settings = load_settings(api_port=0, api_batch=batch)
+    settings = load_settings(api_port=0, api_batch=batch, device=device)
     listener = bind(settings)
-    app = create_app(settings, State.open(base, settings, encoder_of(encoder)))
+    state = State.open(base, settings, encoder_of(encoder, device))
+    state.preload()
+    app = create_app(settings, state)
     print(address(listener), flush=True)
     server(app, settings).run([listener])
 
@@ -126,14 +135,74 @@ def make_base(folder: Path, encoder: Any) -> Path:
     return folder
 
 
-def resident_mb(pid: int) -> float:
-    """Memory of a process, MB; NaN where the system does not say."""
+@dataclass(frozen=True)
+class Server:
+    """A server under load."""
+
+    batch: int
+    url: str
+    pid: int
+
+    def figures(self) -> dict[str, float]:
+        """Sums and counts of its own figures: by stage, and of the encoder's batches."""
+        text = httpx.get(f"{self.url}/metrics", trust_env=False, timeout=60.0).text
+        found: dict[str, float] = {}
+        pattern = r'^ecgkin_(stage_seconds|batch_size)_(sum|count){\w+="(\w+)"} (\S+)'
+        for figure, what, label, value in re.findall(pattern, text, re.MULTILINE):
+            name = label if figure == "stage_seconds" else "batch"
+            found[f"{name} {what}"] = found.get(f"{name} {what}", 0.0) + float(value)
+        return found
+
+
+@contextmanager
+def started(base: Path, args: argparse.Namespace, batch: int) -> Iterator[Server]:
+    """A server in a process of its own, ready, and ended at the end."""
+    command = [sys.executable, __file__, "--serve", str(batch), "--base", str(base)]
+    command += ["--encoder", args.encoder, "--device", args.device]
+    env = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
     try:
-        text = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return float("nan")
-    found = re.search(r"VmRSS:\s+(\d+)", text)
-    return int(found[1]) / 1000 if found else float("nan")
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        if not url:
+            raise SystemExit("the server did not start")
+        yield Server(batch, url, process.pid)
+    finally:
+        process.terminate()
+        process.wait(timeout=90)
+
+
+class Memory:
+    """The resident set of a process while this lasts, MB; empty where the system does not say."""
+
+    def __init__(self, pid: int) -> None:
+        self.mb: list[float] = []
+        self._status = Path(f"/proc/{pid}/status")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Memory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.25):
+            try:
+                found = re.search(r"VmRSS:\s+(\d+)", self._status.read_text())
+            except OSError:
+                return
+            if found:
+                self.mb.append(int(found[1]) / 1000)
+
+    def told(self) -> str:
+        """Mean of each quarter of the time: flat, or growing."""
+        if len(self.mb) < 4:
+            return "-"
+        return " ".join(f"{np.mean(part):.0f}" for part in np.array_split(np.array(self.mb), 4))
 
 
 async def load(url: str, clients: int, seconds: float, records: list[EcgRecord], page: bytes) -> dict[str, Any]:
@@ -144,7 +213,7 @@ async def load(url: str, clients: int, seconds: float, records: list[EcgRecord],
 
     async def one(number: int) -> None:
         rng = random.Random(number)
-        async with AsyncClient(url) as client:
+        async with AsyncClient(url, timeout_s=300.0) as client:
             while time.perf_counter() < until:
                 kind = rng.choice(MIX)
                 start = time.perf_counter()
@@ -168,60 +237,76 @@ async def load(url: str, clients: int, seconds: float, records: list[EcgRecord],
     every = np.array([t for times in took.values() for t in times])
     p50, p95, p99 = (1e3 * np.percentile(every, q) for q in (50, 95, 99)) if len(every) else (np.nan,) * 3
     return {
-        "clients": clients, "requests": len(every), "errors": dict(errors), "per_second": len(every) / wall,
-        "p50_ms": p50, "p95_ms": p95, "p99_ms": p99,
+        "clients": clients, "requests": len(every), "errors": dict(errors), "seconds": wall,
+        "per_second": len(every) / wall, "p50_ms": p50, "p95_ms": p95, "p99_ms": p99,
         "p50_ms_by_kind": {kind: 1e3 * float(np.median(times)) for kind, times in took.items() if times},
     }  # fmt: skip
 
 
-def mean_batch(url: str) -> float:
-    """Inputs in each call of the encoder so far."""
-    text = httpx.get(f"{url}/metrics", trust_env=False).text
-    sums = {
-        name: sum(map(float, re.findall(rf"^ecgkin_batch_size_{name}{{.*}} (\S+)", text, re.M)))
-        for name in ("sum", "count")
+def level(server: Server, clients: int, seconds: float, records: list[EcgRecord], page: bytes) -> dict[str, Any]:
+    """One level of load on one server, with what the server says of it."""
+    before = server.figures()
+    with Memory(server.pid) as memory:
+        row = asyncio.run(load(server.url, clients, seconds, records, page))
+    after = server.figures()
+    gone = {name: after[name] - before.get(name, 0.0) for name in after}
+    calls = gone.get("batch count", 0.0)
+    stages = {name.removesuffix(" sum"): seconds for name, seconds in gone.items() if name.endswith(" sum")}
+    return row | {
+        "batch": server.batch,
+        "mean_batch": gone["batch sum"] / calls if calls else float("nan"),
+        "stage_ms": {
+            name: 1e3 * total / gone[f"{name} count"]
+            for name, total in stages.items()
+            if name != "batch" and gone[f"{name} count"]
+        },
+        "mb": memory.mb,
+        "mb_told": memory.told(),
     }
-    return sums["sum"] / max(1.0, sums["count"])
 
 
-def run(
-    base: Path, args: argparse.Namespace, batch: int, records: list[EcgRecord], page: bytes
-) -> list[dict[str, Any]]:
-    """All levels against one server."""
-    command = [sys.executable, __file__, "--serve", str(batch), "--base", str(base), "--encoder", args.encoder]
-    env = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
-    rows = []
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().strip()
-        for _ in range(600):
-            try:
-                httpx.get(f"{url}/readyz", trust_env=False)
-                break
-            except httpx.HTTPError:
-                time.sleep(0.1)
-        asyncio.run(load(url, 2, 2.0, records, page))  # warm: libraries load on first use
-        for clients in args.clients:
-            before = resident_mb(process.pid)
-            row = asyncio.run(load(url, clients, args.seconds, records, page))
-            row |= {
-                "batch": batch,
-                "mean_batch": mean_batch(url),
-                "mb_before": before,
-                "mb_after": resident_mb(process.pid),
-            }
-            rows.append(row)
-            print(
-                f"{batch:5d} {clients:7d} {row['requests']:8d} {sum(row['errors'].values()):6d} "
-                f"{row['per_second']:8.1f} {row['p50_ms']:8.0f} {row['p95_ms']:8.0f} {row['p99_ms']:8.0f} "
-                f"{row['mean_batch']:10.2f} {row['mb_before']:8.0f} {row['mb_after']:7.0f}",
-                flush=True,
-            )
-    finally:
-        process.terminate()
-        process.wait(timeout=90)
-    return rows
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, numbers to the right."""
+    lines = [heads, ["---:"] * len(heads), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def tables(rows: list[dict[str, Any]], batch: int) -> str:
+    """What was measured: load, gain, and where the time goes."""
+    heads = ["clients", "batch", "requests", "errors", "req/s", "p50 ms", "p95 ms", "p99 ms", "mean batch"]
+    by_load = [
+        [
+            str(row["clients"]), str(row["batch"]), str(row["requests"]), str(sum(row["errors"].values())),
+            f"{row['per_second']:.1f}", *(f"{row[f'p{q}_ms']:.0f}" for q in (50, 95, 99)), f"{row['mean_batch']:.2f}",
+            row["mb_told"],
+        ]
+        for row in rows
+    ]  # fmt: skip
+    pairs = {(row["clients"], row["batch"]): row for row in rows}
+    gains = []
+    for clients in dict.fromkeys(row["clients"] for row in rows):
+        together, alone = pairs[clients, batch], pairs[clients, 1]
+        gains.append([
+            str(clients),
+            *(f"{row['per_second']:.1f}" for row in (together, alone)),
+            *(f"{row['p95_ms']:.0f}" for row in (together, alone)),
+            f"{together['per_second'] / alone['per_second']:.2f}" if alone["per_second"] else "-",
+        ])  # fmt: skip
+    stages = list(dict.fromkeys(name for row in rows for name in row["stage_ms"]))
+    kinds = list(dict.fromkeys(MIX))
+    times = [
+        [
+            str(row["clients"]), str(row["batch"]),
+            *(f"{row['stage_ms'].get(name, float('nan')):.0f}" for name in stages),
+            *(f"{row['p50_ms_by_kind'].get(kind, float('nan')):.0f}" for kind in kinds),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    return "\n\n".join((
+        table([*heads, "MB by quarter"], by_load),
+        table(["clients", *(f"{what}, batch {n}" for what in ("req/s", "p95 ms") for n in (batch, 1)), "gain"], gains),
+        table(["clients", "batch", *(f"{name} ms" for name in stages), *(f"p50 {kind} ms" for kind in kinds)], times),
+    ))  # fmt: skip
 
 
 def main() -> None:
@@ -230,33 +315,44 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="two levels of two seconds")
     parser.add_argument("--base", type=Path)
     parser.add_argument("--encoder", default="hashing")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--clients", type=lambda text: [int(n) for n in text.split(",")], default=[1, 4, 16, 64])
-    parser.add_argument("--threads", type=int, default=1, help="of the server's numerical libraries")
+    parser.add_argument("--batch", type=int, default=8, help="most queries encoded together by the first server")
+    parser.add_argument("--threads", type=int, default=1, help="of the servers' numerical libraries")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.serve is not None:
-        serve(args.base, args.encoder, args.serve)
+        serve(args.base, args.encoder, args.serve, args.device)
         return
     if args.quick:
         args.clients, args.seconds = [1, 8], 2.0
+    from ecgkin.retrieval.ecg.drawing import render
+    from ecgkin.retrieval.ecg.paper import RenderStyle
     from ecgkin.ui.demo_cases import simulated_query
 
     records = [simulated_query(seed)[1] for seed in range(4)]
-    from ecgkin.retrieval.ecg.drawing import render
-    from ecgkin.retrieval.ecg.paper import RenderStyle
-
     drawn = io.BytesIO()
     render(records[0], RenderStyle(width_px=1100, height_px=850)).save(drawn, "PNG")
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        base = args.base or make_base(Path(folder) / "base", encoder_of(args.encoder))
+        base = args.base or make_base(Path(folder) / "base", encoder_of(args.encoder, args.device))
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        print(f"encoder {args.encoder}, {args.seconds:g} s a level, {cores} cores, {platform.platform()}")
-        print("batch clients requests errors    req/s   p50 ms   p95 ms   p99 ms mean batch  MB from      to")
-        rows = [row for batch in (8, 1) for row in run(base, args, batch, records, drawn.getvalue())]
+        about = f"encoder {args.encoder} on {args.device}, {args.seconds:g} s a level, {cores} cores, "
+        about += f"{args.threads} threads, {platform.platform()}"
+        print(f"{about}\n", flush=True)
+        with started(base, args, args.batch) as together, started(base, args, 1) as alone:
+            for number, clients in enumerate(args.clients):
+                for server in (together, alone) if number % 2 == 0 else (alone, together):
+                    rows.append(level(server, clients, args.seconds, records, drawn.getvalue()))
+                    print(
+                        f"{clients} clients, batch {server.batch}: {rows[-1]['errors'] or 'no errors'}", file=sys.stderr
+                    )
+    rows.sort(key=lambda row: (row["clients"], -row["batch"]))
+    print(tables(rows, args.batch))
     if args.json:
-        args.json.write_text(json.dumps({"encoder": args.encoder, "seconds": args.seconds, "rows": rows}, indent=1))
+        args.json.write_text(json.dumps({"about": about, "seconds": args.seconds, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

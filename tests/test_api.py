@@ -6,8 +6,9 @@ import io
 import json
 import re
 import shutil
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -24,6 +25,8 @@ from ecgkin.ui.api.state import State
 from ecgkin.ui.logs import configure_logging
 from ecgkin.ui.settings import load_settings
 
+# How long a busy machine may take for anything at all.
+PATIENCE_S = 300.0
 PATIENT_WORDS = "Frau Mustermann"
 
 
@@ -41,16 +44,16 @@ def url(simulated_base: Path, tmp_path_factory: pytest.TempPathFactory, log: io.
     """A server over a copy of the simulated base."""
     folder = tmp_path_factory.mktemp("api") / "base"
     shutil.copytree(simulated_base, folder)
-    settings = load_settings(api_port=0)
-    encoder = HashingEncoder()
-    with in_thread(create_app(settings, State.open(folder, settings, encoder)), settings) as address:
+    settings = load_settings(api_port=0, api_max_seconds=PATIENCE_S)
+    state = State.open(folder, settings, HashingEncoder())
+    with in_thread(create_app(settings, state), settings) as address:
         yield address
 
 
 @pytest.fixture(scope="module")
 def http(url: str) -> Iterator[httpx.Client]:
     """A plain client."""
-    with httpx.Client(base_url=url, timeout=30.0, trust_env=False) as client:
+    with httpx.Client(base_url=url, timeout=PATIENCE_S, trust_env=False) as client:
         yield client
 
 
@@ -96,6 +99,14 @@ def zipped(files: list[tuple[str, bytes]]) -> bytes:
         for name, content in files:
             target.writestr(name, content)
     return archive.getvalue()
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    """Until something is so."""
+    until = time.monotonic() + PATIENCE_S
+    while not what():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.02)
 
 
 def first(answer: httpx.Response) -> str:
@@ -258,7 +269,7 @@ def test_without_a_drafter_searching_still_works(simulated_base: Path, tmp_path:
     [
         ("GET", "/nowhere", {}, 404, "not-found"),
         ("GET", "/v1/cases/none", {}, 404, "not-found"),
-        ("PUT", "/v1/info", {}, 405, "method-not-allowed"),
+        ("PUT", "/v1/info", {}, 405, "method"),
         ("GET", "/v1/cases?where=colour%3Dred", {}, 422, "query"),
         ("GET", "/v1/cases?limit=0", {}, 422, "input"),
         ("POST", "/v1/search", {"content": b"{", "headers": {"Content-Type": "application/json"}}, 422, "input"),
@@ -296,21 +307,29 @@ def test_every_error_has_a_row() -> None:
             assert kind.status == cls.http_status
 
 
-def test_health_and_figures(http: httpx.Client) -> None:
+def test_health_and_figures(http: httpx.Client, signal: dict[str, object]) -> None:
     """Alive, ready, and counted: by route, never by address."""
     assert http.get("/healthz").json() == {"status": "alive"}
     ready = http.get("/readyz").json()
     assert (ready["status"], ready["encoder"]) == ("ready", "hashing")
     http.get("/v1/cases/simulated/5")
+    http.post("/v1/drafts", json={"signal": signal})
+    http.get("/v1/cases/none")
+    # A request is counted after its answer: whoever has his answer may look too early.
+    wait_for(lambda: 'ecgkin_problems_total{status="404"}' in http.get("/metrics").text)
     figures = http.get("/metrics").text
     assert 'route="/v1/cases/{case_id:path}"' in figures and "simulated/5" not in figures
+    counted = set(re.findall(r'^ecgkin_stage_seconds_count{stage="(\w+)"}', figures, re.MULTILINE))
+    assert {"read", "encode", "index", "vote", "total", "draft", "encoder_call"} <= counted
     for name in (
-        "ecgkin_stage_seconds_count",
         "ecgkin_batch_size_count",
         "ecgkin_queue_depth",
         "ecgkin_requests_in_flight",
+        "ecgkin_request_seconds_bucket",
+        "process_resident_memory_bytes",
+        f'ecgkin_info{{encoder="hashing {HashingEncoder().fingerprint}"',
     ):
-        assert name in figures
+        assert name in figures, name
     assert re.search(r"^ecgkin_index_cases 40\.0$", figures, re.MULTILINE)
     info = http.get("/v1/info").json()
     assert (
@@ -330,9 +349,15 @@ def test_logs_name_requests_and_no_patients(http: httpx.Client, signal: dict[str
     http.get("/v1/cases", params={"where": f'patient="{PATIENT_WORDS}"'}, headers=own)
     http.get("/v1/cases", params={"where": f"patient={PATIENT_WORDS}"}, headers=own)
     http.post("/v1/drafts", json={"signal": signal, "question": PATIENT_WORDS}, headers=own)
-    lines = [json.loads(line) for line in log.getvalue().splitlines()]
-    mine = [line for line in lines if line.get("request_id") == "check-1"]
-    assert sum(line["message"].startswith("request method=") for line in mine) == 8
+
+    def requests() -> list[dict[str, str]]:
+        lines = [json.loads(line) for line in log.getvalue().splitlines()]
+        mine = [line for line in lines if line.get("request_id") == "check-1"]
+        return [line for line in mine if line["message"].startswith("request method=")]
+
+    # The line comes after the answer: whoever has his answer may look too early.
+    wait_for(lambda: len(requests()) >= 8)
+    assert len(requests()) == 8
     assert "mustermann" not in log.getvalue().lower()
     strange = http.get("/healthz", headers={"X-Request-ID": "a b\x7f" + "x" * 100})
     assert re.fullmatch("[0-9a-f]{32}", strange.headers["x-request-id"])
@@ -371,3 +396,61 @@ def test_openapi_is_complete(http: httpx.Client) -> None:
     assert http.get("/docs").status_code == 200
     slugs = {row["type"] for row in http.get("/v1/problems").json()}
     assert {"/v1/problems#too-large", "/v1/problems#busy"} <= slugs
+
+
+def test_examples_fit_their_schemas(http: httpx.Client) -> None:
+    """Every body and every answer in JSON has an example, and each example is what its schema says."""
+    import jsonschema
+
+    document = http.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if "requestBody" in operation:
+                content = operation["requestBody"]["content"]["application/json"]
+                assert content["examples"], path
+                for example in content["examples"].values():
+                    assert example["summary"]
+                    schema = content["schema"] | {"components": document["components"]}
+                    jsonschema.validate(example["value"], schema, jsonschema.Draft202012Validator)
+            for status, answer in operation["responses"].items():
+                for kind, content in answer.get("content", {}).items():
+                    if status.startswith("2") and kind != "image/png":
+                        assert "example" in content, (method, path, kind)
+                        schema = content["schema"] | {"components": document["components"]}
+                        jsonschema.validate(content["example"], schema, jsonschema.Draft202012Validator)
+
+
+def test_examples_work(http: httpx.Client) -> None:
+    """What the page shows as requests can be sent as it stands; a query_id is the reader's own to find."""
+    document = http.get("/openapi.json").json()
+    for path in ("/v1/search", "/v1/drafts", "/v1/embeddings", "/v1/cases"):
+        examples = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["examples"]
+        for name, example in examples.items():
+            answer = http.post(path, json=example["value"])
+            assert answer.status_code == (404 if name == "refined" else 201 if path == "/v1/cases" else 200), name
+    assert http.delete("/v1/cases/clinic/17").status_code == 204
+    parameters = document["paths"]["/v1/cases/{case_id}"]["get"]["parameters"]
+    assert http.get(f"/v1/cases/{parameters[0]['example']}").status_code == 200
+
+
+def test_the_page_needs_nobody_else(http: httpx.Client) -> None:
+    """/docs and all that it loads come from this server; a policy says so to the browser."""
+    page = http.get("/docs")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    loaded = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert len(loaded) >= 3 and not [address for address in loaded if "//" in address]
+    for address in (*loaded, "openapi.json"):
+        assert http.get(f"/{address}").status_code == 200, address
+
+
+def test_a_pdf_document(http: httpx.Client, picture: bytes) -> None:
+    """A page of a document is searched like a picture; a page that it does not have is a 422."""
+    from PIL import Image
+
+    document = io.BytesIO()
+    Image.open(io.BytesIO(picture)).convert("RGB").save(document, "PDF", resolution=82)
+    sent = {"file": ("x.bin", document.getvalue())}
+    assert http.post("/v1/search", files=sent).json()["query"] == "image"
+    refused = http.post("/v1/search", files=sent, data={"page": "2"})
+    assert (refused.status_code, refused.json()["type"]) == (422, "/v1/problems#image")
+    assert http.post("/v1/search", files={"file": ("x.pdf", b"%PDF-1.7 nothing")}).status_code == 422

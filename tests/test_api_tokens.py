@@ -22,11 +22,11 @@ from ecgkin.ui.settings import load_settings
 def test_only_this_machine_without_tokens(simulated_base: Path, tmp_path: Path) -> None:
     """Another Host (DNS rebinding) and other origins are refused; the server's own pages are not."""
     shutil.copytree(simulated_base, tmp_path / "base")
-    settings = load_settings(api_port=0)
+    settings = load_settings(api_port=0, api_max_seconds=300)
     state = State.open(tmp_path / "base", settings, HashingEncoder())
     with (
         in_thread(create_app(settings, state), settings) as url,
-        httpx.Client(base_url=url, trust_env=False) as http,
+        httpx.Client(base_url=url, timeout=300.0, trust_env=False) as http,
     ):
         host = url.removeprefix("http://")
         assert http.get("/v1/info", headers={"Host": "evil.example"}).status_code == 403
@@ -45,11 +45,13 @@ def guarded(simulated_base: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("guarded") / "base"
     shutil.copytree(simulated_base, folder)
     (read, of_read), (write, of_write) = security.new_token("read"), security.new_token("write")
-    settings = load_settings(api_port=0, api_tokens=(of_read, of_write), api_cors_origins=("https://page.example",))
+    settings = load_settings(
+        api_port=0, api_max_seconds=300, api_tokens=(of_read, of_write), api_cors_origins=("https://page.example",)
+    )
     state = State.open(folder, settings, HashingEncoder())
     with (
         in_thread(create_app(settings, state), settings) as url,
-        httpx.Client(base_url=url, timeout=30.0, trust_env=False) as client,
+        httpx.Client(base_url=url, timeout=300.0, trust_env=False) as client,
     ):
         yield client, read, write
 

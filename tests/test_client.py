@@ -28,7 +28,7 @@ def url(simulated_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """A server that wants a token."""
     folder = tmp_path_factory.mktemp("client") / "base"
     shutil.copytree(simulated_base, folder)
-    settings = load_settings(api_port=0, api_tokens=(SETTING,))
+    settings = load_settings(api_port=0, api_max_seconds=300, api_tokens=(SETTING,))
     with in_thread(create_app(settings, State.open(folder, settings, HashingEncoder())), settings) as address:
         yield address
 
@@ -36,7 +36,7 @@ def url(simulated_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture
 def client(url: str) -> Iterator[Client]:
     """With the token."""
-    with Client(url, TOKEN) as made:
+    with Client(url, TOKEN, timeout_s=300) as made:
         yield made
 
 
@@ -81,7 +81,7 @@ def test_both_clients_answer_alike(url: str, client: Client) -> None:
         assert list(theirs.parameters) == list(ours.parameters), name
 
     async def run() -> None:
-        async with AsyncClient(url, TOKEN) as other:
+        async with AsyncClient(url, TOKEN, timeout_s=300) as other:
             record = await other.signal("simulated/4")
             found, case, listed = await asyncio.gather(
                 other.search(record=record, k=4), other.case("simulated/4"), other.cases(limit=5)

@@ -88,13 +88,13 @@ class Client:
             record: Samples, instead of a file.
             text: Words; beside an ECG the search is for both.
             query_id: An earlier search, instead of all these: refined by its marks.
-            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units.
+            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page.
         """
         return self._run(calls.search(file, record, text, query_id, **options))
 
     def draft(self, file: Files | None = None, record: EcgRecord | None = None, **options: Any) -> DraftAnswer:
         """A preliminary draft; options: k, model, evidence, question, language, where,
-        exclude_patient, fs_hz, units."""
+        exclude_patient, fs_hz, units, page."""
         return self._run(calls.draft(file, record, calls.parsed_as(DraftAnswer), "application/json", **options))
 
     def draft_fhir(self, file: Files | None = None, record: EcgRecord | None = None, **options: Any) -> dict[str, Any]:

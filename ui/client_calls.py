@@ -120,12 +120,13 @@ def search(
     not_similar: Sequence[str] = (),
     fs_hz: float | None = None,
     units: str | None = None,
+    page: int | None = None,
 ) -> Call[SearchOut]:
     """A search; see `Client.search`."""
     values = {
         "text": text, "query_id": query_id, "k": k, "where": where, "exclude_patient": exclude_patient,
         "weight": weight, "similar": list(similar) or None, "not_similar": list(not_similar) or None,
-        "fs_hz": fs_hz, "units": units,
+        "fs_hz": fs_hz, "units": units, "page": page,
     }  # fmt: skip
     return _question("/v1/search", parsed_as(SearchOut), file, record, values)
 
@@ -145,11 +146,12 @@ def draft(
     exclude_patient: str | None = None,
     fs_hz: float | None = None,
     units: str | None = None,
+    page: int | None = None,
 ) -> Call[T]:
     """A draft in the form that `accept` names; see `Client.draft`."""
     values = {
         "k": k, "question": question, "language": language, "model": model, "evidence": evidence, "where": where,
-        "exclude_patient": exclude_patient, "fs_hz": fs_hz, "units": units,
+        "exclude_patient": exclude_patient, "fs_hz": fs_hz, "units": units, "page": page,
     }  # fmt: skip
     return _question("/v1/drafts", take, file, record, values, {"Accept": accept})
 

@@ -27,12 +27,13 @@ _PIXELS_PER_BYTE = 4
 
 
 class FileOptions(Body):
-    """Facts that a table of samples may lack."""
+    """What a file may leave open."""
 
     fs_hz: float | None = Field(
         default=None, gt=0, le=100_000, description="samples a second, for a file that does not say"
     )
     units: Units | None = Field(default=None, description="of the samples, for a file that does not say")
+    page: int = Field(default=1, ge=1, le=500, description="of a PDF document")
 
     @model_validator(mode="before")
     @classmethod
@@ -81,7 +82,7 @@ class Intake(Generic[Form, Json]):
                 yield (None if signal is None else signal.record()), body
         else:
             form = self._checked(uploads.parsed(self._form, content.fields))
-            with content.query(state.limits, state.budget, form.fs_hz, form.units) as query:
+            with content.query(state.limits, state.budget, form.fs_hz, form.units, form.page) as query:
                 yield query, form
 
     @contextmanager

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 _REF = "#/components/schemas/{model}"
-FILE_HELP = "picture (PNG, JPEG, TIFF, WebP, BMP), table (CSV), zip, or the files of one WFDB record (.hea, .dat)"
+FILE_HELP = (
+    "picture (PNG, JPEG, TIFF, WebP, BMP), PDF document, recording (CSV, DICOM, SCP-ECG, HL7 aECG, GE MUSE or Philips "
+    "XML, EDF, ISHNE), zip of one of these, or the files of one WFDB record (.hea, .dat)"
+)
 DESCRIPTION = """Find the most similar ECG cases with their signed reports, and get a preliminary draft in which every \
 sentence says what carries it.
 

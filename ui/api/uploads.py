@@ -11,6 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
+import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -44,12 +45,15 @@ _MAX_DIRECTORY_BYTES = 64 * 1024
 _CHUNK = 1 << 18
 _WFDB = frozenset({".hea", ".dat", ".mat"})
 _RECORDS = frozenset(suffix for reader in READERS for suffix in reader.suffixes) - _WFDB
-_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp"})
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pdf"})
 _PLAIN = re.compile(r"\w[\w.-]{0,120}\Z", re.ASCII)
 # FLAC packs silence without bound: the size of the file says nothing about what it takes in memory.
 _FLAC = re.compile(rb"^\s*\S+\s+(?:508|516|524)\b", re.MULTILINE)
 # Bytes in memory for each byte of a text table or of a sampled file while it is read, as pixels of three bytes.
 _PIXELS_PER_BYTE = 4
+_HEAD_BYTES = 512  # as much as `looks_like` looks at
+# PDFium must not be called by two threads at a time.
+_ONE_DOCUMENT = threading.Lock()
 
 
 class Upload:
@@ -87,9 +91,20 @@ class Upload:
 
     @contextmanager
     def query(
-        self, limits: Limits, budget: PixelBudget, fs_hz: float | None = None, units: Units | None = None
+        self,
+        limits: Limits,
+        budget: PixelBudget,
+        fs_hz: float | None = None,
+        units: Units | None = None,
+        page: int = 1,
     ) -> Iterator[Query]:
         """The record, or the path of the picture; memory for it is reserved while this lasts. For threads.
+
+        Args:
+            limits: In force.
+            budget: What is taken from it is given back in the end.
+            fs_hz, units: Of samples, for a file that does not say.
+            page: Of a PDF document, from 1.
 
         Raises:
             InputError: It is none, or several.
@@ -99,7 +114,9 @@ class Upload:
             if len(self.files) == 1 and zipfile.is_zipfile(self.files[0]):
                 _unpack(self.files.pop(), self, limits)
             kind, path = self._chosen()
-            if kind == "picture":
+            if kind == "document":
+                path = self._drawn(path, page, budget)
+            if kind != "record":
                 with budget.take(_pixels(path)):
                     yield path
                 return
@@ -121,8 +138,19 @@ class Upload:
                     raise RecordError("a sample is infinite (expected millivolts)")
                 yield record
 
+    def _drawn(self, path: Path, page: int, budget: PixelBudget) -> Path:
+        """A page of a document as a picture beside it."""
+        from ecgkin.retrieval.ecg.pictures import open_picture
+
+        drawn = self.folder / "page.png"
+        # What is inside a document is not known before: one at a time, and no picture beside it.
+        with budget.take(budget.pixels), _ONE_DOCUMENT:
+            open_picture(path, page).save(drawn, compress_level=1)
+        return drawn
+
     def _chosen(self) -> tuple[str, Path]:
         """What the files are, and the one to read."""
+        from ecgkin.retrieval.ecg.pictures import document_in
         from ecgkin.retrieval.ecg.read import looks_like
 
         headers = [file for file in self.files if file.suffix.lower() == ".hea"]
@@ -135,7 +163,9 @@ class Upload:
             )
         (path,) = self.files
         with path.open("rb") as file:
-            kind = looks_like(file.read(64))
+            kind = looks_like(file.read(_HEAD_BYTES))
+        if kind in ("a PDF document", "a DICOM file") and document_in(path) is not None:
+            return "document", path
         picture = kind.endswith("picture") or (path.suffix in _PICTURES)
         return ("picture" if picture else "record"), path
 
