@@ -22,6 +22,7 @@ from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.page import MAP_HEIGHT, MAP_WIDTH, load_image, read_page, to_trace_map
 from ecgkin.retrieval.ecg.paper import RenderStyle, page_geometry
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.trace_map import draw_trace_map
 from ecgkin.retrieval.errors import ImageError
 
 ByteImage = NDArray[np.uint8]
@@ -71,8 +72,9 @@ def agreement(first: ByteImage, second: ByteImage, tolerance_px: int = 2) -> flo
 
 
 def best_agreement(trace_map: ByteImage, style: RenderStyle, record: EcgRecord) -> float:
-    """The calibration pulse may be in or out."""
-    return max(agreement(trace_map, to_trace_map(signal_area(style, record, pulse)[0])) for pulse in (False, True))
+    """Agreement with the map of the default page of the same layout, which every page is redrawn as."""
+    default = RenderStyle(layout=style.layout, order=style.order)
+    return agreement(trace_map, np.asarray(draw_trace_map(record, default), dtype=np.uint8))
 
 
 @pytest.mark.parametrize("grid", ["pink", "grey", "none"])

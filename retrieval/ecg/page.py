@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecgkin.retrieval.ecg.page_bow import row_bow, straighten_rows
-from ecgkin.retrieval.ecg.page_grid import grid_pitch, line_field
+from ecgkin.retrieval.ecg.page_grid import LineField, grid_pitch, line_field
 from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_lines
 from ecgkin.retrieval.ecg.page_layout import guess_layout
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
-from ecgkin.retrieval.ecg.page_rows import check_rows, find_pieces, find_rows
+from ecgkin.retrieval.ecg.page_redraw import redraw
+from ecgkin.retrieval.ecg.page_rows import TraceRows, check_rows, find_pieces, find_rows, page_side
 from ecgkin.retrieval.errors import ImageError
 
 _log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ LARGEST_MPX = 100.0
 LARGEST_FILE = 512 << 20  # bytes: 100 Mpx of 16-bit RGB without compression are 600 MB, a scan is never near
 # Working width: a page of 280 mm at 4 px/mm, twice what the trace map keeps.
 _WORK_SIDE = 1100
+_DOUBTFUL = 0.88  # quality under which a page is looked at again for coloured traces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +52,8 @@ class PageReading:
         leads: Names of the leads that such a layout shows, () when unknown.
         quality: 0 (barely readable) to 1.
         warnings: For people.
+        speed_mm_s: Paper speed, None where grid and calibration pulse do not tell it.
+        gain_mm_mv: Height of a millivolt, None where grid and calibration pulse do not tell it.
     """
 
     trace_map: ByteImage
@@ -61,6 +65,8 @@ class PageReading:
     leads: tuple[str, ...]
     quality: float
     warnings: tuple[str, ...]
+    speed_mm_s: float | None = None
+    gain_mm_mv: float | None = None
 
 
 def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteImage:
@@ -194,14 +200,15 @@ def _from_array(array: NDArray[Any]) -> ByteImage:
 def _working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
     """The picture at working size, and working px per picture px."""
     height, width = rgb.shape[:2]
-    side = max(height, width)
+    # A tall page of twelve rows has its 250 mm along the shorter side.
+    side = page_side(rgb.shape)
     if side > 1.27 * _WORK_SIDE:
         # Whole factors take OpenCV's fast path.
         factor = max(1, round(side / _WORK_SIDE))
         scale = 1 / factor if factor > 1 else _WORK_SIDE / side
         interpolation = cv2.INTER_AREA if factor > 1 else cv2.INTER_LINEAR
-    elif side < 0.75 * _WORK_SIDE:
-        scale, interpolation = _WORK_SIDE / side, cv2.INTER_CUBIC
+    elif max(height, width) < 0.75 * _WORK_SIDE:
+        scale, interpolation = _WORK_SIDE / max(height, width), cv2.INTER_CUBIC
     else:
         return rgb[: height // 4 * 4, : width // 4 * 4], 1.0
     # Multiples of four, so that halving twice stays exact.
@@ -260,43 +267,36 @@ def _read(rgb: ByteImage) -> PageReading:
     mask = None if paper is None else _inner(paper, (work.shape[1], work.shape[0]))
     ink, lines = paper_normalised(work, small)
     field = line_field(lines, mask)
-    trace, grey = trace_ink(ink, mask)
-    straight, onto = _straighten(trace, field.to_picture, field.angle_deg, field.perspective)
-    to_work = onto @ to_work
-    if grey > 0.28:
-        straight = without_lines(straight)
-    pieces = find_pieces(straight)
-    bow = row_bow(pieces.strands)
-    if bow is not None:
-        straight = straighten_rows(straight, bow)
-        pieces = find_pieces(straight)
-    rows = find_rows(pieces)
-
-    moved_lines = lines if straight is trace else cv2.warpPerspective(lines, onto, straight.shape[::-1])
-    pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)
-    quality = check_rows(rows, pitch is not None)
+    found = _find(ink, lines, mask, field)
+    to_work = found.onto @ to_work
+    straight, bow, rows, pitch, quality = found.straight, found.bow, found.rows, found.pitch, found.quality
     box = np.array([[rows.left, rows.top], [rows.right, rows.top], [rows.right, rows.bottom], [rows.left, rows.bottom]])
     corners = cv2.perspectiveTransform(box.astype(np.float64)[None], np.linalg.inv(to_work))[0]
     top_side = corners[1] - corners[0]
     rotation = float(np.degrees(np.arctan2(top_side[1], top_side[0])))
-    px_per_mm = None
-    if pitch is not None:
-        px_per_mm = _scale(pitch, rows.right - rows.left) / float((rows.right - rows.left) / np.linalg.norm(top_side))
-    else:
+    layout, leads = guess_layout(rows.ink, rows.baselines, rows.left, rows.right)
+    redrawn = redraw(rows, layout, pitch)
+    scale = redrawn.px_per_mm if redrawn else None if pitch is None else _scale(pitch, rows.right - rows.left)
+    # Of the picture, not of the straightened copy.
+    px_per_mm = None if scale is None else scale * float(np.linalg.norm(top_side)) / (rows.right - rows.left)
+    if pitch is None:
         warnings.append("grid not found: scale unknown")
     if quad is not None:
         warnings.append("paper found on a background and straightened")
     if abs(rotation) > 1.0:
         warnings.append(f"page was rotated by {rotation:.1f} degrees")
-    layout, leads = guess_layout(rows.ink, rows.baselines, rows.left, rows.right)
     if layout == "other":
         warnings.append(f"{len(rows.baselines)} rows of traces: layout unknown")
     if bow is not None and float(np.ptp(bow, axis=1).max()) > 0.015 * max(straight.shape):
         warnings.append("rows were bent or sloped and were levelled")
     if quality < 0.7:
         warnings.append("traces are hard to tell from the paper")
+    if redrawn is None:
+        trace_map = to_trace_map(rows.ink[rows.top : rows.bottom, rows.left : rows.right])
+    else:
+        trace_map = redrawn.trace_map
     return PageReading(
-        trace_map=to_trace_map(rows.ink[rows.top : rows.bottom, rows.left : rows.right]),
+        trace_map=trace_map,
         corners=np.asarray(corners, dtype=np.float64),
         rotation_deg=rotation,
         px_per_mm=px_per_mm,
@@ -305,7 +305,60 @@ def _read(rgb: ByteImage) -> PageReading:
         leads=leads,
         quality=quality,
         warnings=tuple(warnings),
+        speed_mm_s=redrawn.speed_mm_s if redrawn else None,
+        gain_mm_mv=redrawn.gain_mm_mv if redrawn else None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Traces on the straightened page: its ink, how it was straightened, the rows, and how sure that is."""
+
+    straight: ByteImage
+    onto: Matrix
+    bow: Matrix | None
+    rows: TraceRows
+    pitch: float | None
+    quality: float
+
+
+def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
+    """Traces by what is dark in every channel; where that shows little, by what is dark in any: coloured traces."""
+    try:
+        first = _find_in(ink, lines, mask, field)
+    except ImageError as error:
+        try:
+            second = _find_in(lines, lines, mask, field)
+        except ImageError:
+            raise error from None
+        # Any channel shows more of everything, shadows and print as well: only a clear page counts.
+        if len(second.rows.baselines) < 3 or second.quality < 0.75:
+            raise
+        return second
+    if first.quality < _DOUBTFUL:
+        try:
+            second = _find_in(lines, lines, mask, field)
+        except ImageError:
+            return first
+        if second.quality > first.quality + 0.05:
+            return second
+    return first
+
+
+def _find_in(plane: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
+    trace, grey = trace_ink(plane, mask)
+    straight, onto = _straighten(trace, field.to_picture, field.angle_deg, field.perspective)
+    if grey > 0.28:
+        straight = without_lines(straight)
+    pieces = find_pieces(straight)
+    bow = row_bow(pieces.strands)
+    if bow is not None:
+        straight = straighten_rows(straight, bow)
+        pieces = find_pieces(straight)
+    rows = find_rows(pieces)
+    moved_lines = lines if straight is trace else cv2.warpPerspective(lines, onto, straight.shape[::-1])
+    pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)
+    return _Found(straight, onto, bow, rows, pitch, check_rows(rows, pitch is not None))
 
 
 def _inner(paper: ByteImage, size: tuple[int, int]) -> ByteImage:

@@ -16,7 +16,7 @@ IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float64]
 
 _NOT_ECG = "give a picture that shows the traces of an ECG page, upright and sharp, filling most of the picture"
-# All lengths below are shares of the page's longer side, so that they hold at any working resolution.
+# All lengths below are shares of the page's longer side (see `page_side`), so that they hold at any working resolution.
 STRAND = 0.05  # a piece of trace: half a second at 25 mm/s on a page of 250 mm; longest word of 10 pt print is 0.07
 CORRIDOR = 0.008  # half height of the band around a baseline: 2 mm on a page of 250 mm
 LEAST_STRONG = 0.12  # of its pixels a piece of trace has dark; remains of a grid have next to none
@@ -26,6 +26,11 @@ MOST_ROWS = 15  # twelve leads and three rhythm strips
 # 0.44; foreign pages at least 0.55, nearly all above 0.8.
 LEAST_CURVE = 0.5
 LEAST_CURVE_OF_FEW = 0.75  # one or two lines without a grid may be the outlines of things: those reached 0.71
+
+
+def page_side(shape: tuple[int, ...]) -> int:
+    """The longer side of a page in px, as if no page were longer than 1.4 times its shorter side (A4, Letter)."""
+    return min(max(shape[:2]), round(1.4 * min(shape[:2])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,8 @@ class TraceRows:
         singleness: Share of inked columns in which a row has one run of ink, as a curve of time has.
         liveliness: Share of inked columns whose ink is clearly off the baseline.
         strand: Mean length of a piece of trace, weighted by its ink, as a share of the area's width.
+        trace: `ink` as a binary picture, pieces that are no trace left out, uint8 (h, w).
+        solid: All ink of the page but frames and filled areas, binary, uint8 (h, w).
     """
 
     ink: ByteImage
@@ -52,6 +59,8 @@ class TraceRows:
     singleness: float
     liveliness: float
     strand: float
+    trace: ByteImage
+    solid: ByteImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ def find_pieces(ink: ByteImage) -> Pieces:
         ImageError: Nothing in the picture is long enough for a trace.
     """
     height, width = ink.shape
-    side = max(height, width)
+    side = page_side(ink.shape)
     solid = np.asarray(cv2.threshold(ink, 90, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
     other = _frames_and_blobs(solid, side)
     filled = cv2.countNonZero(cv2.bitwise_and(solid, other))
@@ -111,7 +120,7 @@ def find_rows(pieces: Pieces) -> TraceRows:
     Raises:
         ImageError: No row of traces was found.
     """
-    side = max(pieces.ink.shape)
+    side = page_side(pieces.ink.shape)
     baselines = _baselines(pieces.strands, side)
     if not baselines:
         raise ImageError("the picture shows no row of traces", hint=_NOT_ECG)
@@ -136,7 +145,31 @@ def _frames_and_blobs(solid: ByteImage, side: int) -> ByteImage:
     if cv2.countNonZero(blob):
         blob = cv2.dilate(blob, np.ones((7, 7), np.uint8))
     lines = cv2.dilate(cv2.bitwise_or(tall, flat), np.ones((3, 3), np.uint8))
-    return np.asarray(cv2.bitwise_or(lines, blob), dtype=np.uint8)
+    out = cv2.bitwise_or(lines, blob)
+    _mark_boxes(solid, side, out)
+    return np.asarray(out, dtype=np.uint8)
+
+
+def _mark_boxes(solid: ByteImage, side: int, out: cv2.typing.MatLike) -> None:
+    """Add to `out` the frames of plotting axes: a level line with an equally long upright line at either end."""
+    level = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((1, round(0.2 * side)), np.uint8))
+    n_level, _, level_stats, _ = cv2.connectedComponentsWithStats(level, connectivity=8, ltype=cv2.CV_32S)
+    if n_level < 3:
+        return
+    upright = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((round(0.03 * side), 1), np.uint8))
+    _, _, upright_stats, _ = cv2.connectedComponentsWithStats(upright, connectivity=8, ltype=cv2.CV_32S)
+    posts = upright_stats[1:][upright_stats[1:, cv2.CC_STAT_WIDTH] <= 0.01 * side]
+    slack = max(3, round(0.004 * side))
+    for x, y, wide, thick, _ in level_stats[1:].tolist():
+        near = (y + thick >= posts[:, 1] - slack) & (y <= posts[:, 1] + posts[:, 3] + slack)
+        first = posts[near & (np.abs(posts[:, 0] - x) <= slack)]
+        last = posts[near & (np.abs(posts[:, 0] + posts[:, 2] - x - wide) <= slack)]
+        for post in first.tolist():
+            for other in last.tolist():
+                if abs(post[1] - other[1]) <= slack and abs(post[3] - other[3]) <= slack:
+                    for left, top, width, height in ((x, y, wide, thick), post[:4], other[:4]):
+                        corner = (left + width + 1, top + height + 1)
+                        cv2.rectangle(out, (max(0, left - 2), max(0, top - 2)), corner, 255, -1)
 
 
 def _baselines(strands: ByteImage, side: int) -> list[float]:
@@ -264,6 +297,8 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
         alone / max(1, total),
         lively / max(1, total),
         piece_length,
+        trace,
+        solid,
     )
 
 

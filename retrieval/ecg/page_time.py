@@ -1,0 +1,264 @@
+"""What the curves of a page say about time and voltage: the calibration pulse, and where each lead begins and ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ByteImage = NDArray[np.uint8]
+FloatArray = NDArray[np.float64]
+
+# Pulses are 5 mm wide (0.2 s at 25 mm/s) or 10 mm (at 50 mm/s, or 0.4 s) on rows of 250 or 500 mm: shares of the area.
+_PULSE_WIDTH = (0.007, 0.055)
+# A tick between leads is drawn alike in every row: its ends vary by less than this share of the longer side.
+_ALIKE = 0.002
+_COLUMNS = {"3x4": 4, "3x4+1R": 4, "3x4+3R": 4, "6x2": 2, "12x1": 1}
+_STRIPS = {"3x4": 0, "3x4+1R": 1, "3x4+3R": 3, "6x2": 0, "12x1": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The calibration pulse of a page.
+
+    Attributes:
+        left, right: Its edges, px.
+        height_px: Height of 1 mV.
+        at_end: Whether it stands behind the traces.
+        rows: In how many rows it was seen.
+    """
+
+    left: float
+    right: float
+    height_px: float
+    at_end: bool
+    rows: int
+
+
+def find_pulse(solid: ByteImage, baselines: tuple[float, ...], left: int, right: int, stroke_px: float) -> Pulse | None:
+    """The pulse that rows share at the beginning or at the end, or None.
+
+    Args:
+        solid: Binary ink, uint8 (h, w).
+        baselines: y of the rows.
+        left, right: Horizontal range of the traces; the pulse may lie just outside.
+        stroke_px: Thickness of a stroke.
+    """
+    height, width = solid.shape
+    span = right - left
+    least = max(4, round(_PULSE_WIDTH[0] * span))
+    rows_y = np.asarray(baselines)
+    pitch = float(np.median(np.diff(rows_y))) if rows_y.size > 1 else 0.25 * height
+    found: list[tuple[float, float, float, int]] = []
+    for first, last in (
+        (max(0, left - round(0.1 * span)), left + round(0.08 * span)),
+        (right - round(0.08 * span), min(width, right + round(0.1 * span))),
+    ):
+        part = np.ascontiguousarray(solid[:, first:last])
+        if part.shape[1] < 2 * least:
+            continue
+        flat = cv2.morphologyEx(part, cv2.MORPH_OPEN, np.ones((1, least), np.uint8))
+        flat = cv2.dilate(flat, np.ones((3, 1), np.uint8))
+        count, _, stats, _ = cv2.connectedComponentsWithStats(flat, connectivity=8, ltype=cv2.CV_32S)
+        for x, y, w, h, _ in stats[1:count].tolist():
+            if w > _PULSE_WIDTH[1] * span + 2 * stroke_px or h > 3 * stroke_px + 5:
+                continue
+            top = y + h / 2
+            feet = [_foot(part, x, top, stroke_px), _foot(part, x + w - 1, top, stroke_px)]
+            if None in feet:
+                continue
+            deep = [foot for foot in feet if foot is not None]
+            # A beat may hang on one of the edges: the shorter one ends on the baseline.
+            foot = min(deep)
+            row = int(np.abs(rows_y - foot).argmin())
+            tall = foot - top - (stroke_px - 1) / 2
+            if abs(rows_y[row] - foot) > 0.3 * pitch or tall < 0.006 * max(height, width) or tall < 0.2 * (w - 1):
+                continue
+            found.append((first + x, first + x + w - 1, tall, row))
+    if not found:
+        return None
+    table = np.array(found)
+    best: NDArray[np.int64] = np.array([], dtype=np.int64)
+    for entry in table:
+        alike = (np.abs(table[:, :2] - entry[:2]) <= 0.006 * span + 1).all(axis=1)
+        alike &= np.abs(table[:, 2] - entry[2]) <= 0.12 * entry[2] + 1.5
+        members = np.flatnonzero(alike)
+        if np.unique(table[members, 3]).size > (np.unique(table[best, 3]).size if best.size else 0):
+            best = members
+    rows = int(np.unique(table[best, 3]).size)
+    if rows < max(2, 0.4 * rows_y.size):
+        return None
+    x0, x1, tall, _ = np.median(table[best], axis=0)
+    inset = (stroke_px - 1) / 2
+    return Pulse(float(x0 + inset), float(x1 - inset), float(tall), bool(x0 > (left + right) / 2), rows)
+
+
+def _foot(part: ByteImage, x: int, top: float, stroke_px: float) -> float | None:
+    """Lower end of the upright stroke that hangs from (x, top), or None where none does."""
+    reach = max(1, round(stroke_px / 2))
+    strip = part[round(top) :, max(0, x - reach) : x + reach + 1].any(axis=1)
+    gaps = np.flatnonzero(~(strip[:-1] | strip[1:]))
+    length = int(gaps[0]) if gaps.size else strip.size
+    if length < 2.5 * stroke_px + 3:
+        return None
+    return float(round(top) + length - 1 - (stroke_px - 1) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Where the leads of a page lie.
+
+    Attributes:
+        panels: (row, column, left, right) of each stretch of a lead, px; rhythm strips are column 0 of their row.
+        left, right: Range of a whole row.
+        gaps: Whether blank paper parts the columns.
+        in_step: Whether beats stand at the same places in all columns.
+    """
+
+    panels: tuple[tuple[int, int, float, float], ...]
+    left: float
+    right: float
+    gaps: bool
+    in_step: bool
+
+
+def find_spans(
+    middle: FloatArray, swing: FloatArray, layout: str, pulse: Pulse | None, stroke_px: float, scales: tuple[float, ...]
+) -> Spans | None:
+    """Beginning and end of the leads of a page of a known layout, or None where its rows do not agree on them.
+
+    Args:
+        middle: Height of each row's curve, NaN without ink, shape (n_rows, width).
+        swing: Height of the stroke in each column, same shape.
+        layout: As `guess_layout` says, not "other".
+        pulse: The calibration pulse.
+        stroke_px: Thickness of a stroke.
+        scales: Px per mm that the grid allows, () without a grid.
+    """
+    n_rows, width = middle.shape
+    columns, strips = _COLUMNS[layout], _STRIPS[layout]
+    n_lead_rows = n_rows - strips
+    inked = np.isfinite(middle)
+    if pulse is not None:
+        edge = (round(pulse.left) - 1, width) if pulse.at_end else (0, round(pulse.right) + 2)
+        inked[:, edge[0] : edge[1]] = False
+    if not inked.any(axis=1).all():
+        return None
+    firsts = inked.argmax(axis=1).astype(np.float64)
+    lasts = width - 1.0 - inked[:, ::-1].argmax(axis=1)
+    # Most rows begin together; what comes before is the rest of a name, what comes later a lost stretch.
+    left, right = float(np.median(firsts[:n_lead_rows])), float(np.median(lasts[:n_lead_rows]))
+    if pulse is not None and not pulse.at_end:
+        left = _after_pulse(middle, pulse, left, right, stroke_px, scales)
+    if right - left < 0.2 * width:
+        return None
+    bounds, gaps = _bounds(inked[:n_lead_rows], columns, left, right)
+    panels = [
+        (row, column, bounds[column][0], bounds[column][1]) for column in range(columns) for row in range(n_lead_rows)
+    ]
+    for row in range(n_lead_rows, n_rows):
+        end = float(lasts[row])
+        # A strip may end before or after the leads, when gaps lie between those.
+        sound = abs(end - right) < 0.12 * (right - left)
+        panels.append((row, 0, left, end if sound else right))
+    in_step = columns > 1 and strips == 0 and _in_step(swing[:n_lead_rows], bounds)
+    return Spans(tuple(panels), left, right, gaps, in_step)
+
+
+def _after_pulse(
+    middle: FloatArray, pulse: Pulse, left: float, right: float, stroke_px: float, scales: tuple[float, ...]
+) -> float:
+    """Where the traces begin after a pulse: at its edge, behind a level foot, or behind a gap."""
+    wide = pulse.right - pulse.left
+    if left > pulse.right + 0.15 * wide + stroke_px + 2:
+        return left  # a gap
+    for scale in scales:
+        # Ten seconds at 25 or 50 mm/s decide, where the grid tells the scale.
+        for length in (250.0, 500.0):
+            if -1.0 <= (right - pulse.right) / scale - length <= 1.3 * wide / scale:
+                return max(pulse.right, right - length * scale)
+    start = round(pulse.right + stroke_px) + 1
+    reach = round(0.5 * wide)
+    foot = middle[:, start : start + 3 * reach]
+    missing = np.isnan(foot).mean(axis=0) > 0.5
+    if missing[: 2 * reach].any():
+        last = int(np.flatnonzero(missing[: 2 * reach])[-1])
+        return float(start + last + 1)
+    part = foot[:, : max(2, round(0.8 * reach - stroke_px))]
+    level = np.where(np.isnan(part).all(axis=1), 0.0, np.nan_to_num(np.nanmax(part, axis=1) - np.nanmin(part, axis=1)))
+    return float(pulse.right + reach) if float(np.median(level)) <= 1.5 else float(pulse.right)
+
+
+def _bounds(
+    inked: NDArray[np.bool_], columns: int, left: float, right: float
+) -> tuple[list[tuple[float, float]], bool]:
+    """Left and right end of each column of leads: at gaps that the rows share, else in equal parts; any gaps?"""
+    span = right - left
+    share = inked.mean(axis=0)
+    edges = [left]
+    closing = []
+    for index in range(1, columns):
+        about = left + index / columns * span
+        first, last = round(about - 0.045 * span), round(about + 0.045 * span)
+        free = np.flatnonzero(share[first:last] <= 0.34)
+        runs = np.split(free, np.flatnonzero(np.diff(free) > 1) + 1) if free.size else []
+        runs = [run for run in runs if run.size >= 0.004 * span]
+        if runs:
+            run = max(runs, key=len)
+            closing.append(float(first + run[0] - 1))
+            edges.append(float(first + run[-1] + 1))
+        else:
+            closing.append(about)
+            edges.append(about)
+    closing.append(right)
+    out = list(zip(edges, closing, strict=True))
+    widths = np.array([end - begin for begin, end in out])
+    if widths.max() > 1.12 * widths.min():
+        # Lost ink, not a gap between leads.
+        even = np.linspace(left, right, columns + 1)
+        return [(float(even[k]), float(even[k + 1])) for k in range(columns)], False
+    return out, any(after - end > 2 for (_, end), (after, _) in pairwise(out))
+
+
+def _in_step(swing: FloatArray, bounds: list[tuple[float, float]]) -> bool:
+    """Whether beats stand at the same places in all columns, as they do where all columns show the same seconds.
+
+    Regular beats one after the other may also fall into step, but then they agree as well one beat later.
+    """
+    n = 500
+    profiles = []
+    for begin, end in bounds:
+        part = swing[:, round(begin) : round(end)]
+        tall = np.nansum(np.minimum(part, 60.0), axis=0)
+        profile = np.interp(np.linspace(0, tall.size - 1, n), np.arange(tall.size), tall)
+        profile = np.asarray(cv2.GaussianBlur(profile.reshape(1, -1), (0, 0), 2.0)).ravel()
+        profile -= profile.mean()
+        profiles.append(profile / max(1e-9, float(np.linalg.norm(profile))))
+    agree = []
+    for first, second in pairwise(profiles):
+        lags = np.correlate(first, second, mode="full")
+        here = float(lags[n - 1 - 2 : n + 2].max())
+        far = float(np.concatenate([lags[: n - 12], lags[n + 11 :]]).max())
+        agree.append((here, here - far))
+    return bool(np.mean([a for a, _ in agree]) > 0.6 and min(b for _, b in agree) > 0.02)
+
+
+def without_ticks(
+    top: FloatArray, bottom: FloatArray, baselines: tuple[float, ...], edges: list[float], side: int
+) -> None:
+    """Take out, in place, the upright ticks that stand between the columns of leads, alike in every row."""
+    rows_y = np.asarray(baselines)[: top.shape[0], None]
+    reach = max(3, round(0.008 * side))
+    for edge in edges:
+        first = max(0, round(edge) - 2 * reach)
+        up = rows_y - top[:, first : first + 4 * reach]
+        down = bottom[:, first : first + 4 * reach] - rows_y
+        tall = (up + down > 0.008 * side) & (up > 1) & (down > 1)
+        many = tall.sum(axis=0) >= max(2, 0.6 * tall.shape[0])
+        for column in np.flatnonzero(many):
+            rows = tall[:, column]
+            if np.std((up + down)[rows, column]) <= _ALIKE * side:
+                top[:, first + column] = bottom[:, first + column] = np.nan
