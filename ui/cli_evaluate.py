@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Measure.")
     group.command("retrieval")(retrieval)
     group.command("mini")(mini)
+    group.command("run")(run)
     app.add_typer(group, name="evaluate")
     app.command()(train)
 
@@ -133,6 +134,29 @@ def mini(
         common.out().print(report.as_markdown(), markup=False, soft_wrap=True)
 
 
+def run(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the comparison.", show_default=False)],
+    ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="NAME=VALUE in place of the file's; several may be given.")
+    ] = None,
+    json: common.Json = False,
+) -> None:
+    """Run a whole comparison: tasks, arms, data sets; one report with figures. Goes on where it was stopped."""
+    settings = common.settings(ptbxl=ptbxl)
+    from ecgkin.generation.study import run_study
+    from ecgkin.generation.study_settings import load_study
+
+    study = load_study(config, **_changes(change))
+    with common.progress("evaluate run") as bar:
+        report = run_study(study, settings.ptbxl, progress=lambda what, done, total: bar(done, total, what))
+    if json:
+        common.emit(report)
+    else:
+        text = (Path(study.out) / "report.md").read_text(encoding="utf-8")
+        common.out().print(text, markup=False, soft_wrap=True)
+
+
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file of the stage.", show_default=False)],
     ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
@@ -145,16 +169,9 @@ def train(
 
     Several GPUs (encoder stages): torchrun -m ecgkin.ui.cli train CONFIG.
     """
-    import yaml
-
     if not config.is_file():
         raise QueryError(f"{config} is not there (expected the YAML file of a training stage)")
-    overrides = {}
-    for part in change or ():
-        name, equals, value = part.partition("=")
-        if not equals or not name.isidentifier():
-            raise QueryError(f"--set is {part!r} (expected NAME=VALUE)")
-        overrides[name] = yaml.safe_load(value)
+    overrides = _changes(change)
     settings = common.settings(ptbxl=ptbxl)
     figures = _trained(config, settings.ptbxl, overrides)
     if json:
@@ -162,6 +179,19 @@ def train(
     else:
         rows = [(name, f"{value:.4f}" if isinstance(value, float) else value) for name, value in figures.items()]
         common.table(f"{config}, validation", ("figure", "value"), rows, right=("value",))
+
+
+def _changes(given: list[str] | None) -> dict[str, Any]:
+    """NAME=VALUE pairs, values read as YAML."""
+    import yaml
+
+    out: dict[str, Any] = {}
+    for part in given or ():
+        name, equals, value = part.partition("=")
+        if not equals or not name.isidentifier():
+            raise QueryError(f"--set is {part!r} (expected NAME=VALUE)")
+        out[name] = yaml.safe_load(value)
+    return out
 
 
 def _trained(config: Path, data: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:

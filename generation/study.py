@@ -1,0 +1,116 @@
+"""`ecgkin evaluate run CONFIG`: tasks, arms and data sets of one YAML file to one report with figures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecgkin.generation.study_settings import TASKS, StudySettings
+from ecgkin.generation.study_tables import as_markdown
+from ecgkin.generation.study_tasks import RUNNERS, Study
+from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.errors import QueryError, RecordError
+from ecgkin.retrieval.evaluation.galleries import Embedder
+
+_LOG = logging.getLogger(__name__)
+Progress = Callable[[str, int, int], None]
+
+
+def run_study(settings: StudySettings, ptbxl: Path | None = None, progress: Progress | None = None) -> dict[str, Any]:
+    """Run the tasks that have no result yet, then write report.md, report.json, run files and figures.
+
+    Args:
+        settings: All of it.
+        ptbxl: PTB-XL folder; None takes that of the settings, then ECGKIN_PTBXL.
+        progress: Called with (what, done, total).
+
+    Returns:
+        What report.json holds.
+
+    Raises:
+        QueryError: There is no data folder, or a task cannot be run as asked.
+        RecordError: The folder holds none of the folds.
+    """
+    from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.retrieval.search import shipped_calibration
+
+    root = ptbxl or Path(settings.ptbxl or os.environ.get("ECGKIN_PTBXL", ""))
+    if str(root) in ("", "."):
+        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    out = Path(settings.out)
+    data = PtbXl(root, fs_hz=None)
+    queries, gallery = (
+        _some(data.select(folds), settings.limit // share if settings.limit else 0)
+        for folds, share in ((settings.query_folds, 4), (settings.gallery_folds, 1))
+    )
+    if not queries or not gallery:
+        raise RecordError(f"{root} holds {len(queries)} records of the query folds and {len(gallery)} of the gallery")
+    encoder = load_encoder(settings.encoder, device=settings.device)
+    embedder = Embedder(data, encoder, Path(settings.cache) if settings.cache else out / "cache", progress)
+    study = Study(settings, embedder, queries, gallery, shipped_calibration(encoder), out)
+    (out / "parts").mkdir(parents=True, exist_ok=True)
+    results: dict[str, Any] = {}
+    for task in (name for name in TASKS if name in settings.tasks):
+        path = out / "parts" / f"{task}.json"
+        key = f"{settings.key(task)} {encoder.fingerprint} {len(queries)} {len(gallery)}"
+        stored = json.loads(path.read_text()) if path.is_file() else {}
+        if stored.get("key") != key:
+            began = time.perf_counter()
+            values = _plain(RUNNERS[task](study, settings.tasks[task]))
+            stored = {"key": key, "seconds": round(time.perf_counter() - began, 1), "values": values}
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(stored), encoding="utf-8")
+            partial.replace(path)
+            _LOG.info("task %s seconds=%.1f", task, stored["seconds"])
+        results[task] = {"seconds": stored["seconds"], **stored["values"]}
+    report = {"about": _about(settings, study), "tasks": results}
+    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    figures: list[str] = []
+    if settings.figures:
+        from ecgkin.generation.study_figures import draw_figures
+
+        figures = [path.name for path in draw_figures(results, out / "figures")]
+    (out / "report.md").write_text(as_markdown(report, figures), encoding="utf-8")
+    return report
+
+
+def _some(rows: list[Any], n: int) -> list[Any]:
+    if not n or n >= len(rows):
+        return rows
+    chosen = np.random.default_rng(300).choice(len(rows), max(20, n) if len(rows) > 20 else len(rows), replace=False)
+    return [rows[i] for i in np.sort(chosen)]
+
+
+def _about(settings: StudySettings, study: Study) -> dict[str, Any]:
+    return {
+        "data": f"PTB-XL, table of {study.embedder.data.n_listed} records (version 1.0.3 has 21799)",
+        "queries": f"{len(study.queries)} of folds {sorted({r.fold for r in study.queries})}, "
+        f"{len({r.patient_id for r in study.queries})} patients",
+        "gallery": f"{len(study.gallery)} of folds {sorted({r.fold for r in study.gallery})}",
+        "encoder": f"{study.embedder.encoder.name} {study.embedder.encoder.fingerprint}",
+        "vote": "chosen on these queries for every arm"
+        if {r.fold for r in study.queries} == {9}
+        else "fixed beforehand",
+        "intervals": f"95 %, {settings.resamples} bootstrap resamples over patients, the same for all arms",
+        "ecgkin": version("ecgkin"),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """JSON values; numbers that JSON does not know become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
