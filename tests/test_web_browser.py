@@ -1,7 +1,8 @@
 """The web page in a real browser: what a clinician does with it, by mouse and by keyboard, and how it ends.
 
 Needs Debian's `chromium` and the package playwright (no browser of its own is fetched); skipped by name without them.
-Screenshots go to the folder in WEB_SHOTS, where it is set.
+Screenshots go to the folder in WEB_SHOTS, where it is set. Every wait is for a condition, and long: the tests pass on
+a machine that is busy with other work. WEB_WAIT_S changes how long.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +36,51 @@ FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-WAIT_MS = 120_000
+WAIT_MS = 1000 * int(os.environ.get("WEB_WAIT_S", "240"))
 N_CASES = 60
+
+
+VIEWER = ".st-key-viewer-compare iframe"
+# What the made model writes, with the neighbours in its prompt and without.
+WITH_CASES, WITHOUT_CASES = "Sinus rhythm [1]. Left bundle branch block [2].", "Sinus rhythm. Atrial fibrillation."
+
+
+class Model(BaseHTTPRequestHandler):
+    """A model behind an OpenAI-compatible endpoint that writes one of two texts."""
+
+    def do_POST(self) -> None:
+        """One answer, whole or as a stream of one piece."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = WITH_CASES if "[1]" in json.dumps(body["messages"]) else WITHOUT_CASES
+        if body.get("stream"):
+            piece = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+            end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+            content = "".join(f"data: {json.dumps(one)}\n\n" for one in (piece, end)) + "data: [DONE]\n\n"
+        else:
+            said = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop", "index": 0}
+            content = json.dumps({"choices": [said], "usage": {"prompt_tokens": 9, "completion_tokens": 9}})
+        kind = "text/event-stream" if body.get("stream") else "application/json"
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content.encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def made_model() -> Iterator[str]:
+    """Its address while this lasts."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1#made"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @dataclass(frozen=True)
@@ -83,10 +131,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     photo.paste(page, (150, 150))
     photo.rotate(2, Image.Resampling.BICUBIC, fillcolor=(96, 84, 72)).save(folder / "photo.jpg", quality=85)
     (folder / "wrong.png").write_bytes(b"this is no picture")
-    settings = load_settings(api_port=0)
-    state = State.open(folder / "base", settings, encoder)
-    with in_thread(create_app(settings, state), settings) as api, running(api, examples=queries, port=0) as (_, url):
-        yield Site(url, queries)
+    with made_model() as model:
+        # Requests wait long: one that a busy machine cuts off would be no fault of the page.
+        settings = load_settings(api_port=0, api_drafters=("consensus", model), api_max_seconds=WAIT_MS / 1000)
+        state = State.open(folder / "base", settings, encoder)
+        with (
+            in_thread(create_app(settings, state), settings) as api,
+            running(api, examples=queries, port=0) as (_, url),
+        ):
+            yield Site(url, queries)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +181,7 @@ def drop(tab: Any, path: Path) -> None:
 
 def settled(tab: Any) -> None:
     """Wait for cards and draft; what went wrong instead is in the failure."""
-    tab.locator(".st-key-card-10").wait_for()
+    tab.locator(".st-key-card-10").wait_for(state="attached")
     tab.locator(".ek-draft").or_(tab.locator("[data-testid=stAlert]", has_text="That did not work")).first.wait_for()
     assert tab.locator(".ek-draft").count(), tab.inner_text("body")
 
@@ -146,44 +199,100 @@ def test_photo_to_neighbours_draft_and_side_by_side(site: Site, tab: Any) -> Non
     shot(tab, "1-light")
     assert tab.locator(".ek-card-head").count() == 10
     assert "SIMULATED" in tab.inner_text("body") and "does not replace a clinician" in tab.inner_text("body")
-    cite = tab.locator("a.ek-cite").first
-    if cite.count():
+    lit = 0
+    for cite in tab.locator("a.ek-cite").all()[:3]:
         rank = re.search(r"ek-cite-(\d+)", cite.get_attribute("class"))
         assert rank
         card = tab.locator(f".st-key-card-{rank[1]}")
-        before = card.evaluate("e => getComputedStyle(e).outlineStyle")
         cite.hover()
-        assert (before, card.evaluate("e => getComputedStyle(e).outlineStyle")) == ("none", "solid")
-    tab.get_by_role("button", name="Compare").first.click()
-    tab.get_by_role("button", name="Back to the neighbours").wait_for()
-    viewer = tab.frame_locator("iframe")
+        tab.wait_for_function("e => getComputedStyle(e).outlineStyle === 'solid'", arg=card.element_handle())
+        inside = "([e, l]) => { const a = e.getBoundingClientRect(), b = l.getBoundingClientRect();"
+        inside += " return a.top >= b.top - 2 && a.top < b.bottom; }"
+        tab.wait_for_function(inside, arg=[card.element_handle(), tab.locator(".st-key-cards").element_handle()])
+        lit += 1
+    assert lit, "the draft cites no case"
+    tab.mouse.move(5, 5)
+    assert tab.locator(".st-key-card-1").evaluate("e => getComputedStyle(e).outlineStyle") == "none"
+    # The picture of a card is part of its button.
+    box = tab.locator(".st-key-card-1 img").bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    viewer = opened(tab)
+    viewer.locator(".pane").nth(1).wait_for()
     viewer.get_by_role("button", name="Calipers").click()
     assert viewer.locator(".pane").count() == 2
-    box = viewer.locator(".pane").last.bounding_box()
+    ms, mv, rate, said = measured(tab, viewer)
+    # 60 px by 40 px at one scale: 40 ms and 0.1 mV are both one millimetre.
+    assert rate == round(60000 / ms) and ms / 40 / (mv / 0.1) == pytest.approx(60 / 40, rel=0.03)
+    assert "assumed" not in said, "the case's own page has a known scale"
+    shot(tab, "2-side")
+    tab.get_by_role("button", name="Farther").click()
+    tab.get_by_text("2 of 10").wait_for()
+
+
+def opened(tab: Any) -> Any:
+    """The viewer of query and case, once both are there."""
+    tab.get_by_role("button", name="Back to the neighbours").wait_for()
+    tab.locator(VIEWER).wait_for()
+    return tab.frame_locator(VIEWER)
+
+
+def measured(tab: Any, viewer: Any, pane: int = -1) -> tuple[int, float, int, str]:
+    """What the calipers say of 60 px across and 40 px up: ms, mV, beats a minute, and all of it."""
+    box = viewer.locator(".pane").nth(pane).bounding_box()
     tab.mouse.move(box["x"] + 100, box["y"] + 120)
     tab.mouse.down()
     tab.mouse.move(box["x"] + 160, box["y"] + 80, steps=3)
     tab.mouse.up()
-    said = viewer.locator(".read").last.inner_text()
-    measured = re.match(r"(\d+) ms · (-?[\d.]+) mV · (\d+) /min", said)
-    assert measured, said
-    ms, mv, rate = int(measured[1]), float(measured[2]), int(measured[3])
-    # 60 px by 40 px at one scale: 40 ms and 0.1 mV are both one millimetre.
-    assert rate == round(60000 / ms) and ms / 40 / (mv / 0.1) == pytest.approx(60 / 40, rel=0.02)
-    shot(tab, "2-side")
+    said = viewer.locator(".read").nth(pane).inner_text()
+    found = re.match(r"(\d+) ms · (-?[\d.]+) mV · (\d+) /min", said)
+    assert found, said
+    return int(found[1]), float(found[2]), int(found[3]), said
 
 
-def test_recordings_overlay(site: Site, tab: Any) -> None:
-    """A recording of the demo is chosen, and laid over a case lead by lead."""
-    tab.get_by_role("combobox").click()
+def test_calipers_say_what_is_assumed(site: Site, tab: Any) -> None:
+    """Of a page that does not tell its speed, calipers say that it is assumed; another speed counts at once."""
+    drop(tab, site.queries / "ECG_1.png")
+    tab.locator(".st-key-viewer-query iframe").wait_for()
+    viewer = tab.frame_locator(".st-key-viewer-query iframe")
+    viewer.get_by_role("button", name="Calipers").click()
+    ms, mv, _, said = measured(tab, viewer, 0)
+    choice = viewer.get_by_label("mm/s")
+    if "assumed" not in said:  # the page was read to the end: its own figures count
+        assert choice.count() == 0
+        return
+    assert choice.input_value() == "25"
+    choice.select_option("50")
+    halved = re.match(r"(\d+) ms", viewer.locator(".read").first.inner_text())
+    assert halved and int(halved[1]) == pytest.approx(ms / 2, abs=1) and mv > 0
+
+
+def test_recordings_overlay_and_why(site: Site, tab: Any) -> None:
+    """A recording of the demo is chosen and laid over a case lead by lead; the stretches that make it near are marked.
+
+    A review of the draft is still there after the case was looked at.
+    """
+    tab.get_by_role("combobox").first.click()
     tab.get_by_role("option", name="ECG 1 (recording)").click()
     settled(tab)
-    tab.get_by_role("button", name="Compare").first.click()
+    tab.get_by_role("button", name="Accept all").click()
+    tab.locator(".st-key-edit-report code").wait_for()
+    tab.get_by_role("button", name="Compare", exact=True).first.click()
+    viewer = opened(tab)
     tab.get_by_text("Overlaid").click()
-    sheet = tab.frame_locator("iframe").locator("svg.sheet")
+    sheet = viewer.locator("svg.sheet")
     sheet.wait_for()
     assert sheet.locator("g[clip-path] path").count() == 24
     shot(tab, "3-overlay")
+    tab.get_by_text("Side by side").click()
+    viewer.locator(".pane").nth(1).wait_for()
+    tab.get_by_text("Why similar?").click()
+    tab.get_by_text("Stretches of the query").wait_for()
+    tab.get_by_text(re.compile("Most of it|No stretch alone")).wait_for()
+    if tab.get_by_text("Most of it").count():
+        viewer.locator("polygon.mark").first.wait_for()
+    shot(tab, "5-why")
+    tab.get_by_role("button", name="Back to the neighbours").click()
+    tab.locator(".st-key-edit-report code").wait_for()
 
 
 def test_filter_feedback_and_again(site: Site, tab: Any) -> None:
@@ -205,20 +314,29 @@ def test_edit_and_download(site: Site, tab: Any) -> None:
     """An edited sentence is in the text, in the PDF and in the FHIR resource."""
     pypdfium2 = pytest.importorskip("pypdfium2")
     drop(tab, site.queries / "ECG_1.csv")
-    tab.get_by_text("Edit and take away").click()
+    assert tab.locator(".st-key-as-text button").is_disabled(), "nothing was accepted yet"
+    tab.get_by_role("button", name="Accept all").click()
+    tab.locator(".st-key-edit-report code").wait_for()
     field = tab.get_by_label("Sentence 1", exact=True)
     field.fill("Seen by me: größer.")
     field.press("Enter")
     tab.locator(".st-key-edit-report code").get_by_text("Seen by me").wait_for()
+    tab.locator(".st-key-row-2 button", has_text="Reject").click()
+    tab.get_by_text("1 rejected").wait_for()
+    gone = tab.get_by_label("Sentence 2", exact=True).input_value()
+    assert gone and gone not in tab.locator(".st-key-edit-report code").inner_text()
 
     def taken(key: str) -> bytes:
         with tab.expect_download() as coming:
             tab.locator(f".st-key-{key} button").click()
         return Path(coming.value.path()).read_bytes()
 
-    assert "Seen by me: größer." in taken("as-text").decode()
+    text = taken("as-text").decode()
+    assert "Seen by me: größer." in text and gone not in text and "1 changed, 1 rejected" in text
     with pypdfium2.PdfDocument(taken("as-pdf")) as pdf:
         assert "Seen by me: größer." in pdf[0].get_textpage().get_text_bounded()
+        kinds = {item.type for item in pdf[0].get_objects()}
+    assert pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, "the ECG is not in the PDF"
     tab.locator(".st-key-make-fhir button").click()
     tab.locator(".st-key-as-fhir button").wait_for()
     resource = json.loads(taken("as-fhir"))
@@ -227,6 +345,100 @@ def test_edit_and_download(site: Site, tab: Any) -> None:
     from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
     DiagnosticReport.model_validate(resource)
+
+
+def test_drafters_compared_and_map(site: Site, tab: Any) -> None:
+    """The consensus beside a model with and without the neighbours, where they differ; then the map opens a case."""
+    drop(tab, site.queries / "ECG_1.png")
+    tab.get_by_text("Compare drafters").click()
+    tab.get_by_role("button", name="Write these drafts").click()
+    table = tab.locator(".ek-table")
+    table.wait_for()
+    assert table.locator("thead th").count() == 5 and table.locator("tr.differ").count() >= 1
+    said = tab.locator(".st-key-drafters").inner_text()
+    assert "Atrial fibrillation" in said and "without neighbours" in said and "consensus" in said
+    shot(tab, "6-drafters")
+    tab.get_by_text("Compare drafters").click()
+    tab.get_by_text("Map of the case base").click()
+    chart = tab.locator(".st-key-case-map [data-testid=stVegaLiteChart]")
+    chart.locator("canvas").wait_for()
+    chart.scroll_into_view_if_needed()
+    tab.wait_for_function(PAINTED, arg=chart.locator("canvas").element_handle())
+    shot(tab, "7-map")
+    # A click on a ringed neighbour, wherever the projection put it: somewhere on the canvas where there is a point.
+    for x, y in chart.locator("canvas").evaluate(POINTS):
+        chart.locator("canvas").click(position={"x": x, "y": y})
+        try:
+            tab.get_by_role("button", name="Back to the neighbours").wait_for(timeout=WAIT_MS / 8)
+            break
+        except Exception as error:
+            if "Timeout" not in type(error).__name__:
+                raise
+    else:
+        pytest.fail("no point of the map opens a case")
+    tab.locator(VIEWER).wait_for()
+
+
+PAINTED = """canvas => {
+  const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let n = 0;
+  for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 100) n++;
+  return n > 500;
+}"""
+# Middles of small squares that are full of colour, spread over the upper part of the canvas; the legend is below it.
+POINTS = """canvas => {
+  const ratio = canvas.width / canvas.clientWidth, c = canvas.getContext("2d"), out = [], side = Math.round(4 * ratio);
+  for (let y = side; y < canvas.height * 0.8; y += side) for (let x = side; x < canvas.width - side; x += side) {
+    const data = c.getImageData(x, y, side, side).data;
+    let full = true, grey = true;
+    for (let i = 0; i < data.length; i += 4) {
+      full = full && data[i + 3] > 120;
+      grey = grey && Math.abs(data[i] - data[i + 1]) < 25 && Math.abs(data[i + 1] - data[i + 2]) < 25;
+    }
+    if (full && !grey) out.push([(x + side / 2) / ratio, (y + side / 2) / ratio]);
+  }
+  const step = Math.max(1, Math.floor(out.length / 12));
+  return out.filter((_, i) => i % step === 0);
+}"""
+
+
+def test_no_serious_accessibility_fault(site: Site, tab: Any) -> None:
+    """axe-core on the start, on the results in light and dark, and on both viewers: nothing serious or critical."""
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    assert not axe_faults(tab), "start"
+    drop(tab, site.queries / "ECG_1.csv")
+    tab.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
+    assert not axe_faults(tab), "results, light"
+    tab.locator(".st-key-viewer-query iframe").wait_for()
+    assert not axe_faults(tab.locator(".st-key-viewer-query iframe").element_handle().content_frame()), "query"
+    tab.emulate_media(color_scheme="dark")
+    tab.wait_for_function("getComputedStyle(document.documentElement).getPropertyValue('--ek-ink').includes('e7eaee')")
+    tab.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
+    assert not axe_faults(tab), "results, dark"
+    tab.get_by_role("button", name="Compare", exact=True).first.click()
+    opened(tab).locator(".pane").nth(1).wait_for()
+    assert not axe_faults(tab), "side by side"
+    assert not axe_faults(tab.locator(VIEWER).element_handle().content_frame()), "both pages"
+
+
+# Streamlit's own, which no page can change; each is checked to come from Streamlit's elements alone.
+STREAMLITS: dict[str, str] = {}
+
+
+def axe_faults(frame: Any) -> list[str]:
+    """Serious and critical faults of a page or frame: rule, what it is, where."""
+    if not frame.evaluate("typeof axe === 'object'"):
+        frame.evaluate((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+    found = frame.evaluate("axe.run(document, {iframes: false, resultTypes: ['violations']})")
+    out = []
+    for fault in found["violations"]:
+        if fault["impact"] not in ("serious", "critical"):
+            continue
+        for node in fault["nodes"]:
+            own = STREAMLITS.get(fault["id"])
+            if own is None or own not in node["html"]:
+                out.append(f"{fault['id']}: {node['html'][:300]} | {node.get('failureSummary', '')[:300]}")
+    return out
 
 
 def test_wrong_file_has_a_clear_message(site: Site, tab: Any) -> None:
@@ -251,7 +463,7 @@ def test_keyboard_alone(tab: Any) -> None:
     tab.keyboard.type("Linksschenkelblock")
     tab.keyboard.press("Enter")
     tab.locator(".st-key-card-10").wait_for()
-    for _ in range(60):
+    for _ in range(80):
         tab.keyboard.press("Tab")
         if tab.evaluate("document.activeElement.innerText || ''").strip().endswith("Vergleichen"):
             break

@@ -35,8 +35,9 @@ def main() -> None:
     lang = texts.lang_of(st.query_params.get("lang") or st.context.locale)
     word = texts.words(lang)
     dark = st.context.theme.type == "dark"
-    st.html(style.css(dark, lang))
-    st.html(style.script(), unsafe_allow_javascript=True)
+    with st.container(key="sheet"):
+        st.html(style.css(dark, lang))
+        st.html(style.script(), unsafe_allow_javascript=True)
     api = _api()
     lang = _head(lang)
     word = texts.words(lang)

@@ -119,7 +119,7 @@ def _side(
         return
     sheets = [(sheet, word("query"), found.query.name)] if sheet is not None else []
     if svg is not None:
-        sheets.append((drawings.case_sheet(svg, layout, page.dark, speed, gain), word("v_case"), caption))
+        sheets.append((drawings.case_sheet(svg, layout, page.dark, speed, gain), word("case"), caption))
     show(viewer_html(sheets, word, dark=page.dark), SIDE_PX, "viewer-compare")
     if found.query.kind == "ecg" and record is None:
         st.caption(word("no_overlay"))

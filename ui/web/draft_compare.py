@@ -34,9 +34,11 @@ class Arm:
 
     def name(self, word: Words) -> str:
         """For people; the consensus always has the neighbours."""
-        if self.model == CONSENSUS:
-            return self.model
-        return f"{self.model}, {word('with_cases' if self.retrieval else 'without_cases')}"
+        # "NAME at ADDRESS": where a model runs is of no use in the head of a column.
+        model = self.model.partition(" at ")[0]
+        if model == CONSENSUS:
+            return model
+        return f"{model}, {word('with_cases' if self.retrieval else 'without_cases')}"
 
 
 def arms_of(drafters: Sequence[str]) -> list[Arm]:
@@ -101,7 +103,7 @@ def _columns(page: Page, shown: SearchOut, made: Mapping[Arm, DraftAnswer | Ecgk
             if isinstance(answer, EcgkinError):
                 show_error(answer, word)
             else:
-                st.html(draft_html(answer.draft, hits, word))
+                st.html(draft_html(answer.draft, hits, word, brief=True))
                 st.html(f'<p class="ek ek-soft">{escape(word("wrote", s=f"{answer.draft.seconds:.1f}"))}</p>')
 
 

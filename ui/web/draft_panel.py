@@ -68,7 +68,7 @@ def draft_panel(page: Page, written: Written, shown: SearchOut, *, of_first: boo
     st.html(draft_html(written.answer.draft, hits, page.word, note))
 
 
-def draft_html(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, note: str = "") -> str:
+def draft_html(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, note: str = "", *, brief: bool = False) -> str:
     """A draft: sections, sentences, citations, what carries each; everything in it is escaped.
 
     Args:
@@ -76,11 +76,14 @@ def draft_html(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, note: s
         hits: The cases that are on the page.
         word: Texts.
         note: A line above it.
+        brief: Whether the line that says what a draft is stands elsewhere.
     """
     head = (
         f'<p class="ek-soft"><span class="ek-tag prelim">{escape(word("preliminary"))}</span> '
         f"{escape(draft.disclaimer)} <b>{escape(draft.model)}</b></p>"
     )
+    if brief:
+        head = ""
     if note:
         head += f'<p class="ek-notice">{escape(note)}</p>'
     if draft.refusal:

@@ -36,7 +36,7 @@ def neighbour_cards(page: Page, found: Found, shown: SearchOut) -> bool:
     import streamlit as st
 
     word = page.word
-    st.header(word("neighbours"), anchor=False)
+    st.header(word("neighbours_far" if shown.abstention.nothing_similar else "neighbours"), anchor=False)
     if not shown.hits:
         st.html(f'<p class="ek ek-empty">{escape(word("no_hits"))}</p>')
         return False

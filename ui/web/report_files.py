@@ -64,7 +64,9 @@ def report_text(draft: DraftOut, reviewed: Reviewed, lang: Lang, word: Words) ->
     lines = [word("report_head"), "", *(text for text in reviewed.kept if text)]
     lines += [_sentence(name_of(code, lang)) for code in reviewed.added]
     lines += ["", reviewed.own.strip()] if reviewed.own.strip() else []
-    cases = [f"[{item.number}] {item.case_id}" for item in draft.evidence]
+    pairs = zip(draft.sentences, reviewed.kept, strict=True)
+    cited = {case for sentence, text in pairs if text for case in sentence.citations}
+    cases = [f"[{item.number}] {item.case_id}" for item in draft.evidence if item.case_id in cited]
     lines += ["", f"{word('report_cases')}: {'; '.join(cases)}"] if cases else []
     done = word("reviewed_by", n=reviewed.accepted, changed=reviewed.changed, rejected=reviewed.rejected)
     return "\n".join([*lines, "", done, draft.disclaimer, ""])

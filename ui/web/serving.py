@@ -64,7 +64,8 @@ def running(
         QueryError: Streamlit is not installed, or does not come up.
     """
     taken = free_port(port)
-    command = [sys.executable, "-m", "streamlit", "run", str(files("ecgkin.ui.web") / "app.py"), *_options(taken)]
+    command = [sys.executable, "-m", "ecgkin.ui.web.warm", "run", str(files("ecgkin.ui.web") / "app.py")]
+    command += _options(taken)
     environment = {**os.environ, API_VARIABLE: api}
     for name, value in ((TOKEN_VARIABLE, token), (EXAMPLES_VARIABLE, examples)):
         environment.pop(name, None)

@@ -101,6 +101,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "paper_assumed": ("{speed} mm/s, {gain} mm/mV (assumed)", "{speed} mm/s, {gain} mm/mV (angenommen)"),
     "took": ("found in {s} s", "gefunden in {s} s"),
     "neighbours": ("Nearest cases", "Nächste Fälle"),
+    "neighbours_far": ("Nearest cases, none of them similar", "Nächste Fälle, keiner davon ähnlich"),
     "no_hits": ("No case passes the filters.", "Kein Fall passt zu den Filtern."),
     "nothing_similar": (
         "Nothing similar was found. The best case reaches {best}, below the threshold of {threshold}: "
@@ -222,6 +223,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "v_shift": ("Shift the case", "Fall verschieben"),
     "v_query": ("query", "Anfrage"),
     "v_case": ("case", "Fall"),
+    "case": ("Case", "Fall"),
 }
 
 

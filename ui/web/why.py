@@ -24,12 +24,12 @@ STRONGEST = 0.5
 # A recording is looked at lead by lead, a picture in this many stretches of each of its rows; then the strongest of
 # them are cut into so many parts. Each part is one request.
 STRETCHES = 4
-FINER = 4
+FINER = 3
 PARTS = 4
 # A page with every lead over its whole length: each stretch has its place on it.
 LAYOUT = "12x1"
 # Width of the straightened page that a picture is masked on: a trace map has 512 px.
-WIDTH_PX = 1200
+WIDTH_PX = 900
 _MARGIN = 0.04
 
 Asked: TypeAlias = "EcgRecord | bytes"

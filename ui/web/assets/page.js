@@ -17,6 +17,9 @@ if (!window.ecgkinCitations) {
   document.addEventListener("mouseover", show);
   document.addEventListener("focusin", show);
   document.addEventListener("click", (event) => {
+    // What comes of an ECG that was chosen from below the fold begins at the top.
+    const main = event.target.closest(".st-key-gallery button") && document.querySelector('[data-testid="stMain"]');
+    if (main) main.scrollTo({ top: 0 });
     const card = find(event);
     if (!card) return;
     event.preventDefault();

@@ -208,7 +208,7 @@ function sized() {
   const rest = panes.getBoundingClientRect().top + (all[0].box.getBoundingClientRect().top - panes.getBoundingClientRect().top) * (stacked ? n : 1);
   const most = DATA.share * window_px - rest, rows = stacked ? n : 1;
   const wanted = Math.round(Math.max(170 * rows, Math.min(rows * (across * ratio + 2), most)) + 8 * (rows - 1) + rest + 2);
-  if (across > 50 && Math.abs(wanted - frame.clientHeight) > 2) frame.style.height = wanted + "px";
+  if (across > 50 && Math.abs(wanted - frame.clientHeight) > 2) frame.style.setProperty("height", wanted + "px", "important");
 }
 
 // Two recordings, lead by lead, in one drawing: the case's part is its own group, so that it can be shifted.

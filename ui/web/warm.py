@@ -1,0 +1,40 @@
+"""Streamlit with all that the page needs loaded before it listens: the first visitor does not wait for imports."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pkgutil import iter_modules
+
+# What the panels import inside their functions, and what Streamlit itself loads with the first widget of a kind.
+NEEDED = (
+    "PIL.Image",
+    "cv2",
+    "ecgkin.retrieval.ecg.drawing",
+    "ecgkin.retrieval.ecg.page",
+    "ecgkin.retrieval.ecg.read",
+    "ecgkin.retrieval.ecg.statements",
+    "ecgkin.retrieval.ecg.svg",
+    "ecgkin.ui.api.uploads",
+    "ecgkin.ui.client",
+    "fpdf",
+    "pandas",
+    "pyarrow",
+    "streamlit.runtime.scriptrunner",
+)
+
+
+def main() -> None:
+    """Load everything, then do as `streamlit` does with the words after this module's name."""
+    import ecgkin.ui.web as page
+
+    for name in (*NEEDED, *(f"{page.__name__}.{found.name}" for found in iter_modules(page.__path__))):
+        importlib.import_module(name)
+    from streamlit.web import cli
+
+    sys.argv[0] = "streamlit"
+    cli.main(prog_name="streamlit")
+
+
+if __name__ == "__main__":
+    main()
