@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ecgkin.generation.draft import Basis, Draft, DraftedStatement, Evidence, Section, Sentence
-from ecgkin.generation.phrases import TITLES, WORDS, capital
+from ecgkin.generation.phrases import TITLES, capital
 from ecgkin.generation.sections import SECTIONS
 from ecgkin.retrieval.ecg.statement_search import Polarity
 from ecgkin.retrieval.ecg.statements import STATEMENTS
@@ -107,7 +107,7 @@ def assemble(
         title = TITLES[language][name]
         sections.append(Section(name, title, own, reason))
         said = " ".join(s.text for s in own)
-        silent = capital(WORDS[language]["abstained"].format(reason=reason)) + "." if reason else ""
+        silent = capital(reason) + "." if reason else ""
         lines.append(f"{title}: {' '.join(part for part in (said, silent) if part)}")
     return replace(
         empty,

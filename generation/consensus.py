@@ -9,9 +9,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from ecgkin.generation.assembly import Neighbour, Note, assemble, evidence_of
+from ecgkin.generation.axis import axis_phrase
 from ecgkin.generation.draft import Draft, Language
 from ecgkin.generation.measures import Measurements
-from ecgkin.generation.phrases import ABSENT, PROBABLE_FROM, WORDS, alternative, axis_phrase, finding, polarity
+from ecgkin.generation.phrases import ABSENT, PLAIN_FROM, PROBABLE_FROM, WORDS, alternative, finding, polarity
 from ecgkin.generation.sections import (
     NO_P_WAVE,
     RHYTHMS,
@@ -22,6 +23,7 @@ from ecgkin.generation.sections import (
     settle,
 )
 from ecgkin.generation.thresholds import DraftThresholds
+from ecgkin.generation.untrusted import question_line
 from ecgkin.retrieval.ecg.statement_search import Polarity, find_statements
 from ecgkin.retrieval.ecg.statements import STATEMENTS, superclasses
 from ecgkin.retrieval.vote import Vote
@@ -32,7 +34,11 @@ MIN_NEIGHBOURS = 5
 CITED = 3  # cases that a sentence names at most
 # A finding is called absent when at most one record in seven like this one has it; above that the section abstains.
 ABSENT_BELOW = 0.15
-_IN_CONCLUSION = 4
+# Beside a plainly normal ECG a section is called normal up to here: leaving it open would contradict the conclusion.
+_ABSENT_BESIDE_NORMAL = 0.3
+_IN_CONCLUSION, _IN_SECTION = 4, 3
+# From which probability of not being normal an ECG is called abnormal, and probably abnormal; below it is borderline.
+_ABNORMAL_FROM, _MAYBE_ABNORMAL_FROM = 0.8, 0.6
 # From where a measured interval is called long or wide: the limits of the AHA/ACC/HRS statements (PR 200, QRS 120, QTc
 # 450 to 460 ms) plus the 20 ms by which this project's measurement may be off.
 LONG_PR_MS, WIDE_QRS_MS, LONG_QTC_MS = 220.0, 130.0, 480.0
@@ -76,7 +82,7 @@ def write_consensus(
         refusal = words["nothing_similar"]
         return replace(empty, text=refusal, refusal=refusal, evidence=evidence_of(neighbours, range(k))[0])
     writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements)
-    asked = tuple(dict.fromkeys(f.code for f in find_statements(question))) if question else ()
+    asked = tuple(dict.fromkeys(f.code for f in find_statements(question_line(question)))) if question else ()
     notes, abstained = writer.answers(asked) if asked else writer.report()
     done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, answering=bool(asked))
     probabilities = {**vote.probabilities, **writer.probabilities}
@@ -119,9 +125,10 @@ class _Writer:
                 codes = sorted(
                     (c for c in self.kept if SECTION_OF[c] == section),
                     key=lambda c: (c not in RHYTHMS, -self.kept[c], _ORDER[c]),
-                )
+                )[:_IN_SECTION]
                 found = [self._finding(code, section) for code in codes]
-                found += [self._alternative(c, section) for c in self.alternatives if SECTION_OF[c] == section]
+                beside = [c for c in self.alternatives if SECTION_OF[c] == section]
+                found += [self._alternative(c, section) for c in beside[: _IN_SECTION - len(found) + 1]]
                 if section == "axis_intervals":
                     found = self._measured() + found
                 if not found:
@@ -166,7 +173,7 @@ class _Writer:
         p = self.alternatives[code]
         # Tachycardia, bradycardia and arrhythmia of sinus rhythm are no other rhythm than sinus rhythm.
         of_sinus = code in SINUS and bool(SINUS & self.kept.keys())
-        words = alternative(code, self.language, differential=not of_sinus)
+        words = alternative(code, self.language, p, differential=not of_sinus)
         return Note(words, section, ((code, "possible"),), self._cases(code), p)
 
     def _measured(self) -> list[Note]:
@@ -193,7 +200,8 @@ class _Writer:
         if section not in SUPERCLASS_OF_SECTION or self.few:
             return []
         p = self._doubt(section)
-        if p > ABSENT_BELOW:
+        normal = self.kept.get("NORM", 0.0) >= PLAIN_FROM
+        if p > (_ABSENT_BESIDE_NORMAL if normal else ABSENT_BELOW):
             return []
         codes = {code for code, home in SECTION_OF.items() if home == section}
         cites = tuple(i for i, n in enumerate(self.neighbours) if not n.codes & codes)[:CITED]
@@ -218,7 +226,7 @@ class _Writer:
             # The hedge of "otherwise normal" lies in its probability.
             said: Polarity = "present" if others else polarity(p)
             return [Note(words, "conclusion", (("NORM", said),), self._cases("NORM"), p)]
-        main = [c for c in others if superclasses([c]) or c in RHYTHMS] or others
+        main = [c for c in others if superclasses([c]) or (SECTION_OF[c] == "rhythm" and c != "SR")] or others
         if not main:
             return []
         main = sorted(main, key=lambda c: (-self.kept[c], _ORDER[c]))[:_IN_CONCLUSION]
@@ -228,7 +236,10 @@ class _Writer:
         cites = tuple(dict.fromkeys(i for code in main for i in self._cases(code)[:1]))
         said_of = tuple((code, polarity(self.kept[code])) for code in main)
         p = 1 - self.vote.statements["NORM"]
-        words = self.words["abnormal"].format(findings=phrases, percent=f"{100 * p:.0f}")
+        how = (p < _ABNORMAL_FROM) + (p < _MAYBE_ABNORMAL_FROM)
+        words = self.words[("abnormal", "maybe_abnormal", "borderline")[how]].format(
+            findings=phrases, percent=f"{100 * p:.0f}"
+        )
         return [Note(words, "conclusion", said_of, cites, p)]
 
     def _cases(self, code: str, *, carrying: bool = True) -> tuple[int, ...]:

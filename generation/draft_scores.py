@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.generation.draft_runs import DraftLine
+from ecgkin.generation.likeness import bert_scores
 from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
 from ecgkin.retrieval.evaluation.bootstrap import AucTable, Doubles, Interval, interval, mean_interval, patient_weights
 from ecgkin.retrieval.evaluation.labels import BoolMatrix, LabelSpace, default_space
@@ -47,7 +49,12 @@ class ArmScores:
 
 
 def score_arm(
-    arm: str, lines: Sequence[DraftLine], rows: Sequence[PtbXlRow], resamples: int = 1_000, texts: bool = True
+    arm: str,
+    lines: Sequence[DraftLine],
+    rows: Sequence[PtbXlRow],
+    resamples: int = 1_000,
+    texts: bool = True,
+    bert: str | Path | None = None,
 ) -> ArmScores:
     """Score drafts against the labels and reports of their records.
 
@@ -57,6 +64,7 @@ def score_arm(
         rows: Their records, in the same order.
         resamples: Of the bootstrap over patients.
         texts: Whether ROUGE-L and BLEU are measured (they need the extra `drafts`).
+        bert: Folder of a BERT model for BERTScore; None leaves it out.
     """
     space = default_space()
     truth = space.statements([row.labels for row in rows])
@@ -98,6 +106,9 @@ def score_arm(
     )
     if texts:
         measures |= _text_measures(lines, rows, weights)
+        if bert is not None:
+            reports = [row.report for row in rows]
+            measures["BERTScore F"] = mean_interval(bert_scores([x.text for x in lines], reports, bert), weights)
     f1 = 2 * (truth & drafted).sum(axis=0) / np.maximum(truth.sum(axis=0) + drafted.sum(axis=0), 1)
     return ArmScores(
         arm=arm,

@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
@@ -19,6 +18,7 @@ from ecgkin.generation.backend import TextBackend
 from ecgkin.generation.draft_arms import BUILT_IN, CONSENSUS, VOTE, Asked, Setting, run_arm
 from ecgkin.generation.draft_runs import DraftLine, RunFile
 from ecgkin.generation.draft_scores import ArmScores, score_arm
+from ecgkin.generation.drafts_report import DraftsReport
 from ecgkin.generation.measures import Measurements, measure
 from ecgkin.generation.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
@@ -40,67 +40,6 @@ _TINY_NOTE = "model arms with random weights (the tiny checkpoint) prove the roa
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class DraftsReport:
-    """All arms.
-
-    Attributes:
-        about: Data, encoder, folds and settings, in words.
-        arms: Scores by arm.
-        tests: "arm against consensus: measure" -> (difference, two-sided p, Holm-adjusted p).
-    """
-
-    about: Mapping[str, str]
-    arms: Mapping[str, ArmScores]
-    tests: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {
-            "about": dict(self.about),
-            "arms": {
-                name: {
-                    "n": arm.n,
-                    "measures": {m: vars(v) for m, v in arm.measures.items()},
-                    "abstention": {str(c): v for c, v in arm.abstention.items()},
-                    "abstained": dict(arm.abstained),
-                    "per_statement": {c: {"f1": f, "positives": n} for c, (f, n) in arm.per_statement.items()},
-                    "cost": dict(arm.cost),
-                }
-                for name, arm in self.arms.items()
-            },
-            "tests": {name: {"difference": d, "p": p, "p_holm": h} for name, (d, p, h) in self.tests.items()},
-        }
-
-    def as_markdown(self) -> str:
-        """Tables for people."""
-        names = list(dict.fromkeys(m for arm in self.arms.values() for m in arm.measures))
-        lines = [f"- {key}: {value}" for key, value in self.about.items()]
-        lines += ["", f"| measure | {' | '.join(self.arms)} |", f"|---|{'---|' * len(self.arms)}"]
-        lines.append(f"| queries | {' | '.join(str(arm.n) for arm in self.arms.values())} |")
-        for name in names:
-            cells = [str(arm.measures[name]) if name in arm.measures else "-" for arm in self.arms.values()]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        costs = list(dict.fromkeys(c for arm in self.arms.values() for c in arm.cost))
-        for name in costs:
-            cells = [f"{arm.cost[name]:.4g}" if name in arm.cost else "-" for arm in self.arms.values()]
-            lines.append(f"| {name} | {' | '.join(cells)} |")
-        curves = {name: arm.abstention for name, arm in self.arms.items() if arm.abstention}
-        if curves:
-            coverages = list(next(iter(curves.values())))
-            lines += ["", f"| superclass macro-F1 at coverage | {' | '.join(f'{c:.0%}' for c in coverages)} |"]
-            lines.append(f"|---|{'---|' * len(coverages)}")
-            lines += [f"| {n} | {' | '.join(f'{v:.3f}' for v in curve.values())} |" for n, curve in curves.items()]
-        for name, arm in self.arms.items():
-            if arm.abstained:
-                shares = ", ".join(f"{section} {share:.0%}" for section, share in arm.abstained.items())
-                lines += ["", f"Sections left open by {name}: {shares}."]
-        if self.tests:
-            lines += ["", "| against consensus | difference | p | p (Holm) |", "|---|---|---|---|"]
-            lines += [f"| {n} | {d:+.3f} | {p:.3f} | {h:.3f} |" for n, (d, p, h) in self.tests.items()]
-        return "\n".join(lines) + "\n"
-
-
 def evaluate_drafts(
     ptbxl_root: str | Path,
     encoder: Encoder,
@@ -116,6 +55,7 @@ def evaluate_drafts(
     cache_dir: str | Path | None = None,
     max_new_tokens: int = 256,
     resamples: int = 1_000,
+    bert: str | Path | None = None,
     progress: Progress | None = None,
 ) -> DraftsReport:
     """Run the arms and score them.
@@ -132,6 +72,7 @@ def evaluate_drafts(
         cache_dir: Where embeddings are kept.
         max_new_tokens: Longest answer of a model.
         resamples: Of the bootstrap.
+        bert: Folder of a BERT model for BERTScore; None leaves it out.
         progress: Called with (what, done, total).
 
     Raises:
@@ -160,6 +101,7 @@ def evaluate_drafts(
         setting=Setting(gallery, calibration, thresholds or shipped_thresholds(encoder), backend, max_new_tokens),
         out_dir=Path(out_dir) if out_dir else None,
         resamples=resamples,
+        bert=bert,
         progress=progress,
     )
 
@@ -177,6 +119,7 @@ def evaluate_embedded(
     setting: Setting,
     out_dir: Path | None = None,
     resamples: int = 1_000,
+    bert: str | Path | None = None,
     progress: Progress | None = None,
 ) -> DraftsReport:
     """The same for embeddings that are there already, shapes (n, dim); other arguments as in `evaluate_drafts`."""
@@ -202,7 +145,7 @@ def evaluate_embedded(
     scores: dict[str, ArmScores] = {}
     for arm in arms:
         lines = _lines(arm, asked, setting, out_dir, key, progress)
-        scores[arm] = score_arm(arm, lines, queries, resamples, texts=arm != VOTE)
+        scores[arm] = score_arm(arm, lines, queries, resamples, texts=arm != VOTE, bert=None if arm == VOTE else bert)
     about = {
         "data": f"PTB-XL, {len(queries)} queries of fold {_folds(queries)}, {len(gallery)} cases of {_folds(gallery)}",
         "encoder": f"{encoder_name} {fingerprint[:12]}",

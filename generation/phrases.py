@@ -178,11 +178,11 @@ _DE: Mapping[str, str] = {
 }
 FINDINGS: Mapping[Language, Mapping[str, str]] = {"en": _EN, "de": _DE}
 
-# From which probability on a finding is stated plainly, and from which as probable; below that it is possible.
-PLAIN_FROM, PROBABLE_FROM = 0.7, 0.4
-_HEDGES: Mapping[Language, tuple[str, str]] = {
-    "en": ("probable", "possible"),
-    "de": ("wahrscheinlich", "möglicherweise"),
+# From which probability on a finding is stated plainly, as probable, as possible; below that it cannot be excluded.
+PLAIN_FROM, PROBABLE_FROM, POSSIBLE_FROM = 0.7, 0.4, 0.15
+_HEDGES: Mapping[Language, tuple[str, str, str]] = {
+    "en": ("probable {}", "possible {}", "cannot exclude {}"),
+    "de": ("wahrscheinlich {}", "möglicherweise {}", "{} nicht auszuschließen"),
 }
 
 ABSENT: Mapping[Language, Mapping[str, str]] = {
@@ -205,34 +205,36 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "rate": "rate {rate}/min",
         "ventricular_rate": "ventricular rate {rate}/min",
         "abnormal": "abnormal ECG ({percent} %): {findings}",
+        "maybe_abnormal": "probably abnormal ECG ({percent} %): {findings}",
+        "borderline": "borderline ECG (abnormal with {percent} %): {findings}",
         "long": "long",
         "wide": "wide",
         "otherwise": "otherwise normal ECG.",
-        "open": "not settled by the similar cases (probability of a finding {percent} %)",
+        "open": "not settled by the similar cases (any finding: {percent} %)",
         "few": "too few similar cases ({n})",
         "interval_pr": "PR",
-        "no_samples": "not measured (the query is a picture)",
+        "no_samples": "not measured: the query is a picture",
         "not_measured": "not measured ({reason})",
         "nothing_similar": "No draft: the case base holds nothing similar enough to this ECG to base one on.",
         "no": "no evidence of {finding}",
-        "abstained": "no statement, {reason}",
     },
     "de": {
         "differential": "differenzialdiagnostisch",
         "rate": "Frequenz {rate}/min",
         "ventricular_rate": "Kammerfrequenz {rate}/min",
         "abnormal": "pathologisches EKG ({percent} %): {findings}",
+        "maybe_abnormal": "wahrscheinlich pathologisches EKG ({percent} %): {findings}",
+        "borderline": "grenzwertiges EKG (zu {percent} % pathologisch): {findings}",
         "long": "verlängert",
         "wide": "verbreitert",
         "otherwise": "sonst normales EKG.",
-        "open": "durch die ähnlichen Fälle nicht zu klären (Wahrscheinlichkeit eines Befunds {percent} %)",
+        "open": "aus den ähnlichen Fällen nicht zu beurteilen (irgendein Befund: {percent} %)",
         "few": "zu wenige ähnliche Fälle ({n})",
         "interval_pr": "PQ",
-        "no_samples": "nicht gemessen (die Anfrage ist ein Bild)",
+        "no_samples": "nicht gemessen: die Anfrage ist ein Bild",
         "not_measured": "nicht gemessen ({reason})",
         "nothing_similar": "Kein Entwurf: die Fallsammlung enthält nichts, was diesem EKG ähnlich genug wäre.",
         "no": "{finding} nicht nachweisbar",
-        "abstained": "keine Aussage, {reason}",
     },
 }
 
@@ -249,51 +251,26 @@ def capital(text: str) -> str:
 def finding(code: str, language: Language, probability: float = 1.0) -> str:
     """A finding with the hedge that its probability asks for, without capital and full stop.
 
-    >>> finding("IMI", "en", 0.55), finding("IMI", "de", 0.3), finding("AFIB", "de", 0.9)
-    ('probable inferior myocardial infarction', 'möglicherweise inferiorer Myokardinfarkt', 'Vorhofflimmern')
+    >>> finding("IMI", "en", 0.55), finding("IMI", "de", 0.3), finding("DIG", "en", 0.1), finding("AFIB", "de", 0.9)
+    ('probable inferior myocardial infarction', 'möglicherweise inferiorer Myokardinfarkt', \
+'cannot exclude ST-T changes of digitalis effect', 'Vorhofflimmern')
     """
     name = FINDINGS[language][code]
     if probability >= PLAIN_FROM:
         return name
-    return f"{_HEDGES[language][0 if probability >= PROBABLE_FROM else 1]} {name}"
+    return _HEDGES[language][(probability < PROBABLE_FROM) + (probability < POSSIBLE_FROM)].format(name)
 
 
-def alternative(code: str, language: Language, *, differential: bool = True) -> str:
-    """A finding that comes into question beside the one stated.
+def alternative(code: str, language: Language, probability: float = 0.3, *, differential: bool = True) -> str:
+    """A finding that comes into question beside the one stated; never firmer than possible.
 
     >>> alternative("AFLT", "en"), alternative("SARRH", "de", differential=False)
     ('differential diagnosis: possible atrial flutter', 'möglicherweise Sinusarrhythmie')
     """
-    hedged = f"{_HEDGES[language][1]} {FINDINGS[language][code]}"
-    return f"{WORDS[language]['differential']}: {hedged}" if differential else hedged
+    hedged = finding(code, language, min(probability, PROBABLE_FROM - 0.01))
+    return f"{WORDS[language]['differential']}: {hedged}" if differential and probability >= POSSIBLE_FROM else hedged
 
 
 def polarity(probability: float) -> Polarity:
     """How `finding` speaks of a probability: "present", or "possible" where it hedges."""
     return "present" if probability >= PLAIN_FROM else "possible"
-
-
-def axis_phrase(axis_deg: float, language: Language) -> str:
-    """The frontal axis in words and degrees; German by Lagetyp (limits at -30, 30, 60, 90 and 120 degrees).
-
-    >>> axis_phrase(45.2, "en"), axis_phrase(-50, "de")
-    ('normal axis (45°)', 'überdrehter Linkstyp (-50°)')
-    """
-    if language == "de":
-        if axis_deg < -90 or axis_deg > 120:
-            words = "überdrehter Rechtstyp"
-        elif axis_deg < -30:
-            words = "überdrehter Linkstyp"
-        elif axis_deg < 30:
-            words = "Linkstyp"
-        elif axis_deg <= 60:
-            words = "Indifferenztyp"
-        else:
-            words = "Steiltyp" if axis_deg <= 90 else "Rechtstyp"
-    elif axis_deg < -90:
-        words = "extreme axis deviation"
-    elif axis_deg < -30:
-        words = "left axis deviation"
-    else:
-        words = "normal axis" if axis_deg <= 90 else "right axis deviation"
-    return f"{words} ({axis_deg:.0f}°)"

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.generation.assembly import Neighbour
+from ecgkin.generation.axis import axis_phrase
 from ecgkin.generation.best_f1 import fit_thresholds
 from ecgkin.generation.consensus import ABSENT_BELOW, CITED, write_consensus
 from ecgkin.generation.draft import DISCLAIMER, LANGUAGES, Draft, Language
@@ -22,7 +23,6 @@ from ecgkin.generation.phrases import (
     TITLES,
     WORDS,
     alternative,
-    axis_phrase,
     capital,
     finding,
     polarity,
@@ -51,11 +51,11 @@ def drafted(found: list[Neighbour], language: Language = "en", **options: object
 @pytest.mark.parametrize("code", CODES)
 def test_every_finding_is_read_back(code: str, language: Language) -> None:
     """What the drafter writes, the statement search finds, with the polarity that was meant, and nothing else."""
-    for p in (0.9, 0.5, 0.2):
+    for p in (0.9, 0.5, 0.2, 0.06):
         found = {(f.code, f.polarity) for f in find_statements(capital(finding(code, language, p)) + ".")}
         assert found == {(code, polarity(p))}
-    for differential in (True, False):
-        text = capital(alternative(code, language, differential=differential)) + "."
+    for p, differential in ((0.3, True), (0.9, False), (0.06, True)):
+        text = capital(alternative(code, language, p, differential=differential)) + "."
         assert {(f.code, f.polarity) for f in find_statements(text)} == {(code, "possible")}, text
 
 
@@ -165,8 +165,8 @@ def test_questions() -> None:
     no = drafted(neighbours((1, "SR CLBBB"), (9, "SR")), "de", question="Besteht ein Hinterwandinfarkt?")
     assert no.codes("absent") == ("IMI",) and "Inferiorer Myokardinfarkt nicht nachweisbar (100 %)" in no.text
     unsure = drafted(neighbours((2, "AFIB"), (8, "SR")), question="AFIB?")
-    assert not unsure.codes() and "not settled" in unsure.text
-    report = drafted(neighbours((10, "SR NORM")), question="Please write the report.")
+    assert not unsure.codes() and "Not settled" in unsure.text and "any finding: 21 %" in unsure.text
+    report = drafted(neighbours((10, "SR NORM")), question="Please write the report." + " why?" * 20_000)
     assert [s.name for s in report.sections] == list(SECTIONS)
 
 
@@ -251,6 +251,31 @@ def test_what_excludes_is_said_as_differential_diagnosis() -> None:
     assert set(settled.kept) == {"IMI", "NDT", "ISC_"} and set(settled.alternatives) == {"ILMI"}
     asked = drafted(neighbours((6, "AFIB"), (4, "AFLT")), question="Is there atrial flutter?")
     assert asked.codes("possible") == ("AFLT",)
+
+
+def test_wording_follows_the_probability() -> None:
+    """Four firm steps for a finding, three for the conclusion; a plainly normal ECG leaves no section open."""
+    limits = DraftThresholds("x", {}, default=0.05)
+    words = {
+        40: "Infarction: Inferior myocardial infarction (",
+        25: "Infarction: Probable inferior myocardial infarction (",
+        10: "Infarction: Possible inferior myocardial infarction (",
+        4: "Infarction: Cannot exclude inferior myocardial infarction (",
+    }
+    for n, said in words.items():
+        draft = drafted(neighbours((n, "SR IMI"), (50 - n, "SR")), thresholds=limits)
+        assert said in draft.text, draft.text
+        assert "Conclusion: Abnormal ECG (100 %)" in draft.text
+    for n, said in ((20, "Borderline ECG (abnormal with "), (35, "Probably abnormal ECG ("), (45, "Abnormal ECG (")):
+        mixed = DraftThresholds("x", {"NORM": 0.9}, {"NORM": 0.9}, default=0.05)
+        assert said in drafted(neighbours((n, "SR IMI"), (50 - n, "SR NORM")), thresholds=mixed).text
+    normal = DraftThresholds("x", {"NORM": 0.5}, {"NORM": 0.5}, default=0.4)
+    open_elsewhere = drafted(neighbours((40, "SR NORM"), (10, "SR CLBBB")), thresholds=normal)
+    assert "No conduction disturbance (" in open_elsewhere.text and "Normal ECG (" in open_elsewhere.text
+    beside = drafted(neighbours((40, "SR"), (10, "SR CLBBB")), thresholds=normal)
+    assert "Conduction: Not settled by the similar cases (any finding: " in beside.text
+    many = drafted(neighbours((20, "SR LVH LAO/LAE RAO/RAE VCLVH HVOLT SEHYP")), thresholds=limits)
+    assert len([s for s in many.sentences if s.section == "hypertrophy"]) == 3
 
 
 def test_a_measurement_has_its_say() -> None:

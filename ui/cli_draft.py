@@ -161,6 +161,9 @@ def drafts(
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer of a model.", min=1)] = 256,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples over patients.", min=1)] = 1000,
+    bert: Annotated[
+        Path | None, typer.Option(help="Folder of a BERT model: BERTScore is measured too.", show_default=False)
+    ] = None,
     api_key: Key = None,
     json: common.Json = False,
 ) -> None:
@@ -204,6 +207,7 @@ def drafts(
             cache_dir=cache,
             max_new_tokens=max_new_tokens,
             resamples=resamples,
+            bert=bert,
             progress=lambda what, done, total: bar(done, total, what),
         )
     if json:
