@@ -92,7 +92,7 @@ def write_prepared(base: CaseBase, prepared: Sequence[Prepared], report: IngestR
             report.failed.append((one.title, one.error))
             continue
         twins = list(base.case_ids_with_content(one.case.content_hash))
-        twins += [other.case.case_id for other in fresh.values() if _same_content(other, one)]
+        twins += [case_id for case_id, other in fresh.items() if _same_content(other, one)]
         if one.case.case_id in fresh:
             report.failed.append((one.title, f"case id {one.case.case_id!r} comes twice"))
         elif twins and one.case.case_id not in twins:

@@ -106,6 +106,7 @@ def ray_ingest(
         CaseBaseError: Ray is not installed, or the base cannot be written.
         RecordError: The manifest cannot be read.
     """
+    ray: Any  # half of it has no types
     try:
         import ray
     except ImportError as error:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import tempfile
 import time
@@ -158,6 +159,8 @@ def ingest(n: int, workers: list[int], encoder: Encoder, ray: bool) -> list[str]
 
 
 def _on_ray(n: int, folder: Path, encoder: Encoder) -> str:
+    # Ray's workers step back behind everything else on the machine unless told otherwise.
+    os.environ.update(RAY_worker_niceness="0", RAY_USAGE_STATS_ENABLED="0")
     import wfdb
     from ray.cluster_utils import Cluster
 

@@ -103,9 +103,12 @@ print("added", report.added, "skipped", report.skipped, "failed", len(report.fai
 
 
 @pytest.mark.slow
-def test_two_nodes_one_killed(made_ptbxl: Path, tmp_path: Path) -> None:
+def test_two_nodes_one_killed(made_ptbxl: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster of two nodes on this machine, one of them killed half way: every case once, none twice."""
     pytest.importorskip("ray", reason="extra [ray] is not installed")
+    # Ray's workers step back behind everything else; on a busy machine they would never get on.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     from ray.cluster_utils import Cluster
 
     manifest, place = tmp_path / "manifest.jsonl", tmp_path / "base"
@@ -118,14 +121,15 @@ def test_two_nodes_one_killed(made_ptbxl: Path, tmp_path: Path) -> None:
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
             assert driver.stdout is not None
             for line in driver.stdout:
-                if not line.startswith("added") and int(line) >= 20:
+                if line.strip().isdecimal() and int(line) >= 20:  # Ray says things of its own in between
                     break
             cluster.remove_node(second, allow_graceful=False)
             rest = driver.stdout.read().splitlines()
-        assert driver.returncode == 0 and rest[-1].startswith("added 60 skipped 0 failed 0")
+        assert driver.returncode == 0
+        assert [line for line in rest if line.startswith("added")] == ["added 60 skipped 0 failed 0"]
         time.sleep(0.1)
         again = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-        assert again[-1] == "added 0 skipped 60 failed 0"
+        assert [line for line in again if line.startswith("added")] == ["added 0 skipped 60 failed 0"]
     finally:
         cluster.shutdown()
     with CaseBase.open(place) as base:
