@@ -35,14 +35,14 @@ JSON, EVENTS, FHIR = "application/json", "text/event-stream", "application/fhir+
 def example_signal() -> dict[str, Any]:
     """One second of four leads, in hundredths of a millivolt."""
     record = simulate(["SR"], np.random.default_rng(7), fs_hz=100.0, duration_s=2.0, noise=0.0).record
-    rows = [np.round(record.signal_mv[record.leads.index(lead), :100].astype(float), 2).tolist() for lead in LEADS]
-    return Signal(signal_mv=rows, fs_hz=100.0, leads=list(LEADS)).model_dump()
+    rows = [np.round(record.signal_mv[record.leads.index(lead), :100].astype(float), 2) + 0.0 for lead in LEADS]
+    return Signal(signal_mv=[row.tolist() for row in rows], fs_hz=100.0, leads=list(LEADS)).model_dump()
 
 
 def cut(value: Any, most: int = 2) -> Any:
-    """The first entries of every list and the first eight of every mapping from names to numbers."""
+    """The first entries of every list of objects and the first eight of every mapping from names to numbers."""
     if isinstance(value, list):
-        return [cut(item, most) for item in value[:most]]
+        return [cut(item, most) for item in value[:most]] if value and isinstance(value[0], dict) else value
     if isinstance(value, dict):
         items = list(value.items())
         if len(items) > 8 and all(isinstance(item, float) for _, item in items):
@@ -98,7 +98,7 @@ def examples(http: httpx.Client) -> dict[str, Any]:
     drawn = got("GET", "/v1/cases/simulated/3/page.svg")
     streamed = got("POST", "/v1/drafts", EVENTS, json=draft)
     stored = got("GET", "/v1/cases/simulated/3/signal")
-    stored["signal_mv"] = [row[:4] for row in stored["signal_mv"]]
+    stored["signal_mv"] = [[value + 0.0 for value in row[:4]] for row in stored["signal_mv"]]
     first_events = "\n\n".join(streamed.split("\n\n")[:2]) + "\n\n"
     report = got("POST", "/v1/drafts", FHIR, json=draft)
     answers: dict[str, dict[str, Any]] = {

@@ -49,10 +49,7 @@ class Client:
 
     def __init__(self, base_url: str, token: str | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
         self.base_url = base_url
-        # A proxy from the environment must not see what goes to this machine; trust_env=False keeps it out.
-        self._http = httpx.Client(
-            base_url=base_url, headers=calls.token_headers(token), timeout=timeout_s, trust_env=False
-        )
+        self._http = httpx.Client(**calls.connection(base_url, token, timeout_s))
 
     def close(self) -> None:
         """Close the connections."""
@@ -170,9 +167,7 @@ class AsyncClient:
 
     def __init__(self, base_url: str, token: str | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
         self.base_url = base_url
-        self._http = httpx.AsyncClient(
-            base_url=base_url, headers=calls.token_headers(token), timeout=timeout_s, trust_env=False
-        )
+        self._http = httpx.AsyncClient(**calls.connection(base_url, token, timeout_s))
 
     async def close(self) -> None:
         """Close the connections."""
