@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -115,3 +116,21 @@ def test_milvus_snapshot_and_restore(tmp_path: Path) -> None:
     restore_snapshot(tmp_path / "s", f"{tmp_path}/again.db")
     with CaseBase.open(f"{tmp_path}/again.db") as back:
         assert base_digest(back) == digest
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ecgkin.ui.cli import main
+
+    def said(*words: object) -> str:
+        with pytest.raises(SystemExit) as left:
+            main(["base", *map(str, words)])
+        assert left.value.code == 0
+        return capsys.readouterr().out
+
+    made(tmp_path / "b").close()
+    taken = json.loads(said("snapshot", tmp_path / "b", tmp_path / "s", "--json"))
+    assert taken["n_cases"] == 30 and taken["digest"] in said("restore", tmp_path / "s", tmp_path / "r")
+    assert str(tmp_path / "r") in said("switch", tmp_path / "live", tmp_path / "r")
+    assert "30 cases, index flat" in said("compact", tmp_path / "live")
+    copied = json.loads(said("copy", tmp_path / "live", tmp_path / "c", "--json"))
+    assert (copied["added"], copied["passes"], copied["digest"]) == (30, 2, taken["digest"])
