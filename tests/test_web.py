@@ -490,6 +490,16 @@ def test_stretches_of_a_photo(made_record: EcgRecord) -> None:
     found = why.drops(ink_vector, masks, case)
     best = max(found, key=lambda one: found[one])
     assert best.row == 3 and best.begin >= 0.74
+    refused = masks.masked([why.Stretch(0, 0.0, 0.25)])
+
+    def picky(asked: Any) -> list[float]:
+        if asked == refused:
+            raise ApiError("no ECG in it", status=why.REFUSED)
+        return ink_vector(asked)
+
+    assert why.Stretch(0, 0.0, 0.25) not in why.drops(picky, masks, case)
+    with pytest.raises(ApiError):
+        why.drops(lambda _: picky(refused), masks, case)
 
 
 def test_map_has_every_case_and_the_query(made_record: EcgRecord) -> None:

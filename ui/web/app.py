@@ -93,7 +93,7 @@ def _body(page: Page) -> None:
     folder = os.environ.get(EXAMPLES_VARIABLE)
     examples = Path(folder) if folder else None
     if set(page.info.case_base.get("sources", {})) == {"simulated"}:
-        st.html(f'<p class="ek"><span class="ek-tag prelim">{escape(page.word("simulated"))}</span></p>')
+        st.html(f'<p class="ek ek-made"><span class="ek-tag prelim">{escape(page.word("simulated"))}</span></p>')
     with st.container(key="ask"):
         query, options = inputs.ask(page, examples)
     if query is None:

@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.client import ApiError
 from ecgkin.ui.web import drawings, why
 from ecgkin.ui.web.context import show_error
 from ecgkin.ui.web.neighbour_cards import chips_html, voted
@@ -171,8 +172,11 @@ def _explained(
             drops = why.drops(
                 page.api.vector, masks, page.api.vector(other), lambda share: bar.progress(share, word("why_running"))
             )
-        except EcgkinError as error:
-            show_error(error, word)
+        except ApiError as error:
+            if error.status == why.REFUSED and record is None:
+                st.caption(word("why_unread"))
+            else:
+                show_error(error, word)
             return sheet
         finally:
             bar.empty()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 VIEWER_PX = 380
 # Of the window's height that the query takes at most: the draft begins below it.
-VIEWER_SHARE = 0.62
+VIEWER_SHARE = 0.54
 # Quality from 0 to 1 in words.
 GOOD, FAIR = 0.7, 0.4
 

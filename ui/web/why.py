@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import numpy as np
 
+from ecgkin.ui.client import ApiError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -26,6 +28,8 @@ STRONGEST = 0.5
 STRETCHES = 4
 FINER = 3
 PARTS = 4
+# What the server answers to a picture in which it sees no ECG.
+REFUSED = 422
 # A page with every lead over its whole length: each stretch has its place on it.
 LAYOUT = "12x1"
 # Width of the straightened page that a picture is masked on: a trace map has 512 px.
@@ -209,7 +213,7 @@ def drops(
         Stretches that were looked at in parts are replaced by these.
 
     Raises:
-        EcgkinError: The query cannot be encoded.
+        EcgkinError: The query cannot be encoded; a stretch whose loss the server cannot read is left out.
     """
     target = np.asarray(case, dtype=np.float64)
     coarse = masks.coarse()
@@ -217,23 +221,39 @@ def drops(
     done = 0
     with ThreadPoolExecutor(TOGETHER) as pool:
 
-        def scores(sets: Sequence[Sequence[Stretch]]) -> list[float]:
+        def score(stretches: Sequence[Stretch]) -> float | None:
+            try:
+                return float(np.asarray(vector(masks.masked(stretches))) @ target)
+            except ApiError as error:
+                # Without that stretch the server sees no ECG in the picture: of it nothing can be said.
+                if error.status != REFUSED or not stretches:
+                    raise
+                return None
+
+        def scores(sets: Sequence[Sequence[Stretch]]) -> list[float | None]:
             nonlocal done
             out = []
-            for one in pool.map(lambda stretches: np.asarray(vector(masks.masked(stretches))) @ target, sets):
-                out.append(float(one))
+            for one in pool.map(score, sets):
+                out.append(one)
                 done += 1
                 if moved is not None:
                     moved(min(1.0, done / total))
             return out
 
-        whole, *without = scores([[], *([part] for part in coarse)])
-        found = {part: whole - score for part, score in zip(coarse, without, strict=True)}
+        def lost(parts: Sequence[Stretch], found: Sequence[float | None]) -> dict[Stretch, float]:
+            return {part: whole - score for part, score in zip(parts, found, strict=True) if score is not None}
+
+        [first] = scores([[]])
+        assert first is not None  # a refusal of the whole is raised
+        whole = first
+        found = lost(coarse, scores([[part] for part in coarse]))
         strongest = [part for part in sorted(found, key=lambda part: -found[part])[:FINER] if found[part] > 0]
         finer = [part for parent in strongest for part in parent.cut(PARTS)]
+        parts = lost(finer, scores([[part] for part in finer]))
         for parent in strongest:
-            del found[parent]
-        found |= {part: whole - score for part, score in zip(finer, scores([[part] for part in finer]), strict=True)}
+            if any(part in parts for part in parent.cut(PARTS)):
+                del found[parent]
+        found |= parts
     return found
 
 
