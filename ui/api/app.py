@@ -18,6 +18,7 @@ from ecgkin.ui.api import (
     routes_cases,
     routes_drafts,
     routes_feedback,
+    routes_info,
     routes_map,
     routes_search,
     schemas,
@@ -54,7 +55,7 @@ def create_app(settings: Settings, state: State) -> FastAPI:
         redoc_url=None,
     )
     app.state.ecgkin = state
-    for module in (health, routes_search, routes_drafts, routes_cases, routes_feedback, routes_map):
+    for module in (health, routes_search, routes_drafts, routes_cases, routes_feedback, routes_map, routes_info):
         app.include_router(module.router)
     docs_page.install(app)
     problems.install(app)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from pydantic import BaseModel
 
+_REQUEST = "0f8fad5bd9cb469fa16570867728950e"
+_OF_DRAFTS = frozenset({"generation-timeout", "no-drafter"})
 _REF = "#/components/schemas/{model}"
 FILE_HELP = (
     "picture (PNG, JPEG, TIFF, WebP, BMP), PDF document, recording (CSV, DICOM, SCP-ECG, HL7 aECG, GE MUSE or Philips "
@@ -62,10 +64,11 @@ def body(model: type[BaseModel] | None = None, form: type[BaseModel] | None = No
         form: The model of the fields beside the files of a multipart body.
     """
     content: dict[str, Any] = {}
-    if form is not None:
-        content["multipart/form-data"] = {"schema": {"$ref": _REF.format(model=form.__name__)}}
+    # JSON first: it is what the page shows first, with examples that work as they stand.
     if model is not None:
         content["application/json"] = {"schema": {"$ref": _REF.format(model=model.__name__)}}
+    if form is not None:
+        content["multipart/form-data"] = {"schema": {"$ref": _REF.format(model=form.__name__)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -102,7 +105,8 @@ def install(
         for model in forms:
             schema = model.model_json_schema(ref_template=_REF)
             files = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1, "maxItems": 8}
-            schema["properties"] = {"file": {**files, "description": FILE_HELP}, **schema["properties"]}
+            fields = {name: _form_field(field) for name, field in schema["properties"].items()}
+            schema["properties"] = {"file": {**files, "description": FILE_HELP}, **fields}
             schema["required"] = ["file", *schema.get("required", [])]
             _add(models, model.__name__, schema)
         for path, operations in document["paths"].items():
@@ -117,6 +121,18 @@ def install(
     app.openapi = openapi  # type: ignore[method-assign]
 
 
+def _form_field(field: dict[str, Any]) -> dict[str, Any]:
+    """A field that may be left out, without null: a page would send the word, and what it shows as an example."""
+    kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
+    plain = {name: value for name, value in field.items() if name != "examples"}
+    if len(kinds) == 1:
+        del plain["anyOf"]
+        plain |= kinds[0]
+    if plain.get("default", 0) is None:
+        del plain["default"]
+    return plain
+
+
 def _add(models: dict[str, Any], name: str, schema: dict[str, Any]) -> None:
     for inner, definition in schema.pop("$defs", {}).items():
         models.setdefault(inner, definition)
@@ -127,7 +143,6 @@ def _complete(operation: dict[str, Any], method: str, path: str, tokens: bool) -
     """Every problem that an operation may answer with, and the token that it needs."""
     responses = operation["responses"]
     responses.pop("422", None)
-    content = {problems.MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="ProblemOut")}}}
     role = needed_role(method.upper(), path)
     statuses = {400, 403, 404, 422, 500, 503, 504}
     if "requestBody" in operation:
@@ -140,12 +155,15 @@ def _complete(operation: dict[str, Any], method: str, path: str, tokens: bool) -
         statuses |= {401}
         operation["security"] = [{"token": []}]
         operation["description"] = f"{operation.get('description', '')}\n\nNeeds a token with the role `{role}`."
-    titles: dict[int, list[str]] = {}
+    kinds: dict[int, list[problems.Kind]] = {}
     for error, kind in problems.TABLE.items():
-        if error is not EcgkinError:
-            titles.setdefault(kind.status, []).append(kind.title)
+        if error is not EcgkinError and (path == "/v1/drafts" or kind.slug not in _OF_DRAFTS):
+            kinds.setdefault(kind.status, []).append(kind)
     for status in sorted(statuses):
-        title = "; ".join(titles[status])
+        example = problems.body_of(kinds[status][0], kinds[status][0].title) | {"request_id": _REQUEST}
+        schema = {"$ref": _REF.format(model="ProblemOut")}
+        content = {problems.MEDIA_TYPE: {"schema": schema, "example": example}}
+        title = "; ".join(kind.title for kind in kinds[status])
         responses.setdefault(str(status), {"description": title, "content": content})
 
 

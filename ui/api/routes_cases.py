@@ -1,10 +1,9 @@
-"""/v1/cases: looking at stored cases, adding and removing them; /v1/info."""
+"""/v1/cases: looking at stored cases, adding and removing them."""
 
 from __future__ import annotations
 
 import io
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -18,15 +17,13 @@ from ecgkin.retrieval.ecg.paper_style import GRIDS, LAYOUTS, ORDERS, RenderStyle
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import intake, openapi, problems, uploads
-from ecgkin.ui.api.answers import CaseOut, CasesOut, InfoOut
-from ecgkin.ui.api.limits import MB
+from ecgkin.ui.api.answers import CaseOut, CasesOut
 from ecgkin.ui.api.routes_search import vector_of
 from ecgkin.ui.api.schemas import CaseBody, CaseFields, Signal
 from ecgkin.ui.api.state import State
 
 router = APIRouter(prefix="/v1", tags=["cases"])
 
-NOTICE = "For research and education, not for diagnosis. Supports and does not replace a clinician."
 MAX_PAGE = 200
 # Four bytes a character, three letters a byte: more would not fit into the 64 kB of head that uvicorn takes.
 MAX_WHERE = 4000
@@ -190,47 +187,6 @@ async def remove(request: Request, case_id: CaseIdPath) -> Response:
         return Response(status_code=204)
 
     return await state.work.run(take_out)
-
-
-@router.get("/info", response_model=InfoOut, tags=["health"], summary="What runs here")
-async def info(request: Request) -> InfoOut:
-    """Version, encoder, case base, limits."""
-    state: State = request.app.state.ecgkin
-    limits = state.limits
-
-    def look() -> InfoOut:
-        facts = state.base.info()
-        facts.pop("path")
-        facts["bytes"] = sum(facts["bytes"].values())
-        encoder = state.encoder
-        return InfoOut(
-            version=version("ecgkin"),
-            notice=NOTICE,
-            encoder={"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim},
-            case_base=facts,
-            drafters=state.drafting.names,
-            limits={
-                "body_mb": limits.body_bytes / MB,
-                "json_mb": limits.text_bytes / MB,
-                "megapixels": limits.pixels / 1e6,
-                "seconds": limits.seconds,
-                "requests": limits.requests,
-                "k": limits.k,
-            },
-            tokens=bool(state.tokens),
-        )
-
-    return await state.work.run(look)
-
-
-@router.get("/problems", tags=["health"], summary="The table of errors")
-async def table() -> list[dict[str, Any]]:
-    """What the `type` of a problem means."""
-    kinds = {kind.slug: kind for kind in problems.TABLE.values()}
-    return [
-        {"type": f"{problems.ADDRESS}#{kind.slug}", "status": kind.status, "title": kind.title}
-        for kind in kinds.values()
-    ]
 
 
 def _check_known(state: State, case_id: str) -> None:
