@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Measure.")
     group.command("retrieval")(retrieval)
     group.command("mini")(mini)
+    group.command("ecgbench")(ecgbench)
     group.command("run")(run)
     app.add_typer(group, name="evaluate")
     app.command()(train)
@@ -132,6 +133,81 @@ def mini(
         common.emit(report.as_dict())
     else:
         common.out().print(report.as_markdown(), markup=False, soft_wrap=True)
+
+
+def ecgbench(
+    file: Annotated[
+        Path,
+        typer.Argument(help="Parquet or JSON of the set; with --rebuild the folder to make it in.", show_default=False),
+    ],
+    split: Annotated[str, typer.Option(help="ptb-test, ptb-test-report, cpsc-test, code15-test, ...")] = "ptb-test",
+    model: Annotated[str, typer.Option(help="consensus, mini, pulse:DIR, or an address.")] = "consensus",
+    base: Annotated[
+        Path | None, typer.Option(help="Case base; without one a model answers alone.", show_default=False)
+    ] = None,
+    k: Annotated[int, typer.Option(help="Cases that a model is shown.", min=0)] = 3,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="First make the set from PTB-XL.")] = False,
+    ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
+    folds: Annotated[str, typer.Option(help="Folds of a rebuilt set.")] = "9",
+    limit: Annotated[
+        int | None, typer.Option(help="At most this many rows of a rebuilt set.", show_default=False)
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the pictures of a JSON.", show_default=False)] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the answer files.")] = Path("answers"),
+    answers: Annotated[Path | None, typer.Option(help="Only score this answer file.", show_default=False)] = None,
+    judge: Annotated[
+        str | None, typer.Option(help="Model that judges reports and the Arena.", show_default=False)
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="ECGKIN_API_KEY", help="For servers.", show_default=False)
+    ] = None,
+) -> None:
+    """Answer and score a set of ECGBench, by the published rules and by corrected ones."""
+    from ecgkin.generation import ecgbench as bench
+
+    settings = common.settings(ptbxl=ptbxl)
+    if rebuild:
+        from ecgkin.generation.ecgbench_rebuild import rebuild as made
+        from ecgkin.retrieval.ecg.ptbxl import PtbXl
+
+        if settings.ptbxl is None:
+            raise QueryError("there is no PTB-XL folder to rebuild from", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+        with common.progress("ecgbench") as bar:
+            file = made(
+                PtbXl(settings.ptbxl, fs_hz=None), file, split=split, folds=common.numbers(folds, "--folds"),
+                limit=limit, progress=lambda what, done, total: bar(done, total, what),
+            )  # fmt: skip
+    rows = bench.load_split(file, images)
+    if answers is None:
+        from ecgkin.generation.backends import open_backend
+        from ecgkin.generation.drafter import Drafter
+
+        with common.progress("ecgbench") as bar:
+            if base is not None:
+                with Drafter.open(base, model, api_key=api_key) as drafter:
+                    answerer = bench.drafter_answerer(drafter, k, as_question=model.startswith(("pulse:", "http")))
+                    answers = bench.answer_split(
+                        split, rows, answerer, out, model, lambda what, done, total: bar(done, total, what)
+                    )
+            else:
+                backend = open_backend(model, api_key=api_key)
+                if backend is None:
+                    raise QueryError("the consensus answers from a case base", hint="pass --base DIR")
+                answers = bench.answer_split(
+                    split, rows, bench.backend_answerer(backend), out, model,
+                    lambda what, done, total: bar(done, total, what),
+                )  # fmt: skip
+    known = bench.read_answers(answers)
+    scores = bench.score_split(split, rows, known) if split != bench.ARENA else {"split": split}
+    if judge is not None:
+        from ecgkin.generation.backends import open_backend
+        from ecgkin.generation.ecgbench_judge import judge as judged
+
+        referee = open_backend(judge, api_key=api_key)
+        if referee is None:
+            raise QueryError("the consensus judges nothing", hint="pass --judge http(s)://HOST/v1#NAME")
+        scores["judge"] = judged("arena" if split == bench.ARENA else "report", rows, known, referee)
+    common.emit(scores)
 
 
 def run(
