@@ -122,7 +122,10 @@ def install(
 
 
 def _form_field(field: dict[str, Any]) -> dict[str, Any]:
-    """A field that may be left out, without null: a page would send the word, and what it shows as an example."""
+    """A field of a form, without null and empty by example where it may be left out.
+
+    Swagger UI fills a form with null, an example or an invented value ("string", 1) and would send them.
+    """
     kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
     plain = {name: value for name, value in field.items() if name != "examples"}
     if len(kinds) == 1:
@@ -130,6 +133,7 @@ def _form_field(field: dict[str, Any]) -> dict[str, Any]:
         plain |= kinds[0]
     if plain.get("default", 0) is None:
         del plain["default"]
+        plain["example"] = ""
     return plain
 
 
