@@ -79,7 +79,7 @@ def read_edf(path: str | os.PathLike[str]) -> EcgRecord:
     if steps and max(steps) > _COARSE_UV:
         notes.append(f"steps of {max(steps):.3g} uV are coarser than any recorder's: the physical range is doubtful")
     who = edf.local_patient_identification.split()
-    coded = form.endswith("+") and len(who) >= 4
+    coded = _is_coded(who)
     return assemble(
         channels,
         fs_hz,
@@ -144,21 +144,26 @@ def _opened(file: Path, is_bdf: bool) -> tuple[Edf, list[str]]:
 
 
 def _header(edf: Edf, form: str, filters: str) -> SourceHeader:
-    """Identification fields. Only EDF+ orders them: code, sex, birthday, name."""
+    """Identification fields; EDF+ orders them: code, sex, birthday, name."""
     who = edf.local_patient_identification.split()
     where = edf.local_recording_identification.split()
-    plus = form.endswith("+")
-    name = who[3].replace("_", " ") if plus and len(who) >= 4 and who[3] != "X" else ""
+    plus = _is_coded(who)
+    name = who[3].replace("_", " ") if plus and who[3] != "X" else ""
     return SourceHeader(
         form,
         patient_name=plain_text(name if plus else edf.local_patient_identification),
-        birth_date=_day(who[2]) if plus and len(who) >= 3 else None,
+        birth_date=_day(who[2]) if plus else None,
         recorded_at=_start(edf),
         device=plain_text(where[4].replace("_", " ")) if plus and len(where) >= 5 and where[4] != "X" else "",
         filters=filters,
         people=tuple(part.replace("_", " ") for part in where[3:4] if part != "X"),
         identifiers=tuple(part for part in where[2:3] if part != "X"),
     )
+
+
+def _is_coded(who: list[str]) -> bool:
+    """Whether the patient's field has the subfields of EDF+; some writers fill them in without the mark EDF+C."""
+    return len(who) >= 4 and who[1] in ("F", "M", "X") and (who[2] == "X" or _day(who[2]) is not None)
 
 
 def _day(text: str) -> str | None:
