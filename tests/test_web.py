@@ -502,6 +502,36 @@ def test_stretches_of_a_photo(made_record: EcgRecord) -> None:
         why.drops(lambda _: picky(refused), masks, case)
 
 
+@pytest.mark.slow
+def test_marked_stretches_matter_to_the_trained_encoder() -> None:
+    """With the shipped encoder: flattening what is marked costs more similarity than flattening as much elsewhere."""
+    from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.ui.demo_cases import simulated_gallery, simulated_query
+
+    encoder = load_encoder("default")
+    loaded = [item.load() for item in simulated_gallery(6)]
+    gallery = [record for record in loaded if isinstance(record, EcgRecord)]
+    cases = encoder.encode_records(gallery)
+    _, query = simulated_query(1)
+
+    def vector(asked: Any) -> Any:
+        return encoder.encode_records([asked])[0]
+
+    case = cases[int(np.argmax(cases @ vector(query)))]
+    masks = why.RecordMasks(query)
+    found = why.drops(vector, masks, case)
+    parts = sorted((part for part in found if part.end - part.begin < 1), key=lambda part: -found[part])
+    marked = parts[:3]
+    rest = [part for coarse in masks.coarse() for part in coarse.cut(why.PARTS) if part not in parts]
+    elsewhere = [[rest[n], rest[n + 5], rest[n + 11]] for n in (0, 3, 9, 16)]
+
+    def left(stretches: list[why.Stretch]) -> float:
+        return float(vector(masks.masked(stretches)) @ case)
+
+    assert left(marked) < np.mean([left(stretches) for stretches in elsewhere])
+    assert len(marked) == 3 and left(marked) < left([])
+
+
 def test_map_has_every_case_and_the_query(made_record: EcgRecord) -> None:
     """One row a case, the star last; a click on the star opens nothing."""
     found = MadeClient(made_record).map(10, "q")

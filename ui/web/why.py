@@ -240,12 +240,13 @@ def drops(
                     moved(min(1.0, done / total))
             return out
 
-        def lost(parts: Sequence[Stretch], found: Sequence[float | None]) -> dict[Stretch, float]:
-            return {part: whole - score for part, score in zip(parts, found, strict=True) if score is not None}
-
         [first] = scores([[]])
         assert first is not None  # a refusal of the whole is raised
-        whole = first
+        whole: float = first
+
+        def lost(parts: Sequence[Stretch], found: Sequence[float | None]) -> dict[Stretch, float]:
+            return {part: whole - value for part, value in zip(parts, found, strict=True) if value is not None}
+
         found = lost(coarse, scores([[part] for part in coarse]))
         strongest = [part for part in sorted(found, key=lambda part: -found[part])[:FINER] if found[part] > 0]
         finer = [part for parent in strongest for part in parent.cut(PARTS)]
