@@ -12,7 +12,16 @@ from ecgkin.generation.assembly import Neighbour, Note, assemble, evidence_of
 from ecgkin.generation.axis import axis_phrase
 from ecgkin.generation.draft import Draft, Language
 from ecgkin.generation.measures import Measurements
-from ecgkin.generation.phrases import ABSENT, PLAIN_FROM, PROBABLE_FROM, WORDS, alternative, finding, polarity
+from ecgkin.generation.phrases import (
+    ABSENT,
+    PLAIN_FROM,
+    POSSIBLE_FROM,
+    PROBABLE_FROM,
+    WORDS,
+    alternative,
+    finding,
+    polarity,
+)
 from ecgkin.generation.sections import (
     NO_P_WAVE,
     RHYTHMS,
@@ -37,6 +46,7 @@ ABSENT_BELOW = 0.15
 # Beside a plainly normal ECG a section is called normal up to here: leaving it open would contradict the conclusion.
 _ABSENT_BESIDE_NORMAL = 0.3
 _IN_CONCLUSION, _IN_SECTION = 4, 3
+_RHYTHM_FROM = 0.35
 # From which probability of not being normal an ECG is called abnormal, and probably abnormal; below it is borderline.
 _ABNORMAL_FROM, _MAYBE_ABNORMAL_FROM = 0.8, 0.6
 # From where a measured interval is called long or wide: the limits of the AHA/ACC/HRS statements (PR 200, QRS 120, QTc
@@ -110,7 +120,12 @@ class _Writer:
         refined = thresholds.refine(vote, self.values)
         self.probabilities = {**vote.statements, **{code: p for code, (p, _) in refined.items()}}
         passing = thresholds.passing(vote, carried, refined)
-        self.settled = settle(passing.statements, self.values, passing.margins, passing.superclass_margins)
+        candidates = dict(passing.statements)
+        # Every ECG has a rhythm: the likeliest one is named even where it stays below its threshold.
+        rhythm = max(sorted(RHYTHMS & carried), key=lambda c: self.probabilities[c], default="")
+        if rhythm and self.probabilities[rhythm] >= _RHYTHM_FROM:
+            candidates.setdefault(rhythm, self.probabilities[rhythm])
+        self.settled = settle(candidates, self.values, passing.margins, passing.superclass_margins)
         self.kept = {} if self.few else dict(self.settled.kept)
         self.alternatives = {} if self.few else dict(self.settled.alternatives)
 
@@ -229,6 +244,8 @@ class _Writer:
         main = [c for c in others if superclasses([c]) or (SECTION_OF[c] == "rhythm" and c != "SR")] or others
         if not main:
             return []
+        # What merely cannot be excluded stays in its section, unless there is nothing else.
+        main = [c for c in main if self.kept[c] >= POSSIBLE_FROM] or main
         main = sorted(main, key=lambda c: (-self.kept[c], _ORDER[c]))[:_IN_CONCLUSION]
         # Each finding with a case of its own: rarely does one case carry them all.
         marks = {code: "".join(f" @{i}@" for i in self._cases(code)[:1]) for code in main}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.generation.pulse.build import import_transformers
 from ecgkin.retrieval.errors import ModelError
 
 _LONGEST = 256  # word pieces of a draft or report that count
@@ -52,11 +53,10 @@ def bert_scores(drafts: Sequence[str], references: Sequence[str], folder: str | 
 def _load(folder: Path) -> tuple[Any, Any]:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no config.json", hint="give the folder of a BERT model with its tokenizer")
-    from transformers import AutoModel, AutoTokenizer
-
+    transformers = import_transformers()
     try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{folder} holds no model that transformers reads: {error}") from error
     return model, tokenizer

@@ -278,6 +278,15 @@ def test_wording_follows_the_probability() -> None:
     assert len([s for s in many.sentences if s.section == "hypertrophy"]) == 3
 
 
+def test_a_rhythm_is_named() -> None:
+    """The likeliest one even below its threshold, what passed beside it; nothing where none is likely."""
+    limits = DraftThresholds("x", {"SR": 0.6, "SARRH": 0.2}, default=0.5)
+    text = drafted(neighbours((25, "SR"), (15, "SARRH"), (12, "AFIB")), thresholds=limits).text
+    assert text.startswith("Rhythm: Probable sinus rhythm (") and "Possible sinus arrhythmia (" in text
+    none = drafted(neighbours((10, "SR"), (10, "AFIB"), (10, "PACE"), (10, "AFLT")), thresholds=limits)
+    assert not RHYTHMS & set(none.codes())
+
+
 def test_a_measurement_has_its_say() -> None:
     """A PR of 260 ms states the block that one neighbour in ten has; a missing one leaves it to the vote."""
     found = neighbours((2, "SR 1AVB"), (18, "SR"))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ecgkin.generation.likeness import bert_scores
+from ecgkin.generation.pulse.build import import_transformers
 from ecgkin.retrieval.errors import ModelError
 
 WORDS = "sinus rhythm atrial fibrillation normal ecg left bundle branch block".split()
@@ -17,7 +18,7 @@ WORDS = "sinus rhythm atrial fibrillation normal ecg left bundle branch block".s
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BERT of one layer with random weights and ten words."""
     torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    transformers = import_transformers()
     path = tmp_path_factory.mktemp("bert")
     (path / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
     transformers.BertTokenizerFast(str(path / "vocab.txt")).save_pretrained(path)
