@@ -61,7 +61,8 @@ class Vocabulary:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self.size = tokenizer.get_vocab_size()
-        self._id = {token: tokenizer.token_to_id(token) for token in SPECIALS}
+        # The marks were given to the trainer first, so they have the first numbers.
+        self._id: dict[str, int] = {token: tokenizer.token_to_id(token) or 0 for token in SPECIALS}
         self.code_ids = tuple(self._id[f"<{code}>"] for code in CODES)
         self._code_of = dict(zip(self.code_ids, CODES, strict=True))
 
@@ -78,12 +79,12 @@ class Vocabulary:
     @property
     def pad(self) -> int:
         """Token of padding."""
-        return int(self._id[PAD])
+        return self._id[PAD]
 
     @property
     def end(self) -> int:
         """Token that ends an answer."""
-        return int(self._id[END])
+        return self._id[END]
 
     def pieces(self, text: str, limit: int) -> list[int]:
         """Pieces of a text without any mark, at most `limit`."""

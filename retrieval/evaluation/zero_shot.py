@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.statements import STATEMENTS, SUPERCLASS_NAMES, statement
+from ecgkin.retrieval.ecg.statements import STATEMENTS, SUPERCLASS_NAMES, Statement, statement
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.evaluation.bootstrap import AucTable, Doubles, Interval, patient_weights
@@ -92,8 +92,7 @@ def class_texts(group: str, prompts: str) -> dict[str, tuple[str, ...]]:
         raise QueryError(f"prompts is {prompts!r} (expected one of {', '.join(PROMPTS)})")
     out: dict[str, tuple[str, ...]] = {}
     for label in group_labels(group):
-        of = {"superclass": lambda s: s.superclass, "subclass": lambda s: s.subclass}.get(group, lambda s: s.code)
-        members = [s for s in STATEMENTS if of(s) == label]
+        members = [s for s in STATEMENTS if _label_of(s, group) == label]
         if prompts == "terms":
             out[label] = tuple(dict.fromkeys(term for s in members for term in s.terms("en")))
         elif group == "superclass":
@@ -105,6 +104,12 @@ def class_texts(group: str, prompts: str) -> dict[str, tuple[str, ...]]:
         else:
             out[label] = (statement(label).name_en,)
     return out
+
+
+def _label_of(one: Statement, group: str) -> str | None:
+    if group == "superclass":
+        return one.superclass
+    return one.subclass if group == "subclass" else one.code
 
 
 def class_vectors(encoder: Encoder, group: str, prompts: str) -> Floats:
