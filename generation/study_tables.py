@@ -57,7 +57,7 @@ def _retrieval(v: Mapping[str, Any]) -> list[str]:
         table(("seeds", *HEADLINE), seeds) if seeds else "",
         "A case with the same statement set among the first k, and its rank (ir-measures):",
         table(("arm", *ranking), [(arm, *(cell(a["ranking"][r]) for r in ranking)) for arm, a in arms.items()]),
-        "Paired tests; Holm over all rows:",
+        "Paired tests; Holm over all rows, of the permutation p where there is one:",
         table(("arms", "measure", "difference", "p bootstrap", "p permutation", "p Holm"), tests),
     ]
 

@@ -28,7 +28,8 @@ class PairedTest:
         bootstrap_p: Two-sided, over patients.
         permutation_p: Two-sided, signs of the patients' mean differences swapped; None for a measure that is no mean
             over queries (an AUC).
-        holm_p: The bootstrap's, adjusted over all tests of a table.
+        holm_p: The permutation test's where there is one, else the bootstrap's, adjusted over all tests of a table. A
+            bootstrap of n resamples knows no p below 2 / (n + 1): with many tests it takes thousands of them.
     """
 
     first: str
@@ -93,6 +94,7 @@ def paired_tests(
         permutations: Of the permutation test.
     """
     raw: dict[str, float] = {}
+    decisive: dict[str, float] = {}
     tests: list[tuple[str, str, float, float | None]] = []
     for other in resampled:
         if other == first:
@@ -103,8 +105,9 @@ def paired_tests(
             swapped = None
             if measure in singles.get(first, {}) and measure in singles.get(other, {}):
                 swapped = permutation_p(singles[first][measure], singles[other][measure], patients, permutations)
+            decisive[f"{other}|{measure}"] = raw[f"{other}|{measure}"] if swapped is None else swapped
             tests.append((other, measure, values[first][measure] - values[other][measure], swapped))
-    adjusted = holm(raw)
+    adjusted = holm(decisive)
     return [
         PairedTest(
             first, other, measure, difference, raw[f"{other}|{measure}"], swapped, adjusted[f"{other}|{measure}"]
@@ -134,7 +137,8 @@ def ranking_measures(found: Neighbours, truth: BoolMatrix, known: BoolMatrix) ->
         rows = found.rows[i]
         # Rank, not score: equal scores were put in their fair order already.
         run += [ir_measures.ScoredDoc(str(i), str(j), float(-r)) for r, j in enumerate(rows[rows >= 0].tolist())]
-    return {str(m): float(v) for m, v in ir_measures.calc_aggregate(wanted, qrels, run).items()}
+    found_values = ir_measures.calc_aggregate(wanted, qrels, run)
+    return {str(m): float(found_values[m]) for m in wanted}
 
 
 def abstention_curve(
