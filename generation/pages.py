@@ -35,12 +35,10 @@ def page_of(query: EcgRecord | Image.Image | str | Path) -> EcgRecord | Image.Im
     if not isinstance(query, str | Path):
         return query
     path = Path(query)
-    if path.suffix.lower() in _PICTURES:
-        from PIL import Image as images
+    from ecgkin.retrieval.ecg.pictures import is_picture, open_picture
 
-        from ecgkin.retrieval.ecg.page import load_image
-
-        return images.fromarray(load_image(path))
+    if path.suffix.lower() in _PICTURES or is_picture(path):
+        return open_picture(path)
     from ecgkin.retrieval.ecg.read import read_ecg
 
     return read_ecg(path)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from ecgkin.index.case import Case, content_hash
 from ecgkin.index.casebase import CaseBase
+from ecgkin.index.header_facts import filled_from
 from ecgkin.index.milvus_address import MilvusAddress, is_milvus
 from ecgkin.index.protocol import Vectors
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -238,13 +239,7 @@ def _take_over(base: CaseBase, known: Case, case: Case, report: IngestReport) ->
 def _filled(case: Case, loaded: Loaded) -> Case:
     if not isinstance(loaded, EcgRecord):
         return case
-    sex = loaded.sex if loaded.sex in ("F", "M") else None
-    return replace(
-        case,
-        patient_id=case.patient_id if case.patient_id is not None else loaded.patient_id,
-        age_years=case.age_years if case.age_years is not None else loaded.age_years,
-        sex=case.sex if case.sex is not None else sex,
-    )
+    return filled_from(case, loaded)
 
 
 def _commit(

@@ -1,28 +1,29 @@
-"""Where cases come from: a PTB-XL folder, or any folder of ECG files and pictures with an optional table."""
+"""Where cases come from: PTB-XL, MIMIC-IV-ECG, any folder, ZIP archive or DICOMDIR of recordings and pictures."""
 
 from __future__ import annotations
 
 import csv
 import os
 import re
+import zipfile
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from ecgkin.index.archives import Unpacked, dicomdir_files
 from ecgkin.index.case import Case, content_hash
 from ecgkin.index.ingest import IngestItem, Loaded
+from ecgkin.index.mimic import is_mimic, mimic_items
 from ecgkin.retrieval.ecg.report_text import report_language
-from ecgkin.retrieval.errors import QueryError, RecordError
+from ecgkin.retrieval.errors import EcgkinError, QueryError, RecordError
 
 TABLE = "cases.csv"
 COLUMNS = ("file", "case_id", "patient_id", "age", "sex", "report", "labels", "date")
 FULL_LIKELIHOOD = 100.0  # of a label that comes without a number: the table says it plainly
-_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".heic")
+DICOMDIR = "DICOMDIR"
 _SEXES = {"f": "F", "female": "F", "w": "F", "weiblich": "F", "m": "M", "male": "M", "männlich": "M"}
-_HEAD_BYTES = 512
 
 
 def ptbxl_items(root: str | Path, folds: Collection[int] | None = None) -> list[IngestItem]:
@@ -70,11 +71,29 @@ def ptbxl_items(root: str | Path, folds: Collection[int] | None = None) -> list[
     return [item(row) for row in rows]
 
 
+def items_of(path: str | Path, table: str | Path | None = None) -> list[IngestItem]:
+    """The cases of a folder, a ZIP archive or a DICOMDIR; see `folder_items`.
+
+    Raises:
+        RecordError: It is none of these, or cannot be read.
+    """
+    place = Path(path)
+    if place.is_file() and place.name == DICOMDIR:
+        root = place.resolve().parent
+        return [item for file in dicomdir_files(place) for item in _file_items(file, root.name, file.relative_to(root))]
+    if place.is_file() and zipfile.is_zipfile(place):
+        return _zip_items(place, table)
+    if place.is_file():
+        raise RecordError(f"{place} is a file (expected a folder, a ZIP archive or a DICOMDIR)")
+    return folder_items(place, table)
+
+
 def folder_items(directory: str | Path, table: str | Path | None = None) -> list[IngestItem]:
     """Every file below a folder, as cases "<folder>/<path>": records for `read_ecg`, pictures for the page reader.
 
-    Hidden files, the table and the sample files of WFDB headers are left out; everything else is tried, and what is no
-    ECG will stand in the ingest's report.
+    Hidden files, the table, DICOMDIRs and the sample files of WFDB headers are left out; everything else is tried, and
+    what is no ECG will stand in the ingest's report. ZIP archives are unpacked and count as folders; each page of a PDF
+    document of several pages is a case, "<path>#2". A folder in MIMIC-IV-ECG's layout is read by its lists.
 
     Args:
         directory: The folder.
@@ -90,10 +109,17 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
         raise RecordError(f"{root} is not a folder")
     if table is None and (root / TABLE).is_file():
         table = root / TABLE
+    if table is None and is_mimic(root):
+        return mimic_items(root)
     lines = {} if table is None else _read_table(Path(table))
     source = root.resolve().name
-    items = []
+    items: list[IngestItem] = []
     for path in _files(root):
+        if path.name == DICOMDIR:
+            continue
+        if path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
+            items += _zip_items(path, None, f"{source}/{path.relative_to(root).as_posix()}")
+            continue
         if table is not None and path.samefile(table):
             continue
         relative = path.relative_to(root)
@@ -107,11 +133,57 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
         except RecordError as error:
             items.append(_failing(f"{source}/{name}", str(path), error))
             continue
-        items.append(IngestItem(case, _loader(path), partial(file_content, path), str(path)))
+        items += _pages(case, path)
     for file in lines:
         absent = RecordError(f"{table} names {file}, which is not below {root}")
         items.append(_failing(f"{source}/{file or '?'}", str(root / file), absent))
     return items
+
+
+def _zip_items(archive: Path, table: str | Path | None, name: str = "") -> list[IngestItem]:
+    """Cases "<archive>/<path>"; the unpacked files stay while one of them is there."""
+    name = name or archive.stem
+    try:
+        unpacked = Unpacked(archive)
+    except RecordError as error:
+        return [_failing(name, str(archive), error)]
+
+    def held(item: IngestItem) -> IngestItem:
+        def load(_kept: Unpacked = unpacked) -> Loaded:
+            return item.load()
+
+        shown = str(archive / Path(item.name).relative_to(unpacked.folder)) if item.name else item.name
+        case_id = f"{name}/{item.case.case_id.partition('/')[2]}"
+        return IngestItem(replace(item.case, case_id=case_id, source=name.partition("/")[0]), load, item.content, shown)
+
+    return [held(item) for item in folder_items(unpacked.folder, table)]
+
+
+def _file_items(path: Path, source: str, relative: Path) -> list[IngestItem]:
+    return _pages(_case(f"{source}/{relative.as_posix()}", source, relative, {}), path)
+
+
+def _pages(case: Case, path: Path) -> list[IngestItem]:
+    """One item a file; for a PDF document of several pages, one a page."""
+    from ecgkin.retrieval.ecg.pdf_pages import page_count
+
+    count = 1
+    if path.suffix.lower() == ".pdf" and path.is_file():
+        try:
+            count = page_count(path)
+        except EcgkinError:  # said when it is loaded
+            count = 1
+    if count == 1:
+        return [IngestItem(case, _loader(path), partial(file_content, path), str(path))]
+    return [
+        IngestItem(
+            replace(case, case_id=f"{case.case_id}#{k}"),
+            _loader(path, k),
+            partial(file_content, path, f"page {k}"),
+            f"{path}#{k}",
+        )
+        for k in range(1, count + 1)
+    ]
 
 
 def file_content(path: Path, salt: str = "") -> str:
@@ -149,17 +221,13 @@ def _files(root: Path) -> list[Path]:
     return found
 
 
-def _loader(path: Path) -> Callable[[], Loaded]:
+def _loader(path: Path, page: int = 1) -> Callable[[], Loaded]:
     def load() -> Loaded:
-        from ecgkin.retrieval.ecg.page import load_image
-        from ecgkin.retrieval.ecg.read import looks_like, read_ecg
+        from ecgkin.retrieval.ecg.pictures import is_picture, open_picture
+        from ecgkin.retrieval.ecg.read import read_ecg
 
         _check_regular(path)
-        with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
-        if path.suffix.lower() in _PICTURES or (head and looks_like(head).endswith("picture")):
-            return Image.fromarray(load_image(path))
-        return read_ecg(path)
+        return open_picture(path, page) if is_picture(path) else read_ecg(path)
 
     return load
 

@@ -336,11 +336,9 @@ def shipped_calibration(encoder: Encoder) -> Calibration | None:
 
 
 def _open_picture(path: str | Path) -> Image.Image:
-    from PIL import Image
+    from ecgkin.retrieval.ecg.pictures import open_picture
 
-    from ecgkin.retrieval.ecg.page import load_image
-
-    return Image.fromarray(load_image(path))
+    return open_picture(path)
 
 
 def _open_record(path: str | Path) -> EcgRecord:

@@ -1,4 +1,4 @@
-"""Files of formats of which no sample is at hand, written from their published layouts; and second readings of others."""
+"""Files of formats of which no sample is at hand, written from their published layouts."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def write_muse(path: Path, values: Steps, names: tuple[str, ...] = EIGHT, **chan
         "PatientLastName": "Musterfrau", "PatientFirstName": "Erika", "AcquisitionTime": "14:05:09",
         "AcquisitionDate": "09-22-2017", "SampleType": "CONTINUOUS_SAMPLES", "SampleBase": "500",
         "SampleExponent": "0", "LeadAmplitudeUnitsPerBit": "4.88", "LeadAmplitudeUnits": "MICROVOLTS",
-        "LeadSampleSize": "2", "HighPassFilter": "16", "LowPassFilter": "150", "ACFilter": "60", "WaveformType": "Rhythm",
-        "LeadOff": "FALSE", **changes,
+        "LeadSampleSize": "2", "HighPassFilter": "16", "LowPassFilter": "150", "ACFilter": "60",
+        "WaveformType": "Rhythm", "LeadOff": "FALSE", **changes,
     }  # fmt: skip
 
     def tags(*some: str) -> str:
@@ -148,7 +148,7 @@ def bits_to_bytes(bits: str) -> list[int]:
 
 
 def write_mimic(root: Path, values: Steps) -> Path:
-    """MIMIC-IV-ECG's layout with one record, aVF stored before aVL; values in standard order, shape (12, n), 200 a mV."""
+    """MIMIC-IV-ECG's layout, one record, aVF stored before aVL; values in standard order, shape (12, n), 200 a mV."""
     import wfdb
 
     order = ("I", "II", "III", "aVR", "aVF", "aVL", *LEADS[6:])
@@ -163,6 +163,6 @@ def write_mimic(root: Path, values: Steps) -> Path:
     )
     (root / "machine_measurements.csv").write_text(
         "subject_id,study_id,cart_id,ecg_time,report_0,report_1,report_2,bandwidth,filtering,rr_interval\n"
-        "10000032,40689238,6848296,2180-07-23 08:44:00,Sinus rhythm,Possible left atrial abnormality,,0.005-150 Hz,,659\n"
+        "10000032,40689238,6848296,2180-07-23 08:44:00,Sinus rhythm,Left atrial abnormality,,0.05-150 Hz,,659\n"
     )
     return root

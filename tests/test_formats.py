@@ -100,8 +100,8 @@ def test_no_header_shows_its_patient(samples: Path) -> None:
 def test_three_formats_of_one_contec_recording_agree(samples: Path) -> None:
     """CSV, SCP and EDF of the same recorder hold the same numbers; only SCP states steps that a recorder has.
 
-    The CSV begins "-20,-25,-5": SCP's step of 5 uV makes -0.100 mV of that, EDF's range of 1,000 mV -0.595 mV (six times
-    as much, and doubtful by its note).
+    The CSV begins "-20,-25,-5": SCP's step of 5 uV makes -0.100 mV of that, EDF's range of 1,000 mV -0.595 mV (six
+    times as much, and doubtful by its note).
     """
     with (samples / "csv_contec_12col.csv").open() as file:
         table = np.array([[int(cell or 0) for cell in row[:6]] for row in csv.reader(file)])
@@ -169,7 +169,7 @@ def test_dicom_against_pydicoms_own_scaling(samples: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in FACTS if name.startswith("philips")])
 def test_sierra_ends_in_its_makers_calibration_pulse(samples: Path, name: str) -> None:
-    """Each lead is followed by a pulse of 1 mV, which says what a step is; it is cut off, and the leads obey Einthoven."""
+    """Each lead is followed by a pulse of 1 mV, which says what a step is; without it the leads obey Einthoven."""
     import sierraecg
 
     record, other = read_ecg(samples / name), sierraecg.read_file(str(samples / name))
@@ -223,8 +223,8 @@ def test_scp_with_reference_beats_against_the_machines_measurements(samples: Pat
 def test_scp_reference_beats_leave_no_edge(samples: Path) -> None:
     """Where the beat was taken out, the stored samples jump by its first and last values; put back, they do not.
 
-    Section 4 says from where to where (counted from 1); the beat begins with -6, 2, -3 and ends with -7, 5, 6 steps of 5
-    uV in leads I, V1, V2.
+    Section 4 says from where to where (counted from 1); the beat begins with -6, 2, -3 and ends with -7, 5, 6 steps of
+    5 uV in leads I, V1, V2.
     """
     record = read_ecg(samples / "scp_wfdb_test.scp")
     assert "a reference beat had been subtracted: added again" in record.notes

@@ -102,7 +102,7 @@ def test_ishne_damage_is_told(tmp_path: Path) -> None:
     path = made.write_ishne(tmp_path / "a.ecg", made.steps(600, leads=3), (6, 11, 15))
     raw = path.read_bytes()
     path.write_bytes(raw[:-10])
-    with pytest.raises(RecordError, match="cut off: 598 samples a lead .expected 600"):
+    with pytest.raises(RecordError, match=r"cut off: 598 samples a lead .expected 600"):
         read_ecg(path)
     path.write_bytes(raw[:30] + b"X" + raw[31:])
     assert "the checksum of the header does not fit its content" in read_ecg(path).notes
@@ -112,7 +112,7 @@ def test_ishne_damage_is_told(tmp_path: Path) -> None:
 
 
 def encoded(values: list[int]) -> str:
-    """Values by the standard's table, written down here a second time: prefix codes, or 8 or 16 bits behind ten ones."""
+    """Values by the standard's table, written down a second time: prefix codes, or 8 or 16 bits behind ones."""
     out = []
     for value in values:
         if value == 0:
@@ -188,7 +188,7 @@ def test_scp_refusals(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["Edf", "Bdf"])
 def test_edf_plus_and_bdf(tmp_path: Path, kind: str) -> None:
-    """Written by edfio: two leads in uV and one in mV, another channel and another rate left out, the patient's fields."""
+    """Written by edfio: leads in uV and mV, another channel and another rate left out, the patient's fields."""
     import datetime
 
     import edfio
@@ -246,7 +246,10 @@ LEAD = (
     'xsi:type="{kind}"><origin value="0" unit="uV"/><scale value="5" unit="{unit}"/><digits>{digits}</digits></value>'
     "</sequence></component>"
 )
-TIME = '<component><sequence><code code="TIME_ABSOLUTE"/><value><increment value="{step}" unit="s"/></value></sequence></component>'
+TIME = (
+    '<component><sequence><code code="TIME_ABSOLUTE"/><value><increment value="{step}" unit="s"/></value>'
+    "</sequence></component>"
+)
 
 
 def aecg(

@@ -21,6 +21,7 @@ from ecgkin.ui import (
     cli_download,
     cli_draft,
     cli_evaluate,
+    cli_export,
     cli_ingest,
     cli_instruct,
     cli_pulse,
@@ -40,8 +41,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _GROUPS = (
-    cli_demo, cli_ingest, cli_base, cli_search, cli_evaluate, cli_draft, cli_instruct, cli_pulse, cli_download,
-    cli_serve, cli_web, cli_config,
+    cli_demo, cli_ingest, cli_base, cli_export, cli_search, cli_evaluate, cli_draft, cli_instruct, cli_pulse,
+    cli_download, cli_serve, cli_web, cli_config,
 )  # fmt: skip
 for group in _GROUPS:  # `cli_draft` adds to what `cli_evaluate` has made
     group.register(app)

@@ -1,4 +1,4 @@
-"""`ecgkin ingest ptbxl` and `ecgkin ingest folder`."""
+"""`ecgkin ingest ptbxl` and `ecgkin ingest folder`, de-identified if asked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgkin.retrieval.errors import CaseBaseError, RecordError
+from ecgkin.retrieval.errors import CaseBaseError, QueryError, RecordError
 from ecgkin.ui import cli_common as common
 
 if TYPE_CHECKING:
@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 Batch = Annotated[int, typer.Option(min=1, help="Records encoded and committed together.")]
 Records = Annotated[bool, typer.Option("--records/--no-records", help="Keep the samples, so that hits can be drawn.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that read and encode. Many machines: `ecgkin base fill`.")]
+Deidentify = Annotated[
+    bool, typer.Option("--deidentify", help="Keyed hashes for identifiers; no names, birthdays or file names.")
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Key of --deidentify; made where it is missing. Keep it.", show_default="deidentify.key in ECGKIN_HOME"
+    ),
+]
 NAMES_SHOWN = 20
 
 
@@ -48,7 +57,10 @@ def ptbxl(
 
 
 def folder(
-    root: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of ECG files and pictures.", show_default=False)],
+    root: Annotated[
+        Path,
+        typer.Argument(metavar="DIR", help="Folder, ZIP or DICOMDIR of ECG files and pictures.", show_default=False),
+    ],
     base: common.BaseOption,
     table: Annotated[
         Path | None,
@@ -59,14 +71,26 @@ def folder(
     batch: Batch = 64,
     records: Records = True,
     workers: Workers = 1,
+    deidentify: Deidentify = False,
+    key_file: KeyFile = None,
     encoder: common.Encoder = None,
     device: common.Device = None,
     json: common.Json = False,
 ) -> None:
-    """Ingest a folder of recordings and pictures; files that cannot be read are reported, and the rest goes on."""
-    from ecgkin.index.sources import folder_items
+    """Ingest any mix of recordings, PDF documents and pictures; what cannot be read is reported, the rest goes on.
 
-    _ingest(folder_items(root, table), base, encoder, device, batch, records, workers, json)
+    Patient, date and report come from the table, or else from the headers of the files.
+    """
+    from ecgkin.index.sources import items_of
+
+    items = items_of(root, table)
+    if deidentify:
+        from ecgkin.index.deidentify import deidentified, read_key
+
+        items = deidentified(items, read_key(key_file or common.settings().home / "deidentify.key"))
+    elif key_file is not None:
+        raise QueryError("--key-file is given without --deidentify", hint="add --deidentify")
+    _ingest(items, base, encoder, device, batch, records, workers, json)
 
 
 def _ingest(

@@ -108,18 +108,10 @@ def open_search(base: Path, device: str, encoder: str | None, calibration: Path 
 
 
 def looks_like_picture(path: Path) -> bool:
-    """Whether a file is a picture by its name, or else by its first bytes."""
-    from ecgkin.retrieval.ecg.read import looks_like
+    """Whether a file is a picture or a document by its name, or else by its content."""
+    from ecgkin.retrieval.ecg.pictures import is_picture
 
-    if path.suffix.lower() in PICTURES:
-        return True
-    try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return looks_like(file.read(64)).endswith(("picture", "PDF document"))
-    except (OSError, ValueError):  # `read_ecg` will say what is wrong with it
-        return False
+    return path.suffix.lower() in PICTURES or is_picture(path)
 
 
 def is_record(query: EcgRecord | Image.Image | Path) -> bool:
