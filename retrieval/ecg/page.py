@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecgkin.retrieval.ecg.page_bow import row_bow, straighten_rows
 from ecgkin.retrieval.ecg.page_grid import LineField, grid_pitch, line_field
-from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_lines
+from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_grid, without_lines
 from ecgkin.retrieval.ecg.page_layout import guess_layout
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
 from ecgkin.retrieval.ecg.page_redraw import redraw
@@ -346,9 +346,15 @@ def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineF
 
 
 def _find_in(plane: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
-    trace, grey = trace_ink(plane, mask)
-    straight, onto = _straighten(trace, field.to_picture, field.angle_deg, field.perspective)
-    if grey > 0.28:
+    upright, onto = _straighten(plane, field.to_picture, field.angle_deg, field.perspective)
+    moved = upright is not plane
+    size = (upright.shape[1], upright.shape[0])
+    if moved:
+        mask = np.full(plane.shape, 255, dtype=np.uint8) if mask is None else mask
+        mask = np.asarray(cv2.warpPerspective(mask, onto, size, flags=cv2.INTER_NEAREST), dtype=np.uint8)
+    clean = without_grid(upright)
+    straight, grey = trace_ink(clean, mask)
+    if grey > 0.28 or clean is not upright:
         straight = without_lines(straight)
     pieces = find_pieces(straight)
     bow = row_bow(pieces.strands)
@@ -356,7 +362,7 @@ def _find_in(plane: ByteImage, lines: ByteImage, mask: ByteImage | None, field: 
         straight = straighten_rows(straight, bow)
         pieces = find_pieces(straight)
     rows = find_rows(pieces)
-    moved_lines = lines if straight is trace else cv2.warpPerspective(lines, onto, straight.shape[::-1])
+    moved_lines = cv2.warpPerspective(lines, onto, size) if moved else lines
     pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)
     return _Found(straight, onto, bow, rows, pitch, check_rows(rows, pitch is not None))
 
@@ -369,11 +375,11 @@ def _inner(paper: ByteImage, size: tuple[int, int]) -> ByteImage:
     return np.asarray(cv2.resize(eroded, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
 
 
-def _straighten(trace: ByteImage, to_picture: Matrix, angle_deg: float, perspective: float) -> tuple[ByteImage, Matrix]:
-    """The ink turned upright, and the homography that did it."""
-    height, width = trace.shape
+def _straighten(plane: ByteImage, to_picture: Matrix, angle_deg: float, perspective: float) -> tuple[ByteImage, Matrix]:
+    """The plane turned upright, and the homography that did it."""
+    height, width = plane.shape
     if abs(angle_deg) < 0.12 and perspective < 0.004:
-        return trace, np.eye(3)
+        return plane, np.eye(3)
     centre = np.array([[1.0, 0.0, -(width - 1) / 2], [0.0, 1.0, -(height - 1) / 2], [0.0, 0.0, 1.0]])
     onto = np.linalg.inv(to_picture) @ centre
     frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
@@ -383,7 +389,7 @@ def _straighten(trace: ByteImage, to_picture: Matrix, angle_deg: float, perspect
     low, high = np.maximum(low, -limit), np.minimum(high, limit)
     size = (int(np.ceil(high[0] - low[0])), int(np.ceil(high[1] - low[1])))
     onto = np.array([[1.0, 0.0, -low[0]], [0.0, 1.0, -low[1]], [0.0, 0.0, 1.0]]) @ onto
-    return np.asarray(cv2.warpPerspective(trace, onto, size, flags=cv2.INTER_LINEAR), dtype=np.uint8), onto
+    return np.asarray(cv2.warpPerspective(plane, onto, size, flags=cv2.INTER_LINEAR), dtype=np.uint8), onto
 
 
 def _scale(pitch: float, span: int) -> float:

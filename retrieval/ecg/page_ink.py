@@ -134,6 +134,37 @@ def trace_ink(ink: ByteImage, mask: ByteImage | None = None) -> tuple[ByteImage,
     return np.asarray(out, dtype=np.uint8), grey
 
 
+def without_grid(ink: ByteImage) -> ByteImage:
+    """Straightened darkness less the straight lines of a grey grid; the same picture where there are none.
+
+    The mean of a column of pixels over a quarter of the page is the darkness of the line that it lies on, for traces
+    cover little of any column. Along the rows of pixels a trace may lie level for long, so that there no more is taken
+    off than upright lines have.
+    """
+    upright = _means(ink)
+    strong = upright[upright > 10]
+    if strong.size < 0.01 * upright.size:
+        return ink
+    cap = float(np.percentile(strong, 95))
+    level = np.minimum(_means(np.ascontiguousarray(ink.T)), cap)
+    height, width = ink.shape
+    columns = cv2.resize(np.minimum(upright, cap).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    rows = cv2.resize(level.T.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(cv2.subtract(ink, cv2.max(columns, rows)), dtype=np.uint8)
+
+
+def _means(ink: ByteImage) -> NDArray[np.float32]:
+    """Darkness of the upright line in each column, for each of four bands, shape (4, w)."""
+    edges = np.linspace(0, ink.shape[0], 5).astype(int)
+    out = np.empty((4, ink.shape[1]), dtype=np.float32)
+    for band, (first, last) in enumerate(pairwise(edges)):
+        mean = cv2.reduce(np.ascontiguousarray(ink[first:last]), 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F)
+        # Level lines, print and traces darken every column; a line is a little darker than its mean between crossings.
+        above = 1.25 * np.maximum(mean - np.float32(np.percentile(mean, 20)), 0)
+        out[band] = cv2.dilate(above.astype(np.float32), np.ones((1, 3), np.uint8)).ravel()
+    return out
+
+
 def without_lines(trace: ByteImage) -> ByteImage:
     """Straightened ink less what is left of a grey grid.
 

@@ -103,7 +103,7 @@ def page_scale(spans: Spans, pulse: Pulse | None, scales: tuple[float, ...]) -> 
     if not scales:
         return None, spans.in_step and spans.gaps
     fits = {(rows_mm, scale): abs(np.log(length / scale / rows_mm)) for rows_mm in (250.0, 500.0) for scale in scales}
-    (rows_mm, scale), misfit = min(fits.items(), key=lambda item: item[1])
+    (_, scale), misfit = min(fits.items(), key=lambda item: item[1])
     if spans.in_step and columns > 1:
         whole = min((abs(np.log(length / s / (ROW_MM * columns))), s) for s in scales)
         slow = pulse is None or (pulse.right - pulse.left) / whole[1] < 7.5
@@ -113,7 +113,7 @@ def page_scale(spans: Spans, pulse: Pulse | None, scales: tuple[float, ...]) -> 
 
 
 def _voltage_scale(per_mm_x: float, pulse: Pulse | None, px_per_mm: float | None) -> tuple[float, float | None]:
-    """Px for a tenth of a millivolt, by the pulse, else by the grid, else as if ten seconds were 250 mm; and the gain."""
+    """Px for 0.1 mV, by the pulse, else by the grid, else as if ten seconds were 250 mm; and the gain."""
     scale = px_per_mm or per_mm_x
     if pulse is None:
         return scale, None

@@ -29,8 +29,9 @@ LEAST_CURVE_OF_FEW = 0.75  # one or two lines without a grid may be the outlines
 
 
 def page_side(shape: tuple[int, ...]) -> int:
-    """The longer side of a page in px, as if no page were longer than 1.4 times its shorter side (A4, Letter)."""
-    return min(max(shape[:2]), round(1.4 * min(shape[:2])))
+    """The longer side of a page in px, bounded by the shorter one: on a tall page rows run along the width."""
+    height, width = shape[:2]
+    return min(width, round(1.9 * height)) if width >= height else min(height, round(1.4 * width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def find_pieces(ink: ByteImage) -> Pieces:
     Raises:
         ImageError: Nothing in the picture is long enough for a trace.
     """
-    height, width = ink.shape
+    width = ink.shape[1]
     side = page_side(ink.shape)
     solid = np.asarray(cv2.threshold(ink, 90, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
     other = _frames_and_blobs(solid, side)
