@@ -97,11 +97,22 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """API and page over simulated cases."""
+def chromium() -> Iterator[Any]:
+    """The browser."""
     pytest.importorskip("playwright", reason="playwright is not installed: no browser tests")
     if not Path(CHROMIUM).exists():
         pytest.skip("chromium is not installed: no browser tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=WAIT_MS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """API and page over simulated cases."""
     # Loading it takes seconds, and on a busy machine more than the server waits.
     pytest.importorskip("neurokit2", reason="neurokit2 is not installed: no drafts from recordings")
     from PIL import Image
@@ -140,17 +151,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             running(api, examples=queries, port=0) as (_, url),
         ):
             yield Site(url, queries)
-
-
-@pytest.fixture(scope="module")
-def chromium(site: Site) -> Iterator[Any]:
-    """The browser."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -214,8 +214,8 @@ def test_photo_to_neighbours_draft_and_side_by_side(site: Site, tab: Any) -> Non
     tab.mouse.move(5, 5)
     assert tab.locator(".st-key-card-1").evaluate("e => getComputedStyle(e).outlineStyle") == "none"
     # The picture of a card is part of its button.
-    box = tab.locator(".st-key-card-1 img").bounding_box()
-    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    # (Without `force` the click waits for the picture itself to be on top; the button lies over it.)
+    tab.locator(".st-key-card-1 img").click(force=True)
     viewer = opened(tab)
     viewer.locator(".pane").nth(1).wait_for()
     viewer.get_by_role("button", name="Calipers").click()
@@ -249,21 +249,48 @@ def measured(tab: Any, viewer: Any, pane: int = -1) -> tuple[int, float, int, st
     return int(found[1]), float(found[2]), int(found[3]), said
 
 
-def test_calipers_say_what_is_assumed(site: Site, tab: Any) -> None:
-    """Of a page that does not tell its speed, calipers say that it is assumed; another speed counts at once."""
-    drop(tab, site.queries / "ECG_1.png")
-    tab.locator(".st-key-viewer-query iframe").wait_for()
-    viewer = tab.frame_locator(".st-key-viewer-query iframe")
-    viewer.get_by_role("button", name="Calipers").click()
-    ms, mv, _, said = measured(tab, viewer, 0)
-    choice = viewer.get_by_label("mm/s")
-    if "assumed" not in said:  # the page was read to the end: its own figures count
-        assert choice.count() == 0
-        return
-    assert choice.input_value() == "25"
-    choice.select_option("50")
-    halved = re.match(r"(\d+) ms", viewer.locator(".read").first.inner_text())
-    assert halved and int(halved[1]) == pytest.approx(ms / 2, abs=1) and mv > 0
+def test_calipers_say_what_is_assumed(chromium: Any) -> None:
+    """Of a page that does not tell its speed, calipers say that it is assumed; another speed counts at once.
+
+    The viewer alone, as one document: a query whose paper is assumed, and a case whose paper is known: 50 mm/s.
+    """
+    from ecgkin.ui.web import texts
+    from ecgkin.ui.web.drawings import Sheet, svg_address
+    from ecgkin.ui.web.viewer import viewer_html
+
+    blank = svg_address(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 280 140"><rect width="9" height="9"/></svg>'
+    )
+    sheets = [
+        (Sheet(blank, 280, 140, assumed=True), "query", "a"),
+        (Sheet(blank, 280, 140, speed_mm_s=50.0, gain_mm_mv=5.0), "case", "b"),
+    ]
+    tab = chromium.new_page(viewport={"width": 1200, "height": 500})
+    tab.set_default_timeout(WAIT_MS)
+    faults: list[str] = []
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.set_content(viewer_html(sheets, texts.words("en"), dark=False))
+    tab.get_by_role("button", name="Calipers").click()
+    ms, mv, _, said = measured(tab, tab, 0)
+    assert said.endswith("(assumed 25 mm/s, 10 mm/mV)")
+    other_ms, other_mv, _, known = measured(tab, tab, 1)
+    assert "assumed" not in known
+    assert (other_ms, other_mv) == (pytest.approx(ms / 2, abs=1), pytest.approx(2 * mv, abs=0.011))
+    tab.get_by_label("mm/s", exact=True).select_option("50")
+    again = tab.locator(".read").first.inner_text()
+    halved = re.match(r"(\d+) ms", again)
+    assert halved and int(halved[1]) == pytest.approx(ms / 2, abs=1) and again.endswith("(assumed 50 mm/s, 10 mm/mV)")
+    # By keyboard: the end of the calipers moves by half a millimetre, at 50 mm/s ten milliseconds.
+    tab.locator(".pane").first.focus()
+    tab.keyboard.press("ArrowRight")
+    moved = re.match(r"(\d+) ms", tab.locator(".read").first.inner_text())
+    assert moved and int(moved[1]) - int(halved[1]) == pytest.approx(10, abs=1)
+    # One above the other: both keep one scale.
+    tab.get_by_role("button", name="One above the other").click()
+    first, second = (tab.locator(".pane").nth(n).bounding_box() for n in (0, 1))
+    assert second["y"] >= first["y"] + first["height"] and first["width"] == second["width"]
+    tab.close()
+    assert not faults, faults
 
 
 def test_recordings_overlay_and_why(site: Site, tab: Any) -> None:
@@ -412,6 +439,8 @@ def test_no_serious_accessibility_fault(site: Site, tab: Any) -> None:
     tab.locator(".st-key-viewer-query iframe").wait_for()
     assert not axe_faults(tab.locator(".st-key-viewer-query iframe").element_handle().content_frame()), "query"
     tab.emulate_media(color_scheme="dark")
+    # The page learns of it with the next touch.
+    tab.get_by_role("button", name="similar", exact=True).first.click()
     tab.wait_for_function("getComputedStyle(document.documentElement).getPropertyValue('--ek-ink').includes('e7eaee')")
     tab.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
     assert not axe_faults(tab), "results, dark"

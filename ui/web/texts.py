@@ -208,7 +208,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Der Fall wurde als Bild abgelegt: Was ihn ähnlich macht, lässt sich nicht erfragen.",
     ),
     "retry": ("Try again", "Noch einmal versuchen"),
-    # Buttons of the viewer.
+    # The viewer: its language, and its buttons.
+    "v_lang": ("en", "de"),
     "v_calipers": ("Calipers", "Zirkel"),
     "v_fit": ("Fit", "Einpassen"),
     "v_in": ("Zoom in", "Vergrößern"),
