@@ -93,9 +93,8 @@ def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, wo
         facts.append((word("leads"), " ".join(record.leads)))
     if found.page is not None:
         facts += page_facts(found.page, word)
+    facts.append((word("took"), word("seconds", s=f"{found.timings_ms.get('total', 0) / 1000:.1f}")))
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    took = word("took", s=f"{found.timings_ms.get('total', 0) / 1000:.1f}")
-    items += f"<div><dt>{escape(took)}</dt><dd></dd></div>"
     return f'<dl class="ek ek-facts">{items}</dl>'
 
 

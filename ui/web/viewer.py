@@ -51,8 +51,8 @@ def viewer_html(
     # "<" as a reference: no text can end the script element.
     packed = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     return (
-        f'<!doctype html><html lang="{word("v_lang")}"><head><meta charset="utf-8"><meta http-equiv="Content-Security-Policy" '
-        f'content="{_POLICY}"><title>ECG</title><style>{asset("viewer.css")}</style></head>'
+        f'<!doctype html><html lang="{word("v_lang")}"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>ECG</title><style>{asset("viewer.css")}</style></head>'
         f"<body><script>const DATA = {packed};</script><script>{asset('viewer.js')}</script></body></html>"
     )
 
