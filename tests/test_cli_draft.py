@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -190,6 +193,48 @@ def test_model_arms_on_the_tiny_checkpoint(small_ptbxl: Path, tmp_path: Path) ->
     run.write_text(run.read_text()[:-30])
     evaluate_drafts(small_ptbxl, HashingEncoder(), arms=arms, **options)  # type: ignore[arg-type]
     assert parrot.asked == 13
+
+
+class Door(BaseHTTPRequestHandler):
+    """A chat completion that answers one text and keeps what it was asked."""
+
+    asked: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        self.asked.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        message = {"role": "assistant", "content": "Sinus rhythm [1]. Normal ECG."}
+        answer = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": {"prompt_tokens": 5}}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def test_model_arms_through_a_server(call: Call, small_ptbxl: Path, tmp_path: Path) -> None:
+    """Picture alone, with 1, 3 and 5 cases, with random ones; an arm that is added asks for itself only."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Door.asked.clear()
+    arms = ["model", "model k=1", "model k=3", "model random k=3"]
+    address = f"http://127.0.0.1:{server.server_port}/v1#tiny"
+    words = ("evaluate", "drafts", "--ptbxl", small_ptbxl, "--gallery-folds", "1", "--limit", 2, "--out", tmp_path)
+    try:
+        for chosen in (arms, [*arms, "model k=5"]):
+            status, out, err = call(*words, "--model", address, "--arms", ",".join(chosen), "--resamples", 10)
+            assert status == 0, err
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert "prove the road, not the quality" in out and "| model k=5 |" in out
+    parts = [request["messages"][-1]["content"] for request in Door.asked]
+    texts = [next(part["text"] for part in each if part["type"] == "text") for each in parts]
+    assert all(any(part["type"] == "image_url" for part in each) for each in parts)
+    assert [text.count("] similarity") for text in texts] == [0, 0, 1, 1, 3, 3, 3, 3, 5, 5]
+    assert len(set(texts[4:8])) == 4  # random cases are others than the nearest
 
 
 def test_figures_against_scikit_learn() -> None:
