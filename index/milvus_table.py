@@ -19,6 +19,8 @@ MOST_HITS = 16_384  # rows that one search or query of Milvus returns
 ROWS_A_WRITE = 4_000  # some 16 MB at 448 dimensions; Milvus takes 64 MB a message
 KEYS_A_READ = 500
 TIMEOUT_S = 60.0
+# A server that was killed and started again loads a collection only when the lease of its former self is over.
+LOAD_S = 900.0
 _KEY_BYTES = 512
 _TEXTS = {"tenant": 256, "patient": 256, "source": 256, "language": 256, "sex": 8, "date": 32, "content": 256}
 # kind: (index of Milvus, how it is built, how it is searched). M, efConstruction: as for the FAISS engine; nlist:
@@ -107,7 +109,7 @@ class MilvusTable:
         self._written = self._seen = 0
         with self.errors():
             for name in (self.collection, self.samples):
-                client.load_collection(name)
+                client.load_collection(name, timeout=LOAD_S)
             self.kind = self._kind()
             self._written += 1  # the first read waits for what others have written just now
 

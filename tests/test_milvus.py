@@ -113,8 +113,9 @@ class Server:
         from milvus import MilvusServer
 
         self._server = MilvusServer(**({"proxy_port": self.port} if self.port else {}))
-        # On a machine that is busy with other things the server misses its own heartbeats and gives itself up.
-        self._server.config.set("common.session.ttl", 600)
+        # On a busy machine the server misses its own heartbeats and gives itself up after 30 s; but a server that was
+        # killed is believed alive for so long, and its collections are loaded only after that.
+        self._server.config.set("common.session.ttl", 60)
         self._server.set_base_dir(str(self.folder))
         self._server.start()
         self.port = self._server.listen_port
