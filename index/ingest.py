@@ -228,6 +228,8 @@ def _take_over(base: CaseBase, known: Case, case: Case, report: IngestReport) ->
         if f.name != "content_hash"
         and getattr(case, f.name) != (f.default_factory() if f.default_factory is not MISSING else f.default)
     }
+    if "meta" in said:  # what the header said when the file was read stays
+        said["meta"] = {**known.meta, **case.meta}
     merged = replace(known, **said)
     if merged == known:
         report.skipped += 1
