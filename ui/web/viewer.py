@@ -52,7 +52,8 @@ def viewer_html(
     packed = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     return (
         f'<!doctype html><html lang="{word("v_lang")}"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>ECG</title><style>{asset("viewer.css")}</style></head>'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>ECG</title>'
+        f"<style>{asset('viewer.css')}</style></head>"
         f"<body><script>const DATA = {packed};</script><script>{asset('viewer.js')}</script></body></html>"
     )
 
