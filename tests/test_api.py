@@ -393,6 +393,8 @@ def test_openapi_is_complete(http: httpx.Client) -> None:
     assert {"text/event-stream", "application/fhir+json"} <= set(
         document["paths"]["/v1/drafts"]["post"]["responses"]["200"]["content"]
     )
+    layout = next(p for p in document["paths"][one[2]]["get"]["parameters"] if p["name"] == "layout")
+    assert "3x4+1R" in layout["schema"]["enum"]
     assert http.get("/docs").status_code == 200
     slugs = {row["type"] for row in http.get("/v1/problems").json()}
     assert {"/v1/problems#too-large", "/v1/problems#busy"} <= slugs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -41,6 +42,11 @@ _PICTURE: dict[int | str, dict[str, Any]] = {
     }
 }
 _ADDED: dict[int | str, dict[str, Any]] = {201: {"description": "Added; `Location` says where", "model": CaseOut}}
+
+
+def _one_of(names: Iterable[str]) -> Any:
+    """A query parameter with a list to choose from; what else is sent is refused where the page is laid out."""
+    return Query(max_length=20, json_schema_extra={"enum": list(names)})
 
 
 class CaseForm(intake.FileOptions):
@@ -120,11 +126,11 @@ async def page(
     request: Request,
     case_id: CaseIdPath,
     form: Literal["svg", "png"],
-    layout: Annotated[str, Query(description=", ".join(LAYOUTS), max_length=20)] = "3x4+1R",
-    order: Annotated[str, Query(description=", ".join(ORDERS), max_length=20)] = "standard",
+    layout: Annotated[str, _one_of(LAYOUTS)] = "3x4+1R",
+    order: Annotated[str, _one_of(ORDERS)] = "standard",
     speed: Annotated[float, Query(gt=0, le=200, description="mm/s")] = 25.0,
     gain: Annotated[float, Query(gt=0, le=100, description="mm/mV")] = 10.0,
-    grid: Annotated[str, Query(description=", ".join(GRIDS), max_length=20)] = "pink",
+    grid: Annotated[str, _one_of(GRIDS)] = "pink",
     start: Annotated[float, Query(ge=0, le=1e6, description="where the page begins, s")] = 0.0,
     width: Annotated[int | None, Query(ge=200, le=MAX_WIDTH_PX, description="px")] = None,
 ) -> Response:
