@@ -56,8 +56,8 @@ def draw_figures(results: Mapping[str, Values], folder: Path) -> list[Path]:
 def _recall(figure: Any, v: Values) -> None:
     axes = figure.add_subplot()
     for arm, values in v["arms"].items():
-        curve = {int(k.split("@")[1]): x for k, x in values["ranking"].items() if k.startswith("Success@")}
-        axes.plot(list(curve), list(curve.values()), marker="o", label=arm)
+        curve = sorted((int(k.split("@")[1]), x) for k, x in values["ranking"].items() if k.startswith("Success@"))
+        axes.plot([k for k, _ in curve], [x for _, x in curve], marker="o", label=arm)
     axes.set(xscale="log", xlabel="k", ylabel="share of queries", ylim=(0, 1))
     axes.set_title("A case with the same statements among the first k")
     axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])

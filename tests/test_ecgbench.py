@@ -267,6 +267,19 @@ def test_ptbxl_parts_are_rebuilt(made_ptbxl: Path, tmp_path: Path) -> None:
         rebuild(data, tmp_path, split="arena")
 
 
+def test_the_command_scores_an_answer_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ecgkin.ui.cli import main
+
+    file = _file(tmp_path, "ptb-test", "Which?", ["NORM", "MI; CD"])
+    answers = tmp_path / "a.jsonl"
+    answers.write_text("".join(json.dumps({"question_id": f"ptb-test-{i}", "text": "NORM"}) + "\n" for i in range(2)))
+    with pytest.raises(SystemExit) as done:
+        main(["evaluate", "ecgbench", str(file), "--split", "ptb-test", "--answers", str(answers)])
+    assert done.value.code in (0, None)
+    said = json.loads(capsys.readouterr().out)
+    assert said["published"]["AUC"] == 0.5 and said["corrected"]["measures"]["macro-F1"]["value"] < 0.5
+
+
 def test_a_judge_behind_the_same_door() -> None:
     good = '```json\n{"Diagnosis": {"Score": 8}, "Waveform": {"Score": 6}, "Rhythm": {"Score": 10}}\n```'
     row = BenchRow("r-1", "", ("write",), ("sinus rhythm [End of reference]",), lambda: Image.new("RGB", (1, 1)))

@@ -199,6 +199,7 @@ def trained(made_ptbxl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_stopped_and_learns(trained: Path, made_ptbxl: Path, tmp_path: Path) -> None:
     log = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
     assert any(row["event"] == "resumed" and row["step"] == 5 for row in log)
@@ -281,6 +282,19 @@ def test_arms_are_compared_on_the_same_queries(trained: Path, made_ptbxl: Path, 
     assert all(h >= p for _, p, h in report.tests.values())
     assert "picture + k=3" in (tmp_path / "report.md").read_text()
     assert len(list((tmp_path / "runs").glob("*.jsonl"))) == len(ARMS)
+
+
+def test_the_command_builds_rows(made_ptbxl: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ecgkin.ui.cli import main
+
+    words = ["instruct", "build", str(tmp_path), "--ptbxl", str(made_ptbxl), "--no-cases", "--limit", "5", "--json"]
+    with pytest.raises(SystemExit) as done:
+        main([*words, "--pages", "standard"])
+    assert done.value.code in (0, None)
+    said = json.loads(capsys.readouterr().out)
+    assert said["records"] == 5 and said["rows"] == len(read_rows(tmp_path / "ecginstruct.json"))
+    for row in read_rows(tmp_path / "ecginstruct.json"):
+        assert (tmp_path / "images" / row["image"]).is_file()
 
 
 def test_settings_are_checked(tmp_path: Path) -> None:

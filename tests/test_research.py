@@ -57,6 +57,7 @@ def test_own_data_and_own_drafter(examples: dict[str, str], tmp_path: Path) -> N
     assert {"SR", "CLBBB"} <= set(draft.codes())
 
 
+@pytest.mark.slow
 def test_own_encoder_is_one_and_is_measured(examples: dict[str, str], made_ptbxl: Path, made_record: Any) -> None:
     names = _names(examples["encoder"])
     encoder = names["InkEncoder"]()

@@ -158,6 +158,7 @@ def test_a_map_of_fields_has_a_place_for_every_lead(made_record: EcgRecord) -> N
     assert (training_field_map(made_record, rng) != full).any()
 
 
+@pytest.mark.slow
 def test_the_image_stage_learns_from_fields(made_ptbxl: Path, tmp_path: Path, setting: ArmSetting) -> None:
     from ecgkin.retrieval.encoders.settings import TrainSettings
     from ecgkin.retrieval.encoders.train import run_stage
