@@ -93,7 +93,7 @@ def fit_measured(
         share = shares[usable, column]
         x = np.array([[share_logit(s), *row] for s, row in zip(share, _known(beyond), strict=True)], dtype=np.float64)
         of, inner = groups[usable], part[usable]
-        p = np.empty(len(y))
+        p = np.zeros(len(y))
         said = np.zeros((2, len(y)), dtype=np.bool_)
         for i in range(FOLDS):
             inside = inner != i

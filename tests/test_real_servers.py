@@ -57,7 +57,7 @@ class Server:
         environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "PYTHONUNBUFFERED": "1"}
         with log.open("wb") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 600  # on a busy machine the imports alone take minutes
         while time.monotonic() < deadline and self.process.poll() is None:
             with contextlib.suppress(httpx.HTTPError):
                 if httpx.get(f"http://127.0.0.1:{port}{ready}", timeout=2.0, trust_env=False).status_code == 200:
