@@ -234,3 +234,15 @@ class _Named(HashingEncoder):
     def __init__(self) -> None:
         super().__init__(DIM)
         self.fingerprint = "abc"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "last"),
+    [("hospital_day.py", "2 photos, the same answers"), ("bench_scale.py", "| 2 process(es) | 24 |")],
+)
+def test_scripts_run(project_root: Path, script: str, last: str) -> None:
+    """A day in a hospital and the scale benchmark, on small numbers."""
+    command = [sys.executable, str(project_root / "scripts" / script), "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert last in done.stdout.strip().splitlines()[-1]
