@@ -19,6 +19,7 @@ import argparse
 import json
 import math
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -228,11 +229,12 @@ def main() -> None:
     if options.quick:
         from ecgkin.retrieval.encoders.hashing import HashingEncoder
 
-        row = {"kind": "flat", "n": 1000, "dim": 448, "bytes_per_vector": 1808, "recall_at_10": 1.0, "build_cpu_s": 0.1,
-               "p50_ms": 0.1, "p95_ms": 0.2}  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
-            (Path(folder) / "m.json").write_text(json.dumps({"rows": [row]}))
-            print("\n".join(plan(Path(folder) / "m.json", None)))
+            out = Path(folder) / "measured.json"
+            script = Path(__file__).with_name("bench_index.py")
+            command = [sys.executable, str(script), "--quick", "--kinds", "flat", "--out", str(out)]
+            subprocess.run(command, check=True, capture_output=True)
+            print("\n".join(plan(out, None)))
             print("\n".join(milvus(f"{folder}/quick.db", 600, 32, 20)))
         print("\n".join(ingest(24, [1, 2], HashingEncoder(), ray=False)))
     sys.stdout.flush()
