@@ -32,6 +32,7 @@ from ecgkin.index.case import Case
 from ecgkin.index.casebase import CaseBase
 from ecgkin.index.ingest import IngestItem, ingest_records, open_or_create
 from ecgkin.index.protocol import Vectors
+from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 
 SEED = 20240607
@@ -136,12 +137,14 @@ def milvus(address: str, n: int, dim: int, n_queries: int) -> list[str]:
 
 def gallery(n: int) -> list[IngestItem]:
     """Simulated records, each made when it is read."""
+    return [IngestItem(Case(f"made/{i}", source="made"), lambda i=i: made_record(i)) for i in range(n)]  # type: ignore[misc]
+
+
+def made_record(number: int) -> EcgRecord:
+    """One simulated record."""
     from ecgkin.retrieval.ecg.simulate import simulate
 
-    def item(i: int) -> IngestItem:
-        return IngestItem(Case(f"made/{i}", source="made"), lambda: simulate(seed=i).record, lambda: f"{i:032x}")
-
-    return [item(i) for i in range(n)]
+    return simulate(("NORM",), np.random.default_rng(number)).record
 
 
 def ingest(n: int, workers: list[int], encoder: Encoder, ray: bool) -> list[str]:
@@ -153,6 +156,8 @@ def ingest(n: int, workers: list[int], encoder: Encoder, ray: bool) -> list[str]
                 start = time.perf_counter()
                 report = ingest_records(base, gallery(n), encoder, workers=number)
                 took = time.perf_counter() - start
+                if len(base) != n:
+                    sys.exit(f"{n} cases went in, {len(base)} came out: {report.failed[:3]}")
                 lines.append(f"| {number} process(es) | {n} | {took:.1f} | {report.added / took:.1f} | {len(base)} |")
         if ray:
             lines.append(_on_ray(n, Path(folder), encoder))
@@ -166,11 +171,10 @@ def _on_ray(n: int, folder: Path, encoder: Encoder) -> str:
     from ray.cluster_utils import Cluster
 
     from ecgkin.index.ray_ingest import ray_ingest, write_manifest
-    from ecgkin.retrieval.ecg.simulate import simulate
 
     (folder / "records").mkdir()
     for i in range(n):
-        made = simulate(seed=i).record
+        made = made_record(i)
         wfdb.wrsamp(
             f"r{i}", fs=made.fs_hz, units=["mV"] * 12, sig_name=list(made.leads), fmt=["16"] * 12,
             adc_gain=[1000.0] * 12, p_signal=made.signal_mv.T.astype(float), baseline=[0] * 12,
@@ -235,8 +239,9 @@ def main() -> None:
             command = [sys.executable, str(script), "--quick", "--kinds", "flat", "--out", str(out)]
             subprocess.run(command, check=True, capture_output=True)
             print("\n".join(plan(out, None)))
+            lines = ingest(24, [1, 2], HashingEncoder(), ray=False)  # before Milvus: gRPC is not for forking
             print("\n".join(milvus(f"{folder}/quick.db", 600, 32, 20)))
-        print("\n".join(ingest(24, [1, 2], HashingEncoder(), ray=False)))
+        print("\n".join(lines))
     sys.stdout.flush()
 
 
