@@ -148,9 +148,8 @@ def subplots(record: EcgRecord, *, grid: bool, colours: bool, share: bool, dpi: 
     for index, lead in enumerate(LEADS):
         column, row = divmod(index, 12 // columns)
         axes = every[row, column]
-        axes.plot(
-            time_s, record.signal_mv[record.leads.index(lead)], linewidth=1, color=f"C{index % 10}" if colours else "C0"
-        )
+        colour = f"C{index % 10}" if colours else "C0"
+        axes.plot(time_s, record.signal_mv[record.leads.index(lead)], linewidth=1, color=colour)
         axes.set_ylabel(lead) if columns == 1 else axes.set_title(lead, fontsize=8)
         axes.grid(grid)
     figure.tight_layout()
@@ -290,19 +289,15 @@ def damaged(page: Picture, kind: str, rng: np.random.Generator) -> Picture:
         light = 0.75 + 0.25 * (np.cos(way) * x + np.sin(way) * y) / 1.2
         return np.asarray(page * light[..., None], dtype=np.uint8)
     if kind == "jpeg 20":
-        return np.asarray(
-            cv2.imdecode(cv2.imencode(".jpg", page, [cv2.IMWRITE_JPEG_QUALITY, 20])[1], cv2.IMREAD_COLOR),
-            dtype=np.uint8,
-        )
+        coded = cv2.imencode(".jpg", page, [cv2.IMWRITE_JPEG_QUALITY, 20])[1]
+        return np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), dtype=np.uint8)
     if kind == "600 px":
-        return np.asarray(
-            cv2.resize(page, (600, round(600 * height / width)), interpolation=cv2.INTER_AREA), dtype=np.uint8
-        )
+        size = (600, round(600 * height / width))
+        return np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     if kind == "cut":
-        return np.ascontiguousarray(
-            page[round(0.02 * height) : round(0.98 * height), round(0.02 * width) : round(0.98 * width)]
-        )
-    return page
+        inner = page[round(0.02 * height) : round(0.98 * height), round(0.02 * width) : round(0.98 * width)]
+        return np.ascontiguousarray(inner)
+    raise ValueError(f"damage is {kind!r} (expected one of {', '.join(DAMAGES)})")
 
 
 DAMAGES = ("turn", "turn 90", "turn 180", "perspective", "light", "jpeg 20", "600 px", "cut")

@@ -66,7 +66,7 @@ def redraw(rows: TraceRows, layout: str, pitch: float | None) -> Redrawn | None:
     pulse = find_pulse(rows.solid, rows.baselines, rows.left, rows.right, curves.stroke_px)
     scales = () if pitch is None else (pitch, pitch / 5)
     swing = curves.bottom - curves.top
-    spans = find_spans(curves.middle, swing, layout, pulse, curves.stroke_px, scales)
+    spans = find_spans(curves.middle, swing, layout, pulse, curves.stroke_px, scales, (rows.left, rows.right))
     if spans is None:
         return None
     if pulse is not None:

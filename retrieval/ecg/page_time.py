@@ -126,7 +126,13 @@ class Spans:
 
 
 def find_spans(
-    middle: FloatArray, swing: FloatArray, layout: str, pulse: Pulse | None, stroke_px: float, scales: tuple[float, ...]
+    middle: FloatArray,
+    swing: FloatArray,
+    layout: str,
+    pulse: Pulse | None,
+    stroke_px: float,
+    scales: tuple[float, ...],
+    area: tuple[int, int],
 ) -> Spans | None:
     """Beginning and end of the leads of a page of a known layout, or None where its rows do not agree on them.
 
@@ -137,6 +143,7 @@ def find_spans(
         pulse: The calibration pulse.
         stroke_px: Thickness of a stroke.
         scales: Px per mm that the grid allows, () without a grid.
+        area: Left and right end of the traces, roughly; what lies outside counts only where a pulse explains it.
     """
     n_rows, width = middle.shape
     columns, strips = _COLUMNS[layout], _STRIPS[layout]
@@ -145,6 +152,9 @@ def find_spans(
     if pulse is not None:
         edge = (round(pulse.left) - 1, width) if pulse.at_end else (0, round(pulse.right) + 2)
         inked[:, edge[0] : edge[1]] = False
+    else:
+        inked[:, : max(0, area[0] - 2)] = False
+        inked[:, area[1] + 2 :] = False
     if not inked.any(axis=1).all():
         return None
     firsts = inked.argmax(axis=1).astype(np.float64)
@@ -152,7 +162,9 @@ def find_spans(
     # Most rows begin together; what comes before is the rest of a name, what comes later a lost stretch.
     left, right = float(np.median(firsts[:n_lead_rows])), float(np.median(lasts[:n_lead_rows]))
     if pulse is not None and not pulse.at_end:
-        left = _after_pulse(middle, pulse, left, right, stroke_px, scales)
+        # Gaps between the leads are no time: then the length of a row says nothing of its beginning.
+        gaps = _bounds(inked[:n_lead_rows], columns, left, right)[1]
+        left = _after_pulse(middle, pulse, left, right, stroke_px, () if gaps else scales)
     if right - left < 0.2 * width:
         return None
     bounds, gaps = _bounds(inked[:n_lead_rows], columns, left, right)
