@@ -121,7 +121,7 @@ def picture_sheet(content: bytes, page: PageOut | None) -> Sheet:
 
 def paper_scale(page: PageOut | None) -> tuple[float, float, bool]:
     """Speed (mm/s), gain (mm/mV) of a page, and whether one of them is only assumed."""
-    speed, gain = getattr(page, "speed_mm_s", None), getattr(page, "gain_mm_mv", None)
+    speed, gain = (None, None) if page is None else (page.speed_mm_s, page.gain_mm_mv)
     return speed or USUAL_SPEED, gain or USUAL_GAIN, not (speed and gain)
 
 

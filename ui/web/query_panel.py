@@ -103,7 +103,7 @@ def page_facts(page: PageOut, word: Words) -> list[tuple[str, str]]:
     scale = word("scale_unknown")
     if page.px_per_mm:
         speed, gain, assumed = drawings.paper_scale(page)
-        scale = word("paper_assumed" if assumed else "paper", speed=f"{speed:g}", gain=f"{gain:g}")
+        scale = word("paper_assumed" if assumed else "paper", speed=f"{speed:.3g}", gain=f"{gain:.3g}")
     if abs(page.rotation_deg) >= 1:
         scale += ", " + word("turned", n=f"{page.rotation_deg:.0f}")
     level = "good" if page.quality >= GOOD else "fair" if page.quality >= FAIR else "poor"
