@@ -79,15 +79,15 @@ class PageOut(BaseModel):
 
     @classmethod
     def of(cls, page: PageReading) -> PageOut:
-        """Of a reading; what a reading does not tell (yet) is null."""
+        """Of a reading; what it does not tell is null."""
         return cls(
             layout=page.layout,
             n_rows=page.n_rows,
             leads=list(page.leads),
             px_per_mm=page.px_per_mm,
             rotation_deg=page.rotation_deg,
-            speed_mm_s=getattr(page, "speed_mm_s", None),
-            gain_mm_mv=getattr(page, "gain_mm_mv", None),
+            speed_mm_s=page.speed_mm_s,
+            gain_mm_mv=page.gain_mm_mv,
             quality=page.quality,
             corners=[(float(x), float(y)) for x, y in page.corners],
         )
