@@ -14,8 +14,8 @@ from typing import Any
 
 # Each term: measurement, direction, limit, unit. The excess is (value - limit) / unit, with "below" its sign turned,
 # kept within -1 to 4: what is far inside the normal range is no more normal for it. Limits are those of the AHA/ACC/HRS
-# statements: rate 60 and 100/min, PR 200 ms, QRS 110 ms (incomplete blocks) , QTc 450 ms, axis -30 and 90 degrees. The change from
-# one RR interval to the next has a median of 1.4 % in sinus rhythm, 5.5 % in sinus arrhythmia and 19 % in fibrillation
+# statements: rate 60 and 100/min, PR 200 ms, QRS 110 ms (incomplete blocks), QTc 450 ms, axis -30 and 90 degrees. From
+# one RR interval to the next the change has a median of 1.4 % in sinus rhythm, 5.5 % in sinus arrhythmia, 19 % in AFIB
 # (the 4,000 records of PTB-XL folds 1-8 that scripts/bench_draft.py fit measures).
 TERMS: Mapping[str, tuple[str, bool, float, float]] = {
     "fast": ("rate_bpm", True, 100.0, 10.0),
