@@ -202,7 +202,7 @@ def answer_split(
             except EcgkinError as failure:
                 said, error = Answer(("",) * len(row.prompts)), type(failure).__name__
             short = blake2b(f"{model_id}|{row.row_id}".encode(), digest_size=8).hexdigest()
-            line = {
+            line: dict[str, Any] = {
                 "question_id": row.row_id, "prompt": row.prompts[0], "text": said.texts[0], "answer_id": short,
                 "model_id": model_id, "metadata": {"error": error} if error else {},
             }  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 
 from ecgkin.generation import instruct_rows as rows_of
 from ecgkin.generation.context import case_line, choose_cases, vote_line
+from ecgkin.generation.draft import Language
 from ecgkin.generation.instruct_rows import Row
 from ecgkin.generation.prompts import fill, prompt_name
 from ecgkin.index.case import Case
@@ -134,7 +135,7 @@ def neighbour_prompt(
     hits: Sequence[tuple[PtbXlRow, float]],
     k: int,
     *,
-    language: rows_of.Language,
+    language: Language,
     calibration: Calibration | None = None,
     with_vote: bool = False,
     n_cases: int | None = None,

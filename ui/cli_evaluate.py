@@ -198,7 +198,7 @@ def ecgbench(
                     lambda what, done, total: bar(done, total, what),
                 )  # fmt: skip
     known = bench.read_answers(answers)
-    scores = bench.score_split(split, rows, known) if split != bench.ARENA else {"split": split}
+    scores: dict[str, Any] = bench.score_split(split, rows, known) if split != bench.ARENA else {"split": split}
     if judge is not None:
         from ecgkin.generation.backends import open_backend
         from ecgkin.generation.ecgbench_judge import judge as judged

@@ -98,9 +98,10 @@ class MiniGenerator:
         """
         said = parse_prompt(request.prompt)
         shown = ""
+        tokens, visible = self._look([request.image])
         limits = (request.max_new_tokens, request.temperature, request.seed)
         answer: list[int] = []
-        for drawn in self._steps([self._ids(said)], *self._look([request.image]), *limits):
+        for drawn in self._steps([self._ids(said)], tokens, visible, *limits):
             answer.append(drawn[0])
             words = self._vocabulary.words(answer)
             if words.startswith(shown) and len(words) > len(shown):

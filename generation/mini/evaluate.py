@@ -170,7 +170,7 @@ def evaluate_mini(
                 DraftLine.of(row.ecg_id, run_arm(arm, Asked(row, h, lambda: data.record(row), _unmeasured), setting))  # noqa: B023
                 for row, h in zip(queries, hits, strict=True)
             ]
-    report = _report(lines, queries, resamples)
+    parts = _report(lines, queries, resamples)
     about = {
         "data": f"PTB-XL, {len(queries)} queries of folds {sorted(set(query_folds))}, {len(gallery)} cases",
         "encoder": f"{encoder.name} {encoder.fingerprint[:12]}",
@@ -180,7 +180,7 @@ def evaluate_mini(
         "text": "words are compared with the record's report, findings with its labels; greedy decoding",
         "seconds": round(time.perf_counter() - began),
     }
-    report = MiniReport(about, *report)
+    report = MiniReport(about, *parts)
     if out_dir is not None:
         _write(report, lines, Path(out_dir))
     return report
@@ -249,7 +249,9 @@ def _mini_lines(
 
 def _report(lines: Mapping[str, Sequence[DraftLine]], queries: Sequence[PtbXlRow], resamples: int) -> tuple[Any, ...]:
     weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], resamples).astype(np.float64)
-    arms, made_up, missed = {}, {}, {}
+    arms: dict[str, ArmScores] = {}
+    made_up: dict[str, Interval] = {}
+    missed: dict[str, Interval] = {}
     drawn: dict[tuple[str, str], Doubles] = {}
     values: dict[tuple[str, str], float] = {}
     for arm, written in lines.items():

@@ -59,9 +59,9 @@ def build_mini(shape: MiniShape) -> Any:
         num_key_value_heads=shape.heads,
         max_position_embeddings=shape.context,
         tie_word_embeddings=True,
-        # Fused attention now and then returns NaN for masked bfloat16 input on CPUs (seen with torch 2.13).
-        attn_implementation="eager",
     )
+    # Fused attention now and then returns NaN for masked bfloat16 input on CPUs (seen with torch 2.13).
+    config._attn_implementation = "eager"
     projector = nn.Sequential(
         nn.LayerNorm(shape.visual_dim),
         nn.Linear(shape.visual_dim, shape.width),

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,7 +94,7 @@ def view_tokens(
     state = path.with_suffix(".json")
     folder.mkdir(parents=True, exist_ok=True)
     done = json.loads(state.read_text())["done"] if state.is_file() and path.is_file() else 0
-    out: Tokens | None = np.lib.format.open_memmap(path, mode="r+") if done else None
+    out: Any = np.lib.format.open_memmap(path, mode="r+") if done else None
     for start in range(done, len(rows), _CHUNK):
         some = rows[start : start + _CHUNK]
         maps, at = [], []
@@ -108,8 +108,9 @@ def view_tokens(
         if out is None:
             out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(len(rows), *part.shape[1:]))
         out[start + np.array(at)] = part
-        out.flush()  # type: ignore[attr-defined]
+        out.flush()
         state.write_text(json.dumps({"done": start + len(some), "view": view}) + "\n")
         if progress is not None:
             progress(f"tokens {view}", start + len(some), len(rows))
-    return np.load(path, mmap_mode="r")
+    kept: Tokens = np.load(path, mmap_mode="r")
+    return kept

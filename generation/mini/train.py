@@ -56,7 +56,7 @@ def train_mini(
         torch.set_num_threads(settings.threads)
     out = Path(settings.out)
     ptbxl = PtbXl(root, fs_hz=None)
-    seen = encoder if encoder is not None else load_encoder(settings.encoder)
+    seen: Any = encoder if encoder is not None else load_encoder(settings.encoder)
     if not hasattr(seen, "patch_tokens"):
         raise ModelError(f"encoder {settings.encoder!r} has no patch tokens", hint="use a dual encoder")
     rows, held_out = ptbxl.select(settings.train_folds), ptbxl.select(settings.validation_folds)
@@ -268,7 +268,7 @@ def _loss(
     longest = max(len(e.prompt) + len(e.answer) for e in batch) - 1
     ids = torch.full((len(batch), longest), pad)
     wanted = torch.zeros((len(batch), longest), dtype=torch.bool)
-    truth = []
+    truth: list[int] = []
     for i, e in enumerate(batch):
         line = [*e.prompt, *e.answer]
         ids[i, : len(line) - 1] = torch.tensor(line[:-1])

@@ -101,7 +101,8 @@ def cropped(page: Page, strength: int, rng: np.random.Generator) -> Page:
     h, w = page.shape[:2]
     dy, dx = int(share * h), int(share * w)
     side = int(rng.integers(4))
-    return (page[dy:], page[: h - dy], page[:, dx:], page[:, : w - dx])[side]
+    kept: Page = (page[dy:], page[: h - dy], page[:, dx:], page[:, : w - dx])[side]
+    return kept
 
 
 def coarse(page: Page, strength: int, rng: np.random.Generator) -> Page:
