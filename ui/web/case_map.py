@@ -68,7 +68,7 @@ def map_spec(found: MapOut, near: Mapping[str, int], lang: Lang, word: Words, *,
         dark: Whether the page is dark.
     """
     names = {code: name_of(code, lang) if code else word("map_other") for code in COLOURS}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"case_id": p.case_id, "x": p.x, "y": p.y, "class": names[p.superclass], "rank": near.get(p.case_id, 0)}
         for p in found.points
     ]

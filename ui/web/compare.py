@@ -168,10 +168,12 @@ def _explained(
     drops: dict[why.Stretch, float] | None = st.session_state.get(key)
     if drops is None:
         bar = st.progress(0.0, text=word("why_running"))
+
+        def moved(share: float) -> None:
+            bar.progress(share, word("why_running"))
+
         try:
-            drops = why.drops(
-                page.api.vector, masks, page.api.vector(other), lambda share: bar.progress(share, word("why_running"))
-            )
+            drops = why.drops(page.api.vector, masks, page.api.vector(other), moved)
         except ApiError as error:
             if error.status == why.REFUSED and record is None:
                 st.caption(word("why_unread"))
