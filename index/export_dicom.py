@@ -32,12 +32,12 @@ def write_dicom(folder: Path, case: Case, record: EcgRecord) -> Path:
         The file.
     """
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     path = folder / f"{file_stem(case.case_id)}.dcm"
     fits = len(record.leads) == 12 and record.n_samples <= _MAX_SAMPLES and _RATES[0] <= record.fs_hz <= _RATES[1]
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = _TWELVE_LEAD if fits else _GENERAL
+    meta.MediaStorageSOPClassUID = UID(_TWELVE_LEAD if fits else _GENERAL)
     # The same case has the same number at every export.
     meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=["ecgkin", case.case_id, case.content_hash])
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
