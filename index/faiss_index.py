@@ -51,8 +51,8 @@ _MAGIC = b"ECGKIN-FAISS-1\n"
 
 
 # Real vectors of 448 numbers and jittered copies, one core, processor time (scripts/bench_index.py, docs/scale.md): a
-# flat query took 3.1 ms at 20,000 and 43 ms at 200,000, ivf_rabitq 1.7 and 3.1 ms; at 20,000 ivf_sq8 1.3 ms, ivf_pq 1.0
-# ms, all at recall@10 1.0, for 490 and 176 bytes a vector (ivf_rabitq 285); ivf_pq took 20 times as long to train.
+# flat query took 3.1 ms at 20,000 and 43 ms at 200,000, ivf_sq8 1.3 and 2.3 ms (472 bytes a vector), ivf_rabitq 1.7 and
+# 3.1 ms (268 bytes, 2.7 times as long to build), all at recall@10 1.0; ivf_pq at 20,000 took 20 times as long to train.
 FLAT_BYTES = 200_000 * 256 * 4
 
 
