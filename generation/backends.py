@@ -11,7 +11,7 @@ def open_backend(model: str, *, device: str = "auto", api_key: str | None = None
     """What stands behind a model's name; None for the consensus.
 
     Args:
-        model: "consensus", "pulse:DIR" or "http(s)://HOST/v1#NAME" (without #NAME: "default").
+        model: "consensus", "mini", "mini:DIR", "pulse:DIR" or "http(s)://HOST/v1#NAME" (without #NAME: "default").
         device: Where a model in this process runs.
         api_key: For a server.
 
@@ -23,6 +23,12 @@ def open_backend(model: str, *, device: str = "auto", api_key: str | None = None
     if model == MODEL:
         return None
     kind, _, rest = model.partition(":")
+    if kind == "mini":
+        from pathlib import Path
+
+        from ecgkin.generation.mini.backend import MiniGenerator
+
+        return MiniGenerator(Path(rest) if rest else None)
     if kind == "pulse" and rest:
         from ecgkin.generation.pulse.loading import load_pulse
 
@@ -33,5 +39,6 @@ def open_backend(model: str, *, device: str = "auto", api_key: str | None = None
         address, _, name = model.partition("#")
         return EndpointBackend(address, name or "default", api_key=api_key)
     raise QueryError(
-        f"model is {model!r:.80} (expected consensus, pulse:DIR or an address that begins with http:// or https://)"
+        f"model is {model!r:.80} (expected consensus, mini, pulse:DIR or an address that begins with http:// or "
+        "https://)"
     )
