@@ -118,8 +118,8 @@ def _rate(found: Element, where: str) -> float:
             unit = _attribute(step, "unit")
             seconds = number(_attribute(step, "value"))
             if seconds is None or seconds <= 0 or unit not in _SECONDS_PER:
-                found = f"{_attribute(step, 'value')[:20]!r} {unit[:10]!r}"
-                raise RecordError(f"{where}: time increment is {found} (expected seconds above 0)")
+                told = f"{_attribute(step, 'value')[:20]!r} {unit[:10]!r}"
+                raise RecordError(f"{where}: time increment is {told} (expected seconds above 0)")
             return 1.0 / (seconds * _SECONDS_PER[unit])
     raise RecordError(f"{where}: the waveforms come without a time sequence (TIME_ABSOLUTE or TIME_RELATIVE)")
 

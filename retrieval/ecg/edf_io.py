@@ -19,7 +19,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
 if TYPE_CHECKING:
-    from edfio import Edf
+    from edfio import Bdf, Edf
 
 EDF_MAGIC, BDF_MAGIC = b"0       ", b"\xffBIOSEMI"
 _MAX_SIGNALS = 256
@@ -126,14 +126,14 @@ def _check(file: Path) -> bool:
     return is_bdf
 
 
-def _opened(file: Path, is_bdf: bool) -> tuple[Edf, list[str]]:
+def _opened(file: Path, is_bdf: bool) -> tuple[Edf | Bdf, list[str]]:
     import edfio
 
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             reader = edfio.read_bdf if is_bdf else edfio.read_edf
-            edf: Edf = reader(file, header_encoding="latin-1")
+            edf: Edf | Bdf = reader(file, header_encoding="latin-1")
             for signal in edf.signals:  # what is wrong with a signal shows when it is asked
                 _ = signal.label, signal.physical_range, signal.digital_range, signal.sampling_frequency, signal.digital
             _ = edf.reserved, edf.local_patient_identification, edf.local_recording_identification
@@ -143,7 +143,7 @@ def _opened(file: Path, is_bdf: bool) -> tuple[Edf, list[str]]:
     return edf, list(dict.fromkeys(plain_text(str(w.message)) for w in said))
 
 
-def _header(edf: Edf, form: str, filters: str) -> SourceHeader:
+def _header(edf: Edf | Bdf, form: str, filters: str) -> SourceHeader:
     """Identification fields; EDF+ orders them: code, sex, birthday, name."""
     who = edf.local_patient_identification.split()
     where = edf.local_recording_identification.split()
@@ -173,7 +173,7 @@ def _day(text: str) -> str | None:
     return iso_time(f"{year}-{_MONTHS.index(month) + 1:02d}-{day}") if month in _MONTHS else None
 
 
-def _start(edf: Edf) -> str | None:
+def _start(edf: Edf | Bdf) -> str | None:
     try:
         return f"{edf.startdate.isoformat()}T{edf.starttime.isoformat(timespec='seconds')}"
     except Exception:  # an anonymous or impossible date: the samples are none the worse for it

@@ -108,7 +108,7 @@ def is_scp(head: bytes) -> bool:
         return False
     _, number, length = struct.unpack_from("<HHI", head, 6)
     first, own_length, index = struct.unpack_from("<HII", head, 22)
-    return number == 0 and first == 0 and index == 7 and own_length == length and length >= 26
+    return bool(number == 0 and first == 0 and index == 7 and own_length == length and length >= 26)
 
 
 def _bytes(file: Path) -> bytes:
