@@ -142,11 +142,11 @@ def without_grid(ink: ByteImage) -> ByteImage:
     off than upright lines have.
     """
     upright = _means(ink)
-    strong = upright[upright > 10]
+    strong = upright[upright > 25]
     # Grid lines every 5 mm, a pixel wide and widened by two, fill over a tenth; beats in step in all rows do not.
     if strong.size < 0.1 * upright.size:
         return ink
-    cap = float(np.percentile(strong, 95))
+    cap = min(float(np.percentile(strong, 95)), 1.6 * float(np.median(strong)))
     level = np.minimum(_means(np.ascontiguousarray(ink.T)), cap)
     height, width = ink.shape
     columns = cv2.resize(np.minimum(upright, cap).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
