@@ -323,36 +323,38 @@ class _Found:
 
 
 def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
-    """Traces by what is dark in every channel; where that shows little, by what is dark in any: coloured traces."""
-    try:
-        first = _find_in(ink, lines, mask, field)
-    except ImageError as error:
+    """Traces by what is dark in every channel.
+
+    A page that shows little so is looked at again: less the lines of a grey grid, then by what is dark in any channel,
+    as coloured traces are.
+    """
+    best: _Found | None = None
+    refusal: ImageError | None = None
+    for plane, grid_off in ((ink, False), (ink, True), (lines, True)):
         try:
-            second = _find_in(lines, lines, mask, field)
-        except ImageError:
-            raise error from None
-        # Any channel shows more of everything, shadows and print as well: only a clear page counts.
-        if len(second.rows.baselines) < 3 or second.quality < 0.75:
-            raise
-        return second
-    if first.quality < _DOUBTFUL:
-        try:
-            second = _find_in(lines, lines, mask, field)
-        except ImageError:
-            return first
-        if second.quality > first.quality + 0.05:
-            return second
-    return first
+            found = _find_in(plane, grid_off, lines, mask, field)
+        except ImageError as error:
+            refusal = refusal or error
+            continue
+        # Later looks show more of everything, shadows and print as well: alone they count on a clear page only.
+        clear = len(found.rows.baselines) >= 3 and found.quality >= 0.75
+        if (best is None and (clear or not grid_off)) or (best is not None and found.quality > best.quality + 0.05):
+            best = found
+        if best is not None and best.quality >= _DOUBTFUL:
+            break
+    if best is None:
+        raise refusal or ImageError("the picture shows no traces", hint="give a picture of an ECG page")
+    return best
 
 
-def _find_in(plane: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
+def _find_in(plane: ByteImage, grid_off: bool, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
     upright, onto = _straighten(plane, field.to_picture, field.angle_deg, field.perspective)
     moved = upright is not plane
     size = (upright.shape[1], upright.shape[0])
     if moved:
         mask = np.full(plane.shape, 255, dtype=np.uint8) if mask is None else mask
         mask = np.asarray(cv2.warpPerspective(mask, onto, size, flags=cv2.INTER_NEAREST), dtype=np.uint8)
-    clean = without_grid(upright)
+    clean = without_grid(upright) if grid_off else upright
     straight, grey = trace_ink(clean, mask)
     if grey > 0.28 or clean is not upright:
         straight = without_lines(straight)

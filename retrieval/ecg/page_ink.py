@@ -146,7 +146,7 @@ def without_grid(ink: ByteImage) -> ByteImage:
     # Grid lines every 5 mm, a pixel wide and widened by two, fill over a tenth; beats in step in all rows do not.
     if strong.size < 0.1 * upright.size:
         return ink
-    cap = min(float(np.percentile(strong, 95)), 1.6 * float(np.median(strong)))
+    cap = float(np.percentile(strong, 95))
     level = np.minimum(_means(np.ascontiguousarray(ink.T)), cap)
     height, width = ink.shape
     columns = cv2.resize(np.minimum(upright, cap).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
