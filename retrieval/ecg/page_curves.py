@@ -117,8 +117,10 @@ def _part(
         touching = [run for run in before if run[0] <= last + 1 and run[1] >= first - 1]
         rows = sorted({run[2] for run in touching})
         if len(rows) < 2:
-            row = rows[0] if rows else near
             held = [k for k in range(rows_y.size) if first - half <= rows_y[k] <= last + half]
+            # A level run on a baseline belongs there, so that a wrong turn at a crossing ends with the beat.
+            level = len(held) == 1 and last - first <= 2 * half
+            row = held[0] if level else rows[0] if rows else near
             # A stroke that reaches another row's line, where that row has no ink of its own, may hold its trace.
             if len(held) < 2:
                 here.append((first, last, row))

@@ -195,6 +195,8 @@ def _after_pulse(
     start = round(pulse.right + stroke_px) + 1
     reach = round(0.5 * wide)
     foot = middle[:, start : start + 3 * reach]
+    if foot.shape[1] < 2:
+        return float(pulse.right)
     missing = np.isnan(foot).mean(axis=0) > 0.5
     if missing[: 2 * reach].any():
         last = int(np.flatnonzero(missing[: 2 * reach])[-1])
