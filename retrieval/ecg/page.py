@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import re
-import warnings as python_warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ecgkin.retrieval.ecg.page_bow import row_bow, straighten_rows
 from ecgkin.retrieval.ecg.page_grid import LineField, grid_pitch, line_field
+from ecgkin.retrieval.ecg.page_image import LARGEST_FILE, LARGEST_MPX, load_image
 from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_grid, without_lines
 from ecgkin.retrieval.ecg.page_layout import guess_layout
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
@@ -29,10 +27,9 @@ _log = logging.getLogger(__name__)
 ByteImage = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 
+__all__ = ["LARGEST_FILE", "LARGEST_MPX", "PageReading", "load_image", "read_page", "to_trace_map"]
+
 MAP_HEIGHT, MAP_WIDTH = 256, 512
-# A page scanned at 600 dpi has 35 Mpx, the largest phone sensors 200 Mpx (which their cameras bin to 50).
-LARGEST_MPX = 100.0
-LARGEST_FILE = 512 << 20  # bytes: 100 Mpx of 16-bit RGB without compression are 600 MB, a scan is never near
 # Working width: a page of 280 mm at 4 px/mm, twice what the trace map keeps.
 _WORK_SIDE = 1100
 _DOUBTFUL = 0.88  # quality under which a page is looked at again for coloured traces
@@ -67,134 +64,6 @@ class PageReading:
     warnings: tuple[str, ...]
     speed_mm_s: float | None = None
     gain_mm_mv: float | None = None
-
-
-def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteImage:
-    """A picture as RGB bytes, upright by its EXIF tag.
-
-    Args:
-        source: Path, encoded bytes, PIL image, or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4); arrays of floats
-            are taken as 0..1, of 16 bits as 0..65535.
-
-    Returns:
-        uint8 (h, w, 3). The source is never modified; transparent parts lie on white.
-
-    Raises:
-        ImageError: No picture, a broken one, or one of more than `LARGEST_MPX` that cannot be decoded smaller.
-    """
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
-    if isinstance(source, Image.Image):
-        return _from_pil(source, "the picture")
-    if isinstance(source, (bytes, bytearray)):
-        name, size = "the picture", len(source)
-        opened = io.BytesIO(source)
-        head = bytes(source[:16])
-    else:
-        path = Path(source)
-        name = str(path)
-        try:
-            if path.exists() and not path.is_file():
-                raise ImageError(f"{name} is a folder or a device (expected a picture)", hint="name one file")
-            size = path.stat().st_size
-            with path.open("rb") as stream:
-                head = stream.read(16)
-            if size > LARGEST_FILE:
-                raise ImageError(
-                    f"{name} has {size / 2**20:.0f} MiB (expected at most {LARGEST_FILE >> 20})",
-                    hint="export the page smaller",
-                )
-            opened = io.BytesIO(path.read_bytes())
-        except OSError as error:
-            raise ImageError(
-                f"{name} cannot be read: {error.strerror or error}", hint="check the path and its permissions"
-            ) from error
-    if size == 0:
-        raise ImageError(f"{name} is empty (0 bytes)", hint="copy or export the picture again")
-    try:
-        # Pillow only warns between one and two times its own limit; the header is judged here, before any decoding.
-        with python_warnings.catch_warnings():
-            python_warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(opened)
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name} is not a picture that Pillow knows: it begins with {_describe(head)}",
-            hint="give a PNG, JPEG, TIFF, WebP or BMP file",
-        ) from error
-    except Image.DecompressionBombError as error:
-        pixels = re.search(r"\d{6,}", str(error))  # Pillow refuses before it gives the picture's size
-        found = f"{int(pixels.group()) / 1e6:.0f}" if pixels else "far too many"
-        raise ImageError(
-            f"{name} has {found} megapixels (expected at most {LARGEST_MPX:.0f})",
-            hint="reduce it first; a page of 2200 x 1700 px is plenty",
-        ) from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ImageError(f"{name} cannot be opened as a picture: {error}", hint="export the picture again") from error
-    return _from_pil(picture, name)
-
-
-def _describe(head: bytes) -> str:
-    if head.startswith(b"%PDF"):
-        return "%PDF (a PDF document)"
-    text = head.decode("utf-8", errors="replace")
-    return (
-        f"the text {text!r}" if text.isprintable() or text.strip().isprintable() else f"the bytes {head[:8].hex(' ')}"
-    )
-
-
-def _from_pil(picture: Image.Image, name: str) -> ByteImage:
-    width, height = picture.size
-    if width * height > LARGEST_MPX * 1e6 and picture.format == "JPEG":
-        # JPEG decodes at 1/2, 1/4 or 1/8 without ever holding the full picture.
-        picture.draft(
-            "RGB", (width // 8, height // 8) if width * height > 16 * LARGEST_MPX * 1e6 else (width // 4, height // 4)
-        )
-        width, height = picture.size
-    if width * height > LARGEST_MPX * 1e6:
-        raise ImageError(
-            f"{name} has {width} x {height} px = {width * height / 1e6:.0f} megapixels "
-            f"(expected at most {LARGEST_MPX:.0f})",
-            hint="reduce it first; a page of 2200 x 1700 px is plenty",
-        )
-    if min(width, height) < 48:
-        raise ImageError(
-            f"{name} has {width} x {height} px (expected at least 48 px each way)", hint="use a larger picture"
-        )
-    try:
-        picture = ImageOps.exif_transpose(picture)
-        if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
-            return _from_array(np.asarray(picture))
-        if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-            ground = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(ground, picture.convert("RGBA"))
-        return np.asarray(picture.convert("RGB"), dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"{name} breaks off or is damaged: {error}", hint="copy or export the picture again"
-        ) from error
-
-
-def _from_array(array: NDArray[Any]) -> ByteImage:
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or min(array.shape[:2]) < 48:
-        raise ImageError(
-            f"array of shape {array.shape} is no picture "
-            "(expected (h, w), (h, w, 3) or (h, w, 4), 48 px or more each way)",
-            hint="pass RGB or gray pixels, rows first",
-        )
-    if array.shape[0] * array.shape[1] > LARGEST_MPX * 1e6:
-        raise ImageError(f"array of shape {array.shape} exceeds {LARGEST_MPX:.0f} megapixels", hint="reduce it first")
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype != np.uint8:
-        values = np.nan_to_num(array.astype(np.float32))
-        largest = 1.0 if array.dtype.kind == "f" and values.max() <= 1.0 else 65535.0 if values.max() > 255 else 255.0
-        array = np.clip(values * (255.0 / largest), 0, 255).astype(np.uint8)
-    if array.ndim == 2 or array.shape[2] == 1:
-        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
-    if array.shape[2] == 4:
-        alpha = array[..., 3:].astype(np.uint16)
-        return ((array[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
-    return np.asarray(array, dtype=np.uint8)
 
 
 def _working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
@@ -276,9 +145,11 @@ def _read(rgb: ByteImage) -> PageReading:
     rotation = float(np.degrees(np.arctan2(top_side[1], top_side[0])))
     layout, leads = guess_layout(rows.ink, rows.baselines, rows.left, rows.right)
     redrawn = redraw(rows, layout, pitch)
-    scale = redrawn.px_per_mm if redrawn else None if pitch is None else _scale(pitch, rows.right - rows.left)
+    found_scale = redrawn.px_per_mm if redrawn else None if pitch is None else _scale(pitch, rows.right - rows.left)
     # Of the picture, not of the straightened copy.
-    px_per_mm = None if scale is None else scale * float(np.linalg.norm(top_side)) / (rows.right - rows.left)
+    px_per_mm = (
+        None if found_scale is None else found_scale * float(np.linalg.norm(top_side)) / (rows.right - rows.left)
+    )
     if pitch is None:
         warnings.append("grid not found: scale unknown")
     if quad is not None:

@@ -99,7 +99,7 @@ def find_pulse(solid: ByteImage, baselines: tuple[float, ...], left: int, right:
 def _foot(part: ByteImage, x: int, top: float, stroke_px: float) -> float | None:
     """Lower end of the upright stroke that hangs from (x, top), or None where none does."""
     reach = max(1, round(stroke_px / 2))
-    strip = part[round(top) :, max(0, x - reach) : x + reach + 1].any(axis=1)
+    strip = np.asarray(part[round(top) :, max(0, x - reach) : x + reach + 1].any(axis=1), dtype=np.bool_)
     gaps = np.flatnonzero(~(strip[:-1] | strip[1:]))
     length = int(gaps[0]) if gaps.size else strip.size
     if length < 2.5 * stroke_px + 3:
