@@ -20,21 +20,9 @@ def main() -> None:
     parser.add_argument("--like", default="default", help="encoder whose architecture and tokenizer are taken")
     arguments = parser.parse_args()
 
-    import torch
+    from ecgkin.retrieval.evaluation.arms import untrained_encoder
 
-    from ecgkin.retrieval.encoders.checkpoint import WEIGHTS, read_encoder_files, save_encoder
-    from ecgkin.retrieval.encoders.model import build_image_tower, build_text_tower
-
-    files = read_encoder_files(WEIGHTS / arguments.like)
-    torch.manual_seed(arguments.seed)
-    visual, text = build_image_tower(files.architecture), build_text_tower(files.architecture, files.folder)
-    state = {f"visual.{k}": v for k, v in visual.state_dict().items()}
-    state |= {f"text.{k}": v for k, v in text.state_dict().items()}
-    saved = save_encoder(
-        arguments.out, f"untrained-{arguments.seed}", files.architecture, state, files.folder, files.gallery_layouts,
-        {"seed": arguments.seed, "trained": False},
-    )  # fmt: skip
-    print(saved.folder, saved.fingerprint)
+    print(untrained_encoder(arguments.out, arguments.seed, arguments.like))
 
 
 if __name__ == "__main__":

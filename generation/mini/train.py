@@ -159,7 +159,8 @@ def _run(
 ) -> dict[str, Any]:
     import torch
 
-    from ecgkin.retrieval.encoders.training import has_fast_bfloat16, load_checkpoint, save_checkpoint
+    from ecgkin.retrieval.encoders.resumable import load_checkpoint, save_checkpoint
+    from ecgkin.retrieval.encoders.training import has_fast_bfloat16
 
     out, place = Path(settings.out), _place()
     torch.manual_seed(settings.seed)

@@ -202,7 +202,10 @@ def _after_pulse(
         last = int(np.flatnonzero(missing[: 2 * reach])[-1])
         return float(start + last + 1)
     part = foot[:, : max(2, round(0.8 * reach - stroke_px))]
-    level = np.where(np.isnan(part).all(axis=1), 0.0, np.nan_to_num(np.nanmax(part, axis=1) - np.nanmin(part, axis=1)))
+    # A row without a curve there has no say: infinities become a swing of zero.
+    high = np.where(np.isnan(part), -np.inf, part).max(axis=1)
+    low = np.where(np.isnan(part), np.inf, part).min(axis=1)
+    level = np.where(high >= low, high - low, 0.0)
     return float(pulse.right + reach) if float(np.median(level)) <= 1.5 else float(pulse.right)
 
 

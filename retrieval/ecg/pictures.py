@@ -23,6 +23,8 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
     from ecgkin.retrieval.ecg.read import looks_like
 
     file = Path(path)
+    if not file.is_file():  # a pipe would be waited for without end
+        return file.suffix.lower() in SUFFIXES
     try:
         with file.open("rb") as stream:
             kind = looks_like(stream.read(_HEAD_BYTES))
@@ -69,6 +71,8 @@ def document_in(path: str | os.PathLike[str]) -> bytes | None:
     from ecgkin.retrieval.ecg.read import looks_like
 
     file = Path(path)
+    if file.exists() and not file.is_file():
+        return None  # folders, pipes and devices: whoever reads pictures says so
     try:
         with file.open("rb") as stream:
             kind = looks_like(stream.read(_HEAD_BYTES))

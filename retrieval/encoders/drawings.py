@@ -74,7 +74,14 @@ class _Drawn(torch.utils.data.Dataset[Tensor]):
 
 
 def drawn_batches(
-    corpus: Corpus, rows: Tensor, *, batch: int, seed: int, epoch: int, page_share: float, workers: int,
+    corpus: Corpus,
+    rows: Tensor,
+    *,
+    batch: int,
+    seed: int,
+    epoch: int,
+    page_share: float,
+    workers: int,
     picture: str = "paper",
 ) -> Iterator[Tensor]:
     """Batches of training pictures in the order of `rows` (corpus rows): uint8 (batch, 1, 256, 512).

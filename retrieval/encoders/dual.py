@@ -14,13 +14,13 @@ from ecgkin.retrieval.ecg.paper import RenderStyle
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.trace_map import draw_trace_map
 from ecgkin.retrieval.encoders.checkpoint import EncoderFiles, load_state, read_encoder_files
+from ecgkin.retrieval.encoders.space import Vectors, join_parts, place_words
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids
 from ecgkin.retrieval.errors import ModelError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-Vectors = NDArray[np.float32]
 _BATCH = 32
 
 
@@ -43,14 +43,14 @@ class DualEncoder:
         """
         import torch
 
+        from ecgkin.retrieval.encoders.identity import IdentityHead
         from ecgkin.retrieval.encoders.model import build_image_tower, build_text_tower
-        from ecgkin.retrieval.encoders.train_join import IdentityHead
         from ecgkin.retrieval.encoders.training import has_fast_bfloat16
 
         architecture = files.architecture
         self.name, self.fingerprint = files.name, files.fingerprint
         self.dim = architecture.dim + architecture.identity_dim
-        self._joint, self._share = architecture.dim, architecture.identity_share
+        self._architecture = architecture
         self.image_fingerprint = files.image_fingerprint
         self.weights_dir = files.folder
         self.gallery_layouts = files.gallery_layouts
@@ -58,8 +58,8 @@ class DualEncoder:
             raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="pass device='cpu'")
         self._device = torch.device(device)
         self._tokenizer = load_tokenizer(files.folder)
-        self._visual = build_image_tower(files.architecture)
-        self._text = build_text_tower(files.architecture, files.folder)
+        self._visual = build_image_tower(architecture)
+        self._text = build_text_tower(architecture.text_dim, files.folder)
         self._identity = IdentityHead(self._visual.trunk.num_features, architecture.identity_dim)
         state = load_state(files)
         parts = ((self._visual, "visual."), (self._text, "text."), (self._identity, "identity."))
@@ -105,7 +105,8 @@ class DualEncoder:
         total = np.zeros((len(records), self.dim), dtype=np.float32)
         for one in styles:
             total += self.encode_maps(draw_trace_map(record, _fitting(record, one)) for record in records)
-        return self._joined(total[:, : self._joint], total[:, self._joint :])
+        joint = self._architecture.dim
+        return join_parts(total[:, :joint], total[:, joint:], self._architecture)
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """Reports, questions, statement names, abbreviations (English, German, Swedish) -> unit rows (n, dim)."""
@@ -118,8 +119,7 @@ class DualEncoder:
                 parts.append(self._text(ids).float().cpu().numpy())
         if not parts:
             return np.empty((0, self.dim), dtype=np.float32)
-        # Words know no identity: that part is zero, and the cosine to a picture is the joint one times a constant.
-        return np.pad(_unit(np.concatenate(parts)), ((0, 0), (0, self.dim - self._joint)))
+        return place_words(np.concatenate(parts), self._architecture)
 
     def patch_tokens(self, maps: Iterable[NDArray[np.uint8]]) -> Vectors:
         """Trace maps, uint8 (256, 512) each -> what the image tower says of each place, (n, 4 + 8 * 32, width).
@@ -144,12 +144,7 @@ class DualEncoder:
             joint = self._visual.head(features)
         with torch.inference_mode():
             identity = self._identity(features)
-        return self._joined(joint.float().cpu().numpy(), identity.float().cpu().numpy())
-
-    def _joined(self, joint: NDArray[np.float32], identity: NDArray[np.float32]) -> Vectors:
-        """Both parts at unit length, put together in their shares."""
-        own, rest = np.sqrt(self._share), np.sqrt(1 - self._share)
-        return np.concatenate([rest * _unit(joint), own * _unit(identity)], axis=1).astype(np.float32)
+        return join_parts(joint.float().cpu().numpy(), identity.float().cpu().numpy(), self._architecture)
 
 
 def _fitting(record: EcgRecord, style: RenderStyle) -> RenderStyle:
@@ -170,11 +165,6 @@ def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
             batch = []
     if batch:
         yield batch
-
-
-def _unit(rows: NDArray[np.float32]) -> Vectors:
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
 def load_dual(folder: Path, device: str = "cpu") -> DualEncoder:

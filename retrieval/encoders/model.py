@@ -19,8 +19,8 @@ class Architecture:
     Attributes:
         image_tower: Name in `towers.TOWERS`.
         dim: Length of the joint vectors.
-        identity_dim, identity_share: Length of the identity part that is appended to pictures' vectors, and its share
-            of the squared length (see `train_join`).
+        identity_dim, identity_share: Length of the identity and label maps that are appended to pictures' vectors,
+            and their share of the squared length (see `train_join` and `space`).
         text: Keyword arguments of transformers' `BertConfig` (the vocabulary size follows from the tokenizer).
     """
 
@@ -43,6 +43,16 @@ class Architecture:
             raise ModelError(f"no architecture called {name!r} (expected one of {', '.join(known)})")
         return Architecture(**json.loads(path.read_text()))
 
+    @property
+    def identity_columns(self) -> slice:
+        """Where the identity map lies in a vector of length dim + identity_dim (a third of what is appended)."""
+        return slice(self.dim, self.dim + self.identity_dim // 3)
+
+    @property
+    def text_dim(self) -> int:
+        """Length of the text tower's output: all columns but those of identity."""
+        return self.dim + self.identity_dim - self.identity_dim // 3
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
@@ -63,11 +73,11 @@ def build_image_tower(architecture: Architecture) -> Any:
     )  # fmt: skip
 
 
-def build_text_tower(architecture: Architecture, folder: Path) -> Any:
+def build_text_tower(dim: int, folder: Path) -> Any:
     """open_clip's Hugging Face text tower, token ids (n, length) -> (n, dim), random weights.
 
     Args:
-        architecture: Gives the joint dimension.
+        dim: Length of its output.
         folder: Holds the `config.json` of `write_text_config`.
     """
     from ecgkin.retrieval.encoders.compat import prepare_torchvision
@@ -76,7 +86,7 @@ def build_text_tower(architecture: Architecture, folder: Path) -> Any:
     from open_clip.hf_model import HFTextEncoder
 
     tower = HFTextEncoder(
-        str(folder), architecture.dim, pooler_type="mean_pooler", proj_type="linear", pretrained=False
+        str(folder), dim, pooler_type="mean_pooler", proj_type="linear", pretrained=False
     )  # fmt: skip
     # PyTorch's fused attention now and then returns NaN for masked bfloat16 input on CPUs (seen with torch 2.13).
     tower.transformer.config._attn_implementation = "eager"

@@ -34,7 +34,7 @@ class TrainSettings:
             maps.
         keep_tokens: Share of image tokens kept during training.
         full_tokens_from: Share of the training after which all tokens are kept.
-        label_weight, distil_weight, relation_weight, contrast_weight, text_weight: Weights of the losses.
+        label_weight, distil_weight, relation_weight, contrast_weight, text_weight, anchor_weight: Of the losses.
         temperature: Of the losses over the bank.
         own_share: See `losses.distillation`.
         workers: Processes that draw; 0 draws in the training process.
@@ -70,6 +70,7 @@ class TrainSettings:
     relation_weight: float = 1.0
     contrast_weight: float = 0.5
     text_weight: float = 0.3
+    anchor_weight: float = 4.0
     temperature: float = 0.05
     own_share: float = 0.2
     workers: int = 1

@@ -16,18 +16,15 @@ from ecgkin.retrieval.encoders.corpus import Corpus, load_corpus
 from ecgkin.retrieval.encoders.drawings import clean_maps, drawn_batches
 from ecgkin.retrieval.encoders.losses import distillation
 from ecgkin.retrieval.encoders.model import Architecture
+from ecgkin.retrieval.encoders.resumable import Resumable, RunningAverage
 from ecgkin.retrieval.encoders.settings import TrainSettings
 from ecgkin.retrieval.encoders.training import (
     Place,
-    RunningAverage,
     TrainLog,
     channels_last,
     epoch_order,
     find_place,
-    learning_rate,
-    load_checkpoint,
     macro_auc,
-    save_checkpoint,
     seed_everything,
 )
 from ecgkin.retrieval.errors import ModelError
@@ -95,7 +92,6 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
     if place.world > 1:
         devices = [place.device.index] if place.device.type == "cuda" else None
         runner = nn.parallel.DistributedDataParallel(model, device_ids=devices)
-    average = RunningAverage(model)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
@@ -103,33 +99,14 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
         lr=settings.lr,
     )
     steps = max(1, len(epoch_order(len(train), 0, settings, place)) // settings.batch)
-    total = steps * settings.epochs
-    step = 0
-    checkpoint = out / "checkpoint.pt"
-    stored = load_checkpoint(checkpoint, place)
-    if stored is not None:
-        model.load_state_dict(stored["model"])
-        average.state = stored["average"]
-        optimizer.load_state_dict(stored["optimizer"])
-        step = int(stored["step"])
-        log.write("resumed", step=step, total=total)
+    run = Resumable(model, optimizer, settings, place, log, total=steps * settings.epochs)
     validation_maps = clean_maps(corpus, validation, picture=settings.picture) if place.first else None
-    figures: dict[str, Any] = dict(stored["figures"]) if stored is not None else {}
-
-    def save() -> None:
-        if place.first:
-            content = {
-                "model": model.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(),
-                "step": step, "figures": figures, "settings": settings.to_dict(),
-            }  # fmt: skip
-            save_checkpoint(checkpoint, content)
-
-    last_save = time.monotonic()
     sums, began = torch.zeros(4), time.monotonic()
-    while step < total and not (settings.max_steps and step >= settings.max_steps):
-        epoch, first = divmod(step, steps)
+    while run.running:
+        epoch, first = divmod(run.step, steps)
         order = epoch_order(len(train), epoch, settings, place)[first * settings.batch :]
-        model.visual.trunk.keep_tokens = settings.keep_tokens if step < settings.full_tokens_from * total else 1.0
+        early = run.step < settings.full_tokens_from * run.total
+        model.visual.trunk.keep_tokens = settings.keep_tokens if early else 1.0
         pictures = drawn_batches(
             corpus, torch.from_numpy(train)[order], batch=settings.batch, seed=settings.seed, epoch=epoch,
             page_share=settings.page_share, workers=settings.workers, picture=settings.picture,
@@ -137,8 +114,6 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
         for number, batch in enumerate(pictures):
             places = order[number * settings.batch : number * settings.batch + len(batch)].to(place.device)
             rows = torch.from_numpy(train)[places.cpu()].to(place.device)
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, total, settings)
             runner.train()
             inputs = batch.to(place.device, non_blocking=True).float().div_(255)
             with place.autocast():
@@ -149,36 +124,27 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
             # 8: the mean over 76 mostly empty columns is small beside the other losses.
             label = 8 * F.binary_cross_entropy_with_logits(logits, soft[rows])
             loss = settings.label_weight * label + settings.distil_weight * near + settings.relation_weight * relation
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), 3.0)
-            if torch.isfinite(norm):
-                optimizer.step()
-                average.update(model, step)
-            step += 1
+            run.descend(loss, 3.0)
             sums += torch.tensor([float(label.detach()), float(near.detach()), float(relation.detach()), 1.0])
-            if step % 50 == 0:
+            if run.step % 50 == 0:
                 label_mean, near_mean, relation_mean = (sums[:3] / sums[3]).tolist()
                 log.write(
-                    "step", step=step, total=total, epoch=epoch, label=label_mean, distance=near_mean,
+                    "step", step=run.step, total=run.total, epoch=epoch, label=label_mean, distance=near_mean,
                     relation=relation_mean, images_per_s=50 * settings.batch * place.world / (time.monotonic() - began),
                 )  # fmt: skip
                 sums, began = torch.zeros(4), time.monotonic()
-            if time.monotonic() - last_save > 60 * settings.checkpoint_minutes:
-                save()
-                last_save = time.monotonic()
-            if settings.max_steps and step >= settings.max_steps:
+            run.save_if_due()
+            if not run.running:
                 break
-        if place.first and validation_maps is not None and step % steps == 0:
-            figures = _validate(model, average, validation_maps, vectors, corpus, train, validation, place)
-            log.write("epoch", epoch=epoch + 1, **figures)
-            save()
-            last_save = time.monotonic()
+        if place.first and validation_maps is not None and run.step % steps == 0:
+            run.figures = _validate(model, run.average, validation_maps, vectors, corpus, train, validation, place)
+            log.write("epoch", epoch=epoch + 1, **run.figures)
+            run.save()
             began = time.monotonic()
-    save()
+    run.save()
     if place.first:
-        finish(out, average.state, settings, figures, done=step >= total)
-    return figures
+        finish(out, run.average.state, settings, run.figures, done=run.done)
+    return run.figures
 
 
 def finish(out: Path, state: dict[str, Tensor], settings: TrainSettings, figures: dict[str, Any], done: bool) -> None:
@@ -204,14 +170,11 @@ def _validate(
     head_*: macro-AUC of the label head. vote_*: of 200 neighbours among the training records' teacher vectors.
     own_rank1: how often the record's own teacher vector is nearest among all validation and training records.
     """
-    backup = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    model.load_state_dict(average.state)
-    model.eval()
     parts = []
-    for begin in range(0, len(maps), 64):
-        with place.autocast():
-            parts.append(model(maps[begin : begin + 64].to(place.device).float() / 255))
-    model.load_state_dict(backup)
+    with average.lent_to(model):
+        for begin in range(0, len(maps), 64):
+            with place.autocast():
+                parts.append(model(maps[begin : begin + 64].to(place.device).float() / 255))
     found, logits = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
     labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
     bank = vectors[torch.from_numpy(train)]

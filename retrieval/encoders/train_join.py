@@ -3,8 +3,7 @@
 The joint space puts alike ECGs close together, which is what neighbours are for and what hides the one record that is
 the same. The identity map is trained to tell records apart (drawings of one record together, all others away), so that
 a photo finds the very ECG that it shows. The label map is trained, as a metric, so that neighbours share their labels
-(soft Jaccard targets, as in the signal stage). Both are unit vectors with fixed shares of the squared length; words
-have neither.
+(soft Jaccard targets, as in the signal stage). Both are unit vectors with fixed shares of the squared length.
 """
 
 from __future__ import annotations
@@ -18,43 +17,22 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ecgkin.retrieval.encoders.corpus import load_corpus
+from ecgkin.retrieval.encoders.identity import IdentityHead
 from ecgkin.retrieval.encoders.losses import jaccard, label_contrastive
 from ecgkin.retrieval.encoders.model import Architecture
+from ecgkin.retrieval.encoders.resumable import RunningAverage
 from ecgkin.retrieval.encoders.settings import TrainSettings
-from ecgkin.retrieval.encoders.training import RunningAverage, TrainLog, find_place, learning_rate, seed_everything
+from ecgkin.retrieval.encoders.training import TrainLog, find_place, learning_rate, seed_everything
 from ecgkin.retrieval.encoders.vectors import DAMAGED, GALLERY_LAYOUTS, view_features
 
 TEMPERATURE = 0.07
-IDENTITY_SHARE = 0.2  # of this part's squared length; chosen on fold 9, like the part's own share
 LABEL_BATCH = 384
 BANK = 6000  # records that a batch is compared with by labels
 SHARPNESS = 0.12  # as in the signal stage
 DAMAGED_AT = len(GALLERY_LAYOUTS)  # place of the damaged view after the gallery's
-
-
-class IdentityHead(nn.Module):
-    """Frozen tower features (n, features) -> unit vectors (n, dim): a third for identity, the rest for labels."""
-
-    def __init__(self, features: int, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("scale", torch.ones(features))
-        self.project = nn.Linear(features, dim)
-
-    def parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit rows of the identity map (n, dim / 3) and of the label map (n, 2 dim / 3), float32."""
-        mean, scale = self.get_buffer("mean"), self.get_buffer("scale")
-        both = self.project((features.float() - mean) / scale).float()
-        cut = both.shape[1] // 3
-        return F.normalize(both[:, :cut], dim=-1), F.normalize(both[:, cut:], dim=-1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Unit rows, float32."""
-        identity, label = self.parts(features)
-        return torch.cat([IDENTITY_SHARE**0.5 * identity, (1 - IDENTITY_SHARE) ** 0.5 * label], dim=1)
 
 
 def train_join(settings: TrainSettings, data: Path) -> dict[str, Any]:

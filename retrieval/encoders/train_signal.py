@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +15,16 @@ from ecgkin.retrieval.ecg.report_text import has_findings
 from ecgkin.retrieval.encoders.corpus import CORPUS_FS_HZ, Corpus, load_corpus
 from ecgkin.retrieval.encoders.losses import jaccard, label_contrastive, text_contrastive
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
+from ecgkin.retrieval.encoders.resumable import Resumable, RunningAverage
 from ecgkin.retrieval.encoders.settings import TrainSettings
 from ecgkin.retrieval.encoders.signal_net import SignalNet, damaged, network_signals
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from ecgkin.retrieval.encoders.training import (
-    RunningAverage,
     TrainLog,
     batches,
     epoch_order,
     find_place,
-    learning_rate,
-    load_checkpoint,
     macro_auc,
-    save_checkpoint,
     seed_everything,
 )
 
@@ -63,41 +59,21 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
         write_text_config(folder, architecture, tokenizer.get_vocab_size())
     ids = torch.from_numpy(token_ids(load_tokenizer(folder), corpus.reports, length=48))
     model = nn.ModuleDict(
-        {"signal": SignalNet(architecture.dim, N_LABELS), "text": build_text_tower(architecture, folder)}
+        {"signal": SignalNet(architecture.dim, N_LABELS), "text": build_text_tower(architecture.dim, folder)}
     ).to(place.device)
     scale = nn.Parameter(torch.tensor(2.66))
     model.register_parameter("log_scale", scale)
-    average = RunningAverage(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = max(1, len(epoch_order(len(train), 0, settings, place)) // settings.batch)
-    total, step = steps * settings.epochs, 0
-    queue = {"vectors": torch.zeros(0, architecture.dim), "labels": torch.zeros(0, 71)}
-    figures: dict[str, Any] = {}
-    stored = load_checkpoint(out / "checkpoint.pt", place)
-    if stored is not None:
-        model.load_state_dict(stored["model"])
-        average.state = stored["average"]
-        optimizer.load_state_dict(stored["optimizer"])
-        step, queue, figures = int(stored["step"]), stored["queue"], dict(stored["figures"])
-        log.write("resumed", step=step, total=total)
-
-    def save() -> None:
-        save_checkpoint(
-            out / "checkpoint.pt",
-            {"model": model.state_dict(), "average": average.state, "optimizer": optimizer.state_dict(),
-             "step": step, "queue": queue, "figures": figures},
-        )  # fmt: skip
-
-    last_save = time.monotonic()
-    while step < total and not (settings.max_steps and step >= settings.max_steps):
-        epoch, first = divmod(step, steps)
+    empty = {"vectors": torch.zeros(0, architecture.dim), "labels": torch.zeros(0, 71)}
+    run = Resumable(model, optimizer, settings, place, log, total=steps * settings.epochs, extra=empty)
+    while run.running:
+        epoch, first = divmod(run.step, steps)
         sums = torch.zeros(3)
         for chosen in batches(epoch_order(len(train), epoch, settings, place), settings.batch, first):
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, total, settings)
             rows = torch.from_numpy(train)[chosen]
             # Seeded by step, so that a resumed training goes on as if it had not been stopped.
-            torch.manual_seed(settings.seed * 1_000_003 + step)
+            torch.manual_seed(settings.seed * 1_000_003 + run.step)
             model.train()
             words = ids[rows]
             words = words[:, : max(1, int((words != 0).sum(1).max()))].to(place.device)
@@ -108,8 +84,8 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
             label = 8 * F.binary_cross_entropy_with_logits(logits[:, :71], truth[:, :71])
             label = label + 1.5 * F.binary_cross_entropy_with_logits(logits[:, 71:], truth[:, 71:])
             own = truth[:, :71].cpu()
-            bank = torch.cat([vectors, queue["vectors"].to(place.device)])
-            bank_labels = torch.cat([own, queue["labels"]])
+            bank = torch.cat([vectors, run.extra["vectors"].to(place.device)])
+            bank_labels = torch.cat([own, run.extra["labels"]])
             alike = 0.5 * jaccard(own, bank_labels) + 0.5 * jaccard(own, bank_labels, rarity)
             itself = torch.zeros(alike.shape, dtype=torch.bool)
             itself[:, : len(rows)] = torch.eye(len(rows), dtype=torch.bool)
@@ -124,37 +100,29 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
                 scale.clamp(max=3.9).exp(),
             )  # fmt: skip
             loss = settings.label_weight * label + settings.contrast_weight * contrast + settings.text_weight * match
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), 2.0)
-            if torch.isfinite(norm):
-                optimizer.step()
-                average.update(model, step)
-            queue = {
-                "vectors": torch.cat([vectors.detach().cpu(), queue["vectors"]])[:QUEUE],
-                "labels": torch.cat([own, queue["labels"]])[:QUEUE],
+            run.descend(loss, 2.0)
+            run.extra = {
+                "vectors": torch.cat([vectors.detach().cpu(), run.extra["vectors"]])[:QUEUE],
+                "labels": torch.cat([own, run.extra["labels"]])[:QUEUE],
             }
-            step += 1
             sums += torch.tensor([float(label.detach()), float(contrast.detach()), float(match.detach())])
-            if step % 50 == 0:
-                log.write("step", step=step, total=total, label=float(label.detach()), text=float(match.detach()))
-            if time.monotonic() - last_save > 60 * settings.checkpoint_minutes:
-                save()
-                last_save = time.monotonic()
-            if settings.max_steps and step >= settings.max_steps:
+            if run.step % 50 == 0:
+                now = {"label": float(label.detach()), "text": float(match.detach())}
+                log.write("step", step=run.step, total=run.total, **now)
+            run.save_if_due()
+            if not run.running:
                 break
-        if step % steps == 0:
-            vectors, logits = _encode(model, average, signals, place)
+        if run.step % steps == 0:
+            vectors, logits = _encode(model, run.average, signals, place)
             held_out = corpus.rows_of(settings.validation_folds)
-            figures = _figures(corpus, logits[held_out])
+            run.figures = _figures(corpus, logits[held_out])
             means = (sums / steps).tolist()
-            log.write("epoch", epoch=epoch + 1, label=means[0], contrast=means[1], text=means[2], **figures)
-            save()
-            last_save = time.monotonic()
-    save()
-    vectors, logits = _encode(model, average, signals, place)
+            log.write("epoch", epoch=epoch + 1, label=means[0], contrast=means[1], text=means[2], **run.figures)
+            run.save()
+    run.save()
+    vectors, logits = _encode(model, run.average, signals, place)
     _write_targets(out, corpus, vectors, logits)
-    return figures
+    return run.figures
 
 
 def _figures(corpus: Corpus, logits: Any) -> dict[str, float]:
@@ -170,14 +138,11 @@ def _figures(corpus: Corpus, logits: Any) -> dict[str, float]:
 @torch.no_grad()
 def _encode(model: nn.Module, average: RunningAverage, signals: Tensor, place: Any) -> tuple[Any, Any]:
     """Vectors and logits of all records by the averaged weights."""
-    backup = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    model.load_state_dict(average.state)
-    model.eval()
     parts = []
-    for begin in range(0, len(signals), 256):
-        with place.autocast():
-            parts.append(model["signal"](signals[begin : begin + 256].to(place.device)))  # type: ignore[index]
-    model.load_state_dict(backup)
+    with average.lent_to(model):
+        for begin in range(0, len(signals), 256):
+            with place.autocast():
+                parts.append(model["signal"](signals[begin : begin + 256].to(place.device)))  # type: ignore[index]
     return torch.cat([p[0] for p in parts]).cpu().numpy(), torch.cat([p[1] for p in parts]).cpu().numpy()
 
 

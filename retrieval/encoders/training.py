@@ -1,4 +1,4 @@
-"""What the training stages share: devices and processes, schedule, running average, checkpoints, logs."""
+"""What the training stages share: devices and processes, schedule, order of rows, logs. `resumable`: checkpoints."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,51 +112,6 @@ def batches(order: Tensor, batch: int, first: int = 0) -> Iterator[Tensor]:
     """Cut rows into batches, beginning with batch number `first`; a short one at the end is left out."""
     for begin in range(first * batch, len(order) - min(batch, len(order)) + 1, batch):
         yield order[begin : begin + batch]
-
-
-class RunningAverage:
-    """Exponential moving average of the weights; it is what is evaluated and shipped."""
-
-    def __init__(self, model: nn.Module, horizon: float = 0.999) -> None:
-        self.horizon = horizon
-        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-    @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the model; fast at the beginning of a training."""
-        decay = min(self.horizon, (step + 1) / (step + 10))
-        for name, value in model.state_dict().items():
-            if value.dtype.is_floating_point:
-                self.state[name].lerp_(value, 1 - decay)
-            else:
-                self.state[name].copy_(value)
-
-
-def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint so that a kill at any moment leaves the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".partial{os.getpid()}")
-    with partial.open("wb") as stream:
-        torch.save(dict(content), stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
-
-
-def load_checkpoint(path: Path, place: Place) -> dict[str, Any] | None:
-    """The last checkpoint, or None where there is none. Only tensors and plain values are read (`weights_only`)."""
-    for stale in path.parent.glob(path.stem + ".partial*"):
-        if place.first:
-            stale.unlink(missing_ok=True)
-    if not path.is_file():
-        return None
-    try:
-        content: dict[str, Any] = torch.load(path, map_location=place.device, weights_only=True)
-    except Exception as error:
-        raise ModelError(
-            f"the checkpoint {path} cannot be read: {error}", hint="delete it to begin this stage anew"
-        ) from error
-    return content
 
 
 def macro_auc(truth: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]]) -> float:

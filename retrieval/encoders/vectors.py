@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.paper import RenderStyle
 from ecgkin.retrieval.ecg.trace_map import draw_trace_map
 from ecgkin.retrieval.encoders.corpus import Corpus
 from ecgkin.retrieval.encoders.drawings import training_map
+from ecgkin.retrieval.encoders.identity import IdentityHead
 from ecgkin.retrieval.encoders.model import Architecture
 from ecgkin.retrieval.encoders.settings import TrainSettings
+from ecgkin.retrieval.encoders.space import join_parts
 from ecgkin.retrieval.encoders.train_image import ImageStudent
 from ecgkin.retrieval.encoders.training import Place, channels_last
 from ecgkin.retrieval.errors import ModelError, WeightsMissingError
@@ -41,6 +42,20 @@ def image_state(folder: Path) -> dict[str, Any]:
     path = folder / "image.safetensors"
     if not path.is_file():
         raise WeightsMissingError(f"{path} is missing", hint="finish the image stage first")
+    return load_file(path)
+
+
+def join_state(folder: Path) -> dict[str, Any]:
+    """Averaged weights of a finished join stage, named `identity.*`.
+
+    Raises:
+        WeightsMissingError: The stage has not written them.
+    """
+    from safetensors.torch import load_file
+
+    path = folder / "join.safetensors"
+    if not path.is_file():
+        raise WeightsMissingError(f"{path} is missing", hint="finish the join stage first")
     return load_file(path)
 
 
@@ -102,26 +117,43 @@ def _features(
 
 
 @torch.no_grad()
-def view_vectors(folder: Path, corpus: Corpus, settings: TrainSettings, place: Place) -> dict[str, NDArray[np.float32]]:
-    """Joint unit rows (n, dim) of all records of a corpus for each gallery layout, without the identity part.
+def view_vectors(
+    folder: Path, join_folder: Path, corpus: Corpus, settings: TrainSettings, place: Place
+) -> dict[str, NDArray[np.float32]]:
+    """Unit rows (n, dim + identity_dim) of all records of a corpus for each gallery layout, as the encoder gives them.
+
+    Args:
+        folder, join_folder: Finished image and join stages.
+        corpus, settings, place: See `view_features`.
 
     Raises:
         ModelError: The tower gave values that are not finite.
+        WeightsMissingError: A stage has not written its weights.
     """
     features = view_features(folder, corpus, settings, place, GALLERY_LAYOUTS)
-    model = ImageStudent(Architecture.load(settings.architecture))
+    architecture = Architecture.load(settings.architecture)
+    model = ImageStudent(architecture)
     model.load_state_dict(image_state(folder))
     model.eval()
+    appended = load_head(join_folder, model.visual.trunk.num_features, architecture)
     views = {}
     for name in GALLERY_LAYOUTS:
-        vectors = F.normalize(model.visual.head(torch.from_numpy(features[name]).float()), dim=-1).numpy()
+        rows = torch.from_numpy(features[name]).float()
+        vectors = join_parts(model.visual.head(rows).numpy(), appended(rows).numpy(), architecture)
         if not np.isfinite(vectors).all():
             raise ModelError(f"the image tower gave vectors that are not finite for layout {name}")
         views[name] = vectors
     return views
 
 
-def gallery_vectors(views: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Unit rows (n, dim): the mean over the gallery layouts, as `DualEncoder.encode_records` makes their joint part."""
+def load_head(join_folder: Path, features: int, architecture: Architecture) -> IdentityHead:
+    """The identity and label maps of a finished join stage."""
+    head = IdentityHead(features, architecture.identity_dim)
+    head.load_state_dict({k.removeprefix("identity."): v for k, v in join_state(join_folder).items()})
+    return head.eval().requires_grad_(False)
+
+
+def gallery_vectors(views: dict[str, NDArray[np.float32]], architecture: Architecture) -> NDArray[np.float32]:
+    """Unit rows (n, dim + identity_dim): the mean over the gallery layouts, as `DualEncoder.encode_records` has it."""
     total = np.sum([views[name] for name in GALLERY_LAYOUTS], axis=0)
-    return np.asarray(total / np.linalg.norm(total, axis=1, keepdims=True), dtype=np.float32)
+    return join_parts(total[:, : architecture.dim], total[:, architecture.dim :], architecture)

@@ -155,14 +155,14 @@ def untrained_encoder(folder: Path, seed: int, like: str = "default") -> Path:
     if (folder / "encoder.json").is_file() or any(folder.glob("*.safetensors")):
         return folder
     from ecgkin.retrieval.encoders.checkpoint import WEIGHTS, read_encoder_files, save_encoder
+    from ecgkin.retrieval.encoders.identity import IdentityHead
     from ecgkin.retrieval.encoders.model import build_image_tower, build_text_tower
-    from ecgkin.retrieval.encoders.train_join import IdentityHead
 
     files = read_encoder_files(WEIGHTS / like)
     import torch
 
     torch.manual_seed(seed)
-    visual, text = build_image_tower(files.architecture), build_text_tower(files.architecture, files.folder)
+    visual, text = build_image_tower(files.architecture), build_text_tower(files.architecture.text_dim, files.folder)
     identity = IdentityHead(visual.trunk.num_features, files.architecture.identity_dim)
     state = {f"{part}.{k}": v for part, module in (("visual", visual), ("text", text), ("identity", identity))
              for k, v in module.state_dict().items()}  # fmt: skip

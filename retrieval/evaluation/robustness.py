@@ -77,7 +77,7 @@ def shaded(page: Page, strength: int, rng: np.random.Generator) -> Page:
     along = (x / w - 0.5) * math.cos(angle) + (y / h - 0.5) * math.sin(angle)
     dark = 1 / (1 + np.exp(-(along - rng.uniform(-0.2, 0.2)) / 0.08))
     left = (0.85, 0.70, 0.55, 0.40, 0.25)[strength - 1]
-    return np.clip(page * (1 - (1 - left) * dark)[:, :, None], 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(page * (1 - (1 - left) * dark)[:, :, None], 0, 255), dtype=np.uint8)
 
 
 def blurred(page: Page, strength: int, rng: np.random.Generator) -> Page:

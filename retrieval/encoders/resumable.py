@@ -1,0 +1,157 @@
+"""A training that goes on after a kill at any moment: weights, their average, optimiser and step in one file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ecgkin.retrieval.encoders.settings import TrainSettings
+from ecgkin.retrieval.encoders.training import Place, TrainLog, learning_rate
+from ecgkin.retrieval.errors import ModelError
+
+
+class RunningAverage:
+    """Exponential moving average of the weights; it is what is evaluated and shipped."""
+
+    def __init__(self, model: nn.Module, horizon: float = 0.999) -> None:
+        self.horizon = horizon
+        self.state = {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move towards the model; fast at the beginning of a training."""
+        decay = min(self.horizon, (step + 1) / (step + 10))
+        for name, value in model.state_dict().items():
+            if value.dtype.is_floating_point:
+                self.state[name].lerp_(value, 1 - decay)
+            else:
+                self.state[name].copy_(value)
+
+    @contextmanager
+    def lent_to(self, model: nn.Module) -> Iterator[None]:
+        """The model computes with the averaged weights, in evaluation mode, while the context lasts."""
+        backup = {k: v.detach().clone() for k, v in model.state_dict().items()}
+        training = model.training
+        model.load_state_dict(self.state)
+        model.eval()
+        try:
+            yield
+        finally:
+            model.load_state_dict(backup)
+            model.train(training)
+
+
+class Resumable:
+    """The state of one stage.
+
+    Attributes:
+        step: Steps done.
+        total: Steps of the whole training.
+        figures: The last validation figures.
+        extra: Whatever else a stage must remember; tensors and plain values.
+        average: Of the weights.
+    """
+
+    def __init__(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, settings: TrainSettings, place: Place, log: TrainLog,
+        *, total: int, horizon: float = 0.999, extra: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Go on from `checkpoint.pt` of the stage's folder where there is one.
+
+        Raises:
+            ModelError: The checkpoint cannot be read, or is of another model.
+        """
+        self._model, self._optimizer, self._settings, self._place = model, optimizer, settings, place
+        self._path = Path(settings.out) / "checkpoint.pt"
+        self.total = total
+        self.step, self.figures, self.extra = 0, {}, dict(extra or {})
+        self.average = RunningAverage(model, horizon)
+        stored = load_checkpoint(self._path, place)
+        if stored is not None:
+            try:
+                model.load_state_dict(stored["model"])
+                optimizer.load_state_dict(stored["optimizer"])
+                self.average.state = stored["average"]
+                self.step, self.figures, self.extra = int(stored["step"]), dict(stored["figures"]), stored["extra"]
+            except (KeyError, ValueError, RuntimeError) as error:
+                raise ModelError(
+                    f"the checkpoint {self._path} is of another training: {error}",
+                    hint="name another folder in 'out', or delete the checkpoint to begin this stage anew",
+                ) from error
+            log.write("resumed", step=self.step, total=total)
+        self._last_save = time.monotonic()
+
+    figures: dict[str, Any]
+    extra: dict[str, Any]
+
+    @property
+    def running(self) -> bool:
+        """Whether steps are left to do."""
+        return self.step < self.total and not (self._settings.max_steps and self.step >= self._settings.max_steps)
+
+    @property
+    def done(self) -> bool:
+        """Whether the training reached its end."""
+        return self.step >= self.total
+
+    def descend(self, loss: Tensor, clip: float) -> None:
+        """One step of the optimiser at the schedule's rate; a gradient that is not finite is left out."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, self.total, self._settings)
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        norm = nn.utils.clip_grad_norm_(self._model.parameters(), clip)
+        if torch.isfinite(norm):
+            self._optimizer.step()
+            self.average.update(self._model, self.step)
+        self.step += 1
+
+    def save(self) -> None:
+        """Write the checkpoint; the first process alone does."""
+        self._last_save = time.monotonic()
+        if self._place.first:
+            content = {
+                "model": self._model.state_dict(), "average": self.average.state, "step": self.step,
+                "optimizer": self._optimizer.state_dict(), "figures": self.figures, "extra": self.extra,
+                "settings": self._settings.to_dict(),
+            }  # fmt: skip
+            save_checkpoint(self._path, content)
+
+    def save_if_due(self) -> None:
+        """Write the checkpoint when `checkpoint_minutes` have passed since the last one."""
+        if time.monotonic() - self._last_save > 60 * self._settings.checkpoint_minutes:
+            self.save()
+
+
+def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint so that a kill at any moment leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(f".partial{os.getpid()}")
+    with partial.open("wb") as stream:
+        torch.save(dict(content), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(partial, path)
+
+
+def load_checkpoint(path: Path, place: Place) -> dict[str, Any] | None:
+    """The last checkpoint, or None where there is none. Only tensors and plain values are read (`weights_only`)."""
+    for stale in path.parent.glob(path.stem + ".partial*"):
+        if place.first:
+            stale.unlink(missing_ok=True)
+    if not path.is_file():
+        return None
+    try:
+        content: dict[str, Any] = torch.load(path, map_location=place.device, weights_only=True)
+    except Exception as error:
+        raise ModelError(
+            f"the checkpoint {path} cannot be read: {error}", hint="delete it to begin this stage anew"
+        ) from error
+    return content

@@ -1,0 +1,50 @@
+"""Which columns of a vector mean what.
+
+A picture's vector is three maps of the same features, each of unit length before it gets its share: the joint map,
+aligned with the signal network; the identity map, which tells records apart; and the label map, which puts alike label
+sets together. Words know nothing of identity: their vector is zero there and free in the other two.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.encoders.model import Architecture
+
+Vectors = NDArray[np.float32]
+
+
+def join_parts(joint: Vectors, appended: Vectors, architecture: Architecture) -> Vectors:
+    """Put a picture's vector together.
+
+    Args:
+        joint: Any length, (n, `architecture.dim`).
+        appended: Identity and label map in their shares (`IdentityHead`), any length, (n, `identity_dim`).
+        architecture: Gives the shares.
+
+    Returns:
+        Unit rows, (n, dim + identity_dim).
+    """
+    own, rest = np.sqrt(architecture.identity_share), np.sqrt(1 - architecture.identity_share)
+    return np.concatenate([rest * unit(joint), own * unit(appended)], axis=1).astype(np.float32)
+
+
+def what_words_meet(vectors: Vectors, architecture: Architecture) -> Vectors:
+    """The columns of pictures' vectors that words have as well: (n, dim + identity_dim) -> (n, text_dim)."""
+    return np.delete(vectors, architecture.identity_columns, axis=1)
+
+
+def place_words(words: Vectors, architecture: Architecture) -> Vectors:
+    """The text tower's output (n, text_dim) -> unit rows (n, dim + identity_dim), zero where identity is."""
+    out = np.zeros((len(words), architecture.dim + architecture.identity_dim), dtype=np.float32)
+    keep = np.ones(out.shape[1], dtype=bool)
+    keep[architecture.identity_columns] = False
+    out[:, keep] = unit(words)
+    return out
+
+
+def unit(rows: Vectors) -> Vectors:
+    """Rows at length 1; rows of zeros stay."""
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
