@@ -328,7 +328,7 @@ def test_ingest_of_what_is_no_folder(call: Callable[..., Done], files: Path, tmp
     base = tmp_path / "base"
     for root, more, words in (
         (tmp_path / "absent", (), "is not a folder"),
-        (files / "good.hea", (), "is not a folder"),
+        (files / "good.hea", (), "is a file (expected a folder"),
         (tmp_path / "empty", (), "there is no file to ingest"),
         (files, ("--table", files / "letter.csv"), "has no column 'file'"),
         (files, ("--table", tmp_path / "absent.csv"), "is not a readable table"),
