@@ -65,7 +65,7 @@ class MilvusAddress:
             QueryError: It is none.
         """
         body, _, options = str(text).partition("?")
-        given = parse_qs(options, strict_parsing=True) if options else {}
+        given = parse_qs(options, keep_blank_values=True, strict_parsing=True) if options else {}
         tenant = given.pop("tenant", [TENANT])[-1]
         if given or not _NAME.fullmatch(tenant):
             raise QueryError(f"case base address {text} has unknown or wrong options after the ?", hint=_HINT)
