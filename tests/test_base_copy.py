@@ -196,14 +196,16 @@ def test_new_encoder_under_query_load(tmp_path: Path) -> None:
     while answered[-1] != new.name and time.monotonic() < deadline and not failures:
         time.sleep(0.01)
     at = len(answered)
-    while len(answered) < at + 20 and not failures:
+    while len(answered) < at + 40 and not failures:
         time.sleep(0.01)
     over.set()
     for thread in threads:
         thread.join()
     live.close()
     assert not failures, failures[0]
-    assert set(answered) == {old.name, new.name} and set(answered[at:]) == {new.name}
+    # Requests that were under way at the switch, one a thread, may still be answered by the old base.
+    assert set(answered) == {old.name, new.name} and answered[at:].count(old.name) < len(threads)
+    assert set(answered[-10:]) == {new.name}
     with CaseSearch.open(name, new) as search:
         assert search.by_ecg(record(51), 1).hits[0].case.case_id == "c/51"
 
