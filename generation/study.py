@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ecgkin.generation.study_tasks import RUNNERS, Study
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.errors import QueryError, RecordError
 from ecgkin.retrieval.evaluation.galleries import Embedder
+from ecgkin.retrieval.evaluation.report import plain_values
 
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -65,7 +65,7 @@ def run_study(settings: StudySettings, ptbxl: Path | None = None, progress: Prog
         stored = json.loads(path.read_text()) if path.is_file() else {}
         if stored.get("key") != key:
             began = time.perf_counter()
-            values = _plain(RUNNERS[task](study, settings.tasks[task]))
+            values = plain_values(RUNNERS[task](study, settings.tasks[task]))
             stored = {"key": key, "seconds": round(time.perf_counter() - began, 1), "values": values}
             partial = path.with_suffix(".partial")
             partial.write_text(json.dumps(stored), encoding="utf-8")
@@ -103,14 +103,3 @@ def _about(settings: StudySettings, study: Study) -> dict[str, Any]:
         "intervals": f"95 %, {settings.resamples} bootstrap resamples over patients, the same for all arms",
         "ecgkin": version("ecgkin"),
     }
-
-
-def _plain(value: Any) -> Any:
-    """JSON values; numbers that JSON does not know become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

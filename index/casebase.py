@@ -260,13 +260,7 @@ class CaseBase(CaseReader):
         sizes = {file.name: file.stat().st_size for file in sorted(self.path.iterdir()) if file.is_file()}
         return {
             "path": str(self.path),
-            "schema_version": manifest.schema_version,
-            "base_id": manifest.base_id,
-            "encoder": manifest.encoder_name,
-            "fingerprint": manifest.fingerprint,
-            "dim": manifest.dim,
-            "drawing_version": manifest.drawing_version,
-            "preprocessing": manifest.preprocessing,
+            **manifest.identity(),
             "generation": generation,
             "index_kind": index.kind,
             "index_generation": manifest.generation,

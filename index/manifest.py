@@ -47,6 +47,18 @@ class Manifest:
     format: str = FORMAT
     schema_version: int = SCHEMA_VERSION
 
+    def identity(self) -> dict[str, Any]:
+        """What tells which base this is and whose vectors it holds, for people."""
+        return {
+            "schema_version": self.schema_version,
+            "base_id": self.base_id,
+            "encoder": self.encoder_name,
+            "fingerprint": self.fingerprint,
+            "dim": self.dim,
+            "drawing_version": self.drawing_version,
+            "preprocessing": self.preprocessing,
+        }
+
     def write(self, folder: Path) -> None:
         """Replace the manifest of a folder, atomically."""
         content = asdict(self)

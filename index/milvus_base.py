@@ -38,7 +38,7 @@ from ecgkin.index.milvus_rows import (
     sample_rows,
 )
 from ecgkin.index.milvus_table import INDEXES, MOST_HITS, RESCORED, MilvusTable, choose_milvus_kind, connect, target_of
-from ecgkin.index.protocol import Vectors, check_k, check_vectors
+from ecgkin.index.protocol import Vectors, check_exclusions, check_k, check_vectors
 from ecgkin.index.reader import Block
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ManifestError, QueryError
@@ -172,10 +172,7 @@ class MilvusBase(CaseBase):
     ) -> list[list[tuple[Case, float]]]:
         """As in `CaseBase`; at most 16,384 hits."""
         matrix, k, parsed = check_vectors(vectors, self.dim, "queries"), check_k(k), Where.parse(where)
-        patients = exclude_patients if exclude_patients is not None else [None] * len(matrix)
-        excluded = exclude_cases if exclude_cases is not None else [None] * len(matrix)
-        if not len(patients) == len(excluded) == len(matrix):
-            raise QueryError(f"{len(patients)} and {len(excluded)} exclusions for {len(matrix)} queries")
+        patients, excluded = check_exclusions(len(matrix), exclude_patients, exclude_cases)
         table = self._table()
         wanted = min(k, table.count())
         if wanted > MOST_HITS:
@@ -288,17 +285,10 @@ class MilvusBase(CaseBase):
     def info(self) -> dict[str, Any]:
         """As in `CaseBase`; counts of labels, sources and so on are those of the first 50,000 cases."""
         rows = self._table().by_key(self._in_order(None)[:FACTS_OF_AT_MOST], BODY_FIELDS)
-        manifest = self._manifest
         return {
             "path": str(self._address),
             "collection": self.collection,
-            "schema_version": manifest.schema_version,
-            "base_id": manifest.base_id,
-            "encoder": manifest.encoder_name,
-            "fingerprint": manifest.fingerprint,
-            "dim": manifest.dim,
-            "drawing_version": manifest.drawing_version,
-            "preprocessing": manifest.preprocessing,
+            **self._manifest.identity(),
             "index_kind": self._rows.kind,
             "index_generation": 0,
             "n_cases": len(self),

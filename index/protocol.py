@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
@@ -109,3 +109,17 @@ def check_k(k: int) -> int:
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise QueryError(f"k is {k!r} (expected a whole number >= 1)")
     return int(k)
+
+
+def check_exclusions(
+    n: int, patients: Sequence[str | None] | None, cases: Sequence[str | None] | None
+) -> tuple[Sequence[str | None], Sequence[str | None]]:
+    """The patient and the case that each of `n` queries leaves out; None for all of them where none are given.
+
+    Raises:
+        QueryError: There are not as many as queries.
+    """
+    left, out = ([None] * n if some is None else some for some in (patients, cases))
+    if not len(left) == len(out) == n:
+        raise QueryError(f"{len(left)} and {len(out)} exclusions for {n} queries")
+    return left, out

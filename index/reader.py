@@ -13,7 +13,7 @@ import numpy as np
 from ecgkin.index.case import Case
 from ecgkin.index.filters import Where, WhereLike
 from ecgkin.index.manifest import Manifest
-from ecgkin.index.protocol import Ids, Vectors, check_k, check_vectors
+from ecgkin.index.protocol import Ids, Vectors, check_exclusions, check_k, check_vectors
 from ecgkin.index.snapshot import Snapshots
 from ecgkin.index.store import Store
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -128,10 +128,7 @@ class CaseReader:
     ) -> list[list[tuple[Case, float]]]:
         """`search` for many vectors, shape (n_queries, dim), with one exclusion for each or none at all."""
         matrix, k, where = check_vectors(vectors, self.dim, "queries"), check_k(k), Where.parse(where)
-        patients = exclude_patients if exclude_patients is not None else [None] * len(matrix)
-        excluded = exclude_cases if exclude_cases is not None else [None] * len(matrix)
-        if not len(patients) == len(excluded) == len(matrix):
-            raise QueryError(f"{len(patients)} and {len(excluded)} exclusions for {len(matrix)} queries")
+        patients, excluded = check_exclusions(len(matrix), exclude_patients, exclude_cases)
         with self._reading():
             allowed = None if where.is_all else self._rows_where(where)
             left_out = [self._left_out(p, c) for p, c in zip(patients, excluded, strict=True)]

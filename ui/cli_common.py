@@ -25,6 +25,16 @@ class Moved(Protocol):
         """`done` of `total` (None: unknown) are done; `what` says of what."""
 
 
+class Report(Protocol):
+    """What an evaluation found."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+
+    def as_markdown(self) -> str:
+        """Tables."""
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Base = Annotated[Path, typer.Argument(metavar="BASE", help="Folder of the case base.", show_default=False)]
 BaseOption = Annotated[Path, typer.Option("--base", help="Folder of the case base; made where it is missing.")]
@@ -66,6 +76,14 @@ def safe(text: object) -> str:
 def emit(value: Any) -> None:
     """Print a result as JSON on stdout; NaN and infinity become null, paths become text."""
     sys.stdout.write(json.dumps(plain(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+
+def emit_report(report: Report, as_json: bool) -> None:
+    """Print what an evaluation found: as JSON, or as Markdown."""
+    if as_json:
+        emit(report.as_dict())
+    else:
+        out().print(report.as_markdown(), markup=False, soft_wrap=True)
 
 
 def plain(value: Any) -> Any:

@@ -210,7 +210,4 @@ def drafts(
             bert=bert,
             progress=lambda what, done, total: bar(done, total, what),
         )
-    if json:
-        common.emit(report.as_dict())
-    else:
-        common.out().print(report.as_markdown(), markup=False, soft_wrap=True)
+    common.emit_report(report, json)

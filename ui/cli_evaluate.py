@@ -78,10 +78,7 @@ def retrieval(
             resamples=resamples,
             progress=lambda what, done, total: bar(done, total, what),
         )
-    if json:
-        common.emit(report.as_dict())
-    else:
-        common.out().print(report.as_markdown(), markup=False, soft_wrap=True)
+    common.emit_report(report, json)
 
 
 def mini(
@@ -129,10 +126,7 @@ def mini(
             resamples=resamples,
             progress=lambda what, done, total: bar(done, total, what),
         )
-    if json:
-        common.emit(report.as_dict())
-    else:
-        common.out().print(report.as_markdown(), markup=False, soft_wrap=True)
+    common.emit_report(report, json)
 
 
 def ecgbench(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ecgkin.retrieval.errors import InputError, QueryError
+from ecgkin.retrieval.encoders.settings import read_settings
+from ecgkin.retrieval.errors import QueryError
 
 STAGE = "mini"
 CASES = ("mixed", "always", "never")
@@ -92,26 +93,5 @@ class MiniSettings:
 
 
 def load_mini_settings(path: Path, **overrides: Any) -> MiniSettings:
-    """Read a YAML file of `MiniSettings`.
-
-    Raises:
-        InputError: The file cannot be read or is no YAML mapping.
-        QueryError: A name is unknown or a value out of range.
-    """
-    import yaml
-
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read the training settings {path}: {error}") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{path} holds no settings (expected 'name: value' lines)")
-    given = {**raw, **overrides}
-    known = {f.name for f in fields(MiniSettings)}
-    unknown = sorted(set(given) - known)
-    if unknown:
-        raise QueryError(f"{path} sets {', '.join(unknown)}, which are no settings (expected some of {sorted(known)})")
-    try:
-        return MiniSettings(**given)
-    except TypeError as error:
-        raise QueryError(f"{path}: {error}") from error
+    """Read a YAML file of `MiniSettings`; see `retrieval.encoders.settings.read_settings`."""
+    return read_settings(MiniSettings, path, **overrides)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ecgkin.retrieval.errors import InputError, QueryError
 
 PICTURES = ("paper", "fields")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+S = TypeVar("S", bound="DataclassInstance")
+FOLDERS = ("out", "data", "teacher", "image", "join")
 STAGES = ("signal", "image", "join", "text")
 
 
@@ -104,9 +109,23 @@ class TrainSettings:
         """For YAML and JSON."""
         return asdict(self)
 
+    def recipe(self) -> dict[str, Any]:
+        """What another machine needs to repeat the stage: the settings less the folders of this one."""
+        return {name: value for name, value in self.to_dict().items() if name not in FOLDERS}
+
 
 def load_settings(path: Path, **overrides: Any) -> TrainSettings:
-    """Read a YAML file of `TrainSettings`.
+    """Read a YAML file of `TrainSettings`; see `read_settings`."""
+    return read_settings(TrainSettings, path, **overrides)
+
+
+def read_settings(kind: type[S], path: Path, **overrides: Any) -> S:
+    """Read a YAML file of training settings.
+
+    Args:
+        kind: Dataclass of the settings.
+        path: The file.
+        overrides: Settings that win over those of the file.
 
     Raises:
         InputError: The file cannot be read or is no YAML mapping.
@@ -120,11 +139,12 @@ def load_settings(path: Path, **overrides: Any) -> TrainSettings:
         raise InputError(f"cannot read the training settings {path}: {error}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path} holds no settings (expected 'name: value' lines)")
-    known = {f.name for f in fields(TrainSettings)}
-    unknown = sorted(set(raw) - known)
+    given = {**raw, **overrides}
+    known = {f.name for f in fields(kind)}
+    unknown = sorted(set(given) - known)
     if unknown:
         raise QueryError(f"{path} sets {', '.join(unknown)}, which are no settings (expected some of {sorted(known)})")
     try:
-        return TrainSettings(**{**raw, **overrides})
+        return kind(**given)
     except TypeError as error:
         raise QueryError(f"{path}: {error}") from error

@@ -156,7 +156,7 @@ def finish(out: Path, state: dict[str, Tensor], settings: TrainSettings, figures
     partial = out / "image.partial"
     save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, partial)
     os.replace(partial, out / "image.safetensors")
-    summary = {"settings": settings.to_dict(), "figures": figures, "finished": done}
+    summary = {"settings": settings.recipe(), "figures": figures, "finished": done}
     (out / "image.json").write_text(json.dumps(summary, indent=1) + "\n")
 
 

@@ -97,7 +97,7 @@ def train_join(settings: TrainSettings, data: Path) -> dict[str, Any]:
     partial = out / "join.partial"
     save_file({f"identity.{k}": v.contiguous() for k, v in average.state.items()}, partial)
     os.replace(partial, out / "join.safetensors")
-    (out / "join.json").write_text(json.dumps({"settings": settings.to_dict(), "figures": figures}, indent=1) + "\n")
+    (out / "join.json").write_text(json.dumps({"settings": settings.recipe(), "figures": figures}, indent=1) + "\n")
     return figures
 
 

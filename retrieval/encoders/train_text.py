@@ -158,7 +158,7 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
     about = {
         "join": json.loads((Path(settings.join) / "join.json").read_text()),
         "image": json.loads((Path(settings.image) / "image.json").read_text()),
-        "text": {"settings": settings.to_dict(), "figures": run.figures},
+        "text": {"settings": settings.recipe(), "figures": run.figures},
     }
     save_encoder(out / "encoder", settings.architecture, architecture, state, folder, GALLERY_LAYOUTS, about)
     return run.figures

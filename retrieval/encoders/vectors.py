@@ -37,12 +37,7 @@ def image_state(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsMissingError: The stage has not written them.
     """
-    from safetensors.torch import load_file
-
-    path = folder / "image.safetensors"
-    if not path.is_file():
-        raise WeightsMissingError(f"{path} is missing", hint="finish the image stage first")
-    return load_file(path)
+    return _stage_weights(folder, "image")
 
 
 def join_state(folder: Path) -> dict[str, Any]:
@@ -51,11 +46,15 @@ def join_state(folder: Path) -> dict[str, Any]:
     Raises:
         WeightsMissingError: The stage has not written them.
     """
+    return _stage_weights(folder, "join")
+
+
+def _stage_weights(folder: Path, stage: str) -> dict[str, Any]:
     from safetensors.torch import load_file
 
-    path = folder / "join.safetensors"
+    path = folder / f"{stage}.safetensors"
     if not path.is_file():
-        raise WeightsMissingError(f"{path} is missing", hint="finish the join stage first")
+        raise WeightsMissingError(f"{path} is missing", hint=f"finish the {stage} stage first")
     return load_file(path)
 
 

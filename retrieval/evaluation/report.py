@@ -111,7 +111,7 @@ class RetrievalReport:
             "thresholds": {k: vars(t) for k, t in self.calibration.thresholds.items()} if self.calibration else {},
             "calibration_errors": {name: vars(e) for name, e in self.calibration_errors.items()},
         }
-        return {key: _plain(value) for key, value in content.items()}
+        return {key: plain_values(value) for key, value in content.items()}
 
     def as_markdown(self) -> str:
         """The tables of the protocol."""
@@ -326,12 +326,12 @@ def _cross_dict(result: CrossModalResult) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """Numbers that JSON does not know become null."""
+def plain_values(value: Any) -> Any:
+    """The same in what JSON knows; numbers that it does not know become null."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_values(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_values(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
