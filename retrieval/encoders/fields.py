@@ -22,44 +22,63 @@ _FS_HZ = 100.0
 
 
 def averaged(lead: NDArray[np.floating], length: int = TILE) -> NDArray[np.float64]:
-    """Piecewise means, shape (length,): what makes a field of 1,000 samples fit a tile."""
-    parts = np.array_split(np.asarray(lead, dtype=np.float64), length)
-    return np.array([part.mean() if len(part) else 0.0 for part in parts])
+    """Piecewise means along the last axis, shape (..., length): what makes a field of 1,000 samples fit a tile.
+
+    >>> averaged(np.array([0.0, 2.0, 4.0, 6.0, 8.0]), 2).tolist()
+    [2.0, 7.0]
+    """
+    x = np.asarray(lead, dtype=np.float64)
+    n = x.shape[-1]
+    # The first n mod `length` parts have one sample more, as `numpy.array_split` cuts.
+    ends = np.arange(1, length + 1) * (n // length) + np.minimum(np.arange(1, length + 1), n % length)
+    sums = np.concatenate([np.zeros((*x.shape[:-1], 1)), np.cumsum(x, axis=-1)], axis=-1)
+    starts = np.concatenate([[0], ends[:-1]])
+    return np.asarray((sums[..., ends] - sums[..., starts]) / np.maximum(ends - starts, 1))
 
 
 def angular_field(x: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Gramian angular summation field of a series: cos(phi_i + phi_j) with phi = arccos of the series in -1..1.
+    """Gramian angular summation fields: cos(phi_i + phi_j) with phi = arccos of a series in -1..1; (..., n, n).
 
     >>> angular_field(np.array([0.0, 1.0])).round(3).tolist()
     [[1.0, -1.0], [-1.0, 1.0]]
     """
-    low, high = float(x.min()), float(x.max())
-    scaled = 2 * (x - low) / (high - low) - 1 if high > low else np.zeros_like(x, dtype=np.float64)
+    x = np.asarray(x, dtype=np.float64)
+    low, span = x.min(axis=-1, keepdims=True), np.ptp(x, axis=-1, keepdims=True)
+    scaled = np.where(span > 0, 2 * (x - low) / np.where(span > 0, span, 1.0) - 1, 0.0)
     other = np.sqrt(np.clip(1 - scaled**2, 0, 1))
-    return np.asarray(np.outer(scaled, scaled) - np.outer(other, other))
+    return np.asarray(scaled[..., :, None] * scaled[..., None, :] - other[..., :, None] * other[..., None, :])
 
 
 def recurrence_plot(x: NDArray[np.floating]) -> NDArray[np.float64]:
-    """1 where two delay vectors are among the nearest fifth of all pairs, else 0; shape (n - 1, n - 1)."""
-    span = len(x) - (DIMENSION - 1) * DELAY
-    vectors = np.stack([x[i * DELAY : i * DELAY + span] for i in range(DIMENSION)], axis=1)
-    distance = np.linalg.norm(vectors[:, None] - vectors[None], axis=2)
-    return np.asarray(distance <= np.quantile(distance, RECURRENT), dtype=np.float64)
+    """1 where two delay vectors are among the nearest fifth of all pairs, else 0; shape (..., n - 1, n - 1)."""
+    x = np.asarray(x, dtype=np.float64)
+    span = x.shape[-1] - (DIMENSION - 1) * DELAY
+    squares = np.zeros((*x.shape[:-1], span, span))
+    for i in range(DIMENSION):
+        part = x[..., i * DELAY : i * DELAY + span]
+        squares += (part[..., :, None] - part[..., None, :]) ** 2
+    distance = np.sqrt(squares)
+    limit = np.quantile(distance.reshape(*x.shape[:-1], -1), RECURRENT, axis=-1)
+    return np.asarray(distance <= limit[..., None, None], dtype=np.float64)
 
 
 def transition_field(x: NDArray[np.floating], bins: int = BINS) -> NDArray[np.float64]:
-    """Markov transition field: at (i, j) the probability of going from the bin of sample i to that of sample j.
+    """Markov transition fields: at (i, j) the probability of going from the bin of sample i to that of sample j.
 
     >>> transition_field(np.array([0.0, 1.0, 0.0, 1.0]), bins=2)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
-    edges = np.quantile(x, np.linspace(0, 1, bins + 1)[1:-1])
-    of = np.searchsorted(edges, x, side="left")
-    counts = np.zeros((bins, bins))
-    np.add.at(counts, (of[:-1], of[1:]), 1.0)
-    total = counts.sum(axis=1, keepdims=True)
+    x = np.asarray(x, dtype=np.float64)
+    flat = x.reshape(-1, x.shape[-1])
+    edges = np.quantile(flat, np.linspace(0, 1, bins + 1)[1:-1], axis=-1).T
+    of = (flat[:, :, None] > edges[:, None, :]).sum(axis=-1)
+    counts = np.zeros((len(flat), bins, bins))
+    series = np.arange(len(flat))[:, None]
+    np.add.at(counts, (series, of[:, :-1], of[:, 1:]), 1.0)
+    total = counts.sum(axis=-1, keepdims=True)
     matrix = counts / np.where(total > 0, total, 1.0)
-    return np.asarray(matrix[np.ix_(of, of)])
+    field = matrix[series[:, :, None], of[:, :, None], of[:, None, :]]
+    return np.asarray(field.reshape(*x.shape, x.shape[-1]))
 
 
 def field_map(record: EcgRecord) -> NDArray[np.uint8]:
@@ -70,17 +89,19 @@ def field_map(record: EcgRecord) -> NDArray[np.uint8]:
     signal = record.resampled(_FS_HZ).standard()
     canvas = np.zeros((_HEIGHT, _WIDTH), dtype=np.uint8)
     top, left = (_HEIGHT - ROWS * TILE) // 2, (_WIDTH - 3 * COLUMNS * TILE) // 2
-    for i, lead in enumerate(signal):
-        if np.isnan(lead).all():
-            continue
-        x = averaged(np.nan_to_num(lead))
-        plot = np.zeros((TILE, TILE))
-        recurrent = recurrence_plot(x)
-        plot[: len(recurrent), : len(recurrent)] = recurrent
-        for kind, tile in enumerate(((angular_field(x) + 1) / 2, plot, transition_field(x))):
-            row = top + (i // COLUMNS) * TILE
+    there = ~np.isnan(signal).all(axis=1)
+    x = averaged(np.nan_to_num(signal[there]))
+    if not len(x):
+        return canvas
+    plots = np.zeros((len(x), TILE, TILE))
+    plots[:, : TILE - DELAY, : TILE - DELAY] = recurrence_plot(x)
+    tiles = np.stack([(angular_field(x) + 1) / 2, plots, transition_field(x)])
+    ink = np.round(255 * np.clip(tiles, 0, 1)).astype(np.uint8)
+    for at, i in enumerate(np.flatnonzero(there)):
+        row = top + (i // COLUMNS) * TILE
+        for kind in range(len(ink)):
             column = left + (kind * COLUMNS + i % COLUMNS) * TILE
-            canvas[row : row + TILE, column : column + TILE] = np.round(255 * np.clip(tile, 0, 1)).astype(np.uint8)
+            canvas[row : row + TILE, column : column + TILE] = ink[kind, at]
     return canvas
 
 

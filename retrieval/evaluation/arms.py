@@ -4,6 +4,7 @@ encoder             the encoder that the run names, on drawn pages
 encoder:PATH        another one
 untrained:SEED      the same architecture with random weights
 fields:DIR          an image stage trained with `picture: fields` (Qiu et al.), on its fields
+paper:DIR           an image stage trained with `picture: paper`, on trace maps drawn straight from the records
 signal:DIR          the vectors of a signal stage (`targets.npz`): what samples alone give on the same folds
 features            hand-made features by NeuroKit2
 log-spectrum        log power per lead, PCA
@@ -37,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 ENCODER, CONSTANT, RANDOM, SPECTRUM = "encoder", "constant list", "random", "log-spectrum"
 FEATURES, BM25, MINILM = "features", "report bm25", "report minilm"
 PLAIN: tuple[str, ...] = (ENCODER, FEATURES, SPECTRUM, BM25, MINILM, CONSTANT, RANDOM)
-PREFIXES: tuple[str, ...] = ("encoder", "untrained", "fields", "signal")
+PREFIXES: tuple[str, ...] = ("encoder", "untrained", "fields", "paper", "signal")
 _PART = 512
 
 
@@ -51,7 +52,7 @@ def check_arm(name: str) -> None:
     if name in PLAIN or (prefix in PREFIXES and colon and rest and (prefix != "untrained" or rest.isdigit())):
         return
     raise QueryError(
-        f"arm is {name!r} (expected {', '.join(PLAIN)}, untrained:SEED, encoder:PATH, fields:DIR or signal:DIR)"
+        f"arm is {name!r} (expected {', '.join(PLAIN)}, untrained:SEED, or encoder:, fields:, paper:, signal: and DIR)"
     )
 
 
@@ -118,13 +119,13 @@ def arm_vectors(name: str, setting: ArmSetting) -> tuple[Floats, Floats]:
         of_gallery, of_queries = features.feature_vectors(*known)
         return of_queries, of_gallery
     if name == MINILM:
-        encode = _minilm()
-        return encode([row.report for row in queries]), encode([row.report for row in gallery])
+        words = _minilm()
+        return words([row.report for row in queries]), words([row.report for row in gallery])
     if prefix == "signal":
         return _stored(Path(rest), queries), _stored(Path(rest), gallery)
-    encode_fields = _fields_tower(Path(rest))
+    encode = _image_stage(Path(rest), prefix)
     key = hashlib.blake2b((Path(rest) / "image.json").read_bytes(), digest_size=6).hexdigest()
-    of = [_kept(f"fields-{key}", setting, rows, encode_fields) for rows in (queries, gallery)]
+    of = [_kept(f"{prefix}-{key}", setting, rows, encode) for rows in (queries, gallery)]
     return of[0], of[1]
 
 
@@ -188,33 +189,36 @@ def _stored(folder: Path, rows: Sequence[PtbXlRow]) -> Floats:
         return unit_rows(stored["vectors"][[at[row.ecg_id] for row in rows]].astype(np.float32))
 
 
-def _fields_tower(folder: Path) -> Callable[[Iterable[Any]], Floats]:
-    """The image stage of `picture: fields` as a function of records."""
+def _image_stage(folder: Path, picture: str) -> Callable[[Iterable[Any]], Floats]:
+    """A finished image stage as a function of records; both kinds of picture are made without a page."""
     import json
 
     if not (folder / "image.json").is_file():
         raise WeightsMissingError(
-            f"{folder} holds no finished image stage", hint="ecgkin train scripts/training/fields.yaml"
+            f"{folder} holds no finished image stage", hint=f"ecgkin train scripts/training/pair_{picture}.yaml"
         )
     settings = json.loads((folder / "image.json").read_text())["settings"]
-    if settings.get("picture") != "fields":
-        raise ModelError(f"{folder} was trained on {settings.get('picture', 'paper')!r} (expected 'fields')")
+    if settings.get("picture", "paper") != picture:
+        raise ModelError(f"{folder} was trained on {settings.get('picture', 'paper')!r} (expected {picture!r})")
     import torch
 
+    from ecgkin.retrieval.ecg.trace_map import draw_trace_map
     from ecgkin.retrieval.encoders.fields import field_map
     from ecgkin.retrieval.encoders.model import Architecture
     from ecgkin.retrieval.encoders.train_image import ImageStudent
+    from ecgkin.retrieval.encoders.training import has_fast_bfloat16
     from ecgkin.retrieval.encoders.vectors import image_state
 
+    draw: Callable[[Any], Any] = field_map if picture == "fields" else draw_trace_map
     model = ImageStudent(Architecture.load(settings["architecture"]))
     model.load_state_dict(image_state(folder))
     model.eval()
 
     def encode(records: Iterable[Any]) -> Floats:
-        maps = np.stack([field_map(record) for record in records])
-        with torch.inference_mode():
+        maps = np.stack([draw(record) for record in records])
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
             parts = [
-                model(torch.from_numpy(maps[i : i + 64])[:, None].float().div_(255))[0].numpy()
+                model(torch.from_numpy(maps[i : i + 64])[:, None].float().div_(255))[0].float().numpy()
                 for i in range(0, len(maps), 64)
             ]
         return unit_rows(np.concatenate(parts))
