@@ -17,10 +17,10 @@ from ecgkin.generation.backend import Request, TextBackend
 from ecgkin.generation.instruct import build_instructions, neighbour_prompt, read_rows
 from ecgkin.generation.instruct_rows import IMAGE_TOKEN, SUBTASKS, TYPES
 from ecgkin.generation.mini.backend import MiniGenerator
-from ecgkin.generation.mini.examples import PLAIN, RETRIEVED, ecg_id_of, examples_of, texts_of
+from ecgkin.generation.mini.examples import PLAIN, RETRIEVED, ecg_id_of, epoch_examples, examples_of, texts_of
 from ecgkin.generation.mini.settings import MiniSettings, load_mini_settings
 from ecgkin.generation.mini.tokens import pooled
-from ecgkin.generation.mini.train import epoch_examples, train_mini
+from ecgkin.generation.mini.train import train_mini
 from ecgkin.generation.mini.vocabulary import Vocabulary, train_vocabulary
 from ecgkin.generation.mini.wording import MiniPrompt, ShownCase, findings_line, parse_prompt, split_answer
 from ecgkin.generation.prompts import fill, prompt_name
@@ -212,6 +212,18 @@ def test_training_goes_on_where_it_stopped_and_learns(trained: Path, made_ptbxl:
     one, other = (load_file(folder / "mini" / "mini.safetensors") for folder in (trained, whole))
     for name in one:
         np.testing.assert_allclose(one[name].astype(float), other[name].astype(float), atol=2e-3, err_msg=name)
+
+
+def test_training_stops_after_its_minutes_and_minds_its_encoder(made_ptbxl: Path, tmp_path: Path) -> None:
+    about = tmp_path / "mini" / "config.json"
+    assert train_mini(_settings(tmp_path, max_minutes=1e-9), made_ptbxl, encoder=TokenEncoder()) == {}
+    assert json.loads(about.read_text())["steps"] == 0
+    assert train_mini(_settings(tmp_path, max_steps=2), made_ptbxl, encoder=TokenEncoder())
+    assert json.loads(about.read_text())["steps"] == 2
+    other = TokenEncoder()
+    other.image_fingerprint = "another tower"  # type: ignore[misc]
+    with pytest.raises(ModelError, match="another encoder"):
+        train_mini(_settings(tmp_path), made_ptbxl, encoder=other)
 
 
 def test_epochs_show_each_report_once(built: list[dict[str, Any]], tmp_path: Path) -> None:

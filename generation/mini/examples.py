@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from ecgkin.generation.instruct_rows import IMAGE_TOKEN, Row
+from ecgkin.generation.mini.settings import MiniSettings
 from ecgkin.generation.mini.vocabulary import Vocabulary
 from ecgkin.generation.mini.wording import parse_prompt, split_answer
 
@@ -65,3 +68,20 @@ def examples_of(rows: Sequence[Row], vocabulary: Vocabulary) -> list[Example]:
             )
         )
     return out
+
+
+def epoch_examples(examples: Sequence[Example], settings: MiniSettings, epoch: int) -> list[Example]:
+    """The rows of one epoch in their order: each record's report once, plain or with cases, and some questions."""
+    rng = np.random.default_rng([settings.seed, epoch])
+    plain = {e.ecg_id: e for e in examples if e.kind == PLAIN}
+    retrieved = {e.ecg_id: e for e in examples if e.kind == RETRIEVED}
+    share = {"mixed": 0.5, "always": 1.0, "never": 0.0}[settings.cases]
+    chosen = [retrieved[i] if i in retrieved and rng.random() < share else one for i, one in plain.items()]
+    asked = [e for e in examples if e.kind == ASKED]
+    n_asked = min(len(asked), round(settings.question_share * len(chosen)))
+    if n_asked:
+        chosen += [asked[i] for i in rng.choice(len(asked), n_asked, replace=False)]
+    # Batches of similar length waste less on padding; which batch comes when stays random.
+    order = sorted(range(len(chosen)), key=lambda i: len(chosen[i].prompt) + len(chosen[i].answer) + 8 * rng.random())
+    groups = [order[i : i + settings.batch] for i in range(0, len(order), settings.batch)]
+    return [chosen[i] for g in rng.permutation(len(groups)) for i in groups[g]]

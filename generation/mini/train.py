@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import time
 from collections.abc import Sequence
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ecgkin.generation.instruct import FILE, build_instructions, read_rows
-from ecgkin.generation.mini.examples import ASKED, PLAIN, RETRIEVED, Example, examples_of, texts_of
+from ecgkin.generation.mini.examples import RETRIEVED, Example, epoch_examples, examples_of, texts_of
 from ecgkin.generation.mini.model import MiniShape, answer_logits, build_mini, decode_steps, save_mini
 from ecgkin.generation.mini.settings import MiniSettings
 from ecgkin.generation.mini.tokens import CLEAN, VARIED, Progress, Tokens, view_tokens
@@ -21,7 +19,6 @@ from ecgkin.generation.mini.vocabulary import Vocabulary, train_vocabulary
 from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import InputError, ModelError
 
-_LOG = logging.getLogger(__name__)
 _JUDGED_CODES = 24  # tokens that a judged answer may take: its findings come first
 
 
@@ -128,23 +125,6 @@ def _vocabulary(rows: Sequence[dict[str, Any]], out: Path, settings: MiniSetting
     return Vocabulary.load(folder)
 
 
-def epoch_examples(examples: Sequence[Example], settings: MiniSettings, epoch: int) -> list[Example]:
-    """The rows of one epoch in their order: each record's report once, plain or with cases, and some questions."""
-    rng = np.random.default_rng([settings.seed, epoch])
-    plain = {e.ecg_id: e for e in examples if e.kind == PLAIN}
-    retrieved = {e.ecg_id: e for e in examples if e.kind == RETRIEVED}
-    share = {"mixed": 0.5, "always": 1.0, "never": 0.0}[settings.cases]
-    chosen = [retrieved[i] if i in retrieved and rng.random() < share else one for i, one in plain.items()]
-    asked = [e for e in examples if e.kind == ASKED]
-    n_asked = min(len(asked), round(settings.question_share * len(chosen)))
-    if n_asked:
-        chosen += [asked[i] for i in rng.choice(len(asked), n_asked, replace=False)]
-    # Batches of similar length waste less on padding; which batch comes when stays random.
-    order = sorted(range(len(chosen)), key=lambda i: len(chosen[i].prompt) + len(chosen[i].answer) + 8 * rng.random())
-    groups = [order[i : i + settings.batch] for i in range(0, len(order), settings.batch)]
-    return [chosen[i] for g in rng.permutation(len(groups)) for i in groups[g]]
-
-
 def _run(
     settings: MiniSettings,
     shape: MiniShape,
@@ -159,10 +139,10 @@ def _run(
 ) -> dict[str, Any]:
     import torch
 
-    from ecgkin.retrieval.encoders.resumable import load_checkpoint, save_checkpoint
-    from ecgkin.retrieval.encoders.training import has_fast_bfloat16
+    from ecgkin.retrieval.encoders.resumable import Resumable
+    from ecgkin.retrieval.encoders.training import Place, TrainLog, has_fast_bfloat16
 
-    out, place = Path(settings.out), _place()
+    out, place = Path(settings.out), Place(torch.device("cpu"), 0, 1, torch.float32)
     torch.manual_seed(settings.seed)
     model = build_mini(shape)
     decay = [p for p in model.parameters() if p.ndim > 1]
@@ -171,78 +151,46 @@ def _run(
         [{"params": decay, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}],
         lr=settings.lr,
     )
-    average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     at = {row.ecg_id: i for i, row in enumerate(rows)}
     steps = -(-len(epoch_examples(examples, settings, 0)) // settings.batch)
-    total, step, seconds = steps * settings.epochs, 0, 0.0
-    figures: dict[str, Any] = {}
-    stored = load_checkpoint(out / "checkpoint.pt", place)
-    if stored is not None:
-        if stored["fingerprint"] != fingerprint:
-            raise ModelError(
-                f"{out / 'checkpoint.pt'} was trained on the tokens of another encoder",
-                hint="give another out folder, or remove the checkpoint",
-            )
-        model.load_state_dict(stored["model"])
-        optimizer.load_state_dict(stored["optimizer"])
-        average, step, seconds, figures = stored["average"], stored["step"], stored["seconds"], stored["figures"]
-        _log(out, event="resumed", step=step, total=total)
+    log = TrainLog(out, place)
+    run = Resumable(
+        model, optimizer, settings, place, log, total=steps * settings.epochs, horizon=0.998,
+        extra={"fingerprint": fingerprint, "seconds": 0.0},
+    )  # fmt: skip
+    if run.extra["fingerprint"] != fingerprint:
+        raise ModelError(
+            f"the checkpoint in {out} was trained on the tokens of another encoder",
+            hint="give another out folder, or remove the checkpoint",
+        )
     fast = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bfloat16())
-    began = last = time.monotonic()
-
-    def save() -> None:
-        save_checkpoint(
-            out / "checkpoint.pt",
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "average": average, "step": step,
-             "seconds": seconds + time.monotonic() - began, "figures": figures, "fingerprint": fingerprint},
-        )  # fmt: skip
-
-    running, stopped = 0.0, False
-    while step < total and not stopped:
-        epoch, first = divmod(step, steps)
+    before, began, running = float(run.extra["seconds"]), time.monotonic(), 0.0
+    while run.running:
+        epoch, first = divmod(run.step, steps)
         chosen = epoch_examples(examples, settings, epoch)
         for begin in range(first * settings.batch, len(chosen), settings.batch):
             batch = chosen[begin : begin + settings.batch]
-            for group in optimizer.param_groups:
-                group["lr"] = _rate(step, total, settings)
-            loss = _loss(model, batch, views, at, vocabulary.pad, settings, step, fast)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            if bool(torch.isfinite(norm)):
-                optimizer.step()
-            step += 1
-            keep = min(0.998, (step + 1) / (step + 10))
-            with torch.no_grad():
-                for name, value in model.state_dict().items():
-                    average[name].lerp_(value, 1 - keep)
+            loss = _loss(model, batch, views, at, vocabulary.pad, settings, run.step, fast)
+            run.descend(loss, 1.0)
+            run.extra["seconds"] = before + time.monotonic() - began
             running = 0.95 * running + 0.05 * float(loss.detach()) if running else float(loss.detach())
-            if step % 25 == 0:
-                _log(out, event="step", step=step, total=total, loss=running,
-                     seconds=seconds + time.monotonic() - began)  # fmt: skip
+            if run.step % 25 == 0:
+                log.write("step", step=run.step, total=run.total, loss=running)
                 if progress is not None:
-                    progress("steps", step, total)
-            if time.monotonic() - last > 60 * settings.checkpoint_minutes:
-                save()
-                last = time.monotonic()
-            late = bool(settings.max_minutes) and time.monotonic() - began > 60 * settings.max_minutes
-            if late or (settings.max_steps and step >= settings.max_steps):
-                stopped = True
+                    progress("steps", run.step, run.total)
+            run.save_if_due()
+            if not run.running:
                 break
-        if step % steps == 0 or stopped:
-            figures = _judge(shape, average, vocabulary, held_out, held, settings)
-            _log(out, event="epoch", epoch=step / steps, loss=running, **figures)
-            save()
-            last = time.monotonic()
-    if not figures:
-        figures = _judge(shape, average, vocabulary, held_out, held, settings)
+        run.figures = _judge(shape, run.average.state, vocabulary, held_out, held, settings)
+        log.write("epoch", epoch=run.step / steps, loss=running, **run.figures)
+        run.save()
     about = {
-        "image_fingerprint": fingerprint, "cases": settings.cases, "steps": step, "of_steps": total,
-        "seconds": round(seconds + time.monotonic() - began), "validation": figures,
+        "image_fingerprint": fingerprint, "cases": settings.cases, "steps": run.step, "of_steps": run.total,
+        "seconds": round(run.extra["seconds"]), "validation": run.figures,
         "data": f"PTB-XL folds {sorted({row.fold for row in rows})}, {len(rows)} records",
     }  # fmt: skip
-    save_mini(out / "mini", average, shape, about)
-    return figures
+    save_mini(out / "mini", run.average.state, shape, about)
+    return run.figures
 
 
 def _loss(
@@ -324,24 +272,3 @@ def _judge(
         "statement micro-F1": float(f1_score(truth, said, average="micro", zero_division=0)),
         "statement macro-F1": float(f1_score(truth[:, present], said[:, present], average="macro", zero_division=0)),
     }
-
-
-def _place() -> Any:
-    import torch
-
-    from ecgkin.retrieval.encoders.training import Place
-
-    return Place(torch.device("cpu"), 0, 1, torch.float32)
-
-
-def _rate(step: int, total: int, settings: MiniSettings) -> float:
-    """Linear warm-up, then a cosine to a tenth."""
-    warm = min(1.0, (step + 1) / max(1, min(settings.warmup_steps, total // 4)))
-    return float(settings.lr * warm * (0.1 + 0.9 * (0.5 + 0.5 * np.cos(np.pi * min(1.0, step / max(1, total))))))
-
-
-def _log(out: Path, **values: Any) -> None:
-    row = {k: round(v, 4) if isinstance(v, float) else v for k, v in values.items()}
-    with (out / "log.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
-    _LOG.info("%s", " ".join(f"{k}={v}" for k, v in row.items()))

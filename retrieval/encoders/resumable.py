@@ -7,13 +7,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from ecgkin.retrieval.encoders.settings import TrainSettings
-from ecgkin.retrieval.encoders.training import Place, TrainLog, learning_rate
+from ecgkin.retrieval.encoders.training import Place, Schedule, TrainLog, learning_rate
 from ecgkin.retrieval.errors import ModelError
 
 
@@ -48,6 +47,29 @@ class RunningAverage:
             model.train(training)
 
 
+class RunSettings(Schedule, Protocol):
+    """Settings of any training that can be stopped and gone on with."""
+
+    @property
+    def out(self) -> str:
+        """Folder of the checkpoint."""
+
+    @property
+    def max_steps(self) -> int:
+        """Stop after that many steps in all (0: run to the end)."""
+
+    @property
+    def max_minutes(self) -> float:
+        """Stop after that long in this process (0: no limit)."""
+
+    @property
+    def checkpoint_minutes(self) -> float:
+        """At most this long passes between checkpoints."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Kept beside the weights."""
+
+
 class Resumable:
     """The state of one stage.
 
@@ -60,7 +82,7 @@ class Resumable:
     """
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, settings: TrainSettings, place: Place, log: TrainLog,
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, settings: RunSettings, place: Place, log: TrainLog,
         *, total: int, horizon: float = 0.999, extra: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Go on from `checkpoint.pt` of the stage's folder where there is one.
@@ -86,7 +108,7 @@ class Resumable:
                     hint="name another folder in 'out', or delete the checkpoint to begin this stage anew",
                 ) from error
             log.write("resumed", step=self.step, total=total)
-        self._last_save = time.monotonic()
+        self._began = self._last_save = time.monotonic()
 
     figures: dict[str, Any]
     extra: dict[str, Any]
@@ -94,7 +116,9 @@ class Resumable:
     @property
     def running(self) -> bool:
         """Whether steps are left to do."""
-        return self.step < self.total and not (self._settings.max_steps and self.step >= self._settings.max_steps)
+        of = self._settings
+        late = bool(of.max_minutes) and time.monotonic() - self._began > 60 * of.max_minutes
+        return self.step < self.total and not late and not (of.max_steps and self.step >= of.max_steps)
 
     @property
     def done(self) -> bool:

@@ -49,6 +49,7 @@ class TrainSettings:
         limit: Use only that many training records (0: all); for tests.
         threads: CPU threads of a process (0: torch's default).
         max_steps: Stop after that many steps in all (0: run to the end); for tests.
+        max_minutes: Stop after that long in this process and keep a checkpoint (0: no limit).
     """
 
     stage: str
@@ -85,6 +86,7 @@ class TrainSettings:
     limit: int = 0
     threads: int = 0
     max_steps: int = 0
+    max_minutes: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("train_folds", "validation_folds"):

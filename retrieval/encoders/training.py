@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -92,7 +92,19 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def learning_rate(step: int, total: int, settings: TrainSettings) -> float:
+class Schedule(Protocol):
+    """Settings that decide a learning rate."""
+
+    @property
+    def lr(self) -> float:
+        """The highest one."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Steps until it is reached."""
+
+
+def learning_rate(step: int, total: int, settings: Schedule) -> float:
     """Linear warm-up, then a cosine down to a thousandth."""
     warmup = min(settings.warmup_steps, max(1, total // 5))
     if step < warmup:
