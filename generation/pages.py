@@ -11,8 +11,6 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 if TYPE_CHECKING:
     from PIL import Image
 
-# Suffixes that are pictures; other files are tried as recordings.
-_PICTURES = frozenset(".png .jpg .jpeg .jpe .tif .tiff .bmp .gif .webp .pdf .heic".split())
 
 
 class Counter(Protocol):
@@ -35,13 +33,9 @@ def page_of(query: EcgRecord | Image.Image | str | Path) -> EcgRecord | Image.Im
     if not isinstance(query, str | Path):
         return query
     path = Path(query)
-    from ecgkin.retrieval.ecg.pictures import is_picture, open_picture
+    from ecgkin.retrieval.ecg.pictures import open_ecg
 
-    if path.suffix.lower() in _PICTURES or is_picture(path):
-        return open_picture(path)
-    from ecgkin.retrieval.ecg.read import read_ecg
-
-    return read_ecg(path)
+    return open_ecg(path)
 
 
 def draw_page(record: EcgRecord) -> Image.Image:

@@ -262,8 +262,15 @@ def _commit(
             report.added += len(some)
         else:
             report.updated += len(some)
-        noted = [(p.item.title, p.shown.notes) for p, _ in some if isinstance(p.shown, EcgRecord)]
+        noted = [(p.item.title, notes_of(p.shown)) for p, _ in some]
         report.notes += [(title, "; ".join(notes)) for title, notes in noted if notes]
+
+
+def notes_of(shown: Loaded) -> tuple[str, ...]:
+    """What is to be said of a record or a picture that came in."""
+    from ecgkin.retrieval.ecg.pictures import picture_notes
+
+    return shown.notes if isinstance(shown, EcgRecord) else picture_notes(shown)
 
 
 def _encoded(pending: Sequence[_Pending], encoder: Encoder, report: IngestReport) -> list[tuple[_Pending, Vectors]]:

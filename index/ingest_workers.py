@@ -75,7 +75,7 @@ def prepare(items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = 
     place = {id(p): i for i, p in pending.items()}
     for p, vector in ingest._encoded(list(pending.values()), encoder, report):
         record = p.loaded if keep_records and isinstance(p.loaded, EcgRecord) else None
-        notes = "; ".join(p.shown.notes) if isinstance(p.shown, EcgRecord) else ""
+        notes = "; ".join(ingest.notes_of(p.shown))
         out[place[id(p)]] = Prepared(p.item.title, p.case, np.asarray(vector, dtype=np.float32), record, notes)
     failed = dict(report.failed)
     return [

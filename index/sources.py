@@ -93,7 +93,7 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
 
     Hidden files, the table, DICOMDIRs and the sample files of WFDB headers are left out; everything else is tried, and
     what is no ECG will stand in the ingest's report. ZIP archives are unpacked and count as folders; each page of a PDF
-    document of several pages is a case, "<path>#2". A folder in MIMIC-IV-ECG's layout is read by its lists.
+    document of several pages (wrapped into DICOM or not) is a case, "<path>#2". A folder in MIMIC-IV-ECG's layout is read by its lists.
 
     Args:
         directory: The folder.
@@ -164,13 +164,16 @@ def _file_items(path: Path, source: str, relative: Path) -> list[IngestItem]:
 
 
 def _pages(case: Case, path: Path) -> list[IngestItem]:
-    """One item a file; for a PDF document of several pages, one a page."""
+    """One item a file; for a document of several pages (PDF, or PDF wrapped into DICOM), one a page."""
+    from ecgkin.retrieval.ecg.dicom_io import may_wrap_pdf
     from ecgkin.retrieval.ecg.pdf_pages import page_count
+    from ecgkin.retrieval.ecg.pictures import document_in
 
     count = 1
-    if path.suffix.lower() == ".pdf" and path.is_file():
+    if path.is_file() and (path.suffix.lower() == ".pdf" or may_wrap_pdf(path)):
         try:
-            count = page_count(path)
+            document = document_in(path)
+            count = 1 if document is None else page_count(document)
         except EcgkinError:  # said when it is loaded
             count = 1
     if count == 1:
@@ -223,11 +226,10 @@ def _files(root: Path) -> list[Path]:
 
 def _loader(path: Path, page: int = 1) -> Callable[[], Loaded]:
     def load() -> Loaded:
-        from ecgkin.retrieval.ecg.pictures import is_picture, open_picture
-        from ecgkin.retrieval.ecg.read import read_ecg
+        from ecgkin.retrieval.ecg.pictures import open_ecg
 
         _check_regular(path)
-        return open_picture(path, page) if is_picture(path) else read_ecg(path)
+        return open_ecg(path, page)
 
     return load
 

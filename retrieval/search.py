@@ -230,20 +230,24 @@ class CaseSearch:
             raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
 
     def _image_query(self, image: Image.Image | str | Path) -> _Query:
+        from ecgkin.retrieval.ecg.pictures import picture_notes
+
         encode_pages = getattr(self.encoder, "encode_pages", None)
         start = time.perf_counter()
+        picture = _open_picture(image) if isinstance(image, str | Path) else image
+        notes = list(picture_notes(picture))
         if encode_pages is not None:
             from ecgkin.retrieval.ecg.page import read_page
 
-            page = read_page(image)
+            page = read_page(picture)
             read = time.perf_counter()
             vector = encode_pages([page])[0]
             timings = {"read": _ms(start, read), "encode": _ms(read)}
-            return _Query(self._unit(vector), "image", page, list(page.warnings), timings)
-        picture = _open_picture(image) if isinstance(image, str | Path) else image
+            return _Query(self._unit(vector), "image", page, [*notes, *page.warnings], timings)
         read = time.perf_counter()
         vector = self.encoder.encode_images([picture])[0]
-        return _Query(self._unit(vector), "image", timings_ms={"read": _ms(start, read), "encode": _ms(read)})
+        timings = {"read": _ms(start, read), "encode": _ms(read)}
+        return _Query(self._unit(vector), "image", warnings=notes, timings_ms=timings)
 
     def _record_query(self, record: EcgRecord | str | Path) -> _Query:
         start = time.perf_counter()

@@ -57,20 +57,21 @@ class Day:
 
 
 def origin(day: Day, ptbxl: Path | None, records: int) -> Path:
-    """A base with the cases that will be written out: of PTB-XL, or simulated."""
-    base = day.folder / "origin"
-    if ptbxl is not None:
-        day.run(
-            "cases to write out", "ingest", "ptbxl", ptbxl, "--base", base, "--folds", "10", said="{answer[added]} in"
-        )
-        return base
+    """A base with the cases that will be written out: the first of PTB-XL, or simulated ones.
+
+    Only its samples are used, so that its vectors need no trained encoder.
+    """
     from ecgkin.index.ingest import ingest_records, open_or_create
-    from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.index.sources import ptbxl_items
+    from ecgkin.retrieval.encoders.hashing import HashingEncoder
     from ecgkin.ui.demo_cases import simulated_gallery
 
-    encoder = load_encoder(day.environment["ECGKIN_ENCODER"])
+    base, encoder = day.folder / "origin", HashingEncoder()
+    items = list(simulated_gallery(records)) if ptbxl is None else ptbxl_items(ptbxl)[:records]
     with open_or_create(base, encoder) as opened:
-        ingest_records(opened, simulated_gallery(records), encoder)
+        report = ingest_records(opened, items, encoder)
+    if report.added != len(items):
+        sys.exit(f"{len(items)} cases are to be written out, only {report.added} can be read: {report.failed[:5]}")
     return base
 
 

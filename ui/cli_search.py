@@ -122,9 +122,13 @@ def is_record(query: EcgRecord | Image.Image | Path) -> bool:
 
 
 def _query(file: Path, kind: str, fs_hz: float | None, units: Units | None, start_s: float) -> Any:
-    """The page of the record, or the path of the picture."""
-    if kind == "picture" or (kind == "auto" and looks_like_picture(file)):
+    """The page of the record, the picture, or the path of the picture."""
+    if kind == "picture":
         return file
+    if kind == "auto" and looks_like_picture(file):
+        from ecgkin.retrieval.ecg.pictures import open_ecg
+
+        return open_ecg(file)
     from ecgkin.retrieval.ecg.read import read_ecg
     from ecgkin.retrieval.ecg.searchable import searchable
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 MAX_BYTES = 500_000_000
+_META_BYTES = 1024  # preamble and the group that names the class, which comes first
 PDF_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
 WAVEFORMS = {
     "1.2.840.10008.5.1.4.1.1.9.1.1": "12-lead ECG",
@@ -47,23 +48,43 @@ _WORD = re.compile(r"\b(aV[RLF]|V[1-6]|I{1,3})\b", re.IGNORECASE)
 
 
 def read_dicom(path: str | os.PathLike[str]) -> EcgRecord:
-    """Read a DICOM ECG waveform.
+    """Read a DICOM ECG waveform, or the first page of a wrapped PDF document whose traces are lines.
 
     The longest group of original samples is read; averaged beats and other stretches are noted.
 
     Raises:
-        RecordError: It is no DICOM file, another object (a wrapped PDF is a picture: `pictures.open_picture`), samples
+        RecordError: It is no DICOM file, another object (a wrapped scan is a picture: `pictures.open_ecg`), samples
             or a packing that are not read, cut off, or damaged.
     """
     file = Path(path)
     data = _dataset(file)
     try:
-        return _record(data, file)
+        document = pdf_in(file) if str(data.get("SOPClassUID", "")) == PDF_CLASS else None
+        return _record(data, file) if document is None else _drawn(document, file)
     except EcgkinError:
         raise
     except Exception as error:  # pydicom raises whatever the values it meets run into
         text = plain_text(str(error), 120)
         raise RecordError(f"{file.name} is a damaged DICOM file: {type(error).__name__}: {text}") from None
+
+
+def _drawn(document: bytes, file: Path) -> EcgRecord:
+    from ecgkin.retrieval.ecg.pdf_traces import read_pdf
+
+    try:
+        return read_pdf(document)
+    except RecordError as error:
+        raise RecordError(f"{file.name} wraps a PDF document: {error}", hint=error.hint) from error
+
+
+def may_wrap_pdf(path: str | os.PathLike[str]) -> bool:
+    """Whether a DICOM file says in its first bytes (part 10, group 0002) that it wraps a PDF document."""
+    try:
+        with Path(path).open("rb") as stream:
+            head = stream.read(_META_BYTES)
+    except OSError:
+        return False
+    return head[128:132] == b"DICM" and PDF_CLASS.encode() in head
 
 
 def pdf_in(path: str | os.PathLike[str]) -> bytes | None:

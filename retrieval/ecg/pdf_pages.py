@@ -18,8 +18,8 @@ MAX_PAGES = 500
 _DPI = 200.0
 _LONGEST_PX = 3400
 _LARGEST_MPX = 100.0  # of a picture inside the page, as for picture files
-_MAX_OBJECTS = 200_000
-_MAX_DEPTH = 4  # of forms inside forms
+MAX_OBJECTS = 200_000
+MAX_DEPTH = 4  # of forms inside forms
 
 
 def page_count(source: str | os.PathLike[str] | bytes) -> int:
@@ -28,7 +28,7 @@ def page_count(source: str | os.PathLike[str] | bytes) -> int:
     Raises:
         ImageError: It is no readable PDF document, is encrypted, too large, or has more than `MAX_PAGES` pages.
     """
-    document = _opened(source)
+    document = opened_document(source)
     try:
         return len(document)
     finally:
@@ -45,7 +45,7 @@ def page_picture(source: str | os.PathLike[str] | bytes, page: int = 1) -> Image
     Raises:
         ImageError: As in `page_count`; there is no such page, or it cannot be drawn.
     """
-    document = _opened(source)
+    document = opened_document(source)
     try:
         if not 1 <= page <= len(document):
             raise ImageError(f"page is {page} (the document has {len(document)})")
@@ -62,7 +62,12 @@ def page_picture(source: str | os.PathLike[str] | bytes, page: int = 1) -> Image
         document.close()
 
 
-def _opened(source: str | os.PathLike[str] | bytes) -> pypdfium2.PdfDocument:
+def opened_document(source: str | os.PathLike[str] | bytes) -> pypdfium2.PdfDocument:
+    """The document, to be closed by the caller.
+
+    Raises:
+        ImageError: As in `page_count`.
+    """
     import pypdfium2
 
     try:
@@ -89,9 +94,9 @@ def _check_content(sheet: pypdfium2.PdfPage, page: int) -> None:
     """No picture on the page that fills the memory when it is unpacked."""
     import pypdfium2.raw as raw
 
-    for count, thing in enumerate(sheet.get_objects(max_depth=_MAX_DEPTH)):
-        if count > _MAX_OBJECTS:
-            raise ImageError(f"page {page} of the PDF document has more than {_MAX_OBJECTS} objects")
+    for count, thing in enumerate(sheet.get_objects(max_depth=MAX_DEPTH)):
+        if count > MAX_OBJECTS:
+            raise ImageError(f"page {page} of the PDF document has more than {MAX_OBJECTS} objects")
         if thing.type == raw.FPDF_PAGEOBJ_IMAGE:
             width, height = thing.get_px_size()
             if width * height > _LARGEST_MPX * 1e6:

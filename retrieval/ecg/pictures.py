@@ -1,4 +1,8 @@
-"""Anything that shows an ECG as a picture: picture files, PDF documents, and PDF documents wrapped into DICOM."""
+"""Any file of an ECG: as samples where it holds them or draws them as lines, otherwise as a picture.
+
+Pictures are picture files, PDF documents, and PDF documents wrapped into DICOM. What is to be said of how one was
+opened (which page it is, why its lines were not read as numbers) travels in `Image.info` (`picture_notes`).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,11 @@ from ecgkin.retrieval.errors import ImageError, RecordError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ecgkin.retrieval.ecg.record import EcgRecord
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".heic", ".pdf")
 _HEAD_BYTES = 512
+_NOTES = "ecgkin_notes"
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:
@@ -38,6 +45,38 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
     return kind.endswith(("picture", "PDF document")) or file.suffix.lower() in SUFFIXES
 
 
+def open_ecg(path: str | os.PathLike[str], page: int = 1) -> EcgRecord | Image.Image:
+    """The ECG in a file: samples where the file holds them, or draws them as lines on a PDF page; else its picture.
+
+    A page whose lines cannot be read as numbers without doubt comes as a picture whose notes say why.
+
+    Args:
+        path: Anything that `read_ecg` or `open_picture` takes.
+        page: Of a document, from 1.
+
+    Raises:
+        RecordError, ImageError: It is neither, or broken, or has no such page.
+    """
+    from ecgkin.retrieval.ecg.pdf_traces import NoTracesError, read_pdf
+    from ecgkin.retrieval.ecg.read import read_ecg
+
+    document = document_in(path)
+    if document is None:
+        return open_picture(path, page) if is_picture(path) else read_ecg(path)
+    try:
+        return read_pdf(document, page)
+    except NoTracesError:  # scanned
+        return _page(document, page)
+    except RecordError as error:
+        return _page(document, page, f"read as a picture, its lines are not read as numbers: {error}")
+
+
+def picture_notes(picture: Image.Image) -> tuple[str, ...]:
+    """What `open_ecg` or `open_picture` has to say of a picture that it opened."""
+    notes = picture.info.get(_NOTES, ())
+    return notes if isinstance(notes, tuple) else ()
+
+
 def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:
     """The picture, upright, as RGB.
 
@@ -51,14 +90,23 @@ def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:
     from PIL import Image as Pillow
 
     from ecgkin.retrieval.ecg.page import load_image
-    from ecgkin.retrieval.ecg.pdf_pages import page_picture
 
     document = document_in(path)
     if document is not None:
-        return page_picture(document, page)
+        return _page(document, page)
     if page != 1:
         raise ImageError(f"page is {page}, but {Path(path).name} is a single picture")
     return Pillow.fromarray(load_image(Path(path)))
+
+
+def _page(document: bytes, page: int, *notes: str) -> Image.Image:
+    from ecgkin.retrieval.ecg.pdf_pages import page_count, page_picture
+
+    picture = page_picture(document, page)
+    n_pages = page_count(document)
+    pages = (f"the document has {n_pages} pages: page {page} is read",) if n_pages > 1 else ()
+    picture.info[_NOTES] = (*pages, *notes)
+    return picture
 
 
 def document_in(path: str | os.PathLike[str]) -> bytes | None:

@@ -98,6 +98,7 @@ READERS: list[Reader] = [
     Reader("HL7 aECG, GE MUSE or Philips Sierra XML", (".xml",), _is_xml, _plain("xml_formats", "read_xml")),
     Reader("EDF or BDF", (".edf", ".bdf"), _begins(b"0       ", b"\xffBIOSEMI"), _plain("edf_io", "read_edf")),
     Reader("ISHNE", (".ecg", ".ishne"), _begins(b"ISHNE1.0"), _plain("ishne_io", "read_ishne")),
+    Reader("PDF with traces drawn as lines", (".pdf",), _begins(b"%PDF"), _plain("pdf_traces", "read_pdf")),
     Reader("CSV", (".csv", ".tsv", ".txt", ".asc"), _looks_like_numbers, _read_csv),
 ]
 
@@ -152,7 +153,8 @@ def read_ecg(path: str | os.PathLike[str], *, fs_hz: float | None = None, units:
 
     Args:
         path: A WFDB record (with or without suffix, .hea, .dat or .mat), DICOM, SCP-ECG, HL7 aECG, GE MUSE XML, Philips
-            Sierra XML, EDF, BDF, ISHNE or CSV. Content goes before the name.
+            Sierra XML, EDF, BDF, ISHNE, CSV, or a PDF document whose first page draws its traces as lines. Content goes
+            before the name.
         fs_hz: Samples a second, for files that do not say (CSV without a time column).
         units: "mV", "uV" or "V", for files that do not say.
 
