@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgkin.retrieval.ecg.pictures import is_picture, open_picture
+from ecgkin.retrieval.ecg.pictures import open_ecg
 from ecgkin.retrieval.ecg.read import read_ecg
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError
@@ -31,7 +31,7 @@ MEMORY = 1 << 30
 HEAD = 2000
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
 _ODD = [*b"0 -1 1 65535 99999999 -2147483648 4294967295 1e308 nan 0.000001 x".split(), b""]
-_TEXTS = (".xml", ".csv", ".hea")
+_TEXTS = (".xml", ".csv", ".hea", ".pdf")  # a PDF written without compression is text, too
 
 
 def mutated(data: bytes, rng: random.Random, *, text: bool) -> bytes:
@@ -71,16 +71,16 @@ def verdict(path: Path, fs_hz: float | None = None) -> str:
         AssertionError: The record is not sound, or the message of the error says nothing.
     """
     try:
-        if is_picture(path):
-            assert open_picture(path).size > (0, 0)
-            return "picture"
-        record = read_ecg(path, fs_hz=fs_hz) if path.suffix == ".csv" else read_ecg(path)
+        record = read_ecg(path, fs_hz=fs_hz) if path.suffix == ".csv" else open_ecg(path)
     except EcgkinError as error:
         text = str(error)
         assert 10 < len(text) < 1500, text[:2000]
         return "error"
-    assert sound(record), record
-    return "record"
+    if isinstance(record, EcgRecord):
+        assert sound(record), record
+        return "record"
+    assert record.size > (0, 0)
+    return "picture"
 
 
 def sound(record: EcgRecord) -> bool:

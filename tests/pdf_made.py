@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,6 +26,9 @@ def from_svg(
     grid: bool = True,
     pages: int = 1,
     words: bool = True,
+    names: Mapping[str, str] | None = None,
+    one_line: bool = False,
+    compressed: bool = True,
 ) -> bytes:
     """`render_svg` of a record as a PDF document by fpdf2: each path a polyline, each text a text.
 
@@ -36,6 +40,9 @@ def from_svg(
         grid: Whether lines 1 and 5 mm apart are drawn.
         pages: How often the page is there.
         words: Whether names and scales are written.
+        names: What is written in place of a text.
+        one_line: Whether pulse and leads of a row are one line, as carts draw them that never lift the pen.
+        compressed: Whether the content is packed.
     """
     from fpdf import FPDF
 
@@ -44,19 +51,22 @@ def from_svg(
     sheet = FPDF(unit="mm", format=(height, width) if turned else (width, height))
     sheet.set_margin(0)
     sheet.set_auto_page_break(False)
+    sheet.set_compression(compressed)
+    if one_line:
+        _joined(root)
     for _ in range(pages):
         sheet.add_page()
         if not turned:
-            _page(sheet, root, fit, width, height, grid, words)
+            _page(sheet, root, fit, width, height, grid, words, names or {})
             continue
         with sheet.rotation(90, 0, 0), sheet.local_context():  # about the corner, then down into the page
-            _page(sheet, root, fit, width, height, grid, words, left=-width)
+            _page(sheet, root, fit, width, height, grid, words, names or {}, left=-width)
     return bytes(sheet.output())
 
 
 def _page(
     sheet: object, root: ElementTree.Element, fit: float, width: float, height: float, grid: bool, words: bool,
-    left: float = 0.0,
+    names: Mapping[str, str], left: float = 0.0,
 ) -> None:  # fmt: skip
     from fpdf import FPDF
 
@@ -77,7 +87,28 @@ def _page(
         sheet.polyline([(left + x, y) for x, y in zip(numbers[::2], numbers[1::2], strict=True)])
     for text in root.iter(f"{_SVG}text") if words else ():
         sheet.set_font("helvetica", size=10 * fit)
-        sheet.text(left + fit * float(text.attrib["x"]), fit * float(text.attrib["y"]), text.text or "")
+        sheet.text(
+            left + fit * float(text.attrib["x"]),
+            fit * float(text.attrib["y"]),
+            names.get(text.text or "", text.text or ""),
+        )
+
+
+def _joined(root: ElementTree.Element) -> None:
+    """Calibration pulse and leads of each row become the path of its first lead."""
+    rows: dict[float, list[ElementTree.Element]] = {}
+    for path in root.iter(f"{_SVG}path"):
+        if path.get("class") == "calibration":
+            rows[float(path.attrib["d"].split()[1].split("L")[0])] = [path]
+    for path in root.iter(f"{_SVG}path"):
+        if path.get("class") == "trace":
+            heights = [float(y) for y in re.findall(r" (-?[\d.]+)", path.attrib["d"])]
+            rows[min(rows, key=lambda base: abs(base - float(np.median(heights))))].append(path)
+    for row in rows.values():
+        row[0].set("class", "none")
+        row[1].set("d", "".join(path.attrib["d"].replace("M", "L") for path in row).replace("L", "M", 1))
+        for path in row[2:]:
+            path.set("class", "none")
 
 
 def by_matplotlib(

@@ -171,6 +171,6 @@ def test_damaged_samples(shared_root: Path, tmp_path: Path, part: int) -> None:
 def test_the_judge_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that raises something else than an error of ecgkin is seen."""
     path = made.write_muse(tmp_path / "muse.xml", made.steps(50))
-    monkeypatch.setattr(fuzzing, "read_ecg", lambda *_, **__: {}["x"])
+    monkeypatch.setattr(fuzzing, "open_ecg", lambda *_, **__: {}["x"])
     found, wrong = fuzzing.fuzz(path, 3, 0, tmp_path / "..")
     assert found["fault"] == 3 and "KeyError" in wrong[0]

@@ -317,7 +317,7 @@ def test_empty_cells_are_nan_and_empty_columns_missing_leads(tmp_path: Path) -> 
     [
         ("a.png", b"\x89PNG\r\n\x1a\n" + bytes(50), "a PNG picture"),
         ("a.csv", b"\xff\xd8\xff\xe0" + bytes(50), "a JPEG picture"),
-        ("a.pdf", b"%PDF-1.7\n", "a PDF document"),
+        ("a.pdf", b"%PDF-1.7\n", "the PDF document cannot be opened"),
         ("a.dcm", bytes(128) + b"DICM" + bytes(50), "a DICOM file"),
         ("a.xml", '<?xml version="1.0"?><a/>'.encode("utf-16"), "XML"),
         ("a.bin", bytes(range(256)), "binary data"),

@@ -24,6 +24,7 @@ _LEAST_PIECE_MM = 3.0  # between two gaps
 # Where a lead's name may stand from the beginning of its trace: left of it, or above or below its first second, mm.
 _REACH_LEFT, _REACH_RIGHT, _REACH_UP = 30.0, 15.0, 25.0
 _SAME_PLACE = 5.0  # names of all leads stand alike to their traces, within so many mm
+_SAME_COLUMN = 2.0
 _SAME_ROW = 8.0  # a piece with one complex in it has a middle of its own
 
 
@@ -108,7 +109,7 @@ def named_traces(
     unnamed += [trace for trace in traces if trace.end - trace.x < LEAST_MM]
     left_out = 0
     for trace in sorted(unnamed, key=lambda trace: trace.x):
-        rest = _goes_on(trace, out, free)
+        rest = _goes_on(trace, out, free, long)
         if rest is not None:
             out.append(replace(trace, lead=rest.lead, sign=rest.sign, zero_y=rest.zero_y))
         elif trace.end - trace.x >= LEAST_MM:
@@ -120,12 +121,14 @@ def named_traces(
     return out
 
 
-def _goes_on(trace: Trace, named: Sequence[Trace], free: Sequence[_Label]) -> Trace | None:
+def _goes_on(trace: Trace, named: Sequence[Trace], free: Sequence[_Label], long: Sequence[Trace]) -> Trace | None:
     """The lead that goes on with this stretch behind a gap: the last one of its row, unless another one begins between
-    them, drawn or only written."""
+    them, drawn or only written, or a column of leads begins here in other rows, too."""
     row = [t for t in named if abs(t.zero_y - trace.zero_y) <= _SAME_ROW and t.x <= trace.x]
     last = max(row, key=lambda t: t.end, default=None)
     if last is None or last.end > trace.x or any(t.x > last.x and t.lead != last.lead for t in row):
+        return None
+    if any(abs(t.x - trace.x) <= _SAME_COLUMN and abs(t.zero_y - trace.zero_y) > _SAME_ROW for t in long):
         return None
     between = [x for x, y in (f.place for f in free) if abs(y - trace.zero_y) <= _REACH_UP and last.x < x <= trace.end]
     return None if between else last
@@ -191,5 +194,12 @@ def _cut(
             raise RecordError(f"{where}: {len(along) + 1} leads share a line, and it is open where each begins")
         edges = trace.x + part * np.arange(1, len(along) + 1)
         pieces = np.split(trace.points, np.searchsorted(trace.points[:, 0], edges - 1e-6))
-        out += [replace(trace, points=piece) for piece in pieces if len(piece) > 1]
+        out += [replace(trace, points=_once(piece)) for piece in pieces if len(piece) > 3]
     return out
+
+
+def _once(points: Points) -> Points:
+    """Without the stroke from one lead's last sample to the next one's first, where both stand at the border."""
+    first = 1 if points[1, 0] - points[0, 0] < 1e-3 else 0
+    last = len(points) - (1 if points[-1, 0] - points[-2, 0] < 1e-3 else 0)
+    return points[first:last]

@@ -125,7 +125,8 @@ def pulse_at_start(points: Points) -> Pulse | None:
     if not steep or (np.abs(y[: up + 1] - y[0]) > near).any() or not 0.1 <= width / height <= 2.5:
         return None
     end = down
-    while end + 1 < len(y) and abs(float(y[end + 1] - y[0])) <= near / 4:  # the straight line behind it
+    # The straight line behind it; what comes in small steps are samples already.
+    while end + 1 < len(y) and abs(float(y[end + 1] - y[0])) <= near and x[end + 1] - x[end] > 0.15 * width:
         end += 1
     return Pulse(float(x[0]), float(y[0]), width, height, end + 1)
 

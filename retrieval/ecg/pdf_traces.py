@@ -90,7 +90,7 @@ def _candidates(drawing: Drawing) -> tuple[list[Points], list[Pulse]]:
         pulse = pulse_at_start(points)
         if pulse is not None:
             pulses.append(pulse)
-            points = points[pulse.n_points - 1 :]
+            points = points[pulse.n_points :]
         if len(points) < _LEAST_POINTS:
             continue
         place = tuple(np.round([*points[0], *points[-1], points[:, 1].min(), points[:, 1].max()], 1).tolist())
