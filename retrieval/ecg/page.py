@@ -18,8 +18,9 @@ from ecgkin.retrieval.ecg.page_image import LARGEST_FILE, LARGEST_MPX, load_imag
 from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_grid, without_lines
 from ecgkin.retrieval.ecg.page_layout import guess_layout
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
+from ecgkin.retrieval.ecg.page_pieces import find_pieces, page_side
 from ecgkin.retrieval.ecg.page_redraw import redraw
-from ecgkin.retrieval.ecg.page_rows import TraceRows, check_rows, find_pieces, find_rows, page_side
+from ecgkin.retrieval.ecg.page_rows import TraceRows, check_rows, find_rows
 from ecgkin.retrieval.errors import ImageError
 
 _log = logging.getLogger(__name__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,10 @@ def row_bow(strands: ByteImage) -> FloatArray | None:
     """
     height, width = strands.shape
     side = max(height, width)
-    thin = cv2.resize(strands, (_STRIPS, height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    edges = np.linspace(0, width, _STRIPS + 1).round().astype(int)
+    thin = np.concatenate(
+        [cv2.reduce(strands[:, a:b], 1, cv2.REDUCE_AVG, dtype=cv2.CV_32F) for a, b in pairwise(edges)], axis=1
+    )
     blurred = cv2.GaussianBlur(thin, (1, 0), sigmaX=0.1, sigmaY=0.0035 * side)
     profiles = np.asarray(blurred, dtype=np.float64).T
     total = profiles.sum(axis=1)
@@ -80,9 +85,9 @@ def _best(profile: FloatArray, template: FloatArray, guess: float, reach: int) -
     """Shift near `guess` at which the profile lies on the template."""
     base = _moved(profile, guess)
     offsets = np.arange(-reach, reach + 1)
-    padded = np.pad(base, reach)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, base.size)
-    agreement = windows @ template
+    padded = np.zeros(base.size + 2 * reach)
+    padded[reach:-reach] = base
+    agreement = np.correlate(padded, template, mode="valid")
     # A slight preference for no change keeps strips without baseline where they are.
     agreement = agreement * (1.0 - 0.06 * (offsets / reach) ** 2)
     return guess + float(offsets[int(np.argmax(agreement))])

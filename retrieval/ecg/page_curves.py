@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page_pieces import inked_pixels
+
 ByteImage = NDArray[np.uint8]
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -53,16 +55,15 @@ def trace_curves(trace: ByteImage, baselines: tuple[float, ...], half: int) -> C
     height, width = trace.shape
     n_rows = len(baselines)
     rows_y = np.asarray(baselines)
-    count, labels, _, _ = cv2.connectedComponentsWithStats(trace, connectivity=8, ltype=cv2.CV_32S)
+    count, labels, _, _ = cv2.connectedComponentsWithStats(trace, connectivity=8, ltype=cv2.CV_16U)
     on_row = np.zeros((n_rows, count))
     for row, y in enumerate(rows_y):
         first, last = max(0, round(y) - half), min(height, round(y) + half + 1)
         on_row[row] = np.bincount(labels[first:last].ravel(), minlength=count)
     # Upright transposed order: runs come column by column, from the top.
-    upright = np.zeros((width, height + 2), dtype=bool)
-    upright[:, 1:-1] = trace.T > 0
-    column, begin = np.nonzero(upright[:, 1:] & ~upright[:, :-1])
-    end = np.nonzero(upright[:, :-1] & ~upright[:, 1:])[1] - 1
+    upright = cv2.copyMakeBorder(cv2.transpose(trace), 0, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    column, begin = np.divmod(inked_pixels(cv2.subtract(upright[:, 1:], upright[:, :-1])), height + 1)
+    end = inked_pixels(cv2.subtract(upright[:, :-1], upright[:, 1:])) % (height + 1) - 1
     if not column.size:
         empty = np.full((n_rows, width), np.nan)
         return Curves(empty, empty.copy(), 1.0)

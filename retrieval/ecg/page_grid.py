@@ -96,8 +96,10 @@ def _coarse_angle(half: ByteImage) -> float | None:
     dy = cv2.Sobel(smooth, cv2.CV_32F, 0, 1)
     # Averaged over a window, both directions of a dense grid cancel and its crossings, whose gradients point along the
     # diagonal, lose their say; what is left are lines longer than the window.
-    xx, yy, xy = (cv2.blur(product, (9, 9)) for product in (dx * dx, dy * dy, dx * dy))
-    strength = cv2.addWeighted(cv2.absdiff(xx, yy), 1.0, np.abs(xy), 2.0, 0.0)
+    across = cv2.multiply(dx, dy)
+    xx, yy = cv2.blur(cv2.multiply(dx, dx, dst=dx), (9, 9)), cv2.blur(cv2.multiply(dy, dy, dst=dy), (9, 9))
+    xy = cv2.blur(across, (9, 9))
+    strength = cv2.addWeighted(cv2.absdiff(xx, yy, dst=dx), 1.0, np.abs(xy, out=across), 2.0, 0.0, dst=dy)
     cut = max(100.0, float(np.percentile(strength[::3, ::3], 75)))
     index = np.flatnonzero(strength > cut)
     if index.size < 200:

@@ -18,6 +18,7 @@ ByteImage = NDArray[np.uint8]
 
 # A page scanned at 600 dpi has 35 Mpx, the largest phone sensors 200 Mpx (which their cameras bin to 50).
 LARGEST_MPX = 100.0
+_ORIENTATION = 0x0112  # EXIF tag
 LARGEST_FILE = 512 << 20  # bytes: 100 Mpx of 16-bit RGB without compression are 600 MB, a scan is never near
 
 
@@ -113,13 +114,14 @@ def _from_pil(picture: Image.Image, name: str) -> ByteImage:
             f"{name} has {width} x {height} px (expected at least 48 px each way)", hint="use a larger picture"
         )
     try:
-        picture = ImageOps.exif_transpose(picture)
+        if picture.getexif().get(_ORIENTATION, 1) != 1:  # `exif_transpose` copies upright pictures as well
+            picture = ImageOps.exif_transpose(picture)
         if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
             return _from_array(np.asarray(picture))
         if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
             ground = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(ground, picture.convert("RGBA"))
-        return np.asarray(picture.convert("RGB"), dtype=np.uint8)
+        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), dtype=np.uint8)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise ImageError(
             f"{name} breaks off or is damaged: {error}", hint="copy or export the picture again"

@@ -56,10 +56,15 @@ def paper_normalised(rgb: ByteImage, small: ByteImage) -> tuple[ByteImage, ByteI
     paper = cv2.dilate(small, np.ones((7, 7), np.uint8))
     paper = cv2.blur(cv2.blur(paper, (7, 7)), (5, 5))
     paper = cv2.resize(np.maximum(paper, np.uint8(1)), (width, height), interpolation=cv2.INTER_LINEAR)
-    ratio = cv2.divide(rgb, paper, scale=255)
-    red, green, blue = cv2.split(ratio)
-    ink = cv2.bitwise_not(cv2.max(cv2.max(red, green), blue))
-    lines = cv2.bitwise_not(cv2.min(cv2.min(red, green), blue))
+    # Fresh memory costs more than the arithmetic (a page fault every 4 KiB): each step writes where it may.
+    ratio = cv2.divide(rgb, paper, dst=paper, scale=255)
+    red, green, blue = (cv2.extractChannel(ratio, channel) for channel in range(3))
+    lightest = cv2.max(red, green)
+    lightest = cv2.max(lightest, blue, dst=lightest)
+    darkest = cv2.min(red, green, dst=red)
+    darkest = cv2.min(darkest, blue, dst=darkest)
+    ink = cv2.bitwise_not(lightest, dst=lightest)
+    lines = cv2.bitwise_not(darkest, dst=darkest)
     return np.asarray(ink, dtype=np.uint8), np.asarray(lines, dtype=np.uint8)
 
 
@@ -128,9 +133,10 @@ def trace_ink(ink: ByteImage, mask: ByteImage | None = None) -> tuple[ByteImage,
     # Bytes and sixteenths throughout: a float page costs four times as much.
     floor = cv2.resize(np.clip(low, 0, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
     gain = cv2.resize(np.clip(16 * 255.0 / rise, 16, 255).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
-    out = cv2.multiply(cv2.subtract(ink, floor), gain, scale=1 / 16)
+    out = cv2.subtract(ink, floor, dst=floor)
+    out = cv2.multiply(out, gain, dst=out, scale=1 / 16)
     if mask is not None:
-        out = cv2.bitwise_and(out, mask)
+        out = cv2.bitwise_and(out, mask, dst=out)
     return np.asarray(out, dtype=np.uint8), grey
 
 

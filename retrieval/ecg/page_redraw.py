@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page_curves import Curves, polylines, trace_curves
-from ecgkin.retrieval.ecg.page_rows import CORRIDOR, TraceRows, page_side
+from ecgkin.retrieval.ecg.page_pieces import page_side
+from ecgkin.retrieval.ecg.page_rows import CORRIDOR, TraceRows
 from ecgkin.retrieval.ecg.page_time import Pulse, Spans, find_pulse, find_spans, without_ticks
 from ecgkin.retrieval.ecg.paper import PageGeometry, page_geometry
 from ecgkin.retrieval.ecg.paper_style import RenderStyle

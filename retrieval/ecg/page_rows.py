@@ -8,30 +8,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page_pieces import NOT_ECG, STRAND, Pieces, page_side, picture_of
 from ecgkin.retrieval.errors import ImageError
 
 ByteImage = NDArray[np.uint8]
-LabelArray = NDArray[np.uint16]
 IntArray = NDArray[np.int32]
 FloatArray = NDArray[np.float64]
 
-_NOT_ECG = "give a picture that shows the traces of an ECG page, upright and sharp, filling most of the picture"
-# All lengths below are shares of the page's longer side (see `page_side`), so that they hold at any working resolution.
-STRAND = 0.05  # a piece of trace: half a second at 25 mm/s on a page of 250 mm; longest word of 10 pt print is 0.07
+# Lengths are shares of the page's longer side (see `page_side`).
 CORRIDOR = 0.008  # half height of the band around a baseline: 2 mm on a page of 250 mm
-LEAST_STRONG = 0.12  # of its pixels a piece of trace has dark; remains of a grid have next to none
-MOST_FILLED = 4.0  # times the ink of the traces: a fold, a QR code or a blackened name stays under 2
 MOST_ROWS = 15  # twelve leads and three rhythm strips
 # Share of a row's width at which it has exactly one run of ink. Measured: print at most 0.48, map contours and scenes
 # 0.44; foreign pages at least 0.55, nearly all above 0.8.
 LEAST_CURVE = 0.5
 LEAST_CURVE_OF_FEW = 0.75  # one or two lines without a grid may be the outlines of things: those reached 0.71
-
-
-def page_side(shape: tuple[int, ...]) -> int:
-    """The longer side of a page in px, bounded by the shorter one: on a tall page rows run along the width."""
-    height, width = shape[:2]
-    return min(width, round(1.9 * height)) if width >= height else min(height, round(1.4 * width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,57 +54,6 @@ class TraceRows:
     solid: ByteImage
 
 
-@dataclass(frozen=True, slots=True)
-class Pieces:
-    """Connected ink: the picture of it, its labels and OpenCV's table of boxes, and which pieces are dark or long."""
-
-    ink: ByteImage
-    solid: ByteImage
-    labels: LabelArray
-    stats: IntArray
-    dark: NDArray[np.bool_]
-    strands: ByteImage
-
-
-def find_pieces(ink: ByteImage) -> Pieces:
-    """Connected pieces of ink without frames and filled areas, and the long ones among them.
-
-    Raises:
-        ImageError: Nothing in the picture is long enough for a trace.
-    """
-    width = ink.shape[1]
-    side = page_side(ink.shape)
-    solid = np.asarray(cv2.threshold(ink, 90, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
-    other = _frames_and_blobs(solid, side)
-    filled = cv2.countNonZero(cv2.bitwise_and(solid, other))
-    solid = np.asarray(cv2.bitwise_and(solid, cv2.bitwise_not(other)), dtype=np.uint8)
-    gap = max(3, round(0.006 * side)) | 1
-    linked = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((3, gap), np.uint8))
-    count, found, table, _ = cv2.connectedComponentsWithStats(linked, connectivity=8, ltype=cv2.CV_16U)
-    labels, stats = np.asarray(found, dtype=np.uint16), np.asarray(table, dtype=np.int32)
-    wide, tall, area = (stats[:, k] for k in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
-    dark = np.bincount(labels[ink > 140], minlength=count) >= LEAST_STRONG * area
-    long = (wide >= STRAND * side) & dark
-    long[0] = False
-    # The edge of a sheet is a thick straight band; a piece of trace as long as that has beats and is thin.
-    if long.any():
-        thickness = area / np.maximum(wide, 1)
-        band = long & (wide > 0.12 * side) & (tall < 0.035 * side) & (thickness > 1.8 * np.median(thickness[long]))
-        long &= ~band
-        dark &= ~band
-    strands = cv2.bitwise_and(np.where(long, 255, 0).astype(np.uint8).take(labels), solid)
-    if filled > MOST_FILLED * max(1, cv2.countNonZero(strands)):
-        raise ImageError("the picture shows filled shapes, not traces", hint=_NOT_ECG)
-    columns = np.flatnonzero(strands.any(axis=0))
-    if columns.size < 0.15 * side:
-        raise ImageError(
-            f"the picture shows no traces: long lines cover {columns.size / width:.0%} of its width "
-            "(expected at least half)",
-            hint=_NOT_ECG,
-        )
-    return Pieces(ink, solid, labels, stats, dark, np.asarray(strands, dtype=np.uint8))
-
-
 def find_rows(pieces: Pieces) -> TraceRows:
     """Keep what belongs to traces and find their rows.
 
@@ -124,53 +63,8 @@ def find_rows(pieces: Pieces) -> TraceRows:
     side = page_side(pieces.ink.shape)
     baselines = _baselines(pieces.strands, side)
     if not baselines:
-        raise ImageError("the picture shows no row of traces", hint=_NOT_ECG)
+        raise ImageError("the picture shows no row of traces", hint=NOT_ECG)
     return _collect(pieces, np.array(baselines), side)
-
-
-def _frames_and_blobs(solid: ByteImage, side: int) -> ByteImage:
-    """Page borders, table lines and filled areas: straight runs and shapes that no trace draws.
-
-    A level run counts only over nearly the whole width: the baseline of a calm trace is straight through its beats.
-    """
-    height, width = solid.shape
-    # Of a long run every eighth pixel of the eroded picture is enough: long lines at an eighth of the work.
-    blocks = np.ascontiguousarray(cv2.erode(solid, np.ones((8, 1), np.uint8))[4::8])
-    tall = cv2.morphologyEx(blocks, cv2.MORPH_OPEN, np.ones((round(0.25 * side / 8), 1), np.uint8))
-    blocks = np.ascontiguousarray(cv2.erode(solid, np.ones((1, 8), np.uint8))[:, 4::8])
-    flat = cv2.morphologyEx(blocks, cv2.MORPH_OPEN, np.ones((1, round(0.8 * width / 8)), np.uint8))
-    tall = cv2.resize(tall, (width, height), interpolation=cv2.INTER_NEAREST)
-    flat = cv2.resize(flat, (width, height), interpolation=cv2.INTER_NEAREST)
-    thick = max(7, round(0.011 * side)) | 1
-    blob = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((thick, thick), np.uint8))
-    if cv2.countNonZero(blob):
-        blob = cv2.dilate(blob, np.ones((7, 7), np.uint8))
-    lines = cv2.dilate(cv2.bitwise_or(tall, flat), np.ones((3, 3), np.uint8))
-    out = cv2.bitwise_or(lines, blob)
-    _mark_boxes(solid, side, out)
-    return np.asarray(out, dtype=np.uint8)
-
-
-def _mark_boxes(solid: ByteImage, side: int, out: cv2.typing.MatLike) -> None:
-    """Add to `out` the frames of plotting axes: a level line with an equally long upright line at either end."""
-    level = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((1, round(0.2 * side)), np.uint8))
-    n_level, _, level_stats, _ = cv2.connectedComponentsWithStats(level, connectivity=8, ltype=cv2.CV_32S)
-    if n_level < 3:
-        return
-    upright = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((round(0.03 * side), 1), np.uint8))
-    _, _, upright_stats, _ = cv2.connectedComponentsWithStats(upright, connectivity=8, ltype=cv2.CV_32S)
-    posts = upright_stats[1:][upright_stats[1:, cv2.CC_STAT_WIDTH] <= 0.01 * side]
-    slack = max(3, round(0.004 * side))
-    for x, y, wide, thick, _ in level_stats[1:].tolist():
-        near = (y + thick >= posts[:, 1] - slack) & (y <= posts[:, 1] + posts[:, 3] + slack)
-        first = posts[near & (np.abs(posts[:, 0] - x) <= slack)]
-        last = posts[near & (np.abs(posts[:, 0] + posts[:, 2] - x - wide) <= slack)]
-        for post in first.tolist():
-            for other in last.tolist():
-                if abs(post[1] - other[1]) <= slack and abs(post[3] - other[3]) <= slack:
-                    for left, top, width, height in ((x, y, wide, thick), post[:4], other[:4]):
-                        corner = (left + width + 1, top + height + 1)
-                        cv2.rectangle(out, (max(0, left - 2), max(0, top - 2)), corner, 255, -1)
 
 
 def _baselines(strands: ByteImage, side: int) -> list[float]:
@@ -212,7 +106,7 @@ def _one_curve(strands: ByteImage, upper: int, lower: int, half: int) -> bool:
 
 def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     ink, solid, strands = pieces.ink, pieces.solid, pieces.strands
-    labels, stats, dark = pieces.labels, pieces.stats, pieces.dark
+    stats, dark = pieces.stats, pieces.dark
     height, width = ink.shape
     pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else 0.2 * height
     reach = 0.5 * min(pitch, 0.35 * height)
@@ -235,7 +129,7 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     smooth = cv2.blur(share.reshape(1, -1).astype(np.float32), (max(3, round(0.012 * side)), 1)).ravel()
     used = np.flatnonzero(smooth >= 0.5 * min(1.0, float(np.percentile(smooth, 90))))
     if used.size < 0.2 * width:
-        raise ImageError(f"traces cover {used.size / width:.0%} of the picture's width (expected half)", hint=_NOT_ECG)
+        raise ImageError(f"traces cover {used.size / width:.0%} of the picture's width (expected half)", hint=NOT_ECG)
     left, right = int(used[0]), int(used[-1]) + 1
     # Names that stand in a column of their own before the traces end in a gap that all rows share.
     head = share[left : left + round(0.06 * (right - left))] < 0.12
@@ -260,12 +154,12 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     # A speck outside of the corridor is a speck.
     good &= stats[:, cv2.CC_STAT_AREA] >= 6
     good[0] = False
-    kept = np.where(good, 255, 0).astype(np.uint8).take(labels)
+    kept = picture_of(pieces.at[good[pieces.labels]], solid.shape)
     trace = np.asarray(cv2.bitwise_and(kept, solid), dtype=np.uint8)
     halo = cv2.dilate(kept, np.ones((3, 3), np.uint8))
     clean = cv2.bitwise_and(ink, halo)
 
-    rows = np.flatnonzero((trace[:, left:right] > 0).any(axis=1))
+    rows = np.flatnonzero(trace[:, left:right].any(axis=1))
     top, bottom = (int(rows[0]), int(rows[-1]) + 1) if rows.size else (0, height)
     top = max(top, int(baselines[0] - 1.2 * pitch))
     bottom = min(bottom, int(baselines[-1] + 1.2 * pitch))
@@ -278,13 +172,12 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     half = max(2, round(0.5 * CORRIDOR * side))
     cover_kept = []
     for y in baselines:
-        inked_part = _zone(trace, y, reach)[:, left:right] > 0
-        runs = (inked_part[1:] & ~inked_part[:-1]).sum(axis=0) + inked_part[0]
+        zone = _zone(trace, y, reach)[:, left:right]
+        runs = _runs(zone)
         alone += float((runs == 1).sum())
         centre = min(int(y), round(reach))
-        off = inked_part.copy()
-        off[max(0, centre - half) : centre + half + 1] = False
-        lively += float(off.any(axis=0).sum())
+        above, below = zone[: max(0, centre - half)], zone[centre + half + 1 :]
+        lively += float((above.any(axis=0) | below.any(axis=0)).sum())
         total += int((runs > 0).sum())
         cover_kept.append(float((runs > 0).mean()))
     return TraceRows(
@@ -303,9 +196,15 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     )
 
 
+def _runs(binary: ByteImage) -> IntArray:
+    """Runs of ink in each column of a binary picture of 0 and 255."""
+    begun = cv2.subtract(binary[1:], binary[:-1])
+    counts = cv2.reduce(begun, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() // 255 + (binary[0] > 0)
+    return np.asarray(counts, dtype=np.int32)
+
+
 def _single(strands: ByteImage, y: float, reach: float) -> float:
-    part = _zone(strands, y, reach) > 0
-    runs = (part[1:] & ~part[:-1]).sum(axis=0) + part[0]
+    runs = _runs(_zone(strands, y, reach))
     return float((runs == 1).sum() / max(1, (runs > 0).sum()))
 
 
@@ -333,8 +232,9 @@ def _like_others(strands: ByteImage, baselines: FloatArray, keep: NDArray[np.boo
         return alike
     thick, swing = np.zeros(baselines.size), np.zeros(baselines.size)
     for row in index:
-        part = _zone(strands, baselines[row], 0.6 * reach) > 0
-        depth = part.sum(axis=0)
+        zone = _zone(strands, baselines[row], 0.6 * reach)
+        part = zone > 0
+        depth = cv2.reduce(zone, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() // 255
         used = depth > 0
         if not used.any():
             continue
@@ -363,7 +263,7 @@ def check_rows(rows: TraceRows, has_grid: bool) -> float:
         raise ImageError(
             f"the picture shows {len(rows.baselines)} lines of print or drawing (an ECG page has at most {MOST_ROWS} "
             "rows of traces)",
-            hint=_NOT_ECG,
+            hint=NOT_ECG,
         )
     curve = float(np.mean(rows.cover)) * rows.singleness
     few = len(rows.baselines) < 3 and not has_grid
@@ -372,7 +272,7 @@ def check_rows(rows: TraceRows, has_grid: bool) -> float:
         raise ImageError(
             f"what is drawn in the picture does not look like the traces of an ECG (curve score {curve:.2f}, "
             f"expected at least {least}; beats in {rows.liveliness:.0%} of the width)",
-            hint=_NOT_ECG,
+            hint=NOT_ECG,
         )
     return min(1.0, curve)
 

@@ -62,7 +62,7 @@ def find_pulse(solid: ByteImage, baselines: tuple[float, ...], left: int, right:
             continue
         flat = cv2.morphologyEx(part, cv2.MORPH_OPEN, np.ones((1, least), np.uint8))
         flat = cv2.dilate(flat, np.ones((3, 1), np.uint8))
-        count, _, stats, _ = cv2.connectedComponentsWithStats(flat, connectivity=8, ltype=cv2.CV_32S)
+        count, _, stats, _ = cv2.connectedComponentsWithStats(flat, connectivity=8, ltype=cv2.CV_16U)
         for x, y, w, h, _ in stats[1:count].tolist():
             if w > _PULSE_WIDTH[1] * span + 2 * stroke_px or h > 3 * stroke_px + 5:
                 continue
