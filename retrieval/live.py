@@ -12,50 +12,66 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.retrieval.hits import SearchResult
 from ecgkin.retrieval.search import CaseSearch
 
 if TYPE_CHECKING:
+    from ecgkin.index.casebase import CaseBase
     from ecgkin.retrieval.encoders.base import Encoder
 
 _LOG = logging.getLogger(__name__)
+Search = TypeVar("Search", bound=CaseSearch)
 
 
-class _Held:
+class _Held(Generic[Search]):
     """An open search with the number of queries that are using it."""
 
-    def __init__(self, search: CaseSearch, meaning: str) -> None:
+    def __init__(self, search: Search, meaning: str) -> None:
         self.search, self.meaning = search, meaning
         self.users = 0
         self.retired = False
 
 
-class LiveSearch:
+class LiveSearch(Generic[Search]):
     """A `CaseSearch` that follows a name; for use by several threads.
 
     Args:
         name: Link or alias.
         load: Loads an encoder by its name; None takes `load_encoder`.
         every_s: How often it is looked up what the name means.
+        serve: Makes the search over a base that was opened, instead of `load`; its `close` closes the base.
 
     Raises:
         CaseBaseError, EncoderMismatchError, ModelError: As `CaseSearch.open`.
     """
 
-    def __init__(self, name: str | Path, load: Callable[[str], Encoder] | None = None, *, every_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        name: str | Path,
+        load: Callable[[str], Encoder] | None = None,
+        *,
+        every_s: float = 1.0,
+        serve: Callable[[CaseBase], Search] | None = None,
+    ) -> None:
         self.name = name
         self.every_s = every_s
         self._load = load
+        self._serve = serve
         self._turn = threading.Lock()
         self._changing = threading.Lock()
         self._looked = time.monotonic()
         self._held = self._opened()
 
+    @property
+    def newest(self) -> Search:
+        """The search of this moment, which may be closed at the next; see `current`."""
+        return self._held.search
+
     @contextmanager
-    def current(self) -> Iterator[CaseSearch]:
+    def current(self) -> Iterator[Search]:
         """The search of this moment; it stays open until the block ends."""
         if time.monotonic() - self._looked >= self.every_s:
             self.refresh()
@@ -118,7 +134,7 @@ class LiveSearch:
         """Close the base."""
         self._held.search.close()
 
-    def _opened(self) -> _Held:
+    def _opened(self) -> _Held[Search]:
         from ecgkin.index.casebase import CaseBase
         from ecgkin.index.switching import meant_by
 
@@ -126,8 +142,10 @@ class LiveSearch:
         meaning = meant_by(self.name)
         base = CaseBase.open(self.name)
         try:
+            if self._serve is not None:
+                return _Held(self._serve(base), meaning)
             encoder = None if self._load is None else self._load(base.encoder_name)
-            return _Held(CaseSearch.open(base, encoder), meaning)
+            return _Held(cast("Search", CaseSearch.open(base, encoder)), meaning)
         except BaseException:
             base.close()
             raise

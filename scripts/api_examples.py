@@ -95,6 +95,8 @@ def examples(http: httpx.Client) -> dict[str, Any]:
 
     embedded = got("POST", "/v1/embeddings", json={"texts": ["LBBB"]})
     embedded["embeddings"] = [row[:4] for row in embedded["embeddings"]]
+    explained = got("POST", "/v1/explanations", json={"signal": signal, "case_id": "simulated/3"})
+    explained["stretches"] = explained["stretches"][:2]
     drawn = got("GET", "/v1/cases/simulated/3/page.svg")
     streamed = got("POST", "/v1/drafts", EVENTS, json=draft)
     stored = got("GET", "/v1/cases/simulated/3/signal")
@@ -108,6 +110,11 @@ def examples(http: httpx.Client) -> dict[str, Any]:
             "responses": {JSON: cut(found)},
         },
         "POST /v1/embeddings": {"requests": named(embeddings), "responses": {JSON: embedded}},
+        "POST /v1/explanations": {
+            "requests": named({"samples": ("Samples", {"signal": signal, "case_id": "simulated/3"})}),
+            "fields": {"case_id": "simulated/3"},
+            "responses": {JSON: explained},
+        },
         "POST /v1/drafts": {
             "requests": named(drafts),
             "fields": {"k": 10, "language": "en"},
@@ -155,7 +162,7 @@ def main() -> None:
         encoder, settings = HashingEncoder(), load_settings(api_port=0)
         with open_or_create(Path(folder) / "base", encoder) as base:
             ingest_records(base, simulated_gallery(40), encoder)
-        app = create_app(settings, State.open(Path(folder) / "base", settings, encoder))
+        app = create_app(settings, State(Path(folder) / "base", settings, encoder))
         with in_thread(app, settings) as url, httpx.Client(base_url=url, timeout=60.0, trust_env=False) as http:
             found = examples(http)
     text = json.dumps(found, ensure_ascii=False, indent=1)

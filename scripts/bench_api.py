@@ -7,10 +7,10 @@ Two servers, each a process of its own over the same cases (`--base`, or 400 sim
 `--batch` queries together, one encodes each by itself. Clients in this process ask again as soon as they have their
 answer: of ten requests five are searches by samples, two by words, one by a picture, two are drafts.
 Every level is run on both servers, one right after the other, in turns of who is first, so that what else the machine
-does falls on both alike. `--encoder default` is the shipped encoder; `tower` its image tower with random weights;
-`hashing` costs nothing to encode and shows what the server itself takes. Memory is the server's resident set, read
-four times a second. The tables are Markdown; the last one says where a request's time goes, from the servers' own
-figures (/metrics).
+does falls on both alike; the server's processor time a request does not depend on that at all. `--encoder default` is
+the shipped encoder; `tower` its image tower with random weights; `hashing` costs nothing to encode and shows what the
+server itself takes. Memory is the server's resident set, read four times a second. The tables are Markdown; the last
+one says where a request's time goes, from the servers' own figures (/metrics).
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def serve(base: Path, encoder: str, batch: int, device: str) -> None:
 
     settings = load_settings(api_port=0, api_batch=batch, device=device)
     listener = bind(settings)
-    state = State.open(base, settings, encoder_of(encoder, device))
+    state = State(base, settings, encoder_of(encoder, device))
     state.preload()
     app = create_app(settings, state)
     print(address(listener), flush=True)
@@ -199,10 +199,20 @@ class Memory:
                 self.mb.append(int(found[1]) / 1000)
 
     def told(self) -> str:
-        """Mean of each quarter of the time: flat, or growing."""
+        """At the beginning, then the mean of each quarter of the time, and at the end: flat, or growing."""
         if len(self.mb) < 4:
             return "-"
-        return " ".join(f"{np.mean(part):.0f}" for part in np.array_split(np.array(self.mb), 4))
+        quarters = (np.mean(part) for part in np.array_split(np.array(self.mb), 4))
+        return " ".join(f"{mb:.0f}" for mb in (self.mb[0], *quarters, self.mb[-1]))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used; NaN where the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 Sent: TypeAlias = tuple[str, bytes, dict[str, str]]
@@ -262,15 +272,17 @@ async def load(url: str, clients: int, seconds: float, made: dict[str, list[Sent
 
 def level(server: Server, clients: int, seconds: float, made: dict[str, list[Sent]]) -> dict[str, Any]:
     """One level of load on one server, with what the server says of it."""
-    before = server.figures()
+    before, cpu = server.figures(), cpu_seconds(server.pid)
     with Memory(server.pid) as memory:
         row = asyncio.run(load(server.url, clients, seconds, made))
+    cpu = cpu_seconds(server.pid) - cpu
     after = server.figures()
     gone = {name: after[name] - before.get(name, 0.0) for name in after}
     calls = gone.get("batch count", 0.0)
     stages = {name.removesuffix(" sum"): seconds for name, seconds in gone.items() if name.endswith(" sum")}
     return row | {
         "batch": server.batch,
+        "cpu_ms": 1e3 * cpu / row["requests"] if row["requests"] else float("nan"),
         "mean_batch": gone["batch sum"] / calls if calls else float("nan"),
         "stage_ms": {
             name: 1e3 * total / gone[f"{name} count"]
@@ -295,6 +307,7 @@ def tables(rows: list[dict[str, Any]], batch: int) -> str:
         [
             str(row["clients"]), str(row["batch"]), str(row["requests"]), str(sum(row["errors"].values())),
             f"{row['per_second']:.1f}", *(f"{row[f'p{q}_ms']:.0f}" for q in (50, 95, 99)), f"{row['mean_batch']:.2f}",
+            f"{100 * sum(row['errors'].values()) / max(1, row['requests'] + sum(row['errors'].values())):.1f} %",
             row["mb_told"],
         ]
         for row in rows
@@ -307,8 +320,11 @@ def tables(rows: list[dict[str, Any]], batch: int) -> str:
             str(clients),
             *(f"{row['per_second']:.1f}" for row in (together, alone)),
             *(f"{row['p95_ms']:.0f}" for row in (together, alone)),
+            *(f"{row['cpu_ms']:.0f}" for row in (together, alone)),
             f"{together['per_second'] / alone['per_second']:.2f}" if alone["per_second"] else "-",
+            f"{alone['cpu_ms'] / together['cpu_ms']:.2f}",
         ])  # fmt: skip
+    compared = [f"{what}, batch {n}" for what in ("req/s", "p95 ms", "CPU ms a request") for n in (batch, 1)]
     stages = list(dict.fromkeys(name for row in rows for name in row["stage_ms"]))
     kinds = list(dict.fromkeys(MIX))
     times = [
@@ -320,8 +336,8 @@ def tables(rows: list[dict[str, Any]], batch: int) -> str:
         for row in rows
     ]  # fmt: skip
     return "\n\n".join((
-        table([*heads, "MB by quarter"], by_load),
-        table(["clients", *(f"{what}, batch {n}" for what in ("req/s", "p95 ms") for n in (batch, 1)), "gain"], gains),
+        table([*heads, "error rate", "MB at start, by quarter, at end"], by_load),
+        table(["clients", *compared, "gain in req/s", "gain in CPU"], gains),
         table(["clients", "batch", *(f"{name} ms" for name in stages), *(f"p50 {kind} ms" for kind in kinds)], times),
     ))  # fmt: skip
 

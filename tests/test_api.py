@@ -45,7 +45,7 @@ def url(simulated_base: Path, tmp_path_factory: pytest.TempPathFactory, log: io.
     folder = tmp_path_factory.mktemp("api") / "base"
     shutil.copytree(simulated_base, folder)
     settings = load_settings(api_port=0, api_max_seconds=PATIENCE_S)
-    state = State.open(folder, settings, HashingEncoder())
+    state = State(folder, settings, HashingEncoder())
     with in_thread(create_app(settings, state), settings) as address:
         yield address
 
@@ -255,7 +255,7 @@ def test_without_a_drafter_searching_still_works(simulated_base: Path, tmp_path:
     shutil.copytree(simulated_base, tmp_path / "base")
     settings = load_settings(api_port=0, api_drafters=())
     with (
-        in_thread(create_app(settings, State.open(tmp_path / "base", settings, HashingEncoder())), settings) as url,
+        in_thread(create_app(settings, State(tmp_path / "base", settings, HashingEncoder())), settings) as url,
         httpx.Client(base_url=url, trust_env=False) as http,
     ):
         signal = http.get("/v1/cases/simulated/3/signal").json()

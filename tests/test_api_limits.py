@@ -120,7 +120,7 @@ def serving(base: Path, root: Path, **given: Any) -> Iterator[Small]:
     (root / "uploads").mkdir()
     config = load_settings(api_port=0, **given)
     encoder = HeldEncoder()
-    state = State.open(root / "base", config, encoder)
+    state = State(root / "base", config, encoder)
     before = tempfile.tempdir
     tempfile.tempdir = str(root / "uploads")
     try:
@@ -264,19 +264,17 @@ def test_requests_share_the_encoder(small: Small) -> None:
 
 
 def test_queue_alone() -> None:
-    """Same vectors as without it, nobody waits on an idle queue, cancelled inputs are left out, close finishes."""
+    """Same vectors as without it, all that is queued goes along, cancelled inputs are left out, close finishes."""
     encoder = HeldEncoder()
-    queue = EncoderQueue(encoder, batch=8, wait_s=PATIENCE_S)
+    queue = EncoderQueue(encoder, batch=8)
     facade = QueuedEncoder(queue)
-    start = time.monotonic()
     np.testing.assert_array_equal(facade.encode_texts(["x"]), HashingEncoder().encode_texts(["x"]))
-    assert time.monotonic() - start < PATIENCE_S
     assert not hasattr(facade, "encode_pages") and facade.fingerprint == encoder.fingerprint
     queue.close()
     with pytest.raises(ModelError, match="closed"):
         queue.submit("encode_texts", "x")
 
-    queue = EncoderQueue(encoder, batch=3, wait_s=0.0)
+    queue = EncoderQueue(encoder, batch=3)
     with encoder.held():
         first = queue.submit("encode_texts", "a")
         wait_for(lambda: encoder.batches == [1])
@@ -447,7 +445,7 @@ def test_shutdown_finishes_what_was_begun(simulated_base: Path, tmp_path: Path) 
     shutil.copytree(simulated_base, tmp_path / "base")
     config = load_settings(api_port=0, api_max_seconds=PATIENCE_S)
     encoder = HeldEncoder()
-    state = State.open(tmp_path / "base", config, encoder)
+    state = State(tmp_path / "base", config, encoder)
     state.preload()  # libraries that a first draft loads may take a busy machine minutes
     rows = np.random.default_rng(0).normal(0, 0.3, (2, 300)).round(3).tolist()
     body = {"signal": {"signal_mv": rows, "fs_hz": 100, "leads": ["I", "II"]}}

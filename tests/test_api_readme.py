@@ -40,7 +40,7 @@ def url(simulated_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("readme") / "base"
     shutil.copytree(simulated_base, folder)
     settings = load_settings(api_port=0, api_max_seconds=300)
-    state = State.open(folder, settings, HashingEncoder())
+    state = State(folder, settings, HashingEncoder())
     state.preload()
     with in_thread(create_app(settings, state), settings) as address:
         yield address

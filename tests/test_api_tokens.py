@@ -23,7 +23,7 @@ def test_only_this_machine_without_tokens(simulated_base: Path, tmp_path: Path) 
     """Another Host (DNS rebinding) and other origins are refused; the server's own pages are not."""
     shutil.copytree(simulated_base, tmp_path / "base")
     settings = load_settings(api_port=0, api_max_seconds=300)
-    state = State.open(tmp_path / "base", settings, HashingEncoder())
+    state = State(tmp_path / "base", settings, HashingEncoder())
     with (
         in_thread(create_app(settings, state), settings) as url,
         httpx.Client(base_url=url, timeout=300.0, trust_env=False) as http,
@@ -48,7 +48,7 @@ def guarded(simulated_base: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     settings = load_settings(
         api_port=0, api_max_seconds=300, api_tokens=(of_read, of_write), api_cors_origins=("https://page.example",)
     )
-    state = State.open(folder, settings, HashingEncoder())
+    state = State(folder, settings, HashingEncoder())
     with (
         in_thread(create_app(settings, state), settings) as url,
         httpx.Client(base_url=url, timeout=300.0, trust_env=False) as client,

@@ -29,7 +29,7 @@ def url(simulated_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     folder = tmp_path_factory.mktemp("client") / "base"
     shutil.copytree(simulated_base, folder)
     settings = load_settings(api_port=0, api_max_seconds=300, api_tokens=(SETTING,))
-    with in_thread(create_app(settings, State.open(folder, settings, HashingEncoder())), settings) as address:
+    with in_thread(create_app(settings, State(folder, settings, HashingEncoder())), settings) as address:
         yield address
 
 

@@ -111,7 +111,7 @@ def client(simulated_base: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     folder = tmp_path_factory.mktemp("fhir") / "base"
     shutil.copytree(simulated_base, folder)
     settings = load_settings(api_port=0, api_max_seconds=300)
-    app = create_app(settings, State.open(folder, settings, HashingEncoder()))
+    app = create_app(settings, State(folder, settings, HashingEncoder()))
     with in_thread(app, settings) as url, Client(url, timeout_s=300) as made:
         yield made
 

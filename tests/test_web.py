@@ -18,7 +18,17 @@ from ecgkin.index.case import Case
 from ecgkin.index.filters import Where
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.svg import render_svg
-from ecgkin.ui.api.answers import CaseOut, DraftAnswer, EmbeddingOut, HitOut, InfoOut, MapOut, PageOut, SearchOut
+from ecgkin.ui.api.answers import (
+    CaseOut,
+    DraftAnswer,
+    ExplanationOut,
+    HitOut,
+    InfoOut,
+    MapOut,
+    PageOut,
+    SearchOut,
+    StretchOut,
+)
 from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo_serve import write_csv
 from ecgkin.ui.web import (
@@ -143,11 +153,10 @@ class MadeClient:
         """The same samples for each."""
         return self.record.resampled(100.0)
 
-    def embed(self, record: EcgRecord) -> EmbeddingOut:
-        """How much each lead swings, as a unit vector."""
-        swing = np.abs(record.signal_mv).mean(axis=1) + 1e-3
-        unit = (swing / np.linalg.norm(swing)).tolist()
-        return EmbeddingOut(encoder="made", fingerprint="", dim=12, embeddings=[unit])
+    def explain(self, case_id: str, file: Any, fs_hz: float | None = None) -> ExplanationOut:
+        """Lead II made it near."""
+        self.asked.append(("explain", {"case_id": case_id, "file": file, "fs_hz": fs_hz}))
+        return ExplanationOut(case_id=case_id, score=0.9, stretches=[stretch("II", 0.25), stretch("I", -0.01)])
 
     def map(self, limit: int, query_id: str) -> MapOut:
         """Two cases and the query."""
@@ -406,130 +415,32 @@ def test_fhir_follows_the_review() -> None:
     assert "new &lt;text&gt;" in edited["text"]["div"] and resource["conclusionCode"] == [code, other]
 
 
-def swing(record: EcgRecord, lead: str, begin: float, end: float) -> float:
-    """How much a lead swings in a part of it."""
-    values = record.signal_mv[record.leads.index(lead)]
-    part = values[round(begin * len(values)) : round(end * len(values))]
-    return float(np.abs(part - np.median(values)).mean())
+def stretch(lead: str, loss: float, begin: float = 0.0, end: float = 1.0, **place: Any) -> StretchOut:
+    """Part of a recording of ten seconds."""
+    given = {"row": 0, "begin_s": 10 * begin, "end_s": 10 * end, "corners": []} | place
+    return StretchOut(lead=lead, begin=begin, end=end, loss=loss, **given)
 
 
-def lead_vector(asked: Any) -> list[float]:
-    """How much each quarter of each lead swings, as a unit vector."""
-    parts = [swing(asked, lead, n / 4, (n + 1) / 4) for lead in asked.leads for n in range(4)]
-    unit = np.array(parts) + 1e-3
-    return (unit / np.linalg.norm(unit)).tolist()
-
-
-def test_stretches_that_bring_a_case_near(made_record: EcgRecord) -> None:
-    """A case that is like the query in one quarter of one lead alone: that stretch is marked, and the strongest.
-
-    Flattening the marked stretch costs more similarity than flattening any other of its length does.
-    """
-    masks = why.RecordMasks(made_record)
-    row = made_record.leads.index("V5")
-    elsewhere = [part for part in masks.coarse() if part.row != row]
-    rest = [part for n, part in enumerate(why.Stretch(row, 0.0, 1.0).cut(4)) if n != 2]
-    case = np.array(lead_vector(masks.masked([*elsewhere, *rest])))
-    seen: list[float] = []
-    found = why.drops(lead_vector, masks, case.tolist(), seen.append)
-    best = max(found, key=lambda part: found[part])
-    assert best == why.Stretch(row, 0.5, 0.75) and masks.name(best) == "V5 5.0-7.5 s"
-    assert seen == sorted(seen) and 0 < seen[-1] <= 1
-    whole = float(np.dot(lead_vector(made_record), case))
-    others = [part for coarse in masks.coarse() for part in coarse.cut(4) if part != best]
-    drop = whole - float(np.dot(lead_vector(masks.masked([best])), case))
-    assert drop > max(whole - float(np.dot(lead_vector(masks.masked([part])), case)) for part in others[::5])
-    marks = why.marks(masks, found)
-    strongest = max(marks, key=lambda mark: mark.strength)
-    xs, ys = zip(*strongest.points, strict=True)
+def test_stretches_have_their_place(made_record: EcgRecord) -> None:
+    """The strongest is as strong as can be, the others in proportion to loss and length; each lies on its lead."""
+    parts = [stretch("V5", 0.2, 0.5, 0.75), stretch("I", 0.2), stretch("aVR", -0.1)]
+    places = [why.on_record(made_record, part) for part in parts]
+    marks = why.marks(parts, places)
+    assert [mark.strength for mark in marks] == [why.STRONGEST, why.STRONGEST / 4]
+    xs, ys = zip(*marks[0].points, strict=True)
     _, _, width, height = drawings.crop(why.LAYOUT)
-    assert strongest.strength == why.STRONGEST and 0.4 * width < min(xs) < max(xs) < 0.8 * width
-    assert 0.7 * height < min(ys) < max(ys) <= height + 1
-    assert why.marks(masks, dict.fromkeys(found, -0.1)) == ()
+    assert 0.4 * width < min(xs) < max(xs) < 0.8 * width and 0.7 * height < min(ys) < max(ys) <= height + 1
+    assert max(y for _, y in marks[1].points) < 0.3 * height
+    assert why.marks([parts[2]], [places[2]]) == () and why.on_record(made_record, stretch("V9", 0.1)) == ()
+    assert [why.name(part, EN) for part in parts] == ["V5 5.0-7.5 s", "I", "aVR"]
 
 
-def ink_vector(asked: Any) -> list[float]:
-    """How much ink each cell of a picture has beyond its line, as a unit vector."""
-    from PIL import Image
-
-    grey = np.asarray(Image.open(io.BytesIO(asked)).convert("L"), dtype=np.float64)
-    rows = [np.array_split(row, 8, axis=1) for row in np.array_split(grey < 110, 4, axis=0)]
-    ink = np.array([cell.any(axis=1).sum() for row in rows for cell in row], dtype=np.float64) + 1e-3
-    return (ink / np.linalg.norm(ink)).tolist()
-
-
-def test_stretches_of_a_photo(made_record: EcgRecord) -> None:
-    """On a turned picture the marked patch lies where the stretch is, and masking leaves the rest as it was."""
-    from PIL import Image
-
-    from ecgkin.retrieval.ecg.drawing import render
-
-    page = render(made_record).convert("RGB").rotate(4, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
-    picture = np.asarray(page)
-    turn = np.deg2rad(4)
-    middle = np.array([page.width / 2, page.height / 2])
-    inner = np.array([(-930, -500), (930, -500), (930, 500), (-930, 500)], dtype=float)
-    corners = inner @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) + middle
-    read = PageOut(
-        layout="3x4+1R", n_rows=4, leads=[], px_per_mm=10.0, rotation_deg=-4, quality=1,
-        corners=[(float(x), float(y)) for x, y in corners],
-    )  # fmt: skip
-    masks = why.PictureMasks(picture, read)
-    assert len(masks.coarse()) == 16
-    part = why.Stretch(3, 0.75, 1.0)
-    before, after = (np.asarray(Image.open(io.BytesIO(masks.masked(one))).convert("L"), int) for one in ([], [part]))
-    assert before.shape == after.shape
-    high, wide = before.shape
-    changed = np.abs(before - after) > 60
-    assert changed[int(0.78 * high) :, int(0.74 * wide) :].any()
-    assert not changed[: int(0.7 * high)].any() and not changed[:, : int(0.68 * wide)].any()
-    centre = np.mean(masks.corners(part), axis=0) * 10.0
-    wanted = (corners[2] * 7 + corners[3]) / 8 + (corners[1] - corners[2]) / 8
-    np.testing.assert_allclose(centre, wanted, atol=8)
-    case = ink_vector(masks.masked([one for one in masks.coarse() if one != part]))
-    found = why.drops(ink_vector, masks, case)
-    best = max(found, key=lambda one: found[one])
-    assert best.row == 3 and best.begin >= 0.74
-    refused = masks.masked([why.Stretch(0, 0.0, 0.25)])
-
-    def picky(asked: Any) -> list[float]:
-        if asked == refused:
-            raise ApiError("no ECG in it", status=why.REFUSED)
-        return ink_vector(asked)
-
-    assert why.Stretch(0, 0.0, 0.25) not in why.drops(picky, masks, case)
-    with pytest.raises(ApiError):
-        why.drops(lambda _: picky(refused), masks, case)
-
-
-@pytest.mark.slow
-def test_marked_stretches_matter_to_the_trained_encoder() -> None:
-    """With the shipped encoder: flattening what is marked costs more similarity than flattening as much elsewhere."""
-    from ecgkin.retrieval.encoders import load_encoder
-    from ecgkin.ui.demo_cases import simulated_gallery, simulated_query
-
-    encoder = load_encoder("default")
-    loaded = [item.load() for item in simulated_gallery(6)]
-    gallery = [record for record in loaded if isinstance(record, EcgRecord)]
-    cases = encoder.encode_records(gallery)
-    _, query = simulated_query(1)
-
-    def vector(asked: Any) -> Any:
-        return encoder.encode_records([asked])[0]
-
-    case = cases[int(np.argmax(cases @ vector(query)))]
-    masks = why.RecordMasks(query)
-    found = why.drops(vector, masks, case)
-    parts = sorted((part for part in found if part.end - part.begin < 1), key=lambda part: -found[part])
-    marked = parts[:3]
-    rest = [part for coarse in masks.coarse() for part in coarse.cut(why.PARTS) if part not in parts]
-    elsewhere = [[rest[n], rest[n + 5], rest[n + 11]] for n in (0, 3, 9, 16)]
-
-    def left(stretches: list[why.Stretch]) -> float:
-        return float(vector(masks.masked(stretches)) @ case)
-
-    assert left(marked) < np.mean([left(stretches) for stretches in elsewhere])
-    assert len(marked) == 3 and left(marked) < left([])
+def test_stretches_of_a_picture() -> None:
+    """In mm of the sheet; named by lead, or by row where the leads are not known."""
+    nowhere = {"begin_s": None, "end_s": None, "corners": [(10, 20), (30, 20), (30, 40), (10, 40)]}
+    part = stretch("", 0.1, 0.25, 0.5, **nowhere | {"row": 2})
+    assert why.on_picture(part, 10.0) == ((1, 2), (3, 2), (3, 4), (1, 4))
+    assert why.name(part, EN) == "row 2 25-50 %" and why.name(part, DE) == "Zeile 2 25-50 %"
 
 
 def test_map_has_every_case_and_the_query(made_record: EcgRecord) -> None:
@@ -659,7 +570,7 @@ def test_compare_and_back(made_record: EcgRecord, examples: Path) -> None:
     page.button(key="compare-2-made/2").click().run()
     assert not page.exception and "report 2" in html_of(page)
     page.toggle(key="why").set_value(True).run()
-    assert not page.exception and any("+0." in caption.value or "-0." in caption.value for caption in page.caption)
+    assert not page.exception and any("II (+0.250)." in caption.value for caption in page.caption)
     page.segmented_control(key="view").set_value("overlay")
     page.run()
     assert not page.exception

@@ -45,7 +45,7 @@ def serve(
         loaded = load_encoder(encoder, device=settings.device)
     listener = bind(settings)
     try:
-        state = State.open(base, settings, loaded)
+        state = State(base, settings, loaded)
         app = create_app(settings, state)
         state.preload()
         where = address(listener)

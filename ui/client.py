@@ -20,6 +20,7 @@ from ecgkin.ui.api.answers import (
     CasesOut,
     DraftAnswer,
     EmbeddingOut,
+    ExplanationOut,
     FeedbackOut,
     InfoOut,
     MapOut,
@@ -145,6 +146,12 @@ class Client:
         """Vectors of texts, or of one ECG."""
         return self._run(calls.embed(texts, file, record))
 
+    def explain(
+        self, case_id: str, file: Files | None = None, record: EcgRecord | None = None, fs_hz: float | None = None
+    ) -> ExplanationOut:
+        """Which stretches of an ECG make a case near."""
+        return self._run(calls.explain(case_id, file, record, fs_hz))
+
     def feedback(self, query_id: str, similar: Sequence[str] = (), not_similar: Sequence[str] = ()) -> FeedbackOut:
         """Mark hits of a search; `search(query_id=...)` then follows them."""
         return self._run(calls.feedback(query_id, similar, not_similar))
@@ -257,6 +264,12 @@ class AsyncClient:
     ) -> EmbeddingOut:
         """Vectors of texts, or of one ECG."""
         return await self._run(calls.embed(texts, file, record))
+
+    async def explain(
+        self, case_id: str, file: Files | None = None, record: EcgRecord | None = None, fs_hz: float | None = None
+    ) -> ExplanationOut:
+        """Which stretches of an ECG make a case near."""
+        return await self._run(calls.explain(case_id, file, record, fs_hz))
 
     async def feedback(
         self, query_id: str, similar: Sequence[str] = (), not_similar: Sequence[str] = ()

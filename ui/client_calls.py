@@ -13,7 +13,17 @@ import httpx
 from pydantic import BaseModel, TypeAdapter
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.api.answers import CaseOut, CasesOut, DraftAnswer, EmbeddingOut, FeedbackOut, MapOut, MarkOut, SearchOut
+from ecgkin.ui.api.answers import (
+    CaseOut,
+    CasesOut,
+    DraftAnswer,
+    EmbeddingOut,
+    ExplanationOut,
+    FeedbackOut,
+    MapOut,
+    MarkOut,
+    SearchOut,
+)
 from ecgkin.ui.api.schemas import CaseFields, Signal
 
 if TYPE_CHECKING:
@@ -180,6 +190,12 @@ def embed(texts: Sequence[str], file: Files | None, record: EcgRecord | None) ->
     """Vectors."""
     values = {"texts": list(texts) or None}
     return _question("/v1/embeddings", parsed_as(EmbeddingOut), file, record, values)
+
+
+def explain(case_id: str, file: Files | None, record: EcgRecord | None, fs_hz: float | None) -> Call[ExplanationOut]:
+    """What makes a case near."""
+    values = {"case_id": case_id, "fs_hz": fs_hz}
+    return _question("/v1/explanations", parsed_as(ExplanationOut), file, record, values)
 
 
 def feedback(query_id: str, similar: Sequence[str], not_similar: Sequence[str]) -> Call[FeedbackOut]:

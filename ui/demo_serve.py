@@ -68,7 +68,6 @@ def serve_demo(settings: Settings, shown: Shown, *, say: Say, ready: Callable[[s
     Raises:
         EcgkinError: Server or page cannot start.
     """
-    from ecgkin.generation.measures import measure
     from ecgkin.ui.api.app import create_app
     from ecgkin.ui.api.serving import in_thread
     from ecgkin.ui.api.state import State
@@ -77,12 +76,14 @@ def serve_demo(settings: Settings, shown: Shown, *, say: Say, ready: Callable[[s
     examples = write_queries(shown, shown.folder.with_name(f"{shown.folder.name}-queries"))
     given = {"api_host": HOST, "api_port": free_port(settings.api_port), "api_tokens": ()}
     own = settings.model_copy(update=given)
-    state = State.open(shown.folder, own, shown.encoder)
-    # The first measurement loads libraries for seconds; nobody should wait for that on the page.
-    threading.Thread(target=measure, args=(shown.asked.record,), daemon=True).start()
+    state = State(shown.folder, own, shown.encoder)
+    # What the first query would wait seconds for, while the page's process loads its own libraries.
+    warming = threading.Thread(target=state.preload, daemon=True)
+    warming.start()
     with ending(), in_thread(create_app(own, state), own) as api:
         say(f"API: {api}/docs")
         with running(api, examples=examples) as (process, where):
+            warming.join()
             ready(where)
             say("Ctrl-C ends both")
             process.wait()

@@ -59,7 +59,6 @@ class Settings(BaseSettings):
     api_max_k: int = Field(100, ge=1, le=1000, description="most hits of one search")
     api_workers: int = Field(16, ge=1, le=256, description="requests worked on at the same time")
     api_batch: int = Field(8, ge=1, le=256, description="most queries encoded together")
-    api_batch_wait_ms: float = Field(3.0, ge=0, le=1000, description="how long the encoder waits for company, ms")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level that is logged")
     log_format: Literal["plain", "json"] = Field("plain", description="log lines as text, or as JSON")
 

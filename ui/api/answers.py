@@ -222,6 +222,27 @@ class EmbeddingOut(BaseModel):
     embeddings: list[list[float]]
 
 
+class StretchOut(BaseModel):
+    """Part of a query, and what the similarity loses without it."""
+
+    lead: str = Field(description="its name; empty where the layout of a picture is not known")
+    row: int = Field(description="of a picture, from 1 at the top; 0 of a recording")
+    begin: float = Field(description="share of the lead as it is shown, 0 to 1")
+    end: float
+    begin_s: float | None = Field(description="seconds of a recording")
+    end_s: float | None
+    loss: float = Field(description="cosine with all of the query less cosine without this stretch")
+    corners: list[tuple[float, float]] = Field(description="on a picture, px, clockwise from the top left")
+
+
+class ExplanationOut(BaseModel):
+    """What makes a case near to a query; the stretches that cost most come first."""
+
+    case_id: str
+    score: float = Field(description="cosine of query and case")
+    stretches: list[StretchOut]
+
+
 class MarkOut(BaseModel):
     """One mark as it was stored."""
 

@@ -17,6 +17,7 @@ from ecgkin.ui.api import (
     problems,
     routes_cases,
     routes_drafts,
+    routes_explain,
     routes_feedback,
     routes_info,
     routes_map,
@@ -44,6 +45,13 @@ def create_app(settings: Settings, state: State) -> FastAPI:
         yield
         state.close()
 
+    def example() -> str | None:
+        # The document is open to all: where there are tokens, it names no case.
+        if state.tokens:
+            return None
+        with state.pinned() as served:
+            return next((case.case_id for case in served.base.cases(limit=1)), None)
+
     app = FastAPI(
         title="ecgkin",
         version=version("ecgkin"),
@@ -55,7 +63,17 @@ def create_app(settings: Settings, state: State) -> FastAPI:
         redoc_url=None,
     )
     app.state.ecgkin = state
-    for module in (health, routes_search, routes_drafts, routes_cases, routes_feedback, routes_map, routes_info):
+    modules = (
+        health,
+        routes_search,
+        routes_explain,
+        routes_drafts,
+        routes_cases,
+        routes_feedback,
+        routes_map,
+        routes_info,
+    )
+    for module in modules:
         app.include_router(module.router)
     docs_page.install(app)
     problems.install(app)
@@ -63,6 +81,7 @@ def create_app(settings: Settings, state: State) -> FastAPI:
         app,
         bodies=[
             schemas.SearchBody,
+            schemas.ExplanationBody,
             schemas.DraftBody,
             schemas.EmbeddingBody,
             schemas.CaseBody,
@@ -71,12 +90,12 @@ def create_app(settings: Settings, state: State) -> FastAPI:
         forms=[
             routes_search.SearchForm,
             routes_search.EmbeddingForm,
+            routes_explain.ExplanationForm,
             routes_drafts.DraftForm,
             routes_cases.CaseForm,
         ],
         tokens=bool(state.tokens),
-        # The document is open to all: where there are tokens, it names no case.
-        case_id=lambda: None if state.tokens else next((case.case_id for case in state.base.cases(limit=1)), None),
+        case_id=example,
     )
     # The last one added is the outermost: context, then who may, then other origins, then how much.
     app.add_middleware(Gate, limits=state.limits)

@@ -82,6 +82,18 @@ class Drafting:
         # A model in this process answers one at a time; the consensus has none.
         self._turns = {name: threading.Lock() for name, drafter in self._drafters.items() if drafter.backend}
 
+    def over(self, search: CaseSearch) -> Drafting:
+        """The same models over another case base; they keep their turns."""
+        other = Drafting(search, ())
+        if self._drafters:
+            from ecgkin.generation.drafter import Drafter
+
+            kept = cast("CaseSearch", other._search)
+            for name, drafter in self._drafters.items():
+                other._drafters[name] = Drafter(kept, backend=drafter.backend)
+            other._turns = self._turns
+        return other
+
     @property
     def names(self) -> list[str]:
         """What there is to choose from, the default first."""

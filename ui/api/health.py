@@ -42,18 +42,12 @@ router = APIRouter(tags=["health"])
 
 
 class Metrics:
-    """The figures, in a registry of their own (two apps in one process do not mix).
+    """The figures, in a registry of their own (two apps in one process do not mix)."""
 
-    Args:
-        encoder: Its name and fingerprint.
-    """
-
-    def __init__(self, encoder: str = "") -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory, processor time, open files of this process
-        Info("ecgkin", "What runs here", registry=self.registry).info(
-            {"version": version("ecgkin"), "encoder": encoder}
-        )
+        self._runs = Info("ecgkin", "What runs here", registry=self.registry)
         self.requests = Histogram(
             "ecgkin_request_seconds", "Time to answer", ["route", "method", "status"],
             buckets=_BUCKETS, registry=self.registry,
@@ -70,6 +64,10 @@ class Metrics:
         self.queue_depth = Gauge("ecgkin_queue_depth", "Inputs waiting for the encoder", registry=self.registry)
         self.cases = Gauge("ecgkin_index_cases", "Cases that can be found", registry=self.registry)
         self.problems = Counter("ecgkin_problems", "Answers that were problems", ["status"], registry=self.registry)
+
+    def runs(self, encoder: str) -> None:
+        """What runs here: the version, and an encoder by its name and fingerprint."""
+        self._runs.info({"version": version("ecgkin"), "encoder": encoder})
 
     def stage(self, name: str, seconds: float) -> None:
         """One step took so long."""
@@ -165,11 +163,17 @@ async def metrics(request: Request) -> Response:
     """Latencies by route and by step, batch sizes, queue depth, index size."""
     state: State = request.app.state.ecgkin
     figures = state.metrics
-    figures.queue_depth.set(state.queue.depth)
     figures.cases.set(await _n_cases(state))
+    figures.queue_depth.set(state.queue.depth)
+    figures.runs(f"{state.encoder.name} {state.encoder.fingerprint}")
     return Response(generate_latest(figures.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _n_cases(state: State) -> int:
     """Size of the base, in a thread beside those of the requests: a busy server must be able to tell that it is."""
-    return await asyncio.to_thread(lambda: len(state.base))
+
+    def look() -> int:
+        with state.pinned() as served:
+            return len(served.base)
+
+    return await asyncio.to_thread(look)

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import problems
@@ -191,10 +191,15 @@ class Work:
 
     A thread cannot be stopped: after the deadline the caller gets his answer, and the thread's place is free again
     when it is done.
+
+    Args:
+        limits: Threads, and seconds of a task.
+        around: Entered in the thread before each task, and left after it.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, around: Callable[[], AbstractContextManager[Any]] = nullcontext) -> None:
         self.seconds = limits.seconds
+        self._around = around
         self._pool = ThreadPoolExecutor(limits.workers, "ecgkin-work")
 
     async def run(self, task: Callable[[], T], cleanup: Callable[[], None] | None = None) -> T:
@@ -217,10 +222,14 @@ class Work:
     def start(self, task: Callable[[], T], cleanup: Callable[[], None] | None = None) -> Future[T]:
         """Begin a task as `run` does, without waiting for it."""
         context = contextvars.copy_context()
-        future = self._pool.submit(context.run, task)
+        future = self._pool.submit(context.run, self._within, task)
         if cleanup is not None:
             future.add_done_callback(lambda _: cleanup())
         return future
+
+    def _within(self, task: Callable[[], T]) -> T:
+        with self._around():
+            return task()
 
     def close(self) -> None:
         """Wait for the threads."""

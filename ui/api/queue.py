@@ -1,8 +1,7 @@
 """One encoder for all requests: queries that come in while it is busy are encoded together.
 
 A model takes less time for eight inputs at once than for eight one after the other (how much less depends on the
-device). Nobody waits for company on an idle server: the first query goes at once, and those that arrive meanwhile
-make the next batch.
+device). Nobody waits for company: the first query goes at once, and those that arrive meanwhile make the next batch.
 """
 
 from __future__ import annotations
@@ -46,7 +45,6 @@ class EncoderQueue:
     Args:
         encoder: The real one.
         batch: Most inputs of one call.
-        wait_s: How long to wait for more where at least two are there already and the batch is not full.
         observe: Called after each call with its method, the number of inputs and its seconds.
     """
 
@@ -55,12 +53,10 @@ class EncoderQueue:
         encoder: Encoder,
         *,
         batch: int = 8,
-        wait_s: float = 0.003,
         observe: Callable[[str, int, float], None] | None = None,
     ) -> None:
         self.encoder = encoder
         self.batch = batch
-        self.wait_s = wait_s
         self._observe = observe or (lambda method, n, seconds: None)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._closing = threading.Lock()
@@ -118,23 +114,20 @@ class EncoderQueue:
                     self._run(method, group[start : start + self.batch])
 
     def _company(self, first: _Job) -> tuple[list[_Job], bool]:
-        """The first and those that came after it; False when the last one has come."""
-        jobs, until = [first], None
-        while len(jobs) < self.batch:
+        """The first and all that came after it; False when the last one has come.
+
+        Nobody waits for company: under load it comes while the encoder works, and what the encoder would gain by more
+        of it is less than the waiting costs.
+        """
+        jobs = [first]
+        while True:
             try:
-                if until is None:
-                    job = self._jobs.get_nowait()
-                else:
-                    job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
+                job = self._jobs.get_nowait()
             except queue.Empty:
-                if until is not None or len(jobs) < 2:
-                    break
-                until = time.monotonic() + self.wait_s
-                continue
+                return jobs, True
             if job is None:
                 return jobs, False
             jobs.append(job)
-        return jobs, True
 
     def _run(self, method: str, group: Sequence[_Job]) -> None:
         wanted = [job for job in group if job.answer.set_running_or_notify_cancel()]

@@ -176,7 +176,7 @@ async def case(request: Request, case_id: CaseIdPath) -> CaseOut:
     state: State = request.app.state.ecgkin
 
     def look() -> CaseOut:
-        _check_known(state, case_id)
+        check_known(state, case_id)
         return CaseOut.of(state.base.get(case_id))
 
     return await state.work.run(look)
@@ -188,20 +188,25 @@ async def remove(request: Request, case_id: CaseIdPath) -> Response:
     state: State = request.app.state.ecgkin
 
     def take_out() -> Response:
-        _check_known(state, case_id)
+        check_known(state, case_id)
         state.base.remove([case_id])
         return Response(status_code=204)
 
     return await state.work.run(take_out)
 
 
-def _check_known(state: State, case_id: str) -> None:
+def check_known(state: State, case_id: str) -> None:
+    """Refuse a case that is not in the base.
+
+    Raises:
+        NotFoundError: It is not.
+    """
     if case_id not in state.base:
         raise problems.NotFoundError(f"no case {case_id[:100]!r} here")
 
 
 def _record(state: State, case_id: str) -> EcgRecord:
-    _check_known(state, case_id)
+    check_known(state, case_id)
     record = state.base.record(case_id)
     if record is None:
         raise problems.NotFoundError("the samples of this case were not kept", hint="it came as a picture")

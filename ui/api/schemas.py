@@ -156,6 +156,17 @@ class EmbeddingBody(Body):
     signal: Signal | None = None
 
 
+class ExplanationBody(Body):
+    """A case, and the samples whose nearness to it is asked about."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"signal": EXAMPLE_SIGNAL, "case_id": "ptbxl/12345"}]}
+    )
+
+    signal: Signal
+    case_id: CaseId
+
+
 class CaseFields(Body):
     """A case as it comes in."""
 

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ecgkin.ui.api import problems
-from ecgkin.ui.api.drafting import Drafting
-from ecgkin.ui.api.feedback import FeedbackStore, RecentQueries, refine
+from ecgkin.ui.api.feedback import refine
 from ecgkin.ui.api.health import Metrics
 from ecgkin.ui.api.limits import Limits, PixelBudget, Work
-from ecgkin.ui.api.queue import EncoderQueue, QueuedEncoder
 from ecgkin.ui.api.security import Token, parse_tokens
+from ecgkin.ui.api.served import Served, Serving
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from ecgkin.index.casebase import CaseBase
     from ecgkin.retrieval.encoders.base import Encoder
-    from ecgkin.retrieval.search import CaseSearch, SearchResult
+    from ecgkin.retrieval.live import LiveSearch
+    from ecgkin.retrieval.search import SearchResult
+    from ecgkin.ui.api.drafting import Drafting
+    from ecgkin.ui.api.feedback import FeedbackStore, RecentQueries
+    from ecgkin.ui.api.queue import EncoderQueue
     from ecgkin.ui.settings import Settings
 
 
@@ -35,65 +40,83 @@ _LOG = logging.getLogger(__name__)
 class State:
     """Everything that requests share.
 
+    The base may be given by a name that comes to mean another one (`ecgkin base switch`): requests that have begun end
+    on the base on which they began, later ones are answered from the new base. What other processes write into a base
+    that stays is seen by itself.
+
     Args:
-        base: An open case base; this object closes it.
-        encoder: The encoder that it was built with.
+        base: Folder of a case base, a link to one, or its address on Milvus.
         settings: In force.
+        encoder: The encoder that it was built with; None loads the one that its manifest names.
+        follow_s: How often it is looked up what the name means.
 
     Raises:
-        EncoderMismatchError: The base was built with another encoder.
+        CaseBaseError, EncoderMismatchError, ModelError: The base or its encoder cannot be opened, or do not fit.
         QueryError: A token in the settings is malformed.
         GenerationError, ModelError: A drafter cannot be opened.
     """
 
-    def __init__(self, base: CaseBase, encoder: Encoder, settings: Settings) -> None:
-        from ecgkin.retrieval.search import CaseSearch
+    def __init__(
+        self, base: str | Path, settings: Settings, encoder: Encoder | None = None, *, follow_s: float = 1.0
+    ) -> None:
+        from ecgkin.retrieval.live import LiveSearch
 
-        self.base = base
-        self.encoder = encoder
         self.limits = Limits.of(settings)
         self.tokens: tuple[Token, ...] = parse_tokens(settings.api_tokens)
-        self.metrics = Metrics(f"{encoder.name} {encoder.fingerprint}")
-        base.check_encoder(encoder)
-        self.queue = EncoderQueue(
-            encoder,
-            batch=settings.api_batch,
-            wait_s=settings.api_batch_wait_ms / 1e3,
-            observe=self.metrics.encoded,
-        )
-        self.search: CaseSearch = CaseSearch.open(base, QueuedEncoder(self.queue))
-        self.drafting = Drafting(self.search, settings.api_drafters, settings.device)
-        self.work = Work(self.limits)
+        self.metrics = Metrics()
+        serving = Serving(settings, encoder, self.metrics.encoded)
+        self._live: LiveSearch[Served] = LiveSearch(base, every_s=follow_s, serve=serving)
+        self._pinned = threading.local()
+        self.work = Work(self.limits, self.pinned)
         self.budget = PixelBudget(self.limits.pixels)
-        self.recent = RecentQueries()
-        self.feedback = FeedbackStore(base.path)
         self.started = time.time()
         self.closing = False
 
-    @classmethod
-    def open(cls, base: str | Path, settings: Settings, encoder: Encoder | None = None) -> State:
-        """Open a case base and load what belongs to it.
+    @contextmanager
+    def pinned(self) -> Iterator[Served]:
+        """The base of this moment for all that this thread does while this lasts; it stays open until then."""
+        before = getattr(self._pinned, "served", None)
+        with self._live.current() as served:
+            self._pinned.served = before or served
+            try:
+                yield self._pinned.served
+            finally:
+                self._pinned.served = before
 
-        Args:
-            base: Its folder.
-            settings: In force; the encoder's name and device are taken from them unless the base names another.
-            encoder: None loads the one that the base's manifest names.
+    @property
+    def search(self) -> Served:
+        """The search of this thread's base, where it has pinned one, else of the newest one."""
+        return getattr(self._pinned, "served", None) or self._live.newest
 
-        Raises:
-            CaseBaseError, ModelError, QueryError: As `CaseBase.open` and `load_encoder`.
-        """
-        from ecgkin.index.casebase import CaseBase
+    @property
+    def base(self) -> CaseBase:
+        """The case base."""
+        return self.search.base
 
-        opened = CaseBase.open(base)
-        try:
-            if encoder is None:
-                from ecgkin.retrieval.encoders import load_encoder
+    @property
+    def encoder(self) -> Encoder:
+        """The encoder behind its queue."""
+        return self.search.encoder
 
-                encoder = load_encoder(opened.encoder_name, device=settings.device)
-            return cls(opened, encoder, settings)
-        except BaseException:
-            opened.close()
-            raise
+    @property
+    def queue(self) -> EncoderQueue:
+        """What waits for the encoder."""
+        return self.search.queue
+
+    @property
+    def drafting(self) -> Drafting:
+        """The drafters."""
+        return self.search.drafting
+
+    @property
+    def feedback(self) -> FeedbackStore:
+        """What clinicians said about hits."""
+        return self.search.feedback
+
+    @property
+    def recent(self) -> RecentQueries:
+        """The last searches."""
+        return self.search.recent
 
     def preload(self) -> None:
         """Do once what the first requests would wait seconds for: libraries that load on first use, first calls.
@@ -121,9 +144,7 @@ class State:
         """Finish what was begun and let go of everything."""
         self.closing = True
         self.work.close()
-        self.queue.close()
-        self.feedback.close()
-        self.base.close()
+        self._live.close()
 
     def remember(self, result: SearchResult) -> str:
         """Keep the vector of a search under a new query id, and its timings in the figures."""

@@ -7,7 +7,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.client import ApiError
 from ecgkin.ui.web import drawings, why
 from ecgkin.ui.web.context import show_error
 from ecgkin.ui.web.neighbour_cards import chips_html, voted
@@ -17,7 +16,7 @@ from ecgkin.ui.web.viewer import show, viewer_html
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.api.answers import CaseOut, SearchOut
+    from ecgkin.ui.api.answers import CaseOut, ExplanationOut, SearchOut
     from ecgkin.ui.web.context import Page
     from ecgkin.ui.web.drawings import Sheet
     from ecgkin.ui.web.state import Found
@@ -63,7 +62,7 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
         show(viewer_html([], word, dark=page.dark, overlay=overlay, share=0.92), OVERLAY_PX, "viewer-compare")
     else:
         explain = sheet is not None and asked.toggle(word("why"), help=word("why_help"), key="why")
-        _side(page, found, shown, case, caption, sheet, record, other, explain=explain)
+        _side(page, found, case, caption, sheet, record, explain=explain)
     _about(page, shown, case, caption)
 
 
@@ -93,12 +92,10 @@ def _caption(page: Page, shown: SearchOut, case: CaseOut) -> str:
 def _side(
     page: Page,
     found: Found,
-    shown: SearchOut,
     case: CaseOut,
     caption: str,
     sheet: Sheet | None,
     record: EcgRecord | None,
-    other: EcgRecord | None,
     *,
     explain: bool,
 ) -> None:
@@ -111,7 +108,7 @@ def _side(
             # Every lead over its whole length, so that each stretch has its place.
             layout = why.LAYOUT
             sheet = drawings.record_sheet(record, page.dark, layout)
-        sheet = _explained(page, found, shown, sheet, record, other, case.case_id)
+        sheet = _explained(page, found, sheet, record, case.case_id)
     speed, gain = (sheet.speed_mm_s, sheet.gain_mm_mv) if sheet is not None else (25.0, 10.0)
     try:
         svg = page.api.svg(case.case_id, layout, speed, gain)
@@ -139,52 +136,28 @@ def _about(page: Page, shown: SearchOut, case: CaseOut, caption: str) -> None:
     )
 
 
-def _explained(
-    page: Page,
-    found: Found,
-    shown: SearchOut,
-    sheet: Sheet,
-    record: EcgRecord | None,
-    other: EcgRecord | None,
-    case_id: str,
-) -> Sheet:
+def _explained(page: Page, found: Found, sheet: Sheet, record: EcgRecord | None, case_id: str) -> Sheet:
     """The query with the stretches marked that bring the case near."""
     import streamlit as st
 
     word = page.word
-    if other is None:
-        st.caption(word("why_no_samples"))
-        return sheet
-    masks: why.Masks
-    if record is not None:
-        masks = why.RecordMasks(record)
-    elif shown.page is not None:
-        from ecgkin.retrieval.ecg.page import load_image
-
-        masks = why.PictureMasks(load_image(found.query.files[0][1]), shown.page)
-    else:
-        return sheet
     key = f"why-{found.query.digest}-{case_id}"
-    drops: dict[why.Stretch, float] | None = st.session_state.get(key)
-    if drops is None:
-        bar = st.progress(0.0, text=word("why_running"))
-
-        def moved(share: float) -> None:
-            bar.progress(share, word("why_running"))
-
+    answer: ExplanationOut | None = st.session_state.get(key)
+    if answer is None:
         try:
-            drops = why.drops(page.api.vector, masks, page.api.vector(other), moved)
-        except ApiError as error:
-            if error.status == why.REFUSED and record is None:
-                st.caption(word("why_unread"))
-            else:
-                show_error(error, word)
+            with st.spinner(word("why_running")):
+                answer = page.api.why(found.query, case_id)
+        except EcgkinError as error:
+            show_error(error, word)
             return sheet
-        finally:
-            bar.empty()
-        st.session_state[key] = drops
-    top = [part for part in sorted(drops, key=lambda part: -drops[part])[:TOP_STRETCHES] if drops[part] > 0]
-    names = (masks.name(part) if record is not None else word("why_row", part=masks.name(part)) for part in top)
-    said = " · ".join(f"{name} ({drops[part]:+.3f})" for name, part in zip(names, top, strict=True))
+        st.session_state[key] = answer
+    parts = answer.stretches
+    if record is not None:
+        places = [why.on_record(record, part) for part in parts]
+    else:
+        per_mm = drawings.picture_px_per_mm(found.query.files[0][1], found.first.page if found.first else None)
+        places = [why.on_picture(part, per_mm) for part in parts]
+    top = [part for part in parts[:TOP_STRETCHES] if part.loss > 0]
+    said = " · ".join(f"{why.name(part, word)} ({part.loss:+.3f})" for part in top)
     st.caption(f"{word('why_help')} {word('why_top', parts=said) if top else word('why_none')}")
-    return replace(sheet, marks=why.marks(masks, drops))
+    return replace(sheet, marks=why.marks(parts, places))

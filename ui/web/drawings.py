@@ -105,7 +105,7 @@ def picture_sheet(content: bytes, page: PageOut | None) -> Sheet:
 
     picture = Image.fromarray(load_image(content))
     px_per_mm = page.px_per_mm if page is not None else None
-    per_mm = px_per_mm or picture.width / LETTER_MM
+    per_mm = _px_per_mm(picture.width, page)
     width_mm, height_mm = picture.width / per_mm, picture.height / per_mm
     outline = tuple((x / per_mm, y / per_mm) for x, y in page.corners) if page is not None else ()
     if picture.width > PICTURE_PX:
@@ -117,6 +117,18 @@ def picture_sheet(content: bytes, page: PageOut | None) -> Sheet:
     return Sheet(
         src, width_mm, height_mm, px_per_mm is not None, outline, speed_mm_s=speed, gain_mm_mv=gain, assumed=assumed
     )
+
+
+def picture_px_per_mm(content: bytes, page: PageOut | None) -> float:
+    """Scale between a picture and the millimetres of its sheet."""
+    from ecgkin.retrieval.ecg.page import load_image
+
+    return _px_per_mm(load_image(content).shape[1] if page is None or not page.px_per_mm else 0, page)
+
+
+def _px_per_mm(width_px: int, page: PageOut | None) -> float:
+    """By the grid, else as if the picture were a page of paper."""
+    return (page.px_per_mm if page is not None else None) or width_px / LETTER_MM
 
 
 def paper_scale(page: PageOut | None) -> tuple[float, float, bool]:

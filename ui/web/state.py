@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.api.answers import CaseOut, DraftAnswer, InfoOut, MapOut, SearchOut
+    from ecgkin.ui.api.answers import CaseOut, DraftAnswer, ExplanationOut, InfoOut, MapOut, SearchOut
     from ecgkin.ui.client import Client, DraftEvent
     from ecgkin.ui.web.texts import Lang
 
@@ -165,11 +165,9 @@ class Api:
             self._map = (query_id, self.client.map(limit, query_id))
         return self._map[1]
 
-    def vector(self, asked: EcgRecord | bytes) -> list[float]:
-        """What the server's encoder makes of samples, or of a picture; for threads."""
-        if isinstance(asked, bytes):
-            return self.client.embed(file=("page.jpg", asked)).embeddings[0]
-        return self.client.embed(record=asked).embeddings[0]
+    def why(self, query: Query, case_id: str) -> ExplanationOut:
+        """Which stretches of an ECG make a case near."""
+        return self.client.explain(case_id, list(query.files), fs_hz=query.fs_hz)
 
     def case(self, case_id: str) -> CaseOut:
         """One case."""

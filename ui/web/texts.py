@@ -200,14 +200,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "why_top": ("Most of it: {parts}.", "Am meisten: {parts}."),
     "why_row": ("row {part}", "Zeile {part}"),
     "why_none": ("No stretch alone makes this case near.", "Kein Abschnitt allein macht diesen Fall ähnlich."),
-    "why_unread": (
-        "This picture cannot be read well enough for that: straightened, no ECG is seen in it.",
-        "Dafür ist dieses Bild nicht gut genug lesbar: Begradigt ist kein EKG mehr darin zu erkennen.",
-    ),
-    "why_no_samples": (
-        "The case was stored as a picture: what makes it near cannot be asked.",
-        "Der Fall wurde als Bild abgelegt: Was ihn ähnlich macht, lässt sich nicht erfragen.",
-    ),
     "retry": ("Try again", "Noch einmal versuchen"),
     # The viewer: its language, and its buttons.
     "v_lang": ("en", "de"),
