@@ -11,11 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ecgkin.generation.study_settings import TASKS, StudySettings
+from ecgkin.generation.study_shared import Study, some_rows
 from ecgkin.generation.study_tables import as_markdown
-from ecgkin.generation.study_tasks import RUNNERS, Study
+from ecgkin.generation.study_tasks import RUNNERS
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.errors import QueryError, RecordError
 from ecgkin.retrieval.evaluation.galleries import Embedder
@@ -49,7 +48,7 @@ def run_study(settings: StudySettings, ptbxl: Path | None = None, progress: Prog
     out = Path(settings.out)
     data = PtbXl(root, fs_hz=None)
     queries, gallery = (
-        _some(data.select(folds), settings.limit // share if settings.limit else 0)
+        some_rows(data.select(folds), settings.limit // share if settings.limit else 0)
         for folds, share in ((settings.query_folds, 4), (settings.gallery_folds, 1))
     )
     if not queries or not gallery:
@@ -59,7 +58,9 @@ def run_study(settings: StudySettings, ptbxl: Path | None = None, progress: Prog
     study = Study(settings, embedder, queries, gallery, shipped_calibration(encoder), out)
     (out / "parts").mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {}
-    for task in (name for name in TASKS if name in settings.tasks):
+    report: dict[str, Any] = {}
+    tasks = [name for name in TASKS if name in settings.tasks]
+    for task in tasks:
         path = out / "parts" / f"{task}.json"
         key = f"{settings.key(task)} {encoder.fingerprint} {len(queries)} {len(gallery)}"
         stored = json.loads(path.read_text()) if path.is_file() else {}
@@ -72,22 +73,20 @@ def run_study(settings: StudySettings, ptbxl: Path | None = None, progress: Prog
             partial.replace(path)
             _LOG.info("task %s seconds=%.1f", task, stored["seconds"])
         results[task] = {"seconds": stored["seconds"], **stored["values"]}
-    report = {"about": _about(settings, study), "tasks": results}
-    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    figures: list[str] = []
-    if settings.figures:
-        from ecgkin.generation.study_figures import draw_figures
-
-        figures = [path.name for path in draw_figures(results, out / "figures")]
-    (out / "report.md").write_text(as_markdown(report, figures), encoding="utf-8")
+        # After every task: a run that is stopped, or whose next task lacks something, leaves a report of what it has.
+        report = {"about": _about(settings, study), "tasks": results}
+        _write(report, out, settings.figures and task == tasks[-1])
     return report
 
 
-def _some(rows: list[Any], n: int) -> list[Any]:
-    if not n or n >= len(rows):
-        return rows
-    chosen = np.random.default_rng(300).choice(len(rows), max(20, n) if len(rows) > 20 else len(rows), replace=False)
-    return [rows[i] for i in np.sort(chosen)]
+def _write(report: dict[str, Any], out: Path, figures: bool) -> None:
+    (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    drawn: list[str] = []
+    if figures:
+        from ecgkin.generation.study_figures import draw_figures
+
+        drawn = [path.name for path in draw_figures(report["tasks"], out / "figures")]
+    (out / "report.md").write_text(as_markdown(report, drawn), encoding="utf-8")
 
 
 def _about(settings: StudySettings, study: Study) -> dict[str, Any]:

@@ -14,17 +14,19 @@ from ecgkin.retrieval.evaluation.arms import ENCODER, check_arm
 
 # In the order in which they are run and reported.
 TASKS: tuple[str, ...] = (
-    "retrieval", "vote", "cross_modal", "zero_shot", "text_search", "photo_identity", "robustness", "out_of_domain",
-    "map", "drafts", "mini", "ecgbench",
+    "retrieval", "part", "vote", "cross_modal", "zero_shot", "text_search", "photo_identity", "robustness",
+    "out_of_domain", "map", "drafts", "mini", "ecgbench",
 )  # fmt: skip
 # Options that a task knows, besides none at all.
 OPTIONS: Mapping[str, frozenset[str]] = {
+    "retrieval": frozenset({"pairs"}),
+    "part": frozenset({"arms", "limit", "pairs"}),
     "robustness": frozenset({"limit", "damages", "strengths"}),
-    "out_of_domain": frozenset({"root", "limit"}),
+    "out_of_domain": frozenset({"root", "limit", "pages"}),
     "photo_identity": frozenset({"limit"}),
     "map": frozenset({"limit"}),
     "drafts": frozenset({"arms", "limit"}),
-    "mini": frozenset({"arms", "limit", "model"}),
+    "mini": frozenset({"arms", "limit", "model", "without"}),
     "ecgbench": frozenset({"files", "rebuild", "limit", "models", "base", "k"}),
 }
 
@@ -74,8 +76,12 @@ class StudySettings:
             wrong = sorted(set(options) - OPTIONS.get(name, frozenset()))
             if wrong:
                 raise QueryError(f"task {name} has no options {wrong} (expected {sorted(OPTIONS.get(name, ()))})")
-        for arm in self.arms:
+        for arm in (*self.arms, *self.tasks.get("part", {}).get("arms", ())):
             check_arm(arm)
+        for name, arms in (("retrieval", self.arms), ("part", self.tasks.get("part", {}).get("arms", ()))):
+            pairs = self.tasks.get(name, {}).get("pairs", ())
+            if any(len(pair) != 2 or not set(pair) <= set(arms) for pair in pairs):
+                raise QueryError(f"pairs of {name} are {list(pairs)} (expected pairs of its arms {list(arms)})")
         if set(self.query_folds) & set(self.gallery_folds):
             raise QueryError(f"folds {sorted(set(self.query_folds) & set(self.gallery_folds))} are on both sides")
 

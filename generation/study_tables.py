@@ -53,6 +53,7 @@ def _retrieval(v: Mapping[str, Any]) -> list[str]:
         for t in v["tests"]
     ]  # fmt: skip
     return [
+        f"{v['n']} queries, {v['n_gallery']} cases.",
         table(("arm", *names), rows),
         table(("seeds", *HEADLINE), seeds) if seeds else "",
         "A case with the same statement set among the first k, and its rank (ir-measures):",
@@ -122,8 +123,10 @@ def _foreign(v: Mapping[str, Any]) -> list[str]:
         (c["name"], code, str(c["positives"]), str(c["gallery"]), cell(c["auc"]))
         for code, c in sorted(v["all"]["per_class"].items(), key=lambda item: -item[1]["positives"])
     ]
+    why = [f"{name}: {'; '.join(r['why'])}." for name, r in groups if r["why"]]
     return [
         table(("database", "records", "refused", "classes", "macro-AUC", "median best cosine"), rows),
+        "\n".join(["Refused:", *why]) if why else "",
         "All databases together:",
         table(("class", "SNOMED CT", "positives", "cases", "AUC"), classes),
     ]
@@ -150,14 +153,15 @@ def _ecgbench(v: Mapping[str, Any]) -> list[str]:
 
 
 _TITLES: Mapping[str, str] = {
-    "retrieval": "Case retrieval", "vote": "Vote: reliability and abstention", "cross_modal": "ECG and report",
+    "retrieval": "Case retrieval", "part": "Case retrieval on a part: arms that take long",
+    "vote": "Vote: reliability and abstention", "cross_modal": "ECG and report",
     "zero_shot": "Zero-shot by words", "text_search": "Words to cases",
     "photo_identity": "Same record, another picture",
     "robustness": "Robustness against damage", "out_of_domain": "Foreign databases", "map": "Map",
     "drafts": "Drafts without a model", "mini": "Retrieval, generation, both", "ecgbench": "ECGBench",
 }  # fmt: skip
 _TABLES: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
-    "retrieval": _retrieval, "vote": _vote, "cross_modal": _cross_modal, "zero_shot": _zero_shot,
+    "retrieval": _retrieval, "part": _retrieval, "vote": _vote, "cross_modal": _cross_modal, "zero_shot": _zero_shot,
     "text_search": _text_search, "photo_identity": _photo, "robustness": _robustness, "out_of_domain": _foreign,
     "map": _map, "drafts": _own, "mini": _own, "ecgbench": _ecgbench,
 }  # fmt: skip

@@ -3,67 +3,31 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecgkin.generation.study_settings import StudySettings
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.generation.study_shared import Study, Values
+from ecgkin.generation.study_writing import drafts, ecgbench, mini
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.evaluation import compare
 from ecgkin.retrieval.evaluation.arms import ArmSetting, arm_neighbours
 from ecgkin.retrieval.evaluation.bootstrap import mean_interval, patient_weights
 from ecgkin.retrieval.evaluation.case_retrieval import RANKED, CaseRetrievalResult, Rules, evaluate_neighbours
-from ecgkin.retrieval.evaluation.galleries import PHOTO, PRIMARY, Embedder
+from ecgkin.retrieval.evaluation.galleries import PHOTO, PRIMARY
 from ecgkin.retrieval.evaluation.labels import default_space
 from ecgkin.retrieval.evaluation.metrics import vote_scores
 from ecgkin.retrieval.evaluation.ranking import patient_numbers
 from ecgkin.retrieval.evaluation.report import HEADLINE
-from ecgkin.retrieval.vote import Calibration, VoteRule
+from ecgkin.retrieval.vote import VoteRule
 
 COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
 _RUN_DEPTH = 100
-Values = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Study:
-    """What the tasks share.
-
-    Attributes:
-        settings: Of the run.
-        embedder: Data, encoder, cache, progress.
-        queries, gallery: Rows of both sides.
-        calibration: Of the encoder, or None.
-        out: Folder of the run.
-    """
-
-    settings: StudySettings
-    embedder: Embedder
-    queries: Sequence[PtbXlRow]
-    gallery: Sequence[PtbXlRow]
-    calibration: Calibration | None
-    out: Path
-
-    @property
-    def weights(self) -> Any:
-        """Bootstrap weights over the queries' patients, the same in every task."""
-        return patient_weights(self.patients, self.settings.resamples)
-
-    @property
-    def patients(self) -> Any:
-        """Number of each query's patient."""
-        return patient_numbers([row.patient_id for row in self.queries])[0]
-
-    @property
-    def rules(self) -> Rules:
-        """Depths and temperatures of the votes."""
-        if self.calibration is None:
-            return Rules(VoteRule(), VoteRule())
-        return Rules(self.calibration.superclasses, self.calibration.statements)
+_PART_LIMIT = 4_000
 
 
 def _choice(study: Study) -> Rules | None:
@@ -72,25 +36,42 @@ def _choice(study: Study) -> Rules | None:
 
 
 def retrieval(study: Study, options: Values) -> Values:
-    """All arms on task A, paired tests against the first, run files."""
-    setting = ArmSetting(study.embedder, study.queries, study.gallery)
+    """All arms on task A, paired tests against the first and between those asked for, run files."""
+    return _compared(study, study.settings.arms, options, None)
+
+
+def part(study: Study, options: Values) -> Values:
+    """The same on a part of both sides, for arms that take long; the run's encoder is measured on that part too."""
+    if "arms" not in options:
+        raise QueryError("task part needs its arms", hint="part: {arms: [encoder, features, untrained:1]}")
+    return _compared(study.part(int(options.get("limit", _PART_LIMIT))), options["arms"], options, study)
+
+
+def _compared(study: Study, arms: Sequence[str], options: Values, whole: Study | None) -> Values:
+    setting = ArmSetting(
+        study.embedder, study.queries, study.gallery, (whole.queries, whole.gallery) if whole is not None else None
+    )
     weights, results, singles = study.weights, {}, {}
     curves: dict[str, dict[str, float]] = {}
     space = default_space()
     truth, known = (space.statements([r.labels for r in rows]) for rows in (study.queries, study.gallery))
-    for arm in study.settings.arms:
+    for number, arm in enumerate(arms, 1):
         found = arm_neighbours(arm, setting, min(RANKED, len(study.gallery)))
         results[arm] = evaluate_neighbours(found, study.queries, study.gallery, rules=_choice(study), weights=weights)
         singles[arm] = compare.per_query(found, study.queries, study.gallery)
         curves[arm] = compare.ranking_measures(found, truth, known)
-        _run_file(study, arm, results[arm])
-    first = study.settings.arms[0]
+        _run_file(study, arm, results[arm], "part-" if whole is not None else "")
+        if study.embedder.progress is not None:
+            study.embedder.progress("arms", number, len(arms))
+    pairs = [(arms[0], other) for other in arms[1:]] + [(a, b) for a, b in options.get("pairs", ())]
     values = {arm: {m: _value(r, m) for m in HEADLINE} for arm, r in results.items()}
     tests = compare.paired_tests(
-        first, {arm: r.resampled for arm, r in results.items()}, values, singles, HEADLINE, study.patients,
+        pairs, {arm: r.resampled for arm, r in results.items()}, values, singles, HEADLINE, study.patients,
         study.settings.permutations,
     )  # fmt: skip
     return {
+        "n": len(study.queries),
+        "n_gallery": len(study.gallery),
         "arms": {
             arm: {
                 "measures": {
@@ -128,10 +109,10 @@ def _over_seeds(values: dict[str, dict[str, float]]) -> Values:
     }  # fmt: skip
 
 
-def _run_file(study: Study, arm: str, result: CaseRetrievalResult) -> None:
+def _run_file(study: Study, arm: str, result: CaseRetrievalResult, prefix: str) -> None:
     folder = study.out / "runs"
     folder.mkdir(parents=True, exist_ok=True)
-    name = "".join(c if c.isalnum() else "-" for c in arm.rsplit("/", 1)[-1])
+    name = prefix + "".join(c if c.isalnum() else "-" for c in arm.rsplit("/", 1)[-1])
     with gzip.open(folder / f"{name}.txt.gz", "wt", encoding="utf-8") as stream:
         for row, rows, scores in zip(study.queries, result.neighbours.rows, result.neighbours.scores, strict=True):
             for rank, (r, s) in enumerate(zip(rows[:_RUN_DEPTH], scores[:_RUN_DEPTH], strict=True), 1):
@@ -218,12 +199,13 @@ def photo_identity(study: Study, options: Values) -> Values:
     from ecgkin.retrieval.evaluation.cross_modal import join_rank
 
     rows = list(study.queries)[: int(options.get("limit", 300))]
-    everything = np.concatenate([study.embedder.gallery(study.gallery), study.embedder.gallery(rows)])
+    embedder = study.embedder
+    everything = np.concatenate([embedder.gallery(study.gallery), embedder.gallery(rows, study.queries)])
     own = len(study.gallery) + np.arange(len(rows))
     weights = patient_weights(patient_numbers([r.patient_id for r in rows])[0], study.settings.resamples)
     out: Values = {}
     for layout in (PRIMARY, PHOTO):
-        ranks = join_rank(study.embedder.queries(rows, layout), everything, own)
+        ranks = join_rank(embedder.queries(rows, layout, study.queries), everything, own)
         shares = {f"R@{k}": asdict(mean_interval((ranks <= k).astype(np.float64), weights)) for k in (1, 10)}
         out[layout] = {"n": len(rows), "n_gallery": len(everything), **shares, "median rank": float(np.median(ranks))}
     return out
@@ -245,11 +227,18 @@ def out_of_domain(study: Study, options: Values) -> Values:
     """Foreign databases as queries."""
     from ecgkin.retrieval.evaluation import out_of_domain as foreign
 
-    if "root" not in options:
-        raise QueryError("task out_of_domain needs its root", hint="out_of_domain: {root: DIR with Challenge records}")
-    root = Path(options["root"])
+    # Where other people's records lie is no business of a settings file that is shared.
+    where = os.path.expandvars(str(options.get("root", "$ECGKIN_OOD")))
+    root = Path(where)
+    if "$" in where or not root.is_dir():
+        raise QueryError(
+            f"task out_of_domain finds no folder {where}",
+            hint="set ECGKIN_OOD (or root:) to the folder of the Challenge's databases, or take the task out",
+        )
     records = foreign.foreign_records(root, limit=options.get("limit"))
-    vectors, _ = foreign.embed_foreign(study.embedder.encoder, records, study.embedder.progress)
+    vectors, refusals = foreign.embed_foreign(
+        study.embedder.encoder, records, study.embedder.progress, pages=bool(options.get("pages", False))
+    )
     results = foreign.evaluate_out_of_domain(
         records, vectors, study.embedder.gallery(study.gallery), study.gallery, names=foreign.class_names(root),
         rule=study.rules.statements, resamples=study.settings.resamples,
@@ -257,6 +246,7 @@ def out_of_domain(study: Study, options: Values) -> Values:
     return {
         name: {
             "n": r.n, "refused": r.refused, "macro": asdict(r.macro), "n_classes": r.n_classes,
+            "why": sorted({w for w, item in zip(refusals, records, strict=True) if w and item.database == name}),
             "best_score": r.best_score, "k": r.k, "tau": r.tau,
             "per_class": {
                 c: dict(zip(("name", "auc", "positives", "gallery"), v, strict=True)) for c, v in r.per_class.items()
@@ -281,67 +271,8 @@ def embedding_map(study: Study, options: Values) -> Values:
     return {"x": places[:, 0].round(2).tolist(), "y": places[:, 1].round(2).tolist(), "superclass": names}
 
 
-def drafts(study: Study, options: Values) -> Values:
-    """Drafts without a model, as `ecgkin evaluate drafts`."""
-    from ecgkin.generation.draft_arms import BUILT_IN
-    from ecgkin.generation.evaluate_drafts import evaluate_drafts
-
-    report = evaluate_drafts(
-        study.embedder.data.root, study.embedder.encoder,
-        query_folds=study.settings.query_folds, gallery_folds=study.settings.gallery_folds,
-        arms=options.get("arms", BUILT_IN), calibration=study.calibration, limit=options.get("limit"),
-        out_dir=study.out / "drafts", cache_dir=study.embedder.cache, resamples=study.settings.resamples,
-        progress=study.embedder.progress,
-    )  # fmt: skip
-    return {"markdown": report.as_markdown(), **report.as_dict()}
-
-
-def mini(study: Study, options: Values) -> Values:
-    """Retrieval, generation, both: the generator that was trained here."""
-    from ecgkin.generation.mini.backend import MiniGenerator
-    from ecgkin.generation.mini.evaluate import ARMS, evaluate_mini
-
-    encoder: Any = study.embedder.encoder
-    folder = Path(options["model"]) if "model" in options else None
-    report = evaluate_mini(
-        study.embedder.data.root, encoder, MiniGenerator(folder, encoder),
-        query_folds=study.settings.query_folds, gallery_folds=study.settings.gallery_folds,
-        arms=options.get("arms", ARMS), calibration=study.calibration, limit=options.get("limit"),
-        out_dir=study.out / "mini", cache_dir=study.embedder.cache, resamples=study.settings.resamples,
-        progress=study.embedder.progress,
-    )  # fmt: skip
-    return {"markdown": report.as_markdown(), **report.as_dict()}
-
-
-def ecgbench(study: Study, options: Values) -> Values:
-    """ECGBench: sets at hand, and the PTB-XL parts rebuilt, answered by drafters over a case base."""
-    from ecgkin.generation import ecgbench as bench
-    from ecgkin.generation.drafter import Drafter
-    from ecgkin.generation.ecgbench_rebuild import rebuild
-
-    if "base" not in options:
-        raise QueryError("task ecgbench needs a case base", hint="ecgbench: {base: DIR, models: [consensus]}")
-    files = {name: Path(path) for name, path in dict(options.get("files", {})).items()}
-    for split in options.get("rebuild", ()):
-        files[split] = rebuild(
-            study.embedder.data, study.out / "ecgbench", split=split, folds=study.settings.query_folds,
-            limit=options.get("limit"), progress=study.embedder.progress,
-        )  # fmt: skip
-    out: Values = {}
-    for model in options.get("models", ["consensus"]):
-        with Drafter.open(options["base"], model) as drafter:
-            answerer = bench.drafter_answerer(drafter, int(options.get("k", 3)))
-            for split, path in files.items():
-                rows = bench.load_split(path)
-                answers = bench.answer_split(
-                    split, rows, answerer, study.out / "ecgbench", model, study.embedder.progress
-                )
-                out[f"{model}, {split}"] = bench.score_split(split, rows, bench.read_answers(answers))
-    return out
-
-
 RUNNERS: dict[str, Callable[[Study, Values], Values]] = {
-    "retrieval": retrieval, "vote": vote, "cross_modal": cross_modal, "zero_shot": zero_shot,
+    "retrieval": retrieval, "part": part, "vote": vote, "cross_modal": cross_modal, "zero_shot": zero_shot,
     "text_search": text_search, "photo_identity": photo_identity, "robustness": robustness,
     "out_of_domain": out_of_domain, "map": embedding_map, "drafts": drafts, "mini": mini, "ecgbench": ecgbench,
 }  # fmt: skip

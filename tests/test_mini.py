@@ -281,10 +281,14 @@ def test_arms_are_compared_on_the_same_queries(trained: Path, made_ptbxl: Path, 
     from ecgkin.generation.mini.evaluate import ARMS, evaluate_mini
 
     encoder = TokenEncoder()
+    generator = MiniGenerator(trained / "mini", encoder)
+    with pytest.raises(QueryError, match="lack their generator"):
+        evaluate_mini(made_ptbxl, encoder, generator, arms=["picture, trained without cases"])
     report = evaluate_mini(
         made_ptbxl,
         encoder,
-        MiniGenerator(trained / "mini", encoder),
+        generator,
+        without=generator,
         out_dir=tmp_path,
         cache_dir=tmp_path,
         resamples=20,
@@ -292,6 +296,10 @@ def test_arms_are_compared_on_the_same_queries(trained: Path, made_ptbxl: Path, 
     assert set(report.arms) == set(ARMS) and len({arm.n for arm in report.arms.values()}) == 1
     assert all(value.value >= 0 for value in report.made_up.values())
     assert all(h >= p for _, p, h in report.tests.values())
+    # The same generator stands in for the one without cases, so their arm must be the same to the last digit.
+    alike, own = (report.arms[name].measures for name in ("picture, trained without cases", "picture"))
+    assert alike["statement micro-F1"] == own["statement micro-F1"]
+    assert report.tests["picture - picture, trained without cases: statement macro-F1"][0] == 0
     assert "picture + k=3" in (tmp_path / "report.md").read_text()
     assert len(list((tmp_path / "runs").glob("*.jsonl"))) == len(ARMS)
 

@@ -34,6 +34,7 @@ from ecgkin.retrieval.evaluation.galleries import Embedder
 from ecgkin.retrieval.evaluation.labels import default_space
 from ecgkin.retrieval.evaluation.out_of_domain import (
     class_names,
+    embed_foreign,
     evaluate_out_of_domain,
     foreign_records,
     gallery_truth,
@@ -287,6 +288,32 @@ def test_foreign_codes_are_put_together(tmp_path: Path, data: PtbXl) -> None:
         foreign_records(tmp_path, databases=["three"])
 
 
+def test_foreign_records_are_asked_as_samples_or_as_pages(tmp_path: Path, made_ptbxl: Path) -> None:
+    _foreign(tmp_path)
+    source = next(made_ptbxl.rglob("*.hea"))
+    for end in (".hea", ".dat"):
+        text = source.with_suffix(end).read_bytes()
+        (tmp_path / "one" / f"{source.stem}{end}").write_bytes(text + (b"#Dx: 426783006\n" if end == ".hea" else b""))
+    records = foreign_records(tmp_path, databases=["one"])
+    encoder = HashingEncoder()
+    vectors, refusals = embed_foreign(encoder, records)
+    # Two headers have no samples beside them.
+    assert [bool(w) for w in refusals] == [False, True, True] and "Error" in refusals[1]
+    assert (np.linalg.norm(vectors, axis=1).round(3) == [1, 0, 0]).all()
+    pages, _ = embed_foreign(encoder, records[:1], pages=True)
+    assert np.linalg.norm(pages) == pytest.approx(1, abs=1e-3)
+
+
+def test_a_part_takes_its_vectors_from_the_whole(setting: ArmSetting, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = list(setting.queries)
+    whole = setting.embedder.queries(rows, "3x4+1R")
+    monkeypatch.setattr(HashingEncoder, "encode_images", lambda self, pictures: 1 / 0)
+    part = setting.embedder.queries(rows[3:7], "3x4+1R", rows)
+    assert np.array_equal(part, whole[3:7])
+    with pytest.raises(ZeroDivisionError):
+        setting.embedder.queries(rows[3:7], "3x4+1R")
+
+
 def test_foreign_votes_are_scored_by_database(tmp_path: Path, data: PtbXl) -> None:
     _foreign(tmp_path)
     some = foreign_records(tmp_path)
@@ -322,13 +349,28 @@ def test_one_yaml_runs_everything(made_ptbxl: Path, tmp_path: Path, monkeypatch:
     path.write_text(
         f"out: {tmp_path / 'out'}\nencoder: hashing\nresamples: 20\npermutations: 49\n"
         "arms: [encoder, log-spectrum, random]\n"
-        "tasks: {retrieval: {}, vote: {}, cross_modal: {}, zero_shot: {}, text_search: {}, photo_identity: {limit: 2},"
-        " robustness: {damages: [JPEG], strengths: [1], limit: 3}, map: {}}\n"
+        "tasks: {retrieval: {pairs: [[log-spectrum, random]]}, part: {arms: [encoder, random], limit: 40}, vote: {},"
+        " cross_modal: {}, zero_shot: {}, text_search: {}, photo_identity: {limit: 2},"
+        " robustness: {damages: [JPEG], strengths: [1], limit: 3}, map: {},"
+        " ecgbench: {rebuild: [ptb-test], models: [consensus], limit: 2}}\n"
     )
+    # A task that fails leaves what was done before it, and a report of that.
+    from ecgkin.generation import study_tasks
+
+    with monkeypatch.context() as broken:
+        broken.setitem(study_tasks.RUNNERS, "cross_modal", lambda s, o: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run_study(load_study(path), made_ptbxl)
+    assert list(json.loads((tmp_path / "out" / "report.json").read_text())["tasks"]) == ["retrieval", "part", "vote"]
     report = run_study(load_study(path), made_ptbxl)
     assert list(report["tasks"]) == [
-        "retrieval", "vote", "cross_modal", "zero_shot", "text_search", "photo_identity", "robustness", "map",
+        "retrieval", "part", "vote", "cross_modal", "zero_shot", "text_search", "photo_identity", "robustness", "map",
+        "ecgbench",
     ]  # fmt: skip
+    asked = {(t["first"], t["second"]) for t in report["tasks"]["retrieval"]["tests"]}
+    assert asked == {("encoder", "log-spectrum"), ("encoder", "random"), ("log-spectrum", "random")}
+    assert report["tasks"]["part"]["n_gallery"] == 40 and report["tasks"]["part"]["n"] == 6
+    assert report["tasks"]["ecgbench"]["consensus, ptb-test"]["corrected"]["n"] == 2
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| log-spectrum |" in text and "p permutation" in text
     figures = {p.name for p in (tmp_path / "out" / "figures").glob("*.png")}
@@ -342,22 +384,21 @@ def test_one_yaml_runs_everything(made_ptbxl: Path, tmp_path: Path, monkeypatch:
     }
     assert json.loads((tmp_path / "out" / "report.json").read_text())["about"]["encoder"].startswith("hashing")
     assert {p.name for p in (tmp_path / "out" / "runs").glob("*.gz")} == {
-        "encoder.txt.gz", "log-spectrum.txt.gz", "random.txt.gz",
+        "encoder.txt.gz", "log-spectrum.txt.gz", "random.txt.gz", "part-encoder.txt.gz", "part-random.txt.gz",
     }  # fmt: skip
     # What is done is not done again; a task whose options changed is.
-    from ecgkin.generation import study_tasks
-
-    asked: list[str] = []
+    again: list[str] = []
     for name in report["tasks"]:
         runner = study_tasks.RUNNERS[name]
-        monkeypatch.setitem(study_tasks.RUNNERS, name, lambda s, o, n=name, r=runner: asked.append(n) or r(s, o))
+        monkeypatch.setitem(study_tasks.RUNNERS, name, lambda s, o, n=name, r=runner: again.append(n) or r(s, o))
     changed = load_study(path, tasks={**load_study(path).tasks, "photo_identity": {"limit": 3}})
     run_study(changed, made_ptbxl)
-    assert asked == ["photo_identity"]
+    assert again == ["photo_identity"]
 
 
 def test_settings_of_a_run_are_checked(tmp_path: Path) -> None:
-    for wrong in ({"tasks": {"tea": {}}}, {"tasks": {}}, {"tasks": {"map": {"colour": 1}}}, {"arms": ("nobody",)},
+    for wrong in ({"tasks": {"retrieval": {"pairs": [["encoder", "features"]]}}}, {"tasks": {"tea": {}}},
+                  {"tasks": {}}, {"tasks": {"map": {"colour": 1}}}, {"arms": ("nobody",)},
                   {"query_folds": (1,)}):  # fmt: skip
         with pytest.raises(QueryError):
             StudySettings(**{"out": "x", "tasks": {"map": {}}, **wrong})

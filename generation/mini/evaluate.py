@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,90 +12,37 @@ import numpy as np
 
 from ecgkin.generation.draft_arms import CONSENSUS, NEAREST, Asked, Setting, run_arm
 from ecgkin.generation.draft_runs import DraftLine
-from ecgkin.generation.draft_scores import ArmScores, score_arm
 from ecgkin.generation.instruct import neighbour_prompt
 from ecgkin.generation.instruct_rows import language_of
 from ecgkin.generation.measures import Measurements
 from ecgkin.generation.mini.backend import MiniGenerator
+from ecgkin.generation.mini.report import (
+    CASES_ONLY,
+    CASES_VOTE_ONLY,
+    PICTURE,
+    RANDOM_CASES,
+    WITH_CASES,
+    WITH_VOTE,
+    WITHOUT,
+    MiniReport,
+    compare_arms,
+    write_report,
+)
 from ecgkin.generation.mini.tokens import PAGE, Tokens, view_tokens
 from ecgkin.generation.mini.wording import MiniPrompt, parse_prompt
 from ecgkin.generation.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.retrieval.evaluation.bootstrap import Doubles, Interval, holm, interval, paired_p, patient_weights
 from ecgkin.retrieval.evaluation.galleries import PRIMARY, Embedder, Progress
 from ecgkin.retrieval.evaluation.ranking import nearest, patient_numbers
-from ecgkin.retrieval.evaluation.report import table
 from ecgkin.retrieval.vote import Calibration, VoteRule
 
 _LOG = logging.getLogger(__name__)
 
-PICTURE = "picture"
-KS = (1, 3, 5)
-WITH_CASES = tuple(f"picture + k={k}" for k in KS)
-WITH_VOTE = "picture + k=5 + vote"
-RANDOM_CASES = "picture + random k=3"
-CASES_ONLY, CASES_VOTE_ONLY = "k=5, no picture", "k=5 + vote, no picture"
 MINI_ARMS = (PICTURE, *WITH_CASES, WITH_VOTE, RANDOM_CASES, CASES_ONLY, CASES_VOTE_ONLY)
-ARMS = (*MINI_ARMS, CONSENSUS, NEAREST)
-COMPARED = ("superclass macro-F1", "statement macro-F1", "made up a report")
+ARMS = (*MINI_ARMS, WITHOUT, CONSENSUS, NEAREST)
 _BATCH = 64
 _RANDOM_SEED = 71
-
-
-@dataclass(frozen=True)
-class MiniReport:
-    """All arms on the same queries.
-
-    Attributes:
-        about: Data, encoder, model, in words.
-        arms: Scores by arm.
-        made_up, missed: Statements in a draft that the record does not carry, and the other way round, a report.
-        tests: "arm - arm: measure" -> (difference, p, Holm-adjusted p).
-        samples: Reports side by side: {"ecg_id", "true", "labels", arm: text}.
-    """
-
-    about: Mapping[str, Any]
-    arms: Mapping[str, ArmScores]
-    made_up: Mapping[str, Interval]
-    missed: Mapping[str, Interval]
-    tests: Mapping[str, tuple[float, float, float]]
-    samples: Sequence[Mapping[str, str]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values; the sample reports stay out, they are PTB-XL's."""
-        return {
-            "about": dict(self.about),
-            "arms": {
-                name: {
-                    "n": arm.n,
-                    "measures": {m: vars(v) for m, v in arm.measures.items()},
-                    "made up a report": vars(self.made_up[name]),
-                    "missed a report": vars(self.missed[name]),
-                }
-                for name, arm in self.arms.items()
-            },
-            "tests": {name: {"difference": d, "p": p, "p_holm": h} for name, (d, p, h) in self.tests.items()},
-        }
-
-    def as_markdown(self) -> str:
-        """Tables for people."""
-        names = [m for m in next(iter(self.arms.values())).measures if "probabilities" not in m and "citation" not in m]
-        head = ("arm", *names, "made up a report", "missed a report")
-        rows = [
-            (name, *(str(arm.measures[m]) if m in arm.measures else "-" for m in names), str(self.made_up[name]),
-             str(self.missed[name]))
-            for name, arm in self.arms.items()
-        ]  # fmt: skip
-        tests = [(n, f"{d:+.3f}", f"{p:.3f}", f"{h:.3f}") for n, (d, p, h) in self.tests.items()]
-        return "\n\n".join(
-            [
-                "# Retrieval, generation, and both",
-                "\n".join(f"- {key}: {value}" for key, value in self.about.items()),
-                table(head, rows),
-                table(("comparison", "difference", "p", "p (Holm)"), tests),
-            ]
-        )
 
 
 def evaluate_mini(
@@ -107,7 +52,8 @@ def evaluate_mini(
     *,
     query_folds: Collection[int] = (9,),
     gallery_folds: Collection[int] = range(1, 9),
-    arms: Sequence[str] = ARMS,
+    arms: Sequence[str] | None = None,
+    without: MiniGenerator | None = None,
     calibration: Calibration | None = None,
     thresholds: DraftThresholds | None = None,
     limit: int | None = None,
@@ -123,7 +69,8 @@ def evaluate_mini(
         encoder: Whose neighbours they are, and whose patch tokens the generator reads.
         generator: The mini generator.
         query_folds, gallery_folds: As in `evaluate_retrieval`; queries are never of the training folds.
-        arms: Some of `ARMS`.
+        arms: Some of `ARMS`; None takes all that there is a generator for.
+        without: A generator that was trained without cases; it is shown the picture alone.
         calibration, thresholds: Of the encoder, for vote and consensus.
         limit: At most this many queries, drawn with a fixed seed.
         out_dir: Where report.md, report.json and one run file an arm go.
@@ -134,14 +81,17 @@ def evaluate_mini(
     Raises:
         QueryError: Folds on both sides, unknown arms, or no records.
     """
-    unknown = [arm for arm in arms if arm not in ARMS]
+    if arms is None:
+        arms = [arm for arm in ARMS if arm != WITHOUT or without is not None]
+    unknown = [arm for arm in arms if arm not in ARMS or (arm == WITHOUT and without is None)]
     if unknown:
-        raise QueryError(f"arms {unknown} are not known (expected some of {', '.join(ARMS)})")
+        raise QueryError(f"arms {unknown} are not known, or lack their generator (expected some of {', '.join(ARMS)})")
     if set(query_folds) & set(gallery_folds):
         raise QueryError(f"folds {sorted(set(query_folds) & set(gallery_folds))} are both query and gallery")
     began = time.perf_counter()
     data = PtbXl(ptbxl_root, fs_hz=None)
-    queries, gallery = data.select(query_folds), data.select(gallery_folds)
+    whole, gallery = data.select(query_folds), data.select(gallery_folds)
+    queries = whole
     if not queries or not gallery:
         raise QueryError(f"{ptbxl_root} holds {len(queries)} query records and {len(gallery)} of the gallery")
     if limit is not None and limit < len(queries):
@@ -153,7 +103,7 @@ def evaluate_mini(
     depth = max(setting.depth, VoteRule().k)
     of_queries, of_gallery = patient_numbers([r.patient_id for r in queries], [r.patient_id for r in gallery])
     found = nearest(
-        embedder.queries(queries, PRIMARY), embedder.gallery(gallery), depth,
+        embedder.queries(queries, PRIMARY, whole), embedder.gallery(gallery), depth,
         query_patients=of_queries, gallery_patients=of_gallery,
     )  # fmt: skip
     hits = [
@@ -165,25 +115,32 @@ def evaluate_mini(
     for arm in arms:
         if arm in MINI_ARMS:
             lines[arm] = _mini_lines(arm, queries, hits, gallery, tokens, generator, calibration, progress)
+        elif arm == WITHOUT and without is not None:
+            lines[arm] = _mini_lines(PICTURE, queries, hits, gallery, tokens, without, calibration, progress)
         else:
             lines[arm] = [
                 DraftLine.of(row.ecg_id, run_arm(arm, Asked(row, h, lambda: data.record(row), _unmeasured), setting))  # noqa: B023
                 for row, h in zip(queries, hits, strict=True)
             ]
-    parts = _report(lines, queries, resamples)
+    parts = compare_arms(lines, queries, resamples)
     about = {
+        **({"trained without cases": _told(without)} if without is not None else {}),
         "data": f"PTB-XL, {len(queries)} queries of folds {sorted(set(query_folds))}, {len(gallery)} cases",
         "encoder": f"{encoder.name} {encoder.fingerprint[:12]}",
-        "generator": f"{generator.name}, {generator.about.get('data')}, cases: {generator.about.get('cases')}, "
-        f"{generator.about.get('steps')} of {generator.about.get('of_steps')} steps",
+        "generator": _told(generator),
         "vote": "calibrated" if calibration else "raw shares",
         "text": "words are compared with the record's report, findings with its labels; greedy decoding",
         "seconds": round(time.perf_counter() - began),
     }
     report = MiniReport(about, *parts)
     if out_dir is not None:
-        _write(report, lines, Path(out_dir))
+        write_report(report, lines, Path(out_dir))
     return report
+
+
+def _told(generator: MiniGenerator) -> str:
+    of = generator.about
+    return f"{of.get('data')}, cases: {of.get('cases')}, {of.get('steps')} of {of.get('of_steps')} steps"
 
 
 def _unmeasured() -> Measurements:
@@ -245,66 +202,3 @@ def _mini_lines(
         if progress is not None:
             progress(arm, begin + len(some), len(queries))
     return out
-
-
-def _report(lines: Mapping[str, Sequence[DraftLine]], queries: Sequence[PtbXlRow], resamples: int) -> tuple[Any, ...]:
-    weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], resamples).astype(np.float64)
-    arms: dict[str, ArmScores] = {}
-    made_up: dict[str, Interval] = {}
-    missed: dict[str, Interval] = {}
-    drawn: dict[tuple[str, str], Doubles] = {}
-    values: dict[tuple[str, str], float] = {}
-    for arm, written in lines.items():
-        arms[arm] = score_arm(arm, written, queries, resamples)
-        said = [{c for c, p in line.statements.items() if p != "absent"} for line in written]
-        for name, store, counts in (
-            ("made up a report", made_up, [len(s - set(r.labels)) for s, r in zip(said, queries, strict=True)]),
-            ("missed a report", missed, [len(set(r.labels) - s) for s, r in zip(said, queries, strict=True)]),
-        ):
-            per = np.array(counts, dtype=np.float64)
-            drawn[arm, name] = np.asarray(weights @ per / np.maximum(weights.sum(axis=1), 1e-9))
-            store[arm] = interval(float(per.mean()), drawn[arm, name])
-            values[arm, name] = float(per.mean())
-        for name in COMPARED[:2]:
-            drawn[arm, name] = arms[arm].resampled[name]
-            values[arm, name] = arms[arm].measures[name].value
-    pairs = [(a, b) for a, b in _PAIRS if a in lines and b in lines]
-    raw = {f"{a} - {b}: {m}": paired_p(drawn[a, m], drawn[b, m]) for a, b in pairs for m in COMPARED}
-    adjusted = holm(raw)
-    tests = {
-        f"{a} - {b}: {m}": (values[a, m] - values[b, m], raw[f"{a} - {b}: {m}"], adjusted[f"{a} - {b}: {m}"])
-        for a, b in pairs
-        for m in COMPARED
-    }
-    chosen = np.random.default_rng(10).choice(len(queries), min(10, len(queries)), replace=False)
-    samples = [
-        {"ecg_id": str(queries[i].ecg_id), "true": queries[i].report, "labels": " ".join(queries[i].labels),
-         **{arm: written[i].text for arm, written in lines.items()}}
-        for i in chosen.tolist()
-    ]  # fmt: skip
-    return arms, made_up, missed, tests, samples
-
-
-# What the comparison is about: does retrieval help the generator, does the picture, and does either beat no model.
-_PAIRS = (
-    *((arm, PICTURE) for arm in WITH_CASES),
-    (WITH_VOTE, PICTURE),
-    (RANDOM_CASES, PICTURE),
-    (WITH_CASES[-1], CASES_ONLY),
-    (WITH_VOTE, CASES_VOTE_ONLY),
-    (WITH_VOTE, CONSENSUS),
-    (PICTURE, CONSENSUS),
-    (WITH_CASES[0], NEAREST),
-)
-
-
-def _write(report: MiniReport, lines: Mapping[str, Sequence[DraftLine]], out: Path) -> None:
-    (out / "runs").mkdir(parents=True, exist_ok=True)
-    (out / "report.md").write_text(report.as_markdown() + "\n", encoding="utf-8")
-    text = json.dumps(report.as_dict(), indent=1, default=float).replace("NaN", "null")
-    (out / "report.json").write_text(text + "\n", encoding="utf-8")
-    (out / "samples.json").write_text(json.dumps(report.samples, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for arm, written in lines.items():
-        name = "".join(c if c.isalnum() else "-" for c in arm)
-        body = "".join(json.dumps(vars(line), ensure_ascii=False) + "\n" for line in written)
-        (out / "runs" / f"{name}.jsonl").write_text(body, encoding="utf-8")

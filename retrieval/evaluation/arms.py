@@ -2,7 +2,7 @@
 
 encoder             the encoder that the run names, on drawn pages
 encoder:PATH        another one
-untrained:SEED      the same architecture with random weights
+untrained:SEED      the same architecture with random weights, on trace maps drawn straight from the records
 fields:DIR          an image stage trained with `picture: fields` (Qiu et al.), on its fields
 paper:DIR           an image stage trained with `picture: paper`, on trace maps drawn straight from the records
 signal:DIR          the vectors of a signal stage (`targets.npz`): what samples alone give on the same folds
@@ -63,11 +63,14 @@ class ArmSetting:
     Attributes:
         embedder: Data, the run's encoder, cache and progress.
         queries, gallery: Rows of both sides.
+        whole: Both sides of the run where these are parts of them: vectors of the run's encoder are kept by whole
+            sides, so that a part costs nothing anew.
     """
 
     embedder: Embedder
     queries: Sequence[PtbXlRow]
     gallery: Sequence[PtbXlRow]
+    whole: tuple[Sequence[PtbXlRow], Sequence[PtbXlRow]] | None = None
 
 
 def arm_neighbours(name: str, setting: ArmSetting, depth: int = RANKED) -> Neighbours:
@@ -95,7 +98,8 @@ def arm_vectors(name: str, setting: ArmSetting) -> tuple[Floats, Floats]:
     embedder, queries, gallery = setting.embedder, setting.queries, setting.gallery
     prefix, _, rest = name.partition(":")
     if name == ENCODER:
-        return embedder.queries(queries, PRIMARY), embedder.gallery(gallery)
+        whole = setting.whole or (queries, gallery)
+        return embedder.queries(queries, PRIMARY, whole[0]), embedder.gallery(gallery, whole[1])
     if prefix in ("encoder", "untrained"):
         from ecgkin.retrieval.encoders import load_encoder
 
@@ -104,7 +108,8 @@ def arm_vectors(name: str, setting: ArmSetting) -> tuple[Floats, Floats]:
             cache = embedder.cache or Path(".")
             folder = str(untrained_encoder(cache / f"untrained-{rest}", int(rest)))
         other = Embedder(embedder.data, load_encoder(folder), embedder.cache, embedder.progress)
-        return other.queries(queries, PRIMARY), other.gallery(gallery)
+        asked = other.gallery(queries) if prefix == "untrained" else other.queries(queries, PRIMARY)
+        return asked, other.gallery(gallery)
     if name == RANDOM:
         both = baselines.random_embeddings(len(queries) + len(gallery), 64)
         return both[: len(queries)], both[len(queries) :]

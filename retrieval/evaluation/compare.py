@@ -75,7 +75,7 @@ def permutation_p(values: Doubles, others: Doubles, patients: Ints, permutations
 
 
 def paired_tests(
-    first: str,
+    pairs: Sequence[tuple[str, str]],
     resampled: Mapping[str, Mapping[str, Doubles]],
     values: Mapping[str, Mapping[str, float]],
     singles: Mapping[str, Mapping[str, Doubles]],
@@ -83,10 +83,10 @@ def paired_tests(
     patients: Ints,
     permutations: int,
 ) -> list[PairedTest]:
-    """The first arm against every other.
+    """Arms against arms, adjusted over all of these tests together.
 
     Args:
-        first: Name of the arm that the others are compared with.
+        pairs: Names of the arms to compare.
         resampled, values: Arm to measure to its resamples, and to its value.
         singles: Arm to measure to one number a query, where the measure is their mean.
         measures: Which.
@@ -94,26 +94,23 @@ def paired_tests(
         permutations: Of the permutation test.
     """
     raw: dict[str, float] = {}
-    decisive: dict[str, float] = {}
-    tests: list[tuple[str, str, float, float | None]] = []
-    for other in resampled:
-        if other == first:
-            continue
+    swapped: dict[str, float] = {}
+    for one, other in pairs:
         for measure in measures:
-            own, theirs = resampled[first][measure], resampled[other][measure]
-            raw[f"{other}|{measure}"] = paired_p(own, theirs)
-            swapped = None
-            if measure in singles.get(first, {}) and measure in singles.get(other, {}):
-                swapped = permutation_p(singles[first][measure], singles[other][measure], patients, permutations)
-            decisive[f"{other}|{measure}"] = raw[f"{other}|{measure}"] if swapped is None else swapped
-            tests.append((other, measure, values[first][measure] - values[other][measure], swapped))
-    adjusted = holm(decisive)
+            key = f"{one}|{other}|{measure}"
+            raw[key] = paired_p(resampled[one][measure], resampled[other][measure])
+            if measure in singles.get(one, {}) and measure in singles.get(other, {}):
+                swapped[key] = permutation_p(singles[one][measure], singles[other][measure], patients, permutations)
+    adjusted = holm(raw | swapped)
     return [
         PairedTest(
-            first, other, measure, difference, raw[f"{other}|{measure}"], swapped, adjusted[f"{other}|{measure}"]
+            one, other, measure, values[one][measure] - values[other][measure],
+            raw[key], swapped.get(key), adjusted[key],
         )
-        for other, measure, difference, swapped in tests
-    ]
+        for one, other in pairs
+        for measure in measures
+        for key in (f"{one}|{other}|{measure}",)
+    ]  # fmt: skip
 
 
 def ranking_measures(found: Neighbours, truth: BoolMatrix, known: BoolMatrix) -> dict[str, float]:
@@ -133,8 +130,11 @@ def ranking_measures(found: Neighbours, truth: BoolMatrix, known: BoolMatrix) ->
         relevant = members[number]
         if not len(relevant):
             continue
-        qrels += [ir_measures.Qrel(str(i), str(j), 1) for j in relevant.tolist()]
         rows = found.rows[i]
+        # None of these measures asks how many relevant cases were not ranked: one of them is enough to make a topic,
+        # where a full list of judgements would be millions of lines.
+        judged = np.union1d(np.intersect1d(relevant, rows), relevant[:1])
+        qrels += [ir_measures.Qrel(str(i), str(j), 1) for j in judged.tolist()]
         # Rank, not score: equal scores were put in their fair order already.
         run += [ir_measures.ScoredDoc(str(i), str(j), float(-r)) for r, j in enumerate(rows[rows >= 0].tolist())]
     found_values = ir_measures.calc_aggregate(wanted, qrels, run)

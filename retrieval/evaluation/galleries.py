@@ -69,14 +69,19 @@ class Embedder:
     cache: Path | None = None
     progress: Progress | None = None
 
-    def gallery(self, rows: Sequence[PtbXlRow]) -> Floats:
-        """Case vectors as an ingest makes them (`Encoder.encode_records`), shape (n, dim)."""
-        return self.cached(_GALLERY, rows, lambda part: self.encoder.encode_records(part))
+    def gallery(self, rows: Sequence[PtbXlRow], whole: Sequence[PtbXlRow] | None = None) -> Floats:
+        """Case vectors as an ingest makes them (`Encoder.encode_records`), shape (n, dim); `whole`: see `queries`."""
+        return self._part_of(_GALLERY, rows, whole, self.encoder.encode_records)
 
-    def queries(self, rows: Sequence[PtbXlRow], layout: str) -> Floats:
+    def queries(self, rows: Sequence[PtbXlRow], layout: str, whole: Sequence[PtbXlRow] | None = None) -> Floats:
         """Query vectors: each record drawn as a full page in a layout, then read like any picture, shape (n, dim).
 
         "photo" is the primary layout after `augment.photograph`, seeded by the record's number.
+
+        Args:
+            rows: The queries.
+            layout: One of `ALL_LAYOUTS`.
+            whole: Rows of which `rows` are a part: where their vectors are kept, nothing is drawn and read again.
 
         Raises:
             QueryError: No such layout.
@@ -89,7 +94,21 @@ class Embedder:
         def encode(part: list[EcgRecord]) -> Floats:
             return encode_pictures(self.encoder, [draw_query(record, layout) for record in part])
 
-        return self.cached(what, rows, encode)
+        return self._part_of(what, rows, whole, encode)
+
+    def _part_of(
+        self,
+        what: str,
+        rows: Sequence[PtbXlRow],
+        whole: Sequence[PtbXlRow] | None,
+        encode: Callable[[list[EcgRecord]], Floats],
+    ) -> Floats:
+        starts = range(0, len(whole or ()), _PART)
+        paths = [self._path(what, (whole or ())[start : start + _PART]) for start in starts]
+        if whole is None or not all(path is not None and path.is_file() for path in paths):
+            return self.cached(what, rows, encode)
+        at = {row.ecg_id: i for i, row in enumerate(whole)}
+        return self.cached(what, whole, encode)[[at[row.ecg_id] for row in rows]]
 
     def texts(self, texts: Sequence[str]) -> Floats:
         """Text vectors, shape (n, dim); each distinct text is encoded once, so equal texts have equal vectors."""

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.read import read_ecg
-from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements import STATEMENTS
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import EcgkinError, QueryError
@@ -64,7 +63,7 @@ class ForeignResult:
     """Vote on one database, or on all together ("all").
 
     Attributes:
-        n, refused: Records asked; those whose page could not be read (they count, with a zero vector).
+        n, refused: Records asked; those that could not be read (they count, with a zero vector).
         macro: Mean AUC over the classes with enough positives.
         per_class: SNOMED code to (name, AUC, positives here, cases in the gallery), all classes with a positive.
         best_score: Median cosine of the nearest case; low where a database looks strange.
@@ -164,25 +163,37 @@ def gallery_truth(rows: Sequence[LabelledRow], classes: Sequence[str]) -> BoolMa
 
 
 def embed_foreign(
-    encoder: Encoder, records: Sequence[ForeignRecord], progress: Progress | None = None
-) -> tuple[Floats, list[bool]]:
-    """Vectors of drawn pages read as any picture, (n, dim), and which records could be read at all."""
+    encoder: Encoder, records: Sequence[ForeignRecord], progress: Progress | None = None, *, pages: bool = False
+) -> tuple[Floats, list[str]]:
+    """Vectors of foreign records, and why some have none.
+
+    Args:
+        encoder: Of the gallery.
+        records: Queries.
+        progress: Called with (what, done, total).
+        pages: Draw each record as a full page and read it as any picture; otherwise as an ingest sees it.
+
+    Returns:
+        Shape (n, dim), zeros where a record was refused; and for each record "" or the refusal.
+    """
     vectors = np.zeros((len(records), encoder.dim), dtype=np.float32)
-    readable = []
+    refusals = []
     for i, item in enumerate(records):
+        why = ""
         try:
-            vectors[i] = encode_pictures(encoder, [draw_query(_record(item), PRIMARY)])[0]
-            readable.append(bool(np.abs(vectors[i]).sum() > 0))
+            record = read_ecg(item.path)
+            if pages:
+                vectors[i] = encode_pictures(encoder, [draw_query(record, PRIMARY)])[0]
+                why = "" if np.abs(vectors[i]).sum() > 0 else "page not read"
+            else:
+                vectors[i] = encoder.encode_records([record])[0]
         except EcgkinError as error:
+            why = f"{type(error).__name__}: {error}"
             _LOG.warning("a record of %s could not be asked: %s", item.database, type(error).__name__)
-            readable.append(False)
+        refusals.append(why)
         if progress is not None:
             progress("foreign records", i + 1, len(records))
-    return vectors, readable
-
-
-def _record(item: ForeignRecord) -> EcgRecord:
-    return read_ecg(item.path)
+    return vectors, refusals
 
 
 def evaluate_out_of_domain(

@@ -181,7 +181,7 @@ def evaluate_robustness(
     some = list(queries)
     if limit < len(some):
         some = [some[i] for i in np.sort(np.random.default_rng(300).choice(len(some), limit, replace=False))]
-    gallery_emb, own = embedder.gallery(gallery), embedder.gallery(some)
+    gallery_emb, own = embedder.gallery(gallery), embedder.gallery(some, queries)
     everything = np.concatenate([gallery_emb, own])
     space = default_space()
     truth, known = (space.superclass_matrix(space.statements([row.labels for row in rows])) for rows in (some, gallery))
