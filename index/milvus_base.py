@@ -249,7 +249,7 @@ class MilvusBase(CaseBase):
     def add(self, cases: Sequence[Case], vectors: Vectors, records: Sequence[EcgRecord | None] | None = None) -> None:
         """As in `CaseBase`; acknowledged by the server when this returns."""
         ids, matrix = self._checked(cases, vectors, records)
-        taken = [case_id for case_id in ids if case_id in self._rows_of(ids, ("pk",))] if ids else []
+        taken = self._rows_of(ids, ("pk",))
         if taken:
             raise QueryError(f"case {min(taken)!r} is in the base already", hint="use update, or remove it first")
         self._put(cases, matrix, records, {})

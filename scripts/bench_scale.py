@@ -51,7 +51,7 @@ def scaled(row: dict[str, Any], n: int) -> dict[str, float]:
     {'bytes': 1600, 'build_s': 2.0, 'p50_ms': 4.0, 'p95_ms': 6.0}
     """
     times = n / row["n"]
-    graph = row["kind"] in ("hnsw", "hnswlib", "usearch")
+    graph = row["kind"] in ("hnsw", "hnswlib", "usearch", "milvus_hnsw")
     lists = row["kind"].startswith("ivf")
     ask = math.log(n) / math.log(row["n"]) if graph else math.sqrt(times) if lists else times
     build = times * ask if graph or lists else times
