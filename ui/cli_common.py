@@ -36,8 +36,9 @@ class Report(Protocol):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Base = Annotated[Path, typer.Argument(metavar="BASE", help="Folder of the case base.", show_default=False)]
-BaseOption = Annotated[Path, typer.Option("--base", help="Folder of the case base; made where it is missing.")]
+_WHERE = "Case base: a folder, or milvus://host:port/name"
+Base = Annotated[Path, typer.Argument(metavar="BASE", help=f"{_WHERE}.", show_default=False)]
+BaseOption = Annotated[Path, typer.Option("--base", help=f"{_WHERE}; made where it is missing.")]
 Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder. (setting: encoder)", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: device)", show_default=False)]
 

@@ -59,7 +59,7 @@ def read_dicom(path: str | os.PathLike[str]) -> EcgRecord:
     file = Path(path)
     data = _dataset(file)
     try:
-        document = pdf_in(file) if str(data.get("SOPClassUID", "")) == PDF_CLASS else None
+        document = pdf_in(file) if may_wrap_pdf(file) else None
         return _record(data, file) if document is None else _drawn(document, file)
     except EcgkinError:
         raise
