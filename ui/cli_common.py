@@ -36,9 +36,12 @@ class Report(Protocol):
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-_WHERE = "Case base: a folder, or milvus://host:port/name"
-Base = Annotated[Path, typer.Argument(metavar="BASE", help=f"{_WHERE}.", show_default=False)]
-BaseOption = Annotated[Path, typer.Option("--base", help=f"{_WHERE}; made where it is missing.")]
+Base = Annotated[
+    Path, typer.Argument(metavar="BASE", help="Case base: a folder, or milvus://host:port/name.", show_default=False)
+]
+BaseOption = Annotated[
+    Path, typer.Option("--base", help="Case base, made where it is missing: a folder, or milvus://host/name")
+]
 Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder. (setting: encoder)", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: device)", show_default=False)]
 
