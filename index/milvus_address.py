@@ -26,6 +26,8 @@ LITE_COLLECTION = "cases"
 TENANT = "main"
 # Milvus allows letters, digits and "_" in the names of collections and partitions.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+PORT = 19530
+"""Milvus's own, where an address names none."""
 _HINT = "write milvus://host:port/name, milvus://host:port/name?tenant=x, or a path that ends in .db"
 
 
@@ -72,6 +74,8 @@ class MilvusAddress:
         if body.endswith(LITE_SUFFIX):
             return cls(_lite_path(body), LITE_COLLECTION, tenant)
         host, _, name = body.removeprefix(SCHEME).lstrip("/").partition("/")
+        if host and ":" not in host:
+            host = f"{host}:{PORT}"
         port = host.rpartition(":")[2]
         if not body.startswith(SCHEME) or not port.isdecimal() or not 0 < int(port) < 65536:
             raise QueryError(f"case base address {text} names no host and port", hint=_HINT)

@@ -338,7 +338,8 @@ def test_addresses() -> None:
     assert parse(Path("milvus://127.0.0.1:19530/cases")) == MilvusAddress("http://127.0.0.1:19530", "cases")
     assert parse(Path("milvus:///a/b.db")).uri == parse("/a/b.db").uri == "/a/b.db" and parse("b.db").is_lite
     assert not is_milvus("folder") and not is_milvus(3) and is_milvus("x.db?tenant=y")
-    for wrong in ("milvus://h/x", "milvus://h:0/x", "milvus://h:99999/x", "milvus://h:1/", "milvus://h:1/a-b",
+    assert parse("milvus://h/x") == MilvusAddress("http://h:19530", "x")
+    for wrong in ("milvus:///x", "milvus://h:0/x", "milvus://h:99999/x", "milvus://h:1/", "milvus://h:1/a-b",
                   "milvus://h:1/a?x=1", "milvus://h:1/a?tenant=a b", "x.db?tenant="):  # fmt: skip
         with pytest.raises((QueryError, ValueError)):
             parse(wrong)
