@@ -37,7 +37,8 @@ from ecgkin.index.milvus_address import MilvusAddress, is_milvus
 from ecgkin.index.protocol import Vectors, check_vectors
 from ecgkin.index.reader import CaseReader
 from ecgkin.index.snapshot import Snapshots
-from ecgkin.index.store import STORE, Store
+from ecgkin.index.store import Store
+from ecgkin.index.store_reader import STORE
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ManifestError, QueryError
@@ -73,14 +74,14 @@ class CaseBase(CaseReader):
             path: Its folder: not there yet, or empty; or an address on Milvus (`milvus_address`).
             encoder_name, fingerprint, dim: The encoder whose vectors will come.
             drawing_version, preprocessing: How the pictures are made that the encoder sees.
-            kind: Kind of index (`faiss_index.KINDS`), or "auto" to choose by size.
+            kind: Kind of index (`faiss_kinds.KINDS`), or "auto" to choose by size.
             device: Where a flat index is searched: "auto", "cpu", "cuda".
 
         Raises:
             CaseBaseError: Something is there already, or the folder cannot be written.
             QueryError: dim or kind is out of range.
         """
-        from ecgkin.index.faiss_index import KINDS
+        from ecgkin.index.faiss_kinds import KINDS
 
         if is_milvus(path) and dim >= 1:
             from ecgkin.index.milvus_base import MilvusBase

@@ -18,7 +18,6 @@ The graphics card is unproven: with faiss-gpu and a GPU, unfiltered searches of 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,52 +25,25 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ecgkin.index.exact import top_k
+from ecgkin.index.faiss_kinds import (
+    HNSW_EF_SEARCH,
+    IVF_CANDIDATES,
+    IVF_MIN_CANDIDATES,
+    IVF_PROBE,
+    KINDS,
+    QUANTISED,
+    n_lists,
+    new_index,
+)
 from ecgkin.index.faiss_run import few_threads, gpu_resources, load_faiss
 from ecgkin.index.protocol import FetchVectors, Ids, Vectors, check_ids, check_k, check_vectors
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
-KINDS = ("flat", "hnsw", "ivf_sq8", "ivf_pq", "ivf_rabitq")
-QUANTISED = ("ivf_sq8", "ivf_pq", "ivf_rabitq")
-
-HNSW_LINKS = 32  # FAISS's and hnswlib's usual M
-HNSW_EF_BUILD = 100
-HNSW_EF_SEARCH = 96
-# With 32 of 283 lists recall@10 was .94 on one draw of 20,000 made vectors and 1.0 on another.
-IVF_PROBE = 64
-IVF_CANDIDATES = 10  # candidates per hit wanted that are scored again by their true vectors ...
-IVF_MIN_CANDIDATES = 200  # ... and at least so many
-# k-means on 64 points a centroid instead of FAISS's 256: a quarter of the time to train.
-IVF_TRAIN_POINTS = 64
-PQ_ROUNDS = 10  # of k-means for each part of a vector; with FAISS's 25 most of the time to build went there
 # Reading this many rows and multiplying costs no more than an approximate search that has to look wider for them.
 EXACT_BELOW = 2048
 WIDEN_AT_MOST = 8  # a filter that lets one row in n through widens the search n-fold, up to this
 FETCH_BLOCK = 16384  # rows that are fetched at a time for an exact search (16 MB at 256 dimensions)
 _MAGIC = b"ECGKIN-FAISS-1\n"
-
-
-# Real vectors of 448 numbers and jittered copies, one core, processor time (scripts/bench_index.py, docs/scale.md): a
-# flat query took 3.1 ms at 20,000 and 43 ms at 200,000, ivf_sq8 1.3 and 2.3 ms (472 bytes a vector), ivf_rabitq 1.7 and
-# 3.1 ms (268 bytes, 2.7 times as long to build), all at recall@10 1.0; ivf_pq at 20,000 took 20 times as long to train.
-FLAT_BYTES = 200_000 * 256 * 4
-
-
-def choose_kind(n: int, dim: int) -> str:
-    """The kind for n vectors, by measurements (see FLAT_BYTES).
-
-    >>> choose_kind(20_000, 256), choose_kind(1_000_000, 256)
-    ('flat', 'ivf_sq8')
-    """
-    return "flat" if n * dim * 4 <= FLAT_BYTES else "ivf_sq8"
-
-
-def training_rows(n: int) -> int:
-    """How many of n vectors the quantised kinds are trained on.
-
-    >>> training_rows(1_000), training_rows(1_000_000)
-    (1000, 128000)
-    """
-    return min(n, max(256, IVF_TRAIN_POINTS * _n_lists(n)))
 
 
 class FaissIndex:
@@ -101,7 +73,7 @@ class FaissIndex:
         self._gpu: Any = None
         self._ids: Ids = np.empty(0, dtype=np.int64)  # live, ascending
         self._dead: Ids = np.empty(0, dtype=np.int64)  # still in the graph, never found
-        self._index: Any = None if kind in QUANTISED else self._new(0)
+        self._index: Any = None if kind in QUANTISED else new_index(self.kind, self.dim, 0)
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -123,7 +95,7 @@ class FaissIndex:
             return 4 * len(self._dead) > len(self._ids)
         if self.kind not in QUANTISED or self._index is None:
             return False
-        return not 0.5 <= _n_lists(len(self._ids)) / int(self._index.nlist) <= 2.0
+        return not 0.5 <= n_lists(len(self._ids)) / int(self._index.nlist) <= 2.0
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Add vectors, shape (n, dim), under new ids, shape (n,). The first ones train the quantised kinds."""
@@ -159,7 +131,7 @@ class FaissIndex:
             raise QueryError(f"the index holds {len(self._ids)} vectors (expected none before it is trained)")
         matrix = check_vectors(sample, self.dim, "training vectors")
         if self.kind in QUANTISED:
-            self._index = self._new(n)
+            self._index = new_index(self.kind, self.dim, n)
             self._index.train(matrix)
 
     def remove(self, ids: Ids) -> None:
@@ -217,7 +189,7 @@ class FaissIndex:
     def rebuild(self) -> None:
         """Build the structure anew from the live vectors: sheds removed ids (hnsw), trains again (ivf)."""
         ids, vectors = self._ids, self.vectors(self._ids)
-        self._index = None if self.kind in QUANTISED else self._new(0)
+        self._index = None if self.kind in QUANTISED else new_index(self.kind, self.dim, 0)
         self._ids, self._dead, self._gpu = ids[:0], ids[:0], None
         self.add(ids, vectors)
 
@@ -264,31 +236,6 @@ class FaissIndex:
         live = at < len(self._ids)
         live[live] = self._ids[at[live]] == ids[live]
         return live
-
-    def _new(self, n: int) -> Any:
-        faiss = load_faiss()
-
-        if self.kind == "flat":
-            return faiss.IndexIDMap2(faiss.IndexFlatIP(self.dim))
-        if self.kind == "hnsw":
-            graph = faiss.IndexHNSWFlat(self.dim, HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-            graph.hnsw.efConstruction = HNSW_EF_BUILD
-            return faiss.IndexIDMap2(graph)
-        lists = _n_lists(n)
-        if self.kind == "ivf_pq":
-            if n < 256:
-                raise QueryError(f"{n} vectors cannot train ivf_pq (expected at least 256)", hint="use kind flat")
-            # "np": without FAISS's polysemous training, which took 30 s for 5,000 vectors and serves
-            # Hamming scans alone.
-            code = f"PQ{max(m for m in range(1, self.dim // 4 + 1) if self.dim % m == 0)}np"
-        else:
-            code = {"ivf_sq8": "SQ8", "ivf_rabitq": "RaBitQ4"}[self.kind]
-        index = faiss.index_factory(self.dim, f"IVF{lists},{code}", faiss.METRIC_INNER_PRODUCT)
-        index.cp.max_points_per_centroid = IVF_TRAIN_POINTS
-        if self.kind == "ivf_pq":
-            index.pq.cp.max_points_per_centroid = IVF_TRAIN_POINTS
-            index.pq.cp.niter = PQ_ROUNDS
-        return index
 
     def _approximate(self, queries: Vectors, want: int, allowed: Ids | None, n_rows: int) -> tuple[Vectors, Ids]:
         """What FAISS finds, -1 where nothing; exact for flat, candidates scored by true vectors for quantised kinds."""
@@ -354,11 +301,6 @@ class FaissIndex:
         copy, positions = self._gpu
         top, at = copy.search(queries, want)
         return np.clip(top, -1.0, 1.0), np.where(at >= 0, positions[at], -1)
-
-
-def _n_lists(n: int) -> int:
-    # FAISS wants 39 points a list; 2 sqrt(n) lists balance finding the lists against reading them.
-    return max(1, min(math.isqrt(4 * n), n // 39))
 
 
 def _in_order(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ecgkin.index.atomic import TEMPORARY, file_digest, write_atomic
-from ecgkin.index.faiss_index import QUANTISED, FaissIndex, choose_kind, training_rows
+from ecgkin.index.faiss_index import FaissIndex
+from ecgkin.index.faiss_kinds import QUANTISED, choose_kind, training_rows
 from ecgkin.index.manifest import REPAIR_HINT, Manifest
-from ecgkin.index.store import STORE, Store
+from ecgkin.index.store import Store
+from ecgkin.index.store_reader import STORE
 from ecgkin.retrieval.errors import CaseBaseError, ManifestError
 
 _IDENTITY = ("base_id", "encoder_name", "fingerprint", "dim", "drawing_version", "preprocessing")

@@ -93,7 +93,8 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
 
     Hidden files, the table, DICOMDIRs and the sample files of WFDB headers are left out; everything else is tried, and
     what is no ECG will stand in the ingest's report. ZIP archives are unpacked and count as folders; each page of a PDF
-    document of several pages (wrapped into DICOM or not) is a case, "<path>#2". A folder in MIMIC-IV-ECG's layout is read by its lists.
+    document of several pages (wrapped into DICOM or not) is a case, "<path>#2". A folder in MIMIC-IV-ECG's layout is
+    read by its lists.
 
     Args:
         directory: The folder.

@@ -9,7 +9,7 @@
 each engine does with n vectors of d numbers (docs/scale.md says why):
 
     flat        memory n (4 d + 16)          build n              query n
-    hnsw        memory n (measured bytes)    build n log n        query log n
+    hnsw        memory n (measured bytes)    build n log n        query log n      (Milvus: memory of its process)
     ivf_*       memory n (measured bytes)    build n sqrt(n)      query sqrt(n)    (2 sqrt(n) lists, 64 of them read)
 """
 
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ def scaled(row: dict[str, Any], n: int) -> dict[str, float]:
     lists = row["kind"].startswith("ivf")
     ask = math.log(n) / math.log(row["n"]) if graph else math.sqrt(times) if lists else times
     build = times * ask if graph or lists else times
+    each = 1e6 * row["ram_mb"] / row["n"] if row.get("server") else row["bytes_per_vector"]
     return {
-        "bytes": n * row["bytes_per_vector"],
+        "bytes": n * each,
         "build_s": row["build_cpu_s"] * build,
         "p50_ms": row["p50_ms"] * ask,
         "p95_ms": row["p95_ms"] * ask,
@@ -147,9 +149,10 @@ def made_record(number: int) -> EcgRecord:
     return simulate(("NORM",), np.random.default_rng(number)).record
 
 
-def ingest(n: int, workers: list[int], encoder: Encoder, ray: bool) -> list[str]:
-    """Cases a second, by number of processes."""
-    lines = ["| how | cases | seconds | cases/s | in the base |", "|---|--:|--:|--:|--:|"]
+def ingest(n: int, workers: list[int], encoder: Encoder, ray: bool) -> Iterator[str]:
+    """Cases a second, by number of processes; each line as soon as it is measured."""
+    yield "| how | cases | seconds | cases/s | in the base |"
+    yield "|---|--:|--:|--:|--:|"
     with tempfile.TemporaryDirectory() as folder:
         for number in workers:
             with open_or_create(Path(folder) / f"w{number}", encoder) as base:
@@ -158,15 +161,15 @@ def ingest(n: int, workers: list[int], encoder: Encoder, ray: bool) -> list[str]
                 took = time.perf_counter() - start
                 if len(base) != n:
                     sys.exit(f"{n} cases went in, {len(base)} came out: {report.failed[:3]}")
-                lines.append(f"| {number} process(es) | {n} | {took:.1f} | {report.added / took:.1f} | {len(base)} |")
+                yield f"| {number} process(es) | {n} | {took:.1f} | {report.added / took:.1f} | {len(base)} |"
         if ray:
-            lines.append(_on_ray(n, Path(folder), encoder))
-    return lines
+            yield _on_ray(n, Path(folder), encoder)
 
 
 def _on_ray(n: int, folder: Path, encoder: Encoder) -> str:
     # Ray's workers step back behind everything else on the machine unless told otherwise.
     os.environ.update(RAY_worker_niceness="0", RAY_USAGE_STATS_ENABLED="0")
+    import ray
     import wfdb
     from ray.cluster_utils import Cluster
 
@@ -198,6 +201,7 @@ def _on_ray(n: int, folder: Path, encoder: Encoder) -> str:
         )
         took = time.perf_counter() - start
     finally:
+        ray.shutdown()  # a cluster is not stopped while somebody is connected to it
         cluster.shutdown()
     with CaseBase.open(folder / "ray") as base:
         how = "Ray, two nodes, one killed half way"
@@ -229,7 +233,8 @@ def main() -> None:
     if options.what == "ingest":
         from ecgkin.retrieval.encoders import load_encoder
 
-        print("\n".join(ingest(options.cases, options.workers, load_encoder(options.encoder), options.ray)))
+        for line in ingest(options.cases, options.workers, load_encoder(options.encoder), options.ray):
+            print(line, flush=True)
     if options.quick:
         from ecgkin.retrieval.encoders.hashing import HashingEncoder
 
@@ -239,7 +244,7 @@ def main() -> None:
             command = [sys.executable, str(script), "--quick", "--kinds", "flat", "--out", str(out)]
             subprocess.run(command, check=True, capture_output=True)
             print("\n".join(plan(out, None)))
-            lines = ingest(24, [1, 2], HashingEncoder(), ray=False)  # before Milvus: gRPC is not for forking
+            lines = [*ingest(24, [1, 2], HashingEncoder(), ray=False)]  # before Milvus: gRPC is not for forking
             print("\n".join(milvus(f"{folder}/quick.db", 600, 32, 20)))
         print("\n".join(lines))
     sys.stdout.flush()

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from ecgkin.index.case import Case, content_hash, iso_date
 from ecgkin.index.casebase import CaseBase
 from ecgkin.index.exact import ExactIndex
-from ecgkin.index.faiss_index import KINDS
+from ecgkin.index.faiss_kinds import KINDS
 from ecgkin.index.manifest import MANIFEST
 from ecgkin.index.protocol import Vectors
-from ecgkin.index.store import STORE
+from ecgkin.index.store_reader import STORE
 from ecgkin.index.waveform import pack_record, unpack_record
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -225,7 +225,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     made(tmp_path / "b").close()
     before = sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "b").iterdir())
     # Whoever runs the tests may write anywhere, so the answer is made up.
-    monkeypatch.setattr("ecgkin.index.store.os.access", lambda path, mode: False)
+    monkeypatch.setattr("ecgkin.index.store_reader.os.access", lambda path, mode: False)
     with CaseBase.open(tmp_path / "b") as base:
         assert base.search(unit(60)[4], 1)[0][0].case_id == "made/4"
         with pytest.raises(CaseBaseError):

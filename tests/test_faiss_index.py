@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.index.exact import ExactIndex
-from ecgkin.index.faiss_index import KINDS, QUANTISED, FaissIndex, choose_kind
+from ecgkin.index.faiss_index import FaissIndex
+from ecgkin.index.faiss_kinds import KINDS, QUANTISED, choose_kind
 from ecgkin.index.protocol import Ids, Vectors
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 

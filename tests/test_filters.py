@@ -18,7 +18,7 @@ from ecgkin.index.case import Case
 from ecgkin.index.casebase import CaseBase
 from ecgkin.index.conditions import COLUMNS
 from ecgkin.index.filters import MAX_DEPTH, Where
-from ecgkin.index.store import STORE
+from ecgkin.index.store_reader import STORE
 from ecgkin.retrieval.errors import QueryError
 
 CASE = Case(

@@ -13,7 +13,7 @@ from ecgkin.index.backup import FILE, read_snapshot, restore_snapshot, take_snap
 from ecgkin.index.case import Case
 from ecgkin.index.casebase import CaseBase
 from ecgkin.index.protocol import Vectors
-from ecgkin.index.store import STORE
+from ecgkin.index.store_reader import STORE
 from ecgkin.index.transfer import base_digest
 from ecgkin.retrieval.errors import CaseBaseError, ManifestError
 
