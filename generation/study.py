@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ecgkin.generation.study_settings import TASKS, StudySettings
+from ecgkin.generation.study_settings import TASKS, WORDLESS, StudySettings
 from ecgkin.generation.study_shared import Study, some_rows
 from ecgkin.generation.study_tables import as_markdown
 from ecgkin.generation.study_tasks import RUNNERS
@@ -62,7 +62,8 @@ def run_study(settings: StudySettings, ptbxl: Path | None = None, progress: Prog
     tasks = [name for name in TASKS if name in settings.tasks]
     for task in tasks:
         path = out / "parts" / f"{task}.json"
-        key = f"{settings.key(task)} {encoder.fingerprint} {len(queries)} {len(gallery)}"
+        seen = getattr(encoder, "image_fingerprint", encoder.fingerprint) if task in WORDLESS else encoder.fingerprint
+        key = f"{settings.key(task)} {seen} {len(queries)} {len(gallery)}"
         stored = json.loads(path.read_text()) if path.is_file() else {}
         if stored.get("key") != key:
             began = time.perf_counter()

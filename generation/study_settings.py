@@ -17,6 +17,10 @@ TASKS: tuple[str, ...] = (
     "retrieval", "part", "vote", "cross_modal", "zero_shot", "text_search", "photo_identity", "robustness",
     "out_of_domain", "map", "drafts", "mini", "ecgbench",
 )  # fmt: skip
+# Tasks that ask pictures alone: another text tower leaves their figures where they are.
+WORDLESS: frozenset[str] = frozenset(
+    {"retrieval", "part", "vote", "photo_identity", "robustness", "out_of_domain", "map"}
+)
 # Options that a task knows, besides none at all.
 OPTIONS: Mapping[str, frozenset[str]] = {
     "retrieval": frozenset({"pairs"}),

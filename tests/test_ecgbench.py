@@ -44,6 +44,9 @@ SUBSTRINGS = [
     ("cpsc-test", "Unlikely LBBB", {"LBBB"}),  # no negation
     ("cpsc-test", "atrial fibrillation", set()),
     ("code15-test", "STD", {"ST"}),
+    ("code15-test", "STEMI", {"ST"}),
+    ("cpsc-test", "ABNORMAL", {"NORM"}),
+    ("cpsc-test", "STD or STEMI", {"STD", "STE"}),
 ]
 LETTERS = [
     ("C", "C"),
@@ -55,6 +58,10 @@ LETTERS = [
     ("RBBB. Answer: D", "B"),
     ("The correct option is D", "D"),
     ("The correct option is Z", None),
+    ("The correct option is c", None),
+    ("The correct option is D. Answer: E", "D"),  # "D." comes before both marks
+    ("The correct option is C but Answer: E", "C"),  # the third rule before the fourth
+    ("Answer: A; Answer: E", "E"),  # after the last one
     ("The correct option is A; no: The correct option is E", "E"),  # the last one
     ("Answer: C) AF", "A"),  # alphabetical: the A of AF
     ("I am sure of it\nAnswer: D", "D"),
@@ -144,6 +151,13 @@ QA = [
      ["bigeminal pattern (unknown origin, supraventricular, or ventricular)"],
      "bigeminal pattern (unknown origin, supraventricular, or ventricular)", False),  # cut at its commas
     ("atrial flutter, none", ["none"], "none", True),
+    ("no, none", ["none"], "none", False),  # "no" is inside "none"
+    ("lead i, lead ii", ["lead ii"], "lead ii", False),  # and lead I inside lead II, whatever its case
+    ("lead V6, lead aVF, none", ["none"], "none", True),
+    ("supraventricular extrasystoles, ventricular extrasystoles", ["supraventricular extrasystoles"],
+     "supraventricular extrasystoles", False),
+    ("a, b, c", ["b", "a"], "A and B", True),  # sets: any order, any words between
+    ("a, b, c", ["a"], "a, b", False),  # nothing for a part
 ]  # fmt: skip
 
 
@@ -165,6 +179,43 @@ def test_corrected_rules_repair_what_the_published_ones_break() -> None:
     for text, letter in (("normal ECG. Answer: C", "C"), ("Answer: C) AF", "C"), ("(c)", "C"), ("RBBB. Answer: D", "D"),
                          ("A bad ECG", None), ("B. sinus rhythm", "B")):  # fmt: skip
         assert strict.strict_letter(text, "csn-test-no-cot") == letter, text
+
+
+def test_draws_depend_on_the_sets_before() -> None:
+    # One generator for all sets, in the order of the published main: an unreadable answer in one set moves the next.
+    assert rules.ORDER.index("mmmu-ecg") < rules.ORDER.index("csn-test-no-cot") < rules.ORDER.index("g12-test-no-cot")
+
+    def second(first_answers: list[str]) -> list[float]:
+        out = []
+        for gold in "ABCDEFGH":
+            draw = random.Random(rules.SEED)
+            rules.score_letters("mmmu-ecg", ["A"] * len(first_answers), first_answers, draw)
+            out.append(rules.score_letters("csn-test-no-cot", [f"{gold}. x"] * 3, ["?"] * 3, draw)[0])
+        return out
+
+    assert sum(second(["A", "B"])) == sum(second(["?", "B"])) == 1.0  # each of the three draws is right for one gold
+    assert second(["A", "B"]) != second(["?", "B"])
+
+
+def test_rows_without_an_answer_are_left_out_as_published_and_wrong_in_the_corrected_score(tmp_path: Path) -> None:
+    rows = load_split(_file(tmp_path, "ptb-test", "Which?", ["NORM", "MI", "NORM; CD"]))
+    answers = {row.row_id: Answer((str(row.golds[0]),)) for row in rows[:2]}
+    found = score_split("ptb-test", rows, answers)
+    assert found["published"]["n"] == 2 and found["published"]["macro-F1"] == 1.0
+    assert found["corrected"]["n"] == 3 and found["corrected"]["measures"]["macro-F1"]["value"] < 1.0
+
+
+def test_replies_to_reports_are_filed_under_the_end_of_their_id() -> None:
+    def reply(score: int, second: str = "Waveform") -> dict[str, dict[str, object]]:
+        return {"Diagnosis": {"Score": score}, second: {"Score": 10}}
+
+    score, aspects, n = rules.report_set_score({"ptb-xl-1": reply(0), "ptb-xl-2": reply(10, "Form")})
+    assert (score, n) == (75.0, 2) and aspects == {"Diagnosis": 50.0, "Waveform": 100.0, "Form": 100.0}
+    # The repository's own ids all end in 0: of two replies the last is left.
+    assert rules.report_set_score({"ptb-report-07190_hr-0": reply(0), "ptb-report-07191_hr-0": reply(10)})[::2] == (
+        100.0,
+        1,
+    )
 
 
 def test_judges_scores_are_averaged_as_published() -> None:
