@@ -38,6 +38,7 @@ from ecgkin.ui.web import (
     draft_panel,
     drawings,
     neighbour_cards,
+    notes,
     query_panel,
     report_files,
     style,
@@ -329,16 +330,30 @@ def test_card_keeps_every_lead(made_record: EcgRecord) -> None:
 
 def test_picture_has_its_millimetres() -> None:
     """The sheet's size and outline are in mm of the picture's own grid; a large picture is packed smaller."""
-    from PIL import Image
-
-    packed = io.BytesIO()
-    Image.new("RGB", (4000, 2000), "white").save(packed, "PNG")
+    rgb = np.full((2000, 4000, 3), 255, np.uint8)
     read = PageOut(
         layout="3x4", n_rows=3, leads=[], px_per_mm=10.0, rotation_deg=0, quality=1, corners=[(0, 0), (4000, 0)]
     )
-    sheet = drawings.picture_sheet(packed.getvalue(), read)
+    sheet = drawings.picture_sheet(rgb, read)
     assert (sheet.width_mm, sheet.height_mm, sheet.scaled) == (400.0, 200.0, True) and sheet.outline[1] == (400.0, 0.0)
-    assert not drawings.picture_sheet(packed.getvalue(), None).scaled
+    assert not drawings.picture_sheet(rgb, None).scaled
+
+
+def test_picture_that_lies_on_its_side_is_shown_upright() -> None:
+    """Its traces run across, so that calipers measure ms along them; what was read lies where it was."""
+    from ecgkin.retrieval.ecg.drawing import render
+    from ecgkin.retrieval.ecg.page import read_page
+    from ecgkin.retrieval.ecg.simulate import simulate
+
+    upright = render(simulate(["SR"], np.random.default_rng(0)).record).convert("RGB")
+    sheets = []
+    for angle in (0, 270):
+        picture = np.asarray(upright.rotate(angle, expand=True))
+        page = PageOut.of(read_page(picture))
+        sheets.append(drawings.picture_sheet(picture, page))
+    first, lying = sheets
+    assert lying.turned_px == upright.height and lying.width_mm == pytest.approx(first.width_mm, rel=0.02)
+    np.testing.assert_allclose(lying.outline, first.outline, atol=2)
 
 
 def test_overlay_meets_at_a_beat(made_record: EcgRecord) -> None:
@@ -357,12 +372,38 @@ def test_query_files_are_read_as_the_server_does(made_record: EcgRecord, tmp_pat
 
     write_csv(made_record, tmp_path / "ECG_1.csv")
     query = Query("ecg", "x", (("ECG_1.csv", (tmp_path / "ECG_1.csv").read_bytes()),))
-    record = drawings.read_record(query)
-    assert record is not None and record.fs_hz == 500.0
+    record = drawings.read_query(query)
+    assert isinstance(record, EcgRecord) and record.fs_hz == 500.0
     np.testing.assert_allclose(record.signal_mv, made_record.signal_mv, atol=6e-4)
     packed = io.BytesIO()
     Image.new("RGB", (300, 200)).save(packed, "PNG")
-    assert drawings.read_record(Query("ecg", "x", (("a.png", packed.getvalue()),))) is None
+    read = drawings.read_query(Query("ecg", "x", (("a.png", packed.getvalue()),)))
+    assert isinstance(read, np.ndarray) and read.shape == (200, 300, 3)
+
+
+def test_warnings_in_the_language_of_the_page() -> None:
+    """What readers say every day is German on a German page; what nobody foresaw stays as it is."""
+    from ecgkin.retrieval.ecg.drawing import render
+    from ecgkin.retrieval.ecg.page import read_page
+    from ecgkin.retrieval.ecg.simulate import simulate
+
+    page = render(simulate(["SR"], np.random.default_rng(0)).record).convert("RGB").rotate(5, fillcolor="white")
+    warnings = read_page(page).warnings
+    assert any("rotated" in text for text in warnings)
+    for text in warnings:
+        assert notes.note_text(text, "en") == text != notes.note_text(text, "de"), text
+    assert notes.note_text("a 17th lead", "de") == "a 17th lead"
+    assert notes.note_text("nothing similar: best score 0.1 is below 0.2", "en") == ""
+
+
+def test_errors_name_the_file_that_was_sent(made_record: EcgRecord, examples: Path) -> None:
+    """The server's own names for uploads, and hints for programmers, are not shown to people."""
+    client = MadeClient(made_record)
+    client.fails = ApiError("upload-1.csv does not say its sampling rate", hint="pass fs_hz=...", status=422)
+    page = chosen(client, examples)
+    said = " ".join(text.value for text in page.text)
+    assert "ECG_1.csv does not say" in said and "upload" not in said and "fs_hz" not in said
+    assert EN("rate_hint") in said
 
 
 def reviewed_all(**changes: Any) -> report_files.Reviewed:
@@ -439,7 +480,8 @@ def test_stretches_of_a_picture() -> None:
     """In mm of the sheet; named by lead, or by row where the leads are not known."""
     nowhere = {"begin_s": None, "end_s": None, "corners": [(10, 20), (30, 20), (30, 40), (10, 40)]}
     part = stretch("", 0.1, 0.25, 0.5, **nowhere | {"row": 2})
-    assert why.on_picture(part, 10.0) == ((1, 2), (3, 2), (3, 4), (1, 4))
+    sheet = drawings.Sheet("", 100, 100, px_per_mm=10.0)
+    assert why.on_picture(sheet, part) == ((1, 2), (3, 2), (3, 4), (1, 4))
     assert why.name(part, EN) == "row 2 25-50 %" and why.name(part, DE) == "Zeile 2 25-50 %"
 
 

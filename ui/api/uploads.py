@@ -262,7 +262,8 @@ def _pixels(path: Path) -> int:
     except Image.DecompressionBombError as error:
         raise problems.TooLargeError("the picture is far too large") from error
     except Exception as error:  # Pillow's plugins raise whatever they stumble over
-        raise ImageError(f"{path.name} cannot be opened as a picture: {type(error).__name__}") from error
+        hint = "send a PNG, JPEG, TIFF, BMP, GIF or WebP file, or a recording under its own name"
+        raise ImageError(f"{path.name} is no picture, or a damaged one", hint=hint) from error
 
 
 def _unpack(path: Path, upload: Upload, limits: Limits) -> None:

@@ -104,7 +104,7 @@ def _body(page: Page) -> None:
     shown = found.shown
     if shown is None:
         if found.error is not None:
-            show_error(found.error, page.word)
+            show_error(found.error, page.word, [name for name, _ in query.files])
             if st.button(page.word("retry"), icon=":material/refresh:", key="retry"):
                 st.session_state.pop("found")
                 st.rerun()

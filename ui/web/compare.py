@@ -10,6 +10,7 @@ from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web import drawings, why
 from ecgkin.ui.web.context import show_error
 from ecgkin.ui.web.neighbour_cards import chips_html, voted
+from ecgkin.ui.web.notes import as_said
 from ecgkin.ui.web.query_panel import query_sheet
 from ecgkin.ui.web.texts import person
 from ecgkin.ui.web.viewer import show, viewer_html
@@ -131,7 +132,7 @@ def _about(page: Page, shown: SearchOut, case: CaseOut, caption: str) -> None:
     st.html(chips_html(case.labels, voted(shown.vote), page.lang, word))
     lang = f' lang="{escape(case.language, quote=True)}"' if case.language else ""
     st.html(
-        f'<p class="ek ek-report"{lang}>{escape(case.report or word("no_report"))}</p>'
+        f'<p class="ek ek-report"{lang}>{escape(as_said(case.report) or word("no_report"))}</p>'
         f'<p class="ek-id">{escape(caption)}</p>'
     )
 
@@ -155,8 +156,7 @@ def _explained(page: Page, found: Found, sheet: Sheet, record: EcgRecord | None,
     if record is not None:
         places = [why.on_record(record, part) for part in parts]
     else:
-        per_mm = drawings.picture_px_per_mm(found.query.files[0][1], found.first.page if found.first else None)
-        places = [why.on_picture(part, per_mm) for part in parts]
+        places = [why.on_picture(sheet, part) for part in parts]
     top = [part for part in parts[:TOP_STRETCHES] if part.loss > 0]
     said = " · ".join(f"{why.name(part, word)} ({part.loss:+.3f})" for part in top)
     st.caption(f"{word('why_help')} {word('why_top', parts=said) if top else word('why_none')}")

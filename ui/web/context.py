@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,10 +35,22 @@ class Page:
     dark: bool
 
 
-def show_error(error: EcgkinError, word: Words) -> None:
-    """A mistake or a failure in one box: what was found, and what to do next. As text, whatever it holds."""
+def show_error(error: EcgkinError, word: Words, files: Sequence[str] = ()) -> None:
+    """A mistake or a failure in one box: what was found, and what to do next. As text, whatever it holds.
+
+    Args:
+        error: Whatever it is.
+        word: Texts.
+        files: Names of the files that were sent; the server has names of its own for them.
+    """
     import streamlit as st
 
-    lines = [str(error), error.hint]
+    said = re.sub(r"upload-(\d+)(\.\w+)?", lambda match: _named(match, files), str(error))
+    hint = word("rate_hint") if "sampling rate" in said else error.hint
     st.error(word("problem"), icon=":material/error:")
-    st.text("\n".join(line for line in lines if line))
+    st.text("\n".join(line for line in (said, hint) if line))
+
+
+def _named(match: re.Match[str], files: Sequence[str]) -> str:
+    number = int(match[1])
+    return files[number - 1] if 1 <= number <= len(files) else match[0]

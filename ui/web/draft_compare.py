@@ -103,7 +103,7 @@ def _columns(page: Page, shown: SearchOut, made: Mapping[Arm, DraftAnswer | Ecgk
             if isinstance(answer, EcgkinError):
                 show_error(answer, word)
             else:
-                st.html(draft_html(answer.draft, hits, word, brief=True))
+                st.html(draft_html(answer.draft, hits, word, lang=page.lang, known=shown.warnings, brief=True))
                 st.html(f'<p class="ek ek-soft">{escape(word("wrote", s=f"{answer.draft.seconds:.1f}"))}</p>')
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.context import show_error
+from ecgkin.ui.web.notes import as_said, note_text
 from ecgkin.ui.web.state import EVIDENCE, Written
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ecgkin.ui.api.answers import DraftOut, HitOut, SearchOut, SentenceOut, VoteOut
     from ecgkin.ui.web.context import Page
@@ -65,10 +66,19 @@ def draft_panel(page: Page, written: Written, shown: SearchOut, *, of_first: boo
         return
     hits = {hit.case.case_id: hit for hit in shown.hits}
     note = page.word("draft_of_first") if of_first else ""
-    st.html(draft_html(written.answer.draft, hits, page.word, note))
+    st.html(draft_html(written.answer.draft, hits, page.word, note, lang=page.lang, known=shown.warnings))
 
 
-def draft_html(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, note: str = "", *, brief: bool = False) -> str:
+def draft_html(
+    draft: DraftOut,
+    hits: Mapping[str, HitOut],
+    word: Words,
+    note: str = "",
+    *,
+    lang: Lang = "en",
+    known: Sequence[str] = (),
+    brief: bool = False,
+) -> str:
     """A draft: sections, sentences, citations, what carries each; everything in it is escaped.
 
     Args:
@@ -76,6 +86,8 @@ def draft_html(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, note: s
         hits: The cases that are on the page.
         word: Texts.
         note: A line above it.
+        lang: Of its warnings.
+        known: Warnings that the page shows elsewhere.
         brief: Whether the line that says what a draft is stands elsewhere.
     """
     head = (
@@ -87,7 +99,7 @@ def draft_html(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, note: s
     if note:
         head += f'<p class="ek-notice">{escape(note)}</p>'
     if draft.refusal:
-        head += f'<p class="ek-notice">{escape(word("no_draft", why=draft.refusal))}</p>'
+        head += f'<p class="ek-notice">{escape(draft.refusal)}</p>'
     numbers = {item.number: item.case_id for item in draft.evidence}
     rows = ""
     for section in draft.sections:
@@ -98,7 +110,8 @@ def draft_html(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, note: s
     body = f'<dl class="ek-sections">{rows}</dl>' if rows else ""
     if not draft.sections:
         body = "".join(sentence_html(sentence, numbers, hits, word) for sentence in draft.sentences)
-    warnings = "".join(f'<p class="ek-soft">{escape(text)}</p>' for text in dict.fromkeys(draft.warnings))
+    said = [note_text(text, lang) for text in dict.fromkeys(draft.warnings) if text not in known]
+    warnings = "".join(f'<p class="ek-soft">{escape(text)}</p>' for text in said if text)
     return f'<div class="ek ek-draft" lang="{escape(draft.language, quote=True)}">{head}{body}{warnings}</div>'
 
 
@@ -123,7 +136,7 @@ def _evidence(sentence: SentenceOut, hits: Mapping[str, HitOut], word: Words) ->
         hit = hits.get(case_id)
         if hit is not None:
             lang = f' lang="{escape(hit.case.language, quote=True)}"' if hit.case.language else ""
-            said = escape(hit.case.report.strip() or word("no_report"))
+            said = escape(as_said(hit.case.report).strip() or word("no_report"))
             rows += f"<li><b>{hit.rank}</b> {hit.score:.2f} <q{lang}>{said}</q></li>"
     if not rows:
         return ""

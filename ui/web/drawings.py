@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import PageOut
     from ecgkin.ui.web.state import Query
@@ -53,6 +58,8 @@ class Sheet:
         marks: Patches that make the query near to a case.
         speed_mm_s, gain_mm_mv: Of the paper.
         assumed: Whether speed or gain is only the usual one.
+        px_per_mm: Of the picture as it came; 0 for a drawing of ours.
+        turned_px: Width of a picture that came lying on its side and is shown upright; 0 for all others.
     """
 
     src: str
@@ -64,6 +71,8 @@ class Sheet:
     speed_mm_s: float = USUAL_SPEED
     gain_mm_mv: float = USUAL_GAIN
     assumed: bool = False
+    px_per_mm: float = 0.0
+    turned_px: int = 0
 
 
 def case_sheet(svg: str, layout: str, dark: bool, speed_mm_s: float = USUAL_SPEED, gain: float = USUAL_GAIN) -> Sheet:
@@ -89,25 +98,23 @@ def record_sheet(record: EcgRecord, dark: bool, layout: str = "3x4+1R") -> Sheet
     return case_sheet(render_svg(record, RenderStyle(layout=layout)), layout, dark)
 
 
-def picture_sheet(content: bytes, page: PageOut | None) -> Sheet:
-    """A picture that was dropped onto the page, upright, no larger than a screen can use.
+def picture_sheet(rgb: NDArray[np.uint8], page: PageOut | None) -> Sheet:
+    """A picture that was dropped onto the page: upright, as calipers need it, and no larger than a screen can use.
 
     Args:
-        content: The file; a server has taken it before.
+        rgb: The picture, shape (h, w, 3).
         page: What the server understood of it.
-
-    Raises:
-        ImageError: It cannot be decoded.
     """
+    import numpy as np
     from PIL import Image
 
-    from ecgkin.retrieval.ecg.page import load_image
-
-    picture = Image.fromarray(load_image(content))
+    lies = page is not None and abs(page.rotation_deg - 90) < 45
+    picture = Image.fromarray(np.ascontiguousarray(np.rot90(rgb)) if lies else rgb)
     px_per_mm = page.px_per_mm if page is not None else None
-    per_mm = _px_per_mm(picture.width, page)
+    per_mm = px_per_mm or picture.width / LETTER_MM
     width_mm, height_mm = picture.width / per_mm, picture.height / per_mm
-    outline = tuple((x / per_mm, y / per_mm) for x, y in page.corners) if page is not None else ()
+    turned_px = picture.height if lies else 0
+    outline = points_mm(page.corners, per_mm, turned_px) if page is not None else ()
     if picture.width > PICTURE_PX:
         picture = picture.resize((PICTURE_PX, round(picture.height * PICTURE_PX / picture.width)), Image.Resampling.BOX)
     packed = io.BytesIO()
@@ -115,20 +122,24 @@ def picture_sheet(content: bytes, page: PageOut | None) -> Sheet:
     src = f"data:image/jpeg;base64,{base64.b64encode(packed.getvalue()).decode()}"
     speed, gain, assumed = paper_scale(page)
     return Sheet(
-        src, width_mm, height_mm, px_per_mm is not None, outline, speed_mm_s=speed, gain_mm_mv=gain, assumed=assumed
-    )
+        src, width_mm, height_mm, px_per_mm is not None, outline, speed_mm_s=speed, gain_mm_mv=gain, assumed=assumed,
+        px_per_mm=per_mm, turned_px=turned_px,
+    )  # fmt: skip
 
 
-def picture_px_per_mm(content: bytes, page: PageOut | None) -> float:
-    """Scale between a picture and the millimetres of its sheet."""
-    from ecgkin.retrieval.ecg.page import load_image
+def points_mm(
+    points: Sequence[tuple[float, float]], px_per_mm: float, turned_px: int
+) -> tuple[tuple[float, float], ...]:
+    """Points of a picture as it came (px) on its sheet (mm).
 
-    return _px_per_mm(load_image(content).shape[1] if page is None or not page.px_per_mm else 0, page)
-
-
-def _px_per_mm(width_px: int, page: PageOut | None) -> float:
-    """By the grid, else as if the picture were a page of paper."""
-    return (page.px_per_mm if page is not None else None) or width_px / LETTER_MM
+    Args:
+        points: x and y.
+        px_per_mm: Scale.
+        turned_px: Width of the picture as it came, where the sheet shows it turned by 90 degrees; else 0.
+    """
+    if turned_px:
+        points = [(y, turned_px - 1 - x) for x, y in points]
+    return tuple((x / px_per_mm, y / px_per_mm) for x, y in points)
 
 
 def paper_scale(page: PageOut | None) -> tuple[float, float, bool]:
@@ -150,15 +161,15 @@ def jpeg(query: Query, width_px: int = 1700) -> bytes:
     from PIL import Image
 
     from ecgkin.retrieval.ecg.drawing import render
-    from ecgkin.retrieval.ecg.page import load_image
+    from ecgkin.retrieval.ecg.record import EcgRecord
 
-    record = read_record(query)
-    if record is not None:
-        picture = render(record).convert("RGB")
+    asked = read_query(query)
+    if isinstance(asked, EcgRecord):
+        picture = render(asked).convert("RGB")
         x, y, width, height = (value * picture.width / LETTER_MM for value in crop("3x4+1R"))
         picture = picture.crop((round(x), round(y), round(x + width), round(y + height)))
     else:
-        picture = Image.fromarray(load_image(query.files[0][1]))
+        picture = Image.fromarray(asked)
     picture.thumbnail((width_px, width_px))
     packed = io.BytesIO()
     picture.save(packed, "JPEG", quality=82)
@@ -170,12 +181,13 @@ def svg_address(svg: str) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
-def read_record(query: Query) -> EcgRecord | None:
-    """The samples of a query; None for a picture. The server has read these files before, by the same code.
+def read_query(query: Query) -> EcgRecord | NDArray[np.uint8]:
+    """The samples of a query, or its picture, upright, (h, w, 3). The server has read these files before, by this code.
 
     Raises:
         EcgkinError: The files cannot be read.
     """
+    from ecgkin.retrieval.ecg.page import load_image
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.limits import Limits, PixelBudget
     from ecgkin.ui.api.uploads import Upload
@@ -186,7 +198,7 @@ def read_record(query: Query) -> EcgRecord | None:
         for name, content in query.files:
             upload.place(name).write_bytes(content)
         with upload.query(limits, PixelBudget(limits.pixels), query.fs_hz) as read:
-            return read if isinstance(read, EcgRecord) else None
+            return read if isinstance(read, EcgRecord) else load_image(read)
     finally:
         upload.close()
 

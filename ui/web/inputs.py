@@ -13,7 +13,8 @@ from ecgkin.ui.web.texts import name_of
 if TYPE_CHECKING:
     from ecgkin.ui.web.context import Page
 
-UPLOADS = ["png", "jpg", "jpeg", "tif", "tiff", "bmp", "gif", "webp", "csv", "tsv", "txt", "hea", "dat", "mat", "zip"]
+PICTURES = ["png", "jpg", "jpeg", "tif", "tiff", "bmp", "gif", "webp", "pdf"]
+RECORDINGS = ["csv", "tsv", "txt", "hea", "dat", "mat", "zip", "dcm", "scp", "ecg", "xml", "edf", "bdf"]
 TABLES = (".csv", ".tsv", ".txt")
 WFDB = (".hea", ".dat", ".mat")
 OLDEST = 110
@@ -72,7 +73,11 @@ def _by_ecg(page: Page, examples: Path | None) -> Query | None:
     word = page.word
     at_hand = example_files(examples)
     taken = st.file_uploader(
-        word("upload"), type=UPLOADS, accept_multiple_files=True, label_visibility="collapsed", key="upload"
+        word("upload"),
+        type=PICTURES + RECORDINGS,
+        accept_multiple_files=True,
+        label_visibility="collapsed",
+        key="upload",
     )
     chosen = None
     if at_hand:
@@ -123,7 +128,7 @@ def start(page: Page, examples: Path | None) -> None:
         for number, path in enumerate(small, 1):
             with st.container(border=True, key=f"sample-{number}"):
                 address = f"data:image/webp;base64,{base64.b64encode(path.read_bytes()).decode()}"
-                name = path.stem.replace("_", " ")
+                name = _number(path, page)
                 st.html(f'<img class="ek-sample" src="{address}" alt="{escape(name, quote=True)}">')
                 with st.container(horizontal=True, gap="small"):
                     for suffix, kind in ((".png", "as_page"), (".csv", "as_record")):
@@ -163,9 +168,14 @@ def example_files(folder: Path | None) -> list[Path]:
 
 
 def example_name(path: Path, page: Page) -> str:
-    """A file of the demo for people: "3-page.png" has a number and a kind."""
+    """A file of the demo for people: a number and a kind."""
     kind = page.word("as_page" if path.suffix == ".png" else "as_record")
-    return f"{path.stem.replace('_', ' ')} ({kind})"
+    return f"{_number(path, page)} ({kind})"
+
+
+def _number(path: Path, page: Page) -> str:
+    """ "ECG_3.png" in the page's language."""
+    return path.stem.replace("ECG", page.word("ecg")).replace("_", " ")
 
 
 def _options(page: Page) -> Options:

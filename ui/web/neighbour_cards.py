@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.context import show_error
+from ecgkin.ui.web.notes import as_said
 from ecgkin.ui.web.texts import name_of, person
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ def report_html(report: str, language: str | None, word: Words) -> str:
     """The report as text; a long one folds."""
     if not report.strip():
         return f'<p class="ek-soft">{escape(word("no_report"))}</p>'
+    report = as_said(report)
     lang = f' lang="{escape(language, quote=True)}"' if language else ""
     if len(report) <= REPORT_CHARS:
         return f'<p class="ek-report"{lang}>{escape(report)}</p>'

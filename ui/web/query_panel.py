@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web import drawings
+from ecgkin.ui.web.notes import note_text
 from ecgkin.ui.web.viewer import show, viewer_html
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ def query_panel(page: Page, query: Query, found: SearchOut) -> None:
             html = viewer_html([(sheet, query.name, "")], page.word, dark=page.dark, share=VIEWER_SHARE)
             show(html, VIEWER_PX, "viewer-query")
     st.html(understood_html(query, found, record, page.word))
-    for warning in dict.fromkeys(found.warnings):
-        st.html(f'<p class="ek ek-notice">{escape(warning)}</p>')
+    said = [text for text in (note_text(text, page.lang) for text in dict.fromkeys(found.warnings)) if text]
+    if said:
+        st.html(f'<div class="ek ek-notice">{"<br>".join(escape(text) for text in said)}</div>')
 
 
 def query_sheet(query: Query, page: PageOut | None, dark: bool) -> tuple[Sheet, EcgRecord | None]:
@@ -54,14 +56,15 @@ def query_sheet(query: Query, page: PageOut | None, dark: bool) -> tuple[Sheet, 
     """
     import streamlit as st
 
+    from ecgkin.retrieval.ecg.record import EcgRecord
+
     key = (query.digest, dark)
     kept: tuple[tuple[str, bool], Sheet, EcgRecord | None] | None = st.session_state.get("sheet")
     if kept is None or kept[0] != key:
-        record = drawings.read_record(query)
+        asked = drawings.read_query(query)
+        record = asked if isinstance(asked, EcgRecord) else None
         sheet = (
-            drawings.record_sheet(record, dark)
-            if record is not None
-            else drawings.picture_sheet(query.files[0][1], page)
+            drawings.record_sheet(asked, dark) if isinstance(asked, EcgRecord) else drawings.picture_sheet(asked, page)
         )
         kept = (key, sheet, record)
         st.session_state["sheet"] = kept
@@ -106,9 +109,10 @@ def page_facts(page: PageOut, word: Words) -> list[tuple[str, str]]:
         scale = word("paper_assumed" if assumed else "paper", speed=f"{speed:.3g}", gain=f"{gain:.3g}")
     if abs(page.rotation_deg) >= 1:
         scale += ", " + word("turned", n=f"{page.rotation_deg:.0f}")
+    rows = word("rows", n=page.n_rows)
     level = "good" if page.quality >= GOOD else "fair" if page.quality >= FAIR else "poor"
     return [
-        (word("layout"), f"{page.layout}, {word('rows', n=page.n_rows)}"),
+        (word("layout"), f"{word('layout_other') if page.layout == 'other' else page.layout}, {rows}"),
         (word("leads"), " ".join(page.leads) or word("leads_unknown")),
         (word("scale"), scale),
         (word("quality"), f"{word(f'quality_{level}')} ({page.quality:.2f})"),

@@ -27,7 +27,11 @@ def css(dark: bool, lang: Lang) -> str:
         f"body:has(.st-key-card-{n}:hover) a.ek-cite-{n}{{background:var(--ek-main);color:var(--ek-on-main)!important}}"
         for n in range(1, MOST_CARDS + 1)
     )
-    drop = f'[data-testid="stFileUploaderDropzone"]::after{{content:"{words(lang)("drop")}"}}'
+    word = words(lang)
+    drop = f'[data-testid="stFileUploaderDropzone"]::after{{content:"{word("drop")}"}}'
+    if lang != "en":
+        choose = '[data-testid="stFileUploaderDropzone"] [data-testid="stMarkdownContainer"] p'
+        drop += f'{choose}{{font-size:0!important}}{choose}::after{{content:"{word("choose_file")}";font-size:.875rem}}'
     return f"<style>{asset('dark.css' if dark else 'light.css')}{asset('page.css')}{lit}{drop}</style>"
 
 

@@ -71,6 +71,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "is_possible": ("possible", "möglich"),
     "is_absent": ("absent", "nicht vorhanden"),
     "fs_hz": ("Samples a second, where the table does not say", "Abtastrate in Hz, falls die Tabelle sie nicht nennt"),
+    "rate_hint": (
+        "Fill in the samples a second above, or give the table a column of seconds.",
+        "Oben die Abtastrate eintragen, oder der Tabelle eine Spalte mit Sekunden geben.",
+    ),
+    "ecg": ("ECG", "EKG"),
+    "choose_file": ("Upload", "Hochladen"),
     "years": ("{n} years", "{n} Jahre"),
     "start": (
         "Drop an ECG above (a page, a photo, a recording) or search by words. The most similar recorded cases come "
@@ -85,6 +91,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "kind_text": ("Words", "Worte"),
     "kind_refined": ("Refined by your marks", "Nach Ihren Markierungen verfeinert"),
     "layout": ("Layout", "Anordnung"),
+    "layout_other": ("not known", "nicht erkannt"),
     "rows": ("{n} rows", "{n} Zeilen"),
     "leads": ("Leads", "Ableitungen"),
     "leads_unknown": ("names not read", "Namen nicht gelesen"),
@@ -140,7 +147,6 @@ TEXTS: dict[str, tuple[str, str]] = {
     "draft": ("Draft", "Entwurf"),
     "drafting": ("Writing ...", "Schreibt ..."),
     "preliminary": ("preliminary", "vorläufig"),
-    "no_draft": ("No draft: {why}", "Kein Entwurf: {why}"),
     "draft_needs_ecg": ("A draft needs an ECG; this search was by words.", "Ein Entwurf braucht ein EKG."),
     "draft_of_first": (
         "The draft belongs to the first search, before it was refined.",

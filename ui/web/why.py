@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import StretchOut
-    from ecgkin.ui.web.drawings import Mark
+    from ecgkin.ui.web.drawings import Mark, Sheet
     from ecgkin.ui.web.texts import Words
 
 # The strongest stretch's colour; weaker ones in proportion.
@@ -38,9 +38,11 @@ def on_record(record: EcgRecord, part: StretchOut) -> Points:
     return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
 
 
-def on_picture(part: StretchOut, px_per_mm: float) -> Points:
+def on_picture(sheet: Sheet, part: StretchOut) -> Points:
     """Corners of a stretch of a picture, mm of its sheet."""
-    return tuple((x / px_per_mm, y / px_per_mm) for x, y in part.corners)
+    from ecgkin.ui.web.drawings import points_mm
+
+    return points_mm(part.corners, sheet.px_per_mm, sheet.turned_px)
 
 
 def name(part: StretchOut, word: Words) -> str:

@@ -211,6 +211,16 @@ function sized() {
   if (across > 50 && Math.abs(wanted - frame.clientHeight) > 2) frame.style.setProperty("height", wanted + "px", "important");
 }
 
+// Whether pages one above the other are larger than side by side: by width, and by a screen's height.
+function larger() {
+  let high = 900;
+  try { high = parent.innerHeight; } catch { /* another origin: as if it were a usual screen */ }
+  const most = DATA.share * high - 90, n = all.length;
+  const wide = Math.max(...all.map((p) => p.frame.width)), tall = Math.max(...all.map((p) => p.frame.height));
+  const scale = (columns, rows) => Math.min(innerWidth / columns / wide, most / rows / tall);
+  return innerWidth < 1100 && scale(1, n) > scale(n, 1);
+}
+
 // Two recordings, lead by lead, in one drawing: the case's part is its own group, so that it can be shifted.
 function overlay(data) {
   const rowMm = 24, colMm = 130, width = 2 * colMm, height = 6 * rowMm;
@@ -279,7 +289,7 @@ if (all.length > 1) {
     sized();
     fitAll();
   };
-  setStack(innerWidth < 1100);
+  setStack(larger());
 }
 const guessed = DATA.pages.find((p) => p.assumed && p.mm);
 if (guessed) scaleChoices(guessed);
