@@ -82,5 +82,8 @@ def new_index(kind: str, dim: int, n: int) -> Any:
 
 
 def n_lists(n: int) -> int:
-    # FAISS wants 39 points a list; 2 sqrt(n) lists balance finding the lists against reading them.
+    """Lists of an inverted file over n vectors.
+
+    FAISS wants 39 points a list; 2 sqrt(n) lists balance finding the lists against reading them.
+    """
     return max(1, min(math.isqrt(4 * n), n // 39))
