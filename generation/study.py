@@ -13,6 +13,7 @@ from typing import Any
 
 from ecgkin.generation.study_settings import TASKS, WORDLESS, StudySettings
 from ecgkin.generation.study_shared import Study, some_rows
+from ecgkin.generation.study_small import as_small
 from ecgkin.generation.study_tables import as_markdown
 from ecgkin.generation.study_tasks import RUNNERS
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
@@ -24,13 +25,16 @@ _LOG = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 
-def run_study(settings: StudySettings, ptbxl: Path | None = None, progress: Progress | None = None) -> dict[str, Any]:
-    """Run the tasks that have no result yet, then write report.md, report.json, run files and figures.
+def run_study(
+    settings: StudySettings, ptbxl: Path | None = None, progress: Progress | None = None, command: str = ""
+) -> dict[str, Any]:
+    """Run the tasks that have no result yet; write reports (report.md, its small form study.md), run files, figures.
 
     Args:
         settings: All of it.
         ptbxl: PTB-XL folder; None takes that of the settings, then ECGKIN_PTBXL.
         progress: Called with (what, done, total).
+        command: Stands above the tables of study.md.
 
     Returns:
         What report.json holds.
@@ -76,11 +80,11 @@ def run_study(settings: StudySettings, ptbxl: Path | None = None, progress: Prog
         results[task] = {"seconds": stored["seconds"], **stored["values"]}
         # After every task: a run that is stopped, or whose next task lacks something, leaves a report of what it has.
         report = {"about": _about(settings, study), "tasks": results}
-        _write(report, out, settings.figures and task == tasks[-1])
+        _write(report, out, settings.figures and task == tasks[-1], command)
     return report
 
 
-def _write(report: dict[str, Any], out: Path, figures: bool) -> None:
+def _write(report: dict[str, Any], out: Path, figures: bool, command: str) -> None:
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     drawn: list[str] = []
     if figures:
@@ -88,6 +92,7 @@ def _write(report: dict[str, Any], out: Path, figures: bool) -> None:
 
         drawn = [path.name for path in draw_figures(report["tasks"], out / "figures")]
     (out / "report.md").write_text(as_markdown(report, drawn), encoding="utf-8")
+    (out / "study.md").write_text(as_small(report, drawn, command), encoding="utf-8")
 
 
 def _about(settings: StudySettings, study: Study) -> dict[str, Any]:

@@ -373,6 +373,8 @@ def test_one_yaml_runs_everything(made_ptbxl: Path, tmp_path: Path, monkeypatch:
     assert report["tasks"]["ecgbench"]["consensus, ptb-test"]["corrected"]["n"] == 2
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| log-spectrum |" in text and "p permutation" in text
+    small = (tmp_path / "out" / "study.md").read_text()
+    assert "| encoder - random |" in small and "| JPEG |" in small and len(small) < len(text)
     figures = {p.name for p in (tmp_path / "out" / "figures").glob("*.png")}
     assert figures == {
         "recall_at_k.png",

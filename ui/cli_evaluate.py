@@ -219,7 +219,9 @@ def run(
 
     study = load_study(config, **_changes(change))
     with common.progress("evaluate run") as bar:
-        report = run_study(study, settings.ptbxl, progress=lambda what, done, total: bar(done, total, what))
+        report = run_study(
+            study, settings.ptbxl, lambda what, done, total: bar(done, total, what), f"ecgkin evaluate run {config}"
+        )
     if json:
         common.emit(report)
     else:

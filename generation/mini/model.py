@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CONFIG, WEIGHTS = "config.json", "mini.safetensors"
+_STEP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,23 @@ def answer_logits(model: Any, tokens: Tensor, shown: Tensor, ids: Tensor, wanted
         .model(inputs_embeds=torch.cat([visual, words], dim=1), attention_mask=mask, use_cache=False)
         .last_hidden_state
     )
-    out: Tensor = model["decoder"].lm_head(hidden[:, visual.shape[1] :][wanted])
+    chosen = hidden[:, visual.shape[1] :][wanted]
+    # Rows are filled up as lengths are (`batch_length`): a new shape of a matrix product costs memory for good.
+    filled = torch.nn.functional.pad(chosen, (0, 0, 0, -len(chosen) % (_STEP * len(ids))))
+    out: Tensor = model["decoder"].lm_head(filled)[: len(chosen)]
     return out
+
+
+def batch_length(longest: int) -> int:
+    """To how many tokens a batch is filled up.
+
+    oneDNN keeps kernels and buffers for every shape that it has met: with all lengths as they come, a training of 4,000
+    steps grew to 9 GB.
+
+    >>> batch_length(17), batch_length(24)
+    (24, 24)
+    """
+    return -(-longest // _STEP) * _STEP
 
 
 def decode_steps(

@@ -12,7 +12,7 @@ import numpy as np
 
 from ecgkin.generation.instruct import FILE, build_instructions, read_rows
 from ecgkin.generation.mini.examples import RETRIEVED, Example, epoch_examples, examples_of, texts_of
-from ecgkin.generation.mini.model import MiniShape, answer_logits, build_mini, decode_steps, save_mini
+from ecgkin.generation.mini.model import MiniShape, answer_logits, batch_length, build_mini, decode_steps, save_mini
 from ecgkin.generation.mini.settings import MiniSettings
 from ecgkin.generation.mini.tokens import CLEAN, VARIED, Progress, Tokens, view_tokens
 from ecgkin.generation.mini.vocabulary import Vocabulary, train_vocabulary
@@ -214,7 +214,7 @@ def _loss(
     if settings.dropout:
         tokens = tokens * (torch.rand(tokens.shape[:2])[:, :, None] >= settings.dropout)
     blank = np.array([e.kind == RETRIEVED and rng.random() < settings.blank_share for e in batch])
-    longest = max(len(e.prompt) + len(e.answer) for e in batch) - 1
+    longest = batch_length(max(len(e.prompt) + len(e.answer) for e in batch) - 1)
     ids = torch.full((len(batch), longest), pad)
     wanted = torch.zeros((len(batch), longest), dtype=torch.bool)
     truth: list[int] = []
