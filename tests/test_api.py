@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import re
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 
 from ecgkin.retrieval import errors
+from ecgkin.retrieval.ecg.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.app import create_app
@@ -456,3 +458,16 @@ def test_a_pdf_document(http: httpx.Client, picture: bytes) -> None:
     refused = http.post("/v1/search", files=sent, data={"page": "2"})
     assert (refused.status_code, refused.json()["type"]) == (422, "/v1/problems#image")
     assert http.post("/v1/search", files={"file": ("x.pdf", b"%PDF-1.7 nothing")}).status_code == 422
+
+
+def test_a_pdf_document_whose_traces_are_lines(http: httpx.Client) -> None:
+    """It is searched like a recording; what was read of the page stands among the warnings."""
+    spec = importlib.util.spec_from_file_location("pdf_made", Path(__file__).with_name("pdf_made.py"))
+    assert spec is not None and spec.loader is not None
+    drawn = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawn)
+    made = simulate(("NORM",), np.random.default_rng(4)).record
+    sent = {"file": ("x.pdf", drawn.from_svg(made, pages=2))}
+    found = http.post("/v1/search", files=sent, data={"page": "2"}).json()
+    assert found["query"] == "record"
+    assert any("page 2 is read" in w for w in found["warnings"]) and any("25 mm/s" in w for w in found["warnings"])

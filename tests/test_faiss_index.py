@@ -197,7 +197,6 @@ def test_kinds_and_devices() -> None:
     assert choose_kind(20_000, 256) == "flat" and choose_kind(10**7, 256) in (*QUANTISED, "hnsw")
 
 
-@pytest.mark.slow
 def test_the_benchmark_runs(project_root: Path, tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     script = project_root / "scripts" / "bench_index.py"

@@ -115,7 +115,11 @@ class Upload:
                 _unpack(self.files.pop(), self, limits)
             kind, path = self._chosen()
             if kind == "document":
-                path = self._drawn(path, page, budget)
+                opened = self._opened(path, page, budget)
+                if isinstance(opened, EcgRecord):
+                    yield opened
+                    return
+                path = opened
             if kind != "record":
                 with budget.take(_pixels(path)):
                     yield path
@@ -138,14 +142,17 @@ class Upload:
                     raise RecordError("a sample is infinite (expected millivolts)")
                 yield record
 
-    def _drawn(self, path: Path, page: int, budget: PixelBudget) -> Path:
-        """A page of a document as a picture beside it."""
-        from ecgkin.retrieval.ecg.pictures import open_picture
+    def _opened(self, path: Path, page: int, budget: PixelBudget) -> Query:
+        """The ECG on a page of a document: samples where its traces are lines, else a picture of it beside the file."""
+        from ecgkin.retrieval.ecg.pictures import open_ecg
 
         drawn = self.folder / "page.png"
         # What is inside a document is not known before: one at a time, and no picture beside it.
         with budget.take(budget.pixels), _ONE_DOCUMENT:
-            open_picture(path, page).save(drawn, compress_level=1)
+            opened = open_ecg(path, page)
+            if isinstance(opened, EcgRecord):
+                return opened
+            opened.save(drawn, compress_level=1)
         return drawn
 
     def _chosen(self) -> tuple[str, Path]:
