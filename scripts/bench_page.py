@@ -1,12 +1,15 @@
 """How long a visitor of the page waits: for the page itself, for the neighbours, for the draft, for the rest of it.
 
-    python scripts/bench_page.py [--base DIR --examples DIR] [--encoder NAME] [--visits 5] [--json FILE]
+    python scripts/bench_page.py [--base DIR --examples DIR] [--encoder NAME] [--visits 5] [--shots DIR] [--json FILE]
 
 API and page are started as `ecgkin demo` starts them, each once, over the case base given or over 60 simulated cases;
 then headless Chromium comes as a new visitor with an empty cache each time. "page" is from the call for the address
 until the field for files can be used; "examples" until the demo's ECGs are drawn; the other times count from the click
 that asks. The first visitor after the start comes first in the table; the others are given by median and worst.
-Needs playwright and Debian's chromium.
+Processor time is that of browser, page and API together, from one step to the next: on a machine that is busy with
+other work it says what the seconds would be at rest, or more (what runs on two cores at once counts twice).
+`--shots DIR` keeps pictures of the steps: of one visitor at 1440 px and light, of one at 1024 px and dark, and of one
+at 820 px in German; these visits are not counted. Needs playwright and Debian's chromium.
 """
 
 from __future__ import annotations
@@ -71,16 +74,29 @@ def started(base: Path, examples: Path, encoder: Any) -> Iterator[tuple[str, flo
         yield url, time.perf_counter() - begin
 
 
-def visit(browser: Any, url: str) -> dict[str, float]:
-    """Seconds of each step of one visitor."""
+def visit(
+    browser: Any, url: str, shots: Path | None = None, *, width: int = 1440, dark: bool = False
+) -> dict[str, float]:
+    """Seconds of each step of one visitor; pictures of the steps go to a folder."""
     took: dict[str, float] = {}
-    context = browser.new_context(viewport={"width": 1440, "height": 900}, locale="en-GB")
+    used = processor_s()
+    scheme = "dark" if dark else "light"
+    context = browser.new_context(viewport={"width": width, "height": 900}, locale="en-GB", color_scheme=scheme)
     context.set_default_timeout(WAIT_MS)
     tab = context.new_page()
     begin = time.perf_counter()
 
-    def passed(step: str) -> None:
+    def passed(step: str, seen: Any = None) -> None:
+        nonlocal used
         took[step] = time.perf_counter() - begin
+        now = processor_s()
+        took[f"{step} CPU"], used = now - used, now
+        if shots is not None:
+            settle(tab)
+            if seen is not None:
+                seen.scroll_into_view_if_needed()
+            time.sleep(1.5)
+            tab.screenshot(path=shots / f"{len(took) // 2}-{step.replace(' ', '-')}-{scheme}-{width}.png")
 
     tab.goto(f"{url}/?lang=en", wait_until="commit")
     tab.locator("input[type=file]").wait_for(state="attached")
@@ -109,10 +125,49 @@ def visit(browser: Any, url: str) -> dict[str, float]:
     settle(tab)
     begin = time.perf_counter()
     tab.get_by_text("Map of the case base").click()
-    tab.locator(".st-key-case-map g.mark-symbol.role-mark path").first.wait_for(state="attached")
-    passed("map")
+    points = tab.locator(".st-key-case-map g.mark-symbol.role-mark path")
+    points.first.wait_for(state="attached")
+    passed("map", points.last)
     context.close()
     return took
+
+
+def german(browser: Any, url: str, shots: Path) -> None:
+    """The start, and what comes of a recording, on a tablet in German."""
+    context = browser.new_context(viewport={"width": 820, "height": 1180}, locale="de-DE")
+    context.set_default_timeout(WAIT_MS)
+    tab = context.new_page()
+    tab.goto(f"{url}/?lang=de")
+    tab.locator(".st-key-sample-1 img").wait_for()
+    settle(tab)
+    tab.screenshot(path=shots / "1-page-german-820.png")
+    tab.locator(".st-key-sample-1 button").last.click()
+    tab.locator(".ek-draft").wait_for()
+    settle(tab)
+    time.sleep(1.5)
+    tab.screenshot(path=shots / "4-draft-german-820.png")
+    context.close()
+
+
+def processor_s() -> float:
+    """Processor time of this process with the API in it, the page's and the browser's below it; NaN without /proc."""
+    parents: dict[int, int] = {}
+    used: dict[int, float] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(fields[1])
+        # With children that have ended.
+        used[int(folder.name)] = sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+    def mine(pid: int) -> bool:
+        while pid in parents and pid != os.getpid():
+            pid = parents[pid]
+        return pid == os.getpid()
+
+    return sum(seconds for pid, seconds in used.items() if mine(pid)) if parents else float("nan")
 
 
 def settle(tab: Any) -> None:
@@ -123,11 +178,13 @@ def settle(tab: Any) -> None:
 
 def table(rows: list[dict[str, float]]) -> str:
     """Markdown."""
-    lines = ["| step | first visitor, s | others: median, s | worst, s |", "| :--- | ---: | ---: | ---: |"]
+    heads = ("step", "first visitor, s", "others: median, s", "worst, s", "CPU, median, s")
+    lines = [f"| {' | '.join(heads)} |", f"| :--- |{' ---: |' * (len(heads) - 1)}"]
     for step in STEPS:
         first, *others = (row[step] for row in rows)
         rest = others or [first]
-        lines.append(f"| {step} | {first:.2f} | {statistics.median(rest):.2f} | {max(rest):.2f} |")
+        used = statistics.median(row[f"{step} CPU"] for row in rows[1:] or rows)
+        lines.append(f"| {step} | {first:.2f} | {statistics.median(rest):.2f} | {max(rest):.2f} | {used:.2f} |")
     return "\n".join(lines)
 
 
@@ -138,6 +195,7 @@ def main() -> None:
     parser.add_argument("--examples", type=Path, help="folder with ECG_1.png, .webp, .csv (`ecgkin demo` makes one)")
     parser.add_argument("--encoder", default="default")
     parser.add_argument("--visits", type=int, default=5)
+    parser.add_argument("--shots", type=Path, help="folder for pictures")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     from playwright.sync_api import sync_playwright
@@ -151,6 +209,11 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS, timeout=WAIT_MS)
         with started(base, examples, encoder) as (url, seconds):
             rows = [visit(browser, url) for _ in range(args.visits)]
+            if args.shots:
+                args.shots.mkdir(parents=True, exist_ok=True)
+                visit(browser, url, args.shots)
+                visit(browser, url, args.shots, width=1024, dark=True)
+                german(browser, url, args.shots)
         browser.close()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"encoder {args.encoder}, {args.visits} visitors, {cores} cores, {platform.platform()}")

@@ -385,6 +385,7 @@ NAMES = (
 DOORS: tuple[tuple[str, dict[str, str], int], ...] = (
     ("/v1/search", {"fs_hz": "250"}, 200),
     ("/v1/embeddings", {}, 200),
+    ("/v1/explanations", {"case_id": "simulated/3"}, 200),
     ("/v1/cases", {"case": '{"case_id": "../../fuzz"}'}, 201),
 )
 
