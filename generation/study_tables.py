@@ -120,7 +120,7 @@ def _foreign(v: Mapping[str, Any]) -> list[str]:
         for n, r in groups
     ]
     classes = [
-        (c["name"], code, str(c["positives"]), str(c["gallery"]), cell(c["auc"]))
+        (c["name"], code, str(c["positives"]), str(c["gallery"]), cell(c["auc"]), cell(c["home"]))
         for code, c in sorted(v["all"]["per_class"].items(), key=lambda item: -item[1]["positives"])
     ]
     why = [f"{name}: {'; '.join(r['why'])}." for name, r in groups if r["why"]]
@@ -128,7 +128,7 @@ def _foreign(v: Mapping[str, Any]) -> list[str]:
         table(("database", "records", "refused", "classes", "macro-AUC", "median best cosine"), rows),
         "\n".join(["Refused:", *why]) if why else "",
         "All databases together:",
-        table(("class", "SNOMED CT", "positives", "cases", "AUC"), classes),
+        table(("class", "SNOMED CT", "positives", "cases", "AUC", "AUC of PTB-XL's own queries"), classes),
     ]
 
 

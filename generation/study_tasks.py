@@ -243,13 +243,18 @@ def out_of_domain(study: Study, options: Values) -> Values:
         records, vectors, study.embedder.gallery(study.gallery), study.gallery, names=foreign.class_names(root),
         rule=study.rules.statements, resamples=study.settings.resamples,
     )  # fmt: skip
+    home = foreign.home_aucs(
+        study.embedder.gallery(study.queries), study.queries, study.embedder.gallery(study.gallery), study.gallery,
+        list(results["all"].per_class), study.rules.statements,
+    )  # fmt: skip
     return {
         name: {
             "n": r.n, "refused": r.refused, "macro": asdict(r.macro), "n_classes": r.n_classes,
             "why": sorted({w for w, item in zip(refusals, records, strict=True) if w and item.database == name}),
             "best_score": r.best_score, "k": r.k, "tau": r.tau,
             "per_class": {
-                c: dict(zip(("name", "auc", "positives", "gallery"), v, strict=True)) for c, v in r.per_class.items()
+                c: {**dict(zip(("name", "auc", "positives", "gallery"), v, strict=True)), "home": home.get(c)}
+                for c, v in r.per_class.items()
             },
         }
         for name, r in results.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,13 @@ from ecgkin.retrieval.evaluation.out_of_domain import (
     evaluate_out_of_domain,
     foreign_records,
     gallery_truth,
+    home_aucs,
     statement_classes,
 )
 from ecgkin.retrieval.evaluation.ranking import Neighbours, nearest, unit_rows
 from ecgkin.retrieval.evaluation.robustness import ALL_DAMAGES, damaged_page, evaluate_robustness
 from ecgkin.retrieval.evaluation.zero_shot import GROUPS, class_texts, evaluate_zero_shot, group_labels, group_truth
+from ecgkin.retrieval.vote import VoteRule
 
 
 @pytest.fixture(scope="module")
@@ -144,8 +147,6 @@ def test_fields_do_not_mind_gain_and_offset(gain: float, offset: float) -> None:
 
 
 def test_a_map_of_fields_has_a_place_for_every_lead(made_record: EcgRecord) -> None:
-    from dataclasses import replace
-
     full = field_map(made_record)
     assert full.shape == (256, 512) and full.dtype == np.uint8
     signal = np.array(made_record.signal_mv)
@@ -304,6 +305,24 @@ def test_foreign_records_are_asked_as_samples_or_as_pages(tmp_path: Path, made_p
     assert np.linalg.norm(pages) == pytest.approx(1, abs=1e-3)
 
 
+def test_classes_are_measured_at_home_too(data: PtbXl) -> None:
+    codes = ["426783006", "164889003", "713427006"]
+    rows = data.rows
+    truth = gallery_truth(rows, codes)
+    # Cases lie by their classes alone, so the nearest five (of other patients) say what a query has.
+    places = np.concatenate([truth, ~truth.any(axis=1, keepdims=True)], axis=1)
+    vectors = unit_rows(places + 0.01 * np.random.default_rng(1).standard_normal(places.shape))
+    found = home_aucs(vectors, rows, vectors, rows, codes, VoteRule(5, 0.05))
+    for i, code in enumerate(codes):
+        n = int(truth[:, i].sum())
+        assert np.isnan(found[code]) if n in (0, len(rows)) else n < 6 or found[code] > 0.9
+    assert np.isfinite(found["426783006"])
+    # Of one patient alone nobody else can tell: its own cases do not vote.
+    lonely = [replace(row, patient_id="one") for row in rows]
+    alone = home_aucs(vectors, lonely, vectors, lonely, codes, VoteRule(5, 0.05))
+    assert alone["426783006"] == 0.5
+
+
 def test_a_part_takes_its_vectors_from_the_whole(setting: ArmSetting, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = list(setting.queries)
     whole = setting.embedder.queries(rows, "3x4+1R")
@@ -327,8 +346,6 @@ def test_foreign_votes_are_scored_by_database(tmp_path: Path, data: PtbXl) -> No
     if not all(at.values()):
         pytest.skip("the simulated corpus lacks one of the three classes")
     queries = np.stack([vectors[at[r.record_id][0]] for r in records])
-    from ecgkin.retrieval.vote import VoteRule
-
     results = evaluate_out_of_domain(
         records,
         queries,

@@ -23,7 +23,7 @@ from ecgkin.retrieval.evaluation.bootstrap import AucTable, Interval, patient_we
 from ecgkin.retrieval.evaluation.galleries import PRIMARY, Progress, draw_query, encode_pictures
 from ecgkin.retrieval.evaluation.labels import BoolMatrix, LabelledRow
 from ecgkin.retrieval.evaluation.metrics import vote_scores
-from ecgkin.retrieval.evaluation.ranking import Floats, nearest
+from ecgkin.retrieval.evaluation.ranking import Floats, nearest, patient_numbers
 from ecgkin.retrieval.vote import VoteRule
 
 _LOG = logging.getLogger(__name__)
@@ -255,3 +255,31 @@ def evaluate_out_of_domain(
             queries=query_emb[mask],
         )
     return out
+
+
+def home_aucs(
+    query_emb: Floats,
+    query_rows: Sequence[LabelledRow],
+    gallery_emb: Floats,
+    gallery_rows: Sequence[LabelledRow],
+    codes: Sequence[str],
+    rule: VoteRule | None = None,
+) -> dict[str, float]:
+    """AUC of the same vote for the same classes on the gallery's own database: what a class costs without travelling.
+
+    Args:
+        query_emb, gallery_emb: Unit rows.
+        query_rows, gallery_rows: Their labels and patients; a patient's own cases never vote.
+        codes: SNOMED classes of `statement_classes`.
+        rule: Of the vote.
+
+    Returns:
+        Class to AUC; NaN where all or none of the queries have it.
+    """
+    rule = rule or VoteRule()
+    truth, known = gallery_truth(query_rows, codes), gallery_truth(gallery_rows, codes)
+    of_queries, of_gallery = patient_numbers([r.patient_id for r in query_rows], [r.patient_id for r in gallery_rows])
+    found = nearest(query_emb, gallery_emb, rule.k, query_patients=of_queries, gallery_patients=of_gallery)
+    votes = vote_scores(found, known, min(rule.k, found.rows.shape[1]), rule.tau)
+    plain = AucTable.of(truth, votes, np.empty((0, len(truth)), dtype=np.float32)).plain
+    return {code: float(auc) for code, auc in zip(codes, plain, strict=True)}
