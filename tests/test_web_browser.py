@@ -488,14 +488,15 @@ def test_demo_serves_and_ends(tmp_path: Path) -> None:
     """One command: the address is printed, the page answers though the usual ports are taken; Ctrl-C ends both."""
     import httpx
 
-    blockers = []
+    blockers, held = [], set()
     for port in (8000, 8501):
         blocker = socket.socket()
         try:
             blocker.bind(("127.0.0.1", port))
             blocker.listen()
             blockers.append(blocker)
-        except OSError:  # somebody else has it: just as good
+            held.add(str(port))
+        except OSError:  # somebody else has it, for now
             blocker.close()
     words = ["demo", "--serve", "--no-open", "--cases", "20", "--encoder", "hashing", "--out", str(tmp_path / "out")]
     demo = subprocess.Popen(
@@ -516,7 +517,7 @@ def test_demo_serves_and_ends(tmp_path: Path) -> None:
         api, page = (re.search(rf"^{name}: (http://127\.0\.0\.1:\d+)", text, re.M) for name in ("API", "web page"))
         assert api and page, text
         addresses = (api[1], page[1])
-        assert not {url.rpartition(":")[2] for url in addresses} & {"8000", "8501"}
+        assert not {url.rpartition(":")[2] for url in addresses} & held
         assert httpx.get(f"{api[1]}/readyz", trust_env=False).status_code == 200
         assert httpx.get(page[1], trust_env=False).status_code == 200
         demo.send_signal(signal.SIGINT)
