@@ -129,11 +129,11 @@ def by_matplotlib(
         axes.set_xlim(0, width)
         axes.set_ylim(height, 0)
         axes.set_axis_off()
-        for mm, weight in ((1, 0.1), (5, 0.4)) if grid else ():
-            for x in np.arange(0, width, mm):
-                axes.plot([x, x], [0, height], color="pink", lw=weight)
-            for y in np.arange(0, height, mm):
-                axes.plot([0, width], [y, y], color="pink", lw=weight)
+        if grid:
+            for x in np.arange(0, width, 5):
+                axes.plot([x, x], [0, height], color="pink", lw=0.4)
+            for y in np.arange(0, height, 5):
+                axes.plot([0, width], [y, y], color="pink", lw=0.4)
         axes.text(10, height - 4, "25 mm/s 10 mm/mV 0.05-150 Hz")
         length = record.n_samples // n_columns
         for k, name in enumerate(LEADS):
