@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecgkin.generation.backend import Request, TextBackend
 from ecgkin.generation.instruct import build_instructions, neighbour_prompt, read_rows
 from ecgkin.generation.instruct_rows import IMAGE_TOKEN, SUBTASKS, TYPES
-from ecgkin.generation.mini.backend import MiniGenerator
+from ecgkin.generation.mini.backend import SHIPPED, MiniGenerator
 from ecgkin.generation.mini.examples import PLAIN, RETRIEVED, ecg_id_of, epoch_examples, examples_of, texts_of
 from ecgkin.generation.mini.settings import MiniSettings, load_mini_settings
 from ecgkin.generation.mini.tokens import pooled
@@ -302,6 +302,22 @@ def test_arms_are_compared_on_the_same_queries(trained: Path, made_ptbxl: Path, 
     assert report.tests["picture - picture, trained without cases: statement macro-F1"][0] == 0
     assert "picture + k=3" in (tmp_path / "report.md").read_text()
     assert len(list((tmp_path / "runs").glob("*.jsonl"))) == len(ARMS)
+
+
+@pytest.mark.weights
+def test_the_shipped_generator_looks_at_the_picture() -> None:
+    from ecgkin.retrieval.ecg.drawing import render
+    from ecgkin.retrieval.ecg.simulate import simulate
+
+    generator = MiniGenerator()
+    assert generator.name == "mini" and sum(p.stat().st_size for p in SHIPPED.glob("*.safetensors")) <= 10_000_000
+    pages = [render(simulate(codes, np.random.default_rng(1)).record) for codes in (("SR", "NORM"), ("AFIB",))]
+    (normal, words), (fibrillation, others) = generator.write([MiniPrompt()] * 2, generator.visual_tokens(pages))
+    assert "AFIB" in fibrillation and "AFIB" not in normal and words != others
+    # Without a picture it leans on the cases.
+    told = MiniPrompt(cases=(ShownCase(("AFIB",)),) * 3, vote=(("AFIB", 0.95),))
+    blind = generator.write([told, MiniPrompt()], np.zeros((2, 36, 256), np.float16), blank=True)
+    assert "AFIB" in blind[0][0] and "AFIB" not in blind[1][0]
 
 
 def test_the_command_builds_rows(made_ptbxl: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
