@@ -85,6 +85,9 @@ def mini(
     model: Annotated[
         Path | None, typer.Option(help="Folder of a mini generator.", show_default="the shipped one")
     ] = None,
+    without: Annotated[
+        Path | None, typer.Option(help="Folder of one that was trained without cases.", show_default=False)
+    ] = None,
     ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
     encoder: common.Encoder = None,
     device: common.Device = None,
@@ -106,7 +109,7 @@ def mini(
     if settings.ptbxl is None:
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
     from ecgkin.generation.mini.backend import MiniGenerator
-    from ecgkin.generation.mini.evaluate import ARMS, evaluate_mini
+    from ecgkin.generation.mini.evaluate import evaluate_mini
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.search import shipped_calibration
 
@@ -118,7 +121,8 @@ def mini(
             MiniGenerator(model, chosen),
             query_folds=common.numbers(query_folds, "--query-folds"),
             gallery_folds=common.numbers(gallery_folds, "--gallery-folds"),
-            arms=ARMS if arms is None else [name.strip() for name in arms.split(";") if name.strip()],
+            arms=None if arms is None else [name.strip() for name in arms.split(";") if name.strip()],
+            without=MiniGenerator(without, chosen) if without is not None else None,
             calibration=shipped_calibration(chosen),
             limit=limit,
             out_dir=out,
