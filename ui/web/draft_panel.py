@@ -110,8 +110,8 @@ def draft_html(
     body = f'<dl class="ek-sections">{rows}</dl>' if rows else ""
     if not draft.sections:
         body = "".join(sentence_html(sentence, numbers, hits, word) for sentence in draft.sentences)
-    said = [note_text(text, lang) for text in dict.fromkeys(draft.warnings) if text not in known]
-    warnings = "".join(f'<p class="ek-soft">{escape(text)}</p>' for text in said if text)
+    notes = [note_text(text, lang) for text in dict.fromkeys(draft.warnings) if text not in known]
+    warnings = "".join(f'<p class="ek-soft">{escape(text)}</p>' for text in notes if text)
     return f'<div class="ek ek-draft" lang="{escape(draft.language, quote=True)}">{head}{body}{warnings}</div>'
 
 
