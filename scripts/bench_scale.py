@@ -9,7 +9,7 @@
 each engine does with n vectors of d numbers (docs/scale.md says why):
 
     flat        memory n (4 d + 16)          build n              query n
-    hnsw        memory n (measured bytes)    build n log n        query log n      (Milvus: as flat and hnsw, from what its process took)
+    hnsw        memory n (measured bytes)    build n log n        query log n
     ivf_*       memory n (measured bytes)    build n sqrt(n)      query sqrt(n)    (2 sqrt(n) lists, 64 of them read)
 """
 
