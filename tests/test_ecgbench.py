@@ -93,6 +93,17 @@ def test_code15_mixes_two_kinds_of_questions() -> None:
     assert rules.code15_predicted("NORMAL SB") == {"NORM", "SB"}
 
 
+def test_code15_is_one_matrix_of_two_questions() -> None:
+    golds = ["NORM", "ABNORMAL", "1dAVb(1st degree av block); RBBB", "LBBB", "SB", "ST", "AF"]
+    right = rules.score_multilabel("code15-test", golds, golds)
+    assert right.columns == ("1dAVb", "ABNORMAL", "AF", "LBBB", "NORM", "RBBB", "SB", "ST") and right.hamming == 0
+    # A code in the answer to a yes-no question is an error in a column that the question never asked about.
+    talkative = rules.score_multilabel("code15-test", golds, ["NORM, no AF", *golds[1:]])
+    assert talkative.hamming == pytest.approx(1 / (7 * 8))
+    # Gold is read as it stands, a prediction after its last "Answer:".
+    assert rules.code15_gold("Answer: NORM") == set()
+
+
 def test_a_constant_answer_has_auc_one_half_and_the_fingerprint_of_always_norm() -> None:
     rng = np.random.default_rng(1)
     golds = ["NORM" if x < 0.444 else str(rng.choice(["MI", "STTC", "CD", "HYP"])) for x in rng.random(1000)]
