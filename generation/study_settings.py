@@ -14,17 +14,18 @@ from ecgkin.retrieval.evaluation.arms import ENCODER, check_arm
 
 # In the order in which they are run and reported.
 TASKS: tuple[str, ...] = (
-    "retrieval", "part", "vote", "cross_modal", "zero_shot", "text_search", "photo_identity", "robustness",
+    "retrieval", "part", "vote", "cross_modal", "aligned", "zero_shot", "text_search", "photo_identity", "robustness",
     "out_of_domain", "map", "drafts", "mini", "ecgbench",
 )  # fmt: skip
 # Tasks that ask pictures alone: another text tower leaves their figures where they are.
 WORDLESS: frozenset[str] = frozenset(
-    {"retrieval", "part", "vote", "photo_identity", "robustness", "out_of_domain", "map"}
+    {"retrieval", "part", "vote", "aligned", "photo_identity", "robustness", "out_of_domain", "map"}
 )
 # Options that a task knows, besides none at all.
 OPTIONS: Mapping[str, frozenset[str]] = {
     "retrieval": frozenset({"pairs"}),
     "part": frozenset({"arms", "limit", "pairs"}),
+    "aligned": frozenset({"arms", "pairs"}),
     "robustness": frozenset({"limit", "damages", "strengths"}),
     "out_of_domain": frozenset({"root", "limit", "pages"}),
     "photo_identity": frozenset({"limit"}),
@@ -80,10 +81,12 @@ class StudySettings:
             wrong = sorted(set(options) - OPTIONS.get(name, frozenset()))
             if wrong:
                 raise QueryError(f"task {name} has no options {wrong} (expected {sorted(OPTIONS.get(name, ()))})")
-        for arm in (*self.arms, *self.tasks.get("part", {}).get("arms", ())):
-            check_arm(arm)
-        for name, arms in (("retrieval", self.arms), ("part", self.tasks.get("part", {}).get("arms", ()))):
-            pairs = self.tasks.get(name, {}).get("pairs", ())
+        for name in ("retrieval", "part", "aligned"):
+            options = self.tasks.get(name, {})
+            arms = tuple(options.get("arms", self.arms[:1] if name == "aligned" else self.arms))
+            for arm in arms:
+                check_arm(arm)
+            pairs = options.get("pairs", ())
             if any(len(pair) != 2 or not set(pair) <= set(arms) for pair in pairs):
                 raise QueryError(f"pairs of {name} are {list(pairs)} (expected pairs of its arms {list(arms)})")
         if set(self.query_folds) & set(self.gallery_folds):

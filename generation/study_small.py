@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ecgkin.generation.study_tables import cell
+from ecgkin.generation.study_tables import aligned_tables, cell
 from ecgkin.retrieval.evaluation.report import HEADLINE, table
 
 Values = Mapping[str, Any]
@@ -148,6 +148,7 @@ _SMALL: Mapping[str, tuple[str, Callable[[Values], list[str]]]] = {
     "part": ("Case retrieval on a part: arms that take long", _retrieval),
     "vote": ("Vote", _vote),
     "cross_modal": ("ECG and report", _cross_modal),
+    "aligned": ("ECG and report, every arm aligned with the same language model", aligned_tables),
     "zero_shot": ("Zero-shot by words", _zero_shot),
     "text_search": ("Words to cases", _text_search),
     "photo_identity": ("Same record, another picture", _photo),

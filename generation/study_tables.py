@@ -79,6 +79,18 @@ def _cross_modal(v: Mapping[str, Any]) -> list[str]:
     return [f"{v['n']} pairs; ceiling of strict recall: {ceiling}.", table(("measure", "value"), rows)]
 
 
+def aligned_tables(v: Mapping[str, Any]) -> list[str]:
+    """Recalls and tests, in both forms of the report."""
+    names = list(next(iter(v["arms"].values())))
+    rows = [(arm, *(cell(r[n]) for n in names)) for arm, r in v["arms"].items()]
+    tests = [(n, f"{t['difference']:+.3f}", cell(t["p"]), cell(t["p_holm"])) for n, t in v["tests"].items()]
+    return [
+        f"{v['n']} pairs. Vectors and all-MiniLM-L6-v2's, aligned on the gallery (whitened components, CCA).",
+        table(("arm", *names), rows),
+        table(("comparison", "difference", "p", "p Holm"), tests) if tests else "",
+    ]
+
+
 def _zero_shot(v: Mapping[str, Any]) -> list[str]:
     groups = [(name, r) for name, r in v.items() if isinstance(r, Mapping)]
     rows = [
@@ -155,13 +167,15 @@ def _ecgbench(v: Mapping[str, Any]) -> list[str]:
 _TITLES: Mapping[str, str] = {
     "retrieval": "Case retrieval", "part": "Case retrieval on a part: arms that take long",
     "vote": "Vote: reliability and abstention", "cross_modal": "ECG and report",
+    "aligned": "ECG and report, every arm aligned with the same language model",
     "zero_shot": "Zero-shot by words", "text_search": "Words to cases",
     "photo_identity": "Same record, another picture",
     "robustness": "Robustness against damage", "out_of_domain": "Foreign databases", "map": "Map",
     "drafts": "Drafts without a model", "mini": "Retrieval, generation, both", "ecgbench": "ECGBench",
 }  # fmt: skip
 _TABLES: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
-    "retrieval": _retrieval, "part": _retrieval, "vote": _vote, "cross_modal": _cross_modal, "zero_shot": _zero_shot,
+    "retrieval": _retrieval, "part": _retrieval, "vote": _vote, "cross_modal": _cross_modal,
+    "aligned": aligned_tables, "zero_shot": _zero_shot,
     "text_search": _text_search, "photo_identity": _photo, "robustness": _robustness, "out_of_domain": _foreign,
     "map": _map, "drafts": _own, "mini": _own, "ecgbench": _ecgbench,
 }  # fmt: skip

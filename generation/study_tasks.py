@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import gzip
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ecgkin.generation.study_pictures import embedding_map, out_of_domain, photo_identity, robustness
 from ecgkin.generation.study_shared import Study, Values
 from ecgkin.generation.study_writing import drafts, ecgbench, mini
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.evaluation import compare
-from ecgkin.retrieval.evaluation.arms import ArmSetting, arm_neighbours
-from ecgkin.retrieval.evaluation.bootstrap import mean_interval, patient_weights
+from ecgkin.retrieval.evaluation.arms import BM25, CONSTANT, ArmSetting, arm_neighbours
 from ecgkin.retrieval.evaluation.case_retrieval import RANKED, CaseRetrievalResult, Rules, evaluate_neighbours
-from ecgkin.retrieval.evaluation.galleries import PHOTO, PRIMARY
+from ecgkin.retrieval.evaluation.galleries import PRIMARY
 from ecgkin.retrieval.evaluation.labels import default_space
 from ecgkin.retrieval.evaluation.metrics import vote_scores
-from ecgkin.retrieval.evaluation.ranking import patient_numbers
 from ecgkin.retrieval.evaluation.report import HEADLINE
 from ecgkin.retrieval.vote import VoteRule
 
@@ -170,6 +167,31 @@ def cross_modal(study: Study, options: Values) -> Values:
     }
 
 
+def aligned(study: Study, options: Values) -> Values:
+    """ECG and report for any arm with vectors: all are aligned with the same language model in the same way."""
+    from ecgkin.retrieval.evaluation.aligned import aligned_tests, evaluate_aligned
+    from ecgkin.retrieval.evaluation.arms import arm_vectors, report_vectors
+
+    arms = list(options.get("arms", study.settings.arms[:1]))
+    if {CONSTANT, BM25} & set(arms):
+        raise QueryError(f"task aligned has arms {arms} (expected arms with vectors, not {CONSTANT!r} or {BM25!r})")
+    setting = ArmSetting(study.embedder, study.queries, study.gallery)
+    texts, known_texts = (
+        report_vectors([row.report for row in rows], study.embedder.cache) for rows in (study.queries, study.gallery)
+    )
+    results = {}
+    for arm in arms:
+        vectors, known = arm_vectors(arm, setting)
+        results[arm] = evaluate_aligned(known, known_texts, vectors, texts, study.queries, study.weights)
+    pairs = [(arms[0], other) for other in arms[1:]] + [(a, b) for a, b in options.get("pairs", ())]
+    tests = aligned_tests(results, pairs)
+    return {
+        "n": len(study.queries),
+        "arms": {arm: {name: asdict(value) for name, value in r.recall.items()} for arm, r in results.items()},
+        "tests": {name: {"difference": d, "p": p, "p_holm": h} for name, (d, p, h) in tests.items()},
+    }
+
+
 def zero_shot(study: Study, options: Values) -> Values:
     """AUC of the cosine between pictures and words."""
     from ecgkin.retrieval.evaluation.zero_shot import evaluate_zero_shot
@@ -194,90 +216,9 @@ def text_search(study: Study, options: Values) -> Values:
     return {form: {"P@10": float(np.mean([r.precision for r in found if r.form == form]))} for form in FORMS}
 
 
-def photo_identity(study: Study, options: Values) -> Values:
-    """Where the same record comes for a photo of its page."""
-    from ecgkin.retrieval.evaluation.cross_modal import join_rank
-
-    rows = list(study.queries)[: int(options.get("limit", 300))]
-    embedder = study.embedder
-    everything = np.concatenate([embedder.gallery(study.gallery), embedder.gallery(rows, study.queries)])
-    own = len(study.gallery) + np.arange(len(rows))
-    weights = patient_weights(patient_numbers([r.patient_id for r in rows])[0], study.settings.resamples)
-    out: Values = {}
-    for layout in (PRIMARY, PHOTO):
-        ranks = join_rank(embedder.queries(rows, layout, study.queries), everything, own)
-        shares = {f"R@{k}": asdict(mean_interval((ranks <= k).astype(np.float64), weights)) for k in (1, 10)}
-        out[layout] = {"n": len(rows), "n_gallery": len(everything), **shares, "median rank": float(np.median(ranks))}
-    return out
-
-
-def robustness(study: Study, options: Values) -> Values:
-    """Curves over damages."""
-    from ecgkin.retrieval.evaluation.robustness import ALL_DAMAGES, STRENGTHS, evaluate_robustness
-
-    points = evaluate_robustness(
-        study.embedder, study.queries, study.gallery,
-        damages=options.get("damages", ALL_DAMAGES), strengths=options.get("strengths", STRENGTHS),
-        rule=study.rules.superclasses, limit=int(options.get("limit", 300)), resamples=study.settings.resamples,
-    )  # fmt: skip
-    return {"points": [asdict(p) for p in points]}
-
-
-def out_of_domain(study: Study, options: Values) -> Values:
-    """Foreign databases as queries."""
-    from ecgkin.retrieval.evaluation import out_of_domain as foreign
-
-    # Where other people's records lie is no business of a settings file that is shared.
-    where = os.path.expandvars(str(options.get("root", "$ECGKIN_OOD")))
-    root = Path(where)
-    if "$" in where or not root.is_dir():
-        raise QueryError(
-            f"task out_of_domain finds no folder {where}",
-            hint="set ECGKIN_OOD (or root:) to the folder of the Challenge's databases, or take the task out",
-        )
-    records = foreign.foreign_records(root, limit=options.get("limit"))
-    vectors, refusals = foreign.embed_foreign(
-        study.embedder.encoder, records, study.embedder.progress, pages=bool(options.get("pages", False))
-    )
-    results = foreign.evaluate_out_of_domain(
-        records, vectors, study.embedder.gallery(study.gallery), study.gallery, names=foreign.class_names(root),
-        rule=study.rules.statements, resamples=study.settings.resamples,
-    )  # fmt: skip
-    home = foreign.home_aucs(
-        study.embedder.gallery(study.queries), study.queries, study.embedder.gallery(study.gallery), study.gallery,
-        list(results["all"].per_class), study.rules.statements,
-    )  # fmt: skip
-    return {
-        name: {
-            "n": r.n, "refused": r.refused, "macro": asdict(r.macro), "n_classes": r.n_classes,
-            "why": sorted({w for w, item in zip(refusals, records, strict=True) if w and item.database == name}),
-            "best_score": r.best_score, "k": r.k, "tau": r.tau,
-            "per_class": {
-                c: {**dict(zip(("name", "auc", "positives", "gallery"), v, strict=True)), "home": home.get(c)}
-                for c, v in r.per_class.items()
-            },
-        }
-        for name, r in results.items()
-    }  # fmt: skip
-
-
-def embedding_map(study: Study, options: Values) -> Values:
-    """Two dimensions for the queries (t-SNE by scikit-learn, cosine), with the first superclass of each."""
-    from sklearn.manifold import TSNE
-
-    from ecgkin.retrieval.ecg.statements import superclasses
-
-    rows = list(study.queries)[: int(options.get("limit", 1_500))]
-    vectors = study.embedder.queries(study.queries, PRIMARY)[: len(rows)]
-    places = TSNE(
-        metric="cosine", init="random", perplexity=min(30, max(2, len(rows) // 4)), random_state=0
-    ).fit_transform(vectors)
-    names = [next(iter(superclasses(row.labels)), "none") for row in rows]
-    return {"x": places[:, 0].round(2).tolist(), "y": places[:, 1].round(2).tolist(), "superclass": names}
-
-
 RUNNERS: dict[str, Callable[[Study, Values], Values]] = {
-    "retrieval": retrieval, "part": part, "vote": vote, "cross_modal": cross_modal, "zero_shot": zero_shot,
+    "retrieval": retrieval, "part": part, "vote": vote, "cross_modal": cross_modal,
+    "aligned": aligned, "zero_shot": zero_shot,
     "text_search": text_search, "photo_identity": photo_identity, "robustness": robustness,
     "out_of_domain": out_of_domain, "map": embedding_map, "drafts": drafts, "mini": mini, "ecgbench": ecgbench,
 }  # fmt: skip

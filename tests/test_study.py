@@ -29,6 +29,7 @@ from ecgkin.retrieval.encoders.fields import (
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import InputError, QueryError, WeightsMissingError
 from ecgkin.retrieval.evaluation import compare
+from ecgkin.retrieval.evaluation.aligned import aligned_tests, evaluate_aligned
 from ecgkin.retrieval.evaluation.arms import ArmSetting, arm_neighbours, check_arm
 from ecgkin.retrieval.evaluation.features import N_FEATURES, feature_vectors, hand_made
 from ecgkin.retrieval.evaluation.galleries import Embedder
@@ -321,6 +322,27 @@ def test_classes_are_measured_at_home_too(data: PtbXl) -> None:
     lonely = [replace(row, patient_id="one") for row in rows]
     alone = home_aucs(vectors, lonely, vectors, lonely, codes, VoteRule(5, 0.05))
     assert alone["426783006"] == 0.5
+
+
+def test_alignment_finds_what_two_sides_share(data: PtbXl) -> None:
+    rng = np.random.default_rng(0)
+    n, new = 400, len(data.rows)
+    said = rng.standard_normal((n + new, 6))
+    ecgs, texts = (
+        np.concatenate([said, 3 * rng.standard_normal((n + new, 10))], axis=1) @ rng.standard_normal((16, 24))
+        for _ in range(2)
+    )
+    rows = [replace(row, report="sinus " + "a" * (i + 1), patient_id=str(i)) for i, row in enumerate(data.rows)]
+    weights = np.ones((3, new), np.float32)
+    found = evaluate_aligned(ecgs[:n], texts[:n], ecgs[n:], texts[n:], rows, weights)
+    # What the sides share is a tenth of their variance; unaligned they share nothing.
+    assert found.recall["ecg->report strict R@10"].value > 0.9
+    other = evaluate_aligned(ecgs[:n], rng.permutation(texts[:n]), ecgs[n:], texts[n:], rows, weights)
+    assert other.recall["ecg->report strict R@10"].value < 0.5
+    tests = aligned_tests({"one": found, "other": other}, [("one", "other")])
+    assert len(tests) == 3 and all(d > 0.3 for d, _, _ in tests.values())
+    with pytest.raises(QueryError, match="to align"):
+        evaluate_aligned(ecgs[:5], texts[:5], ecgs[n:], texts[n:], rows, weights)
 
 
 def test_a_part_takes_its_vectors_from_the_whole(setting: ArmSetting, monkeypatch: pytest.MonkeyPatch) -> None:

