@@ -62,9 +62,9 @@ def ecgbench(study: Study, options: Values) -> Values:
             answerer = bench.drafter_answerer(drafter, int(options.get("k", 3)))
             for split, path in files.items():
                 rows = bench.load_split(path)
-                answers = bench.answer_split(
-                    split, rows, answerer, study.out / "ecgbench", model, study.embedder.progress
-                )
+                # Answers are kept by row: those of another encoder must not be taken for this one's.
+                folder = study.out / "ecgbench" / study.embedder.encoder.fingerprint[:12]
+                answers = bench.answer_split(split, rows, answerer, folder, model, study.embedder.progress)
                 out[f"{model}, {split}"] = bench.score_split(split, rows, bench.read_answers(answers))
     return out
 
