@@ -62,8 +62,10 @@ def trace_curves(trace: ByteImage, baselines: tuple[float, ...], half: int) -> C
         on_row[row] = np.bincount(labels[first:last].ravel(), minlength=count)
     # Upright transposed order: runs come column by column, from the top.
     upright = cv2.copyMakeBorder(cv2.transpose(trace), 0, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    column, begin = np.divmod(inked_pixels(cv2.subtract(upright[:, 1:], upright[:, :-1])), height + 1)
-    end = inked_pixels(cv2.subtract(upright[:, :-1], upright[:, 1:])) % (height + 1) - 1
+    begun = np.asarray(cv2.subtract(upright[:, 1:], upright[:, :-1]), dtype=np.uint8)
+    ended = np.asarray(cv2.subtract(upright[:, :-1], upright[:, 1:]), dtype=np.uint8)
+    column, begin = np.divmod(inked_pixels(begun), height + 1)
+    end = inked_pixels(ended) % (height + 1) - 1
     if not column.size:
         empty = np.full((n_rows, width), np.nan)
         return Curves(empty, empty.copy(), 1.0)

@@ -65,7 +65,7 @@ def find_pieces(ink: ByteImage) -> Pieces:
     linked = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((3, gap), np.uint8))
     count, found, table, _ = cv2.connectedComponentsWithStats(linked, connectivity=8, ltype=cv2.CV_16U)
     # Ink is a twentieth of a page: what is looked up by label is looked up there only.
-    at = inked_pixels(linked)
+    at = inked_pixels(np.asarray(linked, dtype=np.uint8))
     labels, stats = np.asarray(found, dtype=np.uint16).ravel()[at], np.asarray(table, dtype=np.int32)
     wide, tall, area = (stats[:, k] for k in (cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA))
     dark = np.bincount(labels[ink.ravel()[at] > 140], minlength=count) >= LEAST_STRONG * area
@@ -116,7 +116,7 @@ def _frames_and_blobs(solid: ByteImage, side: int) -> ByteImage:
     blocks = np.ascontiguousarray(cv2.erode(solid, np.ones((8, 1), np.uint8))[4::8])
     tall = cv2.morphologyEx(blocks, cv2.MORPH_OPEN, np.ones((round(0.25 * side / 8), 1), np.uint8))
     blocks = np.ascontiguousarray(cv2.erode(solid, np.ones((1, 8), np.uint8))[:, 4::8])
-    flat = _level_runs(blocks, round(0.8 * width / 8))
+    flat = _level_runs(np.asarray(blocks, dtype=np.uint8), round(0.8 * width / 8))
     thick = max(7, round(0.011 * side)) | 1
     out = cv2.morphologyEx(solid, cv2.MORPH_OPEN, np.ones((thick, thick), np.uint8))
     if cv2.countNonZero(out):
