@@ -23,6 +23,7 @@ from ecgkin.retrieval.evaluation.report import plain_values
 
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
+_VERSION = 2  # raised when a task gives other values than before, so that kept parts are made anew
 
 
 def run_study(
@@ -67,7 +68,7 @@ def run_study(
     for task in tasks:
         path = out / "parts" / f"{task}.json"
         seen = getattr(encoder, "image_fingerprint", encoder.fingerprint) if task in WORDLESS else encoder.fingerprint
-        key = f"{settings.key(task)} {seen} {len(queries)} {len(gallery)}"
+        key = f"v{_VERSION} {settings.key(task)} {seen} {len(queries)} {len(gallery)}"
         stored = json.loads(path.read_text()) if path.is_file() else {}
         if stored.get("key") != key:
             began = time.perf_counter()

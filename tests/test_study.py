@@ -27,7 +27,7 @@ from ecgkin.retrieval.encoders.fields import (
     transition_field,
 )
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.retrieval.errors import InputError, QueryError, WeightsMissingError
+from ecgkin.retrieval.errors import InputError, ModelError, QueryError, WeightsMissingError
 from ecgkin.retrieval.evaluation import compare
 from ecgkin.retrieval.evaluation.aligned import aligned_tests, evaluate_aligned
 from ecgkin.retrieval.evaluation.arms import ArmSetting, arm_neighbours, check_arm
@@ -162,7 +162,10 @@ def test_a_map_of_fields_has_a_place_for_every_lead(made_record: EcgRecord) -> N
 
 
 @pytest.mark.slow
-def test_the_image_stage_learns_from_fields(made_ptbxl: Path, tmp_path: Path, setting: ArmSetting) -> None:
+@pytest.mark.parametrize("picture", ["fields", "paper"])
+def test_the_image_stage_learns_from_both_kinds_of_picture(
+    picture: str, made_ptbxl: Path, tmp_path: Path, setting: ArmSetting
+) -> None:
     from ecgkin.retrieval.encoders.settings import TrainSettings
     from ecgkin.retrieval.encoders.train import run_stage
 
@@ -177,14 +180,16 @@ def test_the_image_stage_learns_from_fields(made_ptbxl: Path, tmp_path: Path, se
         teacher / "targets.npz", ecg_ids=ids, vectors=rng.standard_normal((len(ids), dim)).astype(np.float16),
         logits=rng.standard_normal((len(ids), 76)).astype(np.float16),
     )  # fmt: skip
-    out = tmp_path / "fields"
+    out = tmp_path / picture
     run_stage(
         TrainSettings(stage="image", out=str(out), architecture="test", epochs=1, batch=8, workers=0, precision="fp32",
-                      threads=1, teacher=str(teacher), picture="fields"),
+                      threads=1, teacher=str(teacher), picture=picture),
         made_ptbxl,
     )  # fmt: skip
-    found = arm_neighbours(f"fields:{out}", setting, 5)
+    found = arm_neighbours(f"{picture}:{out}", setting, 5)
     assert found.rows.shape == (len(setting.queries), 5) and np.isfinite(found.scores).all()
+    with pytest.raises(ModelError, match="trained on"):
+        arm_neighbours(f"{'paper' if picture == 'fields' else 'fields'}:{out}", setting, 5)
     with pytest.raises(QueryError, match="picture"):
         TrainSettings(stage="signal", out="x", picture="oil")
 
@@ -435,6 +440,15 @@ def test_one_yaml_runs_everything(made_ptbxl: Path, tmp_path: Path, monkeypatch:
     changed = load_study(path, tasks={**load_study(path).tasks, "photo_identity": {"limit": 3}})
     run_study(changed, made_ptbxl)
     assert again == ["photo_identity"]
+
+
+def test_the_pair_of_equal_budget_differs_in_its_picture_alone() -> None:
+    from ecgkin.retrieval.encoders.settings import load_settings
+
+    folder = Path(__file__).parent.parent / "scripts" / "training"
+    one, other = (load_settings(folder / f"pair_{kind}.yaml").to_dict() for kind in ("paper", "fields"))
+    assert {name for name in one if one[name] != other[name]} == {"picture", "out"}
+    assert one["page_share"] == 0, "fields know no page"
 
 
 def test_settings_of_a_run_are_checked(tmp_path: Path) -> None:
