@@ -124,8 +124,8 @@ def arm_vectors(name: str, setting: ArmSetting) -> tuple[Floats, Floats]:
         of_gallery, of_queries = features.feature_vectors(*known)
         return of_queries, of_gallery
     if name == MINILM:
-        asked, known = ([row.report for row in rows] for rows in (queries, gallery))
-        return report_vectors(asked, embedder.cache), report_vectors(known, embedder.cache)
+        reports = [[row.report for row in rows] for rows in (queries, gallery)]
+        return report_vectors(reports[0], embedder.cache), report_vectors(reports[1], embedder.cache)
     if prefix == "signal":
         return _stored(Path(rest), queries), _stored(Path(rest), gallery)
     encode = _image_stage(Path(rest), prefix)
