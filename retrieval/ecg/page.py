@@ -72,7 +72,7 @@ def _working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
     height, width = rgb.shape[:2]
     # A tall page of twelve rows has its 250 mm along the shorter side.
     side = page_side(rgb.shape)
-    if side > 1.27 * _WORK_SIDE:
+    if side > 1.14 * _WORK_SIDE:
         # Whole factors take OpenCV's fast path.
         factor = max(1, round(side / _WORK_SIDE))
         scale = 1 / factor if factor > 1 else _WORK_SIDE / side
