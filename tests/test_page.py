@@ -301,3 +301,14 @@ def test_foreign_printouts_are_read(shared: Path) -> None:
             refused.append(path.name)
     assert len(pictures) == 54
     assert len(refused) <= 2, refused
+
+
+def test_dark_remains_of_upright_grid_lines_are_no_trace(record: EcgRecord) -> None:
+    """Where a coarse JPEG averages colours sideways, thin upright red lines lose their red and keep their darkness."""
+    page = render_array(record, RenderStyle())
+    darkened = page.copy()
+    rows = np.flatnonzero(np.arange(page.shape[0]) % 8 < 6)
+    for x in range(215, page.shape[1], 118):
+        darkened[rows, x] = np.minimum(darkened[rows, x], 110)
+    clean, read = read_page(page).trace_map, read_page(darkened).trace_map
+    assert np.corrcoef(clean.ravel().astype(float), read.ravel().astype(float))[0, 1] > 0.9

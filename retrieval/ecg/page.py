@@ -15,7 +15,14 @@ from PIL import Image
 from ecgkin.retrieval.ecg.page_bow import row_bow, straighten_rows
 from ecgkin.retrieval.ecg.page_grid import LineField, grid_pitch, line_field
 from ecgkin.retrieval.ecg.page_image import LARGEST_FILE, LARGEST_MPX, load_image
-from ecgkin.retrieval.ecg.page_ink import paper_normalised, quarter, trace_ink, without_grid, without_lines
+from ecgkin.retrieval.ecg.page_ink import (
+    has_upright_lines,
+    paper_normalised,
+    quarter,
+    trace_ink,
+    without_grid,
+    without_lines,
+)
 from ecgkin.retrieval.ecg.page_layout import guess_layout
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
 from ecgkin.retrieval.ecg.page_pieces import find_pieces, page_side
@@ -228,7 +235,7 @@ def _find_in(plane: ByteImage, grid_off: bool, lines: ByteImage, mask: ByteImage
         mask = np.asarray(cv2.warpPerspective(mask, onto, size, flags=cv2.INTER_NEAREST), dtype=np.uint8)
     clean = without_grid(upright) if grid_off else upright
     straight, grey = trace_ink(clean, mask)
-    if grey > 0.28 or clean is not upright:
+    if grey > 0.28 or clean is not upright or has_upright_lines(straight):
         straight = without_lines(straight)
     pieces = find_pieces(straight)
     bow = row_bow(pieces.strands)

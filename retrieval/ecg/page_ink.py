@@ -172,6 +172,17 @@ def _means(ink: ByteImage) -> NDArray[np.float32]:
     return out
 
 
+def has_upright_lines(trace: ByteImage) -> bool:
+    """Whether straightened ink still holds lines of a grid from top to bottom.
+
+    A camera or a JPEG file with coarse colours blurs the red of a thin line sideways and leaves its darkness. More than
+    three columns apart from each other that are inked over a third of the page are no trace and no frame.
+    """
+    inked = cv2.threshold(trace, 40, 255, cv2.THRESH_BINARY)[1]
+    full = cv2.reduce(inked, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() > 255 / 3
+    return int((full[1:] & ~full[:-1]).sum()) > 3
+
+
 def without_lines(trace: ByteImage) -> ByteImage:
     """Straightened ink less what is left of a grey grid.
 
