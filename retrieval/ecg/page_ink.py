@@ -176,11 +176,15 @@ def has_upright_lines(trace: ByteImage) -> bool:
     """Whether straightened ink still holds lines of a grid from top to bottom.
 
     A camera or a JPEG file with coarse colours blurs the red of a thin line sideways and leaves its darkness. More than
-    three columns apart from each other that are inked over a third of the page are no trace and no frame.
+    seven columns apart from each other that are faintly inked over half of the page are no trace and no frame; beats in
+    step in twelve rows fill columns as well, but darkly.
     """
-    inked = cv2.threshold(trace, 40, 255, cv2.THRESH_BINARY)[1]
-    full = cv2.reduce(inked, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() > 255 / 3
-    return int((full[1:] & ~full[:-1]).sum()) > 3
+    counts = []
+    for level in (40, 90):
+        inked = cv2.threshold(trace, level, 255, cv2.THRESH_BINARY)[1]
+        full = cv2.reduce(inked, 0, cv2.REDUCE_AVG, dtype=cv2.CV_32F).ravel() > 255 / 2
+        counts.append(int((full[1:] & ~full[:-1]).sum()))
+    return counts[0] - counts[1] > 7
 
 
 def without_lines(trace: ByteImage) -> ByteImage:
