@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-
 class Counter(Protocol):
     """The part of a back end that counts tokens."""
 
