@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
+import formats_made as made
+import fuzz_formats as fuzzing
 import numpy as np
 import pytest
 
@@ -28,20 +28,6 @@ CASE = Case(
     labels={"AFIB": 100.0, "LVH": 50.0},
     report="Atrial fibrillation\nLeft ventricular hypertrophy",
 )
-
-
-def beside(name: str, folder: str) -> ModuleType:
-    """A file of this repository as a module."""
-    path = Path(__file__).resolve().parent.parent / folder / name
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-fuzzing = beside("fuzz_formats.py", "scripts")
-made = beside("formats_made.py", "tests")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import shutil
@@ -10,8 +9,8 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType
 
+import formats_made as made
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,19 +30,6 @@ from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import ImageError, QueryError, RecordError
 
 KEY = b"k" * 32
-
-
-def beside(name: str, folder: str = "tests") -> ModuleType:
-    """A file of this repository as a module: tests are no package."""
-    path = Path(__file__).resolve().parent.parent / folder / name
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = beside("formats_made.py")
 
 
 def ingest(folder: Path, items: list[IngestItem]) -> IngestReport:

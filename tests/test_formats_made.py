@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import struct
 from pathlib import Path
-from types import ModuleType
 
+import formats_made as made
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,18 +19,6 @@ from ecgkin.retrieval.ecg.scp_huffman import standard_table
 from ecgkin.retrieval.ecg.xli import xli_lead
 from ecgkin.retrieval.errors import RecordError
 
-
-def beside(name: str, folder: str = "tests") -> ModuleType:
-    """A file of this repository as a module: tests are no package."""
-    path = Path(__file__).resolve().parent.parent / folder / name
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-made = beside("formats_made.py")
 tolerant = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

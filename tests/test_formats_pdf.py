@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import fuzz_formats as fuzzing
 import numpy as np
+import pdf_made as drawn
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,20 +26,6 @@ from ecgkin.retrieval.ecg.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import ImageError, RecordError
 from ecgkin.retrieval.search import CaseSearch
-
-
-def beside(name: str, folder: str = "tests") -> ModuleType:
-    """A file of this repository as a module: tests are no package."""
-    path = Path(__file__).resolve().parent.parent / folder / name
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-drawn = beside("pdf_made.py")
-fuzzing = beside("fuzz_formats.py", "scripts")
 
 
 @pytest.fixture(scope="module")
