@@ -11,13 +11,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ecgkin.generation.mini.backend import SHIPPED
+from ecgkin.generation.mini.model import weights_fingerprint
 from ecgkin.generation.study_settings import TASKS, WORDLESS, StudySettings
 from ecgkin.generation.study_shared import Study, some_rows
 from ecgkin.generation.study_small import as_small
 from ecgkin.generation.study_tables import as_markdown
 from ecgkin.generation.study_tasks import RUNNERS
+from ecgkin.generation.trainings import plan, train_missing
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.errors import QueryError, RecordError
+from ecgkin.retrieval.evaluation.arms import trained_fingerprint
 from ecgkin.retrieval.evaluation.galleries import Embedder
 from ecgkin.retrieval.evaluation.report import plain_values
 
@@ -29,7 +33,7 @@ _VERSION = 2  # raised when a task gives other values than before, so that kept 
 def run_study(
     settings: StudySettings, ptbxl: Path | None = None, progress: Progress | None = None, command: str = ""
 ) -> dict[str, Any]:
-    """Run the tasks that have no result yet; write reports (report.md, its small form study.md), run files, figures.
+    """Train what is missing, run the tasks that have no result yet; write report.md, study.md, run files, figures.
 
     Args:
         settings: All of it.
@@ -41,7 +45,7 @@ def run_study(
         What report.json holds.
 
     Raises:
-        QueryError: There is no data folder, or a task cannot be run as asked.
+        QueryError: There is no data folder, or a training or a task cannot be run as asked.
         RecordError: The folder holds none of the folds.
     """
     from ecgkin.retrieval.encoders import load_encoder
@@ -51,6 +55,7 @@ def run_study(
     if str(root) in ("", "."):
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
     out = Path(settings.out)
+    trained = train_missing(plan(settings.train), root, progress)
     data = PtbXl(root, fs_hz=None)
     queries, gallery = (
         some_rows(data.select(folds), settings.limit // share if settings.limit else 0)
@@ -68,7 +73,7 @@ def run_study(
     for task in tasks:
         path = out / "parts" / f"{task}.json"
         seen = getattr(encoder, "image_fingerprint", encoder.fingerprint) if task in WORDLESS else encoder.fingerprint
-        key = f"v{_VERSION} {settings.key(task)} {seen} {len(queries)} {len(gallery)}"
+        key = f"v{_VERSION} {settings.key(task)} {seen} {len(queries)} {len(gallery)}{_weights(settings, task)}"
         stored = json.loads(path.read_text()) if path.is_file() else {}
         if stored.get("key") != key:
             began = time.perf_counter()
@@ -80,9 +85,20 @@ def run_study(
             _LOG.info("task %s seconds=%.1f", task, stored["seconds"])
         results[task] = {"seconds": stored["seconds"], **stored["values"]}
         # After every task: a run that is stopped, or whose next task lacks something, leaves a report of what it has.
-        report = {"about": _about(settings, study), "tasks": results}
+        report = {"about": _about(settings, study), "trained": trained, "tasks": results}
         _write(report, out, settings.figures and task == tasks[-1], command)
     return report
+
+
+def _weights(settings: StudySettings, task: str) -> str:
+    """Which weights a task looks at besides the encoder's: an arm that was trained anew is measured anew."""
+    options = settings.tasks[task]
+    arms = options.get("arms", settings.arms) if task in ("retrieval", "part", "aligned") else ()
+    found = [trained_fingerprint(arm) for arm in arms]
+    if task == "mini" or (task == "ecgbench" and "mini" in options.get("models", ())):
+        folders = [Path(options.get("model") or SHIPPED), *(Path(w) for w in [options.get("without")] if w)]
+        found += [weights_fingerprint(folder) for folder in folders]
+    return "".join(f" {one}" for one in found if one)
 
 
 def _write(report: dict[str, Any], out: Path, figures: bool, command: str) -> None:

@@ -48,14 +48,7 @@ def out_of_domain(study: Study, options: Values) -> Values:
     """Foreign databases as queries."""
     from ecgkin.retrieval.evaluation import out_of_domain as foreign
 
-    # Where other people's records lie is no business of a settings file that is shared.
-    where = os.path.expandvars(str(options.get("root", "$ECGKIN_OOD")))
-    root = Path(where)
-    if "$" in where or not root.is_dir():
-        raise QueryError(
-            f"task out_of_domain finds no folder {where}",
-            hint="set ECGKIN_OOD (or root:) to the folder of the Challenge's databases, or take the task out",
-        )
+    root = _foreign_root("out_of_domain", options)
     records = foreign.foreign_records(root, limit=options.get("limit"))
     vectors, refusals = foreign.embed_foreign(
         study.embedder.encoder, records, study.embedder.progress, pages=bool(options.get("pages", False))
@@ -80,6 +73,48 @@ def out_of_domain(study: Study, options: Values) -> Values:
         }
         for name, r in results.items()
     }  # fmt: skip
+
+
+def printouts(study: Study, options: Values) -> Values:
+    """Labelled print-outs of other devices as queries: where their own findings stand among PTB-XL's queries."""
+    from ecgkin.retrieval.evaluation import printouts as prints
+    from ecgkin.retrieval.evaluation.out_of_domain import class_names
+
+    root = _foreign_root("printouts", options)
+    names = class_names(root)
+    pictures = prints.read_printouts(root / "printouts", names)
+    vectors = prints.embed_printouts(study.embedder.encoder, pictures, study.embedder.progress)
+    found = prints.evaluate_printouts(
+        pictures, vectors, study.embedder.queries(study.queries, PRIMARY), study.queries,
+        study.embedder.gallery(study.gallery), study.gallery, rule=study.rules.statements,
+        resamples=study.settings.resamples,
+    )  # fmt: skip
+    said = {item.path.name: item for item in pictures}
+    return {
+        "pictures": len(pictures), "n": found.n, "refused": found.refused, "mean": asdict(found.mean),
+        "per_picture": {
+            name: {
+                "label": said[name].label, "best_score": found.best[name][0],
+                "best_labels": sorted(study.gallery[found.best[name][1]].labels) if found.best[name][1] >= 0 else [],
+                "classes": [
+                    {"name": names.get(code, code), "share": share, "vote": vote, "gallery": cases}
+                    for code, share, vote, cases in rows
+                ],
+            }
+            for name, rows in found.per_picture.items()
+        },
+    }  # fmt: skip
+
+
+def _foreign_root(task: str, options: Values) -> Path:
+    # Where other people's records lie is no business of a settings file that is shared.
+    where = os.path.expandvars(str(options.get("root", "$ECGKIN_OOD")))
+    if "$" in where or not Path(where).is_dir():
+        raise QueryError(
+            f"task {task} finds no folder {where}",
+            hint="set ECGKIN_OOD (or root:) to the folder of the Challenge's databases, or take the task out",
+        )
+    return Path(where)
 
 
 def embedding_map(study: Study, options: Values) -> Values:

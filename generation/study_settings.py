@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ from ecgkin.retrieval.evaluation.arms import ENCODER, check_arm
 # In the order in which they are run and reported.
 TASKS: tuple[str, ...] = (
     "retrieval", "part", "vote", "cross_modal", "aligned", "zero_shot", "text_search", "photo_identity", "robustness",
-    "out_of_domain", "map", "drafts", "mini", "ecgbench",
+    "out_of_domain", "printouts", "map", "drafts", "mini", "ecgbench",
 )  # fmt: skip
 # Tasks that ask pictures alone: another text tower leaves their figures where they are.
 WORDLESS: frozenset[str] = frozenset(
-    {"retrieval", "part", "vote", "aligned", "photo_identity", "robustness", "out_of_domain", "map"}
+    {"retrieval", "part", "vote", "aligned", "photo_identity", "robustness", "out_of_domain", "printouts", "map"}
 )
 # Options that a task knows, besides none at all.
 OPTIONS: Mapping[str, frozenset[str]] = {
@@ -28,6 +28,7 @@ OPTIONS: Mapping[str, frozenset[str]] = {
     "aligned": frozenset({"arms", "pairs"}),
     "robustness": frozenset({"limit", "damages", "strengths"}),
     "out_of_domain": frozenset({"root", "limit", "pages"}),
+    "printouts": frozenset({"root"}),
     "photo_identity": frozenset({"limit"}),
     "map": frozenset({"limit"}),
     "drafts": frozenset({"arms", "limit"}),
@@ -43,6 +44,8 @@ class StudySettings:
     Attributes:
         out: Folder for report.md, report.json, figures, run files; a run that was stopped goes on with the next task.
         tasks: Name to options, some of `TASKS`.
+        train: Trainings whose results the arms need: each a mapping with `config`, a training's YAML file (relative to
+            the study's own file), and settings in place of that file's. Those that ended before are taken as they are.
         arms: Of the retrieval task, the first one is what the others are tested against.
         encoder, device: What the other tasks look through.
         ptbxl: Folder; "" takes the environment variable ECGKIN_PTBXL.
@@ -56,6 +59,7 @@ class StudySettings:
 
     out: str
     tasks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    train: tuple[dict[str, Any], ...] = ()
     arms: tuple[str, ...] = (ENCODER, "log-spectrum", "constant list", "random")
     encoder: str = "default"
     device: str = "cpu"
@@ -72,6 +76,9 @@ class StudySettings:
         for name in ("query_folds", "gallery_folds"):
             object.__setattr__(self, name, tuple(int(f) for f in getattr(self, name)))
         object.__setattr__(self, "arms", tuple(self.arms))
+        if not all(isinstance(entry, Mapping) and "config" in entry for entry in self.train):
+            raise QueryError(f"train is {list(self.train)} (expected a list of mappings with `config`)")
+        object.__setattr__(self, "train", tuple(dict(entry) for entry in self.train))
         tasks = self.tasks if isinstance(self.tasks, Mapping) else dict.fromkeys(self.tasks)
         object.__setattr__(self, "tasks", {name: dict(options or {}) for name, options in tasks.items()})
         unknown = [name for name in self.tasks if name not in TASKS]
@@ -95,7 +102,9 @@ class StudySettings:
     def key(self, task: str) -> str:
         """Hash over what decides a task's figures."""
         content = {
-            k: v for k, v in asdict(self).items() if k not in ("out", "cache", "tasks", "figures", "arms", "ptbxl")
+            k: v
+            for k, v in asdict(self).items()
+            if k not in ("out", "cache", "tasks", "train", "figures", "arms", "ptbxl")
         }
         content |= {
             "task": task,
@@ -125,6 +134,8 @@ def load_study(path: Path, **overrides: Any) -> StudySettings:
     if unknown:
         raise QueryError(f"{path} sets {', '.join(unknown)}, which are no settings of `ecgkin evaluate run`")
     try:
-        return StudySettings(**given)
+        study = StudySettings(**given)
+        beside = [{**entry, "config": str(path.parent / str(entry["config"]))} for entry in study.train]
+        return replace(study, train=tuple(beside))
     except (TypeError, ValueError) as error:
         raise QueryError(f"{path}: {error}") from error

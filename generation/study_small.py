@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ecgkin.generation.study_tables import aligned_tables, cell
+from ecgkin.generation.study_tables import aligned_tables, cell, printout_tables, training_table
 from ecgkin.retrieval.evaluation.report import HEADLINE, table
 
 Values = Mapping[str, Any]
@@ -24,6 +24,7 @@ def as_small(report: Mapping[str, Any], figures: Sequence[str] = (), command: st
     """
     parts = [f"```sh\n{command}\n```"] if command else []
     parts.append(table(("setting", "value"), [(k, str(v)) for k, v in report["about"].items()]))
+    parts += training_table(report["trained"])
     for task, values in report["tasks"].items():
         made = _SMALL.get(task)
         if made is not None:
@@ -154,6 +155,7 @@ _SMALL: Mapping[str, tuple[str, Callable[[Values], list[str]]]] = {
     "photo_identity": ("Same record, another picture", _photo),
     "robustness": ("Robustness against damage", _robustness),
     "out_of_domain": ("Foreign databases", _foreign),
+    "printouts": ("Print-outs of other devices", printout_tables),
     "mini": ("Retrieval, generation, both", _mini),
     "ecgbench": ("ECGBench", _ecgbench),
 }

@@ -32,10 +32,49 @@ def cell(value: Any) -> str:
 def as_markdown(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str:
     """All tables, and the figures that were drawn."""
     parts = ["# Comparison", table(("setting", "value"), [(k, str(v)) for k, v in report["about"].items()])]
+    parts += training_table(report["trained"])
     for task, values in report["tasks"].items():
         parts += [f"## {_TITLES[task]}", *_TABLES[task](values), f"{values['seconds']:.0f} s."]
     parts += [f"![{name}](figures/{name})" for name in figures]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def training_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What was trained for the run, at what cost; nothing where nothing was."""
+    if not rows:
+        return []
+
+    def minutes(seconds: float | None) -> str:
+        return "n/a" if not seconds else f"{seconds / 60:.1f}"
+
+    names = ("trained", "stage", "seed", "epochs", "steps x batch", "CPU minutes", "minutes", "validation")
+    cells = [
+        (
+            r["name"], f"{r['stage']} ({r['picture']})" if r["stage"] == "image" else r["stage"], str(r["seed"]),
+            str(r["epochs"]), f"{r['steps']} x {r['batch']}", minutes(r["cpu_seconds"]), minutes(r["seconds"]),
+            ", ".join(f"{k} {cell(v)}" for k, v in r["figures"].items()),
+        )
+        for r in rows
+    ]  # fmt: skip
+    return ["## Trained for this run", table(names, cells)]
+
+
+def printout_tables(v: Mapping[str, Any]) -> list[str]:
+    """Findings of each labelled picture, in both forms of the report."""
+    rows = []
+    for name, p in v["per_picture"].items():
+        for c in p["classes"]:
+            rows.append(
+                (name, c["name"], str(c["gallery"]), f"{c['vote']:.3f}", cell(c["share"]), f"{p['best_score']:.2f}",
+                 " ".join(p["best_labels"]))
+            )  # fmt: skip
+    return [
+        f"{v['n']} of {v['pictures']} pictures carry a label with a finding that PTB-XL has; {v['refused']} of them "
+        "were refused. Share: of PTB-XL's own queries without the finding, those whose vote for it is lower (0.5 is "
+        "chance). "
+        f"Mean over all findings {cell(v['mean'])}, resampled by picture.",
+        table(("picture", "its finding", "cases", "vote", "share", "best cosine", "nearest case has"), rows),
+    ]
 
 
 def _retrieval(v: Mapping[str, Any]) -> list[str]:
@@ -170,12 +209,13 @@ _TITLES: Mapping[str, str] = {
     "aligned": "ECG and report, every arm aligned with the same language model",
     "zero_shot": "Zero-shot by words", "text_search": "Words to cases",
     "photo_identity": "Same record, another picture",
-    "robustness": "Robustness against damage", "out_of_domain": "Foreign databases", "map": "Map",
+    "robustness": "Robustness against damage", "out_of_domain": "Foreign databases",
+    "printouts": "Print-outs of other devices", "map": "Map",
     "drafts": "Drafts without a model", "mini": "Retrieval, generation, both", "ecgbench": "ECGBench",
 }  # fmt: skip
 _TABLES: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "retrieval": _retrieval, "part": _retrieval, "vote": _vote, "cross_modal": _cross_modal,
     "aligned": aligned_tables, "zero_shot": _zero_shot,
     "text_search": _text_search, "photo_identity": _photo, "robustness": _robustness, "out_of_domain": _foreign,
-    "map": _map, "drafts": _own, "mini": _own, "ecgbench": _ecgbench,
+    "printouts": printout_tables, "map": _map, "drafts": _own, "mini": _own, "ecgbench": _ecgbench,
 }  # fmt: skip

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from ecgkin.generation.study_pictures import embedding_map, out_of_domain, photo_identity, robustness
+from ecgkin.generation.study_pictures import (
+    embedding_map,
+    out_of_domain,
+    photo_identity,
+    printouts,
+    robustness,
+)
 from ecgkin.generation.study_shared import Study, Values
 from ecgkin.generation.study_writing import drafts, ecgbench, mini
 from ecgkin.retrieval.errors import QueryError
@@ -93,12 +100,14 @@ def _value(result: CaseRetrievalResult, measure: str) -> float:
 
 
 def _over_seeds(values: dict[str, dict[str, float]]) -> Values:
-    """Mean and standard deviation of arms that differ in their seed alone ("untrained:1", "untrained:2")."""
+    """Mean and standard deviation of arms that differ in their seed alone.
+
+    Those are "untrained:1", "untrained:2"; and folders "paper:runs/pair", "paper:runs/pair-1".
+    """
     groups: dict[str, list[str]] = {}
     for arm in values:
-        prefix, _, rest = arm.partition(":")
-        if rest.isdigit():
-            groups.setdefault(prefix, []).append(arm)
+        groups.setdefault(re.sub(r"(?:-|(?<=untrained):)\d+$", "", arm), []).append(arm)
+    groups = {name: arms for name, arms in groups.items() if len(arms) > 1}
     return {
         name: {m: {"mean": float(np.mean(x)), "sd": float(np.std(x)), "seeds": len(x)}
                for m in HEADLINE if (x := [values[arm][m] for arm in arms])}
@@ -220,5 +229,6 @@ RUNNERS: dict[str, Callable[[Study, Values], Values]] = {
     "retrieval": retrieval, "part": part, "vote": vote, "cross_modal": cross_modal,
     "aligned": aligned, "zero_shot": zero_shot,
     "text_search": text_search, "photo_identity": photo_identity, "robustness": robustness,
-    "out_of_domain": out_of_domain, "map": embedding_map, "drafts": drafts, "mini": mini, "ecgbench": ecgbench,
+    "out_of_domain": out_of_domain, "printouts": printouts, "map": embedding_map,
+    "drafts": drafts, "mini": mini, "ecgbench": ecgbench,
 }  # fmt: skip

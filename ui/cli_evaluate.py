@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ecgkin.retrieval.errors import InputError, QueryError
+from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui import cli_common as common
 
 
@@ -249,7 +249,11 @@ def train(
         raise QueryError(f"{config} is not there (expected the YAML file of a training stage)")
     overrides = _changes(change)
     settings = common.settings(ptbxl=ptbxl)
-    figures = _trained(config, settings.ptbxl, overrides)
+    from ecgkin.generation.trainings import read_training, train_stage
+
+    stage = read_training(config, **overrides)
+    with common.progress("train") as bar:
+        figures = train_stage(stage, settings.ptbxl, lambda what, done, total: bar(done, total, what))
     if json:
         common.emit(figures)
     else:
@@ -268,24 +272,3 @@ def _changes(given: list[str] | None) -> dict[str, Any]:
             raise QueryError(f"--set is {part!r} (expected NAME=VALUE)")
         out[name] = yaml.safe_load(value)
     return out
-
-
-def _trained(config: Path, data: Path | None, overrides: dict[str, Any]) -> dict[str, Any]:
-    """Figures of a training; the file's stage says of which kind."""
-    import yaml
-
-    try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read the training settings {config}: {error}") from error
-    if isinstance(content, dict) and content.get("stage") == "mini":
-        from ecgkin.generation.mini.settings import load_mini_settings
-        from ecgkin.generation.mini.train import train_mini
-
-        with common.progress("train") as bar:
-            return train_mini(
-                load_mini_settings(config, **overrides), data, progress=lambda what, done, total: bar(done, total, what)
-            )
-    from ecgkin.retrieval.encoders.train import train
-
-    return train(config, data=data, **overrides)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +195,12 @@ def save_mini(folder: Path, state: dict[str, Tensor], shape: MiniShape, about: d
     save_file(half, partial)
     partial.replace(folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps({"shape": asdict(shape), **about}, indent=1, sort_keys=True) + "\n")
+
+
+def weights_fingerprint(folder: Path) -> str:
+    """Hash over the weights of a finished model; "" where there are none."""
+    path = folder / WEIGHTS
+    return blake2b(path.read_bytes(), digest_size=6).hexdigest() if path.is_file() else ""
 
 
 def load_mini(folder: Path) -> tuple[Any, MiniShape, dict[str, Any]]:

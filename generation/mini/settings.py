@@ -11,6 +11,7 @@ from ecgkin.retrieval.errors import QueryError
 
 STAGE = "mini"
 CASES = ("mixed", "always", "never")
+FOLDERS = ("out", "data", "tokens", "embeddings")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,10 @@ class MiniSettings:
     def to_dict(self) -> dict[str, Any]:
         """For YAML and JSON."""
         return asdict(self)
+
+    def recipe(self) -> dict[str, Any]:
+        """What another machine needs to repeat the training: the settings less the folders of this one."""
+        return {name: value for name, value in self.to_dict().items() if name not in FOLDERS}
 
 
 def load_mini_settings(path: Path, **overrides: Any) -> MiniSettings:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -156,7 +155,7 @@ def _run(
     log = TrainLog(out, place)
     run = Resumable(
         model, optimizer, settings, place, log, total=steps * settings.epochs, horizon=0.998,
-        extra={"fingerprint": fingerprint, "seconds": 0.0},
+        extra={"fingerprint": fingerprint},
     )  # fmt: skip
     if run.extra["fingerprint"] != fingerprint:
         raise ModelError(
@@ -164,7 +163,7 @@ def _run(
             hint="give another out folder, or remove the checkpoint",
         )
     fast = settings.precision == "bf16" or (settings.precision == "auto" and has_fast_bfloat16())
-    before, began, running = float(run.extra["seconds"]), time.monotonic(), 0.0
+    running = 0.0
     while run.running:
         epoch, first = divmod(run.step, steps)
         chosen = epoch_examples(examples, settings, epoch)
@@ -172,7 +171,6 @@ def _run(
             batch = chosen[begin : begin + settings.batch]
             loss = _loss(model, batch, views, at, vocabulary.pad, settings, run.step, fast)
             run.descend(loss, 1.0)
-            run.extra["seconds"] = before + time.monotonic() - began
             running = 0.95 * running + 0.05 * float(loss.detach()) if running else float(loss.detach())
             if run.step % 25 == 0:
                 log.write("step", step=run.step, total=run.total, loss=running)
@@ -185,8 +183,8 @@ def _run(
         log.write("epoch", epoch=run.step / steps, loss=running, **run.figures)
         run.save()
     about = {
-        "image_fingerprint": fingerprint, "cases": settings.cases, "steps": run.step, "of_steps": run.total,
-        "seconds": round(run.extra["seconds"]), "validation": run.figures,
+        "image_fingerprint": fingerprint, "cases": settings.cases, **run.spent(), "validation": run.figures,
+        "settings": settings.recipe(),
         "data": f"PTB-XL folds {sorted({row.fold for row in rows})}, {len(rows)} records",
     }  # fmt: skip
     save_mini(out / "mini", run.average.state, shape, about)

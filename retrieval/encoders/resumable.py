@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -94,6 +95,8 @@ class Resumable:
         self._path = Path(settings.out) / "checkpoint.pt"
         self.total = total
         self.step, self.figures, self.extra = 0, {}, dict(extra or {})
+        # Wall and processor seconds of all processes so far; the latter without those that draw.
+        self._before = self._spent = (0.0, 0.0)
         self.average = RunningAverage(model, horizon)
         stored = load_checkpoint(self._path, place)
         if stored is not None:
@@ -102,6 +105,10 @@ class Resumable:
                 optimizer.load_state_dict(stored["optimizer"])
                 self.average.state = stored["average"]
                 self.step, self.figures, self.extra = int(stored["step"]), dict(stored["figures"]), stored["extra"]
+                # A checkpoint of before this was kept has spent it all the same, but nobody knows how much.
+                self._before = self._spent = (
+                    float(stored.get("seconds", 0.0)), float(stored.get("cpu_seconds", 0.0)),
+                )  # fmt: skip
             except (KeyError, ValueError, RuntimeError) as error:
                 raise ModelError(
                     f"the checkpoint {self._path} is of another training: {error}",
@@ -109,6 +116,8 @@ class Resumable:
                 ) from error
             log.write("resumed", step=self.step, total=total)
         self._began = self._last_save = time.monotonic()
+        self._cpu_began = time.process_time()
+        self._complete = self.done
 
     figures: dict[str, Any]
     extra: dict[str, Any]
@@ -125,6 +134,13 @@ class Resumable:
         """Whether the training reached its end."""
         return self.step >= self.total
 
+    def spent(self) -> dict[str, Any]:
+        """For the summary beside the result; as of the last save, so that reading a finished run adds nothing."""
+        return {
+            "steps": self.step, "of_steps": self.total, "finished": self.done,
+            "seconds": round(self._spent[0]), "cpu_seconds": round(self._spent[1]),
+        }  # fmt: skip
+
     def descend(self, loss: Tensor, clip: float) -> None:
         """One step of the optimiser at the schedule's rate; a gradient that is not finite is left out."""
         for group in self._optimizer.param_groups:
@@ -140,11 +156,14 @@ class Resumable:
     def save(self) -> None:
         """Write the checkpoint; the first process alone does."""
         self._last_save = time.monotonic()
+        if not self._complete:  # reading a finished run again is no part of its budget
+            wall, cpu = self._last_save - self._began, time.process_time() - self._cpu_began
+            self._spent = (self._before[0] + wall, self._before[1] + cpu)
         if self._place.first:
             content = {
                 "model": self._model.state_dict(), "average": self.average.state, "step": self.step,
                 "optimizer": self._optimizer.state_dict(), "figures": self.figures, "extra": self.extra,
-                "settings": self._settings.to_dict(),
+                "settings": self._settings.to_dict(), "seconds": self._spent[0], "cpu_seconds": self._spent[1],
             }  # fmt: skip
             save_checkpoint(self._path, content)
 
@@ -152,6 +171,14 @@ class Resumable:
         """Write the checkpoint when `checkpoint_minutes` have passed since the last one."""
         if time.monotonic() - self._last_save > 60 * self._settings.checkpoint_minutes:
             self.save()
+
+
+def write_summary(path: Path, recipe: Mapping[str, Any], run: Resumable) -> None:
+    """JSON beside a stage's result: what made it, how well it does, what it cost."""
+    summary = {"settings": dict(recipe), "figures": run.figures, **run.spent()}
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:

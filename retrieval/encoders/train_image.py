@@ -16,7 +16,7 @@ from ecgkin.retrieval.encoders.corpus import Corpus, load_corpus
 from ecgkin.retrieval.encoders.drawings import clean_maps, drawn_batches
 from ecgkin.retrieval.encoders.losses import distillation
 from ecgkin.retrieval.encoders.model import Architecture
-from ecgkin.retrieval.encoders.resumable import Resumable, RunningAverage
+from ecgkin.retrieval.encoders.resumable import Resumable, RunningAverage, write_summary
 from ecgkin.retrieval.encoders.settings import TrainSettings
 from ecgkin.retrieval.encoders.training import (
     Place,
@@ -143,21 +143,18 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
             began = time.monotonic()
     run.save()
     if place.first:
-        finish(out, run.average.state, settings, run.figures, done=run.done)
+        finish(out, settings, run)
     return run.figures
 
 
-def finish(out: Path, state: dict[str, Tensor], settings: TrainSettings, figures: dict[str, Any], done: bool) -> None:
-    """Write the averaged weights as safetensors (`image.safetensors`) with the settings beside them."""
-    import json
-
+def finish(out: Path, settings: TrainSettings, run: Resumable) -> None:
+    """Write the averaged weights as safetensors (`image.safetensors`) with the summary beside them (`image.json`)."""
     from safetensors.torch import save_file
 
     partial = out / "image.partial"
-    save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, partial)
+    save_file({k: v.detach().cpu().contiguous() for k, v in run.average.state.items()}, partial)
     os.replace(partial, out / "image.safetensors")
-    summary = {"settings": settings.recipe(), "figures": figures, "finished": done}
-    (out / "image.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_summary(out / "image.json", settings.recipe(), run)
 
 
 @torch.no_grad()

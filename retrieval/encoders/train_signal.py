@@ -15,7 +15,7 @@ from ecgkin.retrieval.ecg.report_text import has_findings
 from ecgkin.retrieval.encoders.corpus import CORPUS_FS_HZ, Corpus, load_corpus
 from ecgkin.retrieval.encoders.losses import jaccard, label_contrastive, text_contrastive
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
-from ecgkin.retrieval.encoders.resumable import Resumable, RunningAverage
+from ecgkin.retrieval.encoders.resumable import Resumable, RunningAverage, write_summary
 from ecgkin.retrieval.encoders.settings import TrainSettings
 from ecgkin.retrieval.encoders.signal_net import SignalNet, damaged, network_signals
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
@@ -35,7 +35,7 @@ TEMPERATURE = 0.08
 
 
 def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
-    """Run or continue the signal stage; writes `targets.npz` (vectors and logits of every record) at its end."""
+    """Run or continue the signal stage; writes `targets.npz` (vectors and logits of every record) and `signal.json`."""
     place = find_place(settings)
     seed_everything(settings.seed)
     out = Path(settings.out)
@@ -122,6 +122,8 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
     run.save()
     vectors, logits = _encode(model, run.average, signals, place)
     _write_targets(out, corpus, vectors, logits)
+    if place.first:
+        write_summary(out / "signal.json", settings.recipe(), run)
     return run.figures
 
 

@@ -40,6 +40,8 @@ FEATURES, BM25, MINILM = "features", "report bm25", "report minilm"
 PLAIN: tuple[str, ...] = (ENCODER, FEATURES, SPECTRUM, BM25, MINILM, CONSTANT, RANDOM)
 PREFIXES: tuple[str, ...] = ("encoder", "untrained", "fields", "paper", "signal")
 _PART = 512
+# A file of each kind of trained arm that is another one after another training.
+_SUMMARIES = {"fields": "image.json", "paper": "image.json", "signal": "targets.npz"}
 
 
 def check_arm(name: str) -> None:
@@ -54,6 +56,15 @@ def check_arm(name: str) -> None:
     raise QueryError(
         f"arm is {name!r} (expected {', '.join(PLAIN)}, untrained:SEED, or encoder:, fields:, paper:, signal: and DIR)"
     )
+
+
+def trained_fingerprint(name: str) -> str:
+    """Hash over the weights behind an arm that names a folder; "" for other arms, and where there is nothing yet."""
+    prefix, _, folder = name.partition(":")
+    path = Path(folder) / _SUMMARIES.get(prefix, "")
+    if prefix not in _SUMMARIES or not path.is_file():
+        return ""
+    return hashlib.blake2b(path.read_bytes(), digest_size=6).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -129,8 +140,7 @@ def arm_vectors(name: str, setting: ArmSetting) -> tuple[Floats, Floats]:
     if prefix == "signal":
         return _stored(Path(rest), queries), _stored(Path(rest), gallery)
     encode = _image_stage(Path(rest), prefix)
-    key = hashlib.blake2b((Path(rest) / "image.json").read_bytes(), digest_size=6).hexdigest()
-    of = [_kept(f"{prefix}-{key}", setting, rows, encode) for rows in (queries, gallery)]
+    of = [_kept(f"{prefix}-{trained_fingerprint(name)}", setting, rows, encode) for rows in (queries, gallery)]
     return of[0], of[1]
 
 
@@ -202,7 +212,12 @@ def _image_stage(folder: Path, picture: str) -> Callable[[Iterable[Any]], Floats
         raise WeightsMissingError(
             f"{folder} holds no finished image stage", hint=f"ecgkin train scripts/training/pair_{picture}.yaml"
         )
-    settings = json.loads((folder / "image.json").read_text())["settings"]
+    summary = json.loads((folder / "image.json").read_text())
+    settings = summary["settings"]
+    if not summary["finished"]:
+        raise ModelError(
+            f"the image stage in {folder} stopped before its end", hint="run its training again: it goes on"
+        )
     if settings.get("picture", "paper") != picture:
         raise ModelError(f"{folder} was trained on {settings.get('picture', 'paper')!r} (expected {picture!r})")
     import torch
