@@ -22,16 +22,16 @@ _INKS = ((16, 16, 24), (0, 0, 0), (40, 40, 48), (30, 30, 110), (90, 90, 100))
 def training_map(
     corpus: Corpus, row: int, seed: int, epoch: int, page_share: float, picture: str = "paper"
 ) -> NDArray[np.uint8]:
-    """The picture of one record in one epoch, uint8 (256, 512); the same for the same arguments."""
+    """The picture of one record in one epoch, uint8 (channels, 256, 512); the same for the same arguments."""
     rng = np.random.default_rng((seed, epoch, row))
     if picture == "fields":
         return training_field_map(corpus.record(row), rng)
     if rng.random() < page_share:
         try:
-            return _page_map(corpus, row, rng)
+            return _page_map(corpus, row, rng)[None]
         except EcgkinError:
             pass  # a page that was damaged beyond reading teaches nothing; draw it plainly instead
-    return draw_trace_map(corpus.record(row), random_style(rng), TRAINING, rng)
+    return draw_trace_map(corpus.record(row), random_style(rng), TRAINING, rng)[None]
 
 
 def _page_map(corpus: Corpus, row: int, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -84,7 +84,7 @@ def drawn_batches(
     workers: int,
     picture: str = "paper",
 ) -> Iterator[Tensor]:
-    """Batches of training pictures in the order of `rows` (corpus rows): uint8 (batch, 1, 256, 512).
+    """Batches of training pictures in the order of `rows` (corpus rows): uint8 (batch, channels, 256, 512).
 
     Args:
         corpus: Where the records are.
@@ -102,8 +102,7 @@ def drawn_batches(
         prefetch_factor=4 if workers else None,
         worker_init_fn=_one_thread if workers else None,
     )
-    for pictures in loader:
-        yield pictures[:, None]
+    yield from loader
 
 
 def _one_thread(_: int) -> None:
@@ -114,9 +113,9 @@ def _one_thread(_: int) -> None:
 
 
 def clean_maps(corpus: Corpus, rows: NDArray[np.int64], layout: str = "3x4+1R", picture: str = "paper") -> Tensor:
-    """Undamaged trace maps in one layout, or fields, uint8 (n, 1, 256, 512)."""
+    """Undamaged trace maps in one layout, uint8 (n, 1, 256, 512), or fields, (n, 3, 256, 512)."""
     if picture == "fields":
-        return torch.from_numpy(np.stack([field_map(corpus.record(int(r))) for r in rows]))[:, None]
+        return torch.from_numpy(np.stack([field_map(corpus.record(int(r))) for r in rows]))
     from ecgkin.retrieval.ecg.paper import RenderStyle
 
     style = RenderStyle(layout=layout)

@@ -1,8 +1,7 @@
 """Signals as fields: Gramian angular field, recurrence plot, Markov transition field of each lead (Qiu et al. 2023).
 
 The other way to make a picture of an ECG, as an arm of the comparison: the same tower, losses and budget see these
-tiles in place of a page. The paper put the three encodings into three colour channels of a 12-tile grid; the tower here
-has one channel, so they stand side by side: four rows of nine tiles, three leads by three encodings.
+tiles in place of a page. As in the paper's "grid", a picture has one tile a lead and the encodings in three channels.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.record import EcgRecord
 
-TILE = 56  # nine of them in 512 px, four in 256 px
-ROWS, COLUMNS = 4, 3
+TILE = 85  # three of them in 256 px: as much as the tower's picture holds
+ROWS, COLUMNS = 3, 4
+CHANNELS = 3
 BINS = 8  # quantile bins of the transition field, as in Wang & Oates (2015)
 RECURRENT = 0.2  # share of the pairs that count as recurrent
 DELAY, DIMENSION = 1, 2
@@ -82,13 +82,13 @@ def transition_field(x: NDArray[np.floating], bins: int = BINS) -> NDArray[np.fl
 
 
 def field_map(record: EcgRecord) -> NDArray[np.uint8]:
-    """The picture that the tower sees, uint8 (256, 512): leads in standard order, row by row, encodings side by side.
+    """The picture that the tower sees, uint8 (3, 256, 512): leads in standard order, row by row.
 
-    A missing lead gives empty tiles.
+    Channels: angular field, recurrence plot, transition field. A missing lead gives empty tiles.
     """
     signal = record.resampled(_FS_HZ).standard()
-    canvas = np.zeros((_HEIGHT, _WIDTH), dtype=np.uint8)
-    top, left = (_HEIGHT - ROWS * TILE) // 2, (_WIDTH - 3 * COLUMNS * TILE) // 2
+    canvas = np.zeros((CHANNELS, _HEIGHT, _WIDTH), dtype=np.uint8)
+    top, left = (_HEIGHT - ROWS * TILE) // 2, (_WIDTH - COLUMNS * TILE) // 2
     there = ~np.isnan(signal).all(axis=1)
     x = averaged(np.nan_to_num(signal[there]))
     if not len(x):
@@ -98,10 +98,8 @@ def field_map(record: EcgRecord) -> NDArray[np.uint8]:
     tiles = np.stack([(angular_field(x) + 1) / 2, plots, transition_field(x)])
     ink = np.round(255 * np.clip(tiles, 0, 1)).astype(np.uint8)
     for at, i in enumerate(np.flatnonzero(there)):
-        row = top + (i // COLUMNS) * TILE
-        for kind in range(len(ink)):
-            column = left + (kind * COLUMNS + i % COLUMNS) * TILE
-            canvas[row : row + TILE, column : column + TILE] = ink[kind, at]
+        row, column = top + (i // COLUMNS) * TILE, left + (i % COLUMNS) * TILE
+        canvas[:, row : row + TILE, column : column + TILE] = ink[:, at]
     return canvas
 
 

@@ -58,8 +58,13 @@ class Architecture:
         return asdict(self)
 
 
-def build_image_tower(architecture: Architecture) -> Any:
-    """open_clip's image tower alone (`trunk` and `head`), (n, 1, 256, 512) -> (n, dim), random weights."""
+def build_image_tower(architecture: Architecture, picture: str = "paper") -> Any:
+    """open_clip's image tower alone (`trunk` and `head`), random weights.
+
+    Args:
+        architecture: Names the tower.
+        picture: "paper", (n, 1, 256, 512) -> (n, dim), or "fields", (n, 3, 256, 512) -> (n, dim).
+    """
     from ecgkin.retrieval.encoders.compat import prepare_torchvision
 
     prepare_torchvision()
@@ -67,8 +72,9 @@ def build_image_tower(architecture: Architecture) -> Any:
 
     from ecgkin.retrieval.encoders import towers
 
+    name = architecture.image_tower + ("" if picture == "paper" else f"_{picture}")
     return TimmModel(
-        architecture.image_tower, architecture.dim, image_size=towers.IMAGE_SIZE, pool="", proj="linear",
+        name, architecture.dim, image_size=towers.IMAGE_SIZE, pool="", proj="linear",
         pretrained=False,
     )  # fmt: skip
 

@@ -62,6 +62,7 @@ class HybridViT(nn.Module):
     """Convolutional stem, then transformer blocks over its tokens; the pooled output has `num_features` channels.
 
     Args:
+        channels: Of the picture: 1 for ink, 3 for fields.
         widths: Channels after the 4x4 patch convolution and each later stride-2 step.
         depths: Residual blocks after each of them.
         dim: Width of the transformer.
@@ -73,6 +74,7 @@ class HybridViT(nn.Module):
     def __init__(
         self,
         *,
+        channels: int = 1,
         widths: tuple[int, int, int] = (32, 64, 128),
         depths: tuple[int, int, int] = (0, 1, 1),
         dim: int = 256,
@@ -85,7 +87,7 @@ class HybridViT(nn.Module):
         super().__init__()
         if num_classes or global_pool not in ("", "avg"):
             raise ValueError("the tower only pools: num_classes must be 0")
-        layers: list[nn.Module] = [ConvNorm(1, widths[0], kernel=7, stride=4)]
+        layers: list[nn.Module] = [ConvNorm(channels, widths[0], kernel=7, stride=4)]
         layers += [ResidualConv(widths[0]) for _ in range(depths[0])]
         for before, after, depth in zip(widths, widths[1:], depths[1:], strict=False):
             layers.append(ConvNorm(before, after, stride=2))
@@ -123,7 +125,7 @@ class HybridViT(nn.Module):
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Trace maps (n, 1, 256, 512) in 0..1 -> pooled features (n, 3 * dim): two class tokens and the mean patch."""
+        """Pictures (n, channels, 256, 512) in 0..1 -> features (n, 3 * dim): two class tokens and the mean patch."""
         tokens = self.forward_tokens(x)
         return torch.cat([tokens[:, 0], tokens[:, 1], tokens[:, 4:].mean(dim=1)], dim=1)
 
@@ -151,6 +153,18 @@ def ecgkin_hybrid_s(pretrained: bool = False, **kwargs: Any) -> HybridViT:
 
 
 @register_model
+def ecgkin_hybrid_s_fields(pretrained: bool = False, **kwargs: Any) -> HybridViT:
+    """The same for the three channels of `fields`, an arm of the comparison."""
+    return _build({"channels": 3}, kwargs)
+
+
+@register_model
 def ecgkin_hybrid_test(pretrained: bool = False, **kwargs: Any) -> HybridViT:
     """A few thousand parameters, for tests of the training loop."""
     return _build({"widths": (8, 8, 16), "depths": (0, 0, 0), "dim": 32, "blocks": 1, "heads": 2}, kwargs)
+
+
+@register_model
+def ecgkin_hybrid_test_fields(pretrained: bool = False, **kwargs: Any) -> HybridViT:
+    """The same for the three channels of `fields`."""
+    return ecgkin_hybrid_test(pretrained, channels=3, **kwargs)

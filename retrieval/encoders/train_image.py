@@ -36,15 +36,15 @@ VALIDATION_RECORDS = 1000
 class ImageStudent(nn.Module):
     """The image tower of the dual encoder with a label head beside its projection."""
 
-    def __init__(self, architecture: Architecture) -> None:
+    def __init__(self, architecture: Architecture, picture: str = "paper") -> None:
         super().__init__()
         from ecgkin.retrieval.encoders.model import build_image_tower
 
-        self.visual = build_image_tower(architecture)
+        self.visual = build_image_tower(architecture, picture)
         self.label_head = nn.Linear(self.visual.trunk.num_features, N_HEAD)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Pictures (n, 1, 256, 512) in 0..1 -> unit vectors (n, dim) and label logits (n, 76), float32."""
+        """Pictures (n, channels, 256, 512) in 0..1 -> unit vectors (n, dim) and label logits (n, 76), float32."""
         features = self.visual.trunk(pictures)
         vectors = F.normalize(self.visual.head(features).float(), dim=-1)
         return vectors, self.label_head(features).float()
@@ -86,7 +86,7 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
     hard = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float().to(place.device)
     soft = 0.5 * hard + 0.5 * probabilities
 
-    model = ImageStudent(Architecture.load(settings.architecture)).to(place.device)
+    model = ImageStudent(Architecture.load(settings.architecture), settings.picture).to(place.device)
     model = channels_last(model)
     runner: nn.Module = model
     if place.world > 1:

@@ -107,8 +107,8 @@ def _features(
         if style is None:
             maps = [training_map(corpus, int(row), settings.seed, 10_000, settings.page_share) for row in some]
         else:
-            maps = [draw_trace_map(corpus.record(int(row)), style) for row in some]
-        pictures = torch.from_numpy(np.stack(maps))[:, None].to(place.device).float().div_(255)
+            maps = [draw_trace_map(corpus.record(int(row)), style)[None] for row in some]
+        pictures = torch.from_numpy(np.stack(maps)).to(place.device).float().div_(255)
         with place.autocast():
             features = model.visual.trunk(pictures)
         out[some] = features.float().cpu().numpy()

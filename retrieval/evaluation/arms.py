@@ -229,16 +229,18 @@ def _image_stage(folder: Path, picture: str) -> Callable[[Iterable[Any]], Floats
     from ecgkin.retrieval.encoders.training import has_fast_bfloat16
     from ecgkin.retrieval.encoders.vectors import image_state
 
-    draw: Callable[[Any], Any] = field_map if picture == "fields" else draw_trace_map
-    model = ImageStudent(Architecture.load(settings["architecture"]))
+    def drawn(record: Any) -> Any:
+        return field_map(record) if picture == "fields" else draw_trace_map(record)[None]
+
+    model = ImageStudent(Architecture.load(settings["architecture"]), picture)
     model.load_state_dict(image_state(folder))
     model.eval()
 
     def encode(records: Iterable[Any]) -> Floats:
-        maps = np.stack([draw(record) for record in records])
+        maps = np.stack([drawn(record) for record in records])
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bfloat16()):
             parts = [
-                model(torch.from_numpy(maps[i : i + 64])[:, None].float().div_(255))[0].float().numpy()
+                model(torch.from_numpy(maps[i : i + 64]).float().div_(255))[0].float().numpy()
                 for i in range(0, len(maps), 64)
             ]
         return unit_rows(np.concatenate(parts))
