@@ -11,7 +11,8 @@ from ecgkin.retrieval.evaluation.report import HEADLINE, table
 Values = Mapping[str, Any]
 _LEAST = 10  # positives of a foreign class that is listed
 _SHOWN = ("AUC superclasses", "AUC statements (>= 10 positives)", "P@10 statement sets", "nDCG@10")
-_WRITTEN = ("superclass macro-F1", "statement macro-F1", "statement micro-F1", "ROUGE-L", "BLEU", "made up a report")
+_WRITTEN = ("superclass macro-F1", "statement macro-F1", "statement micro-F1", "ROUGE-L", "BLEU", "made up a report",
+            "missed a report", "citation precision")  # fmt: skip
 
 
 def as_small(report: Mapping[str, Any], figures: Sequence[str] = (), command: str = "") -> str:
@@ -124,7 +125,7 @@ def _foreign(v: Values) -> list[str]:
     ]
 
 
-def _mini(v: Values) -> list[str]:
+def _written(v: Values) -> list[str]:
     arms: Values = v["arms"]
     first = next(iter(arms.values()))
     shown = [m for m in _WRITTEN if m in first["measures"] or m in first]
@@ -156,6 +157,7 @@ _SMALL: Mapping[str, tuple[str, Callable[[Values], list[str]]]] = {
     "robustness": ("Robustness against damage", _robustness),
     "out_of_domain": ("Foreign databases", _foreign),
     "printouts": ("Print-outs of other devices", printout_tables),
-    "mini": ("Retrieval, generation, both", _mini),
+    "drafts": ("Drafts without a model", _written),
+    "mini": ("Retrieval, generation, both", _written),
     "ecgbench": ("ECGBench", _ecgbench),
 }
