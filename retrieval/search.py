@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.hits import Hit, SearchResult
+from ecgkin.retrieval.queries import (
+    Query,
+    elapsed_ms,
+    image_query,
+    mixed_query,
+    record_query,
+    text_query,
+    vector_query,
+)
 from ecgkin.retrieval.vote import DEFAULT_K, Calibration, vote
 
 if TYPE_CHECKING:
@@ -24,7 +31,6 @@ if TYPE_CHECKING:
 
     from ecgkin.index.casebase import CaseBase
     from ecgkin.index.filters import WhereLike
-    from ecgkin.retrieval.ecg.page import PageReading
 
 __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
 
@@ -32,18 +38,6 @@ _LOG = logging.getLogger(__name__)
 
 # Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
 MAX_K = 1_000
-MAX_TEXT = 10_000
-
-
-@dataclass(slots=True)
-class _Query:
-    """A query on its way: its vector and what was learnt while it was made."""
-
-    vector: NDArray[np.float32]
-    kind: str
-    page: PageReading | None = None
-    warnings: list[str] = field(default_factory=list)
-    timings_ms: dict[str, float] = field(default_factory=dict)
 
 
 class CaseSearch:
@@ -139,7 +133,7 @@ class CaseSearch:
             CaseBaseError: The base is empty.
         """
         self._check(k)
-        return self._find(self._image_query(image), k, where, exclude_patient)
+        return self._find(image_query(self.encoder, image), k, where, exclude_patient)
 
     def by_ecg(
         self, record: EcgRecord | str | Path, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
@@ -153,7 +147,7 @@ class CaseSearch:
             QueryError, CaseBaseError: As in `by_image`.
         """
         self._check(k)
-        return self._find(self._record_query(record), k, where, exclude_patient)
+        return self._find(record_query(self.encoder, record), k, where, exclude_patient)
 
     def by_text(
         self, text: str, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
@@ -165,7 +159,7 @@ class CaseSearch:
             CaseBaseError: The base is empty.
         """
         self._check(k)
-        return self._find(self._text_query(text), k, where, exclude_patient)
+        return self._find(text_query(self.encoder, text), k, where, exclude_patient)
 
     def by_both(
         self,
@@ -192,16 +186,12 @@ class CaseSearch:
         self._check(k)
         if not 0.0 <= weight <= 1.0:
             raise QueryError(f"weight is {weight} (expected 0, words only, to 1, ECG only)")
-        ecg = self._record_query(query) if isinstance(query, EcgRecord) else self._image_query(query)
-        words = self._text_query(text)
-        mixed = weight * ecg.vector + (1.0 - weight) * words.vector
-        length = float(np.linalg.norm(mixed))
-        if length < 1e-6:
-            raise QueryError("the ECG and the words point in opposite directions and cancel out", hint="change weight")
-        timings = dict(ecg.timings_ms)
-        timings["encode"] += words.timings_ms["encode"]
-        both = _Query((mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.page, ecg.warnings, timings)
-        return self._find(both, k, where, exclude_patient)
+        if isinstance(query, EcgRecord):
+            ecg = record_query(self.encoder, query)
+        else:
+            ecg = image_query(self.encoder, query)
+        words = text_query(self.encoder, text)
+        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient)
 
     def by_vector(
         self,
@@ -221,7 +211,7 @@ class CaseSearch:
             QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
         """
         self._check(k)
-        return self._find(_Query(self._unit(vector), kind, timings_ms={"encode": 0.0}), k, where, exclude_patient)
+        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient)
 
     def _check(self, k: int) -> None:
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
@@ -229,54 +219,7 @@ class CaseSearch:
         if len(self.base) == 0:
             raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
 
-    def _image_query(self, image: Image.Image | str | Path) -> _Query:
-        from ecgkin.retrieval.ecg.pictures import picture_notes
-
-        encode_pages = getattr(self.encoder, "encode_pages", None)
-        start = time.perf_counter()
-        picture = _open_picture(image) if isinstance(image, str | Path) else image
-        notes = list(picture_notes(picture))
-        if encode_pages is not None:
-            from ecgkin.retrieval.ecg.page import read_page
-
-            page = read_page(picture)
-            read = time.perf_counter()
-            vector = encode_pages([page])[0]
-            timings = {"read": _ms(start, read), "encode": _ms(read)}
-            return _Query(self._unit(vector), "image", page, [*notes, *page.warnings], timings)
-        read = time.perf_counter()
-        vector = self.encoder.encode_images([picture])[0]
-        timings = {"read": _ms(start, read), "encode": _ms(read)}
-        return _Query(self._unit(vector), "image", warnings=notes, timings_ms=timings)
-
-    def _record_query(self, record: EcgRecord | str | Path) -> _Query:
-        start = time.perf_counter()
-        ecg = record if isinstance(record, EcgRecord) else _open_record(record)
-        read = time.perf_counter()
-        ecg = searchable(ecg)
-        warnings = list(ecg.notes)
-        if ecg.missing_leads and not any(note.startswith("missing: ") for note in ecg.notes):
-            warnings.append(f"missing leads: {', '.join(ecg.missing_leads)}")
-        vector = self.encoder.encode_records([ecg])[0]
-        timings = {"read": _ms(start, read), "encode": _ms(read)}
-        return _Query(self._unit(vector), "record", warnings=warnings, timings_ms=timings)
-
-    def _text_query(self, text: str) -> _Query:
-        if not isinstance(text, str) or not text.strip():
-            raise QueryError(f"query text is {text!r} (expected words)")
-        if len(text) > MAX_TEXT:
-            raise QueryError(f"query text has {len(text)} characters (expected at most {MAX_TEXT})")
-        start = time.perf_counter()
-        vector = self.encoder.encode_texts([text])[0]
-        return _Query(self._unit(vector), "text", timings_ms={"encode": _ms(start)})
-
-    def _unit(self, vector: NDArray[np.float32]) -> NDArray[np.float32]:
-        length = float(np.linalg.norm(vector))
-        if not np.isfinite(length) or length == 0.0:
-            raise QueryError(f"encoder {self.encoder.name} gave a vector of length {length} for this query")
-        return np.asarray(vector / length, dtype=np.float32)
-
-    def _find(self, query: _Query, k: int, where: WhereLike, exclude_patient: str | None) -> SearchResult:
+    def _find(self, query: Query, k: int, where: WhereLike, exclude_patient: str | None) -> SearchResult:
         start = time.perf_counter()
         depth = max(int(k), self.calibration.depth if self.calibration else DEFAULT_K)
         found = self.base.search(query.vector, depth, where=where, exclude_patient=exclude_patient)
@@ -301,7 +244,7 @@ class CaseSearch:
             warnings.append(f"only {len(found)} of the {k} cases asked for pass the filter")
         if filtered:
             warnings.append("the vote counts only cases that pass the filter")
-        timings = {**query.timings_ms, "index": _ms(start, searched), "vote": _ms(searched)}
+        timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
         timings["total"] = sum(timings.values())
         _LOG.info(
             "searched query=%s k=%d gallery=%d encode_ms=%.1f index_ms=%.2f",
@@ -339,23 +282,7 @@ def shipped_calibration(encoder: Encoder) -> Calibration | None:
         return None
 
 
-def _open_picture(path: str | Path) -> Image.Image:
-    from ecgkin.retrieval.ecg.pictures import open_picture
-
-    return open_picture(path)
-
-
-def _open_record(path: str | Path) -> EcgRecord:
-    from ecgkin.retrieval.ecg.read import read_ecg
-
-    return read_ecg(path)
-
-
 def _lets_all_through(where: WhereLike) -> bool:
     from ecgkin.index.filters import Where
 
     return Where.parse(where).is_all
-
-
-def _ms(start: float, end: float | None = None) -> float:
-    return 1000.0 * ((time.perf_counter() if end is None else end) - start)
