@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ecgkin.generation.study_tables import aligned_tables, cell, printout_tables, training_table
-from ecgkin.retrieval.evaluation.report import HEADLINE, table
+from ecgkin.retrieval.evaluation.report import HEADLINE
+from ecgkin.retrieval.evaluation.report_tables import table
 
 Values = Mapping[str, Any]
 _LEAST = 10  # positives of a foreign class that is listed

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ecgkin.retrieval.evaluation.report import HEADLINE, table
+from ecgkin.retrieval.evaluation.report import HEADLINE
+from ecgkin.retrieval.evaluation.report_tables import table
 
 # Published figures to stand beside, from field.md section 4: (super, sub, form, rhythm), macro-AUC in percent.
 _ZERO_SHOT = {

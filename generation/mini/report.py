@@ -16,7 +16,7 @@ from ecgkin.generation.draft_scores import ArmScores, score_arm
 from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
 from ecgkin.retrieval.evaluation.bootstrap import Doubles, Interval, holm, interval, paired_p, patient_weights
 from ecgkin.retrieval.evaluation.ranking import patient_numbers
-from ecgkin.retrieval.evaluation.report import table
+from ecgkin.retrieval.evaluation.report_tables import table
 
 PICTURE = "picture"
 WITHOUT = "picture, trained without cases"

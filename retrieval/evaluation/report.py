@@ -1,11 +1,11 @@
-"""What an evaluation found: as tables (Markdown), as figures (JSON) and as run files."""
+"""What an evaluation found: as figures (JSON), as run files, and in tables (`report_tables`)."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,17 @@ import numpy as np
 from ecgkin.retrieval.evaluation.bootstrap import Interval
 from ecgkin.retrieval.evaluation.calibrate import CalibrationError
 from ecgkin.retrieval.evaluation.case_retrieval import CaseRetrievalResult
-from ecgkin.retrieval.evaluation.cross_modal import RECALL_KS, CrossModalResult
+from ecgkin.retrieval.evaluation.cross_modal import CrossModalResult
 from ecgkin.retrieval.evaluation.ranking import Ints
-from ecgkin.retrieval.evaluation.text_search import COMMON, FORMS, TextQueryResult
+from ecgkin.retrieval.evaluation.report_tables import (
+    calibration_tables,
+    case_table,
+    cross_modal_table,
+    grid_table,
+    table,
+    text_table,
+)
+from ecgkin.retrieval.evaluation.text_search import TextQueryResult
 from ecgkin.retrieval.vote import Calibration
 
 HEADLINE: tuple[str, ...] = (
@@ -122,13 +130,13 @@ class RetrievalReport:
             f"Values with 95 % bootstrap intervals over patients. Gallery: {first.n_gallery} cases; queries: "
             f"{first.n_queries}, of which {first.n_superclass_queries} have a superclass.",
             "## Case retrieval, queries drawn in the primary layout",
-            _case_table(self.systems),
+            case_table(self.systems),
             self._votes(),
             "Holm-adjusted p against log-spectrum neighbours: "
             + ", ".join(f"{name} {p:.3f}" for name, p in self.p_values.items())
             + ".",
             "## Query layout other than the gallery's",
-            _case_table(self.layouts),
+            case_table(self.layouts),
             "## Same record, another picture",
             table(
                 ("query", "pictures", "gallery", "R@1", "R@10", "median rank"),
@@ -138,11 +146,11 @@ class RetrievalReport:
                 ],
             ),
             "## ECG and report",
-            self._cross(),
+            cross_modal_table(self.cross_modal, self.encoder),
             "## Text search, P@10",
-            self._text(),
+            text_table(self.text),
             "## Vote: macro-AUC by depth and temperature",
-            _grid_table(first),
+            grid_table(first),
             "## Vote: AUC by statement",
             table(
                 ("statement", "positives", "AUC"),
@@ -156,7 +164,7 @@ class RetrievalReport:
             f"p95 {self.latency.p95_ms:.0f} ms ({self.latency.n} queries).",
         ]
         if self.calibration is not None:
-            parts += ["## Calibration", self._calibration(self.calibration)]
+            parts += ["## Calibration", calibration_tables(self.calibration, self.calibration_errors)]
         return "\n\n".join(parts) + "\n"
 
     def _votes(self) -> str:
@@ -167,86 +175,6 @@ class RetrievalReport:
             f"statements k = {rules.statements.k}, tau = {rules.statements.tau}; {auc.n_labels} statements have both "
             f"classes, {auc.dropped:.1f} are without a positive in a resample on average."
         )
-
-    def _cross(self) -> str:
-        rows = []
-        for kind in ("strict", "duplicates"):
-            for name, r in self.cross_modal.items():
-                cells = [kind, name, str(r.n)]
-                for direction in ("ecg->report", "report->ecg"):
-                    cells += [str(r.recall[direction, kind, k]) for k in RECALL_KS]
-                rows.append(tuple(cells))
-                if r.sub_recall:
-                    cells = [kind, f"{name}, sub-galleries", str(r.sub_size)]
-                    for direction in ("ecg->report", "report->ecg"):
-                        cells += [
-                            f"{r.sub_recall[direction, kind, k][0]:.3f} ± {r.sub_recall[direction, kind, k][1]:.3f}"
-                            for k in RECALL_KS
-                        ]
-                    rows.append(tuple(cells))
-        own = self.cross_modal[self.encoder]
-        head = ("kind", "system", "gallery", *(f"{d} R@{k}" for d in ("ECG→report", "report→ECG") for k in RECALL_KS))
-        ceiling = ", ".join(f"R@{k} {v:.3f}" for k, v in own.ceiling.items())
-        return (
-            table(head, rows) + f"\n\n{own.distinct_reports} distinct reports among {own.n}; ceiling of strict recall: "
-            f"{ceiling}. Sub-galleries: mean ± standard deviation over seeded draws."
-        )
-
-    def _text(self) -> str:
-        by_code: dict[str, dict[str, TextQueryResult]] = {}
-        for result in self.text:
-            by_code.setdefault(result.code, {})[result.form] = result
-        rows = [
-            (
-                f"{code} (common)" if code in COMMON else code,
-                str(next(iter(forms.values())).n_gallery),
-                *(f"{forms[form].precision:.1f}" for form in FORMS),
-            )
-            for code, forms in by_code.items()
-        ]
-        means = [np.mean([r.precision for r in self.text if r.form == form]) for form in FORMS]
-        rows.append(("mean", "", *(f"{m:.2f}" for m in means)))
-        weak = [f"{r.code} ({r.form}) {r.precision:.1f}" for r in self.text if r.code in COMMON and r.precision < 0.8]
-        said = "Common statements under 0.8: " + (", ".join(weak) or "none") + "."
-        return table(("statement", "cases", *FORMS), rows) + "\n\n" + said
-
-    def _calibration(self, calibration: Calibration) -> str:
-        errors = table(
-            ("vote", "Brier", "log loss", "ECE"),
-            [
-                (name, f"{e.brier:.4f}", f"{e.log_loss:.4f}", f"{e.ece:.4f}")
-                for name, e in self.calibration_errors.items()
-            ],
-        )
-        thresholds = table(
-            ("query", "threshold", "quantile", "genuine refused", "strangers refused", "strangers"),
-            [
-                (
-                    kind,
-                    f"{t.score:.3f}",
-                    f"{t.quantile:g}",
-                    f"{t.inside_refused:.3f} of {t.n_inside}",
-                    "n/a" if math.isnan(t.outside_refused) else f"{t.outside_refused:.3f} of {t.n_outside}",
-                    t.outside,
-                )
-                for kind, t in calibration.thresholds.items()
-            ],
-        )
-        return errors + "\n\n" + thresholds
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table.
-
-    >>> print(table(("a", "b"), [("1", "2")]))
-    | a | b |
-    |---|---|
-    | 1 | 2 |
-    """
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(
-        "|" + "|".join(cells) + "|" if i == 1 else f"| {' | '.join(cells)} |" for i, cells in enumerate(lines)
-    )
 
 
 def write_report(report: RetrievalReport, folder: Path, queries: Sequence[Any], gallery: Sequence[Any]) -> None:
@@ -271,29 +199,6 @@ def write_report(report: RetrievalReport, folder: Path, queries: Sequence[Any], 
                     stream.write(
                         f"{row.ecg_id} Q0 {gallery[rows[rank]].ecg_id} {rank + 1} {scores[rank]:.6f} {report.encoder}\n"
                     )
-
-
-def _case_table(results: Mapping[str, CaseRetrievalResult]) -> str:
-    names = list(next(iter(results.values())).aucs), list(next(iter(results.values())).measures)
-    head = ("", *(f"AUC {name}" for name in names[0]), *names[1])
-    return table(
-        head,
-        [
-            (system, *(str(r.aucs[n].interval) for n in names[0]), *(str(r.measures[n]) for n in names[1]))
-            for system, r in results.items()
-        ],
-    )
-
-
-def _grid_table(result: CaseRetrievalResult) -> str:
-    ks = sorted({k for k, _ in result.grid_statements})
-    taus = sorted({tau for _, tau in result.grid_statements})
-    rows = [
-        (family, f"{tau:g}", *(f"{grid[k, tau]:.3f}" for k in ks))
-        for family, grid in (("superclasses", result.grid_superclasses), ("statements", result.grid_statements))
-        for tau in taus
-    ]
-    return table(("labels", "tau", *(f"k = {k}" for k in ks)), rows)
 
 
 def _case_dict(result: CaseRetrievalResult) -> dict[str, Any]:

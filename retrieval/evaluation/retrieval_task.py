@@ -17,7 +17,7 @@ import numpy as np
 from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import QueryError, RecordError
-from ecgkin.retrieval.evaluation import baselines, calibrate, strangers
+from ecgkin.retrieval.evaluation import baselines
 from ecgkin.retrieval.evaluation.bootstrap import holm, mean_interval, paired_p, patient_weights
 from ecgkin.retrieval.evaluation.case_retrieval import (
     RANKED,
@@ -42,17 +42,17 @@ from ecgkin.retrieval.evaluation.galleries import (
     encode_pictures,
 )
 from ecgkin.retrieval.evaluation.labels import default_space
-from ecgkin.retrieval.evaluation.metrics import jaccard, vote_scores
-from ecgkin.retrieval.evaluation.ranking import Floats, nearest, patient_numbers
+from ecgkin.retrieval.evaluation.metrics import jaccard
+from ecgkin.retrieval.evaluation.ranking import Floats, patient_numbers
 from ecgkin.retrieval.evaluation.report import HEADLINE, JoinResult, Latency, RetrievalReport, write_report
+from ecgkin.retrieval.evaluation.retrieval_fit import fitted_calibration
 from ecgkin.retrieval.evaluation.text_search import evaluate_text_search, text_queries
-from ecgkin.retrieval.vote import Calibration, Threshold, VoteRule
+from ecgkin.retrieval.vote import Calibration, VoteRule
 
 _LOG = logging.getLogger(__name__)
 
 VALIDATION_FOLD = 9
 JOIN_PHOTOS = 300
-_STRANGERS = 200
 _TIMED = 40
 _SEED = 300
 
@@ -158,7 +158,9 @@ def evaluate_retrieval(
         latency=_latency(embedder, queries, gallery_emb),
     )
     if fit:
-        report.calibration, report.calibration_errors = _fit(embedder, report, queries, gallery, query_emb, gallery_emb)
+        report.calibration, report.calibration_errors = fitted_calibration(
+            embedder, report, queries, gallery, query_emb, gallery_emb
+        )
     report.about["seconds"] = round(time.perf_counter() - began, 1)
     if out_dir is not None:
         write_report(report, Path(out_dir), queries, gallery)
@@ -280,73 +282,3 @@ def _latency(embedder: Embedder, queries: Sequence[PtbXlRow], gallery_emb: Float
         (gallery_emb @ vector[0]).argpartition(-min(10, len(gallery_emb)))
         took.append(1000.0 * (time.perf_counter() - start))
     return Latency(float(np.percentile(took, 50)), float(np.percentile(took, 95)), len(took))
-
-
-def _fit(
-    embedder: Embedder,
-    report: RetrievalReport,
-    queries: Sequence[PtbXlRow],
-    gallery: Sequence[PtbXlRow],
-    query_emb: dict[str, Floats],
-    gallery_emb: Floats,
-) -> tuple[Calibration, dict[str, calibrate.CalibrationError]]:
-    """Curves on the primary layout, thresholds for each kind of query."""
-    result = report.layouts[PRIMARY]
-    space = default_space()
-    truth, known = (space.statements([row.labels for row in rows]) for rows in (queries, gallery))
-    calibration = calibrate.fit_calibration(
-        result.neighbours,
-        truth,
-        known,
-        space,
-        encoder=embedder.encoder.fingerprint,
-        statements=result.rules.statements,
-        superclasses=result.rules.superclasses,
-        thresholds=_thresholds(embedder, queries, query_emb, gallery_emb),
-        fitted_on=f"PTB-XL folds {report.about['query folds']} against {report.about['gallery folds']}, "
-        f"{len(queries)} queries",
-    )
-    (patients,) = patient_numbers([row.patient_id for row in queries])
-    errors: dict[str, calibrate.CalibrationError] = {}
-    families = (
-        ("statements", truth, known, result.rules.statements),
-        (
-            "superclasses",
-            space.superclass_matrix(truth),
-            space.superclass_matrix(known),
-            result.rules.superclasses,
-        ),
-    )
-    for name, own, others, rule in families:
-        raw = vote_scores(result.neighbours, others, rule.k, rule.tau)
-        errors[f"{name}, raw share"] = calibrate.calibration_error(own, raw)
-        crossed = calibrate.cross_fitted(result.neighbours, own, others, rule, patients)
-        errors[f"{name}, calibrated (cross-fitted)"] = calibrate.calibration_error(own, crossed)
-    return calibration, errors
-
-
-def _thresholds(
-    embedder: Embedder, queries: Sequence[PtbXlRow], query_emb: dict[str, Floats], gallery_emb: Floats
-) -> dict[str, Threshold]:
-    def best(vectors: Floats) -> Floats:
-        # A refused picture has a zero vector; the reader has turned it away already.
-        return nearest(vectors[np.abs(vectors).sum(axis=1) > 0], gallery_emb, 1).scores[:, 0]
-
-    made = strangers.stranger_records([embedder.data.record(row) for row in queries[:_STRANGERS]])
-    pages = encode_pictures(embedder.encoder, [draw_query(record, PRIMARY) for record in made])
-    words = embedder.texts([text for _, _, text in text_queries()] + [row.report for row in queries if row.report])
-    read = np.abs(pages).sum(axis=1) > 0
-    refused = f"; {len(made) - int(read.sum())} of {len(made)} already refused by the page reader"
-    return {
-        "image": calibrate.fit_threshold(
-            np.concatenate([best(vectors) for vectors in query_emb.values()]),
-            best(pages) if read.any() else None,
-            outside_words=strangers.WORDS + refused,
-        ),
-        "record": calibrate.fit_threshold(
-            best(embedder.gallery(queries)), best(embedder.encoder.encode_records(made)), outside_words=strangers.WORDS
-        ),
-        "text": calibrate.fit_threshold(
-            best(words), best(embedder.texts(strangers.SENTENCES)), outside_words="sentences without an ECG in them"
-        ),
-    }
