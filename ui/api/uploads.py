@@ -1,4 +1,4 @@
-"""Uploads: streamed to a folder of their own, unpacked with suspicion, and taken for a picture or a recording.
+"""Uploads: streamed to a folder of their own, unpacked (`uploaded_zip`), and taken for a picture or a recording.
 
 Names that clients give are kept only where they carry meaning (the files of a WFDB record name each other), and only
 if they are plain.
@@ -9,11 +9,9 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
-import stat
 import tempfile
 import threading
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -28,6 +26,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, ImageError, InputError, RecordError
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.limits import MB, Limits, PixelBudget
+from ecgkin.ui.api.uploaded_zip import CHUNK, unpack
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -40,9 +39,6 @@ Query: TypeAlias = EcgRecord | Path
 MAX_FILES = 8
 _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 256 * 1024
-_MAX_MEMBERS = 64
-_MAX_DIRECTORY_BYTES = 64 * 1024
-_CHUNK = 1 << 18
 _WFDB = frozenset({".hea", ".dat", ".mat"})
 _RECORDS = frozenset(suffix for reader in READERS for suffix in reader.suffixes) - _WFDB
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pdf"})
@@ -112,7 +108,7 @@ class Upload:
         """
         with self._clean_names():
             if len(self.files) == 1 and zipfile.is_zipfile(self.files[0]):
-                _unpack(self.files.pop(), self, limits)
+                unpack(self.files.pop(), self.place, _WFDB | _RECORDS | _PICTURES, limits)
             kind, path = self._chosen()
             if kind == "document":
                 opened = self._opened(path, page, budget)
@@ -252,7 +248,7 @@ def parsed(model: type[Model], content: bytes | dict[str, str]) -> Model:
 
 def _save(source: BinaryIO, target: Path) -> None:
     with target.open("wb") as file:
-        shutil.copyfileobj(source, file, _CHUNK)
+        shutil.copyfileobj(source, file, CHUNK)
 
 
 def _pixels(path: Path) -> int:
@@ -271,62 +267,3 @@ def _pixels(path: Path) -> int:
     except Exception as error:  # Pillow's plugins raise whatever they stumble over
         hint = "send a PNG, JPEG, TIFF, BMP, GIF or WebP file, or a recording under its own name"
         raise ImageError(f"{path.name} is no picture, or a damaged one", hint=hint) from error
-
-
-def _unpack(path: Path, upload: Upload, limits: Limits) -> None:
-    """Put the useful members of a zip beside it, each under its last name alone.
-
-    Raises:
-        InputError: A member would land elsewhere, is a link, or is packed in an unusual way; the zip is broken.
-        TooLargeError: It unpacks to more than the server takes; noticed while unpacking, whatever its directory says.
-    """
-    try:
-        _check_directory(path)
-        with zipfile.ZipFile(path) as archive:
-            left = limits.body_bytes
-            for member in archive.infolist():
-                if member.is_dir() or not _is_useful(member):
-                    continue
-                target = upload.place(member.filename)
-                with archive.open(member) as packed, target.open("wb") as file:
-                    while chunk := packed.read(_CHUNK):
-                        left -= len(chunk)
-                        if left < 0:
-                            raise problems.TooLargeError(f"the zip unpacks to more than {limits.body_bytes / MB:g} MB")
-                        file.write(chunk)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise InputError(f"the zip cannot be unpacked: {type(error).__name__}") from error
-    if not upload.files:
-        raise InputError("the zip holds no picture and no recording")
-
-
-def _check_directory(path: Path) -> None:
-    """A directory of a million members would fill the memory before the first one is looked at."""
-    with path.open("rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - 22 - 0xFFFF - 20))
-        tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    size = int.from_bytes(tail[at + 12 : at + 16], "little")
-    if at < 0 or b"PK\x06\x07" in tail or size > _MAX_DIRECTORY_BYTES:
-        raise InputError("the zip has too many members, or none", hint=f"pack at most {_MAX_MEMBERS} files")
-
-
-def _is_useful(member: zipfile.ZipInfo) -> bool:
-    """Whether to unpack it.
-
-    Raises:
-        InputError: It is not what an honest zip holds.
-    """
-    name = member.filename.replace("\\", "/")
-    if name.startswith("/") or ".." in name.split("/") or ":" in name or "\x00" in name:
-        raise InputError("a member of the zip points outside of it")
-    if stat.S_ISLNK(member.external_attr >> 16):
-        raise InputError("a member of the zip is a link")
-    if member.flag_bits & 1:
-        raise InputError("the zip is encrypted")
-    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise InputError("the zip is packed in an unusual way", hint="use the ordinary method, deflate")
-    path = PurePosixPath(name)
-    hidden = any(part.startswith((".", "__MACOSX")) for part in path.parts)
-    return not hidden and path.suffix.lower() in _WFDB | _RECORDS | _PICTURES
