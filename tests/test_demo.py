@@ -14,8 +14,9 @@ import pytest
 
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.ui import demo, download
+from ecgkin.ui import demo_source, download
 from ecgkin.ui.cli import main
+from ecgkin.ui.fetcher import DownloadError
 
 EVIL = "sinus rhythm <script>alert(1)</script> {{ 7*7 }}"
 CODES = ("NORM", "AFIB", "IMI", "LVH", "CLBBB")
@@ -146,9 +147,9 @@ def test_download_then_reuse(
 
     def gone(dest: Path, **options: object) -> None:
         calls.append("gone")
-        raise download.DownloadError("no network")
+        raise DownloadError("no network")
 
-    monkeypatch.setattr(demo, "USABLE_RECORDS", 30)
+    monkeypatch.setattr(demo_source, "USABLE_RECORDS", 30)
     monkeypatch.setattr(download, "download_ptbxl", fetched)
     words = ("demo", "--out", tmp_path / "out", "--no-open", "--cases", 12, "--json")
     for _ in range(2):

@@ -18,8 +18,9 @@ import wfdb
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui import download
-from ecgkin.ui.download import DownloadError, choose_records, download_ptbxl
+from ecgkin.ui import fetcher
+from ecgkin.ui.download import choose_records, download_ptbxl
+from ecgkin.ui.fetcher import DownloadError
 
 CODES = ["NORM", "AFIB", "CLBBB", "LVH", "IMI"]
 
@@ -119,7 +120,7 @@ def layout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server(layout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    monkeypatch.setattr(download, "_BACK_OFF_S", 0.001)
+    monkeypatch.setattr(fetcher, "_BACK_OFF_S", 0.001)
     running = Server(layout)
     yield running
     running.close()
@@ -222,7 +223,7 @@ def test_no_network_gives_up_within_seconds(tmp_path: Path) -> None:
 def test_a_server_that_never_answers_is_given_up_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import socket
 
-    monkeypatch.setattr(download, "FIRST_CONTACT_S", 0.3)
+    monkeypatch.setattr(fetcher, "FIRST_CONTACT_S", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         began = time.monotonic()
         with pytest.raises(DownloadError, match="cannot be reached"):

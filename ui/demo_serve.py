@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.demo import Say, Shown
+    from ecgkin.ui.demo import Shown
+    from ecgkin.ui.demo_source import Say
     from ecgkin.ui.settings import Settings
 
 # ECGs to choose from on the page, each as a page and as a recording.
