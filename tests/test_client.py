@@ -17,7 +17,7 @@ from ecgkin.ui.api.security import new_token
 from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
 from ecgkin.ui.client import ApiError, AsyncClient, CaseFields, Client
-from ecgkin.ui.client_calls import Events
+from ecgkin.ui.client_answers import Events
 from ecgkin.ui.settings import load_settings
 
 TOKEN, SETTING = new_token("write")

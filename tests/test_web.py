@@ -20,7 +20,6 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.svg import render_svg
 from ecgkin.ui.api.answers import (
     CaseOut,
-    DraftAnswer,
     ExplanationOut,
     HitOut,
     InfoOut,
@@ -29,6 +28,7 @@ from ecgkin.ui.api.answers import (
     SearchOut,
     StretchOut,
 )
+from ecgkin.ui.api.draft_answers import DraftAnswer
 from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo_serve import write_csv
 from ecgkin.ui.web import (

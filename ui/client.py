@@ -18,7 +18,6 @@ from ecgkin.ui import client_calls as calls
 from ecgkin.ui.api.answers import (
     CaseOut,
     CasesOut,
-    DraftAnswer,
     EmbeddingOut,
     ExplanationOut,
     FeedbackOut,
@@ -27,8 +26,10 @@ from ecgkin.ui.api.answers import (
     MarkOut,
     SearchOut,
 )
+from ecgkin.ui.api.draft_answers import DraftAnswer
 from ecgkin.ui.api.schemas import CaseFields, Signal
-from ecgkin.ui.client_calls import ApiError, DraftEvent, Files
+from ecgkin.ui.client_answers import ApiError, DraftEvent, Events, checked, unreachable
+from ecgkin.ui.client_calls import Files
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
@@ -68,8 +69,8 @@ class Client:
         try:
             response = self._http.request(call.method, call.path, **call.arguments())
         except httpx.HTTPError as error:
-            raise calls.unreachable(self.base_url, error) from error
-        return call.take(calls.checked(response))
+            raise unreachable(self.base_url, error) from error
+        return call.take(checked(response))
 
     def search(
         self,
@@ -108,13 +109,13 @@ class Client:
             with self._http.stream(call.method, call.path, **call.arguments()) as response:
                 if not response.is_success:
                     response.read()
-                calls.checked(response)
-                events = calls.Events()
+                checked(response)
+                events = Events()
                 for line in response.iter_lines():
                     if (event := events.feed(line)) is not None:
                         yield event
         except httpx.HTTPError as error:
-            raise calls.unreachable(self.base_url, error) from error
+            raise unreachable(self.base_url, error) from error
 
     def case(self, case_id: str) -> CaseOut:
         """One case."""
@@ -192,8 +193,8 @@ class AsyncClient:
         try:
             response = await self._http.request(call.method, call.path, **call.arguments())
         except httpx.HTTPError as error:
-            raise calls.unreachable(self.base_url, error) from error
-        return call.take(calls.checked(response))
+            raise unreachable(self.base_url, error) from error
+        return call.take(checked(response))
 
     async def search(
         self,
@@ -225,13 +226,13 @@ class AsyncClient:
             async with self._http.stream(call.method, call.path, **call.arguments()) as response:
                 if not response.is_success:
                     await response.aread()
-                calls.checked(response)
-                events = calls.Events()
+                checked(response)
+                events = Events()
                 async for line in response.aiter_lines():
                     if (event := events.feed(line)) is not None:
                         yield event
         except httpx.HTTPError as error:
-            raise calls.unreachable(self.base_url, error) from error
+            raise unreachable(self.base_url, error) from error
 
     async def case(self, case_id: str) -> CaseOut:
         """One case."""

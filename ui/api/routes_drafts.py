@@ -13,7 +13,8 @@ from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from ecgkin.ui.api import fhir, intake, openapi, problems
-from ecgkin.ui.api.answers import DraftAnswer, DraftOut, SearchOut
+from ecgkin.ui.api.answers import SearchOut
+from ecgkin.ui.api.draft_answers import DraftAnswer, DraftOut
 from ecgkin.ui.api.drafting import Drafted
 from ecgkin.ui.api.schemas import DraftBody, DraftOptions
 from ecgkin.ui.api.state import State

@@ -11,7 +11,7 @@ from ecgkin.ui.web.report_files import Reviewed, edited_fhir, plain, report_pdf,
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
-    from ecgkin.ui.api.answers import DraftAnswer, DraftOut
+    from ecgkin.ui.api.draft_answers import DraftAnswer, DraftOut
     from ecgkin.ui.web.context import Page
     from ecgkin.ui.web.state import Options, Query
 

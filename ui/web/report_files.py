@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
-    from ecgkin.ui.api.answers import DraftOut
+    from ecgkin.ui.api.draft_answers import DraftOut
     from ecgkin.ui.web.texts import Lang, Words
 
 _MARKS = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")

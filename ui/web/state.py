@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.api.answers import CaseOut, DraftAnswer, ExplanationOut, InfoOut, MapOut, SearchOut
+    from ecgkin.ui.api.answers import CaseOut, ExplanationOut, InfoOut, MapOut, SearchOut
+    from ecgkin.ui.api.draft_answers import DraftAnswer
     from ecgkin.ui.client import Client, DraftEvent
     from ecgkin.ui.web.texts import Lang
 
