@@ -48,6 +48,7 @@ def ecgbench(study: Study, options: Values) -> Values:
     from ecgkin.generation import ecgbench as bench
     from ecgkin.generation.drafter import Drafter
     from ecgkin.generation.ecgbench_rebuild import rebuild
+    from ecgkin.generation.ecgbench_score import score_split
 
     files = {name: Path(path) for name, path in dict(options.get("files", {})).items()}
     for split in options.get("rebuild", ()):
@@ -65,7 +66,7 @@ def ecgbench(study: Study, options: Values) -> Values:
                 # Answers are kept by row: those of another encoder must not be taken for this one's.
                 folder = study.out / "ecgbench" / study.embedder.encoder.fingerprint[:12]
                 answers = bench.answer_split(split, rows, answerer, folder, model, study.embedder.progress)
-                out[f"{model}, {split}"] = bench.score_split(split, rows, bench.read_answers(answers))
+                out[f"{model}, {split}"] = score_split(split, rows, bench.read_answers(answers))
     return out
 
 

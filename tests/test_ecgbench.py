@@ -24,10 +24,10 @@ from ecgkin.generation.ecgbench import (
     backend_answerer,
     load_split,
     read_answers,
-    score_split,
 )
 from ecgkin.generation.ecgbench_judge import judge, judge_prompt, reply_of
 from ecgkin.generation.ecgbench_rebuild import rebuild
+from ecgkin.generation.ecgbench_score import score_split
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.errors import GenerationError, InputError, QueryError
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecgkin.generation.backend import Request, TextBackend
-from ecgkin.generation.instruct import build_instructions, neighbour_prompt, read_rows
+from ecgkin.generation.instruct import build_instructions, neighbour_prompt
+from ecgkin.generation.instruct_file import read_rows
 from ecgkin.generation.instruct_rows import IMAGE_TOKEN, SUBTASKS, TYPES
 from ecgkin.generation.mini.backend import SHIPPED, MiniGenerator
 from ecgkin.generation.mini.examples import PLAIN, RETRIEVED, ecg_id_of, epoch_examples, examples_of, texts_of

@@ -162,6 +162,7 @@ def ecgbench(
 ) -> None:
     """Answer and score a set of ECGBench, by the published rules and by corrected ones."""
     from ecgkin.generation import ecgbench as bench
+    from ecgkin.generation.ecgbench_score import score_split
 
     settings = common.settings(ptbxl=ptbxl)
     if rebuild:
@@ -196,7 +197,7 @@ def ecgbench(
                     lambda what, done, total: bar(done, total, what),
                 )  # fmt: skip
     known = bench.read_answers(answers)
-    scores: dict[str, Any] = bench.score_split(split, rows, known) if split != bench.ARENA else {"split": split}
+    scores: dict[str, Any] = score_split(split, rows, known) if split != bench.ARENA else {"split": split}
     if judge is not None:
         from ecgkin.generation.backends import open_backend
         from ecgkin.generation.ecgbench_judge import judge as judged

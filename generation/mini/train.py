@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ecgkin.generation.instruct import FILE, build_instructions, read_rows
+from ecgkin.generation.instruct import build_instructions
+from ecgkin.generation.instruct_file import FILE, read_rows
 from ecgkin.generation.mini.examples import RETRIEVED, Example, epoch_examples, examples_of, texts_of
 from ecgkin.generation.mini.model import MiniShape, answer_logits, batch_length, build_mini, decode_steps, save_mini
 from ecgkin.generation.mini.settings import MiniSettings
