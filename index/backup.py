@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ecgkin.index.atomic import TEMPORARY, file_digest, sync_folder, write_atomic
-from ecgkin.index.casebase import LOCK, CaseBase
+from ecgkin.index.casebase import CaseBase
+from ecgkin.index.casebase_folder import LOCK
 from ecgkin.index.milvus_address import is_milvus
 from ecgkin.index.store_reader import STORE
 from ecgkin.index.transfer import base_digest, copy_base

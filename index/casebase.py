@@ -18,8 +18,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import shutil
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -30,22 +28,18 @@ from typing import Any
 
 import numpy as np
 
-from ecgkin.index.atomic import TEMPORARY, WriterLock, sync_folder
+from ecgkin.index.atomic import WriterLock
 from ecgkin.index.case import Case
-from ecgkin.index.manifest import MANIFEST, Manifest
+from ecgkin.index.casebase_folder import LOCK, find_folder, make_folder, repair_folder
+from ecgkin.index.manifest import Manifest
 from ecgkin.index.milvus_address import MilvusAddress, is_milvus
 from ecgkin.index.protocol import Vectors, check_vectors
 from ecgkin.index.reader import CaseReader
-from ecgkin.index.snapshot import Snapshots
-from ecgkin.index.store import Store
-from ecgkin.index.store_reader import STORE
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ManifestError, QueryError
 
 _LOG = logging.getLogger(__name__)
-
-LOCK = "writer.lock"
 
 
 class CaseBase(CaseReader):
@@ -83,36 +77,16 @@ class CaseBase(CaseReader):
         """
         from ecgkin.index.faiss_kinds import KINDS
 
+        plain = json.loads(json.dumps(dict(preprocessing or {})))
+        manifest = Manifest(uuid.uuid4().hex, encoder_name, fingerprint, dim, drawing_version, plain)
         if is_milvus(path) and dim >= 1:
             from ecgkin.index.milvus_base import MilvusBase
 
-            plain = json.loads(json.dumps(dict(preprocessing or {})))
-            made_for = Manifest(uuid.uuid4().hex, encoder_name, fingerprint, dim, drawing_version, plain)
-            return MilvusBase.make(MilvusAddress.parse(path), made_for, kind)
+            return MilvusBase.make(MilvusAddress.parse(path), manifest, kind)
         if dim < 1 or kind not in ("auto", *KINDS):
             raise QueryError(f"dim is {dim} and kind {kind!r} (expected >= 1, and auto or one of {', '.join(KINDS)})")
         folder = Path(path)
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise CaseBaseError(f"{folder} is there already", hint="open it, or choose another folder")
-        manifest = Manifest(
-            base_id=uuid.uuid4().hex,
-            encoder_name=encoder_name,
-            fingerprint=fingerprint,
-            dim=dim,
-            drawing_version=drawing_version,
-            preprocessing=json.loads(json.dumps(dict(preprocessing or {}))),
-        )
-        made = folder.resolve().with_name(f".{folder.resolve().name}.{os.getpid()}{TEMPORARY}")
-        try:
-            made.mkdir(parents=True)
-            Store.create(made, {**Snapshots.identity(manifest), "kind": kind})
-            manifest.write(made)
-            os.rename(made, folder.resolve())
-            sync_folder(folder.resolve().parent)
-        except OSError as error:
-            raise CaseBaseError(f"{folder} cannot be made: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        make_folder(folder, manifest, kind)
         return cls(folder, device=device)
 
     @classmethod
@@ -134,12 +108,7 @@ class CaseBase(CaseReader):
             from ecgkin.index.milvus_base import MilvusBase
 
             return _for_encoder(MilvusBase(MilvusAddress.parse(path)), encoder)
-        folder = Path(path)
-        folder = folder.resolve() if folder.is_symlink() else folder
-        if not folder.is_dir() or not ((folder / STORE).exists() or (folder / MANIFEST).exists()):
-            what = "is not a case base" if folder.exists() else "does not exist"
-            raise CaseBaseError(f"{folder} {what}", hint="make one with `ecgkin ingest`")
-        return _for_encoder(cls(folder, device=device), encoder)
+        return _for_encoder(cls(find_folder(path), device=device), encoder)
 
     @classmethod
     def repair(cls, path: str | Path) -> CaseBase:
@@ -150,18 +119,7 @@ class CaseBase(CaseReader):
             CaseBaseError: Somebody is writing to the base.
         """
         folder = Path(path)
-        lock = WriterLock(folder / LOCK)
-        store = Store(folder)
-        try:
-            lock.acquire()
-            with store.reading():
-                problems = store.problems()
-                if problems:
-                    raise ManifestError(f"{folder / STORE} is damaged: {'; '.join(problems[:5])}")
-            Snapshots(folder, store).rebuild()
-        finally:
-            store.close()
-            lock.release()
+        repair_folder(folder)
         return cls.open(folder)
 
     def close(self) -> None:

@@ -24,7 +24,6 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ecgkin.index.exact import top_k
 from ecgkin.index.faiss_kinds import (
     HNSW_EF_SEARCH,
     IVF_CANDIDATES,
@@ -36,13 +35,13 @@ from ecgkin.index.faiss_kinds import (
     new_index,
 )
 from ecgkin.index.faiss_run import few_threads, gpu_resources, load_faiss
+from ecgkin.index.faiss_search import exact_search, in_order, rescored, selector_of
 from ecgkin.index.protocol import FetchVectors, Ids, Vectors, check_ids, check_k, check_vectors
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
 # Reading this many rows and multiplying costs no more than an approximate search that has to look wider for them.
 EXACT_BELOW = 2048
 WIDEN_AT_MOST = 8  # a filter that lets one row in n through widens the search n-fold, up to this
-FETCH_BLOCK = 16384  # rows that are fetched at a time for an exact search (16 MB at 256 dimensions)
 _MAGIC = b"ECGKIN-FAISS-1\n"
 
 
@@ -164,14 +163,14 @@ class FaissIndex:
         if not want or not len(matrix):
             return scores, found
         if self.kind != "flat" and len(rows) <= max(EXACT_BELOW, 2 * want):
-            scores[:, :want], found[:, :want] = self._exact(matrix, rows, want)
+            scores[:, :want], found[:, :want] = exact_search(self.vectors, matrix, rows, want)
             return scores, found
         with few_threads(len(matrix)):
             top, hits = self._approximate(matrix, want, allowed, len(rows))
         short = np.flatnonzero((hits < 0).any(axis=1))
         if short.size:
-            top[short], hits[short] = self._exact(matrix[short], rows, want)
-        scores[:, :want], found[:, :want] = _in_order(top, hits)
+            top[short], hits[short] = exact_search(self.vectors, matrix[short], rows, want)
+        scores[:, :want], found[:, :want] = in_order(top, hits)
         return scores, found
 
     def vectors(self, ids: Ids) -> Vectors:
@@ -241,16 +240,8 @@ class FaissIndex:
         """What FAISS finds, -1 where nothing; exact for flat, candidates scored by true vectors for quantised kinds."""
         faiss = load_faiss()
 
-        selector: Any = None
-        keep: Any = None  # FAISS holds bare pointers: the bits must live as long as the search
-        if allowed is not None:
-            bits = np.zeros(int(allowed[-1]) + 1, dtype=bool)
-            bits[allowed] = True
-            keep = np.packbits(bits, bitorder="little")
-            selector = faiss.IDSelectorBitmap(keep)
-        elif self._dead.size:
-            keep = faiss.IDSelectorBatch(self._dead)
-            selector = faiss.IDSelectorNot(keep)
+        # FAISS holds bare pointers: what is kept must live as long as the search.
+        selector, keep = selector_of(allowed, self._dead)
         wider = min(WIDEN_AT_MOST, -(-len(self._ids) // n_rows))
         if self.kind == "flat":
             if selector is None and self._gpu_resources is not None:
@@ -267,30 +258,9 @@ class FaissIndex:
             make = faiss.IVFRaBitQSearchParameters if self.kind == "ivf_rabitq" else faiss.SearchParametersIVF
             n_candidates = min(n_rows, max(IVF_CANDIDATES * want, IVF_MIN_CANDIDATES))
             _, candidates = self._index.search(queries, n_candidates, params=make(**options))
-            top, hits = self._rescored(queries, candidates, want)
+            top, hits = rescored(self.vectors, queries, candidates, want)
         del keep
         return np.clip(top, -1.0, 1.0), hits
-
-    def _rescored(self, queries: Vectors, candidates: Ids, want: int) -> tuple[Vectors, Ids]:
-        needed = np.unique(candidates[candidates >= 0])
-        true = self.vectors(needed)
-        top = np.full((len(queries), want), np.nan, dtype=np.float32)
-        hits = np.full((len(queries), want), -1, dtype=np.int64)
-        for i, row in enumerate(candidates):
-            ids = row[row >= 0]
-            top[i : i + 1], hits[i : i + 1] = top_k(queries[i : i + 1], ids, true[np.searchsorted(needed, ids)], want)
-        return top, hits
-
-    def _exact(self, queries: Vectors, rows: Ids, want: int) -> tuple[Vectors, Ids]:
-        """Brute force over the true vectors of some rows, block by block."""
-        top = np.empty((len(queries), 0), dtype=np.float32)
-        hits = np.empty((len(queries), 0), dtype=np.int64)
-        for start in range(0, len(rows), FETCH_BLOCK):
-            block = rows[start : start + FETCH_BLOCK]
-            more_top, more_hits = top_k(queries, block, self.vectors(block), min(want, len(block)))
-            top, hits = _in_order(np.hstack([top, more_top]), np.hstack([hits, more_hits]))
-            top, hits = top[:, :want], hits[:, :want]
-        return top, hits
 
     def _on_gpu(self, queries: Vectors, want: int) -> tuple[Vectors, Ids]:
         faiss = load_faiss()
@@ -301,12 +271,6 @@ class FaissIndex:
         copy, positions = self._gpu
         top, at = copy.search(queries, want)
         return np.clip(top, -1.0, 1.0), np.where(at >= 0, positions[at], -1)
-
-
-def _in_order(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
-    """Each row by falling score, ties to the smaller id."""
-    order = np.lexsort((ids, -scores), axis=-1)
-    return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
 
 def _writer(file: BinaryIO) -> Callable[[bytes], int]:
