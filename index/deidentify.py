@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgkin.index.case import Case
-from ecgkin.index.ingest import IngestItem, Loaded
+from ecgkin.index.ingest_items import IngestItem, Loaded
 from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements import STATEMENTS

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,76 +16,18 @@ from PIL import Image
 
 from ecgkin.index.case import Case, content_hash
 from ecgkin.index.casebase import CaseBase
-from ecgkin.index.header_facts import filled_from
+from ecgkin.index.ingest_encoding import Pending, encoded, filled, notes_of, reason
+from ecgkin.index.ingest_items import IngestItem, IngestReport
 from ecgkin.index.milvus_address import MilvusAddress, is_milvus
-from ecgkin.index.protocol import Vectors
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.encoders.base import Encoder
-from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError
+from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError
 
 _LOG = logging.getLogger(__name__)
 
-Loaded = EcgRecord | Image.Image
 # A photograph of 12 megapixels takes 36 MB: one counts as many records, so that a batch stays below 300 MB.
 _PICTURE_WEIGHT = 8
-
-
-@dataclass(frozen=True)
-class IngestItem:
-    """One case on its way in.
-
-    Attributes:
-        case: What is known without opening the record; gaps (patient, age, sex) are filled from the record.
-        load: Reads the ECG or the picture.
-        content: The hash of what `load` would read, cheaper than reading it; None: the loaded record is hashed.
-        name: What to call it in a report of failures; "" for the case id.
-    """
-
-    case: Case
-    load: Callable[[], Loaded]
-    content: Callable[[], str] | None = None
-    name: str = ""
-
-    @property
-    def title(self) -> str:
-        """Its name in reports."""
-        return self.name or self.case.case_id
-
-
-@dataclass
-class IngestReport:
-    """What became of the items.
-
-    Attributes:
-        added, updated: Cases that are new, and cases that were there and now say or show something else.
-        skipped: Items that were there already as they are.
-        duplicates: (name, case id) of items whose content is there under another id; they are passed over.
-        failed: (name, reason) of items that could not be read.
-        notes: (name, words) of items that came in, but not as they should be: leads missing, flat or computed, a record
-            longer or shorter than a page.
-    """
-
-    added: int = 0
-    updated: int = 0
-    skipped: int = 0
-    duplicates: list[tuple[str, str]] = field(default_factory=list)
-    failed: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def n_seen(self) -> int:
-        """Items that are done with."""
-        return self.added + self.updated + self.skipped + len(self.duplicates) + len(self.failed)
-
-
-@dataclass(frozen=True)
-class _Pending:
-    item: IngestItem
-    case: Case
-    loaded: Loaded
-    shown: Loaded  # what is encoded: one page of a record
-    is_new: bool
 
 
 def open_or_create(path: str | Path, encoder: Encoder, *, preprocessing: dict[str, Any] | None = None) -> CaseBase:
@@ -163,7 +105,7 @@ def ingest_records(
             base, items, encoder, workers, batch=batch, keep_records=keep_records, progress=progress
         )
     report = IngestReport()
-    pending: list[_Pending] = []
+    pending: list[Pending] = []
     for item in items:
         ready = _look_at(base, item, pending, report)
         if ready is not None:
@@ -179,13 +121,13 @@ def ingest_records(
     return report
 
 
-def _look_at(base: CaseBase, item: IngestItem, pending: Sequence[_Pending], report: IngestReport) -> _Pending | None:
+def _look_at(base: CaseBase, item: IngestItem, pending: Sequence[Pending], report: IngestReport) -> Pending | None:
     """Decide what to do with an item; None when that is done."""
     try:
         known = base.get(item.case.case_id) if item.case.case_id in base else None
         digest = item.content() if item.content is not None else ""
         if known is not None and digest and known.content_hash == digest:
-            _take_over(base, known, item.case, report)
+            take_over(base, known, item.case, report)
             return None
         if any(p.case.case_id == item.case.case_id for p in pending):
             report.failed.append((item.title, f"case id {item.case.case_id!r} comes twice"))
@@ -196,23 +138,23 @@ def _look_at(base: CaseBase, item: IngestItem, pending: Sequence[_Pending], repo
         if not digest:
             digest = content_hash(loaded if isinstance(loaded, EcgRecord) else loaded.convert("RGB").tobytes())
             if known is not None and known.content_hash == digest:
-                _take_over(base, known, item.case, report)
+                take_over(base, known, item.case, report)
                 return None
             if known is None and _is_duplicate(base, item, digest, pending, report):
                 return None
-        case = _filled(replace(item.case, content_hash=digest), loaded)
+        case = filled(replace(item.case, content_hash=digest), loaded)
         shown = searchable(loaded) if isinstance(loaded, EcgRecord) else loaded
-        return _Pending(item, case, loaded, shown, known is None)
+        return Pending(item, case, loaded, shown, known is None)
     except CaseBaseError:
         raise
     except Exception as error:  # one odd file among thousands must not end the ingest; it is named in the report
         _LOG.debug("%s failed", item.title, exc_info=True)
-        report.failed.append((item.title, _reason(error)))
+        report.failed.append((item.title, reason(error)))
         return None
 
 
 def _is_duplicate(
-    base: CaseBase, item: IngestItem, digest: str, pending: Sequence[_Pending], report: IngestReport
+    base: CaseBase, item: IngestItem, digest: str, pending: Sequence[Pending], report: IngestReport
 ) -> bool:
     twins = base.case_ids_with_content(digest) or [p.case.case_id for p in pending if p.case.content_hash == digest]
     if twins:
@@ -220,8 +162,15 @@ def _is_duplicate(
     return bool(twins)
 
 
-def _take_over(base: CaseBase, known: Case, case: Case, report: IngestReport) -> None:
-    """Same content: only what the source now says otherwise is written; the vector stays."""
+def take_over(base: CaseBase, known: Case, case: Case, report: IngestReport) -> None:
+    """Same content: only what the source now says otherwise is written; the vector stays.
+
+    Args:
+        base: Holds the case.
+        known: As it is there.
+        case: As the source has it now.
+        report: Counts it as updated, or as skipped.
+    """
     said = {
         f.name: getattr(case, f.name)
         for f in fields(Case)
@@ -238,20 +187,14 @@ def _take_over(base: CaseBase, known: Case, case: Case, report: IngestReport) ->
         report.updated += 1
 
 
-def _filled(case: Case, loaded: Loaded) -> Case:
-    if not isinstance(loaded, EcgRecord):
-        return case
-    return filled_from(case, loaded)
-
-
 def _commit(
-    base: CaseBase, pending: Sequence[_Pending], encoder: Encoder, keep_records: bool, report: IngestReport
+    base: CaseBase, pending: Sequence[Pending], encoder: Encoder, keep_records: bool, report: IngestReport
 ) -> None:
     if not pending:
         return
-    encoded = _encoded(pending, encoder, report)
+    ready = encoded(pending, encoder, report)
     for is_new in (True, False):
-        some = [(p, vector) for p, vector in encoded if p.is_new == is_new]
+        some = [(p, vector) for p, vector in ready if p.is_new == is_new]
         if not some:
             continue
         cases = [p.case for p, _ in some]
@@ -264,45 +207,3 @@ def _commit(
             report.updated += len(some)
         noted = [(p.item.title, notes_of(p.shown)) for p, _ in some]
         report.notes += [(title, "; ".join(notes)) for title, notes in noted if notes]
-
-
-def notes_of(shown: Loaded) -> tuple[str, ...]:
-    """What is to be said of a record or a picture that came in."""
-    from ecgkin.retrieval.ecg.pictures import picture_notes
-
-    return shown.notes if isinstance(shown, EcgRecord) else picture_notes(shown)
-
-
-def _encoded(pending: Sequence[_Pending], encoder: Encoder, report: IngestReport) -> list[tuple[_Pending, Vectors]]:
-    """Each with its vector; where a batch fails, one by one, so that only the culprits are left out."""
-    out: list[tuple[_Pending, Vectors]] = []
-    for group in (
-        [p for p in pending if isinstance(p.loaded, EcgRecord)],
-        [p for p in pending if not isinstance(p.loaded, EcgRecord)],
-    ):
-        try:
-            out += zip(group, _vectors(group, encoder), strict=True)
-            continue
-        except Exception:  # judged again below, each on its own
-            _LOG.debug("a batch of %d failed, trying one by one", len(group), exc_info=True)
-        for p in group:
-            try:
-                out.append((p, _vectors([p], encoder)[0]))
-            except Exception as error:  # an encoder that fails on one picture must not end the ingest
-                report.failed.append((p.item.title, _reason(error)))
-    return out
-
-
-def _vectors(group: Sequence[_Pending], encoder: Encoder) -> Vectors:
-    records = [p.shown for p in group if isinstance(p.shown, EcgRecord)]
-    pictures = [p.shown for p in group if isinstance(p.shown, Image.Image)]
-    if not group:
-        return np.empty((0, encoder.dim), dtype=np.float32)
-    vectors = encoder.encode_records(records) if records else encoder.encode_images(pictures)
-    if not np.isfinite(vectors).all():
-        raise ValueError("the encoder gave NaN")
-    return vectors
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, EcgkinError) else f"{type(error).__name__}: {error}"

@@ -18,10 +18,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ecgkin.index import ingest
 from ecgkin.index.case import Case, content_hash
 from ecgkin.index.casebase import CaseBase
-from ecgkin.index.ingest import IngestItem, IngestReport
+from ecgkin.index.ingest import take_over
+from ecgkin.index.ingest_encoding import Pending, encoded, filled, notes_of, reason
+from ecgkin.index.ingest_items import IngestItem, IngestReport
 from ecgkin.index.protocol import Vectors
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
@@ -58,7 +59,7 @@ class Prepared:
 
 def prepare(items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = True) -> list[Prepared]:
     """Read and encode items; what fails is named, the rest goes on. One answer for each item, in their order."""
-    pending: dict[int, ingest._Pending] = {}
+    pending: dict[int, Pending] = {}
     out = [Prepared(item.title) for item in items]
     for i, item in enumerate(items):
         try:
@@ -66,16 +67,16 @@ def prepare(items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = 
             loaded = item.load()
             if not digest:
                 digest = content_hash(loaded if isinstance(loaded, EcgRecord) else loaded.convert("RGB").tobytes())
-            case = ingest._filled(replace(item.case, content_hash=digest), loaded)
+            case = filled(replace(item.case, content_hash=digest), loaded)
             shown = searchable(loaded) if isinstance(loaded, EcgRecord) else loaded
-            pending[i] = ingest._Pending(item, case, loaded, shown, True)
+            pending[i] = Pending(item, case, loaded, shown, True)
         except Exception as error:  # as in `ingest_records`: one odd file must not end the ingest
-            out[i] = replace(out[i], error=ingest._reason(error))
+            out[i] = replace(out[i], error=reason(error))
     report = IngestReport()
     place = {id(p): i for i, p in pending.items()}
-    for p, vector in ingest._encoded(list(pending.values()), encoder, report):
+    for p, vector in encoded(list(pending.values()), encoder, report):
         record = p.loaded if keep_records and isinstance(p.loaded, EcgRecord) else None
-        notes = "; ".join(ingest.notes_of(p.shown))
+        notes = "; ".join(notes_of(p.shown))
         out[place[id(p)]] = Prepared(p.item.title, p.case, np.asarray(vector, dtype=np.float32), record, notes)
     failed = dict(report.failed)
     return [
@@ -170,7 +171,7 @@ def _chunks(
             known = base.get(item.case.case_id)
             with suppress(Exception):  # a file that cannot be read is named by the worker
                 if item.content() == known.content_hash:
-                    ingest._take_over(base, known, item.case, report)
+                    take_over(base, known, item.case, report)
                     told(report)
                     continue
         chunk.append(i)

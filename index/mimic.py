@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ecgkin.index.case import Case
-from ecgkin.index.ingest import IngestItem, Loaded
+from ecgkin.index.ingest_items import IngestItem, Loaded
 from ecgkin.retrieval.ecg.header import iso_time, number, plain_text, report_lines
 from ecgkin.retrieval.ecg.report_text import report_language
 from ecgkin.retrieval.errors import RecordError

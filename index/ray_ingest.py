@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ecgkin.index.casebase import CaseBase
-from ecgkin.index.ingest import IngestItem, IngestReport, open_or_create
+from ecgkin.index.ingest import open_or_create
+from ecgkin.index.ingest_items import IngestItem, IngestReport
 from ecgkin.index.ingest_workers import Prepared, prepare, write_prepared
 from ecgkin.index.milvus_address import MilvusAddress, is_milvus
 from ecgkin.retrieval.errors import CaseBaseError, RecordError

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import re
 import zipfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from ecgkin.index.archives import Unpacked, dicomdir_files
 from ecgkin.index.case import Case, content_hash
-from ecgkin.index.ingest import IngestItem, Loaded
+from ecgkin.index.case_table import TABLE, case_of, read_table
+from ecgkin.index.ingest_items import IngestItem, Loaded
 from ecgkin.index.mimic import is_mimic, mimic_items
 from ecgkin.retrieval.ecg.report_text import report_language
 from ecgkin.retrieval.errors import EcgkinError, QueryError, RecordError
 
-TABLE = "cases.csv"
-COLUMNS = ("file", "case_id", "patient_id", "age", "sex", "report", "labels", "date")
-FULL_LIKELIHOOD = 100.0  # of a label that comes without a number: the table says it plainly
 DICOMDIR = "DICOMDIR"
-_SEXES = {"f": "F", "female": "F", "w": "F", "weiblich": "F", "m": "M", "male": "M", "männlich": "M"}
 
 
 def ptbxl_items(root: str | Path, folds: Collection[int] | None = None) -> list[IngestItem]:
@@ -98,7 +93,8 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
 
     Args:
         directory: The folder.
-        table: CSV with a column `file` (path below the folder, with or without suffix) and any of the other `COLUMNS`;
+        table: CSV with a column `file` (path below the folder, with or without suffix) and any of the other
+            `case_table.COLUMNS`;
             labels like "AFIB:100; LVH". None takes `cases.csv` in the folder, if there is one. Files that it does not
             name are taken without more knowledge; lines whose file is missing or whose values are wrong are reported.
 
@@ -112,7 +108,7 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
         table = root / TABLE
     if table is None and is_mimic(root):
         return mimic_items(root)
-    lines = {} if table is None else _read_table(Path(table))
+    lines = {} if table is None else read_table(Path(table))
     source = root.resolve().name
     items: list[IngestItem] = []
     for path in _files(root):
@@ -130,7 +126,7 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
         key = next((spelling for spelling in spellings if spelling in lines), None)
         cells = lines.pop(key) if key is not None else {}
         try:
-            case = _case(f"{source}/{name}", source, relative, cells)
+            case = case_of(f"{source}/{name}", source, relative, cells)
         except RecordError as error:
             items.append(_failing(f"{source}/{name}", str(path), error))
             continue
@@ -161,7 +157,7 @@ def _zip_items(archive: Path, table: str | Path | None, name: str = "") -> list[
 
 
 def _file_items(path: Path, source: str, relative: Path) -> list[IngestItem]:
-    return _pages(_case(f"{source}/{relative.as_posix()}", source, relative, {}), path)
+    return _pages(case_of(f"{source}/{relative.as_posix()}", source, relative, {}), path)
 
 
 def _pages(case: Case, path: Path) -> list[IngestItem]:
@@ -248,67 +244,3 @@ def _failing(case_id: str, name: str, error: RecordError) -> IngestItem:
         raise error
 
     return IngestItem(Case(case_id), load, name=name)
-
-
-def _read_table(path: Path) -> dict[str, dict[str, str]]:
-    """Lines by file."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            head = file.readline()
-            file.seek(0)
-            delimiter = max(",;\t", key=head.count)
-            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-            columns = [name.strip().lower() for name in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            if "file" not in columns:
-                raise RecordError(f"{path} has no column 'file' (found {', '.join(columns) or 'nothing'})")
-            rows: dict[str, dict[str, str]] = {}
-            for cells in reader:
-                name = Path((cells["file"] or "").strip()).as_posix().removesuffix(".hea")
-                if name in rows:
-                    raise RecordError(f"{path} line {reader.line_num} names {name} a second time")
-                rows[name] = {key: (value or "").strip() for key, value in cells.items() if isinstance(key, str)}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordError(f"{path} is not a readable table: {error}", hint="save it as CSV in UTF-8") from error
-    return rows
-
-
-def _case(case_id: str, source: str, file: Path, cells: Mapping[str, str]) -> Case:
-    extra: dict[str, Any] = {key: value for key, value in cells.items() if key not in COLUMNS and value}
-    report = cells.get("report", "")
-    return Case(
-        case_id=cells.get("case_id") or case_id,
-        patient_id=cells.get("patient_id") or None,
-        source=source,
-        age_years=_age(cells.get("age", ""), case_id),
-        sex=_sex(cells.get("sex", ""), case_id),
-        recorded_at=cells.get("date") or None,
-        labels=_labels(cells.get("labels", ""), case_id),
-        report=report,
-        language=report_language(report) or None,
-        meta={**extra, "file": file.as_posix()},
-    )
-
-
-def _age(text: str, case_id: str) -> float | None:
-    try:
-        return float(text.replace(",", ".")) if text else None
-    except ValueError:
-        raise RecordError(f"age of {case_id} is {text!r} (expected years)") from None
-
-
-def _sex(text: str, case_id: str) -> str | None:
-    if text and text.lower() not in _SEXES:
-        raise RecordError(f"sex of {case_id} is {text!r} (expected F or M, or nothing)")
-    return _SEXES.get(text.lower())
-
-
-def _labels(text: str, case_id: str) -> dict[str, float]:
-    labels = {}
-    for part in filter(None, (part.strip() for part in re.split(r"[;,|]", text))):
-        code, colon, likelihood = part.partition(":")
-        try:
-            labels[code.strip()] = float(likelihood) if colon else FULL_LIKELIHOOD
-        except ValueError:
-            raise RecordError(f"label {part!r} of {case_id} has no number behind the colon") from None
-    return labels

@@ -31,7 +31,8 @@ import numpy as np
 
 from ecgkin.index.case import Case
 from ecgkin.index.casebase import CaseBase
-from ecgkin.index.ingest import IngestItem, ingest_records, open_or_create
+from ecgkin.index.ingest import ingest_records, open_or_create
+from ecgkin.index.ingest_items import IngestItem
 from ecgkin.index.protocol import Vectors
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder

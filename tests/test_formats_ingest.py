@@ -18,7 +18,8 @@ from PIL import Image
 from ecgkin.index import archives
 from ecgkin.index.casebase import CaseBase
 from ecgkin.index.deidentify import deidentified, pseudonym, read_key, scrubbed
-from ecgkin.index.ingest import IngestItem, IngestReport, ingest_records, open_or_create
+from ecgkin.index.ingest import ingest_records, open_or_create
+from ecgkin.index.ingest_items import IngestItem, IngestReport
 from ecgkin.index.sources import folder_items, items_of
 from ecgkin.retrieval.ecg.drawing import render
 from ecgkin.retrieval.ecg.header import SourceHeader

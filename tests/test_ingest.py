@@ -11,7 +11,8 @@ from PIL import Image
 
 from ecgkin.index.case import Case
 from ecgkin.index.casebase import CaseBase
-from ecgkin.index.ingest import IngestItem, IngestReport, ingest_records, open_or_create
+from ecgkin.index.ingest import ingest_records, open_or_create
+from ecgkin.index.ingest_items import IngestItem, IngestReport
 from ecgkin.index.sources import folder_items, ptbxl_items
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord

@@ -13,7 +13,7 @@ from ecgkin.ui import cli_common as common
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ecgkin.index.ingest import IngestItem
+    from ecgkin.index.ingest_items import IngestItem
 
 Batch = Annotated[int, typer.Option(min=1, help="Records encoded and committed together.")]
 Records = Annotated[bool, typer.Option("--records/--no-records", help="Keep the samples, so that hits can be drawn.")]

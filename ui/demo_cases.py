@@ -12,7 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
-    from ecgkin.index.ingest import IngestItem
+    from ecgkin.index.ingest_items import IngestItem
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.ecg.simulate import SimulatedEcg
 
@@ -100,7 +100,7 @@ def choose_query(rows: Sequence[Row], gallery: Sequence[Row], *, seed: int = 0) 
 
 def simulated_gallery(n: int) -> Iterator[IngestItem]:
     """n simulated cases with a mix of findings; always the same ones."""
-    from ecgkin.index.ingest import IngestItem
+    from ecgkin.index.ingest_items import IngestItem
     from ecgkin.retrieval.ecg.simulate import simulate_corpus
 
     for number, made in enumerate(simulate_corpus(n, GALLERY_SEED, SIMULATED_HZ), 1):

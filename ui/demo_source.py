@@ -13,7 +13,7 @@ from ecgkin.ui.demo_cases import choose_cases, choose_query, simulated_gallery, 
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
-    from ecgkin.index.ingest import IngestItem
+    from ecgkin.index.ingest_items import IngestItem
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.settings import Settings
 
