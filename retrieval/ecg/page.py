@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgkin.retrieval.ecg.page_bow import row_bow, straighten_rows
+from ecgkin.retrieval.ecg.page_creases import without_creases
 from ecgkin.retrieval.ecg.page_grid import LineField, grid_pitch, line_field
 from ecgkin.retrieval.ecg.page_image import LARGEST_FILE, LARGEST_MPX, load_image
 from ecgkin.retrieval.ecg.page_ink import (
     has_upright_lines,
     paper_normalised,
     quarter,
+    sharpened,
     trace_ink,
     without_grid,
     without_lines,
+    working_copy,
 )
-from ecgkin.retrieval.ecg.page_layout import guess_layout
+from ecgkin.retrieval.ecg.page_layout import guess_layout, has_layout
 from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
-from ecgkin.retrieval.ecg.page_pieces import find_pieces, page_side
+from ecgkin.retrieval.ecg.page_pieces import find_pieces
 from ecgkin.retrieval.ecg.page_redraw import redraw
 from ecgkin.retrieval.ecg.page_rows import TraceRows, check_rows, find_rows
 from ecgkin.retrieval.errors import ImageError
@@ -38,8 +42,7 @@ Matrix = NDArray[np.float64]
 __all__ = ["LARGEST_FILE", "LARGEST_MPX", "PageReading", "load_image", "read_page", "to_trace_map"]
 
 MAP_HEIGHT, MAP_WIDTH = 256, 512
-# Working width: a page of 280 mm at 4 px/mm, twice what the trace map keeps.
-_WORK_SIDE = 1100
+_SHARP = 3  # which look at a page is the sharpened one
 _DOUBTFUL = 0.88  # quality under which a page is looked at again for coloured traces
 
 
@@ -72,26 +75,6 @@ class PageReading:
     warnings: tuple[str, ...]
     speed_mm_s: float | None = None
     gain_mm_mv: float | None = None
-
-
-def _working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
-    """The picture at working size, and working px per picture px."""
-    height, width = rgb.shape[:2]
-    # A tall page of twelve rows has its 250 mm along the shorter side.
-    side = page_side(rgb.shape)
-    if side > 1.14 * _WORK_SIDE:
-        # Whole factors take OpenCV's fast path.
-        factor = max(1, round(side / _WORK_SIDE))
-        scale = 1 / factor if factor > 1 else _WORK_SIDE / side
-        interpolation = cv2.INTER_AREA if factor > 1 else cv2.INTER_LINEAR
-    elif max(height, width) < 0.75 * _WORK_SIDE:
-        scale, interpolation = _WORK_SIDE / max(height, width), cv2.INTER_CUBIC
-    else:
-        return rgb[: height // 4 * 4, : width // 4 * 4], 1.0
-    # Multiples of four, so that halving twice stays exact.
-    size = (max(16, round(width * scale) // 4 * 4), max(16, round(height * scale) // 4 * 4))
-    kept = rgb[: round(size[1] / scale), : round(size[0] / scale)]
-    return np.asarray(cv2.resize(kept, size, interpolation=interpolation), dtype=np.uint8), scale
 
 
 def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageReading:
@@ -129,7 +112,7 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
 
 
 def _read(rgb: ByteImage) -> PageReading:
-    work, scale = _working_copy(rgb)
+    work, scale = working_copy(rgb)
     warnings: list[str] = []
     to_work = np.diag([scale, scale, 1.0])
 
@@ -205,19 +188,27 @@ def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineF
     """Traces by what is dark in every channel.
 
     A page that shows little so is looked at again: less the lines of a grey grid, then by what is dark in any channel,
-    as coloured traces are.
+    as coloured traces are, then sharpened, as a picture out of focus needs it.
     """
     best: _Found | None = None
     refusal: ImageError | None = None
-    for plane, grid_off in ((ink, False), (ink, True), (lines, True)):
+    looks: tuple[tuple[Callable[[], ByteImage], bool], ...] = (
+        (lambda: ink, False), (lambda: ink, True), (lambda: lines, True), (lambda: sharpened(ink), False)
+    )  # fmt: skip
+    for look, (plane, grid_off) in enumerate(looks):
         try:
-            found = _find_in(plane, grid_off, lines, mask, field)
+            found = _find_in(plane(), grid_off, lines, mask, field)
         except ImageError as error:
             refusal = refusal or error
             continue
         # Later looks show more of everything, shadows and print as well: alone they count on a clear page only.
         clear = len(found.rows.baselines) >= 3 and found.quality >= 0.75
-        if (best is None and (clear or not grid_off)) or (best is not None and found.quality > best.quality + 0.05):
+        # Sharpening breaks pale rows: it may not cost one of a page that was understood.
+        rows = 0 if best is None or look < _SHARP else len(best.rows.baselines)
+        loses = has_layout(rows) and len(found.rows.baselines) < rows
+        if (best is None and (clear or look == 0)) or (
+            best is not None and found.quality > best.quality + 0.05 and not loses
+        ):
             best = found
         if best is not None and best.quality >= _DOUBTFUL:
             break
@@ -233,9 +224,10 @@ def _find_in(plane: ByteImage, grid_off: bool, lines: ByteImage, mask: ByteImage
     if moved:
         mask = np.full(plane.shape, 255, dtype=np.uint8) if mask is None else mask
         mask = np.asarray(cv2.warpPerspective(mask, onto, size, flags=cv2.INTER_NEAREST), dtype=np.uint8)
-    clean = without_grid(upright) if grid_off else upright
+    smooth = without_creases(upright)
+    clean = without_grid(smooth) if grid_off else smooth
     straight, grey = trace_ink(clean, mask)
-    if grey > 0.28 or clean is not upright or has_upright_lines(straight):
+    if grey > 0.28 or clean is not smooth or has_upright_lines(straight):
         straight = without_lines(straight)
     pieces = find_pieces(straight)
     bow = row_bow(pieces.strands)

@@ -14,11 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page_pieces import page_side
 from ecgkin.retrieval.errors import ImageError
 
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
+# Working width: a page of 280 mm at 4 px/mm, twice what the trace map keeps.
+WORK_SIDE = 1100
 # Tiles per side for the level statistics. A tile must be larger than a 5 mm box (1/50 of a page's width) and smaller
 # than a fold or a shadow.
 TILE_COLUMNS, TILE_ROWS = 10, 8
@@ -29,6 +32,26 @@ TRACE_SHARE = 0.995
 # Levels of 255 between grid and trace below which a picture shows no drawing: JPEG noise on blank paper stays
 # under 12 after division by the local paper (measured on blank pages at quality 40).
 LEAST_CONTRAST = 14.0
+
+
+def working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
+    """The picture at working size, and working px per picture px."""
+    height, width = rgb.shape[:2]
+    # A tall page of twelve rows has its 250 mm along the shorter side.
+    side = page_side(rgb.shape)
+    if side > 1.14 * WORK_SIDE:
+        # Whole factors take OpenCV's fast path.
+        factor = max(1, round(side / WORK_SIDE))
+        scale = 1 / factor if factor > 1 else WORK_SIDE / side
+        interpolation = cv2.INTER_AREA if factor > 1 else cv2.INTER_LINEAR
+    elif max(height, width) < 0.75 * WORK_SIDE:
+        scale, interpolation = WORK_SIDE / max(height, width), cv2.INTER_CUBIC
+    else:
+        return rgb[: height // 4 * 4, : width // 4 * 4], 1.0
+    # Multiples of four, so that halving twice stays exact.
+    size = (max(16, round(width * scale) // 4 * 4), max(16, round(height * scale) // 4 * 4))
+    kept = rgb[: round(size[1] / scale), : round(size[0] / scale)]
+    return np.asarray(cv2.resize(kept, size, interpolation=interpolation), dtype=np.uint8), scale
 
 
 def quarter(image: ByteImage) -> ByteImage:
@@ -66,6 +89,15 @@ def paper_normalised(rgb: ByteImage, small: ByteImage) -> tuple[ByteImage, ByteI
     ink = cv2.bitwise_not(lightest, dst=lightest)
     lines = cv2.bitwise_not(darkest, dst=darkest)
     return np.asarray(ink, dtype=np.uint8), np.asarray(lines, dtype=np.uint8)
+
+
+def sharpened(ink: ByteImage) -> ByteImage:
+    """Darkness less that of its surroundings, stretched: out of focus, level stretches are paler than upright ones."""
+    blurred = cv2.GaussianBlur(ink, (0, 0), 0.005 * max(ink.shape))
+    out = cv2.subtract(ink, blurred)
+    some = out[out > 2]
+    gain = 0.9 * 255 / float(np.percentile(some, 99)) if some.size else 1.0
+    return np.asarray(cv2.convertScaleAbs(out, alpha=gain), dtype=np.uint8)
 
 
 def tile_levels(ink: ByteImage, mask: ByteImage | None = None) -> tuple[FloatArray, FloatArray]:

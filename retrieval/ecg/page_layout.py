@@ -13,6 +13,11 @@ FloatArray = NDArray[np.float64]
 _BY_ROWS = {3: "3x4", 4: "3x4+1R", 12: "12x1"}
 
 
+def has_layout(n_rows: int) -> bool:
+    """Whether a known layout has so many rows."""
+    return n_rows in _BY_ROWS or n_rows == 6
+
+
 def guess_layout(ink: ByteImage, baselines: tuple[float, ...], left: int, right: int) -> tuple[str, tuple[str, ...]]:
     """Layout by the number of rows; among six rows by where the leads change.
 

@@ -119,6 +119,7 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     single = np.array([_single(strands, y, 0.5 * reach) for y in baselines])
     keep &= (single > 0.55) | (cover > 0.7 * cover.max())
     keep &= _even(baselines, keep)
+    keep &= _curves(baselines, keep, single)
     keep &= _like_others(strands, baselines, keep, reach)
     baselines, inked = baselines[keep], inked[keep]
     if baselines.size > 1:
@@ -224,6 +225,18 @@ def _even(baselines: FloatArray, keep: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return even
 
 
+def _curves(baselines: FloatArray, keep: NDArray[np.bool_], single: FloatArray) -> NDArray[np.bool_]:
+    """False for rows that are hardly curves and stand out of line, as shade on a crumpled sheet above even rows."""
+    every = np.ones(baselines.size, dtype=bool)
+    if not keep.any():
+        return every
+    curves = single >= 0.5 * float(np.median(single[keep]))
+    with_all, without = np.diff(baselines[keep]), np.diff(baselines[keep & curves])
+    if without.size < 2 or without.max() > 1.3 * without.min() or with_all.max() < 1.5 * with_all.min():
+        return every
+    return curves
+
+
 def _like_others(strands: ByteImage, baselines: FloatArray, keep: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
     """False for outermost rows that are thicker than the rest or have no beats: the edge of the sheet, a ruled line."""
     alike = np.ones(baselines.size, dtype=bool)
@@ -242,9 +255,11 @@ def _like_others(strands: ByteImage, baselines: FloatArray, keep: NDArray[np.boo
         first = np.argmax(part, axis=0)[used]
         last = part.shape[0] - 1 - np.argmax(part[::-1], axis=0)[used]
         swing[row] = np.percentile(last, 97) - np.percentile(first, 3)
+    # Out of focus every stroke is thick, a small beat is still a beat.
+    limit = np.minimum(1.5 * thick + 2, thick + 4)
     for row in (index[0], index[-1]):
         others = index[index != row]
-        if thick[row] > max(4.0, 2.2 * np.median(thick[others])) or swing[row] < 1.5 * thick[row] + 2:
+        if thick[row] > max(4.0, 2.2 * np.median(thick[others])) or swing[row] < limit[row]:
             alike[row] = False
     return alike
 

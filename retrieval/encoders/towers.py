@@ -158,13 +158,16 @@ def ecgkin_hybrid_s_fields(pretrained: bool = False, **kwargs: Any) -> HybridViT
     return _build({"channels": 3}, kwargs)
 
 
+_TEST: dict[str, Any] = {"widths": (8, 8, 16), "depths": (0, 0, 0), "dim": 32, "blocks": 1, "heads": 2}
+
+
 @register_model
 def ecgkin_hybrid_test(pretrained: bool = False, **kwargs: Any) -> HybridViT:
     """A few thousand parameters, for tests of the training loop."""
-    return _build({"widths": (8, 8, 16), "depths": (0, 0, 0), "dim": 32, "blocks": 1, "heads": 2}, kwargs)
+    return _build(_TEST, kwargs)
 
 
 @register_model
 def ecgkin_hybrid_test_fields(pretrained: bool = False, **kwargs: Any) -> HybridViT:
     """The same for the three channels of `fields`."""
-    return ecgkin_hybrid_test(pretrained, channels=3, **kwargs)
+    return _build({**_TEST, "channels": 3}, kwargs)
