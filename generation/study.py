@@ -21,7 +21,7 @@ from ecgkin.generation.study_tasks import RUNNERS
 from ecgkin.generation.trainings import plan, train_missing
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.errors import QueryError, RecordError
-from ecgkin.retrieval.evaluation.arms import trained_fingerprint
+from ecgkin.retrieval.evaluation.arm_weights import trained_fingerprint
 from ecgkin.retrieval.evaluation.galleries import Embedder
 from ecgkin.retrieval.evaluation.report import plain_values
 

@@ -15,7 +15,7 @@ from ecgkin.generation.study_tasks import _over_seeds
 from ecgkin.generation.trainings import plan, read_training, train_missing
 from ecgkin.retrieval.encoders.settings import TrainSettings
 from ecgkin.retrieval.errors import InputError, ModelError, QueryError, WeightsMissingError
-from ecgkin.retrieval.evaluation.arms import _image_stage, trained_fingerprint
+from ecgkin.retrieval.evaluation.arm_weights import image_stage, trained_fingerprint
 
 _SHIPPED = Path(__file__).parent.parent / "scripts"
 
@@ -94,10 +94,10 @@ def train_missing_stops(path: Path, data: Path) -> bool:
 
 def test_an_arm_that_is_not_finished_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissingError, match="no finished"):
-        _image_stage(tmp_path, "paper")
+        image_stage(tmp_path, "paper")
     (tmp_path / "image.json").write_text(json.dumps({"settings": {"picture": "paper"}, "finished": False}))
     with pytest.raises(ModelError, match="before its end"):
-        _image_stage(tmp_path, "paper")
+        image_stage(tmp_path, "paper")
 
 
 def test_arms_that_differ_in_their_seed_are_averaged() -> None:

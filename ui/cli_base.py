@@ -1,4 +1,4 @@
-"""`ecgkin base`: copy, snapshot, restore, reencode, switch, compact, fill; for folders and for bases on Milvus."""
+"""`ecgkin info`, `ecgkin base`: copy, snapshot, restore, reencode, switch, compact, fill; in folders and on Milvus."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ Target = Annotated[str, typer.Argument(metavar="DST", help="Folder or milvus:// 
 Kind = Annotated[str, typer.Option(help="Kind of index of a target that is made; auto chooses by size.")]
 Mirror = Annotated[bool, typer.Option("--mirror", help="Remove from DST what SRC does not hold.")]
 Batch = Annotated[int, typer.Option(min=1, help="Cases read and written together.")]
+INFO_ROWS = 20  # of each table
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +27,31 @@ def register(app: typer.Typer) -> None:
     for command in (copy, reencode, snapshot, restore, switch, compact, manifest, fill):
         group.command()(command)
     app.add_typer(group, name="base")
+    app.command()(info)
+
+
+def info(
+    base: common.Base,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file in full and compare.")] = False,
+    json: common.Json = False,
+) -> None:
+    """Say what a case base holds, having checked that its files belong together."""
+    from ecgkin.index.casebase import CaseBase
+
+    with CaseBase.open(base) as opened:
+        if verify:
+            opened.verify()
+        facts = opened.info()
+    if json:
+        common.emit({**facts, "verified": verify})
+        return
+    single = [(name, value) for name, value in facts.items() if not isinstance(value, dict)]
+    common.table("", ("what", "value"), single)
+    for name, counts in facts.items():
+        if isinstance(counts, dict) and counts:
+            shown = list(counts.items())[:INFO_ROWS]
+            rest = [("...", f"{len(counts) - len(shown)} more, see --json")] if len(counts) > len(shown) else []
+            common.table("", (name, "number"), [*shown, *rest], right=("number",))
 
 
 def copy(

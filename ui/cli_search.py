@@ -1,4 +1,4 @@
-"""`ecgkin search`, `ecgkin render`, `ecgkin info`."""
+"""`ecgkin search`, `ecgkin render`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,12 @@ InUnits = Annotated[
 PICTURES = {".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pdf", ".heic"}
 REPORT_WIDTH = 300
 SHOWN_STATEMENTS = 8
-INFO_ROWS = 20
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(search)
     app.command()(render)
-    app.command()(info)
 
 
 def search(
@@ -275,27 +273,3 @@ def _write_page(record: EcgRecord, style: RenderStyle, output: Path) -> tuple[in
     except OSError as error:
         hint = "" if output.parent.is_dir() else f"make the folder {output.parent} first"
         raise QueryError(f"{output} cannot be written: {error.strerror or error}", hint=hint) from None
-
-
-def info(
-    base: common.Base,
-    verify: Annotated[bool, typer.Option("--verify", help="Read every file in full and compare.")] = False,
-    json: common.Json = False,
-) -> None:
-    """Say what a case base holds, having checked that its files belong together."""
-    from ecgkin.index.casebase import CaseBase
-
-    with CaseBase.open(base) as opened:
-        if verify:
-            opened.verify()
-        facts = opened.info()
-    if json:
-        common.emit({**facts, "verified": verify})
-        return
-    single = [(name, value) for name, value in facts.items() if not isinstance(value, dict)]
-    common.table("", ("what", "value"), single)
-    for name, counts in facts.items():
-        if isinstance(counts, dict) and counts:
-            shown = list(counts.items())[:INFO_ROWS]
-            rest = [("...", f"{len(counts) - len(shown)} more, see --json")] if len(counts) > len(shown) else []
-            common.table("", (name, "number"), [*shown, *rest], right=("number",))
