@@ -152,6 +152,27 @@ def test_page_on_its_side_is_turned(record: EcgRecord, turns: int) -> None:
     assert (reading.corners <= np.array([picture.shape[1], picture.shape[0]])).all()
 
 
+@pytest.mark.parametrize("layout", ["3x4", "3x4+1R", "3x4+3R", "6x2", "12x1"])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_pulses_tell_which_end_is_the_top(record: EcgRecord, layout: str, turns: int) -> None:
+    style = RenderStyle(layout=layout)
+    page = render_array(record, style)
+    upright = read_page(page)
+    assert not any("upside" in warning for warning in upright.warnings)
+    reading = read_page(np.ascontiguousarray(np.rot90(page, turns)))
+    assert agreement(reading.trace_map, upright.trace_map) > 0.97
+    said = " ".join(reading.warnings)
+    assert ("upside down: turned by 180" in said) == (turns == 2) and "may be" not in said
+    # The corner at the page's own top left, where it now lies in the picture.
+    height, width = page.shape[:2]
+    x, y = upright.corners[0]
+    there = {1: (y, width - 1 - x), 2: (width - 1 - x, height - 1 - y), 3: (height - 1 - y, x)}[turns]
+    assert np.abs(reading.corners[0] - there).max() < 8
+    # np.rot90 turns counter-clockwise.
+    clockwise = {1: -90.0, 2: 180.0, 3: 90.0}[turns]
+    assert abs((reading.rotation_deg - clockwise + 180) % 360 - 180) < 1
+
+
 def test_page_on_a_dark_table_in_perspective(record: EcgRecord) -> None:
     style = RenderStyle(layout="3x4+1R")
     page = render_array(record, style)

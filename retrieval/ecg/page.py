@@ -28,9 +28,9 @@ from ecgkin.retrieval.ecg.page_ink import (
     working_copy,
 )
 from ecgkin.retrieval.ecg.page_layout import guess_layout, has_layout
-from ecgkin.retrieval.ecg.page_paper import find_paper, flatten
+from ecgkin.retrieval.ecg.page_paper import find_paper, flatten, inner_mask, straighten
 from ecgkin.retrieval.ecg.page_pieces import find_pieces
-from ecgkin.retrieval.ecg.page_redraw import redraw
+from ecgkin.retrieval.ecg.page_redraw import pulse_stands, redraw
 from ecgkin.retrieval.ecg.page_rows import TraceRows, check_rows, find_rows
 from ecgkin.retrieval.errors import ImageError
 
@@ -80,8 +80,8 @@ class PageReading:
 def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageReading:
     """Find, straighten and clean the traces of an ECG page.
 
-    A page that lies on its side is turned; which of its ends is the top cannot be told from a grid and traces, and the
-    reading says so.
+    A page that lies on its side or upside down is turned; where it has no calibration pulse, which of its ends is the
+    top cannot be told, and the reading of a page on its side says so.
 
     Args:
         image: PIL image, RGB or gray array, encoded bytes, or a path; never modified.
@@ -91,10 +91,10 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
     """
     rgb = load_image(image)
     try:
-        return _read(rgb)
+        return _upright(rgb)[0]
     except ImageError as error:
         try:
-            turned = _read(np.ascontiguousarray(np.rot90(rgb)))
+            turned, sure = _upright(np.ascontiguousarray(np.rot90(rgb)))
         except ImageError:
             raise error from None
         # Much is a curve in one of two directions: on its side only a clear page counts.
@@ -102,16 +102,39 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
             raise
     # np.rot90 turns counter-clockwise: column x of the picture became row (width - 1 - x).
     corners = np.stack([rgb.shape[1] - 1 - turned.corners[:, 1], turned.corners[:, 0]], axis=1)
-    said = tuple(warning for warning in turned.warnings if "rotated" not in warning)
+    said = tuple(warning for warning in turned.warnings if "rotated" not in warning and "upside down" not in warning)
+    doubt = "" if sure else ", it may be upside down"
     return replace(
         turned,
         corners=corners,
-        rotation_deg=turned.rotation_deg + 90.0,
-        warnings=("page lay on its side: turned by 90 degrees, it may be upside down", *said),
+        rotation_deg=turned.rotation_deg + (-270.0 if turned.rotation_deg > 90.0 else 90.0),
+        warnings=(f"page lay on its side: turned by 90 degrees{doubt}", *said),
     )
 
 
-def _read(rgb: ByteImage) -> PageReading:
+def _upright(rgb: ByteImage) -> tuple[PageReading, bool]:
+    """The page read the right way up by its calibration pulses, and whether it had any."""
+    reading, stands = _read(rgb)
+    if stands is not False:
+        return reading, bool(stands)
+    try:
+        turned, stands = _read(np.ascontiguousarray(rgb[::-1, ::-1]))
+    except ImageError:
+        return reading, False
+    if not stands or turned.quality < reading.quality - 0.05:
+        return reading, False
+    said = tuple(warning for warning in turned.warnings if "rotated" not in warning)
+    turned = replace(
+        turned,
+        corners=np.array([rgb.shape[1] - 1, rgb.shape[0] - 1]) - turned.corners,
+        rotation_deg=turned.rotation_deg + 180.0,
+        warnings=("page was upside down: turned by 180 degrees", *said),
+    )
+    return turned, True
+
+
+def _read(rgb: ByteImage) -> tuple[PageReading, bool | None]:
+    """A page taken as it lies, and whether its pulses stand (see `pulse_stands`)."""
     work, scale = working_copy(rgb)
     warnings: list[str] = []
     to_work = np.diag([scale, scale, 1.0])
@@ -124,7 +147,7 @@ def _read(rgb: ByteImage) -> PageReading:
         to_work = flat @ to_work
         small = quarter(work)
         paper = np.full(small.shape[:2], 255, dtype=np.uint8)
-    mask = None if paper is None else _inner(paper, (work.shape[1], work.shape[0]))
+    mask = None if paper is None else inner_mask(paper, (work.shape[1], work.shape[0]))
     ink, lines = paper_normalised(work, small)
     field = line_field(lines, mask)
     found = _find(ink, lines, mask, field)
@@ -157,7 +180,7 @@ def _read(rgb: ByteImage) -> PageReading:
         trace_map = to_trace_map(rows.ink[rows.top : rows.bottom, rows.left : rows.right])
     else:
         trace_map = redrawn.trace_map
-    return PageReading(
+    reading = PageReading(
         trace_map=trace_map,
         corners=np.asarray(corners, dtype=np.float64),
         rotation_deg=rotation,
@@ -170,6 +193,7 @@ def _read(rgb: ByteImage) -> PageReading:
         speed_mm_s=redrawn.speed_mm_s if redrawn else None,
         gain_mm_mv=redrawn.gain_mm_mv if redrawn else None,
     )
+    return reading, pulse_stands(rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +242,7 @@ def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineF
 
 
 def _find_in(plane: ByteImage, grid_off: bool, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
-    upright, onto = _straighten(plane, field.to_picture, field.angle_deg, field.perspective)
+    upright, onto = straighten(plane, field.to_picture, field.angle_deg, field.perspective)
     moved = upright is not plane
     size = (upright.shape[1], upright.shape[0])
     if moved:
@@ -238,31 +262,6 @@ def _find_in(plane: ByteImage, grid_off: bool, lines: ByteImage, mask: ByteImage
     moved_lines = cv2.warpPerspective(lines, onto, size) if moved else lines
     pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)
     return _Found(straight, onto, bow, rows, pitch, check_rows(rows, pitch is not None))
-
-
-def _inner(paper: ByteImage, size: tuple[int, int]) -> ByteImage:
-    """Mask of the paper at working size less a border, where its edge and the shadow under it would pass for ink."""
-    border = max(2, round(0.012 * max(paper.shape)))
-    framed = cv2.copyMakeBorder(paper, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    eroded = cv2.erode(framed, np.ones((2 * border + 1, 2 * border + 1), np.uint8), borderValue=0)[1:-1, 1:-1]
-    return np.asarray(cv2.resize(eroded, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
-
-
-def _straighten(plane: ByteImage, to_picture: Matrix, angle_deg: float, perspective: float) -> tuple[ByteImage, Matrix]:
-    """The plane turned upright, and the homography that did it."""
-    height, width = plane.shape
-    if abs(angle_deg) < 0.12 and perspective < 0.004:
-        return plane, np.eye(3)
-    centre = np.array([[1.0, 0.0, -(width - 1) / 2], [0.0, 1.0, -(height - 1) / 2], [0.0, 0.0, 1.0]])
-    onto = np.linalg.inv(to_picture) @ centre
-    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
-    moved = cv2.perspectiveTransform(frame[None], onto)[0]
-    low, high = moved.min(axis=0), moved.max(axis=0)
-    limit = 1.6 * max(height, width)
-    low, high = np.maximum(low, -limit), np.minimum(high, limit)
-    size = (int(np.ceil(high[0] - low[0])), int(np.ceil(high[1] - low[1])))
-    onto = np.array([[1.0, 0.0, -low[0]], [0.0, 1.0, -low[1]], [0.0, 0.0, 1.0]]) @ onto
-    return np.asarray(cv2.warpPerspective(plane, onto, size, flags=cv2.INTER_LINEAR), dtype=np.uint8), onto
 
 
 def _scale(pitch: float, span: int) -> float:

@@ -136,3 +136,28 @@ def flatten(corners: Matrix) -> tuple[Matrix, tuple[int, int]]:
         width,
         height,
     )
+
+
+def inner_mask(paper: ByteImage, size: tuple[int, int]) -> ByteImage:
+    """Mask of the paper at working size less a border, where its edge and the shadow under it would pass for ink."""
+    border = max(2, round(0.012 * max(paper.shape)))
+    framed = cv2.copyMakeBorder(paper, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    eroded = cv2.erode(framed, np.ones((2 * border + 1, 2 * border + 1), np.uint8), borderValue=0)[1:-1, 1:-1]
+    return np.asarray(cv2.resize(eroded, size, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+
+
+def straighten(plane: ByteImage, to_picture: Matrix, angle_deg: float, perspective: float) -> tuple[ByteImage, Matrix]:
+    """The plane turned upright, and the homography that did it."""
+    height, width = plane.shape
+    if abs(angle_deg) < 0.12 and perspective < 0.004:
+        return plane, np.eye(3)
+    centre = np.array([[1.0, 0.0, -(width - 1) / 2], [0.0, 1.0, -(height - 1) / 2], [0.0, 0.0, 1.0]])
+    onto = np.linalg.inv(to_picture) @ centre
+    frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
+    moved = cv2.perspectiveTransform(frame[None], onto)[0]
+    low, high = moved.min(axis=0), moved.max(axis=0)
+    limit = 1.6 * max(height, width)
+    low, high = np.maximum(low, -limit), np.minimum(high, limit)
+    size = (int(np.ceil(high[0] - low[0])), int(np.ceil(high[1] - low[1])))
+    onto = np.array([[1.0, 0.0, -low[0]], [0.0, 1.0, -low[1]], [0.0, 0.0, 1.0]]) @ onto
+    return np.asarray(cv2.warpPerspective(plane, onto, size, flags=cv2.INTER_LINEAR), dtype=np.uint8), onto

@@ -93,6 +93,32 @@ def redraw(rows: TraceRows, layout: str, pitch: float | None) -> Redrawn | None:
     return Redrawn(_draw(curves, spans, drawn, together, per_mm_y, side), drawn, px_per_mm, speed, gain)
 
 
+def pulse_stands(rows: TraceRows) -> bool | None:
+    """Whether the calibration pulses of a page stand on their rows; False where they hang, None where none are seen.
+
+    Pulses that hang are those of a page that is upside down.
+    """
+    depth = [
+        np.count_nonzero(rows.trace[max(0, round(y) - 12) : round(y) + 13, rows.left : rows.right], axis=0)
+        for y in rows.baselines
+    ]
+    inked = np.concatenate(depth)
+    stroke_px = float(np.median(inked[inked > 0])) if inked.any() else 1.0
+    height, width = rows.solid.shape
+    over = np.ascontiguousarray(rows.solid[::-1, ::-1])
+    baselines = tuple(height - 1 - y for y in reversed(rows.baselines))
+    # Of 5 mm or more, as high as wide: waves and halves of pulses at the edge of a picture are flatter.
+    least = 0.018 * page_side(rows.solid.shape)
+    seen = [
+        0 if pulse is None or pulse.height_px < max(least, 0.9 * (pulse.right - pulse.left)) else pulse.rows
+        for pulse in (
+            find_pulse(rows.solid, rows.baselines, rows.left, rows.right, stroke_px),
+            find_pulse(over, baselines, width - rows.right, width - rows.left, stroke_px),
+        )
+    ]
+    return None if not any(seen) else seen[0] >= seen[1]
+
+
 def page_scale(spans: Spans, pulse: Pulse | None, scales: tuple[float, ...]) -> tuple[float | None, bool]:
     """Px per mm of the page, None where unknown, and whether each column of leads shows all ten seconds.
 

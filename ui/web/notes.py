@@ -13,10 +13,12 @@ GERMAN: tuple[tuple[str, str], ...] = (
     (r"grid not found: scale unknown", "kein Raster gefunden: Maßstab unbekannt"),
     (r"paper found on a background and straightened", "Papier auf einem Hintergrund gefunden und entzerrt"),
     (r"page was rotated by (-?[\d.]+) degrees", r"Blatt war um \1 Grad gedreht"),
+    (r"page was upside down: turned by 180 degrees", "Blatt stand auf dem Kopf: um 180 Grad gedreht"),
     (
         r"page lay on its side: turned by 90 degrees, it may be upside down",
         "Blatt lag auf der Seite: um 90 Grad gedreht, es kann auf dem Kopf stehen",
     ),
+    (r"page lay on its side: turned by 90 degrees", "Blatt lag auf der Seite: um 90 Grad gedreht"),
     (r"(\d+) rows of traces: layout unknown", r"\1 Zeilen mit Kurven: Anordnung nicht erkannt"),
     (r"rows were bent or sloped and were levelled", "Zeilen waren gebogen oder schräg und wurden begradigt"),
     (r"traces are hard to tell from the paper", "Kurven heben sich kaum vom Papier ab"),
