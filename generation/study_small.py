@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ecgkin.generation.study_tables import aligned_tables, cell, printout_tables, training_table
+from ecgkin.generation.study_tables import aligned_tables, cell, printout_summary, training_table
 from ecgkin.retrieval.evaluation.report import HEADLINE
 from ecgkin.retrieval.evaluation.report_tables import table
 
@@ -126,6 +126,19 @@ def _foreign(v: Values) -> list[str]:
     ]
 
 
+def _printouts(v: Values) -> list[str]:
+    """By finding alone: which picture shows what is the business of its owners."""
+    by: dict[str, list[Values]] = {}
+    for picture in v["per_picture"].values():
+        for found in picture["classes"]:
+            by.setdefault(found["name"], []).append(found)
+    rows = [
+        (name, str(len(found)), str(found[0]["gallery"]), ", ".join(f"{f['share']:.3f}" for f in found))
+        for name, found in sorted(by.items(), key=lambda item: -len(item[1]))
+    ]
+    return [printout_summary(v), table(("finding", "pictures", "cases in PTB-XL", "shares"), rows)]
+
+
 def _written(v: Values) -> list[str]:
     arms: Values = v["arms"]
     first = next(iter(arms.values()))
@@ -157,7 +170,7 @@ _SMALL: Mapping[str, tuple[str, Callable[[Values], list[str]]]] = {
     "photo_identity": ("Same record, another picture", _photo),
     "robustness": ("Robustness against damage", _robustness),
     "out_of_domain": ("Foreign databases", _foreign),
-    "printouts": ("Print-outs of other devices", printout_tables),
+    "printouts": ("Print-outs of other devices", _printouts),
     "drafts": ("Drafts without a model", _written),
     "mini": ("Retrieval, generation, both", _written),
     "ecgbench": ("ECGBench", _ecgbench),

@@ -60,22 +60,24 @@ def training_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return ["## Trained for this run", table(names, cells)]
 
 
-def printout_tables(v: Mapping[str, Any]) -> list[str]:
-    """Findings of each labelled picture, in both forms of the report."""
-    rows = []
-    for name, p in v["per_picture"].items():
-        for c in p["classes"]:
-            rows.append(
-                (name, c["name"], str(c["gallery"]), f"{c['vote']:.3f}", cell(c["share"]), f"{p['best_score']:.2f}",
-                 " ".join(p["best_labels"]))
-            )  # fmt: skip
-    return [
+def printout_summary(v: Mapping[str, Any]) -> str:
+    """How many pictures, and the mean, in both forms of the report."""
+    return (
         f"{v['n']} of {v['pictures']} pictures carry a label with a finding that PTB-XL has; {v['refused']} of them "
         "were refused. Share: of PTB-XL's own queries without the finding, those whose vote for it is lower (0.5 is "
-        "chance). "
-        f"Mean over all findings {cell(v['mean'])}, resampled by picture.",
-        table(("picture", "its finding", "cases", "vote", "share", "best cosine", "nearest case has"), rows),
-    ]
+        f"chance). Mean over all findings {cell(v['mean'])}, resampled by picture."
+    )
+
+
+def _printouts(v: Mapping[str, Any]) -> list[str]:
+    """Findings of each labelled picture."""
+    rows = [
+        (name, c["name"], str(c["gallery"]), f"{c['vote']:.3f}", cell(c["share"]), f"{p['best_score']:.2f}",
+         " ".join(p["best_labels"]))
+        for name, p in v["per_picture"].items() for c in p["classes"]
+    ]  # fmt: skip
+    head = ("picture", "its finding", "cases", "vote", "share", "best cosine", "nearest case has")
+    return [printout_summary(v), table(head, rows)]
 
 
 def _retrieval(v: Mapping[str, Any]) -> list[str]:
@@ -218,5 +220,5 @@ _TABLES: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "retrieval": _retrieval, "part": _retrieval, "vote": _vote, "cross_modal": _cross_modal,
     "aligned": aligned_tables, "zero_shot": _zero_shot,
     "text_search": _text_search, "photo_identity": _photo, "robustness": _robustness, "out_of_domain": _foreign,
-    "printouts": printout_tables, "map": _map, "drafts": _own, "mini": _own, "ecgbench": _ecgbench,
+    "printouts": _printouts, "map": _map, "drafts": _own, "mini": _own, "ecgbench": _ecgbench,
 }  # fmt: skip
