@@ -98,18 +98,25 @@ def _abstention(figure: Any, v: Values) -> None:
 
 
 def _robustness(figure: Any, v: Values) -> None:
+    """A panel a damage: nine curves on one pair of axes hide each other where nothing happens."""
     damages = list(dict.fromkeys(p["damage"] for p in v["points"] if p["damage"] != "none"))
     clean = next(p for p in v["points"] if p["damage"] == "none")
-    places = figure.subplots(1, 2)
-    for axes, key, title in zip(
-        places, ("superclass_auc", "recall_1"), ("superclass AUC", "same record first"), strict=True
-    ):
-        for damage in damages:
-            points = [clean, *(p for p in v["points"] if p["damage"] == damage)]
-            axes.plot([p["strength"] for p in points], [p[key]["value"] for p in points], marker="o", label=damage)
-        axes.set(xlabel="strength", title=title)
+    columns = min(3, len(damages))
+    places = figure.subplots(-(-len(damages) // columns), columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, damage in zip(places, damages, strict=False):
+        points = [clean, *(p for p in v["points"] if p["damage"] == damage)]
+        x = [p["strength"] for p in points]
+        for key, label in (("superclass_auc", "superclass AUC"), ("recall_1", "same record first")):
+            line = axes.plot(x, [p[key]["value"] for p in points], marker="o", markersize=4, label=label)[0]
+            low, high = ([p[key][end] for p in points] for end in ("low", "high"))
+            if None not in (*low, *high):
+                axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15)
+        axes.set_title(damage, fontsize=10)
         axes.grid(alpha=0.3)
-    places[0].legend(fontsize=8)
+    for axes in places[len(damages) :]:
+        axes.set_visible(False)
+    places[0].legend(fontsize=8, loc="lower left")
+    figure.supxlabel("strength (0: as drawn)", fontsize=9)
 
 
 def _map(figure: Any, v: Values) -> None:
