@@ -62,7 +62,7 @@ def _recall(figure: Any, v: Values) -> None:
     axes.set_title("A case with the same statements among the first k")
     axes.set_xticks([1, 2, 5, 10, 20, 50, 100], ["1", "2", "5", "10", "20", "50", "100"])
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="lower right", ncols=2, fontsize=9)
 
 
 def _statements(figure: Any, v: Values) -> None:
