@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page_curves import Curves, polylines, trace_curves
 from ecgkin.retrieval.ecg.page_pieces import page_side
+from ecgkin.retrieval.ecg.page_pulse import Pulse, find_pulse
 from ecgkin.retrieval.ecg.page_rows import CORRIDOR, TraceRows
-from ecgkin.retrieval.ecg.page_time import Pulse, Spans, find_pulse, find_spans, without_ticks
+from ecgkin.retrieval.ecg.page_time import Spans, find_spans, without_ticks
 from ecgkin.retrieval.ecg.paper import PageGeometry, page_geometry
 from ecgkin.retrieval.ecg.paper_style import RenderStyle
 
@@ -98,12 +99,7 @@ def pulse_stands(rows: TraceRows) -> bool | None:
 
     Pulses that hang are those of a page that is upside down.
     """
-    depth = [
-        np.count_nonzero(rows.trace[max(0, round(y) - 12) : round(y) + 13, rows.left : rows.right], axis=0)
-        for y in rows.baselines
-    ]
-    inked = np.concatenate(depth)
-    stroke_px = float(np.median(inked[inked > 0])) if inked.any() else 1.0
+    stroke_px = _stroke_px(rows)
     height, width = rows.solid.shape
     over = np.ascontiguousarray(rows.solid[::-1, ::-1])
     baselines = tuple(height - 1 - y for y in reversed(rows.baselines))
@@ -117,6 +113,16 @@ def pulse_stands(rows: TraceRows) -> bool | None:
         )
     ]
     return None if not any(seen) else seen[0] >= seen[1]
+
+
+def _stroke_px(rows: TraceRows) -> float:
+    """Thickness of a stroke: most columns of a row have one that is nearly level."""
+    depth = [
+        np.count_nonzero(rows.trace[max(0, round(y) - 12) : round(y) + 13, rows.left : rows.right], axis=0)
+        for y in rows.baselines
+    ]
+    inked = np.concatenate(depth)
+    return float(np.median(inked[inked > 0])) if inked.any() else 1.0
 
 
 def page_scale(spans: Spans, pulse: Pulse | None, scales: tuple[float, ...]) -> tuple[float | None, bool]:
