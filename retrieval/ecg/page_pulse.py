@@ -13,7 +13,7 @@ FloatArray = NDArray[np.float64]
 
 # Pulses are 5 mm wide (0.2 s at 25 mm/s) or 10 mm (at 50 mm/s, or 0.4 s) on rows of 250 or 500 mm: shares of the area.
 _PULSE_WIDTH = (0.007, 0.055)
-_LEAST_PULSE = 0.009  # height of a pulse, likewise: 2.5 mm on 250 mm
+_LEAST_NARROW = 0.018  # height of a narrow one, likewise: 4.5 mm on 250 mm
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,8 @@ def find_pulse(solid: ByteImage, baselines: tuple[float, ...], left: int, right:
         return None
     x0, x1, tall, _ = np.median(table[best], axis=0)
     inset = (stroke_px - 1) / 2
-    # Two beats with flat tops are narrower than any pulse, and hardly rise.
-    if x1 - x0 - 2 * inset < _PULSE_WIDTH[0] * span or tall < _LEAST_PULSE * span:
+    # Beats with flat tops are narrower than any pulse and hardly rise; half a pulse at the edge of a picture is tall.
+    if x1 - x0 - 2 * inset < _PULSE_WIDTH[0] * span and tall < _LEAST_NARROW * span:
         return None
     return Pulse(float(x0 + inset), float(x1 - inset), float(tall), bool(x0 > (left + right) / 2), rows)
 
