@@ -11,6 +11,7 @@ from ecgkin.retrieval.ecg.drawing import render_array
 from ecgkin.retrieval.ecg.page import read_page
 from ecgkin.retrieval.ecg.page_creases import BANDS, without_creases
 from ecgkin.retrieval.ecg.page_ink import sharpened
+from ecgkin.retrieval.ecg.page_pulse import find_pulse
 from ecgkin.retrieval.ecg.paper import RenderStyle
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulate import simulate
@@ -116,3 +117,19 @@ def test_shade_on_a_crumpled_sheet_is_no_row(records: list[EcgRecord]) -> None:
                 page[y : y + 2, x : x + 3] = 60
     found = read_page(page)
     assert (found.layout, len(found.leads)) == (clean.layout, len(clean.leads))
+
+
+@pytest.mark.parametrize(
+    ("wide", "tall", "seen"),
+    [(21, 40, True), (21, 20, True), (40, 40, True), (5, 40, True), (5, 9, False), (5, 15, False)],
+)
+def test_pulses_are_told_from_beats_with_flat_tops(wide: int, tall: int, seen: bool) -> None:
+    solid = np.zeros((850, 1100), dtype=np.uint8)
+    baselines = (150.0, 330.0, 510.0, 690.0)
+    for y in baselines:
+        cv2.line(solid, (60, int(y)), (1040, int(y)), 255, 2)
+        cv2.rectangle(solid, (70, int(y) - tall), (70 + wide, int(y)), 255, 2)
+    pulse = find_pulse(solid, baselines, 60, 1040, 2.5)
+    assert (pulse is not None) == seen
+    if pulse is not None:
+        assert pulse.height_px == pytest.approx(tall, abs=2) and pulse.rows == 4 and not pulse.at_end
