@@ -193,7 +193,7 @@ def _read(rgb: ByteImage) -> tuple[PageReading, bool | None]:
         speed_mm_s=redrawn.speed_mm_s if redrawn else None,
         gain_mm_mv=redrawn.gain_mm_mv if redrawn else None,
     )
-    return reading, pulse_stands(rows)
+    return reading, pulse_stands(rows, redrawn.pulse if redrawn else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ class Redrawn:
         px_per_mm: Scale of the straightened page, None where the grid does not tell it.
         speed_mm_s: Paper speed, None where grid and pulse do not tell it.
         gain_mm_mv: Height of a millivolt, None where grid and pulse do not tell it.
+        pulse: The calibration pulse, None where none was seen.
     """
 
     trace_map: ByteImage
@@ -50,6 +51,7 @@ class Redrawn:
     px_per_mm: float | None
     speed_mm_s: float | None
     gain_mm_mv: float | None
+    pulse: Pulse | None
 
 
 def redraw(rows: TraceRows, layout: str, pitch: float | None) -> Redrawn | None:
@@ -91,28 +93,39 @@ def redraw(rows: TraceRows, layout: str, pitch: float | None) -> Redrawn | None:
     if pulse is not None and px_per_mm is not None and gain is not None:
         wide_mm = (pulse.right - pulse.left) / px_per_mm
         speed = next((25.0 * k for k in (1, 2) if abs(np.log(wide_mm / (5.0 * k))) < 0.2), None)
-    return Redrawn(_draw(curves, spans, drawn, together, per_mm_y, side), drawn, px_per_mm, speed, gain)
+    return Redrawn(_draw(curves, spans, drawn, together, per_mm_y, side), drawn, px_per_mm, speed, gain, pulse)
 
 
-def pulse_stands(rows: TraceRows) -> bool | None:
+def pulse_stands(rows: TraceRows, pulse: Pulse | None) -> bool | None:
     """Whether the calibration pulses of a page stand on their rows; False where they hang, None where none are seen.
 
     Pulses that hang are those of a page that is upside down.
+
+    Args:
+        rows: Rows of traces of a straightened page.
+        pulse: As `redraw` saw it: where it stands in every row, nothing else is looked for.
     """
+    n, side = len(rows.baselines), page_side(rows.solid.shape)
+    if _rows_of(pulse, side) == n:
+        return True
     stroke_px = _stroke_px(rows)
     height, width = rows.solid.shape
     over = np.ascontiguousarray(rows.solid[::-1, ::-1])
     baselines = tuple(height - 1 - y for y in reversed(rows.baselines))
-    # Of 5 mm or more, as high as wide: waves and halves of pulses at the edge of a picture are flatter.
-    least = 0.018 * page_side(rows.solid.shape)
-    seen = [
-        0 if pulse is None or pulse.height_px < max(least, 0.9 * (pulse.right - pulse.left)) else pulse.rows
-        for pulse in (
-            find_pulse(rows.solid, rows.baselines, rows.left, rows.right, stroke_px),
-            find_pulse(over, baselines, width - rows.right, width - rows.left, stroke_px),
-        )
-    ]
-    return None if not any(seen) else seen[0] >= seen[1]
+    upright = find_pulse(rows.solid, rows.baselines, rows.left, rows.right, stroke_px)
+    hanging = find_pulse(over, baselines, width - rows.right, width - rows.left, stroke_px)
+    stand, hang = _rows_of(upright, side), _rows_of(hanging, side)
+    return None if not stand + hang else stand >= hang
+
+
+def _rows_of(pulse: Pulse | None, side: int) -> int:
+    """In how many rows a pulse was seen; 0 where it is none by its shape.
+
+    Of 5 mm or more, as high as wide: waves and halves of pulses at the edge of a picture are flatter.
+    """
+    if pulse is None or pulse.height_px < max(0.018 * side, 0.9 * (pulse.right - pulse.left)):
+        return 0
+    return pulse.rows
 
 
 def _stroke_px(rows: TraceRows) -> float:
