@@ -15,6 +15,7 @@ from ecgkin.retrieval.ecg.page_pulse import find_pulse
 from ecgkin.retrieval.ecg.paper import RenderStyle
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulate import simulate
+from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.evaluation.robustness import damaged_page
 
 ByteImage = NDArray[np.uint8]
@@ -133,3 +134,17 @@ def test_pulses_are_told_from_beats_with_flat_tops(wide: int, tall: int, seen: b
     assert (pulse is not None) == seen
     if pulse is not None:
         assert pulse.height_px == pytest.approx(tall, abs=2) and pulse.rows == 4 and not pulse.at_end
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_curve_on_ruled_paper_is_not_sharpened_into_an_ecg(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    chart = np.full((800, 1100, 3), 255, np.uint8)
+    chart[::40] = 200
+    x = np.arange(60, 1040)
+    y = 400 + 150 * np.sin(x / rng.uniform(60, 200) + rng.uniform(0, 6))
+    cv2.polylines(
+        chart, [np.stack([x, y], axis=1).astype(np.int32)[:, None]], isClosed=False, color=(0, 0, 0), thickness=2
+    )
+    with pytest.raises(ImageError):
+        read_page(chart)

@@ -227,6 +227,8 @@ def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineF
             continue
         # Later looks show more of everything, shadows and print as well: alone they count on a clear page only.
         clear = len(found.rows.baselines) >= 3 and found.quality >= 0.75
+        if look == _SHARP:  # which turns ruled paper with a curve on it into rows
+            clear &= found.pitch is not None and has_layout(len(found.rows.baselines))
         # Sharpening breaks pale rows: it may not cost one of a page that was understood.
         rows = 0 if best is None or look < _SHARP else len(best.rows.baselines)
         loses = has_layout(rows) and len(found.rows.baselines) < rows
