@@ -26,7 +26,7 @@ from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import GenerationError, QueryError
 from ecgkin.retrieval.evaluation.bootstrap import holm, paired_p
 from ecgkin.retrieval.evaluation.galleries import PRIMARY, Embedder
-from ecgkin.retrieval.evaluation.ranking import Floats, nearest, patient_numbers
+from ecgkin.retrieval.evaluation.ranking import Floats, nearest_others
 from ecgkin.retrieval.vote import Calibration
 
 _LOG = logging.getLogger(__name__)
@@ -124,8 +124,7 @@ def evaluate_embedded(
 ) -> DraftsReport:
     """The same for embeddings that are there already, shapes (n, dim); other arguments as in `evaluate_drafts`."""
     began = time.perf_counter()
-    of_queries, of_gallery = patient_numbers([r.patient_id for r in queries], [r.patient_id for r in gallery])
-    found = nearest(query_emb, gallery_emb, setting.depth, query_patients=of_queries, gallery_patients=of_gallery)
+    found = nearest_others(query_emb, gallery_emb, setting.depth, queries, gallery)
     asked = [
         Asked(
             row,

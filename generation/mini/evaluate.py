@@ -34,7 +34,7 @@ from ecgkin.generation.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.evaluation.galleries import PRIMARY, Embedder, Progress
-from ecgkin.retrieval.evaluation.ranking import nearest, patient_numbers
+from ecgkin.retrieval.evaluation.ranking import nearest_others
 from ecgkin.retrieval.vote import Calibration, VoteRule
 
 _LOG = logging.getLogger(__name__)
@@ -101,11 +101,9 @@ def evaluate_mini(
     embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir else None, progress)
     setting = Setting(gallery, calibration, thresholds or shipped_thresholds(encoder))
     depth = max(setting.depth, VoteRule().k)
-    of_queries, of_gallery = patient_numbers([r.patient_id for r in queries], [r.patient_id for r in gallery])
-    found = nearest(
-        embedder.queries(queries, PRIMARY, whole), embedder.gallery(gallery), depth,
-        query_patients=of_queries, gallery_patients=of_gallery,
-    )  # fmt: skip
+    found = nearest_others(
+        embedder.queries(queries, PRIMARY, whole), embedder.gallery(gallery), depth, queries, gallery
+    )
     hits = [
         [(gallery[r], float(s)) for r, s in zip(found.rows[i], found.scores[i], strict=True) if r >= 0]
         for i in range(len(queries))

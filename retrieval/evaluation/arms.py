@@ -37,7 +37,7 @@ from ecgkin.retrieval.evaluation.arm_weights import (
 from ecgkin.retrieval.evaluation.case_retrieval import RANKED
 from ecgkin.retrieval.evaluation.galleries import PRIMARY, Embedder
 from ecgkin.retrieval.evaluation.labels import default_space
-from ecgkin.retrieval.evaluation.ranking import Floats, Neighbours, nearest, patient_numbers, unit_rows
+from ecgkin.retrieval.evaluation.ranking import Floats, Neighbours, nearest_others, patient_numbers, unit_rows
 
 _LOG = logging.getLogger(__name__)
 
@@ -93,10 +93,7 @@ def arm_neighbours(name: str, setting: ArmSetting, depth: int = RANKED) -> Neigh
     if name == BM25:
         return _bm25(setting, depth)
     queries, gallery = arm_vectors(name, setting)
-    of_queries, of_gallery = patient_numbers(
-        [row.patient_id for row in setting.queries], [row.patient_id for row in setting.gallery]
-    )
-    return nearest(queries, gallery, depth, query_patients=of_queries, gallery_patients=of_gallery)
+    return nearest_others(queries, gallery, depth, setting.queries, setting.gallery)
 
 
 def arm_vectors(name: str, setting: ArmSetting) -> tuple[Floats, Floats]:

@@ -21,7 +21,7 @@ from ecgkin.retrieval.evaluation.bootstrap import (
     resampled_mean,
 )
 from ecgkin.retrieval.evaluation.labels import BoolMatrix, LabelledRow, LabelSpace, default_space
-from ecgkin.retrieval.evaluation.ranking import Floats, Neighbours, nearest, patient_numbers
+from ecgkin.retrieval.evaluation.ranking import Floats, Neighbours, nearest_others, patient_numbers
 from ecgkin.retrieval.vote import VoteRule
 
 RANKED = max(metrics.VOTE_KS)
@@ -95,10 +95,7 @@ def evaluate_case_retrieval(
             f"{len(query_emb)} query and {len(gallery_emb)} gallery embeddings for {len(query_rows)} and "
             f"{len(gallery_rows)} rows"
         )
-    query_patients, gallery_patients = patient_numbers(
-        [row.patient_id for row in query_rows], [row.patient_id for row in gallery_rows]
-    )
-    found = nearest(query_emb, gallery_emb, RANKED, query_patients=query_patients, gallery_patients=gallery_patients)
+    found = nearest_others(query_emb, gallery_emb, RANKED, query_rows, gallery_rows)
     return evaluate_neighbours(found, query_rows, gallery_rows, space=space, rules=rules, weights=weights)
 
 

@@ -23,7 +23,7 @@ from ecgkin.retrieval.evaluation.bootstrap import AucTable, Interval, patient_we
 from ecgkin.retrieval.evaluation.galleries import PRIMARY, Progress, draw_query, encode_pictures
 from ecgkin.retrieval.evaluation.labels import BoolMatrix, LabelledRow
 from ecgkin.retrieval.evaluation.metrics import vote_scores
-from ecgkin.retrieval.evaluation.ranking import Floats, nearest, patient_numbers
+from ecgkin.retrieval.evaluation.ranking import Floats, nearest, nearest_others
 from ecgkin.retrieval.vote import VoteRule
 
 _LOG = logging.getLogger(__name__)
@@ -278,8 +278,7 @@ def home_aucs(
     """
     rule = rule or VoteRule()
     truth, known = gallery_truth(query_rows, codes), gallery_truth(gallery_rows, codes)
-    of_queries, of_gallery = patient_numbers([r.patient_id for r in query_rows], [r.patient_id for r in gallery_rows])
-    found = nearest(query_emb, gallery_emb, rule.k, query_patients=of_queries, gallery_patients=of_gallery)
+    found = nearest_others(query_emb, gallery_emb, rule.k, query_rows, gallery_rows)
     votes = vote_scores(found, known, min(rule.k, found.rows.shape[1]), rule.tau)
     plain = AucTable.of(truth, votes, np.empty((0, len(truth)), dtype=np.float32)).plain
     return {code: float(auc) for code, auc in zip(codes, plain, strict=True)}

@@ -26,7 +26,7 @@ from ecgkin.retrieval.evaluation.galleries import Progress, encode_pictures
 from ecgkin.retrieval.evaluation.labels import LabelledRow
 from ecgkin.retrieval.evaluation.metrics import vote_scores
 from ecgkin.retrieval.evaluation.out_of_domain import gallery_truth, statement_classes
-from ecgkin.retrieval.evaluation.ranking import Floats, nearest, patient_numbers
+from ecgkin.retrieval.evaluation.ranking import Floats, nearest, nearest_others
 from ecgkin.retrieval.vote import VoteRule
 
 _LOG = logging.getLogger(__name__)
@@ -154,16 +154,16 @@ def evaluate_printouts(
     rule = rule or VoteRule()
     every = list(statement_classes())
     in_gallery = gallery_truth(gallery_rows, every)
-    classes = [c for i, c in enumerate(every) if in_gallery[:, i].any() and any(c in p.codes for p in pictures)]
+    columns = [i for i, c in enumerate(every) if in_gallery[:, i].any() and any(c in p.codes for p in pictures)]
+    classes, known = [every[i] for i in columns], in_gallery[:, columns]
     chosen = [i for i, p in enumerate(pictures) if set(p.codes) & set(classes)]
     if not chosen:
         raise QueryError("no print-out has a label of which the gallery has a case")
-    known, truth = gallery_truth(gallery_rows, classes), gallery_truth(home_rows, classes)
-    of_home, of_gallery = patient_numbers([r.patient_id for r in home_rows], [r.patient_id for r in gallery_rows])
-    at_home = nearest(home_emb, gallery_emb, rule.k, query_patients=of_home, gallery_patients=of_gallery)
-    depth = min(rule.k, at_home.rows.shape[1])
-    home_votes = vote_scores(at_home, known, depth, rule.tau)
-    found = nearest(vectors[chosen], gallery_emb, rule.k)
+    truth = gallery_truth(home_rows, classes)
+    depth = min(rule.k, len(gallery_emb))
+    of_home = nearest_others(home_emb, gallery_emb, depth, home_rows, gallery_rows)
+    at_home = vote_scores(of_home, known, depth, rule.tau)
+    found = nearest(vectors[chosen], gallery_emb, depth)
     votes = vote_scores(found, known, depth, rule.tau)
     refused = np.abs(vectors[chosen]).sum(axis=1) == 0
     shares: list[float] = []
@@ -175,7 +175,7 @@ def evaluate_printouts(
         for column, code in enumerate(classes):
             if code not in pictures[i].codes:
                 continue
-            others = home_votes[~truth[:, column], column]
+            others = at_home[~truth[:, column], column]
             own = float(votes[number, column])
             share = 0.0 if refused[number] else float((others < own).mean() + 0.5 * (others == own).mean())
             rows.append((code, share, own, int(known[:, column].sum())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +70,14 @@ def patient_numbers(*groups: Patients) -> list[Ints]:
     return out
 
 
+class OfPatient(Protocol):
+    """A record of somebody."""
+
+    @property
+    def patient_id(self) -> str | int | None:
+        """Who; None or "" where unknown."""
+
+
 def nearest(
     queries: Floats,
     gallery: Floats,
@@ -111,6 +120,14 @@ def nearest(
         scores[part] = np.take_along_axis(similarity, best, axis=1)
     rows[np.isneginf(scores)] = -1
     return Neighbours(rows, scores)
+
+
+def nearest_others(
+    queries: Floats, gallery: Floats, k: int, query_rows: Sequence[OfPatient], gallery_rows: Sequence[OfPatient]
+) -> Neighbours:
+    """`nearest` for rows that know their patients: a query's own patient is dropped before ranking."""
+    of_queries, of_gallery = patient_numbers([r.patient_id for r in query_rows], [r.patient_id for r in gallery_rows])
+    return nearest(queries, gallery, k, query_patients=of_queries, gallery_patients=of_gallery)
 
 
 def _best(similarity: Floats, k: int) -> Ints:
