@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
-from ecgkin.retrieval.ecg.statement_search import Polarity
+from ecgkin.retrieval.ecg.statements.find import Polarity
 
 Language = Literal["en", "de"]
 LANGUAGES: tuple[Language, ...] = ("en", "de")

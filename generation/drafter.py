@@ -15,25 +15,25 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ecgkin.generation.backend import Request, TextBackend
-from ecgkin.generation.backends import open_backend
-from ecgkin.generation.consensus import MODEL, write_consensus
-from ecgkin.generation.context import Context, Counter, build_context
+from ecgkin.generation.backends.base import Request, TextBackend
+from ecgkin.generation.backends.open import open_backend
+from ecgkin.generation.consensus.consensus import MODEL, write_consensus
+from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.draft import Draft, Language
-from ecgkin.generation.grounding import ground
-from ecgkin.generation.pages import picture_for
-from ecgkin.generation.task import MAX_K, Task, neighbours_of, open_task
-from ecgkin.generation.thresholds import DraftThresholds, shipped_thresholds
-from ecgkin.generation.untrusted import readable_answer
+from ecgkin.generation.prompt.context import Context, Counter, build_context
+from ecgkin.generation.prompt.grounding import ground
+from ecgkin.generation.prompt.pages import picture_for
+from ecgkin.generation.prompt.untrusted import readable_answer
+from ecgkin.generation.request import MAX_K, Task, neighbours_of, open_task
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import GenerationError, QueryError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.index.casebase import CaseBase
-    from ecgkin.index.filters import WhereLike
-    from ecgkin.retrieval.search import CaseSearch
+    from ecgkin.index.filters.language import WhereLike
+    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.retrieval.search.search import CaseSearch
 
 _LOG = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Drafter:
         cls, base: str | Path | CaseBase, model: str = MODEL, *, device: str = "cpu", api_key: str | None = None
     ) -> Drafter:
         """A drafter over a case base with the encoder that its manifest names; raises as `CaseSearch.open`."""
-        from ecgkin.retrieval.search import CaseSearch
+        from ecgkin.retrieval.search.search import CaseSearch
 
         return cls(CaseSearch.open(base, device=device), model, api_key=api_key)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ecgkin.index.atomic import file_digest, write_atomic
+from ecgkin.index.folder.atomic import file_digest, write_atomic
 from ecgkin.retrieval.errors import ManifestError
 
 MANIFEST = "manifest.json"

@@ -44,7 +44,7 @@ from ecgkin.ui.api.schemas import Signal
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.retrieval.ecg.page import PageReading
+    from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.ecg.record import EcgRecord
 
 Vectors = NDArray[np.float32]
@@ -77,13 +77,13 @@ class RandomTower:
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Pictures."""
-        from ecgkin.retrieval.ecg.page import read_page
+        from ecgkin.retrieval.ecg.page.reading import read_page
 
         return self.encode_pages([read_page(image) for image in images])
 
     def encode_records(self, records: Sequence[EcgRecord]) -> Vectors:
         """Records, by one drawing each."""
-        from ecgkin.retrieval.ecg.trace_map import draw_trace_map
+        from ecgkin.retrieval.ecg.drawing.trace_map import draw_trace_map
 
         return self._encode([draw_trace_map(record) for record in records])
 
@@ -127,8 +127,8 @@ def serve(base: Path, encoder: str, batch: int, device: str) -> None:
 
 def make_base(folder: Path, encoder: Any) -> Path:
     """A base of simulated cases."""
-    from ecgkin.index.ingest import ingest_records, open_or_create
-    from ecgkin.ui.demo_cases import simulated_gallery
+    from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+    from ecgkin.ui.demo.cases import simulated_gallery
 
     with open_or_create(folder, encoder) as base:
         ingest_records(base, simulated_gallery(N_CASES), encoder)
@@ -361,9 +361,9 @@ def main() -> None:
         return
     if args.quick:
         args.clients, args.seconds = [1, 8], 2.0
-    from ecgkin.retrieval.ecg.drawing import render
-    from ecgkin.retrieval.ecg.paper import RenderStyle
-    from ecgkin.ui.demo_cases import simulated_query
+    from ecgkin.retrieval.ecg.drawing.geometry import RenderStyle
+    from ecgkin.retrieval.ecg.drawing.raster import render
+    from ecgkin.ui.demo.cases import simulated_query
 
     records = [simulated_query(seed)[1] for seed in range(4)]
     drawn = io.BytesIO()

@@ -72,9 +72,9 @@ def time_drafts(base: Path, pictures: Sequence[Path], repeat: int) -> dict[str, 
 def timed_steps(steps: dict[str, list[float]]) -> Iterator[None]:
     """Adds the processor time of each step of a draft; the steps are those of one query, none inside another."""
     import ecgkin.generation.drafter as drafter
-    import ecgkin.generation.task as task
-    import ecgkin.retrieval.ecg.page as page
-    from ecgkin.index.casebase import CaseBase
+    import ecgkin.generation.request as task
+    import ecgkin.retrieval.ecg.page.reading as page
+    from ecgkin.index.folder.base import CaseBase
     from ecgkin.retrieval.encoders.dual import DualEncoder
 
     places: list[tuple[Any, str, str]] = [
@@ -108,9 +108,9 @@ def timed_steps(steps: dict[str, list[float]]) -> Iterator[None]:
 def made_base(folder: Path, n: int = 200) -> tuple[Path, list[Path]]:
     """A base of simulated cases with the hashing encoder, and four pictures that are not in it."""
     from ecgkin.index.case import Case
-    from ecgkin.index.casebase import CaseBase
-    from ecgkin.retrieval.ecg.drawing import render
-    from ecgkin.retrieval.ecg.simulate import simulate_corpus
+    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.retrieval.ecg.drawing.raster import render
+    from ecgkin.retrieval.ecg.simulation.simulate import simulate_corpus
     from ecgkin.retrieval.encoders.hashing import HashingEncoder
 
     encoder = HashingEncoder()
@@ -127,9 +127,9 @@ def made_base(folder: Path, n: int = 200) -> tuple[Path, list[Path]]:
 
 def fit(ptbxl: Path, encoder: str, out: Path, cache: Path | None, query_folds: Sequence[int]) -> dict[str, Any]:
     """Fit and write the thresholds."""
-    from ecgkin.generation.threshold_fit import fit_from_ptbxl
+    from ecgkin.generation.research.fit.thresholds import fit_from_ptbxl
     from ecgkin.retrieval.encoders import load_encoder
-    from ecgkin.retrieval.search import shipped_calibration
+    from ecgkin.retrieval.search.search import shipped_calibration
 
     loaded = load_encoder(encoder, device="cpu")
     fitted = fit_from_ptbxl(

@@ -24,11 +24,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ecgkin.retrieval.ecg.drawing import render, render_array
+from ecgkin.retrieval.ecg.drawing.geometry import RenderStyle
+from ecgkin.retrieval.ecg.drawing.raster import render, render_array
+from ecgkin.retrieval.ecg.drawing.svg import render_svg
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.paper import RenderStyle
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.ecg.svg import render_svg
 
 SMALL = RenderStyle(width_px=512, height_px=256)
 PAGE = RenderStyle(width_px=2200, height_px=1700)

@@ -36,9 +36,16 @@ from typing import Any
 
 import numpy as np
 
-from ecgkin.index.faiss_index import FaissIndex
-from ecgkin.index.faiss_kinds import HNSW_EF_BUILD, HNSW_EF_SEARCH, HNSW_LINKS, KINDS, QUANTISED, training_rows
-from ecgkin.index.protocol import Ids, Vectors
+from ecgkin.index.engines.faiss import (
+    HNSW_EF_BUILD,
+    HNSW_EF_SEARCH,
+    HNSW_LINKS,
+    KINDS,
+    QUANTISED,
+    FaissIndex,
+    training_rows,
+)
+from ecgkin.index.engines.protocol import Ids, Vectors
 
 SEED = 20240607
 K = 10

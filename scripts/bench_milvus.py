@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from ecgkin.index.case import Case
-from ecgkin.index.casebase import CaseBase
+from ecgkin.index.folder.base import CaseBase
 
 K = 10
 BATCH = 4000  # the most that is written in one transaction
@@ -43,7 +43,7 @@ def measure(kind: str, folder: Path, limit_s: float) -> dict[str, Any]:
     """The row.
 
     Args:
-        kind: "milvus_" and a kind of `ecgkin.index.milvus_table.INDEXES`.
+        kind: "milvus_" and a kind of `ecgkin.index.milvus.table.INDEXES`.
         folder: With vectors.npy, queries.npy and tenth.npy (score of the tenth best case of each query).
         limit_s: To fill and index the base.
     """

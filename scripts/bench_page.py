@@ -37,10 +37,10 @@ N_CASES = 60
 
 def simulated(folder: Path, encoder: Any) -> tuple[Path, Path]:
     """A base of simulated cases, and a folder with an ECG to ask about."""
-    from ecgkin.index.ingest import ingest_records, open_or_create
-    from ecgkin.retrieval.ecg.drawing import render
-    from ecgkin.ui.demo_cases import simulated_gallery, simulated_query
-    from ecgkin.ui.demo_serve import SMALL_PX, write_csv
+    from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+    from ecgkin.retrieval.ecg.drawing.raster import render
+    from ecgkin.ui.demo.cases import simulated_gallery, simulated_query
+    from ecgkin.ui.demo.serve import SMALL_PX, write_csv
 
     with open_or_create(folder / "base", encoder) as base:
         ingest_records(base, simulated_gallery(N_CASES), encoder)

@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ecgkin.generation.pulse import names
-from ecgkin.generation.pulse.build import import_transformers, load_image_processor, model_config
-from ecgkin.generation.pulse.checkpoint import PulseConfig
-from ecgkin.generation.pulse.images import TileRule, pulse_page_size
-from ecgkin.generation.pulse.loading import load_pulse, make_ready
-from ecgkin.generation.pulse.model import PulseModel
+from ecgkin.generation.backends.pulse import names
+from ecgkin.generation.backends.pulse.build import import_transformers, load_image_processor, model_config
+from ecgkin.generation.backends.pulse.checkpoint import PulseConfig
+from ecgkin.generation.backends.pulse.images import TileRule, pulse_page_size
+from ecgkin.generation.backends.pulse.loading import load_pulse, make_ready
+from ecgkin.generation.backends.pulse.model import PulseModel
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURE = ROOT / "tests" / "fixtures" / "pulse-tiny"

@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 
 from ecgkin.index.case import Case
-from ecgkin.index.casebase import CaseBase
-from ecgkin.index.ingest import ingest_records, open_or_create
-from ecgkin.index.ingest_items import IngestItem
-from ecgkin.index.protocol import Vectors
+from ecgkin.index.engines.protocol import Vectors
+from ecgkin.index.folder.base import CaseBase
+from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+from ecgkin.index.sources.items import IngestItem
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 
@@ -150,7 +150,7 @@ def gallery(n: int) -> list[IngestItem]:
 
 def made_record(number: int) -> EcgRecord:
     """One simulated record."""
-    from ecgkin.retrieval.ecg.simulate import simulate
+    from ecgkin.retrieval.ecg.simulation.simulate import simulate
 
     return simulate(("NORM",), np.random.default_rng(number)).record
 
@@ -179,7 +179,7 @@ def _on_ray(n: int, folder: Path, encoder: Encoder) -> str:
     import wfdb
     from ray.cluster_utils import Cluster
 
-    from ecgkin.index.ray_ingest import ray_ingest, write_manifest
+    from ecgkin.index.ingest.ray import ray_ingest, write_manifest
 
     (folder / "records").mkdir()
     for i in range(n):

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from ecgkin.retrieval.ecg import EcgRecord
-from ecgkin.retrieval.ecg.paper_style import RenderStyle
-from ecgkin.retrieval.ecg.pdf_traces import read_pdf
+from ecgkin.retrieval.ecg.drawing.style import RenderStyle
+from ecgkin.retrieval.ecg.formats.pdf.traces import read_pdf
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.errors import EcgkinError
 

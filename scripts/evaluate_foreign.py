@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from foreign_pages import DAMAGES, PAGES, Picture, damaged
 
-from ecgkin.retrieval.ecg.page import PageReading, read_page
+from ecgkin.generation.research.retrieval.galleries import Embedder
+from ecgkin.retrieval.ecg.page.reading import PageReading, read_page
 from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.encoders import load_encoder
 from ecgkin.retrieval.errors import ImageError
-from ecgkin.retrieval.evaluation.galleries import Embedder
 
 
 def gallery_of(path: Path | None, cache: Path | None, data: PtbXl, encoder: Any) -> tuple[Any, Any]:

@@ -26,11 +26,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
 
-    from ecgkin.retrieval.ecg.page import read_page
+    from ecgkin.generation.research.retrieval.galleries import Embedder
+    from ecgkin.retrieval.ecg.page.reading import read_page
     from ecgkin.retrieval.ecg.ptbxl import PtbXl
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.errors import ImageError
-    from ecgkin.retrieval.evaluation.galleries import Embedder
 
     encoder = load_encoder(arguments.encoder)
     data = PtbXl(arguments.ptbxl, fs_hz=None)

@@ -1,7 +1,7 @@
 """ECG pages as other people's programs draw them: the proxy of `scripts/evaluate_foreign.py`.
 
-Nothing here uses `ecgkin.retrieval.ecg.drawing`. `PAGES` names every way of drawing; the pages of ecg-plot, WFDB and
-NeuroKit2 are those packages' own, the rest is plain matplotlib with the habits of clinical pages.
+Nothing here uses `ecgkin.retrieval.ecg.drawing.raster`. `PAGES` names every way of drawing; the pages of ecg-plot, WFDB
+and NeuroKit2 are those packages' own, the rest is plain matplotlib with the habits of clinical pages.
 """
 
 from __future__ import annotations
@@ -266,7 +266,7 @@ def turned(page: Picture, degrees: float) -> Picture:
 
 
 def damaged(page: Picture, kind: str, rng: np.random.Generator) -> Picture:
-    """Simple damage that is independent of `ecgkin.retrieval.ecg.augment`; `kind` is one of `DAMAGES`."""
+    """Simple damage that is independent of `ecgkin.retrieval.ecg.augment.photograph`; `kind` is one of `DAMAGES`."""
     height, width = page.shape[:2]
     if kind == "turn":
         return turned(page, float(rng.uniform(1, 15)) * float(rng.choice([-1, 1])))

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgkin.retrieval.ecg.pictures import open_ecg
-from ecgkin.retrieval.ecg.read import read_ecg
+from ecgkin.retrieval.ecg.formats.pictures import open_ecg
+from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError
 

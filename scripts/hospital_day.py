@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ecgkin.index.casebase import CaseBase
+from ecgkin.index.folder.base import CaseBase
 
 FORMATS = ("wfdb", "dicom", "csv")
 K = 5
@@ -44,7 +44,7 @@ class Day:
 
     def run(self, step: str, *words: object, said: str = "") -> Any:
         """One command; its JSON."""
-        command = [sys.executable, "-m", "ecgkin.ui.cli", *map(str, words), "--json"]
+        command = [sys.executable, "-m", "ecgkin", *map(str, words), "--json"]
         print("$ ecgkin " + shlex.join(map(str, words)), flush=True)
         start = time.perf_counter()
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
@@ -61,10 +61,10 @@ def origin(day: Day, ptbxl: Path | None, records: int) -> Path:
 
     Only its samples are used, so that its vectors need no trained encoder.
     """
-    from ecgkin.index.ingest import ingest_records, open_or_create
-    from ecgkin.index.sources import ptbxl_items
+    from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+    from ecgkin.index.sources.sources import ptbxl_items
     from ecgkin.retrieval.encoders.hashing import HashingEncoder
-    from ecgkin.ui.demo_cases import simulated_gallery
+    from ecgkin.ui.demo.cases import simulated_gallery
 
     base, encoder = day.folder / "origin", HashingEncoder()
     items = list(simulated_gallery(records)) if ptbxl is None else ptbxl_items(ptbxl)[:records]
@@ -79,7 +79,7 @@ def photos_of(day: Day, given: Path | None, base: Path, n: int) -> list[Path]:
     """Pictures to search with: those that are given, or drawings of cases."""
     if given is not None:
         return sorted(path for path in given.iterdir() if path.suffix.lower() in _PICTURES)[:n]
-    from ecgkin.retrieval.ecg.drawing import render
+    from ecgkin.retrieval.ecg.drawing.raster import render
 
     out = []
     with CaseBase.open(base) as opened:

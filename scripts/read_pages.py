@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ecgkin.retrieval.ecg.page import load_image, read_page
+from ecgkin.retrieval.ecg.page.reading import load_image, read_page
 from ecgkin.retrieval.errors import ImageError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"}

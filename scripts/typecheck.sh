@@ -8,5 +8,7 @@ mkdir -p .types/ecgkin
 for folder in retrieval generation index ui; do
     ln -sfn "../../$folder" ".types/ecgkin/$folder"
 done
+ln -sfn ../../__init__.py .types/ecgkin/__init__.py
+ln -sfn ../../__main__.py .types/ecgkin/__main__.py
 
 exec "${PYTHON:-python}" -m mypy "$@"

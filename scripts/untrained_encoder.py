@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--like", default="default", help="encoder whose architecture and tokenizer are taken")
     arguments = parser.parse_args()
 
-    from ecgkin.retrieval.evaluation.arm_weights import untrained_encoder
+    from ecgkin.generation.research.retrieval.arm_weights import untrained_encoder
 
     print(untrained_encoder(arguments.out, arguments.seed, arguments.like))
 

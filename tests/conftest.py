@@ -91,7 +91,7 @@ def made_ptbxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     import wfdb
 
-    from ecgkin.retrieval.ecg.simulate import simulate_corpus
+    from ecgkin.retrieval.ecg.simulation.simulate import simulate_corpus
 
     root = tmp_path_factory.mktemp("ptbxl")
     columns = ["ecg_id", "patient_id", "age", "sex", "device", "recording_date", "report", "scp_codes", "strat_fold"]
@@ -118,9 +118,9 @@ def made_ptbxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def simulated_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a case base with 40 simulated cases, by the encoder without weights; copy it to change it."""
-    from ecgkin.index.ingest import ingest_records, open_or_create
+    from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
     from ecgkin.retrieval.encoders.hashing import HashingEncoder
-    from ecgkin.ui.demo_cases import simulated_gallery
+    from ecgkin.ui.demo.cases import simulated_gallery
 
     folder = tmp_path_factory.mktemp("bases") / "simulated"
     encoder = HashingEncoder()

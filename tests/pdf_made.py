@@ -9,10 +9,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from ecgkin.retrieval.ecg.drawing.style import RenderStyle
+from ecgkin.retrieval.ecg.drawing.svg import render_svg
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.paper_style import RenderStyle
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.ecg.svg import render_svg
 
 _SVG = "{http://www.w3.org/2000/svg}"
 

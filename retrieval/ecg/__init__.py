@@ -13,56 +13,56 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ecgkin.retrieval.ecg.augment import AugmentStyle as AugmentStyle
-    from ecgkin.retrieval.ecg.augment import photograph as photograph
-    from ecgkin.retrieval.ecg.drawing import render as render
-    from ecgkin.retrieval.ecg.drawing import render_array as render_array
+    from ecgkin.retrieval.ecg.augment.photograph import AugmentStyle as AugmentStyle
+    from ecgkin.retrieval.ecg.augment.photograph import photograph as photograph
+    from ecgkin.retrieval.ecg.drawing.geometry import RenderStyle as RenderStyle
+    from ecgkin.retrieval.ecg.drawing.raster import render as render
+    from ecgkin.retrieval.ecg.drawing.raster import render_array as render_array
+    from ecgkin.retrieval.ecg.drawing.svg import render_svg as render_svg
+    from ecgkin.retrieval.ecg.formats.read import read_ecg as read_ecg
     from ecgkin.retrieval.ecg.leads import LEADS as LEADS
     from ecgkin.retrieval.ecg.leads import canonical_lead as canonical_lead
-    from ecgkin.retrieval.ecg.page import PageReading as PageReading
-    from ecgkin.retrieval.ecg.page import read_page as read_page
-    from ecgkin.retrieval.ecg.paper import RenderStyle as RenderStyle
+    from ecgkin.retrieval.ecg.page.reading import PageReading as PageReading
+    from ecgkin.retrieval.ecg.page.reading import read_page as read_page
     from ecgkin.retrieval.ecg.ptbxl import PtbXl as PtbXl
     from ecgkin.retrieval.ecg.ptbxl import PtbXlRow as PtbXlRow
-    from ecgkin.retrieval.ecg.read import read_ecg as read_ecg
     from ecgkin.retrieval.ecg.record import EcgRecord as EcgRecord
-    from ecgkin.retrieval.ecg.report_text import clean_report as clean_report
-    from ecgkin.retrieval.ecg.report_text import normalise_report as normalise_report
-    from ecgkin.retrieval.ecg.report_text import report_language as report_language
-    from ecgkin.retrieval.ecg.simulate import SimulatedEcg as SimulatedEcg
-    from ecgkin.retrieval.ecg.simulate import simulate as simulate
-    from ecgkin.retrieval.ecg.statement_search import FoundStatement as FoundStatement
-    from ecgkin.retrieval.ecg.statement_search import find_statements as find_statements
-    from ecgkin.retrieval.ecg.statements import STATEMENTS as STATEMENTS
-    from ecgkin.retrieval.ecg.statements import SUPERCLASSES as SUPERCLASSES
-    from ecgkin.retrieval.ecg.statements import Statement as Statement
-    from ecgkin.retrieval.ecg.svg import render_svg as render_svg
+    from ecgkin.retrieval.ecg.simulation.simulate import SimulatedEcg as SimulatedEcg
+    from ecgkin.retrieval.ecg.simulation.simulate import simulate as simulate
+    from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS as STATEMENTS
+    from ecgkin.retrieval.ecg.statements.catalogue import SUPERCLASSES as SUPERCLASSES
+    from ecgkin.retrieval.ecg.statements.catalogue import Statement as Statement
+    from ecgkin.retrieval.ecg.statements.find import FoundStatement as FoundStatement
+    from ecgkin.retrieval.ecg.statements.find import find_statements as find_statements
+    from ecgkin.retrieval.ecg.statements.report_text import clean_report as clean_report
+    from ecgkin.retrieval.ecg.statements.report_text import normalise_report as normalise_report
+    from ecgkin.retrieval.ecg.statements.report_text import report_language as report_language
 
 _MODULE = {
     "LEADS": "leads",
-    "STATEMENTS": "statements",
-    "SUPERCLASSES": "statements",
-    "AugmentStyle": "augment",
+    "STATEMENTS": "statements.catalogue",
+    "SUPERCLASSES": "statements.catalogue",
+    "AugmentStyle": "augment.photograph",
     "EcgRecord": "record",
-    "FoundStatement": "statement_search",
-    "PageReading": "page",
+    "FoundStatement": "statements.find",
+    "PageReading": "page.reading",
     "PtbXl": "ptbxl",
     "PtbXlRow": "ptbxl",
-    "RenderStyle": "paper",
-    "SimulatedEcg": "simulate",
-    "Statement": "statements",
+    "RenderStyle": "drawing.geometry",
+    "SimulatedEcg": "simulation.simulate",
+    "Statement": "statements.catalogue",
     "canonical_lead": "leads",
-    "clean_report": "report_text",
-    "find_statements": "statement_search",
-    "normalise_report": "report_text",
-    "photograph": "augment",
-    "read_ecg": "read",
-    "read_page": "page",
-    "render": "drawing",
-    "render_array": "drawing",
-    "render_svg": "svg",
-    "report_language": "report_text",
-    "simulate": "simulate",
+    "clean_report": "statements.report_text",
+    "find_statements": "statements.find",
+    "normalise_report": "statements.report_text",
+    "photograph": "augment.photograph",
+    "read_ecg": "formats.read",
+    "read_page": "page.reading",
+    "render": "drawing.raster",
+    "render_array": "drawing.raster",
+    "render_svg": "drawing.svg",
+    "report_language": "statements.report_text",
+    "simulate": "simulation.simulate",
 }
 
 __all__ = [

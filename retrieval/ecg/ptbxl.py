@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.ecg.report_text import clean_report
+from ecgkin.retrieval.ecg.statements.report_text import clean_report
 from ecgkin.retrieval.errors import RecordError
 
 SECONDS = 10
@@ -203,7 +203,7 @@ def _read(path: Path) -> tuple[NDArray[np.float32], float]:
     plain = _read_plain(path)
     if plain is not None:
         return plain
-    from ecgkin.retrieval.ecg.wfdb_io import read_wfdb
+    from ecgkin.retrieval.ecg.formats.wfdb import read_wfdb
 
     record = read_wfdb(path)
     return record.standard(), record.fs_hz

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page import PageReading, read_page
-from ecgkin.retrieval.ecg.paper import RenderStyle, page_geometry
+from ecgkin.retrieval.ecg.drawing.geometry import RenderStyle, page_geometry
+from ecgkin.retrieval.ecg.drawing.trace_map import draw_trace_map
+from ecgkin.retrieval.ecg.page.reading import PageReading, read_page
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.ecg.trace_map import draw_trace_map
 from ecgkin.retrieval.encoders.checkpoint import EncoderFiles, load_state, read_encoder_files
 from ecgkin.retrieval.encoders.space import Vectors, join_parts, place_words
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids
@@ -45,9 +45,9 @@ class DualEncoder:
         """
         import torch
 
+        from ecgkin.retrieval.encoders.compat import has_fast_bfloat16
         from ecgkin.retrieval.encoders.identity import IdentityHead
         from ecgkin.retrieval.encoders.model import build_image_tower, build_text_tower
-        from ecgkin.retrieval.encoders.training import has_fast_bfloat16
 
         architecture = files.architecture
         self.name, self.fingerprint = files.name, files.fingerprint

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.report_text import fold, normalise_report
+from ecgkin.retrieval.ecg.statements.report_text import fold, normalise_report
 from ecgkin.retrieval.errors import WeightsMissingError
 
 if TYPE_CHECKING:

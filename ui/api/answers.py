@@ -1,4 +1,4 @@
-"""What the server answers, with examples; the same classes serve the server, OpenAPI and `ecgkin.ui.client`.
+"""What the server answers, with examples; the same classes serve the server, OpenAPI and `ecgkin.ui.client.client`.
 
 Drafts are in `draft_answers`.
 """
@@ -13,8 +13,82 @@ from ecgkin.ui.api.schemas import EXAMPLE_CASE
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
-    from ecgkin.retrieval.ecg.page import PageReading
-    from ecgkin.retrieval.search import SearchResult
+    from ecgkin.retrieval.ecg.page.reading import PageReading
+    from ecgkin.retrieval.search.search import SearchResult
+
+
+class EvidenceOut(BaseModel):
+    """One case that the drafter was given; "[1]" in the text means number 1."""
+
+    number: int
+    case_id: str
+    score: float
+    statements: list[str]
+
+
+class DraftedOut(BaseModel):
+    """One of the 71 statements as the draft speaks of it."""
+
+    code: str
+    polarity: str = Field(description="present, possible or absent")
+    probability: float | None
+    agreement: str = Field(description="with the vote: agrees, differs, contradicts, unknown")
+    citations: list[str]
+    supported_by: list[str]
+
+
+class SentenceOut(BaseModel):
+    """One sentence with what carries it."""
+
+    text: str
+    section: str
+    statements: list[tuple[str, str]] = Field(description="code and polarity")
+    citations: list[str] = Field(description="case ids")
+    unknown_citations: list[str]
+    basis: str = Field(description="cases, measurement, picture or nothing")
+    probability: float | None
+
+
+class SectionOut(BaseModel):
+    """One section of a structured report."""
+
+    name: str
+    title: str
+    sentences: list[SentenceOut]
+    abstained: str = Field(description="why nothing is said here")
+
+
+class DraftOut(BaseModel):
+    """A preliminary draft. It supports and does not replace a clinician."""
+
+    status: str = Field(examples=["preliminary"])
+    disclaimer: str
+    text: str
+    language: str
+    model: str
+    question: str | None
+    sections: list[SectionOut]
+    sentences: list[SentenceOut]
+    statements: list[DraftedOut]
+    evidence: list[EvidenceOut]
+    unknown_citations: list[str]
+    warnings: list[str]
+    refusal: str = Field(description="why there is no draft")
+    probabilities: dict[str, float]
+    calibrated: bool
+    measurements: dict[str, float]
+    prompt: str
+    tokens_in: int | None
+    tokens_out: int | None
+    seconds: float
+    citations: list[str]
+
+
+class DraftAnswer(BaseModel):
+    """A draft, and the search that it stands on."""
+
+    draft: DraftOut
+    search: SearchOut
 
 
 class CaseOut(BaseModel):

@@ -10,21 +10,15 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from ecgkin.ui.api import (
-    docs_page,
-    health,
-    openapi,
-    problems,
-    routes_cases,
-    routes_drafts,
-    routes_explain,
-    routes_feedback,
-    routes_info,
-    routes_map,
-    routes_search,
-    schemas,
-)
+from ecgkin.ui.api import docs_page, health, openapi, problems, schemas
 from ecgkin.ui.api.limits import Gate
+from ecgkin.ui.api.routes import cases as routes_cases
+from ecgkin.ui.api.routes import drafts as routes_drafts
+from ecgkin.ui.api.routes import explain as routes_explain
+from ecgkin.ui.api.routes import feedback as routes_feedback
+from ecgkin.ui.api.routes import info as routes_info
+from ecgkin.ui.api.routes import map as routes_map
+from ecgkin.ui.api.routes import search as routes_search
 from ecgkin.ui.api.security import Guard
 
 if TYPE_CHECKING:

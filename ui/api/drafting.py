@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ecgkin.generation.draft import Draft
     from ecgkin.generation.drafter import Drafter
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.retrieval.search import CaseSearch, SearchResult
+    from ecgkin.retrieval.search.search import CaseSearch, SearchResult
     from ecgkin.ui.api.schemas import DraftOptions
     from ecgkin.ui.api.uploads import Query
 

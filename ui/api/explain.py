@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecgkin.ui.api.answers import StretchOut
 
 if TYPE_CHECKING:
-    from ecgkin.retrieval.ecg.page import PageReading
+    from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.ecg.record import EcgRecord
 
 Vectors = NDArray[np.float32]
@@ -152,8 +152,8 @@ class MapMasks:
 
 def _panels_of_layout(page: PageReading) -> list[_Panel]:
     """The leads of a page that was redrawn in its layout (`page_redraw`); none where it was not."""
-    from ecgkin.retrieval.ecg.paper import page_geometry
-    from ecgkin.retrieval.ecg.paper_style import LAYOUTS, RenderStyle
+    from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
+    from ecgkin.retrieval.ecg.drawing.style import LAYOUTS, RenderStyle
 
     if page.layout not in LAYOUTS:
         return []

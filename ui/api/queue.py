@@ -23,7 +23,7 @@ from ecgkin.retrieval.errors import ModelError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.retrieval.ecg.page import PageReading
+    from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.encoders.base import Encoder
 

@@ -1,4 +1,4 @@
-"""What clients send, with examples; the same classes serve the server, OpenAPI and `ecgkin.ui.client`."""
+"""What clients send, with examples; the same classes serve the server, OpenAPI and `ecgkin.ui.client.client`."""
 
 from __future__ import annotations
 

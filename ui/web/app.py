@@ -213,7 +213,7 @@ def _searched(page: Page, query: Query, options: Options) -> Found:
 def _api() -> Api:
     import streamlit as st
 
-    from ecgkin.ui.client import Client
+    from ecgkin.ui.client.client import Client
     from ecgkin.ui.web.state import Api
 
     if "api" not in st.session_state:

@@ -15,8 +15,7 @@ from ecgkin.ui.web.texts import name_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ecgkin.ui.api.answers import SearchOut, VoteOut
-    from ecgkin.ui.api.draft_answers import DraftAnswer, DraftOut
+    from ecgkin.ui.api.answers import DraftAnswer, DraftOut, SearchOut, VoteOut
     from ecgkin.ui.web.context import Page
     from ecgkin.ui.web.state import Found, Options
     from ecgkin.ui.web.texts import Lang, Words

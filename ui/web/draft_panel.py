@@ -16,8 +16,7 @@ from ecgkin.ui.web.texts import name_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ecgkin.ui.api.answers import HitOut, SearchOut, VoteOut
-    from ecgkin.ui.api.draft_answers import DraftOut, SentenceOut
+    from ecgkin.ui.api.answers import DraftOut, HitOut, SearchOut, SentenceOut, VoteOut
     from ecgkin.ui.web.context import Page
     from ecgkin.ui.web.state import Options, Query
     from ecgkin.ui.web.texts import Lang, Words

@@ -92,8 +92,8 @@ def card_address(svg: str, layout: str, dark: bool) -> str:
 
 def record_sheet(record: EcgRecord, dark: bool, layout: str = "3x4+1R") -> Sheet:
     """A recording that was dropped onto the page."""
-    from ecgkin.retrieval.ecg.paper_style import RenderStyle
-    from ecgkin.retrieval.ecg.svg import render_svg
+    from ecgkin.retrieval.ecg.drawing.style import RenderStyle
+    from ecgkin.retrieval.ecg.drawing.svg import render_svg
 
     return case_sheet(render_svg(record, RenderStyle(layout=layout)), layout, dark)
 
@@ -160,7 +160,7 @@ def jpeg(query: Query, width_px: int = 1700) -> bytes:
     """
     from PIL import Image
 
-    from ecgkin.retrieval.ecg.drawing import render
+    from ecgkin.retrieval.ecg.drawing.raster import render
     from ecgkin.retrieval.ecg.record import EcgRecord
 
     asked = read_query(query)
@@ -187,7 +187,7 @@ def read_query(query: Query) -> EcgRecord | NDArray[np.uint8]:
     Raises:
         EcgkinError: The files cannot be read.
     """
-    from ecgkin.retrieval.ecg.page import load_image
+    from ecgkin.retrieval.ecg.page.reading import load_image
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.limits import Limits, PixelBudget
     from ecgkin.ui.api.uploads import Upload
@@ -217,8 +217,8 @@ def _styled(svg: str, layout: str, dark: bool, css: str = "") -> str:
 
 def crop(layout: str) -> tuple[float, float, float, float]:
     """Part of a page of the API that holds traces: x, y, width, height in mm."""
-    from ecgkin.retrieval.ecg.paper import page_geometry
-    from ecgkin.retrieval.ecg.paper_style import RenderStyle
+    from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
+    from ecgkin.retrieval.ecg.drawing.style import RenderStyle
 
     geometry = page_geometry(RenderStyle(layout=layout))
     top = max(0.0, geometry.row_y_mm[0] - 1.2 * _PAPER_MM)

@@ -9,16 +9,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.client import ApiError
+from ecgkin.ui.client.client import ApiError
 from ecgkin.ui.web.drawings import USUAL_GAIN, USUAL_SPEED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.api.answers import CaseOut, ExplanationOut, InfoOut, MapOut, SearchOut
-    from ecgkin.ui.api.draft_answers import DraftAnswer
-    from ecgkin.ui.client import Client, DraftEvent
+    from ecgkin.ui.api.answers import CaseOut, DraftAnswer, ExplanationOut, InfoOut, MapOut, SearchOut
+    from ecgkin.ui.client.client import Client, DraftEvent
     from ecgkin.ui.web.texts import Lang
 
 # What the server is may change while a page is open: cases come in, a drafter goes.

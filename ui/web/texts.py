@@ -256,7 +256,7 @@ def lang_of(tag: str | None) -> Lang:
 
 def name_of(code: str, lang: Lang) -> str:
     """Name of a statement or superclass; the code itself where it is neither."""
-    from ecgkin.retrieval.ecg.statements import CODES, SUPERCLASS_NAMES, statement
+    from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASS_NAMES, statement
 
     if code in CODES:
         return statement(code).name(lang)

@@ -22,8 +22,8 @@ Points: TypeAlias = tuple[tuple[float, float], ...]
 
 def on_record(record: EcgRecord, part: StretchOut) -> Points:
     """Corners of a stretch of a recording on a page of `LAYOUT`, mm of its sheet; none where it is not shown."""
-    from ecgkin.retrieval.ecg.paper import page_geometry
-    from ecgkin.retrieval.ecg.paper_style import RenderStyle
+    from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
+    from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.ui.web.drawings import crop
 
     geometry = page_geometry(RenderStyle(layout=LAYOUT))

@@ -1,0 +1,305 @@
+"""The drafter without a model: a short structured report from the vote, the neighbours' statements and measurements.
+
+Only statement codes of the neighbours are read, never their text, so that nothing a report says can steer the draft.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from ecgkin.generation.consensus.assembly import Neighbour, Note, assemble, evidence_of
+from ecgkin.generation.consensus.phrases import (
+    ABSENT,
+    PLAIN_FROM,
+    POSSIBLE_FROM,
+    PROBABLE_FROM,
+    WORDS,
+    alternative,
+    finding,
+    polarity,
+)
+from ecgkin.generation.consensus.sections import (
+    NO_P_WAVE,
+    RHYTHMS,
+    SECTION_OF,
+    SECTIONS,
+    SINUS,
+    SUPERCLASS_OF_SECTION,
+    settle,
+)
+from ecgkin.generation.consensus.thresholds import DraftThresholds
+from ecgkin.generation.draft import Draft, Language
+from ecgkin.generation.measures.measure import Measurements
+from ecgkin.generation.prompt.untrusted import question_line
+from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, superclasses
+from ecgkin.retrieval.ecg.statements.find import Polarity, find_statements
+from ecgkin.retrieval.search.vote import Vote
+
+
+def axis_phrase(axis_deg: float, language: Language) -> str:
+    """The frontal axis in words and degrees; German by Lagetyp (limits at -30, 30, 60, 90 and 120 degrees).
+
+    >>> axis_phrase(45.2, "en"), axis_phrase(-50, "de")
+    ('normal axis (45°)', 'überdrehter Linkstyp (-50°)')
+    """
+    if language == "de":
+        if axis_deg < -90 or axis_deg > 120:
+            words = "überdrehter Rechtstyp"
+        elif axis_deg < -30:
+            words = "überdrehter Linkstyp"
+        elif axis_deg < 30:
+            words = "Linkstyp"
+        elif axis_deg <= 60:
+            words = "Indifferenztyp"
+        else:
+            words = "Steiltyp" if axis_deg <= 90 else "Rechtstyp"
+    elif axis_deg < -90:
+        words = "extreme axis deviation"
+    elif axis_deg < -30:
+        words = "left axis deviation"
+    else:
+        words = "normal axis" if axis_deg <= 90 else "right axis deviation"
+    return f"{words} ({axis_deg:.0f}°)"
+
+
+MODEL = "consensus"
+# With fewer neighbours a share moves by over 20 points for each of them, and nothing is said at all.
+MIN_NEIGHBOURS = 5
+CITED = 3  # cases that a sentence names at most
+# A finding is called absent when at most one record in seven like this one has it; above that the section abstains.
+ABSENT_BELOW = 0.15
+# Beside a plainly normal ECG a section is called normal up to here: leaving it open would contradict the conclusion.
+_ABSENT_BESIDE_NORMAL = 0.3
+_IN_CONCLUSION, _IN_SECTION = 4, 3
+_RHYTHM_FROM = 0.35
+# From which probability of not being normal an ECG is called abnormal, and probably abnormal; below it is borderline.
+_ABNORMAL_FROM, _MAYBE_ABNORMAL_FROM = 0.8, 0.6
+# From where a measured interval is called long or wide: the limits of the AHA/ACC/HRS statements (PR 200, QRS 120, QTc
+# 450 to 460 ms) plus the 20 ms by which this project's measurement may be off.
+LONG_PR_MS, WIDE_QRS_MS, LONG_QTC_MS = 220.0, 130.0, 480.0
+_ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
+
+
+def write_consensus(
+    vote: Vote,
+    neighbours: Sequence[Neighbour],
+    *,
+    language: Language = "en",
+    thresholds: DraftThresholds | None = None,
+    measurements: Measurements | None = None,
+    question: str | None = None,
+    k: int = 3,
+    nothing_similar: bool = False,
+) -> Draft:
+    """Write the draft.
+
+    Args:
+        vote: Of these neighbours.
+        neighbours: Those that voted, nearest first; the nearest that carry a finding are cited.
+        language: Of the draft.
+        thresholds: From which probability a finding is stated; None for the default.
+        measurements: Of the query's samples, None for a picture.
+        question: Statements that it names are answered one by one; any other question gets the whole report.
+        k: How many of the nearest cases are listed as evidence beside those that are cited.
+        nothing_similar: Whether retrieval found nothing near; then the draft is a refusal.
+    """
+    words = WORDS[language]
+    empty = Draft(
+        text="",
+        language=language,
+        model=MODEL,
+        question=question,
+        probabilities=vote.probabilities,
+        calibrated=vote.calibrated,
+        measurements=measurements.values if measurements else {},
+    )
+    if nothing_similar or not neighbours:
+        refusal = words["nothing_similar"]
+        return replace(empty, text=refusal, refusal=refusal, evidence=evidence_of(neighbours, range(k))[0])
+    writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements)
+    asked = tuple(dict.fromkeys(f.code for f in find_statements(question_line(question)))) if question else ()
+    notes, abstained = writer.answers(asked) if asked else writer.report()
+    done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, answering=bool(asked))
+    probabilities = {**vote.probabilities, **writer.probabilities}
+    return replace(done, warnings=(vote.note,) if vote.note else (), probabilities=probabilities)
+
+
+class _Writer:
+    """Chooses what is said; one object for one draft."""
+
+    def __init__(
+        self,
+        vote: Vote,
+        neighbours: Sequence[Neighbour],
+        language: Language,
+        thresholds: DraftThresholds,
+        measurements: Measurements | None,
+    ) -> None:
+        self.vote, self.neighbours, self.language = vote, neighbours, language
+        self.measurements = measurements
+        self.values = measurements.values if measurements else {}
+        self.words = WORDS[language]
+        self.few = len(neighbours) < MIN_NEIGHBOURS
+        # What no neighbour carries has no case to cite, whatever a calibration curve makes of a share of zero.
+        carried = frozenset().union(*(n.codes for n in neighbours))
+        refined = thresholds.refine(vote, self.values)
+        self.probabilities = {**vote.statements, **{code: p for code, (p, _) in refined.items()}}
+        passing = thresholds.passing(vote, carried, refined)
+        candidates = dict(passing.statements)
+        # Every ECG has a rhythm: the likeliest one is named even where it stays below its threshold.
+        rhythm = max(sorted(RHYTHMS & carried), key=lambda c: self.probabilities[c], default="")
+        if rhythm and self.probabilities[rhythm] >= _RHYTHM_FROM:
+            candidates.setdefault(rhythm, self.probabilities[rhythm])
+        self.settled = settle(candidates, self.values, passing.margins, passing.superclass_margins)
+        self.kept = {} if self.few else dict(self.settled.kept)
+        self.alternatives = {} if self.few else dict(self.settled.alternatives)
+
+    def report(self) -> tuple[list[Note], dict[str, str]]:
+        """Sentences of all sections, and why the others are empty."""
+        notes: list[Note] = []
+        abstained: dict[str, str] = {}
+        for section in SECTIONS:
+            if section == "conclusion":
+                found = self._conclusion()
+            else:
+                codes = sorted(
+                    (c for c in self.kept if SECTION_OF[c] == section),
+                    key=lambda c: (c not in RHYTHMS, -self.kept[c], _ORDER[c]),
+                )[:_IN_SECTION]
+                found = [self._finding(code, section) for code in codes]
+                beside = [c for c in self.alternatives if SECTION_OF[c] == section]
+                found += [self._alternative(c, section) for c in beside[: _IN_SECTION - len(found) + 1]]
+                if section == "axis_intervals":
+                    found = self._measured() + found
+                if not found:
+                    found = self._absent(section)
+            notes += found
+            if not found:
+                abstained[section] = self._why_empty(section)
+        return notes, abstained
+
+    def answers(self, asked: Collection[str]) -> tuple[list[Note], dict[str, str]]:
+        """One sentence for each statement that was asked about, or why there is none."""
+        notes: list[Note] = []
+        abstained: dict[str, str] = {}
+        for code in asked:
+            p = self.probabilities[code]
+            if code in self.kept:
+                notes.append(self._finding(code, SECTION_OF[code]))
+            elif code in self.alternatives:
+                notes.append(self._alternative(code, SECTION_OF[code]))
+            elif not self.few and (p < ABSENT_BELOW or code in self.settled.dropped):
+                without = self._cases(code, carrying=False)
+                words = self.words["no"].format(finding=finding(code, self.language))
+                notes.append(Note(words, SECTION_OF[code], ((code, "absent"),), without, 1 - p))
+            else:
+                abstained[SECTION_OF[code]] = self._open(p)
+        return notes, abstained
+
+    def _finding(self, code: str, section: str) -> Note:
+        p = self.kept[code]
+        words = finding(code, self.language, p)
+        rate = self.values.get("rate_bpm")
+        if code in RHYTHMS and rate is not None:
+            kind = "ventricular_rate" if code in NO_P_WAVE else "rate"
+            words += ", " + self.words[kind].format(rate=f"{rate:.0f}")
+        cites = self._cases(code)
+        if not cites and code == "STACH":  # sinus rhythm by the cases, tachycardia by the measured rate
+            cites = self._cases("SR")
+        # A measured value may speak for what no neighbour carries: a PR interval of 260 ms needs no case.
+        return Note(words, section, ((code, polarity(p)),), cites, p, "cases" if cites else "measurement")
+
+    def _alternative(self, code: str, section: str) -> Note:
+        p = self.alternatives[code]
+        # Tachycardia, bradycardia and arrhythmia of sinus rhythm are no other rhythm than sinus rhythm.
+        of_sinus = code in SINUS and bool(SINUS & self.kept.keys())
+        words = alternative(code, self.language, p, differential=not of_sinus)
+        return Note(words, section, ((code, "possible"),), self._cases(code), p)
+
+    def _measured(self) -> list[Note]:
+        v = self.values
+        parts = []
+        if "axis_deg" in v:
+            parts.append(axis_phrase(v["axis_deg"], self.language))
+        without_p = bool({"AFIB", "AFLT", "PACE", "3AVB"} & self.kept.keys())
+        if "pr_ms" in v and not without_p:
+            long = f" ({self.words['long']})" if v["pr_ms"] > LONG_PR_MS else ""
+            parts.append(f"{self.words['interval_pr']} {v['pr_ms']:.0f} ms{long}")
+        if "qrs_ms" in v:
+            wide = f" ({self.words['wide']})" if v["qrs_ms"] > WIDE_QRS_MS else ""
+            parts.append(f"QRS {v['qrs_ms']:.0f} ms{wide}")
+        if "qt_ms" in v and "qtc_ms" in v:
+            long = f" ({self.words['long']})" if v["qtc_ms"] > LONG_QTC_MS else ""
+            parts.append(f"QT/QTc {v['qt_ms']:.0f}/{v['qtc_ms']:.0f} ms{long}")
+        if "rate_bpm" in v and not RHYTHMS & self.kept.keys():
+            parts.insert(0, self.words["rate"].format(rate=f"{v['rate_bpm']:.0f}"))
+        return [Note(", ".join(parts), "axis_intervals", (), (), None, "measurement")] if parts else []
+
+    def _absent(self, section: str) -> list[Note]:
+        """The sentence that nothing is wrong here, where the vote is sure of it."""
+        if section not in SUPERCLASS_OF_SECTION or self.few:
+            return []
+        p = self._doubt(section)
+        normal = self.kept.get("NORM", 0.0) >= PLAIN_FROM
+        if p > (_ABSENT_BESIDE_NORMAL if normal else ABSENT_BELOW):
+            return []
+        codes = {code for code, home in SECTION_OF.items() if home == section}
+        cites = tuple(i for i, n in enumerate(self.neighbours) if not n.codes & codes)[:CITED]
+        words = ABSENT[self.language][section].removesuffix(".")
+        return [Note(words, section, (), cites, 1 - p)] if cites else []
+
+    def _doubt(self, section: str) -> float:
+        """How probable a finding of a section is at least: that of its superclass, or of its likeliest statement."""
+        single = max((self.probabilities[c] for c, home in SECTION_OF.items() if home == section), default=0.0)
+        superclass = SUPERCLASS_OF_SECTION.get(section)
+        return max(single, self.vote.superclasses.get(superclass, 0.0)) if superclass else single
+
+    def _conclusion(self) -> list[Note]:
+        if self.few or not self.kept:
+            return []
+        others = [code for code in self.kept if code not in ("NORM", "SR")]
+        if "NORM" in self.kept:
+            p = self.kept["NORM"]
+            words = self.words["otherwise"].removesuffix(".") if others else finding("NORM", self.language, p)
+            if others and p < PROBABLE_FROM:
+                return []
+            # The hedge of "otherwise normal" lies in its probability.
+            said: Polarity = "present" if others else polarity(p)
+            return [Note(words, "conclusion", (("NORM", said),), self._cases("NORM"), p)]
+        main = [c for c in others if superclasses([c]) or (SECTION_OF[c] == "rhythm" and c != "SR")] or others
+        if not main:
+            return []
+        # What merely cannot be excluded stays in its section, unless there is nothing else.
+        main = [c for c in main if self.kept[c] >= POSSIBLE_FROM] or main
+        main = sorted(main, key=lambda c: (-self.kept[c], _ORDER[c]))[:_IN_CONCLUSION]
+        # Each finding with a case of its own: rarely does one case carry them all.
+        marks = {code: "".join(f" @{i}@" for i in self._cases(code)[:1]) for code in main}
+        phrases = "; ".join(finding(code, self.language, self.kept[code]) + marks[code] for code in main)
+        cites = tuple(dict.fromkeys(i for code in main for i in self._cases(code)[:1]))
+        said_of = tuple((code, polarity(self.kept[code])) for code in main)
+        p = 1 - self.vote.statements["NORM"]
+        how = (p < _ABNORMAL_FROM) + (p < _MAYBE_ABNORMAL_FROM)
+        words = self.words[("abnormal", "maybe_abnormal", "borderline")[how]].format(
+            findings=phrases, percent=f"{100 * p:.0f}"
+        )
+        return [Note(words, "conclusion", said_of, cites, p)]
+
+    def _cases(self, code: str, *, carrying: bool = True) -> tuple[int, ...]:
+        return tuple(i for i, n in enumerate(self.neighbours) if (code in n.codes) == carrying)[:CITED]
+
+    def _why_empty(self, section: str) -> str:
+        if section == "axis_intervals":
+            if self.measurements is None:
+                return self.words["no_samples"]
+            reason = next(iter(self.measurements.reasons.values()), "")
+            return self.words["not_measured"].format(reason=reason)
+        if self.few:
+            return self.words["few"].format(n=len(self.neighbours))
+        doubt = 1 - self.vote.statements["NORM"] if section == "conclusion" else self._doubt(section)
+        return self._open(doubt)
+
+    def _open(self, probability: float) -> str:
+        if self.few:
+            return self.words["few"].format(n=len(self.neighbours))
+        return self.words["open"].format(percent=f"{100 * probability:.0f}")

@@ -1,0 +1,276 @@
+"""The wording of the consensus draft, English and German: in the manner of reports, short and without verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ecgkin.generation.draft import Language
+from ecgkin.retrieval.ecg.statements.find import Polarity
+
+TITLES: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "rhythm": "Rhythm",
+        "axis_intervals": "Axis and intervals",
+        "conduction": "Conduction",
+        "hypertrophy": "Hypertrophy and voltage",
+        "st_t": "ST-T",
+        "infarction": "Infarction",
+        "conclusion": "Conclusion",
+    },
+    "de": {
+        "rhythm": "Rhythmus",
+        "axis_intervals": "Lagetyp und Zeiten",
+        "conduction": "Erregungsleitung",
+        "hypertrophy": "Hypertrophie und Amplituden",
+        "st_t": "ST-T",
+        "infarction": "Infarkt",
+        "conclusion": "Beurteilung",
+    },
+}
+
+# One wording for each statement, without capital at the start of English ones; `find_statements` reads each back as
+# its own code and no other (a test holds it).
+_EN: Mapping[str, str] = {
+    "NDT": "non-diagnostic T wave abnormality",
+    "NST_": "non-specific ST changes",
+    "DIG": "ST-T changes of digitalis effect",
+    "LNGQT": "long QT interval",
+    "NORM": "normal ECG",
+    "IMI": "inferior myocardial infarction",
+    "ASMI": "anteroseptal myocardial infarction",
+    "LVH": "left ventricular hypertrophy",
+    "LAFB": "left anterior fascicular block",
+    "ISC_": "non-specific ischemic changes",
+    "IRBBB": "incomplete right bundle branch block",
+    "1AVB": "first degree AV block",
+    "IVCD": "non-specific intraventricular conduction delay",
+    "ISCAL": "ischemic changes in anterolateral leads",
+    "CRBBB": "complete right bundle branch block",
+    "CLBBB": "complete left bundle branch block",
+    "ILMI": "inferolateral myocardial infarction",
+    "LAO/LAE": "left atrial enlargement",
+    "AMI": "anterior myocardial infarction",
+    "ALMI": "anterolateral myocardial infarction",
+    "ISCIN": "ischemic changes in inferior leads",
+    "INJAS": "subendocardial injury in anteroseptal leads",
+    "LMI": "lateral myocardial infarction",
+    "ISCIL": "ischemic changes in inferolateral leads",
+    "LPFB": "left posterior fascicular block",
+    "ISCAS": "ischemic changes in anteroseptal leads",
+    "INJAL": "subendocardial injury in anterolateral leads",
+    "ISCLA": "ischemic changes in lateral leads",
+    "RVH": "right ventricular hypertrophy",
+    "ANEUR": "ST-T changes compatible with ventricular aneurysm",
+    "RAO/RAE": "right atrial enlargement",
+    "EL": "ST-T changes of electrolyte disturbance or drug effect",
+    "WPW": "Wolff-Parkinson-White pattern",
+    "ILBBB": "incomplete left bundle branch block",
+    "IPLMI": "inferoposterolateral myocardial infarction",
+    "ISCAN": "ischemic changes in anterior leads",
+    "IPMI": "inferoposterior myocardial infarction",
+    "SEHYP": "septal hypertrophy",
+    "INJIN": "subendocardial injury in inferior leads",
+    "INJLA": "subendocardial injury in lateral leads",
+    "PMI": "posterior myocardial infarction",
+    "3AVB": "third degree AV block",
+    "INJIL": "subendocardial injury in inferolateral leads",
+    "2AVB": "second degree AV block",
+    "ABQRS": "abnormal QRS complexes",
+    "PVC": "ventricular premature complexes",
+    "STD_": "ST depression",
+    "VCLVH": "voltage criteria for left ventricular hypertrophy",
+    "QWAVE": "pathological Q waves",
+    "LOWT": "low amplitude T waves",
+    "NT_": "non-specific T wave changes",
+    "PAC": "atrial premature complexes",
+    "LPR": "prolonged PR interval",
+    "INVT": "inverted T waves",
+    "LVOLT": "low QRS voltage",
+    "HVOLT": "high QRS voltage",
+    "TAB_": "T wave abnormality",
+    "STE_": "ST elevation",
+    "PRC(S)": "premature complexes of unclear origin",
+    "SR": "sinus rhythm",
+    "AFIB": "atrial fibrillation",
+    "STACH": "sinus tachycardia",
+    "SARRH": "sinus arrhythmia",
+    "SBRAD": "sinus bradycardia",
+    "PACE": "pacemaker rhythm",
+    "SVARR": "supraventricular arrhythmia",
+    "BIGU": "bigeminal pattern",
+    "AFLT": "atrial flutter",
+    "SVTAC": "supraventricular tachycardia",
+    "PSVT": "paroxysmal supraventricular tachycardia",
+    "TRIGU": "trigeminal pattern",
+}
+_DE: Mapping[str, str] = {
+    "NDT": "unspezifisch abnormes T",
+    "NST_": "unspezifische ST-Veränderungen",
+    "DIG": "Digitaliswirkung",
+    "LNGQT": "verlängertes QT-Intervall",
+    "NORM": "normales EKG",
+    "IMI": "inferiorer Myokardinfarkt",
+    "ASMI": "anteroseptaler Myokardinfarkt",
+    "LVH": "linksventrikuläre Hypertrophie",
+    "LAFB": "linksanteriorer Hemiblock",
+    "ISC_": "unspezifische Ischämiezeichen",
+    "IRBBB": "inkompletter Rechtsschenkelblock",
+    "1AVB": "AV-Block I. Grades",
+    "IVCD": "unspezifische intraventrikuläre Leitungsstörung",
+    "ISCAL": "Ischämiezeichen anterolateral",
+    "CRBBB": "kompletter Rechtsschenkelblock",
+    "CLBBB": "kompletter Linksschenkelblock",
+    "ILMI": "inferolateraler Myokardinfarkt",
+    "LAO/LAE": "linksatriale Vergrößerung",
+    "AMI": "anteriorer Myokardinfarkt",
+    "ALMI": "anterolateraler Myokardinfarkt",
+    "ISCIN": "Ischämiezeichen inferior",
+    "INJAS": "subendokardiale Schädigung anteroseptal",
+    "LMI": "lateraler Myokardinfarkt",
+    "ISCIL": "Ischämiezeichen inferolateral",
+    "LPFB": "linksposteriorer Hemiblock",
+    "ISCAS": "Ischämiezeichen anteroseptal",
+    "INJAL": "subendokardiale Schädigung anterolateral",
+    "ISCLA": "Ischämiezeichen lateral",
+    "RVH": "rechtsventrikuläre Hypertrophie",
+    "ANEUR": "ST-T-Veränderungen wie bei Ventrikelaneurysma",
+    "RAO/RAE": "rechtsatriale Vergrößerung",
+    "EL": "Elektrolytstörung oder Medikamenteneffekt",
+    "WPW": "WPW-Syndrom",
+    "ILBBB": "inkompletter Linksschenkelblock",
+    "IPLMI": "inferoposterolateraler Myokardinfarkt",
+    "ISCAN": "Ischämiezeichen anterior",
+    "IPMI": "inferoposteriorer Myokardinfarkt",
+    "SEHYP": "Septumhypertrophie",
+    "INJIN": "subendokardiale Schädigung inferior",
+    "INJLA": "subendokardiale Schädigung lateral",
+    "PMI": "posteriorer Myokardinfarkt",
+    "3AVB": "AV-Block III. Grades",
+    "INJIL": "subendokardiale Schädigung inferolateral",
+    "2AVB": "AV-Block II. Grades",
+    "ABQRS": "abnorme QRS-Komplexe",
+    "PVC": "ventrikuläre Extrasystolen",
+    "STD_": "ST-Senkung",
+    "VCLVH": "Amplitudenkriterien für Linkshypertrophie",
+    "QWAVE": "pathologische Q-Zacken",
+    "LOWT": "niedrige T-Wellen",
+    "NT_": "unspezifische T-Wellen-Veränderungen",
+    "PAC": "supraventrikuläre Extrasystolen",
+    "LPR": "verlängertes PQ-Intervall",
+    "INVT": "T-Negativierung",
+    "LVOLT": "Niederspannung",
+    "HVOLT": "hohe QRS-Amplitude",
+    "TAB_": "T-Wellen-Abnormität",
+    "STE_": "ST-Hebung",
+    "PRC(S)": "Extrasystolen unklaren Ursprungs",
+    "SR": "Sinusrhythmus",
+    "AFIB": "Vorhofflimmern",
+    "STACH": "Sinustachykardie",
+    "SARRH": "Sinusarrhythmie",
+    "SBRAD": "Sinusbradykardie",
+    "PACE": "Schrittmacherrhythmus",
+    "SVARR": "supraventrikuläre Arrhythmie",
+    "BIGU": "Bigeminus",
+    "AFLT": "Vorhofflattern",
+    "SVTAC": "supraventrikuläre Tachykardie",
+    "PSVT": "paroxysmale supraventrikuläre Tachykardie",
+    "TRIGU": "Trigeminus",
+}
+FINDINGS: Mapping[Language, Mapping[str, str]] = {"en": _EN, "de": _DE}
+
+# From which probability on a finding is stated plainly, as probable, as possible; below that it cannot be excluded.
+PLAIN_FROM, PROBABLE_FROM, POSSIBLE_FROM = 0.7, 0.4, 0.15
+_HEDGES: Mapping[Language, tuple[str, str, str]] = {
+    "en": ("probable {}", "possible {}", "cannot exclude {}"),
+    "de": ("wahrscheinlich {}", "möglicherweise {}", "{} nicht auszuschließen"),
+}
+
+ABSENT: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "conduction": "No conduction disturbance.",
+        "hypertrophy": "No sign of hypertrophy.",
+        "st_t": "No ST-T abnormality.",
+        "infarction": "No sign of infarction.",
+    },
+    "de": {
+        "conduction": "Keine Erregungsleitungsstörung.",
+        "hypertrophy": "Kein Hinweis auf Hypertrophie.",
+        "st_t": "Keine ST-T-Veränderungen.",
+        "infarction": "Kein Anhalt für Infarkt.",
+    },
+}
+WORDS: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "differential": "differential diagnosis",
+        "rate": "rate {rate}/min",
+        "ventricular_rate": "ventricular rate {rate}/min",
+        "abnormal": "abnormal ECG ({percent} %): {findings}",
+        "maybe_abnormal": "probably abnormal ECG ({percent} %): {findings}",
+        "borderline": "borderline ECG (abnormal with {percent} %): {findings}",
+        "long": "long",
+        "wide": "wide",
+        "otherwise": "otherwise normal ECG.",
+        "open": "not settled by the similar cases (any finding: {percent} %)",
+        "few": "too few similar cases ({n})",
+        "interval_pr": "PR",
+        "no_samples": "not measured: the query is a picture",
+        "not_measured": "not measured ({reason})",
+        "nothing_similar": "No draft: the case base holds nothing similar enough to this ECG to base one on.",
+        "no": "no evidence of {finding}",
+    },
+    "de": {
+        "differential": "differenzialdiagnostisch",
+        "rate": "Frequenz {rate}/min",
+        "ventricular_rate": "Kammerfrequenz {rate}/min",
+        "abnormal": "pathologisches EKG ({percent} %): {findings}",
+        "maybe_abnormal": "wahrscheinlich pathologisches EKG ({percent} %): {findings}",
+        "borderline": "grenzwertiges EKG (zu {percent} % pathologisch): {findings}",
+        "long": "verlängert",
+        "wide": "verbreitert",
+        "otherwise": "sonst normales EKG.",
+        "open": "aus den ähnlichen Fällen nicht zu beurteilen (irgendein Befund: {percent} %)",
+        "few": "zu wenige ähnliche Fälle ({n})",
+        "interval_pr": "PQ",
+        "no_samples": "nicht gemessen: die Anfrage ist ein Bild",
+        "not_measured": "nicht gemessen ({reason})",
+        "nothing_similar": "Kein Entwurf: die Fallsammlung enthält nichts, was diesem EKG ähnlich genug wäre.",
+        "no": "{finding} nicht nachweisbar",
+    },
+}
+
+
+def capital(text: str) -> str:
+    """The text with a capital first letter, the rest as it is.
+
+    >>> capital("ST depression"), capital("sinus rhythm"), capital("AV-Block I. Grades")
+    ('ST depression', 'Sinus rhythm', 'AV-Block I. Grades')
+    """
+    return text[:1].upper() + text[1:]
+
+
+def finding(code: str, language: Language, probability: float = 1.0) -> str:
+    """A finding with the hedge that its probability asks for, without capital and full stop.
+
+    >>> finding("IMI", "en", 0.55), finding("IMI", "de", 0.3), finding("DIG", "en", 0.1), finding("AFIB", "de", 0.9)
+    ('probable inferior myocardial infarction', 'möglicherweise inferiorer Myokardinfarkt', \
+'cannot exclude ST-T changes of digitalis effect', 'Vorhofflimmern')
+    """
+    name = FINDINGS[language][code]
+    if probability >= PLAIN_FROM:
+        return name
+    return _HEDGES[language][(probability < PROBABLE_FROM) + (probability < POSSIBLE_FROM)].format(name)
+
+
+def alternative(code: str, language: Language, probability: float = 0.3, *, differential: bool = True) -> str:
+    """A finding that comes into question beside the one stated; never firmer than possible.
+
+    >>> alternative("AFLT", "en"), alternative("SARRH", "de", differential=False)
+    ('differential diagnosis: possible atrial flutter', 'möglicherweise Sinusarrhythmie')
+    """
+    hedged = finding(code, language, min(probability, PROBABLE_FROM - 0.01))
+    return f"{WORDS[language]['differential']}: {hedged}" if differential and probability >= POSSIBLE_FROM else hedged
+
+
+def polarity(probability: float) -> Polarity:
+    """How `finding` speaks of a probability: "present", or "possible" where it hedges."""
+    return "present" if probability >= PLAIN_FROM else "possible"

@@ -1,0 +1,210 @@
+"""From which share of the neighbours on the consensus drafter states a finding: per statement, one encoder each.
+
+Thresholds are on the raw shares of the vote, not on calibrated probabilities: a calibration is fitted on the very
+queries that drafts are measured on, shares are not. `threshold_fit` finds them from the gallery alone; the file lies
+beside the encoder's weights.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ecgkin.generation.measures.evidence import MeasuredModel
+from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
+from ecgkin.retrieval.errors import EcgkinError, EncoderMismatchError, ModelError
+from ecgkin.retrieval.search.vote import Vote
+
+_LOG = logging.getLogger(__name__)
+
+FILE_NAME = "draft_thresholds.json"
+FORMAT = 2
+# Without a fitted file: a finding that one neighbour in three carries is worth naming as possible, and it is what the
+# rule "half of the best F1" (Lipton et al. 2014) gives for the mean F1 of the well-measured statements, about 0.65.
+DEFAULT_THRESHOLD = 0.33
+# No finding is stated whose probability is below this, whatever its F1: nineteen of twenty such sentences would be
+# wrong.
+FLOOR = 0.05
+SUPERCLASS_OF: Mapping[str, str | None] = {s.code: s.superclass for s in STATEMENTS}
+
+
+@dataclass(frozen=True)
+class Passing:
+    """What may be stated of one ECG.
+
+    Attributes:
+        statements: Code to probability, most probable first.
+        margins: Code to the log-odds by which its share lies above its threshold, of all 71.
+        superclass_margins: The same for the five superclasses.
+    """
+
+    statements: Mapping[str, float]
+    margins: Mapping[str, float] = field(default_factory=dict)
+    superclass_margins: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DraftThresholds:
+    """Thresholds of one encoder.
+
+    Attributes:
+        encoder: Fingerprint; "" for the default that fits none in particular.
+        statements: Statement code to threshold on the share of the neighbours.
+        superclasses: Superclass to threshold, likewise.
+        measured: What measurements of the samples add to the vote, by statement; empty where that was not fitted.
+        default: For what is not listed.
+        fitted_on: Data, in words.
+        f1: Cross-validated macro-F1 by the names of the mappings, NaN-free; empty for the default.
+    """
+
+    encoder: str = ""
+    statements: Mapping[str, float] = field(default_factory=dict)
+    superclasses: Mapping[str, float] = field(default_factory=dict)
+    measured: Mapping[str, MeasuredModel] = field(default_factory=dict)
+    default: float = DEFAULT_THRESHOLD
+    fitted_on: str = ""
+    f1: Mapping[str, float] = field(default_factory=dict)
+
+    def margin(self, vote: Vote, code: str) -> float:
+        """Log-odds by which the share of a statement lies above its threshold; negative below it."""
+        return _logit(vote.raw[code]) - _logit(self.statements.get(code, self.default))
+
+    def superclass_margin(self, vote: Vote, name: str) -> float:
+        """The same for a superclass."""
+        return _logit(vote.raw[f"super:{name}"]) - _logit(self.superclasses.get(name, self.default))
+
+    def supports(self, vote: Vote, code: str) -> bool:
+        """Whether the vote is for a statement."""
+        return self.margin(vote, code) >= 0 and vote.statements[code] >= FLOOR
+
+    def passing(self, vote: Vote, carried: Collection[str] | None = None, refined: Refined | None = None) -> Passing:
+        """What is to be stated.
+
+        A statement passes by its own threshold, and a diagnostic one only where its superclass passes too; where a
+        superclass passes and none of its statements does, the one nearest to its threshold is taken.
+
+        Args:
+            vote: Of the neighbours.
+            carried: Statements that a neighbour carries; others do not pass. None for all with a vote.
+            refined: Probability and margin of statements that measurements had a say in, from `refine`.
+        """
+        own = refined or {}
+        margins = {code: own[code][1] if code in own else self.margin(vote, code) for code in vote.statements}
+        supers = {name: self.superclass_margin(vote, name) for name in vote.superclasses}
+        known = {
+            code: own[code][0] if code in own else p
+            for code, p in vote.statements.items()
+            if (p > 0 if carried is None else code in carried) or code in own
+        }
+        out = {code: p for code, p in known.items() if margins[code] >= 0 and p >= FLOOR}
+        for name, margin in supers.items():
+            members = [code for code in known if SUPERCLASS_OF[code] == name]
+            if margin < 0:
+                for code in members:
+                    if code not in own:  # what was measured does not need the neighbours' consent
+                        out.pop(code, None)
+            elif not any(code in out for code in members):
+                likely = [code for code in members if known[code] >= FLOOR]
+                if likely:
+                    best = max(likely, key=lambda c: margins[c])
+                    out[best] = known[best]
+        return Passing(dict(sorted(out.items(), key=lambda item: -item[1])), margins, supers)
+
+    def refine(self, vote: Vote, values: Mapping[str, float]) -> Refined:
+        """Probability and margin of the statements that measurements have a say in.
+
+        Args:
+            vote: Of the neighbours.
+            values: Of `Measurements`; empty for a picture, and then nothing is refined.
+        """
+        if not values:
+            return {}
+        out = {}
+        for code, model in self.measured.items():
+            p = model.probability(vote.raw[code], values)
+            if p is not None:
+                out[code] = (p, _logit(p) - _logit(model.threshold))
+        return out
+
+    def save(self, path: str | Path) -> None:
+        """Write the JSON file."""
+        content: dict[str, Any] = {"format": FORMAT, "encoder": self.encoder, "fitted_on": self.fitted_on}
+        content |= {"default": self.default, "f1": _rounded(self.f1)}
+        content |= {"superclasses": _rounded(self.superclasses), "statements": _rounded(self.statements)}
+        content["measured"] = {code: model.as_dict() for code, model in self.measured.items()}
+        Path(path).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path, encoder: str | None = None) -> DraftThresholds:
+        """Read the JSON file.
+
+        Args:
+            path: The file.
+            encoder: Fingerprint that it must belong to; None to take any.
+
+        Raises:
+            ModelError: It is missing or no such file.
+            EncoderMismatchError: It belongs to another encoder.
+        """
+        try:
+            raw = json.loads(Path(path).read_text(encoding="utf-8"))
+            if raw["format"] != FORMAT:
+                raise ValueError(f"format {raw['format']!r}, expected {FORMAT}")
+            numbers = {
+                name: {str(key): float(value) for key, value in raw[name].items()}
+                for name in ("statements", "superclasses", "f1")
+            }
+            found = cls(
+                encoder=str(raw["encoder"]),
+                default=float(raw["default"]),
+                fitted_on=str(raw["fitted_on"]),
+                measured={str(code): MeasuredModel.of(value) for code, value in raw["measured"].items()},
+                **numbers,
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{path} is no readable file of draft thresholds: {error}",
+                hint="fit it again: scripts/bench_draft.py fit",
+            ) from error
+        if encoder is not None and found.encoder != encoder:
+            raise EncoderMismatchError(
+                f"draft thresholds {path} belong to encoder {found.encoder[:12]}, loaded is {encoder[:12]}",
+                hint="fit them for this encoder, or go without",
+            )
+        return found
+
+
+# Statement code -> probability and margin, where measurements had a say.
+Refined = Mapping[str, tuple[float, float]]
+
+
+def shipped_thresholds(encoder: Any) -> DraftThresholds:
+    """The thresholds beside an encoder's weights, the default where there are none that belong to it."""
+    folder: Any = getattr(encoder, "weights_dir", None)
+    if folder is None:
+        import ecgkin.retrieval.encoders as encoders
+
+        folder = Path(encoders.__path__[0]) / "weights" / encoder.name
+    path = Path(folder) / FILE_NAME
+    if not path.is_file():
+        return DraftThresholds()
+    try:
+        return DraftThresholds.load(path, encoder.fingerprint)
+    except EcgkinError as error:
+        _LOG.warning("draft thresholds are the default ones: %s", error)
+        return DraftThresholds()
+
+
+def _logit(p: float) -> float:
+    # A share of 0 lies below every threshold, however low.
+    clipped = min(max(p, 1e-6), 1 - 1e-6)
+    return math.log(clipped) - math.log1p(-clipped)
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {key: round(float(value), 4) for key, value in values.items()}

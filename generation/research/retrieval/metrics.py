@@ -1,0 +1,148 @@
+"""The measures of the protocol: neighbour vote and its AUC, identical label sets, graded relevance.
+
+All of them work on the `Neighbours` of `ranking`, return one number a query where they can (the bootstrap needs
+them), and leave averages to the caller.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.generation.research.retrieval.labels import BoolMatrix, set_numbers
+from ecgkin.generation.research.retrieval.ranking import Floats, Ints, Neighbours
+from ecgkin.retrieval.errors import QueryError
+
+Doubles = NDArray[np.float64]
+
+# Depths and temperatures that may be chosen from (on fold 9).
+VOTE_KS: tuple[int, ...] = (10, 20, 50, 100, 200)
+VOTE_TAUS: tuple[float, ...] = (0.02, 0.05, 0.1, float("inf"))
+# A statement with fewer positives than this has an AUC too loose to average in; the cleaned macro leaves it out.
+CLEAN_POSITIVES = 10
+
+
+def vote_weights(scores: Floats, tau: float) -> Floats:
+    """Weights exp(cos / tau) of the neighbours, summing to 1 a query, shape (n_queries, k); tau = inf is unweighted.
+
+    Raises:
+        QueryError: tau is not positive.
+    """
+    if not tau > 0:
+        raise QueryError(f"tau is {tau} (expected a positive number or inf)")
+    allowed = np.isfinite(scores)
+    top = np.where(allowed, scores, -np.inf).max(axis=1, keepdims=True)
+    shifted = np.where(allowed, scores - np.where(np.isfinite(top), top, 0.0), 0.0)
+    # Shifting by the best score leaves the ratios alone and keeps exp() from overflowing.
+    weights = np.where(allowed, np.exp(shifted / np.float64(tau)), 0.0)
+    total = weights.sum(axis=1, keepdims=True)
+    return np.asarray(weights / np.where(total > 0, total, 1.0), dtype=np.float32)
+
+
+def vote_scores(neighbours: Neighbours, gallery_labels: BoolMatrix, k: int, tau: float) -> Floats:
+    """Share of each label among the k nearest, weighted by exp(cos / tau), shape (n_queries, n_labels).
+
+    Raises:
+        QueryError: More neighbours are asked for than were ranked.
+    """
+    if not 1 <= k <= neighbours.rows.shape[1]:
+        raise QueryError(f"vote over k = {k} neighbours, but {neighbours.rows.shape[1]} were ranked")
+    rows = neighbours.rows[:, :k]
+    weights = vote_weights(neighbours.scores[:, :k], tau)
+    labels = gallery_labels.astype(np.float32)
+    out = np.empty((len(rows), labels.shape[1]), dtype=np.float32)
+    for start in range(0, len(rows), 512):
+        part = slice(start, start + 512)
+        out[part] = np.matmul(weights[part, None, :], labels[rows[part]])[:, 0, :]
+    return out
+
+
+def auc_columns(truth: BoolMatrix, scores: NDArray[np.floating]) -> Doubles:
+    """Area under the ROC curve of each column, shape (n_labels,); NaN where a column has one class only."""
+    from sklearn.metrics import roc_auc_score
+
+    both = truth.any(axis=0) & ~truth.all(axis=0)
+    out = np.full(truth.shape[1], np.nan)
+    for column in np.flatnonzero(both):
+        out[column] = roc_auc_score(truth[:, column], scores[:, column])
+    return out
+
+
+def clean_columns(truth: BoolMatrix) -> NDArray[np.bool_]:
+    """Columns with at least `CLEAN_POSITIVES` positives (and as many negatives), shape (n_labels,)."""
+    positives = truth.sum(axis=0)
+    return np.asarray((positives >= CLEAN_POSITIVES) & (len(truth) - positives >= CLEAN_POSITIVES))
+
+
+def identical_share(neighbours: Neighbours, query_labels: BoolMatrix, gallery_labels: BoolMatrix, k: int) -> Doubles:
+    """Share of the first k hits whose label set equals the query's, shape (n_queries,).
+
+    A hit that is missing (fewer than k allowed) counts as wrong.
+    """
+    if not 1 <= k <= neighbours.rows.shape[1]:
+        raise QueryError(f"share among k = {k} hits, but {neighbours.rows.shape[1]} were ranked")
+    own, others = set_numbers(query_labels, gallery_labels)
+    rows = neighbours.rows[:, :k]
+    same = (others[rows] == own[:, None]) & (rows >= 0)
+    return np.asarray(same.sum(axis=1) / k, dtype=np.float64)
+
+
+def identical_in_gallery(query_labels: BoolMatrix, gallery_labels: BoolMatrix) -> Ints:
+    """How many gallery rows have exactly the label set of each query, shape (n_queries,)."""
+    own, others = set_numbers(query_labels, gallery_labels)
+    counts = np.bincount(others, minlength=int(max(own.max(initial=0), others.max(initial=0))) + 1)
+    return np.asarray(counts[own], dtype=np.int64)
+
+
+def jaccard(queries: BoolMatrix, gallery: BoolMatrix) -> Floats:
+    """Size of the intersection over size of the union of label sets, shape (n_queries, n_gallery); 0 for two empty."""
+    both = queries.astype(np.float32) @ gallery.astype(np.float32).T
+    either = queries.sum(axis=1, dtype=np.float32)[:, None] + gallery.sum(axis=1, dtype=np.float32)[None, :] - both
+    return np.asarray(both / np.maximum(either, 1.0), dtype=np.float32)
+
+
+def ndcg_jaccard(neighbours: Neighbours, query_labels: BoolMatrix, gallery_labels: BoolMatrix, k: int = 10) -> Doubles:
+    """nDCG@k with the Jaccard index of the label sets as gain and the ideal list from the whole gallery.
+
+    Gain is linear and the discount 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002), as in `sklearn.ndcg_score`.
+    The query's own patient is not taken out of the ideal list: on the official folds there is none in the gallery.
+
+    Returns:
+        Shape (n_queries,); NaN where no gallery row shares a label with the query.
+    """
+    if not 1 <= k <= neighbours.rows.shape[1]:
+        raise QueryError(f"nDCG at k = {k}, but {neighbours.rows.shape[1]} hits were ranked")
+    discount = 1.0 / np.log2(np.arange(2, k + 2))
+    # Label sets repeat a lot (17,418 records hold under 2,500 sets), so gains are computed between distinct sets.
+    own, others = set_numbers(query_labels, gallery_labels)
+    own_sets, own_first, own_of = np.unique(own, return_index=True, return_inverse=True)
+    other_sets, other_first, counts = np.unique(others, return_index=True, return_counts=True)
+    gains = jaccard(query_labels[own_first], gallery_labels[other_first])
+    ideal = np.empty(len(own_sets))
+    for i, row in enumerate(gains):
+        best = np.argsort(-row, kind="stable")[:k]
+        ideal[i] = np.repeat(row[best], counts[best])[:k] @ discount[: min(k, int(counts[best].sum()))]
+    column_of = np.zeros(int(others.max()) + 1, dtype=np.int64)
+    column_of[other_sets] = np.arange(len(other_sets))
+    rows = neighbours.rows[:, :k]
+    found = np.where(rows >= 0, gains[own_of[:, None], column_of[others[rows]]], 0.0) @ discount
+    best_possible = ideal[own_of]
+    return np.asarray(np.where(best_possible > 0, found / np.where(best_possible > 0, best_possible, 1.0), np.nan))
+
+
+def without_rhythm_and_normal(
+    query_labels: BoolMatrix, gallery_labels: BoolMatrix, codes: tuple[str, ...]
+) -> tuple[BoolMatrix, BoolMatrix, NDArray[np.bool_]]:
+    """Label sets without SR, and which queries then still say more than "normal".
+
+    SR (77 % of the records) and NORM (44 %) carry most of an unweighted Jaccard; the second nDCG column is taken on
+    what is left.
+
+    Returns:
+        Query and gallery labels with the SR column cleared, and a mask of the queries whose set is then neither
+        empty nor NORM alone, shape (n_queries,).
+    """
+    keep = np.array([code != "SR" for code in codes])
+    normal = np.array([code == "NORM" for code in codes])
+    queries, gallery = query_labels & keep, gallery_labels & keep
+    return queries, gallery, np.asarray((queries & ~normal).any(axis=1))

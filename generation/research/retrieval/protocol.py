@@ -1,0 +1,444 @@
+"""`ecgkin evaluate retrieval`: the whole protocol on a PTB-XL folder with one encoder.
+
+Galleries are made as an ingest makes them, queries are full drawn pages (or "photos" of them) that go the way of any
+uploaded picture. Folds that the folder does not hold are left out; the query fold 9 is where k, tau, curves and
+thresholds may be chosen, any other takes them from the calibration or the defaults.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.generation.research.retrieval import baselines, calibrate
+from ecgkin.generation.research.retrieval.bootstrap import holm, mean_interval, paired_p, patient_weights
+from ecgkin.generation.research.retrieval.case_retrieval import (
+    RANKED,
+    CaseRetrievalResult,
+    Rules,
+    evaluate_case_retrieval,
+    evaluate_neighbours,
+)
+from ecgkin.generation.research.retrieval.cross_modal import (
+    evaluate_cross_modal,
+    evaluate_similarity,
+    join_rank,
+    text_numbers,
+)
+from ecgkin.generation.research.retrieval.galleries import (
+    ALL_LAYOUTS,
+    PHOTO,
+    PRIMARY,
+    Embedder,
+    Progress,
+    draw_query,
+    encode_pictures,
+)
+from ecgkin.generation.research.retrieval.labels import default_space
+from ecgkin.generation.research.retrieval.metrics import jaccard, vote_scores
+from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
+from ecgkin.generation.research.retrieval.report import HEADLINE, JoinResult, Latency, RetrievalReport, write_report
+from ecgkin.generation.research.retrieval.text_search import evaluate_text_search, text_queries
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.errors import QueryError, RecordError
+from ecgkin.retrieval.search.vote import Calibration, Threshold, VoteRule
+
+KINDS: tuple[str, ...] = ("phases shuffled", "noise", "random walk", "tones", "steps")
+WORDS = "signals without heartbeats, drawn as pages: " + ", ".join(KINDS)
+
+# Sentences without anything of an ECG in them, English and German.
+SENTENCES: tuple[str, ...] = (
+    "two cups of flour and a pinch of salt",
+    "the train to Hamburg leaves from platform nine",
+    "heavy rain is expected in the west tomorrow",
+    "how do I reset my password",
+    "the chess game ended in a draw after forty moves",
+    "a red bicycle leans against the garden wall",
+    "quarterly revenue rose by eight percent",
+    "fracture of the left distal radius",
+    "please water the tomatoes twice a week",
+    "the cat sleeps on the warm radiator",
+    "select name from customers where city is Oslo",
+    "her new novel is set in medieval Lisbon",
+    "chest radiograph with a small pleural effusion",
+    "the museum is closed on Mondays",
+    "turn left after the second roundabout",
+    "the recipe calls for fresh basil and lemon",
+    "zwei Eier mit dem Zucker schaumig schlagen",
+    "der Zug nach Köln hat zwanzig Minuten Verspätung",
+    "morgen wird es im Norden sonnig und windig",
+    "das Fahrrad steht seit Wochen im Keller",
+    "die Mannschaft gewann das Spiel mit drei zu eins",
+    "bitte die Blumen auf dem Balkon gießen",
+    "Fraktur des rechten Sprunggelenks",
+    "wie ändere ich die Sprache meines Telefons",
+    "das Museum zeigt Bilder aus dem Barock",
+    "die Miete ist zum ersten des Monats fällig",
+    "ein Glas Wasser und ein Stück Brot",
+    "im Herbst ziehen die Vögel nach Süden",
+    "lorem ipsum dolor sit amet",
+    "asdf qwer zxcv",
+)
+
+
+def stranger_records(records: Sequence[EcgRecord], seed: int = 4) -> list[EcgRecord]:
+    """Signals that are no ECG, one for each record given, kinds in turn.
+
+    "phases shuffled" keeps the power spectrum of every lead of that record, and nothing of its beats; the others
+    take only its standard deviation, rate and length.
+    """
+    rng = np.random.default_rng(seed)
+    out = []
+    for i, record in enumerate(records):
+        signal = np.nan_to_num(record.standard()).astype(np.float64)
+        made = _make(KINDS[i % len(KINDS)], signal, record.fs_hz, rng)
+        made -= made.mean(axis=1, keepdims=True)
+        spread = made.std(axis=1, keepdims=True)
+        target = np.clip(signal.std(axis=1, keepdims=True), 0.05, 1.0)
+        scaled = made / np.where(spread > 0, spread, 1.0) * target
+        out.append(EcgRecord(scaled.astype(np.float32), record.fs_hz, LEADS, record_id=f"stranger-{i}"))
+    return out
+
+
+def _make(kind: str, signal: NDArray[np.float64], fs_hz: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    leads, n = signal.shape
+    t = np.arange(n) / fs_hz
+    if kind == "phases shuffled":
+        spectrum = np.fft.rfft(signal, axis=1)
+        phases = np.exp(2j * np.pi * rng.random(spectrum.shape))
+        return np.asarray(np.fft.irfft(np.abs(spectrum) * phases, n=n, axis=1))
+    if kind == "noise":
+        return rng.standard_normal((leads, n))
+    if kind == "random walk":
+        return np.asarray(np.cumsum(rng.standard_normal((leads, n)), axis=1))
+    if kind == "tones":
+        return np.asarray(np.sin(2 * np.pi * (rng.uniform(0.3, 12.0, (leads, 1)) * t + rng.random((leads, 1)))))
+    edges = rng.random((leads, n)) < 2.0 / fs_hz
+    return np.asarray(np.where(np.cumsum(edges, axis=1) % 2 == 0, 1.0, -1.0))
+
+
+_STRANGERS = 200
+
+
+def fitted_calibration(
+    embedder: Embedder,
+    report: RetrievalReport,
+    queries: Sequence[PtbXlRow],
+    gallery: Sequence[PtbXlRow],
+    query_emb: dict[str, Floats],
+    gallery_emb: Floats,
+) -> tuple[Calibration, dict[str, calibrate.CalibrationError]]:
+    """Curves on the primary layout, thresholds for each kind of query.
+
+    Args:
+        embedder: The encoder over its data.
+        report: What was measured on these queries.
+        queries, gallery: The rows behind it.
+        query_emb: Query vectors by layout, each of shape (n_queries, dim); zeros where a picture was refused.
+        gallery_emb: Case vectors, shape (n_gallery, dim).
+
+    Returns:
+        The calibration, and how far raw and (cross-fitted over patients) calibrated votes are off.
+    """
+    result = report.layouts[PRIMARY]
+    space = default_space()
+    truth, known = (space.statements([row.labels for row in rows]) for rows in (queries, gallery))
+    calibration = calibrate.fit_calibration(
+        result.neighbours,
+        truth,
+        known,
+        space,
+        encoder=embedder.encoder.fingerprint,
+        statements=result.rules.statements,
+        superclasses=result.rules.superclasses,
+        thresholds=_thresholds(embedder, queries, query_emb, gallery_emb),
+        fitted_on=f"PTB-XL folds {report.about['query folds']} against {report.about['gallery folds']}, "
+        f"{len(queries)} queries",
+    )
+    (patients,) = patient_numbers([row.patient_id for row in queries])
+    errors: dict[str, calibrate.CalibrationError] = {}
+    families = (
+        ("statements", truth, known, result.rules.statements),
+        (
+            "superclasses",
+            space.superclass_matrix(truth),
+            space.superclass_matrix(known),
+            result.rules.superclasses,
+        ),
+    )
+    for name, own, others, rule in families:
+        raw = vote_scores(result.neighbours, others, rule.k, rule.tau)
+        errors[f"{name}, raw share"] = calibrate.calibration_error(own, raw)
+        crossed = calibrate.cross_fitted(result.neighbours, own, others, rule, patients)
+        errors[f"{name}, calibrated (cross-fitted)"] = calibrate.calibration_error(own, crossed)
+    return calibration, errors
+
+
+def _thresholds(
+    embedder: Embedder, queries: Sequence[PtbXlRow], query_emb: dict[str, Floats], gallery_emb: Floats
+) -> dict[str, Threshold]:
+    def best(vectors: Floats) -> Floats:
+        # A refused picture has a zero vector; the reader has turned it away already.
+        return nearest(vectors[np.abs(vectors).sum(axis=1) > 0], gallery_emb, 1).scores[:, 0]
+
+    made = stranger_records([embedder.data.record(row) for row in queries[:_STRANGERS]])
+    pages = encode_pictures(embedder.encoder, [draw_query(record, PRIMARY) for record in made])
+    words = embedder.texts([text for _, _, text in text_queries()] + [row.report for row in queries if row.report])
+    read = np.abs(pages).sum(axis=1) > 0
+    refused = f"; {len(made) - int(read.sum())} of {len(made)} already refused by the page reader"
+    return {
+        "image": calibrate.fit_threshold(
+            np.concatenate([best(vectors) for vectors in query_emb.values()]),
+            best(pages) if read.any() else None,
+            outside_words=WORDS + refused,
+        ),
+        "record": calibrate.fit_threshold(
+            best(embedder.gallery(queries)), best(embedder.encoder.encode_records(made)), outside_words=WORDS
+        ),
+        "text": calibrate.fit_threshold(
+            best(words), best(embedder.texts(SENTENCES)), outside_words="sentences without an ECG in them"
+        ),
+    }
+
+
+_LOG = logging.getLogger(__name__)
+
+VALIDATION_FOLD = 9
+JOIN_PHOTOS = 300
+_TIMED = 40
+_SEED = 300
+
+
+def evaluate_retrieval(
+    ptbxl_root: str | Path,
+    encoder: Encoder,
+    *,
+    query_folds: Collection[int] = (VALIDATION_FOLD,),
+    gallery_folds: Collection[int] = range(1, 9),
+    layouts: Sequence[str] = ALL_LAYOUTS,
+    limit: int | None = None,
+    out_dir: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    rules: Rules | None = None,
+    calibration: Calibration | None = None,
+    untrained: Sequence[Encoder] = (),
+    fit: bool = False,
+    resamples: int = 1_000,
+    progress: Progress | None = None,
+) -> RetrievalReport:
+    """Run the protocol of field.md section 5.
+
+    Args:
+        ptbxl_root: Folder with the official layout.
+        encoder: What is measured.
+        query_folds, gallery_folds: Cut to the folds that the folder holds; a patient never stands on both sides.
+        layouts: Query layouts besides the primary one (which is always measured); see `galleries.ALL_LAYOUTS`.
+        limit: At most this many gallery records, and a quarter as many queries, drawn with a fixed seed; None for all.
+        out_dir: Where tables (report.md), figures (report.json), run files and, with `fit`, calibration.json go.
+        cache_dir: Where embeddings are kept between runs; None keeps nothing.
+        rules: Depth and temperature of the votes; None chooses them on fold 9, and elsewhere takes those of
+            `calibration`, or the defaults.
+        calibration: Only for its rules.
+        untrained: Encoders of the same architecture without training, for the rows of that name.
+        fit: Fit a calibration on these queries.
+        resamples: Bootstrap resamples over patients.
+        progress: Called with (what, done, total).
+
+    Raises:
+        RecordError: The folder is no PTB-XL folder, or holds none of the folds.
+        QueryError: An unknown layout, or folds on both sides.
+    """
+    unknown = [layout for layout in layouts if layout not in ALL_LAYOUTS]
+    if unknown:
+        raise QueryError(f"layouts {unknown} are not known (expected some of {', '.join(ALL_LAYOUTS)})")
+    if set(query_folds) & set(gallery_folds):
+        raise QueryError(f"folds {sorted(set(query_folds) & set(gallery_folds))} are both query and gallery")
+    data = PtbXl(ptbxl_root, fs_hz=None)
+    queries, gallery = _chosen(data, query_folds, gallery_folds, limit)
+    began = time.perf_counter()
+    embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir else None, progress)
+    weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], resamples)
+    on_validation = {row.fold for row in queries} == {VALIDATION_FOLD}
+    fixed = rules or (None if on_validation else _rules_of(calibration))
+
+    gallery_emb = embedder.gallery(gallery)
+    query_emb = {PRIMARY: embedder.queries(queries, PRIMARY)}
+    result = evaluate_case_retrieval(query_emb[PRIMARY], gallery_emb, queries, gallery, rules=fixed, weights=weights)
+    by_layout = {PRIMARY: result}
+    for layout in layouts:
+        if layout != PRIMARY:
+            query_emb[layout] = embedder.queries(queries, layout)
+            by_layout[layout] = evaluate_case_retrieval(
+                query_emb[layout], gallery_emb, queries, gallery, rules=result.rules, weights=weights
+            )
+    systems = {encoder.name: result, **_baselines(embedder, untrained, queries, gallery, fixed, weights)}
+
+    texts = embedder.texts([row.report for row in queries])
+    similarity = _oracle_similarity(queries)
+    cross = {
+        encoder.name: evaluate_cross_modal(query_emb[PRIMARY], texts, queries, weights=weights),
+        "random": evaluate_similarity(_random_similarity(len(queries)), queries, weights=weights),
+        # Without sub-galleries: a list of fixed cases means nothing where some of them are not drawn.
+        "commonest reports": evaluate_similarity(
+            _constant_similarity(queries), queries, sub_gallery=len(queries), weights=weights
+        ),
+        "label oracle": evaluate_similarity(similarity, queries, weights=weights),
+    }
+    if PHOTO in query_emb:
+        cross[f"{encoder.name}, photos"] = evaluate_cross_modal(query_emb[PHOTO], texts, queries, weights=weights)
+    text_emb = embedder.texts([text for _, _, text in text_queries()])
+    report = RetrievalReport(
+        about={
+            "data": f"PTB-XL, table of {data.n_listed} records (version 1.0.3 has 21799), {data.fs_hz} Hz",
+            "query folds": sorted({row.fold for row in queries}),
+            "gallery folds": sorted({row.fold for row in gallery}),
+            "limit": limit,
+            "encoder": encoder.name,
+            "fingerprint": encoder.fingerprint,
+            "dim": encoder.dim,
+            "index bytes (float32, flat)": 4 * encoder.dim * len(gallery),
+            "vote": "chosen on these queries" if fixed is None else "fixed beforehand",
+            "resamples": resamples,
+        },
+        encoder=encoder.name,
+        systems=systems,
+        layouts=by_layout,
+        cross_modal=cross,
+        text=evaluate_text_search(text_emb, gallery_emb, gallery),
+        join=_join(embedder, query_emb, queries, gallery_emb, weights),
+        p_values=_p_values(systems, encoder.name),
+        latency=_latency(embedder, queries, gallery_emb),
+    )
+    if fit:
+        report.calibration, report.calibration_errors = fitted_calibration(
+            embedder, report, queries, gallery, query_emb, gallery_emb
+        )
+    report.about["seconds"] = round(time.perf_counter() - began, 1)
+    if out_dir is not None:
+        write_report(report, Path(out_dir), queries, gallery)
+    return report
+
+
+def _chosen(
+    data: PtbXl, query_folds: Collection[int], gallery_folds: Collection[int], limit: int | None
+) -> tuple[list[PtbXlRow], list[PtbXlRow]]:
+    present = sorted({row.fold for row in data.rows})
+    sides = []
+    for name, folds, share in (("query", query_folds, 4), ("gallery", gallery_folds, 1)):
+        rows = data.select(folds)
+        if not rows:
+            raise RecordError(
+                f"{data.root} holds none of the {name} folds {sorted(folds)} (it holds {present})",
+                hint="choose other folds, or unpack the rest of PTB-XL",
+            )
+        if limit is not None:
+            # Fewer than ten hits or a handful of queries measure nothing.
+            n = min(len(rows), max(20, limit // share))
+            some = np.sort(np.random.default_rng(_SEED).choice(len(rows), size=n, replace=False))
+            rows = [rows[i] for i in some]
+        sides.append(rows)
+    return sides[0], sides[1]
+
+
+def _rules_of(calibration: Calibration | None) -> Rules:
+    if calibration is None:
+        return Rules(VoteRule(), VoteRule())
+    return Rules(calibration.superclasses, calibration.statements)
+
+
+def _baselines(
+    embedder: Embedder,
+    untrained: Sequence[Encoder],
+    queries: Sequence[PtbXlRow],
+    gallery: Sequence[PtbXlRow],
+    rules: Rules | None,
+    weights: Floats,
+) -> dict[str, CaseRetrievalResult]:
+    """Rows beside the system; each may choose its own vote where the system may."""
+    out: dict[str, CaseRetrievalResult] = {}
+    random = baselines.random_embeddings(len(queries) + len(gallery), 64)
+    out["random"] = evaluate_case_retrieval(
+        random[: len(queries)], random[len(queries) :], queries, gallery, rules=rules, weights=weights
+    )
+    labels = default_space().statements([row.labels for row in gallery])
+    constant = baselines.constant_list(len(queries), labels, min(RANKED, len(gallery)))
+    out["constant list"] = evaluate_neighbours(constant, queries, gallery, rules=rules, weights=weights)
+    if embedder.progress is not None:
+        embedder.progress("log-spectra", 0, 1)
+    data = embedder.data
+    spectra, query_spectra = baselines.spectrum_embeddings(
+        (data.record(row) for row in gallery), (data.record(row) for row in queries)
+    )
+    out["log-spectrum"] = evaluate_case_retrieval(
+        query_spectra, spectra, queries, gallery, rules=rules, weights=weights
+    )
+    for i, encoder in enumerate(untrained):
+        other = Embedder(data, encoder, embedder.cache, embedder.progress)
+        out[f"untrained {i + 1}"] = evaluate_case_retrieval(
+            other.queries(queries, PRIMARY), other.gallery(gallery), queries, gallery, rules=rules, weights=weights
+        )
+    return out
+
+
+def _random_similarity(n: int) -> Floats:
+    return np.random.default_rng(baselines.RANDOM_SEED).random((n, n), dtype=np.float32)
+
+
+def _constant_similarity(rows: Sequence[PtbXlRow]) -> Floats:
+    """The same order for every query: each distinct report once, the commonest first."""
+    texts = text_numbers([row.report for row in rows])
+    listed = baselines.commonest_texts(texts, len(rows))
+    scores = np.zeros(len(rows), dtype=np.float32)
+    scores[listed] = np.arange(len(listed), 0, -1, dtype=np.float32)
+    return np.tile(scores, (len(rows), 1))
+
+
+def _oracle_similarity(rows: Sequence[PtbXlRow]) -> Floats:
+    """What matching by the true statements would reach: Jaccard of the label sets, ties at random."""
+    labels = default_space().statements([row.labels for row in rows])
+    return jaccard(labels, labels)
+
+
+def _join(
+    embedder: Embedder,
+    query_emb: dict[str, Floats],
+    queries: Sequence[PtbXlRow],
+    gallery_emb: Floats,
+    weights: Floats,
+) -> dict[str, JoinResult]:
+    """Where the same record comes when another picture of it is asked for, among gallery and query fold together."""
+    everything = np.concatenate([gallery_emb, embedder.gallery(queries)])
+    n = min(JOIN_PHOTOS, len(queries))
+    some = np.sort(np.random.default_rng(_SEED).choice(len(queries), size=n, replace=False))
+    out: dict[str, JoinResult] = {}
+    for layout, vectors in query_emb.items():
+        ranks = join_rank(vectors[some], everything, some + len(gallery_emb))
+        shares = {k: mean_interval((ranks <= k).astype(np.float64), weights[:, some]) for k in (1, 10)}
+        out[layout] = JoinResult(n, len(everything), shares[1], shares[10], float(np.median(ranks)), ranks)
+    return out
+
+
+def _p_values(systems: dict[str, CaseRetrievalResult], name: str) -> dict[str, float]:
+    """Holm-adjusted two-sided p of "no difference to log-spectrum neighbours" for the headline measures."""
+    own, other = systems[name].resampled, systems["log-spectrum"].resampled
+    return holm({measure: paired_p(own[measure], other[measure]) for measure in HEADLINE})
+
+
+def _latency(embedder: Embedder, queries: Sequence[PtbXlRow], gallery_emb: Floats) -> Latency:
+    """From a picture in memory to the ten best rows, one at a time."""
+    pages = [draw_query(embedder.data.record(row), PRIMARY) for row in queries[:_TIMED]]
+    took = []
+    for page in pages:
+        start = time.perf_counter()
+        vector = encode_pictures(embedder.encoder, [page])
+        (gallery_emb @ vector[0]).argpartition(-min(10, len(gallery_emb)))
+        took.append(1000.0 * (time.perf_counter() - start))
+    return Latency(float(np.percentile(took, 50)), float(np.percentile(took, 95)), len(took))

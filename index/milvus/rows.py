@@ -1,0 +1,159 @@
+"""A case as a row of a Milvus collection, and back; samples as rows of a second collection beside it.
+
+<name>            one row a case: fields for the filters, the whole case as JSON, the vector; one row for the manifest
+<name>_samples    the samples of the cases, in pieces (a text field of Milvus holds 65,535 bytes)
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from ecgkin.index.case import Case
+from ecgkin.index.engines.protocol import Vectors
+from ecgkin.index.filters.conditions import fold
+from ecgkin.index.manifest import FORMAT, SCHEMA_VERSION, Manifest
+from ecgkin.index.milvus.filters import MISSING_AGE, label_values, primary_key, spelled
+from ecgkin.index.waveform import pack_record, unpack_record
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import CaseBaseError, ManifestError, RecordError
+
+TEXT_BYTES = 65_535  # the longest VARCHAR of Milvus
+PIECE = 60_000
+MANIFEST_KEY = "manifest"
+BODY_FIELDS = ("pk", "body", "sequence", "samples", "n_pieces")
+SAMPLE_DIM = 2  # each collection of Milvus needs a vector; nobody searches this one
+
+
+def case_row(case: Case, vector: Vectors, tenant: str, sequence: int, samples: str, n_pieces: int) -> dict[str, Any]:
+    """The row of a case.
+
+    Args:
+        case: The case.
+        vector: Its unit vector, shape (dim,).
+        tenant: Whose it is.
+        sequence: Rises with the order in which vectors come.
+        samples: Prefix of the keys of its samples; "" where there are none.
+        n_pieces: How many pieces those are.
+
+    Raises:
+        RecordError: It does not fit into a row (its report, meta and labels together have more than 65,535 bytes).
+    """
+    try:
+        body = json.dumps(case.as_dict(), ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise RecordError(f"meta of {case.case_id} cannot be stored: {error} (expected JSON values)") from error
+    size = len(body.encode())
+    if size > TEXT_BYTES:
+        raise RecordError(f"case {case.case_id} has {size} bytes of text (Milvus keeps at most {TEXT_BYTES})")
+    return {
+        "pk": primary_key(tenant, case.case_id),
+        "tenant": tenant,
+        "sequence": sequence,
+        "patient": spelled(case.patient_id),
+        "source": spelled(case.source),
+        "language": spelled(None if case.language is None else fold(case.language)),
+        "sex": spelled(None if case.sex is None else fold(case.sex)),
+        "date": case.recorded_at or "",
+        "content": spelled(case.content_hash),
+        "age": MISSING_AGE if case.age_years is None else float(case.age_years),
+        "labels": label_values(case.labels),
+        "body": body,
+        "samples": samples,
+        "n_pieces": n_pieces,
+        "vector": np.asarray(vector, dtype=np.float32),
+    }
+
+
+def case_of(row: Mapping[str, Any]) -> Case:
+    """The case of a row that was asked for with its body.
+
+    Raises:
+        CaseBaseError: The row is damaged.
+    """
+    try:
+        return Case(**json.loads(row["body"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise CaseBaseError(f"row {row.get('pk')!r} of the collection is damaged: {error}") from error
+
+
+def manifest_row(manifest: Manifest, kind: str) -> dict[str, Any]:
+    """The manifest as a row of the default partition, which no search looks at; its vector means nothing."""
+    head = np.eye(1, manifest.dim, dtype=np.float32)[0]
+    row = case_row(Case(MANIFEST_KEY), head, "", 0, "", 0)
+    return {**row, "pk": MANIFEST_KEY, "body": json.dumps({**asdict(manifest), "kind": kind}, sort_keys=True)}
+
+
+def manifest_of(row: Mapping[str, Any], where: str) -> tuple[Manifest, str]:
+    """The manifest of such a row, and the kind of index that was asked for.
+
+    Raises:
+        ManifestError: It is none, or another version of ecgkin wrote it.
+    """
+    try:
+        content = json.loads(row["body"])
+        kind = str(content.pop("kind"))
+        manifest = Manifest(**content)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ManifestError(f"the manifest of {where} cannot be read: {error}") from error
+    if (manifest.format, manifest.schema_version) != (FORMAT, SCHEMA_VERSION):
+        raise ManifestError(
+            f"{where} has schema version {manifest.schema_version!r} (expected {SCHEMA_VERSION})",
+            hint="use the version of ecgkin that wrote it, or ingest again",
+        )
+    return manifest, kind
+
+
+def sample_rows(samples: str, record: EcgRecord) -> list[dict[str, Any]]:
+    """The pieces of a record, under keys that begin with `samples`.
+
+    Raises:
+        RecordError: A sample is infinite.
+    """
+    head, blob = pack_record(record)
+    text = base64.b64encode(json.dumps({"head": head}).encode() + b"\n" + blob).decode()
+    pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+    vector = [1.0] + [0.0] * (SAMPLE_DIM - 1)
+    return [{"pk": f"{samples}.{i}", "piece": piece, "vector": vector} for i, piece in enumerate(pieces)]
+
+
+def record_of(samples: str, n_pieces: int, rows: Sequence[Mapping[str, Any]]) -> EcgRecord:
+    """The record of its pieces.
+
+    Raises:
+        CaseBaseError: A piece is missing or damaged.
+    """
+    pieces = {row["pk"]: row["piece"] for row in rows}
+    keys = [f"{samples}.{i}" for i in range(n_pieces)]
+    if any(key not in pieces for key in keys):
+        raise CaseBaseError(f"{n_pieces - len(pieces)} of {n_pieces} pieces of the samples {samples} are missing")
+    try:
+        head, _, blob = base64.b64decode("".join(pieces[key] for key in keys)).partition(b"\n")
+        return unpack_record(json.loads(head)["head"], blob)
+    except (ValueError, KeyError) as error:
+        raise CaseBaseError(f"stored samples {samples} are damaged: {error}") from error
+
+
+def facts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts for people, as `Store.facts` gives them; the newest sequence number stands for the generation."""
+    cases = [case_of(row) for row in rows]
+    dates = [case.recorded_at for case in cases if case.recorded_at]
+    ages = [case.age_years for case in cases if case.age_years is not None]
+    return {
+        "generation": max((int(row["sequence"]) for row in rows), default=0),
+        "n_patients": len({case.patient_id for case in cases} - {None}),
+        "first_date": min(dates, default=None),
+        "last_date": max(dates, default=None),
+        "youngest": min(ages, default=None),
+        "oldest": max(ages, default=None),
+        "n_records": sum(bool(row["samples"]) for row in rows),
+        "sources": dict(Counter(case.source for case in cases).most_common()),
+        "sexes": dict(Counter(case.sex or "?" for case in cases).most_common()),
+        "labels": dict(Counter(code for case in cases for code in case.labels).most_common()),
+    }

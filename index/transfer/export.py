@@ -1,0 +1,106 @@
+"""Cases out of a base as files: WFDB records and CSV tables; DICOM is `export_dicom`, FHIR is in ui.
+
+File names are made of the case id, with what is no letter, digit, dot, dash or underscore replaced.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from ecgkin.index.case import Case
+from ecgkin.retrieval.ecg.formats.header import plain_text
+from ecgkin.retrieval.ecg.formats.snomed import STATEMENT_OF
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import RecordError
+
+STEP_MV = 0.001
+"""Resolution of what is written: that of the case base (see `waveform`)."""
+_LONGEST_NAME = 100
+Writer = Callable[[Path, Case, EcgRecord], Path]
+
+
+def file_stem(case_id: str) -> str:
+    """A file name, without suffix, for a case.
+
+    >>> file_stem("clinic/2024/a b.scp"), file_stem("../..")
+    ('clinic_2024_a_b.scp', 'case')
+    """
+    stem = re.sub(r"[^\w.-]+", "_", case_id, flags=re.ASCII).strip("._-")[:_LONGEST_NAME]
+    return stem or "case"
+
+
+def steps_of(record: EcgRecord, missing: int = -32768) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.int16]], float]:
+    """Samples as 16-bit steps, shape (n_leads, n_samples), and the size of a step in mV.
+
+    A step is 1 uV, or more where the largest sample would not fit. Missing samples become `missing`.
+    """
+    signal = record.signal_mv.astype(np.float64)
+    gaps = np.isnan(signal)
+    if np.isinf(signal).any():
+        raise RecordError(f"record {record.record_id!r} holds infinite samples (expected mV)")
+    peak = float(np.abs(np.where(gaps, 0.0, signal)).max())
+    step = max(STEP_MV, peak / 32767)
+    return np.where(gaps, missing, np.rint(np.where(gaps, 0.0, signal) / step)).astype(np.int16), step
+
+
+def write_wfdb(folder: Path, case: Case, record: EcgRecord) -> Path:
+    """A WFDB record (.hea and .dat, format 16), with age, sex, SNOMED codes and report as comments.
+
+    Returns:
+        The header.
+    """
+    import wfdb
+
+    stem = file_stem(case.case_id).replace(".", "_")  # the package takes a dot for the beginning of a suffix
+    steps, step = steps_of(record)
+    codes = {name: code for code, name in reversed(STATEMENT_OF.items())}
+    snomed = ",".join(codes[label] for label in case.labels if label in codes)
+    comments = [
+        f"Age: {case.age_years:g}" if case.age_years is not None else "Age: Unknown",
+        f"Sex: {({'F': 'Female', 'M': 'Male'}).get(case.sex or '', 'Unknown')}",
+        *([f"subject_id: {plain_text(case.patient_id, 60)}"] if case.patient_id else []),
+        *([f"Dx: {snomed}"] if snomed else []),
+        *([f"Labels: {json.dumps(case.labels)}"] if case.labels else []),
+        *([f"Report: {plain_text(case.report, 2000)}"] if case.report else []),
+    ]
+    wfdb.wrsamp(
+        stem,
+        fs=record.fs_hz,
+        units=["mV"] * len(record.leads),
+        sig_name=list(record.leads),
+        d_signal=steps.T.astype(np.int64),
+        fmt=["16"] * len(record.leads),
+        adc_gain=[1 / step] * len(record.leads),
+        baseline=[0] * len(record.leads),
+        comments=comments,
+        write_dir=str(folder),
+    )
+    return folder / f"{stem}.hea"
+
+
+def write_csv(folder: Path, case: Case, record: EcgRecord) -> Path:
+    """A table with a column of seconds and one of millivolts a lead; what is known of the case as comments above."""
+    path = folder / f"{file_stem(case.case_id)}.csv"
+    about = {
+        "case": case.case_id,
+        "patient": case.patient_id,
+        "age_years": case.age_years,
+        "sex": case.sex,
+        "recorded_at": case.recorded_at,
+        "labels": " ".join(case.labels),
+        "report": plain_text(case.report, 2000),
+        "fs_hz": f"{record.fs_hz:g}",
+    }
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"# {name}: {plain_text(str(value), 2000)}\n" for name, value in about.items() if value)
+        table = csv.writer(file)
+        table.writerow(["time (s)", *(f"{lead} (mV)" for lead in record.leads)])
+        for k, row in enumerate(record.signal_mv.T):
+            table.writerow([f"{k / record.fs_hz:.6f}", *("" if np.isnan(v) else f"{v:.4f}" for v in row)])
+    return path

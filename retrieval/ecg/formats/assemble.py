@@ -1,0 +1,133 @@
+"""What all readers share: named channels become an `EcgRecord`, and everything odd about them becomes a note."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.formats.header import SourceHeader
+from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import RecordError
+
+MAX_SAMPLES = 100_000_000
+"""Most samples (leads x length) in a file: four leads at 250 Hz for 24 h, or twelve at 500 Hz for 4.6 h."""
+MAX_FS_HZ = 100_000.0
+_MV_PER = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6, "": 1.0}
+_ODD_MV = 50.0  # a QRS of 5 mV is huge; beyond ten times that the unit is wrong
+
+
+def millivolts_per(unit: str) -> float | None:
+    """Factor from a unit to mV ("uV" -> 0.001; an empty unit counts as mV), None when it is no voltage.
+
+    >>> millivolts_per("µV"), millivolts_per("mmHg")
+    (0.001, None)
+    """
+    return _MV_PER.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))
+
+
+def named(leads: Sequence[str]) -> str:
+    """Leads in a sentence.
+
+    >>> named(["V1"]), named(["I", "aVR"])
+    ('lead V1', 'leads I, aVR')
+    """
+    return f"lead{'s' * (len(leads) > 1)} {', '.join(leads)}"
+
+
+def checked_rate(fs_hz: float, where: str) -> float:
+    """The rate when it can be one.
+
+    Raises:
+        RecordError: It is not finite, not positive, or above `MAX_FS_HZ`.
+    """
+    if not math.isfinite(fs_hz) or not 0 < fs_hz <= MAX_FS_HZ:
+        raise RecordError(f"{where}: sampling rate is {fs_hz} Hz (expected above 0, up to {MAX_FS_HZ:.0f})")
+    return float(fs_hz)
+
+
+def levelled(channels: Sequence[tuple[str, NDArray[np.float32]]]) -> list[tuple[str, NDArray[np.float32]]]:
+    """The same channels, all as long as the longest: what is not there is NaN.
+
+    >>> levelled([("I", np.float32([1, 2])), ("II", np.float32([3]))])[1][1].tolist()
+    [3.0, nan]
+    """
+    longest = max((samples.size for _, samples in channels), default=0)
+    return [(name, np.pad(row, (0, longest - row.size), constant_values=np.nan)) for name, row in channels]
+
+
+def assemble(
+    channels: Sequence[tuple[str, NDArray[np.float32]]],
+    fs_hz: float,
+    *,
+    where: str,
+    record_id: str = "",
+    patient_id: str | None = None,
+    age_years: float | None = None,
+    sex: str | None = None,
+    notes: Sequence[str] = (),
+    header: SourceHeader | None = None,
+) -> EcgRecord:
+    """A record in standard lead order from channels as a file names them.
+
+    Channels that are none of the twelve leads are left out, and so are leads without a single sample. Limb leads that
+    are not in the file are computed where two of I, II, III are there. Each of these is noted, as are flat leads,
+    missing samples and amplitudes that no ECG has.
+
+    Args:
+        channels: (name, samples in mV), all of one length.
+        fs_hz: Samples a second.
+        where: File name for messages.
+        record_id, patient_id, age_years, sex, header: As in `EcgRecord`.
+        notes: What the reader has found already.
+
+    Raises:
+        RecordError: No channel is a lead, a lead comes twice, or all leads are empty.
+    """
+    said = list(notes)
+    leads: dict[str, NDArray[np.float32]] = {}
+    for name, samples in channels:
+        lead = canonical_lead(name)
+        if lead is None:
+            said.append(f"channel {name!r} is none of the twelve leads: left out")
+        elif lead in leads:
+            raise RecordError(f"{where}: lead {lead} comes twice", hint="one of the two is named wrongly")
+        else:
+            leads[lead] = np.where(np.isfinite(samples), samples, np.nan).astype(np.float32)
+    if not leads:
+        names = ", ".join(repr(name) for name, _ in channels[:15]) or "none"
+        raise RecordError(
+            f"{where}: no channel is a standard lead (found {names})", hint=f"expected {', '.join(LEADS)}"
+        )
+    for lead in [name for name, row in leads.items() if row.size and np.isnan(row).all()]:
+        said.append(f"lead {lead} holds no sample: missing")
+        del leads[lead]
+    if not leads or not next(iter(leads.values())).size:
+        raise RecordError(f"{where}: the leads hold no samples")
+    derived = derive_limb_leads(leads)
+    if derived:
+        base = " and ".join([name for name in ("I", "II", "III") if name in leads][:2])
+        said.append(f"{', '.join(derived)} computed from {base}")
+        leads.update(derived)
+    order = tuple(name for name in LEADS if name in leads)
+    missing = [name for name in LEADS if name not in leads]
+    if missing:
+        said.append(f"missing: {', '.join(missing)}")
+    gaps: dict[int, list[str]] = {}
+    flat = []
+    for name in order:
+        row = leads[name]
+        gaps.setdefault(int(np.isnan(row).sum()), []).append(name)
+        if row.size > 1 and float(np.nanmax(row)) == float(np.nanmin(row)):
+            flat.append(name)
+    said += [f"{named(some)}: {n} of {leads[some[0]].size} samples are missing" for n, some in gaps.items() if n]
+    if flat:
+        said.append(f"{named(flat)} {'is' if len(flat) == 1 else 'are'} flat")
+    signal = np.stack([leads[name] for name in order])
+    peak = float(np.nanmax(np.abs(signal)))
+    if peak > _ODD_MV:
+        said.append(f"amplitudes reach {peak:.0f} mV: the unit or the gain is probably wrong")
+    return EcgRecord(signal, fs_hz, order, record_id, patient_id, age_years, sex, tuple(said), header)

@@ -1,0 +1,141 @@
+"""Any file of an ECG: as samples where it holds them or draws them as lines, otherwise as a picture.
+
+Pictures are picture files, PDF documents, and PDF documents wrapped into DICOM. What is to be said of how one was
+opened (which page it is, why its lines were not read as numbers) travels in `Image.info` (`picture_notes`).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecgkin.retrieval.errors import ImageError, RecordError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ecgkin.retrieval.ecg.record import EcgRecord
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".heic", ".pdf")
+_HEAD_BYTES = 512
+_NOTES = "ecgkin_notes"
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file shows an ECG rather than holding its samples, by its content, or else by its name.
+
+    A DICOM file counts as a picture if it wraps a PDF document.
+    """
+    from ecgkin.retrieval.ecg.formats.read import looks_like
+
+    file = Path(path)
+    if not file.is_file():  # a pipe would be waited for without end
+        return file.suffix.lower() in SUFFIXES
+    try:
+        with file.open("rb") as stream:
+            kind = looks_like(stream.read(_HEAD_BYTES))
+    except (OSError, ValueError):  # whoever reads it will say what is wrong with it
+        return file.suffix.lower() in SUFFIXES
+    if kind == "a DICOM file":
+        try:
+            return _wrapped(file) is not None
+        except RecordError:
+            return False
+    return kind.endswith(("picture", "PDF document")) or file.suffix.lower() in SUFFIXES
+
+
+def open_ecg(path: str | os.PathLike[str], page: int = 1) -> EcgRecord | Image.Image:
+    """The ECG in a file: samples where the file holds them, or draws them as lines on a PDF page; else its picture.
+
+    A page whose lines cannot be read as numbers without doubt comes as a picture whose notes say why.
+
+    Args:
+        path: Anything that `read_ecg` or `open_picture` takes.
+        page: Of a document, from 1.
+
+    Raises:
+        RecordError, ImageError: It is neither, or broken, or has no such page.
+    """
+    from ecgkin.retrieval.ecg.formats.pdf.traces import NoTracesError, read_pdf
+    from ecgkin.retrieval.ecg.formats.read import read_ecg
+
+    document = document_in(path)
+    if document is None:
+        return open_picture(path, page) if is_picture(path) else read_ecg(path)
+    try:
+        return read_pdf(document, page)
+    except NoTracesError:  # scanned
+        return _page(document, page)
+    except RecordError as error:
+        return _page(document, page, f"read as a picture, its lines are not read as numbers: {error}")
+
+
+def picture_notes(picture: Image.Image) -> tuple[str, ...]:
+    """What `open_ecg` or `open_picture` has to say of a picture that it opened."""
+    notes = picture.info.get(_NOTES, ())
+    return notes if isinstance(notes, tuple) else ()
+
+
+def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:
+    """The picture, upright, as RGB.
+
+    Args:
+        path: A picture file, a PDF document, or a DICOM file that wraps one.
+        page: Of a document, from 1.
+
+    Raises:
+        ImageError: It is none of these, is broken, or has no such page.
+    """
+    from PIL import Image as Pillow
+
+    from ecgkin.retrieval.ecg.page.reading import load_image
+
+    document = document_in(path)
+    if document is not None:
+        return _page(document, page)
+    if page != 1:
+        raise ImageError(f"page is {page}, but {Path(path).name} is a single picture")
+    return Pillow.fromarray(load_image(Path(path)))
+
+
+def _page(document: bytes, page: int, *notes: str) -> Image.Image:
+    from ecgkin.retrieval.ecg.formats.pdf.pages import page_count, page_picture
+
+    picture = page_picture(document, page)
+    n_pages = page_count(document)
+    pages = (f"the document has {n_pages} pages: page {page} is read",) if n_pages > 1 else ()
+    picture.info[_NOTES] = (*pages, *notes)
+    return picture
+
+
+def document_in(path: str | os.PathLike[str]) -> bytes | None:
+    """The PDF document that a file is or wraps; None for everything else.
+
+    Raises:
+        ImageError: The file cannot be read, or is too large.
+    """
+    from ecgkin.retrieval.ecg.formats.pdf.pages import MAX_BYTES
+    from ecgkin.retrieval.ecg.formats.read import looks_like
+
+    file = Path(path)
+    if file.exists() and not file.is_file():
+        return None  # folders, pipes and devices: whoever reads pictures says so
+    try:
+        with file.open("rb") as stream:
+            kind = looks_like(stream.read(_HEAD_BYTES))
+        if kind == "a PDF document":
+            if file.stat().st_size > MAX_BYTES:
+                raise ImageError(f"{file.name} has {file.stat().st_size} bytes (at most {MAX_BYTES} are read as PDF)")
+            return file.read_bytes()
+        return _wrapped(file) if kind == "a DICOM file" else None
+    except RecordError as error:
+        raise ImageError(str(error), hint=error.hint) from error
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{str(file)!r} cannot be read: {error}") from error
+
+
+def _wrapped(file: Path) -> bytes | None:
+    from ecgkin.retrieval.ecg.formats.dicom import pdf_in
+
+    return pdf_in(file)

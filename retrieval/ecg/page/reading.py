@@ -1,0 +1,293 @@
+"""Any picture of an ECG -> what the image tower sees, and what was understood of the page."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ecgkin.retrieval.ecg.page.bow import row_bow, straighten_rows
+from ecgkin.retrieval.ecg.page.creases import without_creases
+from ecgkin.retrieval.ecg.page.grid import LineField, grid_pitch, line_field
+from ecgkin.retrieval.ecg.page.image import LARGEST_FILE, LARGEST_MPX, load_image
+from ecgkin.retrieval.ecg.page.ink import (
+    has_upright_lines,
+    paper_normalised,
+    quarter,
+    sharpened,
+    trace_ink,
+    without_grid,
+    without_lines,
+    working_copy,
+)
+from ecgkin.retrieval.ecg.page.layout import guess_layout, has_layout
+from ecgkin.retrieval.ecg.page.paper import find_paper, flatten, inner_mask, straighten
+from ecgkin.retrieval.ecg.page.pieces import find_pieces
+from ecgkin.retrieval.ecg.page.redraw import pulse_stands, redraw
+from ecgkin.retrieval.ecg.page.rows import TraceRows, check_rows, find_rows
+from ecgkin.retrieval.errors import ImageError
+
+_log = logging.getLogger(__name__)
+
+ByteImage = NDArray[np.uint8]
+Matrix = NDArray[np.float64]
+
+__all__ = ["LARGEST_FILE", "LARGEST_MPX", "PageReading", "load_image", "read_page", "to_trace_map"]
+
+MAP_HEIGHT, MAP_WIDTH = 256, 512
+_SHARP = 3  # which look at a page is the sharpened one
+_DOUBTFUL = 0.88  # quality under which a page is looked at again for coloured traces
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PageReading:
+    """What was understood of a picture.
+
+    Attributes:
+        trace_map: uint8 (256, 512), 255 = ink, 0 = paper.
+        corners: Corners of the signal area in the picture's px, (4, 2) x and y, top left first, clockwise.
+        rotation_deg: How far the page was turned clockwise.
+        px_per_mm: Scale of the picture at the page's centre by its grid, None when no grid was seen.
+        layout: "3x4", "3x4+1R", "3x4+3R", "6x2", "12x1" or "other".
+        n_rows: Rows of traces.
+        leads: Names of the leads that such a layout shows, () when unknown.
+        quality: 0 (barely readable) to 1.
+        warnings: For people.
+        speed_mm_s: Paper speed, None where grid and calibration pulse do not tell it.
+        gain_mm_mv: Height of a millivolt, None where grid and calibration pulse do not tell it.
+    """
+
+    trace_map: ByteImage
+    corners: Matrix
+    rotation_deg: float
+    px_per_mm: float | None
+    layout: str
+    n_rows: int
+    leads: tuple[str, ...]
+    quality: float
+    warnings: tuple[str, ...]
+    speed_mm_s: float | None = None
+    gain_mm_mv: float | None = None
+
+
+def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageReading:
+    """Find, straighten and clean the traces of an ECG page.
+
+    A page that lies on its side or upside down is turned; where it has no calibration pulse, which of its ends is the
+    top cannot be told, and the reading of a page on its side says so.
+
+    Args:
+        image: PIL image, RGB or gray array, encoded bytes, or a path; never modified.
+
+    Raises:
+        ImageError: The picture cannot be read or shows no ECG.
+    """
+    rgb = load_image(image)
+    try:
+        return _upright(rgb)[0]
+    except ImageError as error:
+        try:
+            turned, sure = _upright(np.ascontiguousarray(np.rot90(rgb)))
+        except ImageError:
+            raise error from None
+        # Much is a curve in one of two directions: on its side only a clear page counts.
+        if turned.n_rows < 3 or turned.quality < 0.75:
+            raise
+    # np.rot90 turns counter-clockwise: column x of the picture became row (width - 1 - x).
+    corners = np.stack([rgb.shape[1] - 1 - turned.corners[:, 1], turned.corners[:, 0]], axis=1)
+    said = tuple(warning for warning in turned.warnings if "rotated" not in warning and "upside down" not in warning)
+    doubt = "" if sure else ", it may be upside down"
+    return replace(
+        turned,
+        corners=corners,
+        rotation_deg=turned.rotation_deg + (-270.0 if turned.rotation_deg > 90.0 else 90.0),
+        warnings=(f"page lay on its side: turned by 90 degrees{doubt}", *said),
+    )
+
+
+def _upright(rgb: ByteImage) -> tuple[PageReading, bool]:
+    """The page read the right way up by its calibration pulses, and whether it had any."""
+    reading, stands = _read(rgb)
+    if stands is not False:
+        return reading, bool(stands)
+    try:
+        turned, stands = _read(np.ascontiguousarray(rgb[::-1, ::-1]))
+    except ImageError:
+        return reading, False
+    if not stands or turned.quality < reading.quality - 0.05:
+        return reading, False
+    said = tuple(warning for warning in turned.warnings if "rotated" not in warning)
+    turned = replace(
+        turned,
+        corners=np.array([rgb.shape[1] - 1, rgb.shape[0] - 1]) - turned.corners,
+        rotation_deg=turned.rotation_deg + 180.0,
+        warnings=("page was upside down: turned by 180 degrees", *said),
+    )
+    return turned, True
+
+
+def _read(rgb: ByteImage) -> tuple[PageReading, bool | None]:
+    """A page taken as it lies, and whether its pulses stand (see `pulse_stands`)."""
+    work, scale = working_copy(rgb)
+    warnings: list[str] = []
+    to_work = np.diag([scale, scale, 1.0])
+
+    small = quarter(work)
+    quad, paper = find_paper(small)
+    if quad is not None:
+        flat, size = flatten((quad + 0.5) * 4 - 0.5)
+        work = np.asarray(cv2.warpPerspective(work, flat, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
+        to_work = flat @ to_work
+        small = quarter(work)
+        paper = np.full(small.shape[:2], 255, dtype=np.uint8)
+    mask = None if paper is None else inner_mask(paper, (work.shape[1], work.shape[0]))
+    ink, lines = paper_normalised(work, small)
+    field = line_field(lines, mask)
+    found = _find(ink, lines, mask, field)
+    to_work = found.onto @ to_work
+    straight, bow, rows, pitch, quality = found.straight, found.bow, found.rows, found.pitch, found.quality
+    box = np.array([[rows.left, rows.top], [rows.right, rows.top], [rows.right, rows.bottom], [rows.left, rows.bottom]])
+    corners = cv2.perspectiveTransform(box.astype(np.float64)[None], np.linalg.inv(to_work))[0]
+    top_side = corners[1] - corners[0]
+    rotation = float(np.degrees(np.arctan2(top_side[1], top_side[0])))
+    layout, leads = guess_layout(rows.ink, rows.baselines, rows.left, rows.right)
+    redrawn = redraw(rows, layout, pitch)
+    found_scale = redrawn.px_per_mm if redrawn else None if pitch is None else _scale(pitch, rows.right - rows.left)
+    # Of the picture, not of the straightened copy.
+    px_per_mm = (
+        None if found_scale is None else found_scale * float(np.linalg.norm(top_side)) / (rows.right - rows.left)
+    )
+    if pitch is None:
+        warnings.append("grid not found: scale unknown")
+    if quad is not None:
+        warnings.append("paper found on a background and straightened")
+    if abs(rotation) > 1.0:
+        warnings.append(f"page was rotated by {rotation:.1f} degrees")
+    if layout == "other":
+        warnings.append(f"{len(rows.baselines)} rows of traces: layout unknown")
+    if bow is not None and float(np.ptp(bow, axis=1).max()) > 0.015 * max(straight.shape):
+        warnings.append("rows were bent or sloped and were levelled")
+    if quality < 0.7:
+        warnings.append("traces are hard to tell from the paper")
+    if redrawn is None:
+        trace_map = to_trace_map(rows.ink[rows.top : rows.bottom, rows.left : rows.right])
+    else:
+        trace_map = redrawn.trace_map
+    reading = PageReading(
+        trace_map=trace_map,
+        corners=np.asarray(corners, dtype=np.float64),
+        rotation_deg=rotation,
+        px_per_mm=px_per_mm,
+        layout=layout,
+        n_rows=len(rows.baselines),
+        leads=leads,
+        quality=quality,
+        warnings=tuple(warnings),
+        speed_mm_s=redrawn.speed_mm_s if redrawn else None,
+        gain_mm_mv=redrawn.gain_mm_mv if redrawn else None,
+    )
+    return reading, pulse_stands(rows, redrawn.pulse if redrawn else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Traces on the straightened page: its ink, how it was straightened, the rows, and how sure that is."""
+
+    straight: ByteImage
+    onto: Matrix
+    bow: Matrix | None
+    rows: TraceRows
+    pitch: float | None
+    quality: float
+
+
+def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
+    """Traces by what is dark in every channel.
+
+    A page that shows little so is looked at again: less the lines of a grey grid, then by what is dark in any channel,
+    as coloured traces are, then sharpened, as a picture out of focus needs it.
+    """
+    best: _Found | None = None
+    refusal: ImageError | None = None
+    looks: tuple[tuple[Callable[[], ByteImage], bool], ...] = (
+        (lambda: ink, False), (lambda: ink, True), (lambda: lines, True), (lambda: sharpened(ink), False)
+    )  # fmt: skip
+    for look, (plane, grid_off) in enumerate(looks):
+        try:
+            found = _find_in(plane(), grid_off, lines, mask, field)
+        except ImageError as error:
+            refusal = refusal or error
+            continue
+        # Later looks show more of everything, shadows and print as well: alone they count on a clear page only.
+        clear = len(found.rows.baselines) >= 3 and found.quality >= 0.75
+        if look == _SHARP:  # which turns ruled paper with a curve on it into rows
+            clear &= found.pitch is not None and has_layout(len(found.rows.baselines))
+        # Sharpening breaks pale rows: it may not cost one of a page that was understood.
+        rows = 0 if best is None or look < _SHARP else len(best.rows.baselines)
+        loses = has_layout(rows) and len(found.rows.baselines) < rows
+        if (best is None and (clear or look == 0)) or (
+            best is not None and found.quality > best.quality + 0.05 and not loses
+        ):
+            best = found
+        if best is not None and best.quality >= _DOUBTFUL:
+            break
+    if best is None:
+        raise refusal or ImageError("the picture shows no traces", hint="give a picture of an ECG page")
+    return best
+
+
+def _find_in(plane: ByteImage, grid_off: bool, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
+    upright, onto = straighten(plane, field.to_picture, field.angle_deg, field.perspective)
+    moved = upright is not plane
+    size = (upright.shape[1], upright.shape[0])
+    if moved:
+        mask = np.full(plane.shape, 255, dtype=np.uint8) if mask is None else mask
+        mask = np.asarray(cv2.warpPerspective(mask, onto, size, flags=cv2.INTER_NEAREST), dtype=np.uint8)
+    smooth = without_creases(upright)
+    clean = without_grid(smooth) if grid_off else smooth
+    straight, grey = trace_ink(clean, mask)
+    if grey > 0.28 or clean is not smooth or has_upright_lines(straight):
+        straight = without_lines(straight)
+    pieces = find_pieces(straight)
+    bow = row_bow(pieces.strands)
+    if bow is not None:
+        straight = straighten_rows(straight, bow)
+        pieces = find_pieces(straight)
+    rows = find_rows(pieces)
+    moved_lines = cv2.warpPerspective(lines, onto, size) if moved else lines
+    pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)
+    return _Found(straight, onto, bow, rows, pitch, check_rows(rows, pitch is not None))
+
+
+def _scale(pitch: float, span: int) -> float:
+    """Working px per mm: the grid shows 1 mm or 5 mm boxes, and traces are 250 mm long (10 s at 25 mm/s)."""
+    candidates = (pitch, pitch / 5, pitch / 10)
+    return min(candidates, key=lambda px: abs(np.log(span / px / 250.0)))
+
+
+def to_trace_map(ink: ByteImage) -> ByteImage:
+    """Ink of the signal area as the image tower sees it.
+
+    Args:
+        ink: uint8 (h, w), 255 = middle of a stroke, cropped to the signal area.
+
+    Returns:
+        uint8 (256, 512).
+    """
+    height, width = ink.shape
+    new_height = max(1, min(MAP_HEIGHT, round(height * MAP_WIDTH / width)))
+    area = cv2.resize(ink, (MAP_WIDTH, new_height), interpolation=cv2.INTER_AREA).astype(np.float32)
+    inked = area[area > 40]
+    if inked.size:
+        area *= 255.0 / max(60.0, float(np.percentile(inked, 75)))
+    out = np.zeros((MAP_HEIGHT, MAP_WIDTH), dtype=np.uint8)
+    top = (MAP_HEIGHT - new_height) // 2
+    out[top : top + new_height] = np.clip(area, 0, 255).astype(np.uint8)
+    return out

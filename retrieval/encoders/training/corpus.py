@@ -1,0 +1,83 @@
+"""PTB-XL as arrays for training: signals, labels, report texts, folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASSES
+from ecgkin.retrieval.ecg.statements.catalogue import superclasses as superclasses_of
+from ecgkin.retrieval.ecg.statements.report_text import normalise_report
+
+CORPUS_FS_HZ = 100.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Corpus:
+    """Records of some folds as arrays, row by row.
+
+    Attributes:
+        signals: float16 (n, 12, 1000), mV at 100 Hz, standard lead order.
+        labels: uint8 (n, 71), statements in the order of `CODES`; every key of `scp_codes` counts.
+        superclasses: uint8 (n, 5) in the order of `SUPERCLASSES`.
+        reports: Cleaned report texts, as written.
+        normalised: The same, normalised (field.md 5.4.5): equal strings are the same report.
+        folds, ecg_ids: int (n,).
+        patients: Patient identifiers.
+    """
+
+    signals: NDArray[np.float16]
+    labels: NDArray[np.uint8]
+    superclasses: NDArray[np.uint8]
+    reports: tuple[str, ...]
+    normalised: tuple[str, ...]
+    folds: NDArray[np.int64]
+    ecg_ids: NDArray[np.int64]
+    patients: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.folds)
+
+    def record(self, row: int) -> EcgRecord:
+        """One row as a record."""
+        return EcgRecord(self.signals[row].astype(np.float32), CORPUS_FS_HZ, LEADS, record_id=str(self.ecg_ids[row]))
+
+    def rows_of(self, folds: Sequence[int]) -> NDArray[np.int64]:
+        """Row numbers of the given folds."""
+        return np.flatnonzero(np.isin(self.folds, list(folds)))
+
+
+def load_corpus(root: Path, folds: Sequence[int]) -> Corpus:
+    """Read the given folds of an official-layout PTB-XL folder (8 s for all nine at 100 Hz).
+
+    Raises:
+        RecordError: The folder is not PTB-XL, or holds none of the folds.
+    """
+    ptbxl = PtbXl(root)
+    rows = ptbxl.select(folds=folds)
+    signals = ptbxl.signals(rows, fs_hz=CORPUS_FS_HZ).astype(np.float16)
+    column = {code: i for i, code in enumerate(CODES)}
+    labels = np.zeros((len(rows), len(CODES)), dtype=np.uint8)
+    superclasses = np.zeros((len(rows), len(SUPERCLASSES)), dtype=np.uint8)
+    for i, row in enumerate(rows):
+        for code in row.labels:
+            labels[i, column[code]] = 1
+        for owner in superclasses_of(row.labels):
+            superclasses[i, SUPERCLASSES.index(owner)] = 1
+    return Corpus(
+        signals=signals,
+        labels=labels,
+        superclasses=superclasses,
+        reports=tuple(row.report for row in rows),
+        normalised=tuple(normalise_report(row.report) for row in rows),
+        folds=np.array([row.fold for row in rows]),
+        ecg_ids=np.array([row.ecg_id for row in rows]),
+        patients=tuple(row.patient_id for row in rows),
+    )

@@ -1,0 +1,247 @@
+"""Stage 1: the signal network learns labels, label neighbourhoods and reports at once; its space is the joint space."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ecgkin.retrieval.ecg.statements.report_text import has_findings
+from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
+from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
+from ecgkin.retrieval.encoders.training.corpus import CORPUS_FS_HZ, Corpus, load_corpus
+from ecgkin.retrieval.encoders.training.loop import (
+    Resumable,
+    RunningAverage,
+    TrainLog,
+    batches,
+    epoch_order,
+    find_place,
+    macro_auc,
+    seed_everything,
+    write_summary,
+)
+from ecgkin.retrieval.encoders.training.losses import jaccard, label_contrastive, text_contrastive
+from ecgkin.retrieval.encoders.training.settings import TrainSettings
+
+NET_FS_HZ = 50.0
+CROP = 420  # samples of a training crop, 8.4 s
+
+
+class SignalBlock(nn.Module):
+    """Two convolutions along time with a skip. (1, k) kernels on 4-D tensors: CPUs have a fast path for these."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 7, stride: int = 1) -> None:
+        super().__init__()
+        pad = (0, kernel // 2)
+        self.conv1 = nn.Conv2d(c_in, c_out, (1, kernel), stride=(1, stride), padding=pad, bias=False)
+        self.norm1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, (1, kernel), padding=pad, bias=False)
+        self.norm2 = nn.BatchNorm2d(c_out)
+        nn.init.zeros_(self.norm2.weight)
+        self.skip: nn.Module = nn.Identity()
+        if c_in != c_out or stride != 1:
+            pool = nn.AvgPool2d((1, stride), ceil_mode=True) if stride > 1 else nn.Identity()
+            self.skip = nn.Sequential(pool, nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c_in, 1, t) -> (n, c_out, 1, t / stride)."""
+        out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(out + self.skip(x))
+
+
+class SignalNet(nn.Module):
+    """Samples (n, 12, t) in mV at 50 Hz, 0 where a lead is missing -> unit vectors and label logits.
+
+    Args:
+        dim: Length of the vectors.
+        n_labels: Columns of the label head.
+        widths: Channels of the four stages, two blocks each.
+    """
+
+    def __init__(self, dim: int, n_labels: int, widths: tuple[int, ...] = (64, 128, 256, 256)) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(12, widths[0], (1, 9), stride=(1, 2), padding=(0, 4), bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        )
+        blocks: list[nn.Module] = []
+        channels = widths[0]
+        for stage, width in enumerate(widths):
+            blocks += [SignalBlock(channels, width, stride=1 if stage == 0 else 2), SignalBlock(width, width)]
+            channels = width
+        self.body = nn.Sequential(*blocks)
+        self.attention = nn.Sequential(nn.Conv2d(channels, 64, 1), nn.Tanh(), nn.Conv2d(64, 4, 1))
+        self.neck = nn.Sequential(nn.Linear(6 * channels, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.25))
+        self.label_head = nn.Linear(512, n_labels)
+        self.project = nn.Linear(512, dim)
+
+    def forward(self, signals: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors (n, dim) and logits (n, n_labels), float32."""
+        hidden = self.body(self.stem(signals[:, :, None]))
+        weights = self.attention(hidden)[:, :, 0].float().softmax(-1)
+        time = hidden[:, :, 0].float()
+        pooled = torch.einsum("bct,bkt->bkc", time, weights).flatten(1)
+        features = self.neck(torch.cat([pooled, time.mean(-1), time.amax(-1)], dim=1))
+        return F.normalize(self.project(features).float(), dim=-1), self.label_head(features).float()
+
+
+def network_signals(signals: NDArray[np.float16], fs_hz: float) -> Tensor:
+    """Signals (n, 12, t) in mV -> float32 tensor at 50 Hz; missing samples become 0."""
+    from scipy.signal import resample_poly
+
+    up, down = int(NET_FS_HZ), round(fs_hz)
+    factor = math.gcd(up, down)
+    parts = []
+    for begin in range(0, len(signals), 500):
+        block = np.nan_to_num(signals[begin : begin + 500].astype(np.float32))
+        parts.append(resample_poly(block, up // factor, down // factor, axis=2).astype(np.float32))
+    return torch.from_numpy(np.concatenate(parts))
+
+
+def damaged(signals: Tensor, crop: int = CROP) -> Tensor:
+    """A random crop with other gains, offsets, drift, noise, and a lead missing now and then; (n, 12, t)."""
+    n, _, samples = signals.shape
+    out = signals * (1 + 0.15 * torch.randn(n, 1, 1)).clamp(0.6, 1.5)
+    out = out + 0.03 * torch.randn(n, 12, 1) + 0.02 * torch.rand(n, 1, 1) * torch.randn_like(out)
+    time = torch.arange(samples) / NET_FS_HZ
+    drift = torch.sin(2 * math.pi * (0.1 + 0.4 * torch.rand(n, 1, 1)) * time + 2 * math.pi * torch.rand(n, 12, 1))
+    out = out + 0.1 * torch.rand(n, 12, 1) * drift
+    begin = int(torch.randint(0, max(1, samples - crop + 1), (1,)))
+    return out[:, :, begin : begin + crop].masked_fill(torch.rand(n, 12, 1) < 0.04, 0.0)
+
+
+N_LABELS = 71 + 5
+QUEUE = 8192  # earlier vectors that a batch is compared with (He 2020): 8192 hold most statements many times
+SHARPNESS = 0.12  # of the label target: a set that shares 88 % weighs 1/e of an equal one
+TEMPERATURE = 0.08
+
+
+def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
+    """Run or continue the signal stage; writes `targets.npz` (vectors and logits of every record) and `signal.json`."""
+    place = find_place(settings)
+    seed_everything(settings.seed)
+    out = Path(settings.out)
+    log = TrainLog(out, place)
+    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
+    train = corpus.rows_of(settings.train_folds)
+    if settings.limit:
+        train = train[: settings.limit]
+    signals = network_signals(corpus.signals, CORPUS_FS_HZ)
+    labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
+    statements = labels[:, :71]
+    rarity = torch.log((len(train) + 1) / (statements[torch.from_numpy(train)].sum(0) + 1)).clamp(0.3, 6.0).sqrt()
+    _, same_text = np.unique(corpus.normalised, return_inverse=True)
+    text_number = torch.from_numpy(same_text)
+    speaks = torch.tensor([has_findings(text) for text in corpus.reports])
+
+    architecture = Architecture.load(settings.architecture)
+    folder = out / "text"
+    if not (folder / "tokenizer.json").is_file():
+        tokenizer = train_tokenizer((corpus.reports[r] for r in train), folder)
+        write_text_config(folder, architecture, tokenizer.get_vocab_size())
+    ids = torch.from_numpy(token_ids(load_tokenizer(folder), corpus.reports, length=48))
+    model = nn.ModuleDict(
+        {"signal": SignalNet(architecture.dim, N_LABELS), "text": build_text_tower(architecture.dim, folder)}
+    ).to(place.device)
+    scale = nn.Parameter(torch.tensor(2.66))
+    model.register_parameter("log_scale", scale)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
+    steps = max(1, len(epoch_order(len(train), 0, settings, place)) // settings.batch)
+    empty = {"vectors": torch.zeros(0, architecture.dim), "labels": torch.zeros(0, 71)}
+    run = Resumable(model, optimizer, settings, place, log, total=steps * settings.epochs, extra=empty)
+    while run.running:
+        epoch, first = divmod(run.step, steps)
+        sums = torch.zeros(3)
+        for chosen in batches(epoch_order(len(train), epoch, settings, place), settings.batch, first):
+            rows = torch.from_numpy(train)[chosen]
+            # Seeded by step, so that a resumed training goes on as if it had not been stopped.
+            torch.manual_seed(settings.seed * 1_000_003 + run.step)
+            model.train()
+            words = ids[rows]
+            words = words[:, : max(1, int((words != 0).sum(1).max()))].to(place.device)
+            with place.autocast():
+                vectors, logits = model["signal"](damaged(signals[rows]).to(place.device))
+            texts = F.normalize(model["text"](words).float(), dim=-1)
+            truth = labels[rows].to(place.device)
+            label = 8 * F.binary_cross_entropy_with_logits(logits[:, :71], truth[:, :71])
+            label = label + 1.5 * F.binary_cross_entropy_with_logits(logits[:, 71:], truth[:, 71:])
+            own = truth[:, :71].cpu()
+            bank = torch.cat([vectors, run.extra["vectors"].to(place.device)])
+            bank_labels = torch.cat([own, run.extra["labels"]])
+            alike = 0.5 * jaccard(own, bank_labels) + 0.5 * jaccard(own, bank_labels, rarity)
+            itself = torch.zeros(alike.shape, dtype=torch.bool)
+            itself[:, : len(rows)] = torch.eye(len(rows), dtype=torch.bool)
+            contrast = label_contrastive(
+                vectors, bank, alike.to(place.device), itself.to(place.device),
+                temperature=TEMPERATURE, sharpness=SHARPNESS,
+            )  # fmt: skip
+            same = text_number[rows][:, None] == text_number[rows][None]
+            equal_sets = jaccard(own, own) > 0.999
+            match = text_contrastive(
+                vectors, texts, same.to(place.device), equal_sets.to(place.device), speaks[rows].to(place.device),
+                scale.clamp(max=3.9).exp(),
+            )  # fmt: skip
+            loss = settings.label_weight * label + settings.contrast_weight * contrast + settings.text_weight * match
+            run.descend(loss, 2.0)
+            run.extra = {
+                "vectors": torch.cat([vectors.detach().cpu(), run.extra["vectors"]])[:QUEUE],
+                "labels": torch.cat([own, run.extra["labels"]])[:QUEUE],
+            }
+            sums += torch.tensor([float(label.detach()), float(contrast.detach()), float(match.detach())])
+            if run.step % 50 == 0:
+                now = {"label": float(label.detach()), "text": float(match.detach())}
+                log.write("step", step=run.step, total=run.total, **now)
+            run.save_if_due()
+            if not run.running:
+                break
+        if run.step % steps == 0:
+            vectors, logits = _encode(model, run.average, signals, place)
+            held_out = corpus.rows_of(settings.validation_folds)
+            run.figures = _figures(corpus, logits[held_out])
+            means = (sums / steps).tolist()
+            log.write("epoch", epoch=epoch + 1, label=means[0], contrast=means[1], text=means[2], **run.figures)
+            run.save()
+    run.save()
+    vectors, logits = _encode(model, run.average, signals, place)
+    _write_targets(out, corpus, vectors, logits)
+    if place.first:
+        write_summary(out / "signal.json", settings.recipe(), run)
+    return run.figures
+
+
+def _figures(corpus: Corpus, logits: Any) -> dict[str, float]:
+    held_out = np.flatnonzero(np.isin(corpus.folds, [int(corpus.folds.max())]))[: len(logits)]
+    truth = np.concatenate([corpus.labels, corpus.superclasses], axis=1)[held_out].astype(np.float64)
+    has = truth[:, 71:].sum(1) > 0
+    return {
+        "head_super": macro_auc(truth[has][:, 71:], logits[has][:, 71:]),
+        "head_71": macro_auc(truth[:, :71], logits[:, :71]),
+    }
+
+
+@torch.no_grad()
+def _encode(model: nn.Module, average: RunningAverage, signals: Tensor, place: Any) -> tuple[Any, Any]:
+    """Vectors and logits of all records by the averaged weights."""
+    parts = []
+    with average.lent_to(model):
+        for begin in range(0, len(signals), 256):
+            with place.autocast():
+                parts.append(model["signal"](signals[begin : begin + 256].to(place.device)))  # type: ignore[index]
+    return torch.cat([p[0] for p in parts]).cpu().numpy(), torch.cat([p[1] for p in parts]).cpu().numpy()
+
+
+def _write_targets(out: Path, corpus: Corpus, vectors: Any, logits: Any) -> None:
+    partial = out / "targets.partial.npz"
+    np.savez(
+        partial, ecg_ids=corpus.ecg_ids, vectors=vectors.astype(np.float16), logits=logits.astype(np.float16)
+    )  # fmt: skip
+    os.replace(partial, out / "targets.npz")

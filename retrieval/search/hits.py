@@ -1,0 +1,71 @@
+"""What a search brings back: `Hit` and `SearchResult`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.index.case import Case
+from ecgkin.retrieval.search.vote import Vote
+
+if TYPE_CHECKING:
+    from ecgkin.retrieval.ecg.page.reading import PageReading
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One case that was found.
+
+    Attributes:
+        rank: From 1.
+        score: Cosine of query and case, -1 to 1.
+        case: The stored case.
+    """
+
+    rank: int
+    score: float
+    case: Case
+
+
+@dataclass(frozen=True, eq=False)
+class SearchResult(Sequence[Hit]):
+    """The hits, best first (index it, iterate over it), and what is to be said about them.
+
+    Attributes:
+        hits: At most k.
+        vote: What the neighbours say; it may look deeper than the hits shown.
+        nothing_similar: True when there is no hit, or the best one is not near enough by the calibrated threshold.
+        threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
+        page: What was understood of a picture; None for other queries, or where the encoder does not tell.
+        warnings: For people.
+        timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
+        query: "image", "record", "text", "image+text", "record+text", or what `by_vector` was told.
+        vector: The unit vector that was searched with, shape (dim,).
+    """
+
+    hits: tuple[Hit, ...]
+    vote: Vote
+    nothing_similar: bool
+    threshold: float | None
+    page: PageReading | None
+    warnings: tuple[str, ...]
+    timings_ms: Mapping[str, float]
+    query: str
+    vector: NDArray[np.float32]
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
+    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
+        return self.hits[index]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)

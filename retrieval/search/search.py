@@ -1,0 +1,419 @@
+"""`CaseSearch`: a query (ECG, picture, words, or two of them) in, the most similar cases and their vote out."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.searchable import searchable
+from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
+from ecgkin.retrieval.search.hits import Hit, SearchResult
+from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, vote
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ecgkin.index.filters.language import WhereLike
+    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.retrieval.ecg.page.reading import PageReading
+
+__all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
+
+
+MAX_TEXT = 10_000
+
+
+@dataclass(slots=True)
+class Query:
+    """A query on its way: its vector and what was learnt while it was made.
+
+    Attributes:
+        vector: Of length 1, shape (dim,).
+        kind: "image", "record", "text", two of them joined by "+", or what the caller of `vector_query` says.
+        page: What was read from a picture, where the encoder looks at pages.
+        warnings: For people.
+        timings_ms: What took how long: "read" (of an ECG) and "encode".
+    """
+
+    vector: NDArray[np.float32]
+    kind: str
+    page: PageReading | None = None
+    warnings: list[str] = field(default_factory=list)
+    timings_ms: dict[str, float] = field(default_factory=dict)
+
+
+def image_query(encoder: Encoder, image: Image.Image | str | Path) -> Query:
+    """A query by a picture of an ECG page, or by the path of one.
+
+    Raises:
+        ImageError: No picture, or no ECG in it.
+        QueryError: The encoder has no vector for it.
+    """
+    from ecgkin.retrieval.ecg.formats.pictures import picture_notes
+
+    encode_pages = getattr(encoder, "encode_pages", None)
+    start = time.perf_counter()
+    picture = _open_picture(image) if isinstance(image, str | Path) else image
+    notes = list(picture_notes(picture))
+    if encode_pages is not None:
+        from ecgkin.retrieval.ecg.page.reading import read_page
+
+        page = read_page(picture)
+        read = time.perf_counter()
+        vector = encode_pages([page])[0]
+        timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
+        return Query(_unit(encoder, vector), "image", page, [*notes, *page.warnings], timings)
+    read = time.perf_counter()
+    vector = encoder.encode_images([picture])[0]
+    timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
+    return Query(_unit(encoder, vector), "image", warnings=notes, timings_ms=timings)
+
+
+def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
+    """A query by a recorded ECG, or by the file of one; of a long one the first page counts (`searchable`).
+
+    Raises:
+        RecordError: The file cannot be read, or there is no ECG in it.
+        QueryError: The encoder has no vector for it.
+    """
+    start = time.perf_counter()
+    ecg = record if isinstance(record, EcgRecord) else _open_record(record)
+    read = time.perf_counter()
+    ecg = searchable(ecg)
+    warnings = list(ecg.notes)
+    if ecg.missing_leads and not any(note.startswith("missing: ") for note in ecg.notes):
+        warnings.append(f"missing leads: {', '.join(ecg.missing_leads)}")
+    vector = encoder.encode_records([ecg])[0]
+    timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
+    return Query(_unit(encoder, vector), "record", warnings=warnings, timings_ms=timings)
+
+
+def text_query(encoder: Encoder, text: str) -> Query:
+    """A query by words.
+
+    Raises:
+        QueryError: They are none, or more than `MAX_TEXT` characters; or the encoder has no vector for them.
+    """
+    if not isinstance(text, str) or not text.strip():
+        raise QueryError(f"query text is {text!r} (expected words)")
+    if len(text) > MAX_TEXT:
+        raise QueryError(f"query text has {len(text)} characters (expected at most {MAX_TEXT})")
+    start = time.perf_counter()
+    vector = encoder.encode_texts([text])[0]
+    return Query(_unit(encoder, vector), "text", timings_ms={"encode": elapsed_ms(start)})
+
+
+def vector_query(encoder: Encoder, vector: NDArray[np.float32], kind: str) -> Query:
+    """A query by a vector of this encoder, shape (dim,), of any length.
+
+    Raises:
+        QueryError: The vector is not finite or has no length.
+    """
+    return Query(_unit(encoder, vector), kind, timings_ms={"encode": 0.0})
+
+
+def mixed_query(ecg: Query, words: Query, weight: float) -> Query:
+    """The weighted mean of a query by an ECG and one by words, scaled to length 1 again.
+
+    Args:
+        ecg: By a picture or a record.
+        words: By text.
+        weight: Share of the ECG, 0 to 1.
+
+    Raises:
+        QueryError: The two cancel out.
+    """
+    mixed = weight * ecg.vector + (1.0 - weight) * words.vector
+    length = float(np.linalg.norm(mixed))
+    if length < 1e-6:
+        raise QueryError("the ECG and the words point in opposite directions and cancel out", hint="change weight")
+    timings = dict(ecg.timings_ms)
+    timings["encode"] += words.timings_ms["encode"]
+    return Query((mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.page, ecg.warnings, timings)
+
+
+def elapsed_ms(start: float, end: float | None = None) -> float:
+    """Milliseconds between two readings of `time.perf_counter`; without the second one, until now."""
+    return 1000.0 * ((time.perf_counter() if end is None else end) - start)
+
+
+def _unit(encoder: Encoder, vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = float(np.linalg.norm(vector))
+    if not np.isfinite(length) or length == 0.0:
+        raise QueryError(f"encoder {encoder.name} gave a vector of length {length} for this query")
+    return np.asarray(vector / length, dtype=np.float32)
+
+
+def _open_picture(path: str | Path) -> Image.Image:
+    from ecgkin.retrieval.ecg.formats.pictures import open_picture
+
+    return open_picture(path)
+
+
+def _open_record(path: str | Path) -> EcgRecord:
+    from ecgkin.retrieval.ecg.formats.read import read_ecg
+
+    return read_ecg(path)
+
+
+_LOG = logging.getLogger(__name__)
+
+# Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
+MAX_K = 1_000
+
+
+class CaseSearch:
+    """Search over one case base with the encoder that it was built with.
+
+    Args:
+        base: An open case base.
+        encoder: The encoder of its vectors.
+        calibration: Curves and thresholds for that encoder; None for raw votes and no "nothing similar".
+
+    Raises:
+        EncoderMismatchError: The base, or the calibration, belongs to another encoder.
+    """
+
+    def __init__(self, base: CaseBase, encoder: Encoder, calibration: Calibration | None = None) -> None:
+        base.check_encoder(encoder)
+        if calibration is not None and calibration.encoder != encoder.fingerprint:
+            raise EncoderMismatchError(
+                f"the calibration belongs to encoder {calibration.encoder[:12]}, "
+                f"loaded is {encoder.name} {encoder.fingerprint[:12]}",
+                hint="pass calibration=None, or fit one for this encoder",
+            )
+        self.base = base
+        self.encoder = encoder
+        self.calibration = calibration
+
+    @classmethod
+    def open(
+        cls,
+        base: str | Path | CaseBase,
+        encoder: Encoder | None = None,
+        *,
+        device: str = "cpu",
+        calibration: Calibration | str | Path | None = None,
+    ) -> CaseSearch:
+        """Open a case base and what belongs to it.
+
+        Args:
+            base: Its folder, or the base itself.
+            encoder: None loads the one that the base's manifest names.
+            device: Where that encoder runs: "cpu", "cuda", "cuda:1".
+            calibration: A calibration or its file; None takes the one beside the encoder's weights, if there is one.
+
+        Raises:
+            CaseBaseError: There is no case base, or its files do not belong together.
+            EncoderMismatchError: It was built with another encoder.
+            ModelError: Its encoder cannot be loaded.
+        """
+        if isinstance(base, str | Path):
+            from ecgkin.index.folder.base import CaseBase
+
+            opened = CaseBase.open(base)
+        else:
+            opened = base
+        if encoder is None:
+            from ecgkin.retrieval.encoders import load_encoder
+
+            encoder = load_encoder(opened.encoder_name, device=device)
+        if isinstance(calibration, str | Path):
+            calibration = Calibration.load(calibration, encoder.fingerprint)
+        return cls(opened, encoder, calibration if calibration is not None else shipped_calibration(encoder))
+
+    def close(self) -> None:
+        """Close the case base."""
+        self.base.close()
+
+    def __enter__(self) -> CaseSearch:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def by_image(
+        self,
+        image: Image.Image | str | Path,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+    ) -> SearchResult:
+        """Cases whose ECG looks like the one in a picture.
+
+        Args:
+            image: Drawing, scan or photograph of an ECG page, or the path of one; not changed.
+            k: Hits wanted, 1 to 1000.
+            where: Filter that acts inside the search, so that k hits come back where k cases pass it.
+            exclude_patient: Cases of this patient are left out.
+
+        Raises:
+            ImageError: No picture, or no ECG in it.
+            QueryError: k or the filter cannot be used.
+            CaseBaseError: The base is empty.
+        """
+        self._check(k)
+        return self._find(image_query(self.encoder, image), k, where, exclude_patient)
+
+    def by_ecg(
+        self, record: EcgRecord | str | Path, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+    ) -> SearchResult:
+        """Cases similar to a recorded ECG (or the file of one); arguments as in `by_image`.
+
+        Of a record longer than a page the first 10 s count; the result's warnings say so.
+
+        Raises:
+            RecordError: The file cannot be read, or there is no ECG in it (see `searchable`).
+            QueryError, CaseBaseError: As in `by_image`.
+        """
+        self._check(k)
+        return self._find(record_query(self.encoder, record), k, where, exclude_patient)
+
+    def by_text(
+        self, text: str, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+    ) -> SearchResult:
+        """Cases whose ECG fits words: a report, a question, a statement's name or abbreviation, German or English.
+
+        Raises:
+            QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.
+            CaseBaseError: The base is empty.
+        """
+        self._check(k)
+        return self._find(text_query(self.encoder, text), k, where, exclude_patient)
+
+    def by_both(
+        self,
+        query: EcgRecord | Image.Image | str | Path,
+        text: str,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        weight: float = 0.5,
+    ) -> SearchResult:
+        """Cases that look like an ECG and fit words.
+
+        The two unit vectors are averaged and scaled to length 1 again, which ranks by
+        weight * cosine to the ECG + (1 - weight) * cosine to the words.
+
+        Args:
+            query: An `EcgRecord`, or a picture or its path.
+            weight: Share of the ECG, 0 to 1.
+
+        Raises:
+            QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
+        """
+        self._check(k)
+        if not 0.0 <= weight <= 1.0:
+            raise QueryError(f"weight is {weight} (expected 0, words only, to 1, ECG only)")
+        if isinstance(query, EcgRecord):
+            ecg = record_query(self.encoder, query)
+        else:
+            ecg = image_query(self.encoder, query)
+        words = text_query(self.encoder, text)
+        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient)
+
+    def by_vector(
+        self,
+        vector: NDArray[np.float32],
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        kind: str = "vector",
+    ) -> SearchResult:
+        """Cases near a vector of this encoder, shape (dim,), of any length; its vote and scores stay uncalibrated.
+
+        Args:
+            kind: What the result calls the query.
+
+        Raises:
+            QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
+        """
+        self._check(k)
+        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient)
+
+    def _check(self, k: int) -> None:
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
+            raise QueryError(f"k is {k!r} (expected a whole number from 1 to {MAX_K})")
+        if len(self.base) == 0:
+            raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
+
+    def _find(self, query: Query, k: int, where: WhereLike, exclude_patient: str | None) -> SearchResult:
+        start = time.perf_counter()
+        depth = max(int(k), self.calibration.depth if self.calibration else DEFAULT_K)
+        found = self.base.search(query.vector, depth, where=where, exclude_patient=exclude_patient)
+        searched = time.perf_counter()
+        filtered = where is not None and not _lets_all_through(where)
+        # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
+        fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
+        votes = vote(
+            [score for _, score in found],
+            [case.labels for case, _ in found],
+            calibration=self.calibration if fits else None,
+            n_cases=len(self.base),
+        )
+        threshold = self._threshold(query.kind)
+        similar = bool(found) and (threshold is None or found[0][1] >= threshold)
+        warnings = list(query.warnings)
+        if not found:
+            warnings.append("no case passes the filter")
+        elif not similar:
+            warnings.append(f"nothing similar: best score {found[0][1]:.3f} is below {threshold:.3f}")
+        elif len(found) < k:
+            warnings.append(f"only {len(found)} of the {k} cases asked for pass the filter")
+        if filtered:
+            warnings.append("the vote counts only cases that pass the filter")
+        timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
+        timings["total"] = sum(timings.values())
+        _LOG.info(
+            "searched query=%s k=%d gallery=%d encode_ms=%.1f index_ms=%.2f",
+            query.kind, k, len(self.base), timings["encode"], timings["index"],
+        )  # fmt: skip
+        return SearchResult(
+            hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
+            vote=votes,
+            nothing_similar=not similar,
+            threshold=threshold,
+            page=query.page,
+            warnings=tuple(warnings),
+            timings_ms=timings,
+            query=query.kind,
+            vector=query.vector,
+        )
+
+    def _threshold(self, kind: str) -> float | None:
+        known = self.calibration.thresholds.get(kind) if self.calibration else None
+        return known.score if known else None
+
+
+def shipped_calibration(encoder: Encoder) -> Calibration | None:
+    """The calibration beside an encoder's weights, None where there is none that belongs to it."""
+    folder: Any = getattr(encoder, "weights_dir", None)
+    if folder is None:
+        folder = Path(__file__).parent.parent / "encoders" / "weights" / encoder.name
+    path = Path(folder) / "calibration.json"
+    if not path.is_file():
+        return None
+    try:
+        return Calibration.load(path, encoder.fingerprint)
+    except EcgkinError as error:
+        _LOG.warning("votes stay uncalibrated: %s", error)
+        return None
+
+
+def _lets_all_through(where: WhereLike) -> bool:
+    from ecgkin.index.filters.language import Where
+
+    return Where.parse(where).is_all

@@ -1,0 +1,298 @@
+"""From hits to statement probabilities: the weighted vote of the neighbours, calibrated where a calibration is known.
+
+The raw vote for a statement is the share of the neighbours that carry it, each weighted by exp(cos / tau). It ranks
+well and is badly scaled: neighbours of a rare finding are mostly without it. A calibration, fitted on held-out
+records with one encoder and valid for that encoder only, maps it to a probability, and says from which best score on
+a case counts as similar at all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.errors import EncoderMismatchError, ModelError, QueryError
+
+# Without a calibration: depth and temperature that do reasonably with any encoder (issue 7: k = 50 for votes).
+DEFAULT_K = 50
+DEFAULT_TAU = 0.1
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class VoteRule:
+    """How one family of labels is voted on.
+
+    Attributes:
+        k: Neighbours that vote.
+        tau: Temperature of their weights exp(cos / tau); inf gives every neighbour the same weight.
+    """
+
+    k: int = DEFAULT_K
+    tau: float = DEFAULT_TAU
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From which best score on something similar was found.
+
+    Attributes:
+        score: A best hit below this says "nothing similar".
+        quantile: Share of genuine queries that lie below it, as it was asked for.
+        inside_refused, outside_refused: Measured shares below it; NaN where none were at hand.
+        n_inside, n_outside: How many of each were measured.
+        outside: What the outside queries were, in words.
+    """
+
+    score: float
+    quantile: float
+    inside_refused: float
+    outside_refused: float
+    n_inside: int
+    n_outside: int
+    outside: str = ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was fitted for one encoder; see `evaluation.calibrate.fit_calibration`.
+
+    Attributes:
+        encoder: Fingerprint of the encoder whose vectors were voted on.
+        statements, superclasses: Depth and temperature for each family.
+        curves: Label to (slope, intercept, prior): probability = sigmoid(slope * logit(smoothed vote) + intercept).
+        thresholds: By kind of query ("image", "record", "text").
+        n_gallery: Cases that voted when it was fitted.
+        fitted_on: Data, in words.
+    """
+
+    encoder: str
+    statements: VoteRule
+    superclasses: VoteRule
+    curves: Mapping[str, tuple[float, float, float]]
+    thresholds: Mapping[str, Threshold] = field(default_factory=dict)
+    n_gallery: int = 0
+    fitted_on: str = ""
+
+    @property
+    def depth(self) -> int:
+        """Neighbours needed for both families."""
+        return max(self.statements.k, self.superclasses.k)
+
+    def probability(self, label: str, share: float, n_neighbours: int) -> float | None:
+        """The calibrated probability of a raw vote, None for a label that was not fitted."""
+        if label not in self.curves:
+            return None
+        slope, intercept, prior = self.curves[label]
+        x = slope * float(smoothed_logit(np.array(share), n_neighbours, prior)) + intercept
+        return 1.0 / (1.0 + math.exp(-max(-500.0, min(500.0, x))))
+
+    def as_json(self) -> str:
+        """The calibration as a JSON text; `inf` is written as null."""
+
+        def rule(r: VoteRule) -> dict[str, Any]:
+            return {"k": r.k, "tau": r.tau if math.isfinite(r.tau) else None}
+
+        def number(value: Any) -> Any:
+            return None if isinstance(value, float) and not math.isfinite(value) else value
+
+        content = {
+            "format": FORMAT,
+            "encoder": self.encoder,
+            "fitted_on": self.fitted_on,
+            "n_gallery": self.n_gallery,
+            "statements": rule(self.statements),
+            "superclasses": rule(self.superclasses),
+            "thresholds": {k: {n: number(v) for n, v in vars(t).items()} for k, t in self.thresholds.items()},
+            "curves": {label: [round(v, 6) for v in curve] for label, curve in self.curves.items()},
+        }
+        return json.dumps(content, indent=1) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write it beside the weights that it belongs to."""
+        Path(path).write_text(self.as_json(), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path, encoder: str | None = None) -> Calibration:
+        """Read a calibration.
+
+        Args:
+            path: JSON file.
+            encoder: Fingerprint that it must belong to; None to take any.
+
+        Raises:
+            ModelError: The file is missing or not a calibration of this format.
+            EncoderMismatchError: It was fitted for another encoder.
+        """
+        try:
+            raw = json.loads(Path(path).read_text(encoding="utf-8"))
+            if raw["format"] != FORMAT:
+                raise ValueError(f"format {raw['format']!r}, expected {FORMAT}")
+
+            def rule(r: Mapping[str, Any]) -> VoteRule:
+                return VoteRule(int(r["k"]), math.inf if r["tau"] is None else float(r["tau"]))
+
+            found = cls(
+                encoder=str(raw["encoder"]),
+                statements=rule(raw["statements"]),
+                superclasses=rule(raw["superclasses"]),
+                curves={str(c): (float(v[0]), float(v[1]), float(v[2])) for c, v in raw["curves"].items()},
+                thresholds={
+                    str(kind): Threshold(
+                        score=float(t["score"]),
+                        quantile=float(t["quantile"]),
+                        inside_refused=_number(t["inside_refused"]),
+                        outside_refused=_number(t["outside_refused"]),
+                        n_inside=int(t["n_inside"]),
+                        n_outside=int(t["n_outside"]),
+                        outside=str(t["outside"]),
+                    )
+                    for kind, t in raw["thresholds"].items()
+                },
+                n_gallery=int(raw["n_gallery"]),
+                fitted_on=str(raw["fitted_on"]),
+            )
+        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            raise ModelError(
+                f"{path} is no readable calibration: {error}",
+                hint="fit it again with `ecgkin evaluate retrieval --fit`",
+            ) from error
+        if encoder is not None and found.encoder != encoder:
+            raise EncoderMismatchError(
+                f"calibration {path} belongs to encoder {found.encoder[:12]}, loaded is {encoder[:12]}",
+                hint="fit a calibration for this encoder, or go without: the raw vote is then shown",
+            )
+        return found
+
+
+def _number(value: Any) -> float:
+    """JSON has no NaN; null stands for it."""
+    return math.nan if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What the neighbours say.
+
+    Attributes:
+        statements: Statement code to probability (or raw share), most probable first.
+        superclasses: The same for the five superclasses.
+        raw: Uncalibrated shares of all of them; superclasses have the prefix "super:".
+        n_neighbours: How many voted on the statements.
+        calibrated: Whether the numbers are probabilities fitted on held-out records.
+        note: Why not, or what limits them; "" when there is nothing to say.
+    """
+
+    statements: Mapping[str, float]
+    superclasses: Mapping[str, float]
+    raw: Mapping[str, float]
+    n_neighbours: int
+    calibrated: bool
+    note: str = ""
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """Statements and superclasses in one mapping (NORM is both, and stands for the statement)."""
+        return {**self.superclasses, **self.statements}
+
+    def top(self, n: int = 10, at_least: float = 0.0) -> list[tuple[str, float]]:
+        """The most probable statements, at most n, none below `at_least`."""
+        return [(code, p) for code, p in self.statements.items() if p >= at_least][:n]
+
+
+def smoothed_logit(share: NDArray[np.floating], n_neighbours: int, prior: NDArray[np.floating] | float) -> Any:
+    """Logit of a vote to which one more neighbour was added that carries each label at its prior.
+
+    Without that neighbour a share of 0 or 1, the rule for rare statements, would be infinite.
+    """
+    # Shares come from float32 sums and may pass 1 by a rounding error.
+    clipped = np.clip(share, 0.0, 1.0)
+    smooth = (n_neighbours * clipped + prior) / (n_neighbours + 1.0)
+    return np.log(smooth) - np.log1p(-smooth)
+
+
+def weights_of(scores: Sequence[float], tau: float) -> NDArray[np.float64]:
+    """Weights exp(score / tau) that sum to 1, shape (n,).
+
+    >>> weights_of([0.9, 0.9, 0.1], 0.01).round(3).tolist()
+    [0.5, 0.5, 0.0]
+    """
+    if not tau > 0:
+        raise QueryError(f"tau is {tau} (expected a positive number or inf)")
+    values = np.asarray(scores, dtype=np.float64)
+    weights = np.exp((values - values.max()) / tau)
+    return np.asarray(weights / weights.sum())
+
+
+def vote(
+    scores: Sequence[float],
+    labels: Sequence[Collection[str]],
+    *,
+    calibration: Calibration | None = None,
+    rule: VoteRule | None = None,
+    n_cases: int | None = None,
+) -> Vote:
+    """The vote of the neighbours on the 71 statements and 5 superclasses.
+
+    Args:
+        scores: Cosines of the neighbours, best first.
+        labels: The statement codes that each of them carries (a mapping counts by its keys).
+        calibration: Gives depth, temperature and curves. None: the raw shares are returned, and said to be raw.
+        rule: Depth and temperature without a calibration.
+        n_cases: Size of the case base, to say where it is much smaller than the one calibrated on.
+
+    Raises:
+        QueryError: Scores and labels differ in number.
+    """
+    from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, SUPERCLASSES
+
+    if len(scores) != len(labels):
+        raise QueryError(f"{len(scores)} scores and {len(labels)} label sets do not pair up")
+    of_statements = calibration.statements if calibration else rule or VoteRule()
+    of_superclasses = calibration.superclasses if calibration else rule or VoteRule()
+    codes = [s.code for s in STATEMENTS]
+    own: dict[str, str] = {s.code: s.superclass for s in STATEMENTS if s.superclass}
+    raw = dict.fromkeys(codes, 0.0) | {f"super:{name}": 0.0 for name in SUPERCLASSES}
+    for family, keys in ((of_statements, "statement"), (of_superclasses, "super")):
+        if not scores:
+            continue
+        for weight, given in zip(weights_of(scores[: family.k], family.tau), labels, strict=False):
+            if keys == "statement":
+                names = {code for code in given if code in raw}
+            else:
+                names = {f"super:{own[code]}" for code in given if code in own}
+            for name in names:
+                raw[name] += float(weight)
+    n = min(len(scores), of_statements.k)
+    note = ""
+    if calibration is None:
+        note = "not calibrated: shares of the neighbours, not probabilities"
+    elif len(scores) < calibration.depth:
+        note = f"not calibrated: {len(scores)} neighbours, the calibration needs {calibration.depth}"
+    elif n_cases is not None and n_cases * 4 < calibration.n_gallery:
+        note = f"calibrated with {calibration.n_gallery} cases; this case base holds {n_cases}"
+    fitted = calibration if calibration is not None and len(scores) >= calibration.depth else None
+
+    def final(name: str, family: VoteRule) -> float:
+        share = min(1.0, raw[name])
+        probability = fitted.probability(name, share, family.k) if fitted else None
+        return share if probability is None else probability
+
+    by_statement = {code: final(code, of_statements) for code in codes}
+    by_superclass = {name: final(f"super:{name}", of_superclasses) for name in SUPERCLASSES}
+    return Vote(
+        statements=MappingProxyType(dict(sorted(by_statement.items(), key=lambda item: -item[1]))),
+        superclasses=MappingProxyType(dict(sorted(by_superclass.items(), key=lambda item: -item[1]))),
+        raw=MappingProxyType(raw),
+        n_neighbours=n,
+        calibrated=fitted is not None,
+        note=note,
+    )

@@ -1,0 +1,534 @@
+"""The web page in a real browser: what a clinician does with it, by mouse and by keyboard, and how it ends.
+
+Needs Debian's `chromium` and the package playwright (no browser of its own is fetched); skipped by name without them.
+Screenshots go to the folder in WEB_SHOTS, where it is set. Every wait is for a condition, and long: the tests pass on
+a machine that is busy with other work. WEB_WAIT_S changes how long.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ecgkin.ui.settings import load_settings
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WAIT_MS = 1000 * int(os.environ.get("WEB_WAIT_S", "240"))
+N_CASES = 60
+
+
+VIEWER = ".st-key-viewer-compare iframe"
+# What the made model writes, with the neighbours in its prompt and without.
+WITH_CASES, WITHOUT_CASES = "Sinus rhythm [1]. Left bundle branch block [2].", "Sinus rhythm. Atrial fibrillation."
+
+
+class Model(BaseHTTPRequestHandler):
+    """A model behind an OpenAI-compatible endpoint that writes one of two texts."""
+
+    def do_POST(self) -> None:
+        """One answer, whole or as a stream of one piece."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = WITH_CASES if "[1]" in json.dumps(body["messages"]) else WITHOUT_CASES
+        if body.get("stream"):
+            piece = {"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]}
+            end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+            content = "".join(f"data: {json.dumps(one)}\n\n" for one in (piece, end)) + "data: [DONE]\n\n"
+        else:
+            said = {"message": {"role": "assistant", "content": text}, "finish_reason": "stop", "index": 0}
+            content = json.dumps({"choices": [said], "usage": {"prompt_tokens": 9, "completion_tokens": 9}})
+        kind = "text/event-stream" if body.get("stream") else "application/json"
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content.encode())
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def made_model() -> Iterator[str]:
+    """Its address while this lasts."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1#made"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass(frozen=True)
+class Site:
+    """A running page.
+
+    Attributes:
+        url: Its address.
+        queries: Folder with ECGs that are not in the case base.
+    """
+
+    url: str
+    queries: Path
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """The browser."""
+    pytest.importorskip("playwright", reason="playwright is not installed: no browser tests")
+    if not Path(CHROMIUM).exists():
+        pytest.skip("chromium is not installed: no browser tests")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=WAIT_MS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def site(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """API and page over simulated cases."""
+    # Loading it takes seconds, and on a busy machine more than the server waits.
+    pytest.importorskip("neurokit2", reason="neurokit2 is not installed: no drafts from recordings")
+    from PIL import Image
+
+    from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+    from ecgkin.retrieval.ecg.drawing.raster import render
+    from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.ui.api.app import create_app
+    from ecgkin.ui.api.serving import in_thread
+    from ecgkin.ui.api.state import State
+    from ecgkin.ui.demo.cases import simulated_gallery, simulated_query
+    from ecgkin.ui.demo.serve import write_csv
+    from ecgkin.ui.web.serving import running
+
+    folder = tmp_path_factory.mktemp("site")
+    encoder = load_encoder("hashing")
+    with open_or_create(folder / "base", encoder) as base:
+        ingest_records(base, simulated_gallery(N_CASES), encoder)
+    queries = folder / "queries"
+    queries.mkdir()
+    _, record = simulated_query(3)
+    page = render(record)
+    page.save(queries / "ECG_1.png")
+    write_csv(record, queries / "ECG_1.csv")
+    # A page as a phone sees it: turned a little, on a table.
+    photo = Image.new("RGB", (page.width + 300, page.height + 300), (96, 84, 72))
+    photo.paste(page, (150, 150))
+    photo.rotate(2, Image.Resampling.BICUBIC, fillcolor=(96, 84, 72)).save(folder / "photo.jpg", quality=85)
+    (folder / "wrong.png").write_bytes(b"this is no picture")
+    with made_model() as model:
+        # Requests wait long: one that a busy machine cuts off would be no fault of the page.
+        settings = load_settings(api_port=0, api_drafters=("consensus", model), api_max_seconds=WAIT_MS / 1000)
+        state = State(folder / "base", settings, encoder)
+        with (
+            in_thread(create_app(settings, state), settings) as api,
+            running(api, examples=queries, port=0) as (_, url),
+        ):
+            yield Site(url, queries)
+
+
+@pytest.fixture
+def tab(site: Site, chromium: Any) -> Iterator[Any]:
+    """A fresh tab on the page."""
+    with visiting(site, chromium) as tab:
+        yield tab
+
+
+@contextmanager
+def visiting(site: Site, chromium: Any, **options: Any) -> Iterator[Any]:
+    """A fresh tab; what it asks of other machines, and its errors, fail the test."""
+    size = {"width": 1280, "height": 900}
+    context = chromium.new_context(viewport=size, locale="en-GB", accept_downloads=True, **options)
+    context.set_default_timeout(WAIT_MS)
+    tab = context.new_page()
+    faults: list[str] = []
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.on("request", lambda request: faults.append(request.url) if _is_foreign(request.url) else None)
+    tab.goto(f"{site.url}/?lang=en")
+    tab.locator("input[type=file]").wait_for(state="attached")
+    try:
+        yield tab
+    finally:
+        context.close()
+    assert not faults, faults
+
+
+def _is_foreign(url: str) -> bool:
+    return not re.match(r"(http|ws)://127\.0\.0\.1[:/]|data:|blob:|about:", url)
+
+
+def drop(tab: Any, path: Path) -> None:
+    """Upload a file and wait for cards and draft."""
+    tab.locator("input[type=file]").set_input_files(path)
+    settled(tab)
+
+
+def settled(tab: Any) -> None:
+    """Wait for cards and draft; what went wrong instead is in the failure."""
+    tab.locator(".st-key-card-10").wait_for(state="attached")
+    tab.locator(".ek-draft").or_(tab.locator("[data-testid=stAlert]", has_text="That did not work")).first.wait_for()
+    assert tab.locator(".ek-draft").count(), tab.inner_text("body")
+
+
+def shot(tab: Any, name: str) -> None:
+    """A picture for people to look at."""
+    if folder := os.environ.get("WEB_SHOTS"):
+        time.sleep(1.0)
+        tab.screenshot(path=f"{folder}/{name}.png")
+
+
+def test_photo_to_neighbours_draft_and_side_by_side(site: Site, tab: Any) -> None:
+    """A photo brings ten neighbours and a draft whose citations light up their cards; one opens beside the query."""
+    drop(tab, site.queries.parent / "photo.jpg")
+    shot(tab, "1-light")
+    assert tab.locator(".ek-card-head").count() == 10
+    assert "SIMULATED" in tab.inner_text("body") and "does not replace a clinician" in tab.inner_text("body")
+    lit = 0
+    for cite in tab.locator("a.ek-cite").all()[:3]:
+        rank = re.search(r"ek-cite-(\d+)", cite.get_attribute("class"))
+        assert rank
+        card = tab.locator(f".st-key-card-{rank[1]}")
+        cite.hover()
+        tab.wait_for_function("e => getComputedStyle(e).outlineStyle === 'solid'", arg=card.element_handle())
+        inside = "([e, l]) => { const a = e.getBoundingClientRect(), b = l.getBoundingClientRect();"
+        inside += " return a.top >= b.top - 2 && a.top < b.bottom; }"
+        tab.wait_for_function(inside, arg=[card.element_handle(), tab.locator(".st-key-cards").element_handle()])
+        lit += 1
+    assert lit, "the draft cites no case"
+    tab.mouse.move(5, 5)
+    assert tab.locator(".st-key-card-1").evaluate("e => getComputedStyle(e).outlineStyle") == "none"
+    # The picture of a card is part of its button.
+    # (Without `force` the click waits for the picture itself to be on top; the button lies over it.)
+    tab.locator(".st-key-card-1 img").click(force=True)
+    viewer = opened(tab)
+    viewer.locator(".pane").nth(1).wait_for()
+    viewer.get_by_role("button", name="Calipers").click()
+    assert viewer.locator(".pane").count() == 2
+    ms, mv, rate, said = measured(tab, viewer)
+    # 60 px by 40 px at one scale: 40 ms and 0.1 mV are both one millimetre.
+    assert rate == round(60000 / ms) and ms / 40 / (mv / 0.1) == pytest.approx(60 / 40, rel=0.03)
+    assert "assumed" not in said, "the case's own page has a known scale"
+    shot(tab, "2-side")
+    tab.get_by_role("button", name="Farther").click()
+    tab.get_by_text("2 of 10").wait_for()
+
+
+def opened(tab: Any) -> Any:
+    """The viewer of query and case, once both are there."""
+    tab.get_by_role("button", name="Back to the neighbours").wait_for()
+    tab.locator(VIEWER).wait_for()
+    return tab.frame_locator(VIEWER)
+
+
+def measured(tab: Any, viewer: Any, pane: int = -1) -> tuple[int, float, int, str]:
+    """What the calipers say of 60 px across and 40 px up: ms, mV, beats a minute, and all of it."""
+    box = viewer.locator(".pane").nth(pane).bounding_box()
+    tab.mouse.move(box["x"] + 100, box["y"] + 120)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 160, box["y"] + 80, steps=3)
+    tab.mouse.up()
+    said = viewer.locator(".read").nth(pane).inner_text()
+    found = re.match(r"(\d+) ms · (-?[\d.]+) mV · (\d+) /min", said)
+    assert found, said
+    return int(found[1]), float(found[2]), int(found[3]), said
+
+
+def test_calipers_say_what_is_assumed(chromium: Any) -> None:
+    """Of a page that does not tell its speed, calipers say that it is assumed; another speed counts at once.
+
+    The viewer alone, as one document: a query whose paper is assumed, and a case whose paper is known: 50 mm/s.
+    """
+    from ecgkin.ui.web import texts
+    from ecgkin.ui.web.drawings import Sheet, svg_address
+    from ecgkin.ui.web.viewer import viewer_html
+
+    blank = svg_address(
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 280 140"><rect width="9" height="9"/></svg>'
+    )
+    sheets = [
+        (Sheet(blank, 280, 140, assumed=True), "query", "a"),
+        (Sheet(blank, 280, 140, speed_mm_s=50.0, gain_mm_mv=5.0), "case", "b"),
+    ]
+    tab = chromium.new_page(viewport={"width": 1200, "height": 500})
+    tab.set_default_timeout(WAIT_MS)
+    faults: list[str] = []
+    tab.on("pageerror", lambda error: faults.append(str(error)))
+    tab.set_content(viewer_html(sheets, texts.words("en"), dark=False))
+    tab.get_by_role("button", name="Calipers").click()
+    ms, mv, _, said = measured(tab, tab, 0)
+    assert said.endswith("(assumed 25 mm/s, 10 mm/mV)")
+    other_ms, other_mv, _, known = measured(tab, tab, 1)
+    assert "assumed" not in known
+    assert (other_ms, other_mv) == (pytest.approx(ms / 2, abs=1), pytest.approx(2 * mv, abs=0.011))
+    tab.get_by_label("mm/s", exact=True).select_option("50")
+    again = tab.locator(".read").first.inner_text()
+    halved = re.match(r"(\d+) ms", again)
+    assert halved and int(halved[1]) == pytest.approx(ms / 2, abs=1) and again.endswith("(assumed 50 mm/s, 10 mm/mV)")
+    # By keyboard: the end of the calipers moves by half a millimetre, at 50 mm/s ten milliseconds.
+    tab.locator(".pane").first.focus()
+    tab.keyboard.press("ArrowRight")
+    moved = re.match(r"(\d+) ms", tab.locator(".read").first.inner_text())
+    assert moved and int(moved[1]) - int(halved[1]) == pytest.approx(10, abs=1)
+    # One above the other: both keep one scale.
+    tab.get_by_role("button", name="One above the other").click()
+    first, second = (tab.locator(".pane").nth(n).bounding_box() for n in (0, 1))
+    assert second["y"] >= first["y"] + first["height"] and first["width"] == second["width"]
+    tab.close()
+    assert not faults, faults
+
+
+def test_recordings_overlay_and_why(site: Site, tab: Any) -> None:
+    """A recording of the demo is chosen and laid over a case lead by lead; the stretches that make it near are marked.
+
+    A review of the draft is still there after the case was looked at.
+    """
+    tab.get_by_role("combobox").first.click()
+    tab.get_by_role("option", name="ECG 1 (recording)").click()
+    settled(tab)
+    tab.get_by_role("button", name="Accept all").click()
+    tab.locator(".st-key-edit-report code").wait_for()
+    tab.get_by_role("button", name="Compare", exact=True).first.click()
+    viewer = opened(tab)
+    tab.get_by_text("Overlaid").click()
+    sheet = viewer.locator("svg.sheet")
+    sheet.wait_for()
+    assert sheet.locator("g[clip-path] path").count() == 24
+    shot(tab, "3-overlay")
+    tab.get_by_text("Side by side").click()
+    viewer.locator(".pane").nth(1).wait_for()
+    tab.get_by_text("Why similar?").click()
+    tab.get_by_text("Stretches of the query").wait_for()
+    tab.get_by_text(re.compile("Most of it|No stretch alone")).wait_for()
+    if tab.get_by_text("Most of it").count():
+        viewer.locator("polygon.mark").first.wait_for()
+    shot(tab, "5-why")
+    tab.get_by_role("button", name="Back to the neighbours").click()
+    tab.locator(".st-key-edit-report code").wait_for()
+
+
+def test_filter_feedback_and_again(site: Site, tab: Any) -> None:
+    """A filter narrows the cards; marks are stored by the server and the next search follows them."""
+    drop(tab, site.queries / "ECG_1.png")
+    tab.get_by_role("button", name="Filters").click()
+    tab.get_by_text("female", exact=True).click()
+    tab.keyboard.press("Escape")
+    tab.wait_for_function("[...document.querySelectorAll('.ek-person')].every(e => e.textContent.includes('female'))")
+    assert 0 < tab.locator(".ek-card-head").count() <= 10
+    tab.get_by_role("button", name="similar", exact=True).first.click()
+    tab.get_by_text("1 similar, 0 not").wait_for()
+    tab.get_by_role("button", name="Search again like these").click()
+    tab.get_by_role("button", name="Back to the first search").wait_for()
+    assert "Refined by your marks" in tab.inner_text("body")
+
+
+def test_edit_and_download(site: Site, tab: Any) -> None:
+    """An edited sentence is in the text, in the PDF and in the FHIR resource."""
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    drop(tab, site.queries / "ECG_1.csv")
+    assert tab.locator(".st-key-as-text button").is_disabled(), "nothing was accepted yet"
+    tab.get_by_role("button", name="Accept all").click()
+    tab.locator(".st-key-edit-report code").wait_for()
+    field = tab.get_by_label("Sentence 1", exact=True)
+    field.fill("Seen by me: größer.")
+    field.press("Enter")
+    tab.locator(".st-key-edit-report code").get_by_text("Seen by me").wait_for()
+    tab.locator(".st-key-row-2 button", has_text="Reject").click()
+    tab.get_by_text("1 rejected").wait_for()
+    gone = tab.get_by_label("Sentence 2", exact=True).input_value()
+    assert gone and gone not in tab.locator(".st-key-edit-report code").inner_text()
+
+    def taken(key: str) -> bytes:
+        with tab.expect_download() as coming:
+            tab.locator(f".st-key-{key} button").click()
+        return Path(coming.value.path()).read_bytes()
+
+    text = taken("as-text").decode()
+    assert "Seen by me: größer." in text and gone not in text and "1 changed, 1 rejected" in text
+    with pypdfium2.PdfDocument(taken("as-pdf")) as pdf:
+        assert "Seen by me: größer." in pdf[0].get_textpage().get_text_bounded()
+        kinds = {item.type for item in pdf[0].get_objects()}
+    assert pypdfium2.raw.FPDF_PAGEOBJ_IMAGE in kinds, "the ECG is not in the PDF"
+    tab.locator(".st-key-make-fhir button").click()
+    tab.locator(".st-key-as-fhir button").wait_for()
+    resource = json.loads(taken("as-fhir"))
+    assert resource["resourceType"] == "DiagnosticReport" and resource["status"] == "preliminary"
+    assert "Seen by me: größer." in resource["conclusion"]
+    from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+
+    DiagnosticReport.model_validate(resource)
+
+
+def test_drafters_compared_and_map(site: Site, tab: Any) -> None:
+    """The consensus beside a model with and without the neighbours, where they differ; then the map opens a case."""
+    drop(tab, site.queries / "ECG_1.png")
+    tab.get_by_text("Compare drafters").click()
+    tab.get_by_role("button", name="Write these drafts").click()
+    table = tab.locator(".ek-table")
+    table.wait_for()
+    assert table.locator("thead th").count() == 5 and table.locator("tr.differ").count() >= 1
+    said = tab.locator(".st-key-drafters").inner_text()
+    assert "Atrial fibrillation" in said and "without neighbours" in said and "consensus" in said
+    shot(tab, "6-drafters")
+    tab.locator(".st-key-drafters summary").first.click()
+    tab.get_by_text("Map of the case base").click()
+    points = tab.locator(".st-key-case-map g.mark-symbol.role-mark path")
+    points.first.wait_for(state="attached")
+    # All cases, and the query's star on top of them, at the end.
+    assert points.count() == N_CASES + 1
+    shot(tab, "7-map")
+    # A click on a neighbour, wherever the projection put it: these are drawn last, below the star alone.
+    points.last.scroll_into_view_if_needed()
+    for n in range(N_CASES - 1, N_CASES - 6, -1):
+        points.nth(n).click(force=True)
+        try:
+            tab.get_by_role("button", name="Back to the neighbours").wait_for(timeout=WAIT_MS / 8)
+            break
+        except Exception as error:
+            if "Timeout" not in type(error).__name__:
+                raise
+    else:
+        pytest.fail("no point of the map opens a case")
+    tab.locator(VIEWER).wait_for()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_accessibility_fault(site: Site, chromium: Any, scheme: str) -> None:
+    """axe-core on the start, on the results and on query and case, and in both viewers: nothing serious or critical."""
+    pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
+    with visiting(site, chromium, color_scheme=scheme) as tab:
+        assert not axe_faults(tab), "start"
+        drop(tab, site.queries / "ECG_1.csv")
+        tab.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
+        assert not axe_faults(tab), "results"
+        own = tab.locator(".st-key-viewer-query iframe")
+        own.wait_for()
+        assert not axe_faults(own.element_handle().content_frame()), "query"
+        tab.get_by_role("button", name="Compare", exact=True).first.click()
+        opened(tab).locator(".pane").nth(1).wait_for()
+        assert not axe_faults(tab), "side by side"
+        assert not axe_faults(tab.locator(VIEWER).element_handle().content_frame()), "both pages"
+
+
+def axe_faults(frame: Any) -> list[str]:
+    """Serious and critical faults of a page or frame: rule, what it is, where."""
+    if not frame.evaluate("typeof axe === 'object'"):
+        frame.evaluate((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+    found = frame.evaluate("axe.run(document, {iframes: false, resultTypes: ['violations']})")
+    out = []
+    for fault in found["violations"]:
+        if fault["impact"] not in ("serious", "critical"):
+            continue
+        for node in fault["nodes"]:
+            out.append(f"{fault['id']}: {node['html'][:300]} | {node.get('failureSummary', '')[:300]}")
+    return out
+
+
+def test_wrong_file_has_a_clear_message(site: Site, tab: Any) -> None:
+    """What is no picture is said to be none, and the page goes on."""
+    tab.locator("input[type=file]").set_input_files(site.queries.parent / "wrong.png")
+    tab.get_by_text("That did not work.").wait_for()
+    assert "Traceback" not in tab.inner_text("body")
+    drop(tab, site.queries / "ECG_1.png")
+
+
+def test_keyboard_alone(tab: Any) -> None:
+    """Words are searched, and a case is opened, without a mouse; German, dark, on a tablet."""
+    tab.emulate_media(color_scheme="dark")
+    tab.set_viewport_size({"width": 820, "height": 1100})
+    tab.get_by_role("radio", name="DE").or_(tab.get_by_text("DE", exact=True)).first.click()
+    tab.get_by_text("Ähnliche EKGs").wait_for()
+    by_words = tab.get_by_role("radio", name="Mit Worten")
+    by_words.focus()
+    tab.keyboard.press("Space")
+    field = tab.get_by_label("Befund, Abkürzung oder ein ganzer Befundtext")
+    field.focus()
+    tab.keyboard.type("Linksschenkelblock")
+    tab.keyboard.press("Enter")
+    tab.locator(".st-key-card-10").wait_for()
+    for _ in range(80):
+        tab.keyboard.press("Tab")
+        if tab.evaluate("document.activeElement.innerText || ''").strip().endswith("Vergleichen"):
+            break
+    else:
+        pytest.fail("no Compare button is reached with the Tab key")
+    tab.keyboard.press("Enter")
+    tab.get_by_role("button", name="Zurück zu den Nachbarn").wait_for()
+    shot(tab, "4-tablet-dark")
+    wide = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, "the page is wider than a tablet"
+
+
+def test_demo_serves_and_ends(tmp_path: Path) -> None:
+    """One command: the address is printed, the page answers though the usual ports are taken; Ctrl-C ends both."""
+    import httpx
+
+    blockers, held = [], set()
+    for port in (8000, 8501):
+        blocker = socket.socket()
+        try:
+            blocker.bind(("127.0.0.1", port))
+            blocker.listen()
+            blockers.append(blocker)
+            held.add(str(port))
+        except OSError:  # somebody else has it, for now
+            blocker.close()
+    words = ["demo", "--serve", "--no-open", "--cases", "20", "--encoder", "hashing", "--out", str(tmp_path / "out")]
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "ecgkin", *words],
+        env={**os.environ, "ECGKIN_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert demo.stdout is not None
+        said = []
+        for line in demo.stdout:
+            said.append(line)
+            if "Ctrl-C" in line:
+                break
+        text = "".join(said)
+        api, page = (re.search(rf"^{name}: (http://127\.0\.0\.1:\d+)", text, re.M) for name in ("API", "web page"))
+        assert api and page, text
+        addresses = (api[1], page[1])
+        assert not {url.rpartition(":")[2] for url in addresses} & held
+        assert httpx.get(f"{api[1]}/readyz", trust_env=False).status_code == 200
+        assert httpx.get(page[1], trust_env=False).status_code == 200
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 0
+        for url in addresses:
+            with pytest.raises(httpx.TransportError):
+                httpx.get(url, trust_env=False)
+    finally:
+        demo.terminate()  # politely, so that its own processes end with it
+        demo.wait(60)
+        if demo.stdout is not None:
+            demo.stdout.close()
+        for blocker in blockers:
+            blocker.close()

@@ -1,0 +1,310 @@
+"""The consensus drafter: wording, sections, contradictions, abstention, citations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecgkin.generation.consensus.assembly import Neighbour
+from ecgkin.generation.consensus.consensus import ABSENT_BELOW, CITED, axis_phrase, write_consensus
+from ecgkin.generation.consensus.phrases import (
+    ABSENT,
+    FINDINGS,
+    TITLES,
+    WORDS,
+    alternative,
+    capital,
+    finding,
+    polarity,
+)
+from ecgkin.generation.consensus.sections import EXCLUSIVE, RHYTHMS, SECTION_OF, SECTIONS, settle
+from ecgkin.generation.consensus.thresholds import FLOOR, DraftThresholds, shipped_thresholds
+from ecgkin.generation.draft import DISCLAIMER, LANGUAGES, Draft, Language
+from ecgkin.generation.measures.evidence import MeasuredModel
+from ecgkin.generation.measures.measure import Measurements
+from ecgkin.generation.prompt.grounding import ground, without_marks
+from ecgkin.generation.research.fit.thresholds import fit_thresholds
+from ecgkin.retrieval.ecg.statements.catalogue import CODES
+from ecgkin.retrieval.ecg.statements.find import find_statements
+from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.retrieval.errors import EncoderMismatchError, ModelError, QueryError
+from ecgkin.retrieval.search.vote import vote
+
+
+def neighbours(*groups: tuple[int, str]) -> list[Neighbour]:
+    """`(3, "SR NORM")` stands for three cases with these statements, nearest first."""
+    labels = [frozenset(codes.split()) for n, codes in groups for _ in range(n)]
+    return [Neighbour(f"x/{i}", 0.9 - 0.001 * i, codes) for i, codes in enumerate(labels)]
+
+
+def drafted(found: list[Neighbour], language: Language = "en", **options: object) -> Draft:
+    votes = vote([n.score for n in found], [n.codes for n in found])
+    return write_consensus(votes, found, language=language, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("code", CODES)
+def test_every_finding_is_read_back(code: str, language: Language) -> None:
+    """What the drafter writes, the statement search finds, with the polarity that was meant, and nothing else."""
+    for p in (0.9, 0.5, 0.2, 0.06):
+        found = {(f.code, f.polarity) for f in find_statements(capital(finding(code, language, p)) + ".")}
+        assert found == {(code, polarity(p))}
+    for p, differential in ((0.3, True), (0.9, False), (0.06, True)):
+        text = capital(alternative(code, language, p, differential=differential)) + "."
+        assert {(f.code, f.polarity) for f in find_statements(text)} == {(code, "possible")}, text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_denials_are_read_back(language: Language) -> None:
+    """ "No evidence of ..." is read as absent for every statement."""
+    for code in CODES:
+        denied = capital(WORDS[language]["no"].format(finding=finding(code, language))) + "."
+        assert {(f.code, f.polarity) for f in find_statements(denied)} == {(code, "absent")}, denied
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_other_words_say_no_finding(language: Language) -> None:
+    """Titles, negations, abstentions and axes are no findings."""
+    texts = [f"{title}:" for title in TITLES[language].values()] + list(ABSENT[language].values())
+    texts += [text for name, text in WORDS[language].items() if name != "otherwise"]
+    texts += [axis_phrase(a, language) for a in (-150, -60, 0, 45, 80, 100, 150)]
+    for text in texts:
+        assert all(f.polarity == "absent" for f in find_statements(text)), text
+    assert set(FINDINGS[language]) == set(CODES) == set(SECTION_OF)
+
+
+def test_a_clear_case_in_both_languages() -> None:
+    """Sections in order, cited and with probabilities; the status is preliminary."""
+    found = neighbours((9, "SR CLBBB"), (1, "SR LVH"))
+    english, german = drafted(found), drafted(found, "de")
+    assert english.text.startswith("Rhythm: Sinus rhythm (100 %) [1, 2, 3].\n")
+    assert "Complete left bundle branch block (9" in english.text
+    assert "Kompletter Linksschenkelblock (9" in german.text
+    assert "Infarction: No sign of infarction (100 %) [1, 2, 3]." in english.text
+    assert "Infarkt: Kein Anhalt für Infarkt (100 %) [1, 2, 3]." in german.text
+    assert [s.name for s in english.sections] == list(SECTIONS)
+    assert english.status == "preliminary" and english.disclaimer == DISCLAIMER["en"]
+    assert "does not replace a clinician" in english.as_dict()["disclaimer"]
+    assert set(english.codes()) == set(german.codes()) == {"SR", "CLBBB"}
+    for sentence in english.sentences:
+        assert sentence.citations and sentence.basis == "cases" and 0 < (sentence.probability or 0) <= 1
+
+
+def test_contradictions_are_settled() -> None:
+    """One rhythm; no normal ECG beside a block; no P wave finding in fibrillation."""
+    mixed = drafted(neighbours((6, "AFIB CLBBB 1AVB"), (5, "SR NORM"), (5, "SR NORM CLBBB")))
+    assert len(RHYTHMS & set(mixed.codes("present"))) <= 1 and "Differential diagnosis: possible" in mixed.text
+    assert not {"NORM", "CLBBB"} <= set(mixed.codes())
+    fibrillation = drafted(neighbours((9, "AFIB 1AVB LAO/LAE PAC"), (1, "SR")))
+    assert set(fibrillation.codes()) == {"AFIB"}
+
+
+@given(st.dictionaries(st.sampled_from(CODES), st.floats(0.01, 1.0), max_size=20))
+@settings(max_examples=200, deadline=None)
+def test_settled_statements_can_stand_together(candidates: dict[str, float]) -> None:
+    """Whatever the candidates, no two of a group are left, and every one is either kept or dropped with a reason."""
+    settled = settle(candidates)
+    kept, alternatives, dropped = settled.kept, settled.alternatives, settled.dropped
+    assert len(RHYTHMS & kept.keys()) <= 1
+    assert all(len(group & kept.keys()) <= 1 for group in EXCLUSIVE)
+    assert set(kept) | set(dropped) | set(alternatives) == set(candidates) and all(dropped.values())
+    assert len(kept) + len(dropped) + len(alternatives) == len(candidates)
+    assert not alternatives.keys() & {"NORM"} and all(0 < p <= 1 for p in alternatives.values())
+    assert not ("NORM" in kept and {"IMI", "CLBBB", "LVH", "AFIB"} & kept.keys())
+    assert settle(kept).kept == kept
+
+
+def test_measurements_rule_out_and_are_said_once() -> None:
+    """No bradycardia at 80/min, no PR in fibrillation, one rate in the text."""
+    values = Measurements(rate_bpm=80.0, pr_ms=160.0, qrs_ms=90.0, qt_ms=380.0, qtc_ms=438.0, axis_deg=40.0, n_beats=13)
+    slow = drafted(neighbours((6, "SBRAD"), (4, "SR NORM")), measurements=values)
+    assert "SBRAD" not in slow.codes() and slow.text.count("80/min") == 1
+    assert "Normal axis (40°), PR 160 ms, QRS 90 ms, QT/QTc 380/438 ms." in slow.text
+    flimmer = drafted(neighbours((10, "AFIB")), "de", measurements=values)
+    assert "Vorhofflimmern, Kammerfrequenz 80/min" in flimmer.text and "PQ" not in flimmer.text
+    fast = drafted(neighbours((10, "SR")), measurements=Measurements(rate_bpm=120.0, n_beats=20))
+    assert fast.codes("present") == ("STACH",) and fast.citations
+    wide = drafted(neighbours((10, "SR NORM")), measurements=Measurements(qrs_ms=150.0, pr_ms=250.0, n_beats=9))
+    assert "NORM" not in wide.codes() and "PR 250 ms (long), QRS 150 ms (wide)" in wide.text
+    assert set(drafted(neighbours((9, "PACE 1AVB CLBBB"), (1, "SR"))).codes()) == {"PACE"}
+    (sentence,) = [s for s in slow.sentences if s.section == "axis_intervals"]
+    assert sentence.basis == "measurement" and not sentence.citations
+
+
+def test_thin_evidence_is_left_open_section_by_section() -> None:
+    """A finding that one in four has is neither stated nor denied."""
+    draft = drafted(neighbours((8, "SR"), (3, "SR LVH"), (3, "SR IMI")))
+    by_name = {section.name: section for section in draft.sections}
+    assert by_name["hypertrophy"].abstained and not by_name["hypertrophy"].sentences
+    assert "not settled" in by_name["infarction"].abstained
+    assert by_name["conduction"].sentences and not by_name["conduction"].abstained
+    assert ABSENT_BELOW < 2 / 13  # two of thirteen is what was left open
+    few = drafted(neighbours((3, "SR NORM")))
+    assert not few.codes() and all("too few" in s.abstained or s.name == "axis_intervals" for s in few.sections)
+
+
+def test_refusal_where_nothing_is_near() -> None:
+    """No sentence, no statement, a text that says so."""
+    found = neighbours((10, "SR NORM"))
+    draft = drafted(found, "de", nothing_similar=True)
+    assert draft.refusal == draft.text == WORDS["de"]["nothing_similar"]
+    assert not draft.sentences and not draft.statements and draft.evidence
+    votes = vote([], [])
+    assert write_consensus(votes, []).refusal
+
+
+def test_questions() -> None:
+    """Yes with the cases that have it, no with cases that have not, neither where it is open."""
+    yes = drafted(neighbours((9, "AFIB"), (1, "SR")), question="Is there atrial fibrillation?")
+    assert yes.text.startswith("Rhythm: Atrial fibrillation (") and yes.codes("present") == ("AFIB",)
+    no = drafted(neighbours((1, "SR CLBBB"), (9, "SR")), "de", question="Besteht ein Hinterwandinfarkt?")
+    assert no.codes("absent") == ("IMI",) and "Inferiorer Myokardinfarkt nicht nachweisbar (100 %)" in no.text
+    unsure = drafted(neighbours((2, "AFIB"), (8, "SR")), question="AFIB?")
+    assert not unsure.codes() and "Not settled" in unsure.text and "any finding: 21 %" in unsure.text
+    report = drafted(neighbours((10, "SR NORM")), question="Please write the report." + " why?" * 20_000)
+    assert [s.name for s in report.sections] == list(SECTIONS)
+
+
+@given(st.lists(st.sets(st.sampled_from(CODES), max_size=6), min_size=5, max_size=40), st.sampled_from(LANGUAGES))
+@settings(max_examples=60, deadline=None)
+def test_any_neighbourhood_gives_a_grounded_draft(labels: list[set[str]], language: Language) -> None:
+    """The text, read back, says what the structure says; what is cited was given and carries it."""
+    found = [Neighbour(f"x/{i}", 0.9 - 0.01 * i, frozenset(codes)) for i, codes in enumerate(labels)]
+    draft = drafted(found, language)
+    given_ids = {e.case_id for e in draft.evidence}
+    assert [e.number for e in draft.evidence] == list(range(1, len(draft.evidence) + 1))
+    assert set(draft.citations) <= given_ids and not draft.unknown_citations
+    read = ground(draft.text, draft.evidence)
+    assert {s.code for s in read.statements if s.polarity != "absent"} == set(draft.codes())
+    assert not read.unknown_citations
+    by_id = {n.case_id: n.codes for n in found}
+    for statement in draft.statements:
+        if statement.polarity != "absent" and statement.code != "STACH":
+            assert statement.supported_by == statement.citations != ()
+            assert all(statement.code in by_id[case] for case in statement.citations)
+            assert len(statement.citations) <= CITED
+    assert "@" not in draft.text and "nan" not in without_marks(draft.text).lower()
+
+
+def test_the_draft_never_reads_reports() -> None:
+    """Neighbours have no text at all, so that none can steer the draft."""
+    assert set(Neighbour.__dataclass_fields__) == {"case_id", "score", "codes"}
+
+
+def test_thresholds_find_the_best_f1(tmp_path: Path) -> None:
+    """A column that is told apart at 0.6 gets about that; file and encoder are checked."""
+    rng = np.random.default_rng(0)
+    truth = rng.random((2000, 3)) < [0.5, 0.1, 0.3]
+    shares = np.where(truth, 0.6, 0.2) + rng.uniform(-0.15, 0.15, truth.shape)
+    shares[:, 2] = rng.random(2000)  # says nothing: best F1 is to draft nearly all
+    thresholds, f1 = fit_thresholds(shares, truth)
+    assert 0.35 <= thresholds[0] <= 0.45 and 0.35 <= thresholds[1] <= 0.45 and thresholds[2] < 0.35
+    assert 0.75 < f1 < 0.9
+    model = MeasuredModel(1.0, 0.0, {"slow": 1.5}, 0.4)
+    made = DraftThresholds("abc", {"SR": 0.5}, {"MI": 0.3}, {"SBRAD": model}, fitted_on="made", f1={"statements": 0.5})
+    made.save(tmp_path / "t.json")
+    assert DraftThresholds.load(tmp_path / "t.json", "abc") == made
+    with pytest.raises(EncoderMismatchError):
+        DraftThresholds.load(tmp_path / "t.json", "other")
+    for wrong in ("{}", (tmp_path / "t.json").read_text().replace('"slow"', '"sideways"')):
+        (tmp_path / "t.json").write_text(wrong)
+        with pytest.raises(ModelError):
+            DraftThresholds.load(tmp_path / "t.json")
+    with pytest.raises(QueryError):
+        fit_thresholds(shares, truth[:, :2])
+    assert shipped_thresholds(HashingEncoder()) == DraftThresholds()
+
+
+def test_thresholds_are_on_shares() -> None:
+    """Each statement by its own, a diagnostic one with its superclass, the nearest where only that passes."""
+    found = neighbours((4, "SR IMI"), (6, "SR"))
+    votes = vote([n.score for n in found], [n.codes for n in found])
+    low = DraftThresholds("x", {"IMI": 0.3, "SR": 0.5}, {"MI": 0.3})
+    assert set(low.passing(votes).statements) == {"SR", "IMI"} and low.supports(votes, "IMI")
+    assert set(DraftThresholds("x", {"IMI": 0.3, "SR": 0.5}, {"MI": 0.6}).passing(votes).statements) == {"SR"}
+    filled = DraftThresholds("x", {"IMI": 0.9, "SR": 0.5}, {"MI": 0.3}).passing(votes)
+    assert set(filled.statements) == {"SR", "IMI"} and filled.margins["IMI"] < 0 < filled.superclass_margins["MI"]
+    lowest = DraftThresholds("x", {"IMI": 0.01}, {"MI": 0.01})
+    assert "IMI" in lowest.passing(votes).statements
+    assert "IMI" not in lowest.passing(votes, carried=["SR"]).statements
+    rare = neighbours((1, "SR PMI"), (49, "SR"))
+    votes = vote([n.score for n in rare], [n.codes for n in rare])
+    assert 0 < votes.statements["PMI"] < FLOOR
+    assert "PMI" not in DraftThresholds("x", {"PMI": 0.001}, {"MI": 0.001}).passing(votes).statements
+
+
+def test_what_excludes_is_said_as_differential_diagnosis() -> None:
+    """Two rhythms are never stated side by side; both are read back, the weaker as possible."""
+    both = drafted(neighbours((8, "AFIB"), (5, "AFLT")), thresholds=DraftThresholds("x", {}, default=0.2))
+    assert "robable atrial fibrillation (" in both.text
+    assert "Differential diagnosis: possible atrial flutter (" in both.text
+    assert {s.code: s.polarity for s in both.statements}["AFLT"] == "possible"
+    assert "Vorhofflattern" in drafted(neighbours((6, "AFIB"), (4, "AFLT")), "de").text
+    sinus = drafted(neighbours((6, "SR"), (4, "SARRH")))
+    assert "Possible sinus arrhythmia (" in sinus.text and "ifferential" not in sinus.text
+    settled = settle({"IMI": 0.5, "ILMI": 0.4, "NDT": 0.3, "NT_": 0.2, "ISC_": 0.6, "ISCAL": 0.2})
+    assert set(settled.kept) == {"IMI", "NDT", "ISC_"} and set(settled.alternatives) == {"ILMI"}
+    asked = drafted(neighbours((6, "AFIB"), (4, "AFLT")), question="Is there atrial flutter?")
+    assert asked.codes("possible") == ("AFLT",)
+
+
+def test_wording_follows_the_probability() -> None:
+    """Four firm steps for a finding, three for the conclusion; a plainly normal ECG leaves no section open."""
+    limits = DraftThresholds("x", {}, default=0.05)
+    words = {
+        40: "Infarction: Inferior myocardial infarction (",
+        25: "Infarction: Probable inferior myocardial infarction (",
+        10: "Infarction: Possible inferior myocardial infarction (",
+        4: "Infarction: Cannot exclude inferior myocardial infarction (",
+    }
+    for n, said in words.items():
+        draft = drafted(neighbours((n, "SR IMI"), (50 - n, "SR")), thresholds=limits)
+        assert said in draft.text, draft.text
+        assert "Conclusion: Abnormal ECG (100 %)" in draft.text
+    for n, said in ((20, "Borderline ECG (abnormal with "), (35, "Probably abnormal ECG ("), (45, "Abnormal ECG (")):
+        mixed = DraftThresholds("x", {"NORM": 0.9}, {"NORM": 0.9}, default=0.05)
+        assert said in drafted(neighbours((n, "SR IMI"), (50 - n, "SR NORM")), thresholds=mixed).text
+    normal = DraftThresholds("x", {"NORM": 0.5}, {"NORM": 0.5}, default=0.4)
+    open_elsewhere = drafted(neighbours((40, "SR NORM"), (10, "SR CLBBB")), thresholds=normal)
+    assert "No conduction disturbance (" in open_elsewhere.text and "Normal ECG (" in open_elsewhere.text
+    beside = drafted(neighbours((40, "SR"), (10, "SR CLBBB")), thresholds=normal)
+    assert "Conduction: Not settled by the similar cases (any finding: " in beside.text
+    many = drafted(neighbours((20, "SR LVH LAO/LAE RAO/RAE VCLVH HVOLT SEHYP")), thresholds=limits)
+    assert len([s for s in many.sentences if s.section == "hypertrophy"]) == 3
+
+
+def test_a_rhythm_is_named() -> None:
+    """The likeliest one even below its threshold, what passed beside it; nothing where none is likely."""
+    limits = DraftThresholds("x", {"SR": 0.6, "SARRH": 0.2}, default=0.5)
+    text = drafted(neighbours((25, "SR"), (15, "SARRH"), (12, "AFIB")), thresholds=limits).text
+    assert text.startswith("Rhythm: Probable sinus rhythm (") and "Possible sinus arrhythmia (" in text
+    none = drafted(neighbours((10, "SR"), (10, "AFIB"), (10, "PACE"), (10, "AFLT")), thresholds=limits)
+    assert not RHYTHMS & set(none.codes())
+
+
+def test_a_measurement_has_its_say() -> None:
+    """A PR of 260 ms states the block that one neighbour in ten has; a missing one leaves it to the vote."""
+    found = neighbours((2, "SR 1AVB"), (18, "SR"))
+    model = MeasuredModel(1.0, 0.0, {"long_pr": 1.5}, 0.4)
+    limits = DraftThresholds("x", {"SR": 0.5, "1AVB": 0.3}, {"CD": 0.3}, {"1AVB": model})
+    long = drafted(found, thresholds=limits, measurements=Measurements(pr_ms=260.0, n_beats=9))
+    assert "1AVB" in long.codes() and long.probabilities["1AVB"] > 0.8
+    (said,) = [s for s in long.sentences if ("1AVB", "present") in s.statements and s.section == "conduction"]
+    assert said.basis == "cases" and len(said.citations) == 2
+    alone = drafted(neighbours((20, "SR")), thresholds=limits, measurements=Measurements(pr_ms=290.0, n_beats=9))
+    (said,) = [s for s in alone.sentences if s.section == "conduction"]
+    assert said.basis == "measurement" and said.statements == (("1AVB", "possible"),) and not said.citations
+    for values in (None, Measurements(pr_ms=160.0, n_beats=9), Measurements(rate_bpm=70.0, n_beats=9)):
+        assert "1AVB" not in drafted(found, thresholds=limits, measurements=values).codes()
+
+
+@given(st.floats(0, 1), st.floats(-50, 400), st.floats(-50, 400))
+def test_more_excess_is_more_probable(share: float, one: float, other: float) -> None:
+    model = MeasuredModel(0.8, -0.2, {"long_pr": 1.2})
+    low, high = (model.probability(share, {"pr_ms": v}) for v in sorted((one, other)))
+    assert low is not None and high is not None and 0 < low <= high < 1
+    assert model.probability(share, {"qrs_ms": 100.0}) is None

@@ -1,0 +1,294 @@
+"""The command line, called as a person would call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.ui.cli.main import joined_folds, main
+
+HELP_CPU_S = 0.5
+
+
+class Done(NamedTuple):
+    """What a command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """Run `ecgkin WORDS` in this process."""
+    monkeypatch.delenv("ECGKIN_PTBXL", raising=False)
+    monkeypatch.setenv("ECGKIN_ENCODER", "hashing")
+
+    def run(*words: object) -> Done:
+        capsys.readouterr()
+        status = 0
+        try:
+            main([str(word) for word in words])
+        except SystemExit as stopped:
+            status = stopped.code if isinstance(stopped.code, int) else int(stopped.code is not None)
+        captured = capsys.readouterr()
+        return Done(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def record_csv(made_record: EcgRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made record as a CSV file with a time column, in mV."""
+    path = tmp_path_factory.mktemp("records") / "made.csv"
+    t = np.arange(made_record.n_samples) / made_record.fs_hz
+    table = np.column_stack([t, made_record.signal_mv.T])
+    header = ",".join(("time_s", *(f"{name} (mV)" for name in made_record.leads)))
+    np.savetxt(path, table, delimiter=",", header=header, comments="", fmt="%.6f")
+    return path
+
+
+def test_help_is_quick_and_light() -> None:
+    """`ecgkin --help` takes under half a second of processor time and loads nothing heavy."""
+    code = (
+        "import sys, resource\nfrom ecgkin.ui.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
+        "heavy = {'torch', 'cv2', 'pandas', 'scipy', 'faiss', 'transformers', 'sklearn', 'pydantic', 'jinja2'}\n"
+        "print(used.ru_utime + used.ru_stime, sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(3)]
+    seconds = min(float(done.stderr.split()[0]) for done in runs)
+    assert runs[0].stderr.split(maxsplit=1)[1].strip() == "[]"
+    assert seconds < HELP_CPU_S, f"ecgkin --help took {seconds:.2f} s of processor time"
+    for command in ("demo", "ingest", "search", "render", "train", "evaluate", "download", "info", "config"):
+        assert command in runs[0].stdout
+
+
+def test_folds_as_people_write_them() -> None:
+    """`--folds 1 2 3` is one value; other words stay where they are."""
+    assert (
+        joined_folds("ingest ptbxl D --folds 1 2 3 --base B".split()) == "ingest ptbxl D --folds 1,2,3 --base B".split()
+    )
+    assert joined_folds("--query-folds 9 x 10".split()) == ["--query-folds", "9", "x", "10"]
+    assert joined_folds(["-k", "5", "6"]) == ["-k", "5", "6"]
+
+
+def test_unknown_command_and_option(call) -> None:  # type: ignore[no-untyped-def]
+    """Usage mistakes end with 2 and say so on stderr."""
+    for words in (["serach"], ["render", "--coulour", "red"], ["search"]):
+        done = call(*words)
+        assert done.status == 2 and done.out == "" and done.err
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "svg", "pdf"])
+def test_render_writes_a_page(call, record_csv: Path, tmp_path: Path, suffix: str) -> None:  # type: ignore[no-untyped-def]
+    """A page in the format that the name asks for; its path on stdout."""
+    page = tmp_path / f"page.{suffix}"
+    done = call("render", record_csv, "-o", page, "--layout", "6x2", "--speed", "50", "--header", "A B")
+    assert done.status == 0 and done.out.strip() == str(page)
+    assert page.stat().st_size > 5_000
+    if suffix == "png":
+        with Image.open(page) as picture:
+            assert picture.size[0] > 1000
+
+
+def test_render_json(call, record_csv: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Facts about the page as JSON on stdout, and nothing else there."""
+    done = call("render", record_csv, "-o", tmp_path / "p.png", "--json", "--width", "1100", "--height", "850")
+    facts = json.loads(done.out)
+    assert facts["size_px"] == [1100, 850] and facts["fs_hz"] == pytest.approx(500) and facts["missing_leads"] == []
+
+
+def test_render_mistakes_are_one_line_and_a_hint(call, record_csv: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """No traceback, exit status 2, nothing on stdout, nothing written."""
+    cases = [
+        (tmp_path / "absent.hea", tmp_path / "p.png", []),
+        (record_csv, tmp_path / "p.xyz", []),
+        (record_csv, tmp_path / "no" / "folder" / "p.png", []),
+        (record_csv, tmp_path / "p.png", ["--layout", "4x4"]),
+        (record_csv, tmp_path / "p.png", ["--gain", "0"]),
+        (record_csv, tmp_path / "p.png", ["--grid", "purple"]),
+    ]
+    for source, target, more in cases:
+        done = call("render", source, "-o", target, *more)
+        lines = done.err.strip().splitlines()
+        assert done.status == 2 and done.out == "" and not target.exists()
+        assert lines[0].startswith("ecgkin: ") and len(lines) <= 2 and "Traceback" not in done.err
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    """`ecgkin --debug` is for those who want to see where."""
+    words = [
+        sys.executable,
+        "-m",
+        "ecgkin",
+        "--debug",
+        "render",
+        "absent.hea",
+        "-o",
+        str(tmp_path / "p.png"),
+    ]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ, check=False)
+    assert done.returncode != 0 and "Traceback" in done.stderr and "RecordError" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def case_base(made_record: EcgRecord, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base of 14 cases, filled by `ecgkin ingest folder`: two files are no ECG, one line of the table has no file."""
+    root = tmp_path_factory.mktemp("cases")
+    files = root / "clinic"
+    files.mkdir()
+    lines = ["file,case_id,patient_id,age,sex,report,labels,date"]
+    for number in range(14):
+        noise = np.random.default_rng(number).normal(0, 0.2, (12, 2500))
+        signal = made_record.signal_mv[:, :2500] + noise
+        header = ",".join(f"{name} (mV)" for name in made_record.leads)
+        t = np.arange(signal.shape[1]) / made_record.fs_hz
+        table = np.column_stack([t, signal.T])
+        np.savetxt(files / f"r{number}.csv", table, delimiter=",", header=f"time_s,{header}", comments="", fmt="%.5f")
+        code = ("NORM", "AFIB")[number % 2]
+        lines.append(
+            f"r{number}.csv,,p{number},{40 + number},{'FM'[number % 2]},{code} report \x1b[2J,{code},1999-01-02"
+        )
+    lines.append("absent.csv,,p99,50,F,none,NORM,1999-01-02")
+    (files / "cases.csv").write_text("\n".join(lines) + "\n")
+    (files / "note.png").write_text("this is text")
+    (files / "empty.csv").write_text("")
+    words = [
+        sys.executable,
+        "-m",
+        "ecgkin",
+        "ingest",
+        "folder",
+        str(files),
+        "--base",
+        str(root / "base"),
+        "--json",
+    ]
+    environment = {**os.environ, "ECGKIN_ENCODER": "hashing"}
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
+    report = json.loads(done.stdout)
+    assert (report["added"], report["n_cases"], len(report["failed"])) == (14, 14, 3)
+    assert all(name in done.stderr for name in ("absent.csv", "note.png", "empty.csv"))
+    return root / "base"
+
+
+def test_ingest_again_passes_over(call, case_base: Path) -> None:  # type: ignore[no-untyped-def]
+    """A second ingest of the same folder adds nothing."""
+    report = json.loads(call("ingest", "folder", case_base.parent / "clinic", "--base", case_base, "--json").out)
+    assert (report["added"], report["updated"], report["skipped"], report["n_cases"]) == (0, 0, 14, 14)
+
+
+def test_ingest_of_nothing_readable_fails(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Where nothing came out the status is not 0."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.csv").write_text("no numbers here\n")
+    done = call("ingest", "folder", tmp_path / "in", "--base", tmp_path / "base")
+    assert done.status == 3 and "a.csv" in done.err and "none of the 1 files" in done.err
+
+
+def test_search_by_recording_and_filter(call, case_base: Path) -> None:  # type: ignore[no-untyped-def]
+    """The record itself comes first; a filter acts inside the search; --where may come several times."""
+    file = case_base.parent / "clinic" / "r3.csv"
+    found = json.loads(call("search", case_base, file, "-k", 5, "--json").out)
+    assert found["query"] == "record" and len(found["hits"]) == 5
+    first = found["hits"][0]
+    assert (first["rank"], first["case_id"]) == (1, "clinic/r3.csv") and first["score"] == pytest.approx(1, abs=1e-3)
+    words = ("search", case_base, file, "-k", 5, "--json", "--where", "sex=F", "--where", "age>=44 or age<=41")
+    hits = json.loads(call(*words).out)["hits"]
+    assert len(hits) == 5 and all(hit["sex"] == "F" and hit["age_years"] != 42 for hit in hits)
+    others = json.loads(call("search", case_base, file, "-k", 14, "--json", "--exclude-patient", "p3").out)["hits"]
+    assert len(others) == 13 and all(hit["patient_id"] != "p3" for hit in others)
+
+
+def test_search_by_picture_words_and_both(call, case_base: Path, record_csv: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A picture is recognised by its content, too; the kind of query is told."""
+    page = tmp_path / "page.png"
+    assert call("render", record_csv, "-o", page).status == 0
+    hidden = tmp_path / "page"
+    hidden.write_bytes(page.read_bytes())
+    assert json.loads(call("search", case_base, page, "--json").out)["query"] == "image"
+    assert json.loads(call("search", case_base, hidden, "--json").out)["query"] == "image"
+    assert json.loads(call("search", case_base, "--text", "AFib", "--json").out)["query"] == "text"
+    assert json.loads(call("search", case_base, page, "--text", "AFib", "--json").out)["query"] == "image+text"
+
+
+def test_search_table_is_clean(call, case_base: Path) -> None:  # type: ignore[no-untyped-def]
+    """Hits for people on stdout, notes on stderr, and no control characters from a report on either."""
+    done = call("search", case_base, "--text", "AFIB report", "-k", 3)
+    assert done.status == 0 and done.out.count("clinic/r") == 3 and "note:" in done.err
+    assert "\x1b" not in done.out and "\x1b" not in done.err
+
+
+def test_search_mistakes(call, case_base: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Each mistake has the status of its kind, one line and at most one hint."""
+    text = tmp_path / "text.png"
+    text.write_text("not a picture")
+    cases = [
+        (3, (tmp_path / "nowhere", "--text", "x")),
+        (2, (case_base,)),
+        (2, (case_base, tmp_path / "absent.csv")),
+        (2, (case_base, text)),
+        (2, (case_base, "--text", "x", "--where", "age>>3")),
+        (2, (case_base, "--text", "x", "-k", "0")),
+        (2, (case_base, "--text", " ")),
+    ]
+    for status, words in cases:
+        done = call("search", *words)
+        assert (done.status, done.out) == (status, ""), (words, done)
+        assert done.err.startswith("ecgkin: ") and len(done.err.splitlines()) <= 2
+
+
+def test_info(call, case_base: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """What the base holds; a folder without one is an error."""
+    facts = json.loads(call("info", case_base, "--verify", "--json").out)
+    assert (facts["n_cases"], facts["encoder"], facts["verified"]) == (14, "hashing", True)
+    assert "AFIB" in call("info", case_base).out
+    assert call("info", tmp_path).status == 3
+
+
+def test_download_without_network(call, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """A server that nobody runs: an error in one line, within seconds."""
+    done = call("download", "ptbxl", tmp_path / "d")
+    assert done.status == 1 and done.err.startswith("ecgkin: http://127.0.0.1:9/ cannot be reached")
+
+
+def test_evaluate_needs_data(call) -> None:  # type: ignore[no-untyped-def]
+    """Without a PTB-XL folder there is nothing to measure; folds are checked."""
+    done = call("evaluate", "retrieval")
+    assert done.status == 2 and "ECGKIN_PTBXL" in done.err
+    done = call("train", "absent.json")
+    assert done.status == 2 and "absent.json" in done.err
+
+
+def test_log_settings_are_followed(case_base: Path) -> None:
+    """ECGKIN_LOG_LEVEL and ECGKIN_LOG_FORMAT rule what goes to stderr beside the notes."""
+    words = [sys.executable, "-m", "ecgkin", "search", str(case_base), "--text", "AFIB", "--json"]
+    chosen = {"ECGKIN_LOG_LEVEL": "INFO", "ECGKIN_LOG_FORMAT": "json", "ECGKIN_ENCODER": "hashing"}
+    done = subprocess.run(words, capture_output=True, text=True, env={**os.environ, **chosen}, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    assert any(line["message"].startswith("searched query=text") for line in lines)
+    assert json.loads(done.stdout)["query"] == "text"
+
+
+def test_config_show(call, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Values with their origin."""
+    monkeypatch.setenv("ECGKIN_K", "4")
+    done = call("config", "show", "--json")
+    shown = json.loads(done.out)
+    assert (shown["k"]["value"], shown["k"]["from"]) == (4, "environment ECGKIN_K")
+    assert shown["device"]["from"] == "default"
+    assert "environment ECGKIN_K" in call("config", "show").out
+    monkeypatch.setenv("ECGKIN_K", "many")
+    done = call("config", "show")
+    assert done.status == 2 and "setting k" in done.err

@@ -1,0 +1,664 @@
+"""The web page without a browser: its pure functions, and the whole page run by Streamlit against a made API."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from ecgkin.index.case import Case
+from ecgkin.index.filters.language import Where
+from ecgkin.retrieval.ecg.drawing.svg import render_svg
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.ui.api.answers import (
+    CaseOut,
+    DraftAnswer,
+    ExplanationOut,
+    HitOut,
+    InfoOut,
+    MapOut,
+    PageOut,
+    SearchOut,
+    StretchOut,
+)
+from ecgkin.ui.client import ApiError, DraftEvent
+from ecgkin.ui.demo.serve import write_csv
+from ecgkin.ui.web import (
+    app,
+    case_map,
+    draft_compare,
+    draft_panel,
+    drawings,
+    neighbour_cards,
+    notes,
+    query_panel,
+    style,
+    texts,
+    viewer,
+    why,
+)
+from ecgkin.ui.web import report as report_files
+from ecgkin.ui.web.state import Api, Options, Query, where_text
+
+EVIL = '<script>alert("x")</script> <img src=x onerror=alert(1)> & {{ 7*7 }}'
+EN, DE = texts.words("en"), texts.words("de")
+N_HITS = 10
+
+
+def case_out(number: int, report_text: str = "") -> CaseOut:
+    """A made case."""
+    return CaseOut(
+        case_id=f"made/{number}", patient_id=None, source="made", age_years=60.0 + number, sex="FM"[number % 2],
+        recorded_at=None, labels={"AFIB": 100.0, "LVH": 50.0}, report=report_text or f"report {number}", language="en",
+        meta={},
+    )  # fmt: skip
+
+
+def search_out(k: int = N_HITS, *, query: str = "record", nothing: bool = False, evil: bool = False) -> SearchOut:
+    """A made answer: k hits, a vote for atrial fibrillation."""
+    hits = [
+        HitOut(rank=n, score=1 - n / 50, case=case_out(n, EVIL if evil and n == 1 else "")) for n in range(1, k + 1)
+    ]
+    return SearchOut.model_validate(
+        {
+            "query_id": f"{k:032x}",
+            "query": query,
+            "hits": [hit.model_dump() for hit in hits],
+            "vote": {
+                "statements": {"AFIB": 0.9, "LVH": 0.3}, "superclasses": {"HYP": 0.3}, "calibrated": True,
+                "n_neighbours": 50, "note": "",
+            },
+            "abstention": {"nothing_similar": nothing, "best_score": 0.2, "threshold": 0.6},
+            "page": None,
+            "warnings": [],
+            "timings_ms": {"total": 12.0},
+        }
+    )  # fmt: skip
+
+
+def draft_answer(language: str = "en") -> DraftAnswer:
+    """A made draft: one sentence from cases, one that is measured, one that cites a case nobody gave."""
+    sentences: list[dict[str, Any]] = [
+        {"text": "Atrial fibrillation (90 %) [1, 2].", "section": "rhythm", "statements": [("AFIB", "present")],
+         "citations": ["made/1", "made/2"], "unknown_citations": [], "basis": "cases", "probability": 0.9},
+        {"text": "QRS 92 ms.", "section": "axis_intervals", "statements": [], "citations": [], "unknown_citations": [],
+         "basis": "measurement", "probability": None},
+        {"text": f"{EVIL} [7].", "section": "st_t", "statements": [], "citations": [], "unknown_citations": ["7"],
+         "basis": "nothing", "probability": None},
+    ]  # fmt: skip
+    numbers = [{"number": n, "case_id": f"made/{n}", "score": 0.9, "statements": ["AFIB"]} for n in (1, 2)]
+    draft: dict[str, Any] = {
+        "status": "preliminary", "disclaimer": "Preliminary draft.", "text": "...", "language": language,
+        "model": "consensus", "question": None,
+        "sections": [{"name": s["section"], "title": s["section"].title(), "sentences": [s], "abstained": ""}
+                     for s in sentences] + [{"name": "infarction", "title": "Infarction", "sentences": [],
+                                             "abstained": "not settled"}],
+        "sentences": sentences,
+        "statements": [{"code": "AFIB", "polarity": "present", "probability": 0.9, "agreement": "agrees",
+                        "citations": ["made/1"], "supported_by": ["made/1"]}],
+        "evidence": numbers, "unknown_citations": ["7"], "warnings": [], "refusal": "", "probabilities": {},
+        "calibrated": True, "measurements": {}, "prompt": "", "tokens_in": None, "tokens_out": None, "seconds": 0.1,
+        "citations": ["made/1", "made/2"],
+    }  # fmt: skip
+    return DraftAnswer.model_validate({"draft": draft, "search": search_out().model_dump()})
+
+
+class MadeClient:
+    """Answers like a server, and remembers what it was asked."""
+
+    def __init__(self, record: EcgRecord, **search: Any) -> None:
+        self.record = record
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.made = search
+        self.fails: ApiError | None = None
+
+    def info(self) -> InfoOut:
+        """What runs here."""
+        base = {"n_cases": 40, "sources": {"made": 40}, "labels": {"AFIB": 10, "LVH": 3}}
+        return InfoOut(
+            version="0", notice="", encoder={"name": "made"}, case_base=base, drafters=["consensus"], limits={"k": 100},
+            tokens=False,
+        )  # fmt: skip
+
+    def search(self, **given: Any) -> SearchOut:
+        """As many hits as asked for."""
+        self.asked.append(("search", given))
+        if self.fails:
+            raise self.fails
+        kind = "text" if given.get("text") else "refined" if given.get("query_id") else "record"
+        return search_out(given["k"], query=kind, **self.made)
+
+    def draft_events(self, **given: Any) -> Iterator[DraftEvent]:
+        """Two pieces and the whole."""
+        self.asked.append(("draft", given))
+        yield DraftEvent(text="Atrial ")
+        yield DraftEvent(answer=draft_answer(given["language"]))
+
+    def case(self, case_id: str) -> CaseOut:
+        """Any case."""
+        return case_out(int(case_id.rpartition("/")[2]))
+
+    def page(self, case_id: str, form: str, layout: str) -> bytes:
+        """The same page for each."""
+        return render_svg(self.record.resampled(100.0), drawings_style(layout)).encode()
+
+    def signal(self, case_id: str) -> EcgRecord:
+        """The same samples for each."""
+        return self.record.resampled(100.0)
+
+    def explain(self, case_id: str, file: Any, fs_hz: float | None = None) -> ExplanationOut:
+        """Lead II made it near."""
+        self.asked.append(("explain", {"case_id": case_id, "file": file, "fs_hz": fs_hz}))
+        return ExplanationOut(case_id=case_id, score=0.9, stretches=[stretch("II", 0.25), stretch("I", -0.01)])
+
+    def map(self, limit: int, query_id: str) -> MapOut:
+        """Two cases and the query."""
+        points = [{"case_id": f"made/{n}", "x": n, "y": 0, "superclass": kind} for n, kind in ((1, "MI"), (2, ""))]
+        return MapOut.model_validate({"points": points, "total": 2, "query": [0.5, 0.5], "explained": 0.4})
+
+    def feedback(self, query_id: str, **given: Any) -> None:
+        """Kept for the test."""
+        self.asked.append(("feedback", {"query_id": query_id, **given}))
+
+    def calls(self, what: str) -> list[dict[str, Any]]:
+        """What was asked of one method."""
+        return [given for name, given in self.asked if name == what]
+
+
+def drawings_style(layout: str) -> Any:
+    """The API's style."""
+    from ecgkin.retrieval.ecg.drawing.style import RenderStyle
+
+    return RenderStyle(layout=layout)
+
+
+def test_every_text_in_both_languages() -> None:
+    """No text is missing, and both have the same blanks."""
+    for name, pair in texts.TEXTS.items():
+        assert len(pair) == len(texts.LANGS) and all(pair), name
+        assert {*re.findall(r"{\w+}", pair[0])} == {*re.findall(r"{\w+}", pair[1])}, name
+
+
+@given(
+    some.none() | some.tuples(some.integers(0, 60), some.integers(60, 120)),
+    some.sampled_from([None, "F", "M"]),
+    some.lists(some.sampled_from(["AFIB", "LAO/LAE", "PRC(S)", "1AVB"]), unique=True, max_size=3),
+    some.lists(some.text(some.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), min_size=1), max_size=2),
+)
+@settings(deadline=None, max_examples=60)
+def test_filter_means_what_was_chosen(
+    ages: tuple[int, int] | None, sex: str | None, codes: list[str], sources: list[str]
+) -> None:
+    """The API's parser reads the filter, and it lets exactly the right cases through, whatever a source is called."""
+    where = Where.parse(where_text(ages, sex, codes, sources))
+    fits = Case(
+        "x/1", age_years=60, sex=sex or "F", labels=dict.fromkeys(codes, 100.0), source=sources[0] if sources else "any"
+    )
+    assert where.matches(fits)
+    if ages:
+        assert not where.matches(
+            Case("x/1", age_years=ages[1] + 1, sex=fits.sex, labels=fits.labels, source=fits.source)
+        )
+    if codes:
+        assert not where.matches(Case("x/1", age_years=60, sex=fits.sex, labels={}, source=fits.source))
+    if sources:
+        other = Case("x/1", age_years=60, sex=fits.sex, labels=fits.labels, source="".join(sources) + "!")
+        assert not where.matches(other)
+
+
+def test_cards_escape_what_the_base_holds() -> None:
+    """A report, a name and a code with markup are text."""
+    hit = HitOut(rank=1, score=0.5, case=case_out(1, EVIL).model_copy(update={"case_id": EVIL, "labels": {EVIL: 1.0}}))
+    html = neighbour_cards.card_html(hit, frozenset(), "", "en", EN)
+    assert "<script" not in html and "<img" not in html and "&lt;script&gt;" in html
+    long = neighbour_cards.report_html(EVIL * 20, 'x" onload="', EN)
+    assert "<script" not in long and "<details" in long and 'lang="x&quot; onload' in long
+
+
+def test_shared_statements_come_first_and_are_marked() -> None:
+    """Of a case, the ones that the vote gives to the query; a share below one half is not enough."""
+    own = neighbour_cards.voted(search_out().vote)
+    html = neighbour_cards.chips_html({"LVH": 100.0, "AFIB": 50.0}, own, "de", DE)
+    assert own == {"AFIB"}
+    assert html.index("Vorhofflimmern") < html.index("Hypertrophie") and html.count('class="shared"') == 1
+
+
+def test_draft_links_citations_to_cards() -> None:
+    """A citation leads to its card; one of no case is struck; what carries a sentence is said; text is text."""
+    first, fourth = HitOut(rank=1, score=0.9, case=case_out(1, EVIL)), HitOut(rank=4, score=0.8, case=case_out(2))
+    html = draft_panel.draft_html(draft_answer().draft, {"made/1": first, "made/2": fourth}, EN, "note")
+    assert 'class="ek-cite ek-cite-1" href="#case-1"' in html and 'ek-cite-4" href="#case-4"' in html
+    assert "<s>[7]</s>" in html and "unsupported" in html and "measured" in html and "not settled" in html
+    assert "<script" not in html and "Preliminary draft." in html
+    # The evidence is what the cited cases' own reports say.
+    assert html.count("<details") == 1 and "report 2" in html and html.count("<q") == 2
+    gone = draft_panel.draft_html(draft_answer().draft, {}, EN)
+    assert "href" not in gone and "[1]" in gone
+
+
+def test_drafters_beside_each_other() -> None:
+    """A model comes with and without the neighbours; what drafts say differently stands first and is marked."""
+    arms = draft_compare.arms_of(["consensus", "pulse"])
+    assert [arm.name(DE) for arm in arms] == ["consensus", "pulse, mit Nachbarn", "pulse, ohne Nachbarn"]
+    one = draft_answer().draft
+    item = one.statements[0]
+    agreed, alone = item.model_copy(update={"code": "LVH"}), item.model_copy(update={"polarity": "possible"})
+    two = one.model_copy(update={"statements": [agreed]})
+    drafts = {"<b>x</b>": one.model_copy(update={"statements": [agreed, alone]}), "y": two}
+    html = draft_compare.differences_html(drafts, search_out().vote, "en", EN)
+    assert html.index("atrial fibrillation") < html.index("left ventricular hypertrophy")
+    assert html.count('class="differ"') == 1 and html.count("not mentioned") == 1 and "possible" in html
+    assert "90 %" in html and "<b>x</b>" not in html
+    nothing = one.model_copy(update={"statements": []})
+    assert "<table" not in draft_compare.differences_html({"x": nothing}, search_out().vote, "en", EN)
+
+
+def test_bars_are_as_long_as_their_shares() -> None:
+    """The largest first, small ones left out."""
+    html = draft_panel.bars_html("x", {"LVH": 0.25, "AFIB": 0.9, "MI": 0.001}, "en")
+    assert [float(share) for share in re.findall(r"width:([\d.]+)%", html)] == [90.0, 25.0]
+
+
+def test_style_lights_up_each_card() -> None:
+    """One rule for each neighbour, in light and dark."""
+    for dark in (False, True):
+        assert len(re.findall(r"has\(a.ek-cite-\d+:is", style.css(dark, "en"))) == style.MOST_CARDS
+    assert style.css(True, "en") != style.css(False, "en") != style.css(False, "de")
+    assert "innerHTML" not in style.script()
+
+
+def test_page_facts_in_words() -> None:
+    """Quality has a word, a missing scale is said."""
+    read = PageOut(
+        layout="3x4", n_rows=3, leads=["I"], px_per_mm=None, rotation_deg=-12.2, quality=0.5, corners=[(0, 0)] * 4
+    )
+    facts = dict(query_panel.page_facts(read, EN))
+    assert facts["Quality"] == "fair (0.50)" and "turned by -12°" in facts["Scale"] and "no grid" in facts["Scale"]
+    known = dict(query_panel.page_facts(read.model_copy(update={"px_per_mm": 8.0, "rotation_deg": 0.0}), EN))
+    assert known["Scale"] == "25 mm/s, 10 mm/mV (assumed)"
+
+
+def test_speed_and_gain_are_read_or_said_to_be_assumed() -> None:
+    """What the server read off the page counts; what it did not read is the usual, and is said to be assumed."""
+
+    class Read:
+        speed_mm_s: float | None = 50.0
+        gain_mm_mv: float | None = None
+
+    read: Any = Read()
+    assert drawings.paper_scale(read) == (50.0, 10.0, True)
+    read.gain_mm_mv = 5.0
+    assert drawings.paper_scale(read) == (50.0, 5.0, False)
+    assert drawings.paper_scale(None) == (25.0, 10.0, True)
+    sheet = drawings.Sheet("data:,", 100, 80, speed_mm_s=50.0, gain_mm_mv=5.0, assumed=True)
+    packed = re.search(r"const DATA = (.*?);</script>", viewer.viewer_html([(sheet, "", "")], EN, dark=False))
+    assert packed
+    page = json.loads(packed[1])["pages"][0]
+    assert (page["speed"], page["gain"], page["assumed"]) == (50.0, 5.0, True)
+
+
+def test_viewer_keeps_data_as_data() -> None:
+    """No text ends the script or becomes markup."""
+    sheet = drawings.Sheet("data:image/png;base64,", 100, 80)
+    html = viewer.viewer_html([(sheet, EVIL, "</script><b>")], EN, dark=True)
+    assert html.count("</script>") == 2 and "alert" in html and "<b>" not in html
+    packed = re.search(r"const DATA = (.*?);</script>", html, re.DOTALL)
+    assert packed and json.loads(packed[1])["pages"][0]["title"] == EVIL
+
+
+def test_card_keeps_every_lead(made_record: EcgRecord) -> None:
+    """Shortened to tenths of a millimetre, a card's drawing still shows twelve leads, in colours of its theme."""
+    import base64
+
+    svg = render_svg(made_record, drawings_style("3x4"))
+    made = base64.b64decode(drawings.card_address(svg, "3x4", True).partition(",")[2]).decode()
+    assert made.count('class="trace"') == 12 and len(made) < 0.7 * len(svg) and "#151416" in made
+    before, after = (re.search(r'class="trace"[^>]*d="M([\d. L-]+)"', text) for text in (svg, made))
+    assert before and after
+    heights = [[float(p.split()[1]) for p in match[1].split("L")] for match in (before, after)]
+    assert max(heights[0]) == pytest.approx(max(heights[1]), abs=0.051)
+    assert min(heights[0]) == pytest.approx(min(heights[1]), abs=0.051)
+
+
+def test_picture_has_its_millimetres() -> None:
+    """The sheet's size and outline are in mm of the picture's own grid; a large picture is packed smaller."""
+    rgb = np.full((2000, 4000, 3), 255, np.uint8)
+    read = PageOut(
+        layout="3x4", n_rows=3, leads=[], px_per_mm=10.0, rotation_deg=0, quality=1, corners=[(0, 0), (4000, 0)]
+    )
+    sheet = drawings.picture_sheet(rgb, read)
+    assert (sheet.width_mm, sheet.height_mm, sheet.scaled) == (400.0, 200.0, True) and sheet.outline[1] == (400.0, 0.0)
+    assert not drawings.picture_sheet(rgb, None).scaled
+
+
+def test_picture_that_lies_on_its_side_is_shown_upright() -> None:
+    """Its traces run across, so that calipers measure ms along them; what was read lies where it was."""
+    from ecgkin.retrieval.ecg.drawing.raster import render
+    from ecgkin.retrieval.ecg.page.reading import read_page
+    from ecgkin.retrieval.ecg.simulation.simulate import simulate
+
+    upright = render(simulate(["SR"], np.random.default_rng(0)).record).convert("RGB")
+    sheets = []
+    for angle in (0, 270):
+        picture = np.asarray(upright.rotate(angle, expand=True))
+        page = PageOut.of(read_page(picture))
+        sheets.append(drawings.picture_sheet(picture, page))
+    first, lying = sheets
+    assert lying.turned_px == upright.height and lying.width_mm == pytest.approx(first.width_mm, rel=0.02)
+    np.testing.assert_allclose(lying.outline, first.outline, atol=2)
+
+
+def test_overlay_meets_at_a_beat(made_record: EcgRecord) -> None:
+    """The same ECG 120 ms later is moved back by 120 ms; missing leads and samples stay missing."""
+    late = np.roll(made_record.signal_mv, 60, axis=1)
+    other = EcgRecord(late, 500.0, made_record.leads)
+    data = drawings.overlay_data(made_record, other, ("a", "b"))
+    assert data["shift_ms"] == pytest.approx(-120, abs=8) and data["fs"] == 250.0
+    some_leads = EcgRecord(made_record.signal_mv[:2], 500.0, made_record.leads[:2])
+    assert drawings.overlay_data(made_record, some_leads, ("a", "b"))["b"][2:] == [None] * 10
+
+
+def test_query_files_are_read_as_the_server_does(made_record: EcgRecord, tmp_path: Path) -> None:
+    """The demo's table comes back sample for sample; a picture has no samples."""
+    from PIL import Image
+
+    write_csv(made_record, tmp_path / "ECG_1.csv")
+    query = Query("ecg", "x", (("ECG_1.csv", (tmp_path / "ECG_1.csv").read_bytes()),))
+    record = drawings.read_query(query)
+    assert isinstance(record, EcgRecord) and record.fs_hz == 500.0
+    np.testing.assert_allclose(record.signal_mv, made_record.signal_mv, atol=6e-4)
+    packed = io.BytesIO()
+    Image.new("RGB", (300, 200)).save(packed, "PNG")
+    read = drawings.read_query(Query("ecg", "x", (("a.png", packed.getvalue()),)))
+    assert isinstance(read, np.ndarray) and read.shape == (200, 300, 3)
+
+
+def test_warnings_in_the_language_of_the_page() -> None:
+    """What readers say every day is German on a German page; what nobody foresaw stays as it is."""
+    from ecgkin.retrieval.ecg.drawing.raster import render
+    from ecgkin.retrieval.ecg.page.reading import read_page
+    from ecgkin.retrieval.ecg.simulation.simulate import simulate
+
+    page = render(simulate(["SR"], np.random.default_rng(0)).record).convert("RGB").rotate(5, fillcolor="white")
+    warnings = read_page(page).warnings
+    assert any("rotated" in text for text in warnings)
+    for text in warnings:
+        assert notes.note_text(text, "en") == text != notes.note_text(text, "de"), text
+    assert notes.note_text("a 17th lead", "de") == "a 17th lead"
+    assert notes.note_text("nothing similar: best score 0.1 is below 0.2", "en") == ""
+
+
+def test_errors_name_the_file_that_was_sent(made_record: EcgRecord, examples: Path) -> None:
+    """The server's own names for uploads, and hints for programmers, are not shown to people."""
+    client = MadeClient(made_record)
+    client.fails = ApiError("upload-1.csv does not say its sampling rate", hint="pass fs_hz=...", status=422)
+    page = chosen(client, examples)
+    said = " ".join(text.value for text in page.text)
+    assert "ECG_1.csv does not say" in said and "upload" not in said and "fs_hz" not in said
+    assert EN("rate_hint") in said
+
+
+def reviewed_all(**changes: Any) -> report_files.Reviewed:
+    """The made draft with every sentence accepted."""
+    kept = tuple(report_files.plain(sentence.text) for sentence in draft_answer().draft.sentences)
+    return report_files.Reviewed(kept, accepted=len(kept), **changes)
+
+
+def test_report_leaves_with_what_was_accepted() -> None:
+    """Sentences, added statements, own words, cases, who reviewed and the notice, in this order; nothing rejected."""
+    draft = draft_answer().draft
+    reviewed = report_files.Reviewed(("Atrial fibrillation.", "", ""), 1, 0, 2, ("CLBBB",), " own ")
+    text = report_files.report_text(draft, reviewed, "en", EN)
+    parts = ("Atrial", "Complete left bundle", "own", "made/1", "1 sentences", "2 rejected", "Preliminary draft.")
+    order = [text.index(part) for part in parts]
+    assert order == sorted(order) and "QRS 92" not in text
+    assert report_files.Reviewed(("", "", "")).empty and not report_files.Reviewed(("", "", ""), own="x").empty
+
+
+def test_pdf_can_be_read() -> None:
+    """All of it is in the file, with German letters; foreign ones become question marks; the ECG is a picture in it."""
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    from PIL import Image
+
+    packed = io.BytesIO()
+    Image.new("RGB", (300, 120), "white").save(packed, "JPEG")
+    words = "EKG-Befund\n\nST-Hebung größer – 0,2 mV\n" + "Zeile\n" * 90
+    made = report_files.report_pdf(words, "EKG-Befund", "ECG Ω", packed.getvalue())
+    with pypdfium2.PdfDocument(made) as pages:
+        text = "".join(page.get_textpage().get_text_bounded() for page in pages)
+        n_pages = len(pages)
+        images = [item for item in pages[0].get_objects() if item.type == pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]
+    assert n_pages > 1 and "ST-Hebung größer - 0,2 mV" in text and text.count("Zeile") == 90 and "ECG ?" in text
+    assert len(images) == 1
+
+
+def test_fhir_follows_the_review() -> None:
+    """Untouched it is the server's; a changed sentence takes its code away; an added statement brings one."""
+    draft = draft_answer().draft
+    code = {"coding": [{"system": "scp", "code": "AFIB"}], "text": "atrial fibrillation"}
+    other = {"coding": [{"system": "scp", "code": "LVH"}], "text": "left ventricular hypertrophy"}
+    resource = {"resourceType": "DiagnosticReport", "conclusion": "x", "conclusionCode": [code, other]}
+    whole = reviewed_all()
+    assert report_files.edited_fhir(resource, draft, whole, "t") is resource
+    edited = report_files.edited_fhir(
+        resource, draft, report_files.Reviewed(("", *whole.kept[1:]), added=("1AVB",)), "new <text>"
+    )
+    assert edited["conclusionCode"][0] == other and edited["conclusion"] == "new <text>"
+    assert [coding["code"] for coding in edited["conclusionCode"][1]["coding"]][-1] == "1AVB"
+    assert "new &lt;text&gt;" in edited["text"]["div"] and resource["conclusionCode"] == [code, other]
+
+
+def stretch(lead: str, loss: float, begin: float = 0.0, end: float = 1.0, **place: Any) -> StretchOut:
+    """Part of a recording of ten seconds."""
+    given = {"row": 0, "begin_s": 10 * begin, "end_s": 10 * end, "corners": []} | place
+    return StretchOut(lead=lead, begin=begin, end=end, loss=loss, **given)
+
+
+def test_stretches_have_their_place(made_record: EcgRecord) -> None:
+    """The strongest is as strong as can be, the others in proportion to loss and length; each lies on its lead."""
+    parts = [stretch("V5", 0.2, 0.5, 0.75), stretch("I", 0.2), stretch("aVR", -0.1)]
+    places = [why.on_record(made_record, part) for part in parts]
+    marks = why.marks(parts, places)
+    assert [mark.strength for mark in marks] == [why.STRONGEST, why.STRONGEST / 4]
+    xs, ys = zip(*marks[0].points, strict=True)
+    _, _, width, height = drawings.crop(why.LAYOUT)
+    assert 0.4 * width < min(xs) < max(xs) < 0.8 * width and 0.7 * height < min(ys) < max(ys) <= height + 1
+    assert max(y for _, y in marks[1].points) < 0.3 * height
+    assert why.marks([parts[2]], [places[2]]) == () and why.on_record(made_record, stretch("V9", 0.1)) == ()
+    assert [why.name(part, EN) for part in parts] == ["V5 5.0-7.5 s", "I", "aVR"]
+
+
+def test_stretches_of_a_picture() -> None:
+    """In mm of the sheet; named by lead, or by row where the leads are not known."""
+    nowhere = {"begin_s": None, "end_s": None, "corners": [(10, 20), (30, 20), (30, 40), (10, 40)]}
+    part = stretch("", 0.1, 0.25, 0.5, **nowhere | {"row": 2})
+    sheet = drawings.Sheet("", 100, 100, px_per_mm=10.0)
+    assert why.on_picture(sheet, part) == ((1, 2), (3, 2), (3, 4), (1, 4))
+    assert why.name(part, EN) == "row 2 25-50 %" and why.name(part, DE) == "Zeile 2 25-50 %"
+
+
+def test_map_has_every_case_and_the_query(made_record: EcgRecord) -> None:
+    """One row a case, the star last; a click on the star opens nothing."""
+    found = MadeClient(made_record).map(10, "q")
+    spec = case_map.map_spec(found, {"made/1": 3}, "de", DE, dark=True)
+    rows = spec["data"]["values"]
+    # Neighbours lie above the other cases, the star above all.
+    assert [row["class"] for row in rows] == ["andere", "Myokardinfarkt", "Anfrage"]
+    assert [row["rank"] for row in rows] == [0, 3, 0]
+    scales = [spec["encoding"][name]["scale"] for name in ("color", "shape")]
+    assert {len(scale["domain"]) for scale in scales} == {len(scale["range"]) for scale in scales} == {7}
+    assert case_map.picked_case({"selection": {"pick": [{"case_id": "made/1"}]}}) == "made/1"
+    assert case_map.picked_case({"selection": {"pick": [{"case_id": ""}]}}) is None
+
+
+def test_map_of_the_server_keeps_distances() -> None:
+    """Vectors that lie in a plane keep their distances on the map; the axes carry all of their variance."""
+    from ecgkin.ui.api.routes.map import plane
+
+    rng = np.random.default_rng(1)
+    flat = rng.normal(size=(40, 2)) @ np.linalg.qr(rng.normal(size=(16, 2)))[0].T + rng.normal(size=16)
+    places, axes, mean, share = plane(flat)
+    before, after = (np.linalg.norm(p[:, None] - p[None], axis=2) for p in (flat, places))
+    np.testing.assert_allclose(after, before, atol=1e-9)
+    assert share == pytest.approx(1.0) and np.allclose((flat - mean) @ axes, places)
+
+
+def test_api_asks_once_for_a_drawing(made_record: EcgRecord) -> None:
+    """A drawing stays at hand; a case without samples has none; other failures are told."""
+    client = MadeClient(made_record)
+    api = Api(client)  # type: ignore[arg-type]
+    count = []
+
+    def page(case_id: str, form: str, layout: str) -> bytes:
+        count.append(case_id)
+        if case_id == "made/2":
+            raise ApiError("none", status=404)
+        if case_id == "made/3":
+            raise ApiError("down", status=0)
+        return b"<svg></svg>"
+
+    client.page = page  # type: ignore[method-assign]
+    assert api.svg("made/1") == api.svg("made/1") == "<svg></svg>" and count == ["made/1"]
+    assert api.svg("made/2") is None
+    with pytest.raises(ApiError):
+        api.svg("made/3")
+
+
+def test_marks_go_to_the_server_before_the_search(made_record: EcgRecord) -> None:
+    """Similar and not similar, each to its side."""
+    client = MadeClient(made_record)
+    Api(client).again("q", {"a": True, "b": False}, Options(k=3))  # type: ignore[arg-type]
+    assert client.calls("feedback") == [{"query_id": "q", "similar": ["a"], "not_similar": ["b"]}]
+    assert client.calls("search")[0]["query_id"] == "q"
+
+
+@pytest.fixture
+def examples(made_record: EcgRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one ECG to choose."""
+    write_csv(made_record.resampled(100.0), tmp_path / "ECG_1.csv")
+    monkeypatch.setenv(app.EXAMPLES_VARIABLE, str(tmp_path))
+    return tmp_path
+
+
+def opened(client: MadeClient) -> Any:
+    """The page, run once."""
+    from streamlit.testing.v1 import AppTest
+
+    page = AppTest.from_file(app.__file__, default_timeout=60)
+    page.session_state["api"] = Api(client)  # type: ignore[arg-type]
+    return page.run()
+
+
+def html_of(page: Any) -> str:
+    """All HTML on the page."""
+    bodies = (str(element.proto.body) for element in page.get("html"))
+    return "\n".join(body for body in bodies if body != style.script())
+
+
+def chosen(client: MadeClient, examples: Path) -> Any:
+    """The page after an ECG of the demo was chosen."""
+    page = opened(client)
+    page.selectbox(key="example").select_index(0)
+    return page.run()
+
+
+def test_page_shows_hits_and_draft(made_record: EcgRecord, examples: Path) -> None:
+    """Notice, ten cards, a draft with citations, and one call of each kind; nothing hostile gets through."""
+    client = MadeClient(made_record, evil=True)
+    page = chosen(client, examples)
+    html = html_of(page)
+    assert not page.exception and not page.error
+    assert "does not replace a clinician" in html and html.count("ek-card-head") - html.count(".ek-card-head") == N_HITS
+    assert 'href="#case-1"' in html and "<script" not in html and "&lt;script&gt;" in html
+    assert len(client.calls("search")) == 1 and len(client.calls("draft")) == 1
+
+
+def test_page_says_nothing_similar(made_record: EcgRecord, examples: Path) -> None:
+    """The abstention is shown as such, in German."""
+    page = opened(MadeClient(made_record, nothing=True))
+    page.segmented_control(key="lang").set_value("de")
+    page.run()
+    page.selectbox(key="example").select_index(0)
+    page.run()
+    assert any("nichts Ähnliches" in warning.value for warning in page.warning)
+
+
+def test_marks_then_again(made_record: EcgRecord, examples: Path) -> None:
+    """A thumb up and a thumb down, then the search follows them, and there is a way back."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    assert page.button(key="again").disabled
+    page.button(key="thumb_up-1-made/1").click().run()
+    page.button(key="thumb_down-3-made/3").click().run()
+    page.button(key="again").click().run()
+    assert client.calls("feedback")[0]["similar"] == ["made/1"] and client.calls("feedback")[0]["not_similar"] == [
+        "made/3"
+    ]
+    assert not page.exception and page.button(key="original")
+
+
+def test_compare_and_back(made_record: EcgRecord, examples: Path) -> None:
+    """The case beside the query, overlaid, and back to the neighbours without another search."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.button(key="compare-2-made/2").click().run()
+    assert not page.exception and "report 2" in html_of(page)
+    page.toggle(key="why").set_value(True).run()
+    assert not page.exception and any("II (+0.250)." in caption.value for caption in page.caption)
+    page.segmented_control(key="view").set_value("overlay")
+    page.run()
+    assert not page.exception
+    page.button(key="back").click().run()
+    assert "ek-draft" in html_of(page) and len(client.calls("search")) == 1
+
+
+def test_report_holds_what_was_accepted_alone(made_record: EcgRecord, examples: Path) -> None:
+    """Nothing at first; a sentence that is changed or accepted, not one that is rejected; kept while a case is open."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    assert not page.code and page.session_state["found"].first is not None
+    page.button(key="accept-all").click().run()
+    assert "Atrial fibrillation" in page.code[0].value and "QRS 92 ms" in page.code[0].value
+    verdicts = [control for control in page.segmented_control if str(control.key).startswith("verdict-")]
+    verdicts[1].set_value("reject")
+    page.run()
+    field = next(text for text in page.text_input if text.label == "Sentence 1")
+    field.set_value("Flutter, I think.").run()
+    said = page.code[0].value
+    assert "Flutter, I think." in said and "QRS 92" not in said and "1 changed, 1 rejected" in said
+    page.button(key="compare-2-made/2").click().run()
+    page.button(key="back").click().run()
+    assert "Flutter, I think." in page.code[0].value
+    assert not page.exception and len(client.calls("draft")) == 1
+
+
+def test_words_and_filters(made_record: EcgRecord) -> None:
+    """A search by words carries the filter; there is no draft for it."""
+    client = MadeClient(made_record)
+    page = opened(client)
+    page.segmented_control(key="way").set_value("words")
+    page.run()
+    page.multiselect(key="codes").select("AFIB")
+    page.slider(key="k").set_value(4)
+    page.text_input(key="words").set_value("Vorhofflimmern")
+    next(button for button in page.button if button.label == "Search").click().run()
+    asked = client.calls("search")[-1]
+    assert (asked["text"], asked["k"], asked["where"]) == ("Vorhofflimmern", 4, 'label:"AFIB"')
+    assert not client.calls("draft") and not page.exception
+
+
+def test_problem_is_told(made_record: EcgRecord, examples: Path) -> None:
+    """What the server says about a wrong file is on the page, as text."""
+    client = MadeClient(made_record)
+    client.fails = ApiError(f"no ECG in it {EVIL}", hint="send another", status=422)
+    page = chosen(client, examples)
+    assert page.error and any(EVIL in text.value and "send another" in text.value for text in page.text)
+    assert not page.exception

@@ -1,0 +1,118 @@
+"""/v1/search and /v1/embeddings."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import Field
+
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.search.search import SearchResult
+from ecgkin.ui.api import intake, openapi, uploads
+from ecgkin.ui.api.answers import EmbeddingOut, SearchOut
+from ecgkin.ui.api.schemas import EmbeddingBody, Question, SearchBody
+from ecgkin.ui.api.state import State
+
+router = APIRouter(prefix="/v1", tags=["search"])
+
+
+class SearchForm(Question, intake.FileOptions):
+    """Fields beside the file of a search."""
+
+    text: str | None = Field(default=None, max_length=10_000, description="words; the search is then for both")
+    where: Annotated[str | None, Field(max_length=20_000)] = Field(
+        default=None,
+        description="filter that acts inside the search",
+        examples=["age>=60 and sex=F and not label:PACE"],
+    )
+
+
+class EmbeddingForm(intake.FileOptions):
+    """Fields beside the file whose vector is wanted."""
+
+
+@router.post(
+    "/search",
+    response_model=SearchOut,
+    openapi_extra=openapi.body(SearchBody, SearchForm),
+    summary="Find the most similar cases",
+)
+async def search(request: Request) -> SearchOut:
+    """By a picture or a recording (multipart), by samples, by words, by both; or again by an earlier search's marks."""
+    state: State = request.app.state.ecgkin
+    asked = await intake.taken(request, state, SearchForm, SearchBody)
+    return await state.work.run(lambda: _found(state, asked), asked.close)
+
+
+def _found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> SearchOut:
+    with asked.opened() as (query, options):
+        if isinstance(options, SearchBody):
+            _check_one_question(options)
+        if isinstance(options, SearchBody) and options.query_id is not None:
+            vector = state.refined(options.query_id, options.similar, options.not_similar)
+            where, patient = options.where, options.exclude_patient
+            result = state.search.by_vector(vector, options.k, where, patient, kind="refined")
+        else:
+            result = ask(state, query, options.text, options)
+    return SearchOut.of(result, state.remember(result))
+
+
+def _check_one_question(body: SearchBody) -> None:
+    if (body.query_id is not None) == (body.signal is not None or body.text is not None):
+        raise QueryError("give a signal, a text, both of these, or a query_id alone")
+    if body.query_id is None and (body.similar or body.not_similar):
+        raise QueryError("similar and not_similar need the query_id of the search that they are about")
+
+
+def ask(state: State, query: uploads.Query | None, text: str | None, asked: Question) -> SearchResult:
+    """One search by an ECG, words, or both; for threads."""
+    engine, k, where, patient = state.search, asked.k, asked.where, asked.exclude_patient
+    if query is None:
+        return engine.by_text(text or "", k, where, patient)
+    if text is not None:
+        return engine.by_both(query, text, k, where, patient, weight=asked.weight)
+    if isinstance(query, EcgRecord):
+        return engine.by_ecg(query, k, where, patient)
+    return engine.by_image(query, k, where, patient)
+
+
+@router.post(
+    "/embeddings",
+    response_model=EmbeddingOut,
+    openapi_extra=openapi.body(EmbeddingBody, EmbeddingForm),
+    summary="Vectors of texts, samples or a picture",
+)
+async def embeddings(request: Request) -> EmbeddingOut:
+    """What the encoder makes of an input: unit vectors, compared by their dot product."""
+    state: State = request.app.state.ecgkin
+    asked = await intake.taken(request, state, EmbeddingForm, EmbeddingBody)
+    return await state.work.run(lambda: _embedded(state, asked), asked.close)
+
+
+def _embedded(state: State, asked: intake.Intake[EmbeddingForm, EmbeddingBody]) -> EmbeddingOut:
+    encoder = state.search.encoder
+    with asked.opened() as (query, options):
+        texts = options.texts if isinstance(options, EmbeddingBody) else []
+        if bool(texts) == (query is not None):
+            raise QueryError("give texts or a signal (one of them)")
+        vectors = encoder.encode_texts(texts).tolist() if query is None else [vector_of(state, query)]
+    return EmbeddingOut(encoder=encoder.name, fingerprint=encoder.fingerprint, dim=encoder.dim, embeddings=vectors)
+
+
+def vector_of(state: State, query: uploads.Query) -> list[float]:
+    """The vector of a record or of the picture at a path; for threads."""
+    encoder: Any = state.search.encoder
+    if isinstance(query, EcgRecord):
+        return [float(x) for x in encoder.encode_records([query])[0]]
+    if hasattr(encoder, "encode_pages"):
+        from ecgkin.retrieval.ecg.page.reading import read_page
+
+        # Reading takes longer than encoding: it is done here, in a thread of many, not in the encoder's only one.
+        return [float(x) for x in encoder.encode_pages([read_page(query)])[0]]
+    from PIL import Image
+
+    from ecgkin.retrieval.ecg.page.reading import load_image
+
+    return [float(x) for x in encoder.encode_images([Image.fromarray(load_image(query))])[0]]

@@ -1,0 +1,114 @@
+"""`ecgkin`: the command line.
+
+Results go to stdout, everything else to stderr. A mistake is one line and a hint, with the exit status of its error
+(`ecgkin.retrieval.errors`); a traceback is shown with `ecgkin --debug ...` only.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.cli import (
+    base,
+    config,
+    demo,
+    download,
+    draft,
+    evaluate,
+    export,
+    ingest,
+    instruct,
+    pulse,
+    search,
+    serve,
+    web,
+)  # fmt: skip
+
+_FOLDS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
+
+app = typer.Typer(
+    name="ecgkin",
+    help="Find the most similar ECG cases, with their signed reports. Supports and does not replace a clinician.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_GROUPS = (
+    demo, ingest, base, export, search, evaluate, draft, instruct, pulse,
+    download, serve, web, config,
+)  # fmt: skip
+for group in _GROUPS:  # `draft` adds to what `evaluate` has made
+    group.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("ecgkin"))
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log everything.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Set up logging before any command."""
+    from ecgkin.ui.logs import configure_logging
+
+    if debug:
+        configure_logging("DEBUG")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit status.
+
+    Args:
+        arguments: Words after `ecgkin`; None takes those of the process.
+    """
+    words = joined_folds(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(args=words, prog_name="ecgkin")
+    except EcgkinError as error:
+        if "--debug" in words:
+            raise
+        _complain(str(error), error.hint)
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if "--debug" in words:
+            raise
+        _complain(f"{type(error).__name__}: {error}", "this is a fault of ecgkin; `ecgkin --debug ...` shows where")
+        sys.exit(1)
+
+
+def joined_folds(words: Sequence[str]) -> list[str]:
+    """The same words with `--folds 1 2 3` as one value, `--folds 1,2,3`, which is all that option parsers know.
+
+    >>> joined_folds(["ptbxl", "--folds", "1", "2-4", "DIR"])
+    ['ptbxl', '--folds', '1,2-4', 'DIR']
+    """
+    out: list[str] = []
+    for word in words:
+        if len(out) >= 2 and out[-2].endswith("folds") and out[-2].startswith("--") and _FOLDS.fullmatch(word):
+            out[-1] += f",{word}"
+        else:
+            out.append(word)
+    return out
+
+
+def _complain(message: str, hint: str) -> None:
+    from ecgkin.ui.cli.common import safe
+
+    sys.stderr.write(f"ecgkin: {safe(' '.join(message.split()))}\n")
+    if hint:
+        sys.stderr.write(f"  hint: {safe(hint)}\n")

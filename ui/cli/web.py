@@ -1,0 +1,53 @@
+"""`ecgkin web`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from ecgkin.ui.cli import common
+
+TOKEN_VARIABLE = "ECGKIN_WEB_TOKEN"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(web)
+
+
+def web(
+    api: Annotated[str, typer.Option(help="Address of the server.")] = "http://127.0.0.1:8000",
+    port: Annotated[
+        int, typer.Option(help="Port of the page; a free one where it is taken.", min=0, max=65_535)
+    ] = 8501,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+) -> None:
+    """Show the web page of a server that `ecgkin serve` runs here or elsewhere; Ctrl-C ends it.
+
+    A token for the server comes from the environment, ECGKIN_WEB_TOKEN.
+    """
+    from ecgkin.ui.client.client import Client
+    from ecgkin.ui.web.serving import ending, running
+
+    token = os.environ.get(TOKEN_VARIABLE)
+    with Client(api, token) as client:
+        facts = client.info()
+    with ending(), running(api, token=token, port=port) as (process, where):
+        common.out().print(where, markup=False, soft_wrap=True)
+        common.say(f"{facts.case_base.get('n_cases', '?')} cases of {api}; Ctrl-C ends it")
+        if open_page:
+            open_in_browser(where)
+        process.wait()
+
+
+def open_in_browser(address: str) -> None:
+    """Open an address where a browser would open for a person: a terminal, and a display where one is needed."""
+    if not sys.stdout.isatty():
+        return
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        import webbrowser
+
+        webbrowser.open(address)

@@ -1,0 +1,90 @@
+"""The demo as a web page: API and page over the demo's case base, on this machine alone, until Ctrl-C."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ecgkin.retrieval.ecg.record import EcgRecord
+    from ecgkin.ui.demo.cases import Say
+    from ecgkin.ui.demo.demo import Shown
+    from ecgkin.ui.settings import Settings
+
+# ECGs to choose from on the page, each as a page and as a recording.
+QUERIES = 6
+# Width of a page among those to choose from, sharp on a dense screen.
+SMALL_PX = 840
+
+
+def write_queries(shown: Shown, folder: Path) -> Path:
+    """Held-out ECGs as files, as anybody would drop them onto the page: "ECG_1.png", "ECG_1.csv" and so on.
+
+    "ECG_1.webp" is the same page in small, to choose from.
+
+    Args:
+        shown: What the demo found.
+        folder: Made where it is missing.
+
+    Returns:
+        The folder.
+    """
+    from ecgkin.retrieval.ecg.drawing.raster import render
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("ECG_*"):
+        old.unlink()
+    records = [shown.asked.record, *shown.asked.others(QUERIES - 1)]
+    for number, record in enumerate(records, 1):
+        page = render(record)
+        page.save(folder / f"ECG_{number}.png")
+        page.thumbnail((SMALL_PX, SMALL_PX))
+        page.save(folder / f"ECG_{number}.webp", quality=80)
+        write_csv(record, folder / f"ECG_{number}.csv")
+    return folder
+
+
+def write_csv(record: EcgRecord, path: Path) -> None:
+    """Samples in mV, one lead a column, with a column of seconds; nothing about the patient."""
+    seconds = np.arange(record.signal_mv.shape[1]) / record.fs_hz
+    table = np.column_stack([seconds, record.signal_mv.T.astype(np.float64)])
+    header = ",".join(["time_s", *(f"{lead} (mV)" for lead in record.leads)])
+    np.savetxt(path, table, fmt=["%.4f", *["%.3f"] * len(record.leads)], delimiter=",", header=header, comments="")
+
+
+def serve_demo(settings: Settings, shown: Shown, *, say: Say, ready: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        settings: In force; the server listens on loopback without tokens whatever they say.
+        shown: What the demo found.
+        say: Told in words what is going on.
+        ready: Told the address of the page.
+
+    Raises:
+        EcgkinError: Server or page cannot start.
+    """
+    from ecgkin.ui.api.app import create_app
+    from ecgkin.ui.api.serving import in_thread
+    from ecgkin.ui.api.state import State
+    from ecgkin.ui.web.serving import HOST, ending, free_port, running
+
+    examples = write_queries(shown, shown.folder.with_name(f"{shown.folder.name}-queries"))
+    given = {"api_host": HOST, "api_port": free_port(settings.api_port), "api_tokens": ()}
+    own = settings.model_copy(update=given)
+    state = State(shown.folder, own, shown.encoder)
+    # What the first query would wait seconds for, while the page's process loads its own libraries.
+    warming = threading.Thread(target=state.preload, daemon=True)
+    warming.start()
+    with ending(), in_thread(create_app(own, state), own) as api:
+        say(f"API: {api}/docs")
+        with running(api, examples=examples) as (process, where):
+            warming.join()
+            ready(where)
+            say("Ctrl-C ends both")
+            process.wait()
