@@ -22,7 +22,6 @@ Fs = Annotated[float | None, typer.Option(help="Samples a second, for a FILE tha
 InUnits = Annotated[
     Units | None, typer.Option(help="Units of the samples, for a FILE that does not say.", show_default=False)
 ]
-PICTURES = {".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pdf", ".heic"}
 REPORT_WIDTH = 300
 SHOWN_STATEMENTS = 8
 
@@ -109,7 +108,7 @@ def looks_like_picture(path: Path) -> bool:
     """Whether a file is a picture or a document by its name, or else by its content."""
     from ecgkin.retrieval.ecg.formats.pictures import is_picture
 
-    return path.suffix.lower() in PICTURES or is_picture(path)
+    return is_picture(path)
 
 
 def is_record(query: EcgRecord | Image.Image | Path) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,33 @@ class _Header:
     comments: tuple[str, ...]
     clock: str
     date: str
+
+
+def beside(folder: Path, name: str) -> Path | None:
+    """The file of that name in a folder; where there is none, the one whose name differs in case or Unicode form alone.
+
+    Records that went through Windows or a camera card have names in capitals, those from a Mac decomposed umlauts.
+
+    Args:
+        folder: Where to look.
+        name: As a header or a person spells it.
+
+    Returns:
+        None where there is none, or several differ in case alone.
+    """
+    exact = folder / name
+    try:
+        if exact.is_file():
+            return exact
+        key = _key(name)
+        alike = [entry.name for entry in os.scandir(folder) if _key(entry.name) == key and entry.is_file()]
+    except (OSError, ValueError):
+        return None
+    return folder / alike[0] if len(alike) == 1 else None
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
