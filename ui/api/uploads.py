@@ -23,8 +23,8 @@ import numpy as np
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from ecgkin.retrieval.ecg.formats.kinds import PICTURE_SUFFIXES, Kind, kind_of_file
 from ecgkin.retrieval.ecg.formats.read import READERS
+from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES, Kind, kind_of_file
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, ImageError, InputError, RecordError
 from ecgkin.ui.api import problems

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgkin.retrieval.ecg.formats.kinds import PICTURE_SUFFIXES, Kind, kind_of_file
+from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES, Kind, kind_of_file
 from ecgkin.retrieval.errors import ImageError, RecordError
 
 if TYPE_CHECKING:

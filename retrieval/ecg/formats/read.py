@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from ecgkin.retrieval.ecg.formats.kinds import HEAD_BYTES, Kind, kind_of
+from ecgkin.retrieval.ecg.kinds import HEAD_BYTES, Kind, kind_of
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 

@@ -29,7 +29,7 @@ from ecgkin.retrieval.ecg.formats.header import (
     scale_note,
 )
 from ecgkin.retrieval.ecg.formats.huffman import Table, huffman, integrate, own_tables
-from ecgkin.retrieval.ecg.formats.kinds import is_scp
+from ecgkin.retrieval.ecg.kinds import is_scp
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 

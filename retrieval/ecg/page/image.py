@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ecgkin.retrieval.ecg.formats.kinds import HEAD_BYTES, PILLOW_FORMATS, Kind, kind_of
+from ecgkin.retrieval.ecg.kinds import HEAD_BYTES, PILLOW_FORMATS, Kind, kind_of
 from ecgkin.retrieval.errors import ImageError
 
 ByteImage = NDArray[np.uint8]

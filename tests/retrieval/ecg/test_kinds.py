@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecgkin.retrieval.ecg.formats import kinds
-from ecgkin.retrieval.ecg.formats.kinds import Kind, kind_of
+from ecgkin.retrieval.ecg import kinds
 from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg, open_picture, page_count_of, picture_notes
+from ecgkin.retrieval.ecg.kinds import Kind, kind_of
 from ecgkin.retrieval.ecg.page.image import load_image, open_image
 from ecgkin.retrieval.errors import ImageError
 
