@@ -118,8 +118,6 @@ _WFDB = frozenset({".hea", ".dat", ".mat"})
 _RECORDS = frozenset(suffix for reader in READERS for suffix in reader.suffixes) - _WFDB
 _PICTURES = frozenset(PICTURE_SUFFIXES)
 _PLAIN = re.compile(r"\w[\w.-]{0,120}\Z", re.ASCII)
-# FLAC packs silence without bound: the size of the file says nothing about what it takes in memory.
-_FLAC = re.compile(rb"^\s*\S+\s+(?:508|516|524)\b", re.MULTILINE)
 # Bytes in memory for each byte of a text table or of a sampled file while it is read, as pixels of three bytes.
 _PIXELS_PER_BYTE = 4
 # PDFium must not be called by two threads at a time.
@@ -202,8 +200,9 @@ class Upload:
                 )
             with budget.take(min(budget.pixels, _PIXELS_PER_BYTE * size)):
                 from ecgkin.retrieval.ecg.formats.read import read_ecg
+                from ecgkin.retrieval.ecg.formats.wfdb import is_packed
 
-                if path.suffix.lower() == ".hea" and _FLAC.search(path.read_bytes()):
+                if path.suffix.lower() == ".hea" and is_packed(path):
                     raise RecordError(
                         "WFDB files packed with FLAC are not taken over the network", hint="use format 16"
                     )

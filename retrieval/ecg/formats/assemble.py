@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.formats.header import SourceHeader
-from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads
+from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
@@ -17,7 +17,10 @@ MAX_SAMPLES = 100_000_000
 """Most samples (leads x length) in a file: four leads at 250 Hz for 24 h, or twelve at 500 Hz for 4.6 h."""
 MAX_FS_HZ = 100_000.0
 _MV_PER = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6, "": 1.0}
-_ODD_MV = 50.0  # a QRS of 5 mV is huge; beyond ten times that the unit is wrong
+# The largest QRS complexes reach 6 to 8 mV, pacing spikes of analogue recorders 10; the smallest ECG that a cart still
+# calls one has 0.1 mV in its largest lead (low voltage begins at 0.5).
+_ODD_MV, _TINY_MV = 12.0, 0.05
+_LONGEST_NAME = 60
 
 
 def millivolts_per(unit: str) -> float | None:
@@ -89,14 +92,21 @@ def assemble(
     """
     said = list(notes)
     leads: dict[str, NDArray[np.float32]] = {}
+    upright = {lead for name, _ in channels if (lead := canonical_lead(name)) is not None}
     for name, samples in channels:
-        lead = canonical_lead(name)
+        lead, sign = signed_lead(name)
         if lead is None:
-            said.append(f"channel {name!r} is none of the twelve leads: left out")
+            said.append(f"channel {name[:_LONGEST_NAME]!r} is none of the twelve leads: left out")
+        elif sign < 0 and lead in upright:
+            said.append(
+                f"channel {name[:_LONGEST_NAME]!r} is lead {lead} upside down, which is there as it is: left out"
+            )
         elif lead in leads:
             raise RecordError(f"{where}: lead {lead} comes twice", hint="one of the two is named wrongly")
         else:
-            leads[lead] = np.where(np.isfinite(samples), samples, np.nan).astype(np.float32)
+            if sign < 0:
+                said.append(f"lead {lead} is recorded upside down ({name[:_LONGEST_NAME]}): turned back")
+            leads[lead] = (sign * np.where(np.isfinite(samples), samples, np.nan)).astype(np.float32)
     if not leads:
         names = ", ".join(repr(name) for name, _ in channels[:15]) or "none"
         raise RecordError(
@@ -127,7 +137,18 @@ def assemble(
     if flat:
         said.append(f"{named(flat)} {'is' if len(flat) == 1 else 'are'} flat")
     signal = np.stack([leads[name] for name in order])
-    peak = float(np.nanmax(np.abs(signal)))
-    if peak > _ODD_MV:
-        said.append(f"amplitudes reach {peak:.0f} mV: the unit or the gain is probably wrong")
+    said += _odd_amplitudes(signal)
     return EcgRecord(signal, fs_hz, order, record_id, patient_id, age_years, sex, tuple(said), header)
+
+
+def _odd_amplitudes(signal: NDArray[np.float32]) -> list[str]:
+    """Notes on amplitudes that no ECG has."""
+    said = []
+    lowest, highest = float(np.nanmin(signal)), float(np.nanmax(signal))
+    peak = highest if highest > -lowest else lowest
+    if abs(peak) > _ODD_MV:
+        said.append(f"amplitudes reach {peak:.4g} mV: the unit or the gain is probably wrong")
+    span = float((np.nanmax(signal, axis=1) - np.nanmin(signal, axis=1)).max())
+    if 0 < span < _TINY_MV:
+        said.append(f"no lead spans more than {span:.2g} mV: the unit or the gain is probably wrong")
+    return said
