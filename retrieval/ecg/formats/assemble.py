@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ _MV_PER = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6, "": 1.0}
 # calls one has 0.1 mV in its largest lead (low voltage begins at 0.5).
 _ODD_MV, _TINY_MV = 12.0, 0.05
 _LONGEST_NAME = 60
+Number = TypeVar("Number", bound=np.generic)
 
 
 def millivolts_per(unit: str) -> float | None:
@@ -60,6 +62,34 @@ def levelled(channels: Sequence[tuple[str, NDArray[np.float32]]]) -> list[tuple[
     """
     longest = max((samples.size for _, samples in channels), default=0)
     return [(name, np.pad(row, (0, longest - row.size), constant_values=np.nan)) for name, row in channels]
+
+
+def without_pulse(
+    rows: Sequence[NDArray[Number]], millivolt: float, step: float, fs_hz: float, notes: list[str]
+) -> list[NDArray[Number]]:
+    """The leads without the calibration pulse that some machines and converters put behind the ECG.
+
+    The pulse is 0, 1 mV, 0 at the same samples of every lead, limb leads that follow from others included.
+
+    Args:
+        rows: One array a lead, in whatever unit.
+        millivolt: How much 1 mV is in it.
+        step: By which the pulse may miss 0 and 1 mV.
+        fs_hz: Samples a second.
+        notes: What was cut off is added.
+    """
+    if len(rows) < 2 or len({row.size for row in rows}) != 1:
+        return list(rows)
+    table = np.stack(rows)
+    alike = (np.abs(table - millivolt) <= step).all(axis=0) | (np.abs(table) <= step).all(axis=0)
+    last = table.shape[1] if alike.all() else table.shape[1] - int(np.argmin(alike[::-1]))
+    pulse = np.median(table[:, last:], axis=0)
+    high = pulse > millivolt / 2
+    if last == 0 or not high.any() or high.all():
+        return list(rows)
+    seconds, height = pulse.size / fs_hz, float(np.median(pulse[high])) / millivolt
+    notes.append(f"the last {seconds:g} s are the machine's calibration pulse of {height:.3g} mV: left out")
+    return [row[:last] for row in rows]
 
 
 def assemble(
@@ -108,9 +138,10 @@ def assemble(
                 said.append(f"lead {lead} is recorded upside down ({name[:_LONGEST_NAME]}): turned back")
             leads[lead] = (sign * np.where(np.isfinite(samples), samples, np.nan)).astype(np.float32)
     if not leads:
-        names = ", ".join(repr(name) for name, _ in channels[:15]) or "none"
+        names = ", ".join(repr(name[:_LONGEST_NAME]) for name, _ in channels[:15]) or "none"
+        reasons = "".join(f"; {note}" for note in notes[:4])
         raise RecordError(
-            f"{where}: no channel is a standard lead (found {names})", hint=f"expected {', '.join(LEADS)}"
+            f"{where}: no channel is a standard lead (found {names}){reasons}", hint=f"expected {', '.join(LEADS)}"
         )
     for lead in [name for name, row in leads.items() if row.size and np.isnan(row).all()]:
         said.append(f"lead {lead} holds no sample: missing")

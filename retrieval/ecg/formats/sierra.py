@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, levelled
+from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, levelled, without_pulse
 from ecgkin.retrieval.ecg.formats.header import (
     SourceHeader,
     age_at,
@@ -133,7 +133,7 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
     names = _names(waves, signal, where)
     stored = _stored(waves, signal, names, fs_hz, where, notes)
     rows = _restored(dict(zip(names, stored, strict=True)), where) if _is_predicted(names) else stored
-    rows = _without_pulse(rows, round(1000 / step_uv), fs_hz, notes)
+    rows = without_pulse(rows, round(1000 / step_uv), 1, fs_hz, notes)
     header = _header(root, f"Philips Sierra XML {version}")
     notes.insert(0, scale_note(header.format, step_uv, fs_hz, header.filters))
     channels = [(name, (row * (step_uv / 1000)).astype(np.float32)) for name, row in zip(names, rows, strict=True)]
@@ -241,24 +241,6 @@ def _restored(stored: dict[str, NDArray[np.int64]], where: str) -> list[NDArray[
         "aVF": (two + three) // 2 - stored["aVF"],
     }
     return [limbs.get(name, row) for name, row in stored.items()]
-
-
-def _without_pulse(
-    rows: list[NDArray[np.int64]], millivolt: int, fs_hz: float, notes: list[str]
-) -> list[NDArray[np.int64]]:
-    """The leads without the calibration pulse behind the ECG: 0, 1 mV, 0, alike in every lead."""
-    if len(rows) < 2 or len({row.size for row in rows}) != 1:
-        return rows
-    table = np.stack(rows)
-    alike = (table == table[0]).all(axis=0) & ((np.abs(table[0] - millivolt) <= 1) | (table[0] == 0))
-    last = table.shape[1] if alike.all() else table.shape[1] - int(np.argmin(alike[::-1]))
-    pulse = table[0, last:]
-    if last == 0 or not (pulse > 0).any():
-        return rows
-    high = int(np.median(pulse[pulse > 0]))
-    seconds, height = pulse.size / fs_hz, high / millivolt
-    notes.append(f"the last {seconds:g} s are the machine's calibration pulse of {height:g} mV: left out")
-    return [row[:last] for row in rows]
 
 
 def _named(text: str) -> str:

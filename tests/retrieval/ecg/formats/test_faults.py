@@ -171,3 +171,151 @@ def test_impossible_gains_are_said(wfdb_record: Callable[[str], Path], gain: str
     record = read_ecg(header)
     assert noted(record, "the unit or the gain is probably wrong") == bool(says)
     assert not says or noted(record, says)
+
+
+# ---------------------------------------------------------------- DICOM
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("neg_avr", "lead aVR is recorded upside down"),
+        ("frank_i", "'Frank Lead I (code 2:24)' is none of the twelve"),
+        ("no_preamble", ""),
+        ("groups_limb_chest", "leads come in 2 groups"),
+    ],
+)
+def test_dicom_leads_by_their_codes_and_groups(faults: Path, truth: np.ndarray, name: str, says: str) -> None:
+    record = read_ecg(faults / f"{name}.dcm")
+    assert off(record, truth) < STEP_MV and record.fs_hz == 250 and noted(record, says)
+
+
+def test_dicom_page_of_columns_and_a_strip(faults: Path) -> None:
+    """Each lead at its own seconds, NaN where it was not recorded, lead II over the whole strip."""
+    whole = np.loadtxt(faults / "truth_3x4_mv.csv", delimiter=",", skiprows=1).T
+    record = read_ecg(faults / "groups_3x4_rhythm.dcm")
+    assert record.leads == LEADS and record.n_samples == 2500
+    for k, lead in enumerate(LEADS):
+        first = 0 if lead == "II" else 625 * (k // 3)
+        last = 2500 if lead == "II" else first + 625
+        row = record.signal_mv[k]
+        assert np.isfinite(row[first:last]).all() and np.isnan(row[:first]).all() and np.isnan(row[last:]).all()
+        assert np.abs(row[first:last] - whole[k, first:last]).max() < STEP_MV
+    assert noted(record, "aVR, aVL, aVF from 2.5 s for 2.5 s")
+
+
+def test_dicom_leads_that_are_none_of_the_twelve_never_take_their_names(faults: Path) -> None:
+    with pytest.raises(RecordError, match="Chest-manubrium lead per V5 placement"):
+        read_ecg(faults / "holter_cm5.dcm")
+    with pytest.raises(RecordError, match="without its unit"):
+        read_ecg(faults / "no_unit.dcm")
+
+
+def changed(faults: Path, target: Path, change: Callable[[object], None], **options: object) -> Path:
+    import pydicom
+
+    data = pydicom.dcmread(faults / "neg_avr.dcm")
+    change(data)
+    pydicom.dcmwrite(target, data, **options)  # type: ignore[arg-type]
+    return target
+
+
+def test_dicom_big_endian_samples(faults: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    import pydicom
+    from pydicom.uid import ExplicitVRBigEndian
+
+    data = pydicom.dcmread(faults / "neg_avr.dcm")
+    group = data.WaveformSequence[0]
+    group.WaveformData = np.frombuffer(group.WaveformData, "<i2").astype(">i2").tobytes()
+    data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(tmp_path / "big.dcm", data, little_endian=False, implicit_vr=False)
+    assert off(read_ecg(tmp_path / "big.dcm"), truth) < STEP_MV
+
+
+def test_dicom_32_bits_catheter_laboratory_and_padding(faults: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    """32-bit samples; a hemodynamic object; zero as padding value leaves zeros that are samples."""
+
+    def wide(data: object) -> None:
+        group = data.WaveformSequence[0]  # type: ignore[attr-defined]
+        table = np.frombuffer(group.WaveformData, "<i2").reshape(-1, 12).astype("<i4").copy()
+        table[:, 0] = np.where(np.abs(table[:, 0]) < 3, 0, table[:, 0])  # single true zeros
+        table[900:] = 0  # a tenth of a second and more in all channels: not recorded
+        group.WaveformData, group.WaveformBitsAllocated, group.WaveformSampleInterpretation = table.tobytes(), 32, "SL"
+        group.add_new("WaveformPaddingValue", "OW", bytes(4))
+        data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.9.1.4"  # type: ignore[attr-defined]
+
+    record = read_ecg(changed(faults, tmp_path / "wide.dcm", wide))
+    assert np.isfinite(record.signal_mv[:, :900]).all() and np.isnan(record.signal_mv[:, 900:]).all()
+    assert np.abs(record.signal_mv[1:, :900] - truth[1:, :900]).max() < STEP_MV
+
+    def laboratory(data: object) -> None:
+        data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.9.2.1"  # type: ignore[attr-defined]
+
+    assert off(read_ecg(changed(faults, tmp_path / "lab.dcm", laboratory)), truth) < STEP_MV
+
+
+def test_dicom_skew_of_whole_samples_is_undone(faults: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    def later(data: object) -> None:
+        channels = data.WaveformSequence[0].ChannelDefinitionSequence  # type: ignore[attr-defined]
+        channels[7].ChannelSampleSkew = "5"
+        channels[8].ChannelSampleSkew = "0.4"
+
+    record = read_ecg(changed(faults, tmp_path / "skew.dcm", later))
+    assert np.isnan(record.signal_mv[7, :5]).all()
+    assert np.abs(record.signal_mv[7, 5:] - truth[7, :-5]).max() < STEP_MV
+    assert noted(record, "lead V2 begins 20 ms later") and noted(record, "1 leads lie up to 1.6 ms apart")
+
+
+# ---------------------------------------------------------------- HL7 aECG
+
+
+def aecg_set(leads: dict[str, np.ndarray], head: str) -> str:
+    time = (
+        '<component><sequence><code code="TIME_ABSOLUTE"/><value xsi:type="GLIST_TS">'
+        f'<head value="{head}"/><increment value="0.004" unit="s"/></value></sequence></component>'
+    )
+    return (
+        "<component><sequenceSet>"
+        + time
+        + "".join(
+            f'<component><sequence><code code="MDC_ECG_LEAD_{name}"/><value xsi:type="SLIST_PQ"><origin value="0" '
+            f'unit="uV"/><scale value="1" unit="uV"/><digits>{" ".join(str(v) for v in row)}</digits>'
+            "</value></sequence></component>"
+            for name, row in leads.items()
+        )
+        + "</sequenceSet></component>"
+    )
+
+
+def test_aecg_sequence_sets_go_on_one_time_axis(truth: np.ndarray, tmp_path: Path) -> None:
+    steps = np.rint(truth * 1000).astype(int)
+    limb = {name: row for name, row in zip(LEADS[:6], steps, strict=False)}
+    early = {name: row[:500] for name, row in zip(LEADS[6:9], steps[6:], strict=False)}
+    late = {name: row[500:] for name, row in zip(LEADS[9:], steps[9:], strict=False)}
+    sets = aecg_set(limb, "20200102103000.000") + aecg_set(early, "20200102103000.000")
+    sets += aecg_set(late, "20200102103002.000")
+    (tmp_path / "a.xml").write_text(
+        '<AnnotatedECG xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><component><series>'
+        f'<code code="RHYTHM"/>{sets}</series></component></AnnotatedECG>'
+    )
+    record = read_ecg(tmp_path / "a.xml")
+    assert record.leads == LEADS and record.n_samples == 1000
+    known = np.ones((12, 1000), dtype=bool)
+    known[6:9, 500:] = known[9:, :500] = False
+    assert (np.isfinite(record.signal_mv) == known).all()
+    assert np.abs((record.signal_mv - truth)[known]).max() < STEP_MV
+    assert noted(record, "V4, V5, V6 from 2 s for 2 s")
+
+
+def test_pulse_of_a_converter_is_cut_off(truth: np.ndarray, tmp_path: Path) -> None:
+    pulse = np.r_[np.zeros(20), np.full(60, 1000), np.zeros(20)].astype(int)
+    steps = np.rint(truth * 1000).astype(int)
+    leads = {
+        name: np.r_[row, np.where(np.arange(100) % 7, pulse, pulse + 1)] for name, row in zip(LEADS, steps, strict=True)
+    }
+    (tmp_path / "a.xml").write_text(
+        '<AnnotatedECG xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><component><series>'
+        f'<code code="RHYTHM"/>{aecg_set(leads, "20200102103000")}</series></component></AnnotatedECG>'
+    )
+    record = read_ecg(tmp_path / "a.xml")
+    assert abs(record.n_samples - 1000) < 5 and noted(record, "calibration pulse of 1 mV: left out")
