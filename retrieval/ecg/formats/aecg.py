@@ -6,10 +6,8 @@ their MDC codes, never by position.
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import datetime
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -36,7 +34,7 @@ from ecgkin.retrieval.ecg.formats.header import (
     scale_note,
     sex_of,
 )
-from ecgkin.retrieval.ecg.formats.xml import parse_xml, text_of
+from ecgkin.retrieval.ecg.formats.xml import text_of
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
@@ -56,12 +54,6 @@ _MAX_SCALE = 1e9
 _MAX_SETS = 64
 _STAMP = re.compile(r"(\d{14})(\.\d{1,6})?")
 _PEOPLE = ("assignedPerson", "investigatorPerson", "location")
-
-
-def read_aecg(path: str | os.PathLike[str]) -> EcgRecord:
-    """Read an HL7 aECG file; see `record_from`."""
-    file = Path(path)
-    return record_from(parse_xml(file), file.name, file.stem)
 
 
 def record_from(root: Element, where: str, record_id: str) -> EcgRecord:

@@ -17,7 +17,16 @@ from ecgkin.retrieval.errors import RecordError
 MAX_SAMPLES = 100_000_000
 """Most samples (leads x length) in a file: four leads at 250 Hz for 24 h, or twelve at 500 Hz for 4.6 h."""
 MAX_FS_HZ = 100_000.0
-_MV_PER = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6, "": 1.0}
+_MV_PER = {
+    "v": 1e3,
+    "mv": 1.0,
+    "uv": 1e-3,
+    "nv": 1e-6,
+    "": 1.0,
+    **dict.fromkeys(("microvolt", "microvolts"), 1e-3),
+    **dict.fromkeys(("millivolt", "millivolts"), 1.0),
+    **dict.fromkeys(("volt", "volts"), 1e3),
+}
 # The largest QRS complexes reach 6 to 8 mV, pacing spikes of analogue recorders 10; the smallest ECG that a cart still
 # calls one has 0.1 mV in its largest lead (low voltage begins at 0.5).
 _ODD_MV, _TINY_MV = 12.0, 0.05
@@ -31,7 +40,9 @@ def millivolts_per(unit: str) -> float | None:
     >>> millivolts_per("µV"), millivolts_per("mmHg")
     (0.001, None)
     """
-    return _MV_PER.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))
+    # U+00B5 and U+03BC, and the first one in UTF-8 read as Latin-1.
+    key = unit.strip().lower().replace("â\u00b5", "u").replace("\u00b5", "u").replace("\u03bc", "u")
+    return _MV_PER.get(key)
 
 
 def named(leads: Sequence[str]) -> str:

@@ -6,8 +6,6 @@ aVF is only what its maker's prediction from I and II misses; the leads are put 
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
@@ -17,17 +15,17 @@ from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked
 from ecgkin.retrieval.ecg.formats.header import (
     SourceHeader,
     age_at,
+    age_of,
     band,
     iso_time,
     number,
     plain_text,
-    plausible_age,
     report_lines,
     scale_note,
     sex_of,
 )
 from ecgkin.retrieval.ecg.formats.huffman import integrate
-from ecgkin.retrieval.ecg.formats.xml import base64_bytes, parse_xml, text_of
+from ecgkin.retrieval.ecg.formats.xml import base64_bytes, text_of
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
@@ -98,12 +96,6 @@ _IDS = (".//userdefine/value", ".//ordernumber", ".//uniqueorderid", ".//encount
 _NO_NAME = {"---", "xxxxxx"}
 
 
-def read_sierra(path: str | os.PathLike[str]) -> EcgRecord:
-    """Read a Philips Sierra XML file; see `record_from`."""
-    file = Path(path)
-    return record_from(parse_xml(file), file.name, file.stem)
-
-
 def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
     """The record of a parsed file.
 
@@ -138,14 +130,14 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
     notes.insert(0, scale_note(header.format, step_uv, fs_hz, header.filters))
     channels = [(name, (row * (step_uv / 1000)).astype(np.float32)) for name, row in zip(names, rows, strict=True)]
     person = root.find("patient/generalpatientdata")
-    years = number(text_of(person, "age/years"))
+    years = age_of(text_of(person, "age/years"))
     return assemble(
         levelled(channels),
         fs_hz,
         where=where,
         record_id=record_id,
         patient_id=_named(text_of(person, "patientid")) or None,
-        age_years=plausible_age(years) if years is not None else age_at(header.birth_date, header.recorded_at),
+        age_years=years if years is not None else age_at(header.birth_date, header.recorded_at),
         sex=sex_of(text_of(person, "sex")),
         notes=notes,
         header=header,

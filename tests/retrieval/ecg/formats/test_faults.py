@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecgkin.retrieval.ecg.formats.assemble import millivolts_per
 from ecgkin.retrieval.ecg.formats.header import age_of, iso_time
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, signed_lead
@@ -289,7 +290,7 @@ def aecg_set(leads: dict[str, np.ndarray], head: str) -> str:
 
 def test_aecg_sequence_sets_go_on_one_time_axis(truth: np.ndarray, tmp_path: Path) -> None:
     steps = np.rint(truth * 1000).astype(int)
-    limb = {name: row for name, row in zip(LEADS[:6], steps, strict=False)}
+    limb = dict(zip(LEADS[:6], steps, strict=False))
     early = {name: row[:500] for name, row in zip(LEADS[6:9], steps[6:], strict=False)}
     late = {name: row[500:] for name, row in zip(LEADS[9:], steps[9:], strict=False)}
     sets = aecg_set(limb, "20200102103000.000") + aecg_set(early, "20200102103000.000")
@@ -319,3 +320,49 @@ def test_pulse_of_a_converter_is_cut_off(truth: np.ndarray, tmp_path: Path) -> N
     )
     record = read_ecg(tmp_path / "a.xml")
     assert abs(record.n_samples - 1000) < 5 and noted(record, "calibration pulse of 1 mV: left out")
+
+
+# ---------------------------------------------------------------- EDF, XML
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("dummy_channel", "channel '-' has an empty range: left out"), ("utf8_micro", ""), ("annotations_empty", "")],
+)
+def test_edf_as_it_comes(faults: Path, truth: np.ndarray, name: str, says: str) -> None:
+    record = read_ecg(faults / f"{name}.edf")
+    assert off(record, truth) < 0.0011 and record.fs_hz == 250
+    assert noted(record, says)
+    assert record.header is not None and record.header.recorded_at == "2020-01-02T10:30:00"
+
+
+@pytest.mark.parametrize("unit", ["µV", "\u03bcV", "uV", "Microvolts", "\u00c2\u00b5V"])
+def test_micro_signs_of_every_kind(unit: str) -> None:
+    assert millivolts_per(unit) == 1e-3
+
+
+def test_control_characters_in_xml_are_left_out_and_said(faults: Path, truth: np.ndarray) -> None:
+    record = read_ecg(faults / "muse_control_char.xml")
+    assert off(record, truth) < 0.005 and noted(record, "1 control characters that XML forbids are left out")
+    assert record.header is not None and "Left ventricular" in record.header.report
+
+
+@pytest.mark.parametrize(
+    ("declared", "used", "says"),
+    [
+        ("UTF-16", "utf-8", "declares the encoding utf-16, it is read as utf-8"),
+        ("UTF-8", "cp1252", "declares the encoding utf-8, it is read as windows-1252"),
+        ("nonsense", "utf-8", "declares the encoding nonsense, it is read as utf-8"),
+        ("UTF-8", "utf-8", ""),
+    ],
+)
+def test_encodings_that_are_not_the_declared_ones(
+    faults: Path, tmp_path: Path, declared: str, used: str, says: str
+) -> None:
+    text = (faults / "muse_control_char.xml").read_text(encoding="latin-1").replace("\x0b", "")
+    text = text.replace("Sinus rhythm", "Sinusrhythmus, r\u00fcckl\u00e4ufig").replace("ISO-8859-1", declared)
+    (tmp_path / "a.xml").write_bytes(text.encode(used))
+    record = read_ecg(tmp_path / "a.xml")
+    assert record.header is not None and "r\u00fcckl\u00e4ufig" in record.header.report
+    assert noted(record, "declares the encoding") == bool(says)
+    assert not says or noted(record, says)
