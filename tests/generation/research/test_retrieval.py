@@ -183,7 +183,9 @@ def test_text_search_counts_hits_that_carry_the_statement() -> None:
 
 
 def test_evaluation_sentences_are_not_in_the_vocabulary_that_training_reads(project_root: Path) -> None:
-    vocabulary = (project_root / "retrieval" / "ecg" / "statements" / "statements.json").read_text(encoding="utf-8").lower()
+    vocabulary = (
+        (project_root / "retrieval" / "ecg" / "statements" / "statements.json").read_text(encoding="utf-8").lower()
+    )
     for *_, sentence in text_search.QUERIES.values():
         assert sentence.lower().rstrip(".") not in vocabulary
 
