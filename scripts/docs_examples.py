@@ -1,4 +1,4 @@
-"""Examples in docstrings as code on the docs site: paragraphs that begin with >>> are put into fences (griffe extension)."""
+"""Examples in docstrings as code on the docs site: paragraphs that begin with >>> go into fences (griffe extension)."""
 
 from __future__ import annotations
 

@@ -57,6 +57,13 @@ class Corpus:
 def load_corpus(root: Path, folds: Sequence[int]) -> Corpus:
     """Read the given folds of an official-layout PTB-XL folder (8 s for all nine at 100 Hz).
 
+    Args:
+        root: The folder.
+        folds: Which of the folds 1 to 10.
+
+    Returns:
+        Signals, labels and reports as arrays.
+
     Raises:
         RecordError: The folder is not PTB-XL, or holds none of the folds.
     """
