@@ -47,6 +47,9 @@ def rebuild(
         limit: At most this many, drawn with a fixed seed.
         progress: Called with (what, done, total).
 
+    Returns:
+        The JSON file of the set.
+
     Raises:
         QueryError: Another split, or no records.
     """

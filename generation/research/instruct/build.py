@@ -68,6 +68,9 @@ def build_instructions(
         seed: Of all choices.
         progress: Called with (what, done, total).
 
+    Returns:
+        What was written, with counts.
+
     Raises:
         QueryError: Folds besides 1 to 8, an unknown way of pages, or nothing to build from.
     """
@@ -130,6 +133,9 @@ def neighbour_prompt(
         calibration: Of the vote.
         with_vote: Whether the vote of all `hits` stands beside the cases.
         n_cases: Size of the base, for the vote.
+
+    Returns:
+        The text of the prompt.
     """
     shown = [
         Hit(rank, score, Case(f"ptbxl/{row.ecg_id}", labels=row.labels, report=row.report))

@@ -29,6 +29,13 @@ def trained_fingerprint(name: str) -> str:
 def image_stage(folder: Path, picture: str) -> Callable[[Iterable[Any]], Floats]:
     """A finished image stage as a function of records; both kinds of picture are made without a page.
 
+    Args:
+        folder: Of the stage.
+        picture: "paper" or "fields".
+
+    Returns:
+        Records -> unit rows (n, dim).
+
     Raises:
         WeightsMissingError: There is none.
         ModelError: It stopped before its end, or saw another kind of picture.
@@ -78,6 +85,13 @@ def image_stage(folder: Path, picture: str) -> Callable[[Iterable[Any]], Floats]
 def signal_vectors(folder: Path, rows: Sequence[PtbXlRow]) -> Floats:
     """Unit vectors of records as a finished signal stage left them.
 
+    Args:
+        folder: Of the stage.
+        rows: Which records.
+
+    Returns:
+        Unit rows (n, dim).
+
     Raises:
         WeightsMissingError: The stage is not finished.
         QueryError: It was not trained and validated on all of these records.
@@ -97,7 +111,16 @@ def signal_vectors(folder: Path, rows: Sequence[PtbXlRow]) -> Floats:
 
 
 def untrained_encoder(folder: Path, seed: int, like: str = "default") -> Path:
-    """An encoder of a known architecture with random weights, written once; returns its folder."""
+    """An encoder of a known architecture with random weights, written once; returns its folder.
+
+    Args:
+        folder: Where it is written.
+        seed: Of the weights.
+        like: Encoder or architecture that it takes after.
+
+    Returns:
+        The encoder's folder.
+    """
     if (folder / "encoder.json").is_file() or any(folder.glob("*.safetensors")):
         return folder
     from ecgkin.retrieval.encoders.checkpoint import WEIGHTS, read_encoder_files, save_encoder
