@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import assemble, named
-from ecgkin.retrieval.ecg.formats.header import SourceHeader
+from ecgkin.retrieval.ecg.assemble import assemble, named
 from ecgkin.retrieval.ecg.formats.pdf.drawing import Drawing, Line, Points, drawing_on
 from ecgkin.retrieval.ecg.formats.pdf.names import LEAST_LEADS, LEAST_MM, Trace, named_traces
 from ecgkin.retrieval.ecg.formats.pdf.scale import Pulse, Scale, pulse_at_start, scale_of
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError, RecordError
 

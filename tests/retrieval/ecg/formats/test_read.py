@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecgkin.retrieval import ecg
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES
 from ecgkin.retrieval.ecg.formats.read import looks_like, read_ecg
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.errors import EcgkinError, RecordError

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.header import SourceHeader
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
