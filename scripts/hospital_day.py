@@ -93,7 +93,7 @@ def photos_of(day: Day, given: Path | None, base: Path, n: int) -> list[Path]:
 
 def same_answers(one: Any, other: Any) -> bool:
     """The same cases with the same scores, up to ties."""
-    mine, theirs = ([(hit["score"], hit["case_id"]) for hit in answer["hits"]] for answer in (one, other))
+    mine, theirs = ([(hit["score"], hit["case"]["case_id"]) for hit in answer["hits"]] for answer in (one, other))
     if len(mine) != len(theirs) or any(abs(a[0] - b[0]) > SCORE_TOLERANCE for a, b in zip(mine, theirs, strict=True)):
         return False
     clear = {name for score, name in mine if score > mine[-1][0] + SCORE_TOLERANCE}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ecgkin.index.case import Case
 from ecgkin.index.sources.items import IngestItem, Loaded
-from ecgkin.retrieval.ecg.formats.header import iso_time, number, plain_text, report_lines
+from ecgkin.retrieval.ecg.header import iso_time, number, plain_text, report_lines
 from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.errors import RecordError
 

@@ -32,7 +32,7 @@ def ptbxl_items(root: str | Path, folds: Collection[int] | None = None) -> list[
         RecordError: It is no PTB-XL folder.
         QueryError: There is no such fold, or no record in those that are asked for.
     """
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 
     wrong = [fold for fold in folds or () if not 1 <= fold <= 10]
     if wrong:

@@ -23,6 +23,7 @@ import numpy as np
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
+from ecgkin.retrieval.ecg.formats.pictures import SUFFIXES
 from ecgkin.retrieval.ecg.formats.read import READERS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, ImageError, InputError, RecordError
@@ -115,7 +116,7 @@ _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 256 * 1024
 _WFDB = frozenset({".hea", ".dat", ".mat"})
 _RECORDS = frozenset(suffix for reader in READERS for suffix in reader.suffixes) - _WFDB
-_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pdf"})
+_PICTURES = frozenset(SUFFIXES)
 _PLAIN = re.compile(r"\w[\w.-]{0,120}\Z", re.ASCII)
 # FLAC packs silence without bound: the size of the file says nothing about what it takes in memory.
 _FLAC = re.compile(rb"^\s*\S+\s+(?:508|516|524)\b", re.MULTILINE)

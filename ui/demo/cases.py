@@ -284,7 +284,7 @@ def ask_simulated(n_cases: int, seed: int) -> Asked:
 
 
 def _usable(folder: Path) -> bool:
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
     from ecgkin.retrieval.errors import RecordError
 
     try:

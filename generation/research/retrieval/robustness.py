@@ -20,7 +20,7 @@ from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder, dr
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.metrics import vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, QueryError
 from ecgkin.retrieval.search.vote import VoteRule

@@ -14,8 +14,9 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, levelled, millivolts_per
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, levelled, millivolts_per
+from ecgkin.retrieval.ecg.formats.xml import parse_xml, text_of
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
     band,
@@ -27,7 +28,6 @@ from ecgkin.retrieval.ecg.formats.header import (
     scale_note,
     sex_of,
 )
-from ecgkin.retrieval.ecg.formats.xml import parse_xml, text_of
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
-from ecgkin.retrieval.ecg.formats.header import SourceHeader, iso_time
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
 from ecgkin.retrieval.ecg.formats.snomed import codes_in, statements_of
+from ecgkin.retrieval.ecg.header import SourceHeader, iso_time
 from ecgkin.retrieval.ecg.leads import canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError

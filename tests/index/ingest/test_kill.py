@@ -29,7 +29,7 @@ from ecgkin.index.ingest import pipeline as ingest
 from ecgkin.index.sources import sources
 from ecgkin.retrieval.ecg.formats import csv as csv_io
 from ecgkin.retrieval.ecg.page import reading as page
-from ecgkin.retrieval.ecg import ptbxl
+from ecgkin.retrieval.ecg.formats import ptbxl
 from ecgkin.retrieval.ecg.formats import wfdb as wfdb_io
 from ecgkin.retrieval.encoders import hashing
 from ecgkin.ui.cli import main as cli

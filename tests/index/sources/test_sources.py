@@ -23,9 +23,9 @@ from ecgkin.index.sources.items import IngestItem, IngestReport
 from ecgkin.index.sources.sources import folder_items, items_of
 from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
-from ecgkin.retrieval.ecg.formats.header import SourceHeader
 from ecgkin.retrieval.ecg.formats.pdf.pages import page_count, page_picture
 from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_picture
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import ImageError, QueryError, RecordError

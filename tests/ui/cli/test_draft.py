@@ -19,8 +19,8 @@ from ecgkin.generation.research.drafts.scores import macro_f1, micro_f1, score_a
 from ecgkin.index.case import Case
 from ecgkin.index.folder.base import CaseBase
 from ecgkin.retrieval.ecg.drawing.raster import render
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.simulation.simulate import SimulatedEcg, simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import QueryError

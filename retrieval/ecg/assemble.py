@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.header import SourceHeader
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.notes import Note, NoteCode
 
 MAX_SAMPLES = 100_000_000
 """Most samples (leads x length) in a file: four leads at 250 Hz for 24 h, or twelve at 500 Hz for 4.6 h."""
@@ -92,7 +93,7 @@ def assemble(
     for name, samples in channels:
         lead = canonical_lead(name)
         if lead is None:
-            said.append(f"channel {name!r} is none of the twelve leads: left out")
+            said.append(Note(NoteCode.CHANNEL_LEFT_OUT, name=repr(name)))
         elif lead in leads:
             raise RecordError(f"{where}: lead {lead} comes twice", hint="one of the two is named wrongly")
         else:
@@ -103,19 +104,19 @@ def assemble(
             f"{where}: no channel is a standard lead (found {names})", hint=f"expected {', '.join(LEADS)}"
         )
     for lead in [name for name, row in leads.items() if row.size and np.isnan(row).all()]:
-        said.append(f"lead {lead} holds no sample: missing")
+        said.append(Note(NoteCode.LEAD_EMPTY, lead=lead))
         del leads[lead]
     if not leads or not next(iter(leads.values())).size:
         raise RecordError(f"{where}: the leads hold no samples")
     derived = derive_limb_leads(leads)
     if derived:
         base = " and ".join([name for name in ("I", "II", "III") if name in leads][:2])
-        said.append(f"{', '.join(derived)} computed from {base}")
+        said.append(Note(NoteCode.LEADS_COMPUTED, leads=", ".join(derived), base=base))
         leads.update(derived)
     order = tuple(name for name in LEADS if name in leads)
     missing = [name for name in LEADS if name not in leads]
     if missing:
-        said.append(f"missing: {', '.join(missing)}")
+        said.append(Note(NoteCode.LEADS_MISSING, leads=", ".join(missing)))
     gaps: dict[int, list[str]] = {}
     flat = []
     for name in order:
@@ -123,11 +124,15 @@ def assemble(
         gaps.setdefault(int(np.isnan(row).sum()), []).append(name)
         if row.size > 1 and float(np.nanmax(row)) == float(np.nanmin(row)):
             flat.append(name)
-    said += [f"{named(some)}: {n} of {leads[some[0]].size} samples are missing" for n, some in gaps.items() if n]
+    said += [
+        Note(NoteCode.SAMPLES_MISSING, leads=", ".join(some), n=n, total=leads[some[0]].size)
+        for n, some in gaps.items()
+        if n
+    ]
     if flat:
-        said.append(f"{named(flat)} {'is' if len(flat) == 1 else 'are'} flat")
+        said.append(Note(NoteCode.LEADS_FLAT, leads=", ".join(flat)))
     signal = np.stack([leads[name] for name in order])
     peak = float(np.nanmax(np.abs(signal)))
     if peak > _ODD_MV:
-        said.append(f"amplitudes reach {peak:.0f} mV: the unit or the gain is probably wrong")
+        said.append(Note(NoteCode.AMPLITUDE_IMPLAUSIBLE, mv=round(peak)))
     return EcgRecord(signal, fs_hz, order, record_id, patient_id, age_years, sex, tuple(said), header)
