@@ -32,8 +32,8 @@ from ecgkin.retrieval.notes import Note, NoteCode
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.index.filters.language import WhereLike
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index.base import CaseBase
+    from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.search.search import CaseSearch
 
 _LOG = logging.getLogger(__name__)

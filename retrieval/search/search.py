@@ -24,8 +24,8 @@ from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, vote
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.index.filters.language import WhereLike
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index.base import CaseBase
+    from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.ecg.page.reading import PageReading
 
 __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
@@ -225,9 +225,9 @@ class CaseSearch:
             ModelError: Its encoder cannot be loaded.
         """
         if isinstance(base, str | Path):
-            from ecgkin.index.folder.base import CaseBase
+            from ecgkin.index import open_base
 
-            opened = CaseBase.open(base)
+            opened = open_base(base)
         else:
             opened = base
         if encoder is None:
@@ -422,6 +422,6 @@ def shipped_calibration(encoder: Encoder) -> Calibration | None:
 
 
 def _lets_all_through(where: WhereLike) -> bool:
-    from ecgkin.index.filters.language import Where
+    from ecgkin.index.filters import Where
 
     return Where.parse(where).is_all

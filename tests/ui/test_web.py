@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from ecgkin.index.case import Case
-from ecgkin.index.filters.language import Where
+from ecgkin.index.filters import Where
 from ecgkin.retrieval.ecg.drawing.svg import render_svg
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.notes import Note, NoteCode

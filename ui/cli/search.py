@@ -70,7 +70,7 @@ def search(
     where = [part for part in where or () if part.strip()]
     condition = " and ".join(f"({part})" for part in where) if where else None
     if condition is not None:
-        from ecgkin.index.filters.language import Where
+        from ecgkin.index.filters import Where
 
         for part in where:
             Where.parse(part)  # so that a mistake is shown in what was typed, before models are loaded

@@ -14,8 +14,8 @@ from ecgkin.ui.cli.common import Moved
 from ecgkin.ui.demo.cases import HITS, Asked, Say, Source, ask_ptbxl, ask_simulated, find_source
 
 if TYPE_CHECKING:
+    from ecgkin.index.base import CaseBase
     from ecgkin.index.case import Case
-    from ecgkin.index.folder.base import CaseBase
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.search.search import CaseSearch, SearchResult
