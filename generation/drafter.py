@@ -27,12 +27,13 @@ from ecgkin.generation.prompt.untrusted import readable_answer
 from ecgkin.generation.request import MAX_K, Task, neighbours_of, open_task
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import GenerationError, QueryError
+from ecgkin.retrieval.notes import Note, NoteCode
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.index.filters.language import WhereLike
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index.base import CaseBase
+    from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.search.search import CaseSearch
 
 _LOG = logging.getLogger(__name__)
@@ -158,7 +159,7 @@ class Drafter:
         request, context = self._request(task)
         done = self.backend.generate(request)
         draft = self._grounded(done.text, context, task)
-        cut = ("the answer was cut at the longest length allowed",) if done.finish_reason == "length" else ()
+        cut = (Note(NoteCode.DRAFT_CUT),) if done.finish_reason == "length" else ()
         draft = replace(draft, tokens_in=done.tokens_in, tokens_out=done.tokens_out, warnings=(*draft.warnings, *cut))
         return self._finished(draft, task, started)
 
@@ -267,7 +268,7 @@ class Drafter:
             thresholds=self.thresholds,
             picture=True,
         )
-        empty = () if answer else ("the model answered nothing",)
+        empty = () if answer else (Note(NoteCode.DRAFT_EMPTY),)
         uncited = found.sentences and context.evidence and not any(s.citations for s in found.sentences)
         return Draft(
             text=answer,
@@ -278,7 +279,7 @@ class Drafter:
             statements=found.statements,
             evidence=context.evidence,
             unknown_citations=found.unknown_citations,
-            warnings=(*empty, *found.warnings, *(("no sentence cites a case",) if uncited else ())),
+            warnings=(*empty, *found.warnings, *((Note(NoteCode.DRAFT_UNCITED),) if uncited else ())),
             probabilities=result.vote.probabilities,
             calibrated=result.vote.calibrated,
             measurements=task.values,

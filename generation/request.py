@@ -18,7 +18,7 @@ from ecgkin.retrieval.search.vote import DEFAULT_K
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.index.filters.language import WhereLike
+    from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.search.hits import SearchResult
     from ecgkin.retrieval.search.search import CaseSearch
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.notes import Note, NoteCode
 
 PAGE_S = 10.0
 """What a standard page shows: 250 mm at 25 mm/s."""
@@ -41,10 +42,10 @@ def searchable(record: EcgRecord, start_s: float = 0.0) -> EcgRecord:
     part = record
     if start_s > 0 or total > _LONG:
         part = record.window(start_s, PAGE_S)
-        used = f"seconds {start_s:g} to {start_s + part.duration_s:g} are used"
-        part = part.noted(f"the record lasts {total:g} s, a page shows {PAGE_S:g} s: {used}")
+        end_s = start_s + part.duration_s
+        part = part.noted(Note(NoteCode.RECORD_WINDOWED, total_s=total, page_s=PAGE_S, start_s=start_s, end_s=end_s))
     elif total < _SHORT:
-        part = record.noted(f"the record lasts {total:g} s, a page shows {PAGE_S:g} s: all of it is used")
+        part = record.noted(Note(NoteCode.RECORD_SHORT, total_s=total, page_s=PAGE_S))
     if part.duration_s < SHORTEST_S:
         raise RecordError(
             f"the record holds {part.duration_s:g} s from second {start_s:g} on (expected at least {SHORTEST_S:g} s)",

@@ -21,6 +21,9 @@ def load_encoder(name: str = "default", device: str = "cpu") -> Encoder:
             of `retrieval/encoders/weights`, or the path of a folder that training wrote.
         device: "cpu", "cuda" or "cuda:N".
 
+    Returns:
+        The encoder, ready to encode.
+
     Raises:
         WeightsMissingError: There is no such encoder.
         ModelError: It cannot be loaded.

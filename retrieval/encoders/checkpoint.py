@@ -58,6 +58,9 @@ def save_encoder(
         text_folder: Holds the tokenizer and the text tower's config.
         gallery_layouts: See `EncoderFiles`.
         about: Training settings and figures, for the record.
+
+    Returns:
+        The files as they were written, with their fingerprint.
     """
     import torch
     from safetensors.torch import save_file

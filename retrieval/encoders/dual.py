@@ -106,6 +106,13 @@ class DualEncoder:
         A page in 3x4 shows a quarter of each lead; several layouts together say more of a case than any one of them. A
         record that itself comes from a page in 3x4 would leave most of a page in 12x1 blank: such layouts are left out.
 
+        Args:
+            records: ECGs in mV.
+            style: Draws each record once in this way; None draws the layouts of the gallery.
+
+        Returns:
+            Unit rows, float32 (n, dim).
+
         Raises:
             RecordError: A record holds no lead, or nothing in the page's window.
         """
@@ -197,5 +204,13 @@ def _batched(items: Iterable[Any]) -> Iterator[list[Any]]:
 
 
 def load_dual(folder: Path, device: str = "cpu") -> DualEncoder:
-    """Load an encoder from its folder."""
+    """Load an encoder from its folder.
+
+    Args:
+        folder: Holds `encoder.json`, `model.safetensors` and the tokenizer.
+        device: "cpu", "cuda" or "cuda:N".
+
+    Returns:
+        The encoder.
+    """
     return DualEncoder(read_encoder_files(folder), device)

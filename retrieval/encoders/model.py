@@ -64,6 +64,9 @@ def build_image_tower(architecture: Architecture, picture: str = "paper") -> Any
     Args:
         architecture: Names the tower.
         picture: "paper", (n, 1, 256, 512) -> (n, dim), or "fields", (n, 3, 256, 512) -> (n, dim).
+
+    Returns:
+        A torch module.
     """
     from ecgkin.retrieval.encoders.compat import prepare_torchvision
 
@@ -85,6 +88,9 @@ def build_text_tower(dim: int, folder: Path) -> Any:
     Args:
         dim: Length of its output.
         folder: Holds the `config.json` of `write_text_config`.
+
+    Returns:
+        A torch module.
     """
     from ecgkin.retrieval.encoders.compat import prepare_torchvision
 
@@ -100,6 +106,12 @@ def build_text_tower(dim: int, folder: Path) -> Any:
 
 
 def write_text_config(folder: Path, architecture: Architecture, vocab_size: int) -> None:
-    """Write the `config.json` from which open_clip builds the text tower."""
+    """Write the `config.json` from which open_clip builds the text tower.
+
+    Args:
+        folder: Where it is written.
+        architecture: Says depth and width.
+        vocab_size: Word pieces of the tokenizer.
+    """
     config = {"model_type": "bert", "vocab_size": vocab_size, **architecture.text}
     (folder / "config.json").write_text(json.dumps(config, indent=1, sort_keys=True) + "\n")

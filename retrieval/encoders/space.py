@@ -31,12 +31,28 @@ def join_parts(joint: Vectors, appended: Vectors, architecture: Architecture) ->
 
 
 def what_words_meet(vectors: Vectors, architecture: Architecture) -> Vectors:
-    """The columns of pictures' vectors that words have as well: (n, dim + identity_dim) -> (n, text_dim)."""
+    """The columns of pictures' vectors that words have as well: (n, dim + identity_dim) -> (n, text_dim).
+
+    Args:
+        vectors: Rows of pictures, (n, dim + identity_dim).
+        architecture: Says which columns are which.
+
+    Returns:
+        The columns that the text tower has as well, (n, text_dim).
+    """
     return np.delete(vectors, architecture.identity_columns, axis=1)
 
 
 def place_words(words: Vectors, architecture: Architecture) -> Vectors:
-    """The text tower's output (n, text_dim) -> unit rows (n, dim + identity_dim), zero where identity is."""
+    """The text tower's output (n, text_dim) -> unit rows (n, dim + identity_dim), zero where identity is.
+
+    Args:
+        words: Output of the text tower, (n, text_dim).
+        architecture: Says which columns are which.
+
+    Returns:
+        Unit rows (n, dim + identity_dim), zero in the identity columns.
+    """
     out = np.zeros((len(words), architecture.dim + architecture.identity_dim), dtype=np.float32)
     keep = np.ones(out.shape[1], dtype=bool)
     keep[architecture.identity_columns] = False

@@ -30,7 +30,16 @@ def prepare(text: str) -> str:
 
 
 def train_tokenizer(texts: Iterable[str], folder: Path, vocab_size: int = 4000) -> Tokenizer:
-    """Learn word pieces from texts and write `tokenizer.json` into `folder`."""
+    """Learn word pieces from texts and write `tokenizer.json` into `folder`.
+
+    Args:
+        texts: The corpus.
+        folder: Where `tokenizer.json` is written.
+        vocab_size: Word pieces, special ones included.
+
+    Returns:
+        The tokenizer.
+    """
     from tokenizers import Tokenizer
     from tokenizers.models import WordPiece
     from tokenizers.pre_tokenizers import Whitespace
@@ -67,7 +76,16 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 
 
 def token_ids(tokenizer: Tokenizer, texts: Sequence[str], length: int | None = None) -> NDArray[np.int64]:
-    """Token numbers, shape (n, length), padded with 0; `length` None takes the longest, at most `MAX_TOKENS`."""
+    """Token numbers, shape (n, length), padded with 0; `length` None takes the longest, at most `MAX_TOKENS`.
+
+    Args:
+        tokenizer: Of the encoder.
+        texts: What is to be cut into pieces.
+        length: Columns; None takes the longest text's, at most `MAX_TOKENS`.
+
+    Returns:
+        int64 (n, length), padded with 0.
+    """
     encoded = [e.ids[:MAX_TOKENS] for e in tokenizer.encode_batch([prepare(text) for text in texts])]
     width = length or max((len(ids) for ids in encoded), default=1)
     out = np.zeros((len(encoded), width), dtype=np.int64)

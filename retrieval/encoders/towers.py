@@ -133,7 +133,12 @@ class HybridViT(nn.Module):
         """Part of open_clip's tower interface; the tower is small enough to do without."""
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Part of timm's tower interface: there is no classifier to reset."""
+        """Part of timm's tower interface: there is no classifier to reset.
+
+        Args:
+            num_classes: Ignored.
+            global_pool: Ignored.
+        """
 
 
 def _build(defaults: dict[str, Any], kwargs: dict[str, Any]) -> HybridViT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +17,15 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
+from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.hits import Hit, SearchResult
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, vote
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.index.filters.language import WhereLike
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index.base import CaseBase
+    from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.ecg.page.reading import PageReading
 
 __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
@@ -40,14 +42,14 @@ class Query:
         vector: Of length 1, shape (dim,).
         kind: "image", "record", "text", two of them joined by "+", or what the caller of `vector_query` says.
         page: What was read from a picture, where the encoder looks at pages.
-        warnings: For people.
+        warnings: What was odd about the query, as notes with codes.
         timings_ms: What took how long: "read" (of an ECG) and "encode".
     """
 
     vector: NDArray[np.float32]
     kind: str
     page: PageReading | None = None
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Note] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
@@ -71,11 +73,11 @@ def image_query(encoder: Encoder, image: Image.Image | str | Path) -> Query:
         read = time.perf_counter()
         vector = encode_pages([page])[0]
         timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-        return Query(_unit(encoder, vector), "image", page, [*notes, *page.warnings], timings)
+        return Query(_unit(encoder, vector), "image", page, _notes([*notes, *page.warnings]), timings)
     read = time.perf_counter()
     vector = encoder.encode_images([picture])[0]
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-    return Query(_unit(encoder, vector), "image", warnings=notes, timings_ms=timings)
+    return Query(_unit(encoder, vector), "image", warnings=_notes(notes), timings_ms=timings)
 
 
 def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
@@ -90,11 +92,11 @@ def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
     read = time.perf_counter()
     ecg = searchable(ecg)
     warnings = list(ecg.notes)
-    if ecg.missing_leads and not any(note.startswith("missing: ") for note in ecg.notes):
-        warnings.append(f"missing leads: {', '.join(ecg.missing_leads)}")
+    if ecg.missing_leads:
+        warnings.append(Note(NoteCode.LEADS_MISSING, leads=", ".join(ecg.missing_leads)))
     vector = encoder.encode_records([ecg])[0]
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-    return Query(_unit(encoder, vector), "record", warnings=warnings, timings_ms=timings)
+    return Query(_unit(encoder, vector), "record", warnings=_notes(warnings), timings_ms=timings)
 
 
 def text_query(encoder: Encoder, text: str) -> Query:
@@ -144,6 +146,11 @@ def mixed_query(ecg: Query, words: Query, weight: float) -> Query:
 def elapsed_ms(start: float, end: float | None = None) -> float:
     """Milliseconds between two readings of `time.perf_counter`; without the second one, until now."""
     return 1000.0 * ((time.perf_counter() if end is None else end) - start)
+
+
+def _notes(said: Sequence[str]) -> list[Note]:
+    """Everything said, each once; what carries no code (old records) as it is."""
+    return [Note.of(text) for text in dict.fromkeys(said)]
 
 
 def _unit(encoder: Encoder, vector: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -218,9 +225,9 @@ class CaseSearch:
             ModelError: Its encoder cannot be loaded.
         """
         if isinstance(base, str | Path):
-            from ecgkin.index.folder.base import CaseBase
+            from ecgkin.index import open_base
 
-            opened = CaseBase.open(base)
+            opened = open_base(base)
         else:
             opened = base
         if encoder is None:
@@ -368,13 +375,14 @@ class CaseSearch:
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
         warnings = list(query.warnings)
         if not found:
-            warnings.append("no case passes the filter")
-        elif not similar:
-            warnings.append(f"nothing similar: best score {found[0][1]:.3f} is below {threshold:.3f}")
+            warnings.append(Note(NoteCode.NO_CASE_PASSES))
+        elif threshold is not None and not similar:
+            best = float(found[0][1])
+            warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
-            warnings.append(f"only {len(found)} of the {k} cases asked for pass the filter")
+            warnings.append(Note(NoteCode.FEW_CASES_PASS, found=len(found), asked=k))
         if filtered:
-            warnings.append("the vote counts only cases that pass the filter")
+            warnings.append(Note(NoteCode.VOTE_FILTERED))
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
         timings["total"] = sum(timings.values())
         _LOG.info(
@@ -414,6 +422,6 @@ def shipped_calibration(encoder: Encoder) -> Calibration | None:
 
 
 def _lets_all_through(where: WhereLike) -> bool:
-    from ecgkin.index.filters.language import Where
+    from ecgkin.index.filters import Where
 
     return Where.parse(where).is_all

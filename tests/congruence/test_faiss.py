@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.index.engines.exact import ExactIndex
-from ecgkin.index.engines.faiss import KINDS, QUANTISED, FaissIndex, choose_kind
+from ecgkin.index.engines.faiss import KINDS, QUANTISED, FaissIndex, choose_kind, load_faiss
 from ecgkin.index.engines.protocol import Ids, Vectors
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
@@ -236,3 +237,61 @@ def test_add_then_remove_and_order_of_insertion(data: st.DataObject) -> None:
     one.remove(extra)
     np.testing.assert_allclose(one.search(queries, k, allowed)[0], want[0], atol=1e-5)
     np.testing.assert_array_equal(one.ids, np.sort(ids))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ties_go_to_the_smaller_id(kind: str) -> None:
+    """Equal vectors come by rising id from every kind and from the twin, also when their number is cut."""
+    vectors = clustered(400, DIM, 21)
+    ids = np.random.default_rng(22).permutation(5000)[:400].astype(np.int64)
+    same = np.sort(ids)[[7, 90, 200, 310, 399]]
+    vectors[np.isin(ids, same)] = vectors[0]
+    exact = ExactIndex(DIM)
+    exact.add(ids, vectors)
+    index = FaissIndex(DIM, kind, fetch=exact.vectors, device="cpu")
+    index.add(ids, vectors)
+    tied = np.sort(ids[(vectors == vectors[0]).all(axis=1)])
+    for engine in (exact, index):
+        scores, found = engine.search(vectors[:1], len(tied))
+        assert found[0].tolist() == tied.tolist()
+        assert np.ptp(scores[0]) < 1e-6
+
+
+def test_an_exact_search_breaks_ties_over_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ties that lie in different blocks of an exact search still come by rising id."""
+    from ecgkin.index.engines import faiss as module
+
+    monkeypatch.setattr(module, "FETCH_BLOCK", 3)
+    rows = np.arange(10, dtype=np.int64)
+    vector = np.eye(1, DIM, dtype=np.float32)
+    _, found = module.exact_search(lambda ids: np.repeat(vector, len(ids), axis=0), vector, rows, 4)
+    assert found[0].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k != "flat"])
+def test_a_filter_widens_the_search(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A filter that lets one row in four through makes an approximate kind look four times as wide."""
+    ids = np.arange(N, dtype=np.int64)
+    vectors = clustered(N, DIM, 23)
+    exact = ExactIndex(DIM)
+    exact.add(ids, vectors)
+    index = FaissIndex(DIM, kind, fetch=exact.vectors, device="cpu")
+    index.add(ids, vectors)
+    from ecgkin.index.engines import faiss as module
+
+    monkeypatch.setattr(module, "EXACT_BELOW", 10)  # the filtered rows are to be searched approximately
+    monkeypatch.setattr(module, "IVF_PROBE", 4)
+    monkeypatch.setattr(module, "HNSW_EF_SEARCH", 12)
+    library = load_faiss()
+    asked: list[int] = []
+    for name in ("SearchParametersHNSW", "SearchParametersIVF", "IVFRaBitQSearchParameters"):
+        make = getattr(library, name)
+
+        def record(*args: object, _make: Any = make, **words: Any) -> Any:
+            asked.append(int(words.get("efSearch", words.get("nprobe", 0))))
+            return _make(*args, **words)
+
+        monkeypatch.setattr(library, name, record)
+    index.search(vectors[:1], 5)
+    index.search(vectors[:1], 5, ids[::4])
+    assert asked[1] == 4 * asked[0]

@@ -17,8 +17,8 @@ from ecgkin.generation import Draft, Drafter
 from ecgkin.generation.backends.base import Completion, Request, TextBackend
 from ecgkin.generation.backends.openai.endpoint import EndpointBackend, Patience
 from ecgkin.generation.drafter import open_backend
+from ecgkin.index import create_base
 from ecgkin.index.case import Case
-from ecgkin.index.folder.base import CaseBase
 from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
@@ -75,7 +75,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaseSearch]:
         )
         for i, one in enumerate(made)
     ]
-    with CaseBase.create(path, encoder.name, encoder.fingerprint, encoder.dim) as base:
+    with create_base(path, encoder.name, encoder.fingerprint, encoder.dim) as base:
         base.add(cases, encoder.encode_records([one.record for one in made]))
         yield CaseSearch(base, encoder)
 

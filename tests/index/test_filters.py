@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecgkin.index import create_base
+from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
-from ecgkin.index.filters.conditions import COLUMNS
-from ecgkin.index.filters.language import MAX_DEPTH, Where
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index.filters import COLUMNS, MAX_DEPTH, Where
 from ecgkin.index.folder.store import STORE
 from ecgkin.retrieval.errors import QueryError
 
@@ -198,7 +199,7 @@ filters = st.recursive(
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaseBase]:
-    with CaseBase.create(tmp_path_factory.mktemp("filters") / "base", "none", "0", 2) as made:
+    with create_base(tmp_path_factory.mktemp("filters") / "base", "none", "0", 2) as made:
         yield made
 
 
@@ -242,3 +243,25 @@ def test_values_do_not_reach_the_statement(base: CaseBase, tmp_path: Path) -> No
     with sqlite3.connect(f"file:{base.path / STORE}?mode=ro", uri=True) as db:
         assert db.execute("SELECT count(*) FROM cases").fetchone()[0] == len(base)
     base.remove(["evil'--"])
+
+
+# a, b, c are true, false, true and so on: what binds first decides each of these.
+_BINDING = [
+    ("not sex=M and age>=60", lambda sex, old, label: not sex and old),
+    ("not sex=M or age>=60", lambda sex, old, label: (not sex) or old),
+    ("sex=M or age>=60 and label:AFIB", lambda sex, old, label: sex or (old and label)),
+    ("sex=M and age>=60 or label:AFIB", lambda sex, old, label: (sex and old) or label),
+    ("not (sex=M and age>=60)", lambda sex, old, label: not (sex and old)),
+    ("not sex=M and not age>=60 or label:AFIB", lambda sex, old, label: ((not sex) and (not old)) or label),
+    ("not not sex=M and label:AFIB", lambda sex, old, label: sex and label),
+]
+
+
+@pytest.mark.parametrize(("text", "meaning"), _BINDING, ids=[text for text, _ in _BINDING])
+def test_not_binds_before_and_and_before_or(text: str, meaning: Callable[[bool, bool, bool], bool]) -> None:
+    where = Where.parse(text)
+    for sex, old, label in itertools.product((False, True), repeat=3):
+        case = Case(
+            "c", sex="M" if sex else "F", age_years=70.0 if old else 40.0, labels={"AFIB": 100.0} if label else {}
+        )
+        assert where.matches(case) == meaning(sex, old, label), (sex, old, label)

@@ -470,4 +470,5 @@ def test_a_pdf_document_whose_traces_are_lines(http: httpx.Client) -> None:
     sent = {"file": ("x.pdf", drawn.from_svg(made, pages=2))}
     found = http.post("/v1/search", files=sent, data={"page": "2"}).json()
     assert found["query"] == "record"
-    assert any("page 2 is read" in w for w in found["warnings"]) and any("25 mm/s" in w for w in found["warnings"])
+    said = {note["code"]: note["text"] for note in found["warnings"]}
+    assert "page 2 is read" in said["page_of_document"] and any("25 mm/s" in note["text"] for note in found["warnings"])

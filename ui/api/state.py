@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index.base import CaseBase
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.search.live import LiveSearch
     from ecgkin.retrieval.search.search import SearchResult

@@ -36,9 +36,9 @@ def info(
     json: common.Json = False,
 ) -> None:
     """Say what a case base holds, having checked that its files belong together."""
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index import open_base
 
-    with CaseBase.open(base) as opened:
+    with open_base(base) as opened:
         if verify:
             opened.verify()
         facts = opened.info()
@@ -63,11 +63,11 @@ def copy(
     json: common.Json = False,
 ) -> None:
     """Copy SRC to DST and prove it by checksums; goes on where an earlier call was stopped."""
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index import open_base
     from ecgkin.index.transfer.copy import copy_base
 
     common.settings()
-    with CaseBase.open(source) as base, common.progress("copy") as moved:
+    with open_base(source) as base, common.progress("copy") as moved:
         report = copy_base(
             base, target, kind=kind, mirror=mirror, batch=batch,
             progress=lambda turn, done, total: moved(done, total, f"copy, pass {turn}"),
@@ -85,13 +85,13 @@ def reencode(
     json: common.Json = False,
 ) -> None:
     """Copy SRC to DST with new vectors, while SRC goes on answering; `ecgkin base switch` puts DST in its place."""
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index import open_base
     from ecgkin.index.transfer.copy import copy_base
     from ecgkin.retrieval.encoders import load_encoder
 
     settings = common.settings(encoder=encoder, device=device)
     loaded = load_encoder(settings.encoder, device=settings.device)
-    with CaseBase.open(source) as base, common.progress("encode") as moved:
+    with open_base(source) as base, common.progress("encode") as moved:
         report = copy_base(
             base, target, kind=kind, encoder=loaded, batch=batch,
             progress=lambda turn, done, total: moved(done, total, f"encode, pass {turn}"),
@@ -146,10 +146,10 @@ def switch(
 
 def compact(base: Source) -> None:
     """Shrink files and build the index that suits the size; on Milvus, searches wait while the index changes."""
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index import open_base
 
     common.settings()
-    with CaseBase.open(base) as opened:
+    with open_base(base) as opened:
         opened.compact()
         facts = opened.info()
     _line(f"{facts['n_cases']} cases, index {facts['index_kind']}")

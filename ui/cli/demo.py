@@ -53,7 +53,7 @@ def demo(
         shown = run_demo(settings, out, n_cases=cases, seed=seed, say=common.say, moved=moved)
     if json:
         facts = {"page": shown.page, "source": shown.source, "query_id": shown.query_id, "n_cases": shown.n_cases}
-        common.emit({**facts, "query_labels": shown.query_labels, **result_json(shown.result)})
+        common.emit({**facts, "query_labels": shown.query_labels, "search": result_json(shown.result)})
     else:
         labels = " ".join(shown.query_labels)
         show_result(

@@ -80,7 +80,9 @@ def draft(
         else:
             done = drafter.draft(file, question, k, lang, where=where, exclude_patient=exclude_patient)
     if json:
-        common.emit(done.as_dict())
+        from ecgkin.ui.api.answers import DraftOut
+
+        common.emit(DraftOut.of(done).model_dump(mode="json"))
     else:
         show_draft(done, text=not stream)
 

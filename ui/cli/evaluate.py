@@ -167,7 +167,7 @@ def ecgbench(
     settings = common.settings(ptbxl=ptbxl)
     if rebuild:
         from ecgkin.generation.research.ecgbench.rebuild import rebuild as made
-        from ecgkin.retrieval.ecg.ptbxl import PtbXl
+        from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 
         if settings.ptbxl is None:
             raise QueryError("there is no PTB-XL folder to rebuild from", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")

@@ -56,14 +56,14 @@ def export(
     json: common.Json = False,
 ) -> None:
     """Write cases with their samples as files that other programs read; cases without samples are named."""
-    from ecgkin.index.filters.language import Where
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index import open_base
+    from ecgkin.index.filters import Where
 
     write = writer_of(form)
     filter_ = Where.parse(where) if where else None
     written: list[str] = []
     without: list[str] = []
-    with CaseBase.open(base) as opened, common.progress("export") as moved:
+    with open_base(base) as opened, common.progress("export") as moved:
         wanted = [opened.get(case_id) for case_id in case] if case else opened.cases(filter_, limit=limit)
         try:
             out.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ def ptbxl(
     json: common.Json = False,
 ) -> None:
     """Ingest a PTB-XL folder in its official layout; goes on where an earlier call was stopped."""
-    from ecgkin.index.sources.sources import ptbxl_items
+    from ecgkin.index.sources.ptbxl import ptbxl_items
 
     items = ptbxl_items(root, common.numbers(folds, "--folds") if folds is not None else None)
     _ingest(items, base, encoder, device, batch, records, workers, json)
@@ -81,7 +81,7 @@ def folder(
 
     Patient, date and report come from the table, or else from the headers of the files.
     """
-    from ecgkin.index.sources.sources import items_of
+    from ecgkin.index.sources.folder import items_of
 
     items = items_of(root, table)
     if deidentify:

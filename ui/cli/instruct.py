@@ -39,7 +39,7 @@ def build(
         raise QueryError("there is no PTB-XL folder to build from", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
     from ecgkin.generation.research.instruct.build import build_instructions
     from ecgkin.generation.research.retrieval.galleries import Embedder
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.search.search import shipped_calibration
 

@@ -70,7 +70,7 @@ def search(
     where = [part for part in where or () if part.strip()]
     condition = " and ".join(f"({part})" for part in where) if where else None
     if condition is not None:
-        from ecgkin.index.filters.language import Where
+        from ecgkin.index.filters import Where
 
         for part in where:
             Where.parse(part)  # so that a mistake is shown in what was typed, before models are loaded
@@ -104,13 +104,6 @@ def open_search(base: Path, device: str, encoder: str | None, calibration: Path 
     return CaseSearch.open(base, loaded, device=device, calibration=calibration)
 
 
-def looks_like_picture(path: Path) -> bool:
-    """Whether a file is a picture or a document by its name, or else by its content."""
-    from ecgkin.retrieval.ecg.formats.pictures import is_picture
-
-    return is_picture(path)
-
-
 def is_record(query: EcgRecord | Image.Image | Path) -> bool:
     """Whether a query is a recording."""
     from ecgkin.retrieval.ecg.record import EcgRecord
@@ -122,9 +115,9 @@ def _query(file: Path, kind: str, fs_hz: float | None, units: Units | None, star
     """The page of the record, the picture, or the path of the picture."""
     if kind == "picture":
         return file
-    if kind == "auto" and looks_like_picture(file):
-        from ecgkin.retrieval.ecg.formats.pictures import open_ecg
+    from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg
 
+    if kind == "auto" and is_picture(file):
         return open_ecg(file)
     from ecgkin.retrieval.ecg.formats.read import read_ecg
     from ecgkin.retrieval.ecg.searchable import searchable
@@ -134,31 +127,10 @@ def _query(file: Path, kind: str, fs_hz: float | None, units: Units | None, star
 
 
 def result_json(result: SearchResult) -> dict[str, Any]:
-    """A search result in what JSON knows."""
-    page = result.page
-    return {
-        "query": result.query,
-        "hits": [{"rank": hit.rank, "score": hit.score, **hit.case.as_dict()} for hit in result.hits],
-        "nothing_similar": result.nothing_similar,
-        "threshold": result.threshold,
-        "vote": {
-            "statements": {code: share for code, share in result.vote.statements.items() if share > 0},
-            "superclasses": dict(result.vote.superclasses),
-            "calibrated": result.vote.calibrated,
-            "n_neighbours": result.vote.n_neighbours,
-            "note": result.vote.note,
-        },
-        "page": page
-        and {
-            "layout": page.layout,
-            "leads": page.leads,
-            "px_per_mm": page.px_per_mm,
-            "rotation_deg": page.rotation_deg,
-            "quality": page.quality,
-        },
-        "warnings": result.warnings,
-        "timings_ms": dict(result.timings_ms),
-    }
+    """A search result as the API answers it (`ecgkin.ui.api.answers.SearchOut`); no server keeps it: no query_id."""
+    from ecgkin.ui.api.answers import SearchOut
+
+    return SearchOut.of(result).model_dump(mode="json")
 
 
 def show_result(result: SearchResult, *, full: bool = False, title: str = "") -> None:

@@ -19,7 +19,7 @@ from ecgkin.generation.prompt.grounding import ground
 from ecgkin.generation.prompt.pages import draw_page
 from ecgkin.generation.prompt.untrusted import readable_answer
 from ecgkin.index.case import Case
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.errors import QueryError

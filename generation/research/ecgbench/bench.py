@@ -68,6 +68,9 @@ def load_split(path: Path, images: Path | None = None) -> list[BenchRow]:
         path: A parquet file, a folder of them, or a JSON list.
         images: Folder of the pictures of a JSON list; None takes `images` beside it.
 
+    Returns:
+        The rows, in the order of the file.
+
     Raises:
         InputError: It cannot be read, or a row lacks a part.
     """
@@ -122,7 +125,15 @@ def _gold(value: Any) -> Any:
 
 
 def backend_answerer(backend: TextBackend, model_id: str = "") -> Answerer:
-    """The model alone with the published prompt, greedy, as PULSE was measured."""
+    """The model alone with the published prompt, greedy, as PULSE was measured.
+
+    Args:
+        backend: The model.
+        model_id: Name under which its answers are kept; "" takes the backend's own.
+
+    Returns:
+        Asks the model one row at a time.
+    """
     from ecgkin.generation.backends.base import Request
 
     def answer(split: str, row: BenchRow) -> Answer:
@@ -144,6 +155,9 @@ def drafter_answerer(drafter: Drafter, k: int = 3, as_question: bool = False) ->
         k: Cases that a model is shown.
         as_question: Ask the row's own prompt (for models that answer questions); otherwise a report is drafted and
             its statements are put into the codes of the task.
+
+    Returns:
+        Asks the drafter one row at a time.
     """
 
     def answer(split: str, row: BenchRow) -> Answer:
@@ -184,6 +198,17 @@ def answer_split(
     """Answer all rows into FOLDER/MODEL/SPLIT/step-final.jsonl; rows that are there already are not asked again.
 
     A row whose picture or draft fails gets an empty answer, which counts.
+
+    Args:
+        split: Name of the set.
+        rows: Its rows.
+        answerer: Who answers.
+        folder: Where the answers go.
+        model_id: Name of the model.
+        progress: Called with (what, done, total).
+
+    Returns:
+        The file of answers.
     """
     path = folder / "".join(c if c.isalnum() or c in "-_." else "-" for c in model_id) / split / ANSWERS
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,16 @@ _REPLY = 'Reply with JSON alone: {{{aspects}}}, each {{"Score": number, "Explana
 
 
 def judge_prompt(kind: str, reference: str, answer: str) -> str:
-    """The judge's turn for a report ("report") or an Arena dialogue ("arena")."""
+    """The judge's turn for a report ("report") or an Arena dialogue ("arena").
+
+    Args:
+        kind: "report" or "arena".
+        reference: The published answer.
+        answer: The answer to be judged.
+
+    Returns:
+        The text of the judge's turn.
+    """
     text, aspects = (_REPORT, REPORT_ASPECTS) if kind == "report" else (_ARENA, ARENA_ASPECTS)
     keys = ", ".join(f'"{aspect}": ...' for aspect in aspects)
     return (
@@ -44,6 +53,13 @@ def judge_prompt(kind: str, reference: str, answer: str) -> str:
 
 def reply_of(text: str, kind: str) -> Mapping[str, Mapping[str, Any]]:
     """The judge's scores; code fences around them are taken off.
+
+    Args:
+        text: What the judge wrote.
+        kind: "report" or "arena".
+
+    Returns:
+        Aspect -> its score and explanation.
 
     Raises:
         GenerationError: It is no JSON with a number from 0 to 10 for each aspect.
@@ -68,6 +84,13 @@ def judge(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Published score of reports or of the Arena by a judge.
+
+    Args:
+        kind: "report" or "arena".
+        rows: What was asked, with references.
+        answers: Answers by row id.
+        backend: The judge.
+        progress: Called with (what, done, total).
 
     Returns:
         "score" (0 to 100), "n", "failed" (replies that could not be read; they are left out and counted).

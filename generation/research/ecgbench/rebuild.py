@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgkin.generation.research.ecgbench.bench import REPORT
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.statements.catalogue import SUPERCLASS_NAMES, SUPERCLASSES, superclasses
 from ecgkin.retrieval.ecg.statements.report_text import has_findings, report_language
 from ecgkin.retrieval.errors import QueryError
@@ -46,6 +46,9 @@ def rebuild(
         folds: Of the test; 9 for choices, 10 for the figure.
         limit: At most this many, drawn with a fixed seed.
         progress: Called with (what, done, total).
+
+    Returns:
+        The JSON file of the set.
 
     Raises:
         QueryError: Another split, or no records.

@@ -50,6 +50,13 @@ class MultiLabelScore:
 def labels_in(text: str, split: str) -> set[str]:
     """Labels whose code is a case-sensitive substring; no word boundaries, no negation.
 
+    Args:
+        text: An answer or a reference.
+        split: Set whose labels are looked for.
+
+    Returns:
+        Labels found.
+
     >>> sorted(labels_in("ABNORMAL: ISCHEMIA", "ptb-test"))
     ['MI', 'NORM']
     """
@@ -79,6 +86,14 @@ def code15_predicted(text: str) -> set[str]:
 def score_multilabel(split: str, golds: Sequence[str], answers: Sequence[str]) -> MultiLabelScore:
     """Figures of ptb-test, cpsc-test or code15-test; row i of both belongs together.
 
+    Args:
+        split: Name of the set.
+        golds: References.
+        answers: Answers, in the same order.
+
+    Returns:
+        The published figures.
+
     Raises:
         QueryError: Not such a split, or nothing to score.
     """
@@ -92,7 +107,15 @@ def score_multilabel(split: str, golds: Sequence[str], answers: Sequence[str]) -
 
 
 def score_sets(truth: Sequence[set[str]], said: Sequence[set[str]]) -> MultiLabelScore:
-    """The same for label sets; the columns are those of gold, what was predicted besides is dropped."""
+    """The same for label sets; the columns are those of gold, what was predicted besides is dropped.
+
+    Args:
+        truth: Gold label sets.
+        said: Predicted label sets, in the same order.
+
+    Returns:
+        The published figures.
+    """
     from sklearn.metrics import f1_score
 
     columns = sorted(set().union(*truth))
@@ -146,6 +169,9 @@ def score_letters(split: str, golds: Sequence[str], answers: Sequence[str], draw
         split: One of `LETTERS`.
         golds, answers: As in the files.
         draw: `random.Random(SEED)`, shared by all sets of a run in the order of `ORDER`.
+
+    Returns:
+        Accuracy, and the share of answers without a letter, each 0 to 1.
     """
     if split not in LETTERS:
         raise QueryError(f"{split!r} has no letters (expected one of {', '.join(LETTERS)})")
@@ -170,13 +196,31 @@ def options_of(prompt: str) -> list[str]:
 
 
 def qa_right(prompt: str, gold: Sequence[str], answer: str) -> bool:
-    """Whether the candidates found in the lower-cased answer are exactly the gold ones; candidates keep their case."""
+    """Whether the candidates found in the lower-cased answer are exactly the gold ones; candidates keep their case.
+
+    Args:
+        prompt: Holds the candidates.
+        gold: Right ones.
+        answer: What was answered.
+
+    Returns:
+        Whether it counts as right.
+    """
     lowered = answer.lower()
     return {option for option in options_of(prompt) if option in lowered} == set(gold)
 
 
 def score_qa(prompts: Sequence[str], golds: Sequence[Sequence[str]], answers: Sequence[str]) -> float:
-    """Share of ECG-QA rows with exactly the right set."""
+    """Share of ECG-QA rows with exactly the right set.
+
+    Args:
+        prompts: Of all rows.
+        golds: Right candidates of each row.
+        answers: In the same order.
+
+    Returns:
+        Share, 0 to 1.
+    """
     right = [qa_right(p, g, a) for p, g, a in zip(prompts, golds, answers, strict=True)]
     return float(np.mean(right))
 

@@ -26,6 +26,9 @@ def score_split(
             file is not of the published length is skipped; the corrected figures count such rows as wrong.
         draw: `random.Random(42)` of the run.
 
+    Returns:
+        Figures by name, published and corrected.
+
     Raises:
         QueryError: No such split, or nothing to score.
     """

@@ -59,6 +59,13 @@ class StrictScore:
 def strict_labels(text: str, split: str) -> set[str]:
     """Labels that an answer gives, as codes or in words, negated ones left out.
 
+    Args:
+        text: An answer.
+        split: Set whose labels are looked for.
+
+    Returns:
+        Labels that the answer affirms.
+
     >>> sorted(strict_labels("ABNORMAL: no LBBB, atrial fibrillation", "cpsc-test"))
     ['AF']
     """
@@ -83,6 +90,13 @@ def strict_labels(text: str, split: str) -> set[str]:
 def strict_letter(text: str, split: str) -> str | None:
     """The letter that an answer ends on: after "answer" or "option", or at the beginning of a line; None without one.
 
+    Args:
+        text: An answer.
+        split: Says which letters there are.
+
+    Returns:
+        An upper-case letter, or None.
+
     >>> strict_letter("normal ECG. Answer: C) AF", "csn-test-no-cot"), strict_letter("(c)", "mmmu-ecg")
     ('C', 'C')
     """
@@ -95,7 +109,15 @@ def strict_letter(text: str, split: str) -> str | None:
 
 
 def strict_options(prompt: str, answer: str) -> set[str]:
-    """Options of an ECG-QA prompt that an answer names, as whole words, longest first, case put aside."""
+    """Options of an ECG-QA prompt that an answer names, as whole words, longest first, case put aside.
+
+    Args:
+        prompt: Holds the candidates.
+        answer: What was answered.
+
+    Returns:
+        Candidates that the answer names.
+    """
     rest, found = answer.lower(), set()
     for option in sorted(options_of(prompt), key=len, reverse=True):
         pattern = rf"(?<!\w){re.escape(option.lower())}(?!\w)"
@@ -119,6 +141,9 @@ def score_strict_multilabel(
         golds, answers: Texts.
         probabilities: Of the labels in the order of `LABELS[split]`, (n, n_labels), where the model gives some.
         weights: Bootstrap weights (resamples, n); over rows when None.
+
+    Returns:
+        Corrected figures with intervals.
     """
     labels = LABELS[split]
     truth = np.array([[label in _gold_set(text, split) for label in labels] for text in golds])
@@ -138,7 +163,16 @@ def score_strict_multilabel(
 
 
 def score_strict_letters(split: str, golds: Sequence[str], answers: Sequence[str]) -> StrictScore:
-    """Corrected accuracy of a letter set."""
+    """Corrected accuracy of a letter set.
+
+    Args:
+        split: Name of the set.
+        golds: References.
+        answers: In the same order.
+
+    Returns:
+        Accuracy with its interval; an answer without a letter is wrong.
+    """
     letters = [strict_letter(text, split) for text in answers]
     right = np.array(
         [letter == gold.strip()[:1] for letter, gold in zip(letters, golds, strict=True)], dtype=np.float64
@@ -150,7 +184,16 @@ def score_strict_letters(split: str, golds: Sequence[str], answers: Sequence[str
 
 
 def score_strict_qa(prompts: Sequence[str], golds: Sequence[Sequence[str]], answers: Sequence[str]) -> StrictScore:
-    """Corrected accuracy of ECG-QA: the named options are exactly the gold ones."""
+    """Corrected accuracy of ECG-QA: the named options are exactly the gold ones.
+
+    Args:
+        prompts: Of all rows.
+        golds: Right candidates of each row.
+        answers: In the same order.
+
+    Returns:
+        Accuracy with its interval.
+    """
     sets = [strict_options(p, a) for p, a in zip(prompts, answers, strict=True)]
     right = np.array(
         [{x.lower() for x in s} == {x.lower() for x in g} for s, g in zip(sets, golds, strict=True)], dtype=np.float64

@@ -18,7 +18,7 @@ from ecgkin.generation.measures.measure import NAMES, measure
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.metrics import vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.vote import Calibration, VoteRule
 
@@ -69,7 +69,16 @@ def fit_thresholds(
 
 
 def patient_parts(groups: NDArray[np.integer], n: int, seed: int) -> NDArray[np.int64]:
-    """The part, 0 to n - 1, that each row falls into; rows of one group stay together."""
+    """The part, 0 to n - 1, that each row falls into; rows of one group stay together.
+
+    Args:
+        groups: Patient of each row, (n_rows,).
+        n: How many parts.
+        seed: Of the partition.
+
+    Returns:
+        Part of each row, (n_rows,).
+    """
     distinct, of = np.unique(groups, return_inverse=True)
     return np.asarray(np.random.default_rng(seed).permutation(len(distinct))[of] % n, dtype=np.int64)
 
@@ -80,6 +89,15 @@ def averaged_thresholds(
     """Best threshold of each column, averaged in log-odds over random halves of the groups.
 
     A half without a positive counts as 0.5: the rarer a statement, the more cautious.
+
+    Args:
+        shares: Of the neighbours, 0 to 1, (n, n_codes).
+        labels: Truth, (n, n_codes).
+        groups: Patient of each row, (n,).
+        seed: Of the halves.
+
+    Returns:
+        One threshold a column, (n_codes,).
     """
     distinct, of = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -138,7 +156,17 @@ def measure_rows(
     cache: Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[dict[str, float]]:
-    """Measurements of records by name; kept in `cache` for the same records and the same code that measures."""
+    """Measurements of records by name; kept in `cache` for the same records and the same code that measures.
+
+    Args:
+        data: PTB-XL.
+        rows: Which records.
+        cache: Folder; None keeps nothing.
+        progress: Called with (what, done, total).
+
+    Returns:
+        One mapping a record, from name to number; what cannot be measured is absent.
+    """
     key = blake2b(digest_size=12)
     key.update(inspect.getsource(measures).encode())
     key.update(",".join(str(row.ecg_id) for row in rows).encode())
@@ -178,6 +206,9 @@ def fit_measured(
         codes: Names of the columns.
         groups: Patient of each record.
         seed: Of the partition.
+
+    Returns:
+        Curves by statement; statements that measurements do not help are absent.
     """
     part = patient_parts(groups, FOLDS, seed)
     out = {}
@@ -251,6 +282,9 @@ def fit_draft_thresholds(
         query_embeddings, query_rows: Records that ask instead of the gallery's own; None for leave-patient-out.
         measured: Numbers of asking records and the measurements of each; None leaves measurements out.
         fitted_on: Data, in words.
+
+    Returns:
+        Thresholds and measured evidence.
     """
     space = default_space()
     gallery = space.statements([row.labels for row in rows])
@@ -309,9 +343,12 @@ def fit_from_ptbxl(
         calibration: Of the encoder.
         cache_dir: Where embeddings and measurements are kept.
         progress: Called with what is being done, and how many of how many are done.
+
+    Returns:
+        Thresholds and measured evidence.
     """
     from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.errors import QueryError
 

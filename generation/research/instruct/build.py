@@ -21,7 +21,7 @@ from ecgkin.generation.research.instruct import rows as rows_of
 from ecgkin.generation.research.instruct.rows import CARD, FILE, BuildResult, Row, data_card
 from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest, patient_numbers
 from ecgkin.index.case import Case
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.statements.report_text import normalise_report
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.hits import Hit
@@ -67,6 +67,9 @@ def build_instructions(
         limit: At most this many records, drawn with the seed.
         seed: Of all choices.
         progress: Called with (what, done, total).
+
+    Returns:
+        What was written, with counts.
 
     Raises:
         QueryError: Folds besides 1 to 8, an unknown way of pages, or nothing to build from.
@@ -130,6 +133,9 @@ def neighbour_prompt(
         calibration: Of the vote.
         with_vote: Whether the vote of all `hits` stands beside the cases.
         n_cases: Size of the base, for the vote.
+
+    Returns:
+        The text of the prompt.
     """
     shown = [
         Hit(rank, score, Case(f"ptbxl/{row.ecg_id}", labels=row.labels, report=row.report))

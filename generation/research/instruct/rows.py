@@ -12,7 +12,7 @@ import numpy as np
 
 from ecgkin.generation.backends.mini.wording import findings_line
 from ecgkin.generation.draft import Language
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, STATEMENTS, statement
 from ecgkin.retrieval.ecg.statements.report_text import has_findings, report_language
 from ecgkin.retrieval.errors import QueryError
@@ -107,6 +107,9 @@ def make_row(
         subtask, kind: One of `SUBTASKS` and `TYPES`.
         number: Tells the rows of a record apart.
         more: Further metadata.
+
+    Returns:
+        The row in ECGInstruct's layout.
     """
     return {
         "id": f"ptb-xl-{row.ecg_id:05d}-{number}",
@@ -131,6 +134,13 @@ def label_questions(row: PtbXlRow, rng: np.random.Generator) -> list[tuple[str, 
     One yes-no question on something that it shows and one on something that it does not, so that yes and no are even;
     one choice, one blank and one open question, on rhythm or morphology by turns. Statements asked for without being
     there are drawn evenly over the 71, so that rare ones are asked about too.
+
+    Args:
+        row: The record.
+        rng: Decides what is asked.
+
+    Returns:
+        (question, answer, subtask, type), up to five.
     """
     language = language_of(row)
     out: list[tuple[str, str, str, str]] = []
@@ -163,7 +173,16 @@ def label_questions(row: PtbXlRow, rng: np.random.Generator) -> list[tuple[str, 
 def feature_questions(
     row: PtbXlRow, values: Mapping[str, float], rng: np.random.Generator
 ) -> list[tuple[str, str, str, str]]:
-    """Questions on measured numbers: (question, answer, subtask, type); two of those that could be measured."""
+    """Questions on measured numbers: (question, answer, subtask, type); two of those that could be measured.
+
+    Args:
+        row: The record.
+        values: Measurements by name.
+        rng: Decides which are asked.
+
+    Returns:
+        (question, answer, subtask, type), at most two.
+    """
     language = language_of(row)
     known = [name for name in _FEATURES if name in values and np.isfinite(values[name])]
     out = []
@@ -232,6 +251,9 @@ def data_card(result: BuildResult, chosen: Sequence[PtbXlRow], pages: str, with_
         pages: How they were drawn; one of `instruct.PAGES`.
         with_cases: Whether some rows carry retrieved cases.
         seed: Of all choices.
+
+    Returns:
+        Markdown.
     """
     german = sum(language_of(row) == "de" for row in chosen)
     folds = sorted({row.fold for row in chosen})

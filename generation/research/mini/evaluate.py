@@ -27,7 +27,7 @@ from ecgkin.generation.research.retrieval.bootstrap import Doubles, Interval, ho
 from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder, Progress
 from ecgkin.generation.research.retrieval.ranking import nearest_others, patient_numbers
 from ecgkin.generation.research.retrieval.report import table
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.vote import Calibration, VoteRule
 
@@ -112,7 +112,16 @@ class MiniReport:
 def compare_arms(
     lines: Mapping[str, Sequence[DraftLine]], queries: Sequence[PtbXlRow], resamples: int
 ) -> tuple[Any, ...]:
-    """Scores, statements made up, missed, tests, ten reports side by side: the last five parts of `MiniReport`."""
+    """Scores, statements made up, missed, tests, ten reports side by side: the last five parts of `MiniReport`.
+
+    Args:
+        lines: Drafts by arm.
+        queries: Their records, in the same order.
+        resamples: Of the bootstrap.
+
+    Returns:
+        The last five fields of `MiniReport`, in their order.
+    """
     weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], resamples).astype(np.float64)
     arms: dict[str, ArmScores] = {}
     made_up: dict[str, Interval] = {}
@@ -151,7 +160,13 @@ def compare_arms(
 
 
 def write_report(report: MiniReport, lines: Mapping[str, Sequence[DraftLine]], out: Path) -> None:
-    """report.md, report.json, samples.json and one run file an arm."""
+    """report.md, report.json, samples.json and one run file an arm.
+
+    Args:
+        report: What was found.
+        lines: Drafts by arm.
+        out: The folder.
+    """
     (out / "runs").mkdir(parents=True, exist_ok=True)
     (out / "report.md").write_text(report.as_markdown() + "\n", encoding="utf-8")
     text = json.dumps(report.as_dict(), indent=1, default=float).replace("NaN", "null")
@@ -203,6 +218,9 @@ def evaluate_mini(
         cache_dir: Where embeddings and tokens are kept.
         resamples: Of the bootstrap.
         progress: Called with (what, done, total).
+
+    Returns:
+        Scores, tests and samples.
 
     Raises:
         QueryError: Folds on both sides, unknown arms, or no records.
@@ -278,7 +296,18 @@ def mini_prompt(
     gallery: Sequence[PtbXlRow],
     calibration: Calibration | None,
 ) -> MiniPrompt:
-    """What the generator is told in an arm; random cases are drawn by the record's number."""
+    """What the generator is told in an arm; random cases are drawn by the record's number.
+
+    Args:
+        arm: One of `ARMS`.
+        row: The query.
+        hits: Its nearest cases with cosines.
+        gallery: All cases, for the arm of random ones.
+        calibration: Of the vote; None for raw shares.
+
+    Returns:
+        The prompt in the generator's tokens.
+    """
     language = language_of(row)
     if arm == PICTURE:
         return MiniPrompt(language=language)

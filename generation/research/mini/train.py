@@ -25,7 +25,7 @@ from ecgkin.generation.research.instruct.build import build_instructions
 from ecgkin.generation.research.instruct.rows import FILE, IMAGE_TOKEN, Row, read_rows
 from ecgkin.generation.research.mini.settings import MiniSettings
 from ecgkin.generation.research.mini.views import CLEAN, VARIED, Progress, view_tokens
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import InputError, ModelError
 
 PLAIN, RETRIEVED, ASKED = "plain", "retrieved", "question"
@@ -68,7 +68,15 @@ def texts_of(rows: Iterable[Row]) -> Iterable[str]:
 
 
 def examples_of(rows: Sequence[Row], vocabulary: Vocabulary) -> list[Example]:
-    """All rows in token numbers."""
+    """All rows in token numbers.
+
+    Args:
+        rows: Of `ecgkin instruct build`.
+        vocabulary: Of the generator.
+
+    Returns:
+        One example a row, in the same order.
+    """
     out = []
     for row in rows:
         question, answer = turns(row)
@@ -87,7 +95,16 @@ def examples_of(rows: Sequence[Row], vocabulary: Vocabulary) -> list[Example]:
 
 
 def epoch_examples(examples: Sequence[Example], settings: MiniSettings, epoch: int) -> list[Example]:
-    """The rows of one epoch in their order: each record's report once, plain or with cases, and some questions."""
+    """The rows of one epoch in their order: each record's report once, plain or with cases, and some questions.
+
+    Args:
+        examples: All of them.
+        settings: Say how many questions, and whether with cases.
+        epoch: From 0.
+
+    Returns:
+        The examples of that epoch, shuffled.
+    """
     rng = np.random.default_rng([settings.seed, epoch])
     plain = {e.ecg_id: e for e in examples if e.kind == PLAIN}
     retrieved = {e.ecg_id: e for e in examples if e.kind == RETRIEVED}
@@ -162,7 +179,18 @@ def train_mini(
 def instruction_rows(
     data: PtbXl, rows: Sequence[PtbXlRow], encoder: Any, settings: MiniSettings, progress: Progress | None
 ) -> list[dict[str, Any]]:
-    """The rows of `ecgkin instruct build` for these records, made once."""
+    """The rows of `ecgkin instruct build` for these records, made once.
+
+    Args:
+        data: PTB-XL.
+        rows: Which records.
+        encoder: Whose neighbours go into the prompts.
+        settings: Of the training.
+        progress: Called with (what, done, total).
+
+    Returns:
+        Rows of the build.
+    """
     from ecgkin.generation.research.retrieval.galleries import Embedder
     from ecgkin.retrieval.search.search import shipped_calibration
 

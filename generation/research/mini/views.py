@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecgkin.generation.backends.mini.tokens import PatchEncoder, Tokens, pooled
 from ecgkin.generation.research.retrieval.galleries import PRIMARY, draw_query
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, QueryError
 
@@ -31,6 +31,13 @@ Progress = Callable[[str, int, int], None]
 
 def trace_map_of(record: EcgRecord, view: str) -> NDArray[np.uint8]:
     """The picture of a record in a view, uint8 (256, 512); the same each time.
+
+    Args:
+        record: The ECG.
+        view: One of `VIEWS`.
+
+    Returns:
+        uint8 (256, 512).
 
     Raises:
         QueryError: No such view.
@@ -62,6 +69,17 @@ def view_tokens(
 
     A run that was stopped goes on after its last 256 records; other weights or other records begin a new file. A page
     that cannot be read gives zeros.
+
+    Args:
+        data: PTB-XL.
+        rows: Which records.
+        encoder: Whose tokens.
+        view: One of `VIEWS`.
+        folder: Where they are kept.
+        progress: Called with (what, done, total).
+
+    Returns:
+        float16 (n, 36, width), memory-mapped.
     """
     ids = blake2b(",".join(str(row.ecg_id) for row in rows).encode(), digest_size=8).hexdigest()
     path = folder / f"tokens-{view}-{ids}-{encoder.image_fingerprint[:12]}.npy"

@@ -24,7 +24,7 @@ from ecgkin.generation.research.retrieval.bootstrap import (
 )
 from ecgkin.generation.research.retrieval.cross_modal import RECALL_KS, evaluate_cross_modal
 from ecgkin.generation.research.retrieval.ranking import Floats, unit_rows
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.errors import QueryError
 
 COMPONENTS, SHARED = 128, 64
@@ -51,6 +51,9 @@ def align(ecgs: Floats, texts: Floats, new_ecgs: Floats, new_texts: Floats) -> t
     Args:
         ecgs, texts: Vectors of the pairs at hand, shapes (n, dim_e) and (n, dim_t).
         new_ecgs, new_texts: Vectors to place.
+
+    Returns:
+        Unit rows of ECGs and of texts, each (n, at most 64).
 
     Raises:
         QueryError: Fewer than 8 pairs, or sides of different length.
@@ -90,6 +93,9 @@ def evaluate_aligned(
         ecgs, texts, new_ecgs, new_texts: See `align`.
         rows: Records of the new pairs.
         weights: Bootstrap weights, (resamples, n).
+
+    Returns:
+        Recalls with intervals, both ways.
     """
     joint = align(ecgs, texts, new_ecgs, new_texts)
     found = evaluate_cross_modal(*joint, rows, weights=weights, sub_gallery=len(rows))
@@ -106,7 +112,15 @@ def evaluate_aligned(
 def aligned_tests(
     results: Mapping[str, AlignedResult], pairs: Sequence[tuple[str, str]]
 ) -> dict[str, tuple[float, float, float]]:
-    """ "one - other: measure" -> (difference of R@10, p, Holm-adjusted p over all of them)."""
+    """ "one - other: measure" -> (difference of R@10, p, Holm-adjusted p over all of them).
+
+    Args:
+        results: By arm.
+        pairs: Names of the arms to compare.
+
+    Returns:
+        Key "one - other: measure"; difference of R@10, p, Holm-adjusted p.
+    """
     raw, differences = {}, {}
     for one, other in pairs:
         for measure, drawn in results[one].resampled.items():

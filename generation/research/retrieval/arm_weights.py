@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ecgkin.generation.research.retrieval.ranking import Floats, unit_rows
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.errors import ModelError, QueryError, WeightsMissingError
 
 # A file of each kind of trained arm that is another one after another training.
@@ -28,6 +28,13 @@ def trained_fingerprint(name: str) -> str:
 
 def image_stage(folder: Path, picture: str) -> Callable[[Iterable[Any]], Floats]:
     """A finished image stage as a function of records; both kinds of picture are made without a page.
+
+    Args:
+        folder: Of the stage.
+        picture: "paper" or "fields".
+
+    Returns:
+        Records -> unit rows (n, dim).
 
     Raises:
         WeightsMissingError: There is none.
@@ -78,6 +85,13 @@ def image_stage(folder: Path, picture: str) -> Callable[[Iterable[Any]], Floats]
 def signal_vectors(folder: Path, rows: Sequence[PtbXlRow]) -> Floats:
     """Unit vectors of records as a finished signal stage left them.
 
+    Args:
+        folder: Of the stage.
+        rows: Which records.
+
+    Returns:
+        Unit rows (n, dim).
+
     Raises:
         WeightsMissingError: The stage is not finished.
         QueryError: It was not trained and validated on all of these records.
@@ -97,7 +111,16 @@ def signal_vectors(folder: Path, rows: Sequence[PtbXlRow]) -> Floats:
 
 
 def untrained_encoder(folder: Path, seed: int, like: str = "default") -> Path:
-    """An encoder of a known architecture with random weights, written once; returns its folder."""
+    """An encoder of a known architecture with random weights, written once; returns its folder.
+
+    Args:
+        folder: Where it is written.
+        seed: Of the weights.
+        like: Encoder or architecture that it takes after.
+
+    Returns:
+        The encoder's folder.
+    """
     if (folder / "encoder.json").is_file() or any(folder.glob("*.safetensors")):
         return folder
     from ecgkin.retrieval.encoders.checkpoint import WEIGHTS, read_encoder_files, save_encoder

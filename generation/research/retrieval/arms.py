@@ -37,8 +37,8 @@ from ecgkin.generation.research.retrieval.case_retrieval import RANKED
 from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest_others, patient_numbers, unit_rows
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.report_text import normalise_report
 from ecgkin.retrieval.errors import ModelError, QueryError
@@ -116,6 +116,9 @@ def feature_vectors(gallery: Floats, queries: Floats) -> tuple[Floats, Floats]:
 
     Args:
         gallery, queries: Shapes (n, n_features), NaN where unknown.
+
+    Returns:
+        Unit rows of gallery and queries, same shapes.
     """
     middle = np.nan_to_num(np.nanmedian(gallery, axis=0))
     spread = np.nan_to_num(np.nanstd(gallery, axis=0), nan=1.0)
@@ -176,6 +179,14 @@ class ArmSetting:
 def arm_neighbours(name: str, setting: ArmSetting, depth: int = RANKED) -> Neighbours:
     """The gallery as an arm ranks it for each query, none of the query's own patient.
 
+    Args:
+        name: Of the arm.
+        setting: Data, encoder, folders.
+        depth: Cases a query.
+
+    Returns:
+        Row numbers and scores, (n_queries, depth).
+
     Raises:
         QueryError: No such arm, or its vectors do not know a record.
         ModelError, WeightsMissingError: What it needs is not there.
@@ -191,7 +202,15 @@ def arm_neighbours(name: str, setting: ArmSetting, depth: int = RANKED) -> Neigh
 
 
 def arm_vectors(name: str, setting: ArmSetting) -> tuple[Floats, Floats]:
-    """Unit vectors of queries and gallery; raises as `arm_neighbours`."""
+    """Unit vectors of queries and gallery; raises as `arm_neighbours`.
+
+    Args:
+        name: Of the arm.
+        setting: Data, encoder, folders.
+
+    Returns:
+        Unit rows (n_queries, dim) and (n_gallery, dim).
+    """
     embedder, queries, gallery = setting.embedder, setting.queries, setting.gallery
     prefix, _, rest = name.partition(":")
     if name == ENCODER:
@@ -284,6 +303,9 @@ def report_vectors(texts: Sequence[str], cache: Path | None = None) -> Floats:
     Args:
         texts: Each distinct one is encoded once.
         cache: Folder in which they are kept.
+
+    Returns:
+        Unit rows, float32 (n, 384).
 
     Raises:
         ModelError: The package is not installed.

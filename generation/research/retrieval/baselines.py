@@ -19,12 +19,31 @@ SPECTRUM_DIM = 256
 
 
 def random_embeddings(n: int, dim: int, seed: int = RANDOM_SEED) -> Floats:
-    """Unit rows in random directions, shape (n, dim): neighbours at random, without preference for any case."""
+    """Unit rows in random directions, shape (n, dim): neighbours at random, without preference for any case.
+
+    Args:
+        n: Rows.
+        dim: Columns.
+        seed: Of the directions.
+
+    Returns:
+        Unit rows, float32 (n, dim).
+    """
     return unit_rows(np.random.default_rng(seed).standard_normal((n, dim)))
 
 
 def constant_list(n_queries: int, gallery_labels: BoolMatrix, k: int, seed: int = RANDOM_SEED) -> Neighbours:
-    """The same k cases for every query, all of the commonest label set (in PTB-XL: NORM and SR)."""
+    """The same k cases for every query, all of the commonest label set (in PTB-XL: NORM and SR).
+
+    Args:
+        n_queries: How many queries.
+        gallery_labels: Multi-hot, (n_gallery, n_labels).
+        k: Cases a query.
+        seed: Picks among the cases with that label set.
+
+    Returns:
+        The same row numbers for every query, (n_queries, k).
+    """
     (numbers,) = set_numbers(gallery_labels)
     counts = np.bincount(numbers)
     rng = np.random.default_rng(seed)
@@ -35,7 +54,15 @@ def constant_list(n_queries: int, gallery_labels: BoolMatrix, k: int, seed: int 
 
 
 def commonest_texts(texts: Ints, k: int) -> Ints:
-    """One row of each of the k commonest reports, commonest first, shape (<= k,)."""
+    """One row of each of the k commonest reports, commonest first, shape (<= k,).
+
+    Args:
+        texts: Number of each row's report, (n,).
+        k: How many.
+
+    Returns:
+        Row numbers, (at most k,).
+    """
     _, first, counts = np.unique(texts, return_index=True, return_counts=True)
     return np.asarray(first[np.argsort(-counts, kind="stable")[:k]], dtype=np.int64)
 
@@ -70,7 +97,15 @@ class SpectrumSpace:
 
     @classmethod
     def fit(cls, features: Floats, dim: int = SPECTRUM_DIM) -> SpectrumSpace:
-        """Standardise and reduce to `dim` principal components (scikit-learn, randomised, seed 0)."""
+        """Standardise and reduce to `dim` principal components (scikit-learn, randomised, seed 0).
+
+        Args:
+            features: Log-spectra, (n, n_features).
+            dim: Components that are kept.
+
+        Returns:
+            The fitted space.
+        """
         from sklearn.decomposition import PCA
 
         mean, scale = features.mean(axis=0), features.std(axis=0)
@@ -87,7 +122,15 @@ class SpectrumSpace:
 def spectrum_embeddings(
     gallery: Sequence[EcgRecord] | Iterable[EcgRecord], queries: Iterable[EcgRecord]
 ) -> tuple[Floats, Floats]:
-    """Log-spectrum embeddings of gallery and queries; everything is fitted on the gallery."""
+    """Log-spectrum embeddings of gallery and queries; everything is fitted on the gallery.
+
+    Args:
+        gallery: Records of the cases.
+        queries: Records that ask.
+
+    Returns:
+        Unit rows of gallery and queries.
+    """
     gallery_features = log_spectra(gallery)
     space = SpectrumSpace.fit(gallery_features)
     return space(gallery_features), space(log_spectra(queries))

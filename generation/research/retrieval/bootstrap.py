@@ -40,7 +40,15 @@ class Interval:
 
 
 def interval(value: float, resampled: Doubles) -> Interval:
-    """The value beside the percentiles of its resamples (NaN resamples are left out)."""
+    """The value beside the percentiles of its resamples (NaN resamples are left out).
+
+    Args:
+        value: The figure itself.
+        resampled: The same in each resample, (resamples,).
+
+    Returns:
+        Value, 2.5th and 97.5th percentile.
+    """
     valid = resampled[~np.isnan(resampled)]
     if len(valid) == 0:
         return Interval(float(value))
@@ -50,6 +58,14 @@ def interval(value: float, resampled: Doubles) -> Interval:
 
 def patient_weights(patients: Ints, resamples: int = RESAMPLES, seed: int = SEED) -> NDArray[np.float32]:
     """How often each query occurs in each resample of patients, shape (resamples, n_queries).
+
+    Args:
+        patients: Number of each query's patient, (n_queries,).
+        resamples: How many.
+        seed: Of the draw.
+
+    Returns:
+        Counts, float32 (resamples, n_queries).
 
     >>> patient_weights(np.array([7, 7, 9]), resamples=2, seed=0).sum(axis=1) > 0
     array([ True,  True])
@@ -61,7 +77,15 @@ def patient_weights(patients: Ints, resamples: int = RESAMPLES, seed: int = SEED
 
 
 def resampled_mean(values: Doubles, weights: NDArray[np.float32]) -> Doubles:
-    """Weighted mean of the values in each resample, shape (resamples,); NaN values belong to no query."""
+    """Weighted mean of the values in each resample, shape (resamples,); NaN values belong to no query.
+
+    Args:
+        values: One number a query, (n_queries,), NaN where it is no query.
+        weights: Of `patient_weights`.
+
+    Returns:
+        (resamples,).
+    """
     valid = ~np.isnan(values)
     total = weights[:, valid].sum(axis=1, dtype=np.float64)
     summed = weights[:, valid].astype(np.float64) @ values[valid]
@@ -69,7 +93,15 @@ def resampled_mean(values: Doubles, weights: NDArray[np.float32]) -> Doubles:
 
 
 def mean_interval(values: Doubles, weights: NDArray[np.float32]) -> Interval:
-    """Mean of one number a query (NaN: not a query) with its bootstrap interval."""
+    """Mean of one number a query (NaN: not a query) with its bootstrap interval.
+
+    Args:
+        values: One number a query, (n_queries,).
+        weights: Of `patient_weights`.
+
+    Returns:
+        The mean with its interval.
+    """
     valid = values[~np.isnan(values)]
     if len(valid) == 0:
         return Interval(float("nan"))
@@ -81,6 +113,14 @@ def resampled_auc(truth: BoolMatrix, scores: NDArray[np.floating], weights: NDAr
 
     As a matrix product: with M the comparisons of positives and negatives (1 won, 1/2 tied), the pairs won in a
     resample are w_positive M w_negative, so that 1,000 resamples of 71 columns are a second or two of BLAS.
+
+    Args:
+        truth: (n_queries, n_labels).
+        scores: Larger for more likely, same shape.
+        weights: Of `patient_weights`.
+
+    Returns:
+        (resamples, n_labels).
     """
     out = np.full((len(weights), truth.shape[1]), np.nan)
     for column in range(truth.shape[1]):
@@ -129,7 +169,16 @@ class AucTable:
 
     @classmethod
     def of(cls, truth: BoolMatrix, scores: NDArray[np.floating], weights: NDArray[np.float32]) -> AucTable:
-        """Measure truth and scores of shape (n_queries, n_labels) with weights of shape (resamples, n_queries)."""
+        """Measure truth and scores of shape (n_queries, n_labels) with weights of shape (resamples, n_queries).
+
+        Args:
+            truth: (n_queries, n_labels).
+            scores: Larger for more likely, same shape.
+            weights: Of `patient_weights`.
+
+        Returns:
+            AUC of each column, as it is and in each resample.
+        """
         every = np.concatenate([np.ones((1, len(truth)), dtype=np.float32), weights])
         aucs = resampled_auc(truth, scores, every)
         return cls(aucs[0], aucs[1:])
@@ -153,12 +202,30 @@ def macro_auc(
     weights: NDArray[np.float32],
     columns: NDArray[np.bool_] | None = None,
 ) -> MacroAuc:
-    """Mean over the columns of the AUC, see `AucTable`."""
+    """Mean over the columns of the AUC, see `AucTable`.
+
+    Args:
+        truth: (n_queries, n_labels).
+        scores: Larger for more likely, same shape.
+        weights: Of `patient_weights`.
+        columns: Which count, (n_labels,); None takes those that have both classes.
+
+    Returns:
+        The mean with its interval.
+    """
     return AucTable.of(truth, scores, weights).macro(columns)
 
 
 def paired_p(values: Doubles, others: Doubles) -> float:
-    """Two-sided bootstrap p of "no difference" between two systems on the same resamples, at least 2 / (n + 1)."""
+    """Two-sided bootstrap p of "no difference" between two systems on the same resamples, at least 2 / (n + 1).
+
+    Args:
+        values: One system's figure in each resample, (resamples,).
+        others: The other's, in the same resamples.
+
+    Returns:
+        p, 0 to 1.
+    """
     difference = values - others
     difference = difference[~np.isnan(difference)]
     n = len(difference)

@@ -46,7 +46,15 @@ class CalibrationError:
 
 
 def calibration_error(truth: BoolMatrix, probabilities: NDArray[np.floating]) -> CalibrationError:
-    """Errors of probabilities, shape (n_queries, n_labels) like the truth."""
+    """Errors of probabilities, shape (n_queries, n_labels) like the truth.
+
+    Args:
+        truth: (n_queries, n_labels).
+        probabilities: Same shape, 0 to 1.
+
+    Returns:
+        Brier score, expected calibration error, and the bins behind them.
+    """
     y, p = truth.ravel().astype(np.float64), np.clip(probabilities.ravel().astype(np.float64), 1e-6, 1 - 1e-6)
     order = np.argsort(p, kind="stable")
     gaps = [abs(y[part].mean() - p[part].mean()) * len(part) for part in np.array_split(order, 10) if len(part)]
@@ -127,6 +135,9 @@ def fit_threshold(
             the outside queries away, the largest where none does, and 1 % where there are none.
         outside_words: What the outside queries are.
 
+    Returns:
+        The threshold with the shares that it refuses.
+
     Raises:
         QueryError: No genuine queries.
     """
@@ -177,6 +188,9 @@ def fit_calibration(
         statements, superclasses: Depth and temperature of each family.
         thresholds: From `fit_threshold`, by kind of query.
         fitted_on: Data, in words.
+
+    Returns:
+        Curves, rules and thresholds of this encoder.
     """
     curves: dict[str, tuple[float, float, float]] = {}
     families = (
@@ -211,6 +225,17 @@ def cross_fitted(
     """Calibrated probabilities of each query by curves that were fitted on other patients, shape like `truth`.
 
     The honest way to say how good a calibration is on the very queries it is fitted on in the end.
+
+    Args:
+        neighbours: Of the queries.
+        truth: Their labels, (n_queries, n_labels).
+        gallery: Labels of the cases, (n_gallery, n_labels).
+        rule: Depth and temperature.
+        patients: Number of each query's patient.
+        folds: Parts of the cross-fitting.
+
+    Returns:
+        Probabilities, float32 (n_queries, n_labels).
     """
     x, _ = _logits(neighbours, gallery, rule)
     distinct, of = np.unique(patients, return_inverse=True)

@@ -87,6 +87,9 @@ def evaluate_case_retrieval(
             the validation fold only.
         weights: Bootstrap weights, shape (resamples, n_queries); drawn over patients when None.
 
+    Returns:
+        Figures with intervals.
+
     Raises:
         QueryError: Embeddings and rows do not fit together.
     """
@@ -108,7 +111,18 @@ def evaluate_neighbours(
     rules: Rules | None = None,
     weights: NDArray[np.float32] | None = None,
 ) -> CaseRetrievalResult:
-    """The same for a ranking that is there already (at least 10 deep; depths beyond it are left out)."""
+    """The same for a ranking that is there already (at least 10 deep; depths beyond it are left out).
+
+    Args:
+        found: The ranking.
+        query_rows, gallery_rows: Labels and patients, in its order.
+        space: The statements; None for the 71.
+        rules: See `evaluate_case_retrieval`.
+        weights: See `evaluate_case_retrieval`.
+
+    Returns:
+        Figures with intervals.
+    """
     space = space or default_space()
     truth, gallery = (space.statements([row.labels for row in rows]) for rows in (query_rows, gallery_rows))
     supers, gallery_supers = space.superclass_matrix(truth), space.superclass_matrix(gallery)

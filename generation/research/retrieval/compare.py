@@ -42,7 +42,15 @@ class PairedTest:
 
 
 def per_query(found: Neighbours, queries: Sequence[LabelledRow], gallery: Sequence[LabelledRow]) -> dict[str, Doubles]:
-    """The measures that are means over queries, one number a query."""
+    """The measures that are means over queries, one number a query.
+
+    Args:
+        found: The ranking.
+        queries, gallery: Labels of both sides.
+
+    Returns:
+        Measure -> one number a query, (n_queries,).
+    """
     space = default_space()
     truth, known = (space.statements([row.labels for row in rows]) for rows in (queries, gallery))
     supers, known_supers = space.superclass_matrix(truth), space.superclass_matrix(known)
@@ -54,7 +62,18 @@ def per_query(found: Neighbours, queries: Sequence[LabelledRow], gallery: Sequen
 
 
 def permutation_p(values: Doubles, others: Doubles, patients: Ints, permutations: int, seed: int = 0) -> float:
-    """Two-sided p of "no difference" by swapping the arms of whole patients (scipy's paired permutation test)."""
+    """Two-sided p of "no difference" by swapping the arms of whole patients (scipy's paired permutation test).
+
+    Args:
+        values: One number a query, (n_queries,).
+        others: The other arm's.
+        patients: Number of each query's patient.
+        permutations: How many.
+        seed: Of the permutations.
+
+    Returns:
+        p, 0 to 1.
+    """
     from scipy.stats import permutation_test
 
     valid = ~(np.isnan(values) | np.isnan(others))
@@ -92,6 +111,9 @@ def paired_tests(
         measures: Which.
         patients: Number of each query's patient.
         permutations: Of the permutation test.
+
+    Returns:
+        One test for each pair and measure.
     """
     raw: dict[str, float] = {}
     swapped: dict[str, float] = {}
@@ -117,6 +139,14 @@ def ranking_measures(found: Neighbours, truth: BoolMatrix, known: BoolMatrix) ->
     """Success, precision and reciprocal rank by ir-measures; relevant is a case with the query's own statement set.
 
     Queries without such a case in the gallery are left out, as trec_eval leaves out topics without a judgement.
+
+    Args:
+        found: The ranking.
+        truth: Statement sets of the queries, (n_queries, n_labels).
+        known: Statement sets of the gallery, (n_gallery, n_labels).
+
+    Returns:
+        Figures by the names that ir-measures gives them.
     """
     import ir_measures
     from ir_measures import RR, P, Success
@@ -150,6 +180,9 @@ def abstention_curve(
         truth, votes: Shape (n, n_labels).
         best: Cosine of the nearest case, (n,).
         coverages: Shares of the queries.
+
+    Returns:
+        Coverage -> macro-AUC.
     """
     from ecgkin.generation.research.retrieval.bootstrap import macro_auc
 

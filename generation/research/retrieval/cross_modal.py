@@ -60,6 +60,13 @@ def strict_ceiling(texts: Ints, ks: Sequence[int] = RECALL_KS) -> dict[int, floa
 
     Of n_t equal texts, k can be among the first k: sum over distinct texts of min(k, n_t), over all pairs.
 
+    Args:
+        texts: Number of each pair's report, (n,); equal texts have equal numbers.
+        ks: Depths.
+
+    Returns:
+        Depth -> recall.
+
     >>> strict_ceiling(np.array([0, 0, 0, 1]), [1, 2])
     {1: 0.5, 2: 0.75}
     """
@@ -103,6 +110,9 @@ def evaluate_cross_modal(
         weights: Bootstrap weights, shape (resamples, n); drawn over patients when None.
         seed: For ties and draws.
 
+    Returns:
+        Recalls with intervals, both ways.
+
     Raises:
         QueryError: Embeddings and rows do not fit together.
     """
@@ -126,7 +136,18 @@ def evaluate_similarity(
     weights: NDArray[np.float32] | None = None,
     seed: int = SUB_SEED,
 ) -> CrossModalResult:
-    """The same for a matrix of scores, shape (n ECGs, n reports), larger is nearer."""
+    """The same for a matrix of scores, shape (n ECGs, n reports), larger is nearer.
+
+    Args:
+        similarity: Larger is nearer, (n ECGs, n reports).
+        rows: The records, in the order of both.
+        sub_gallery, draws: See `evaluate_cross_modal`.
+        weights: See `evaluate_cross_modal`.
+        seed: For ties and draws.
+
+    Returns:
+        Recalls with intervals, both ways.
+    """
     if similarity.shape != (len(rows), len(rows)):
         raise QueryError(f"similarity of shape {similarity.shape} for {len(rows)} rows")
     texts = text_numbers([row.report for row in rows])
@@ -158,6 +179,14 @@ def join_rank(photo_emb: Floats, gallery_emb: Floats, own_index: Ints) -> Ints:
 
     No same-patient rule here: the own record must be found. Cases that score exactly as high count as half before
     it, rounded up, so that a constant encoder gains nothing.
+
+    Args:
+        photo_emb: Unit rows, (n_photos, dim).
+        gallery_emb: Unit rows, (n_gallery, dim).
+        own_index: Gallery row of each photo's own record.
+
+    Returns:
+        Ranks from 1, (n_photos,).
 
     Raises:
         QueryError: An index lies outside the gallery, or there is not one for each photo.

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ecgkin.generation.research.retrieval.ranking import Floats
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import ImageError, QueryError
@@ -74,7 +74,15 @@ class Embedder:
     progress: Progress | None = None
 
     def gallery(self, rows: Sequence[PtbXlRow], whole: Sequence[PtbXlRow] | None = None) -> Floats:
-        """Case vectors as an ingest makes them (`Encoder.encode_records`), shape (n, dim); `whole`: see `queries`."""
+        """Case vectors as an ingest makes them (`Encoder.encode_records`), shape (n, dim); `whole`: see `queries`.
+
+        Args:
+            rows: The cases.
+            whole: See `queries`.
+
+        Returns:
+            Unit rows, float32 (n, dim).
+        """
         return self._part_of(_GALLERY, rows, whole, self.encoder.encode_records)
 
     def queries(self, rows: Sequence[PtbXlRow], layout: str, whole: Sequence[PtbXlRow] | None = None) -> Floats:
@@ -86,6 +94,9 @@ class Embedder:
             rows: The queries.
             layout: One of `ALL_LAYOUTS`.
             whole: Rows of which `rows` are a part: where their vectors are kept, nothing is drawn and read again.
+
+        Returns:
+            Unit rows, float32 (n, dim); zeros where a page was refused.
 
         Raises:
             QueryError: No such layout.
@@ -124,7 +135,16 @@ class Embedder:
         return np.asarray(vectors[[at[text] for text in texts]], dtype=np.float32)
 
     def cached(self, what: str, rows: Sequence[PtbXlRow], encode: Callable[[list[EcgRecord]], Floats]) -> Floats:
-        """Vectors made from records in parts, each kept under what it is, the encoder, the drawing and the records."""
+        """Vectors made from records in parts, each kept under what it is, the encoder, the drawing and the records.
+
+        Args:
+            what: Names the kind of vectors.
+            rows: Which records.
+            encode: Makes vectors of some records.
+
+        Returns:
+            float32 (n, dim).
+        """
         parts: list[Floats] = []
         for start in range(0, len(rows), _PART):
             some = rows[start : start + _PART]
@@ -166,6 +186,13 @@ def encode_pictures(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats
     """Vectors of pictures, shape (n, dim); a picture that is refused gets zeros, which no ranking is kind to.
 
     An evaluation must count such a query as lost, neither skip it nor stop.
+
+    Args:
+        encoder: Who encodes.
+        pictures: RGB pictures.
+
+    Returns:
+        float32 (n, dim).
     """
     try:
         return encoder.encode_images(pictures)
@@ -177,7 +204,15 @@ def encode_pictures(encoder: Encoder, pictures: Sequence[Image.Image]) -> Floats
 
 
 def draw_query(record: EcgRecord, layout: str) -> Image.Image:
-    """The page that stands for a record in a layout; "photo" is the same picture on every machine and in every run."""
+    """The page that stands for a record in a layout; "photo" is the same picture on every machine and in every run.
+
+    Args:
+        record: The ECG.
+        layout: One of `ALL_LAYOUTS`, or "photo".
+
+    Returns:
+        RGB picture.
+    """
     from ecgkin.retrieval.ecg.drawing.raster import render, render_array
 
     if layout != PHOTO:

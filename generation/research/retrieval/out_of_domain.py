@@ -108,6 +108,9 @@ def foreign_records(
         databases: Names; None takes all folders with headers.
         limit: At most this many a database, in the order of their names.
 
+    Returns:
+        Records with their SNOMED codes.
+
     Raises:
         QueryError: There are none.
     """
@@ -157,7 +160,15 @@ def statement_classes() -> dict[str, tuple[str, ...]]:
 
 
 def gallery_truth(rows: Sequence[LabelledRow], classes: Sequence[str]) -> BoolMatrix:
-    """Which gallery rows carry which SNOMED class, shape (n, n_classes)."""
+    """Which gallery rows carry which SNOMED class, shape (n, n_classes).
+
+    Args:
+        rows: Labels of the gallery.
+        classes: SNOMED codes.
+
+    Returns:
+        (n, n_classes).
+    """
     members = statement_classes()
     return np.array([[any(c in row.labels for c in members[code]) for code in classes] for row in rows], dtype=np.bool_)
 
@@ -219,6 +230,9 @@ def evaluate_out_of_domain(
         least: Classes with fewer positives or negatives are listed and not averaged.
         resamples: Of the bootstrap over records (each is of another patient, as far as is known).
         weights: Bootstrap weights for all records, (resamples, n).
+
+    Returns:
+        Result by database, and "all".
     """
     if len(records) != len(query_emb) or len(gallery_rows) != len(gallery_emb):
         raise QueryError(

@@ -74,6 +74,9 @@ def classes_in(label: str, names: Mapping[str, str]) -> tuple[str, ...]:
     Args:
         label: Free text, for example a machine's statement.
         names: SNOMED code to name, of `out_of_domain.class_names`.
+
+    Returns:
+        SNOMED codes.
     """
     found = find_statements(label)
     said = {one.code for one in found if one.polarity != "absent"}
@@ -91,6 +94,13 @@ def classes_in(label: str, names: Mapping[str, str]) -> tuple[str, ...]:
 
 def read_printouts(folder: Path, names: Mapping[str, str]) -> list[Printout]:
     """All pictures that a folder's manifest lists (columns `file`, `label`, `kind`), in its order.
+
+    Args:
+        folder: Holds `manifest.csv` and the pictures.
+        names: SNOMED code to name.
+
+    Returns:
+        Pictures with the classes that their labels name.
 
     Raises:
         QueryError: There is no manifest, it lacks a column, or a picture is missing.
@@ -114,7 +124,16 @@ def read_printouts(folder: Path, names: Mapping[str, str]) -> list[Printout]:
 
 
 def embed_printouts(encoder: Encoder, pictures: Sequence[Printout], progress: Progress | None = None) -> Floats:
-    """Vectors of pictures, shape (n, dim); zeros where one cannot be read."""
+    """Vectors of pictures, shape (n, dim); zeros where one cannot be read.
+
+    Args:
+        encoder: Who encodes.
+        pictures: Which.
+        progress: Called with (what, done, total).
+
+    Returns:
+        float32 (n, dim).
+    """
     vectors = np.zeros((len(pictures), encoder.dim), dtype=np.float32)
     for i, item in enumerate(pictures):
         try:
@@ -147,6 +166,9 @@ def evaluate_printouts(
         gallery_emb, gallery_rows: The cases.
         rule: Of the vote; None takes the default.
         resamples: Of the bootstrap over pictures.
+
+    Returns:
+        Shares and intervals by class, and over all.
 
     Raises:
         QueryError: No picture has a class that the gallery knows.

@@ -44,8 +44,8 @@ from ecgkin.generation.research.retrieval.metrics import jaccard, vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
 from ecgkin.generation.research.retrieval.report import HEADLINE, JoinResult, Latency, RetrievalReport, write_report
 from ecgkin.generation.research.retrieval.text_search import evaluate_text_search, text_queries
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import QueryError, RecordError
@@ -94,6 +94,13 @@ def stranger_records(records: Sequence[EcgRecord], seed: int = 4) -> list[EcgRec
 
     "phases shuffled" keeps the power spectrum of every lead of that record, and nothing of its beats; the others
     take only its standard deviation, rate and length.
+
+    Args:
+        records: Whose spectra, spreads, rates and lengths are taken.
+        seed: Of the chance.
+
+    Returns:
+        As many records as were given.
     """
     rng = np.random.default_rng(seed)
     out = []
@@ -251,6 +258,9 @@ def evaluate_retrieval(
         fit: Fit a calibration on these queries.
         resamples: Bootstrap resamples over patients.
         progress: Called with (what, done, total).
+
+    Returns:
+        Everything that was measured.
 
     Raises:
         RecordError: The folder is no PTB-XL folder, or holds none of the folds.

@@ -36,6 +36,10 @@ class Neighbours:
 def check_embeddings(queries: Floats, gallery: Floats) -> None:
     """Refuses embeddings that are not two finite matrices of one width.
 
+    Args:
+        queries: Expected float32 (n_queries, dim).
+        gallery: Expected float32 (n_gallery, dim).
+
     Raises:
         QueryError: Empty, not two-dimensional, of different width, or not finite.
     """
@@ -96,6 +100,9 @@ def nearest(
             dropped before ranking. Both or neither.
         seed: Equal scores are ordered by one permutation of the gallery drawn from this seed.
 
+    Returns:
+        Row numbers and scores, (n_queries, k), best first.
+
     Raises:
         QueryError: k below 1, or embeddings that do not fit together.
     """
@@ -125,7 +132,16 @@ def nearest(
 def nearest_others(
     queries: Floats, gallery: Floats, k: int, query_rows: Sequence[OfPatient], gallery_rows: Sequence[OfPatient]
 ) -> Neighbours:
-    """`nearest` for rows that know their patients: a query's own patient is dropped before ranking."""
+    """`nearest` for rows that know their patients: a query's own patient is dropped before ranking.
+
+    Args:
+        queries, gallery: Unit rows.
+        k: Neighbours wanted.
+        query_rows, gallery_rows: Who say their patient.
+
+    Returns:
+        Row numbers and scores, (n_queries, k), best first.
+    """
     of_queries, of_gallery = patient_numbers([r.patient_id for r in query_rows], [r.patient_id for r in gallery_rows])
     return nearest(queries, gallery, k, query_patients=of_queries, gallery_patients=of_gallery)
 

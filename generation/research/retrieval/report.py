@@ -24,6 +24,13 @@ from ecgkin.retrieval.search.vote import Calibration
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table.
 
+    Args:
+        head: Names of the columns.
+        rows: Cells, as many a row.
+
+    Returns:
+        Markdown.
+
     >>> print(table(("a", "b"), [("1", "2")]))
     | a | b |
     |---|---|
@@ -66,6 +73,9 @@ def cross_modal_table(systems: Mapping[str, CrossModalResult], own: str) -> str:
     Args:
         systems: Results by name.
         own: Name of the system whose reports are counted below the table.
+
+    Returns:
+        Markdown.
     """
     rows = []
     for kind in ("strict", "duplicates"):
@@ -113,7 +123,15 @@ def text_table(results: Sequence[TextQueryResult]) -> str:
 
 
 def calibration_tables(calibration: Calibration, errors: Mapping[str, CalibrationError]) -> str:
-    """How far votes are off by name, raw and calibrated; and what the thresholds of a calibration refuse."""
+    """How far votes are off by name, raw and calibrated; and what the thresholds of a calibration refuse.
+
+    Args:
+        calibration: What was fitted.
+        errors: Errors by name, raw and calibrated.
+
+    Returns:
+        Markdown.
+    """
     votes = table(
         ("vote", "Brier", "log loss", "ECE"),
         [(name, f"{e.brier:.4f}", f"{e.log_loss:.4f}", f"{e.ece:.4f}") for name, e in errors.items()],

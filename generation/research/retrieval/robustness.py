@@ -20,7 +20,7 @@ from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder, dr
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.metrics import vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, QueryError
 from ecgkin.retrieval.search.vote import VoteRule
@@ -142,6 +142,15 @@ class DamagePoint:
 def damaged_page(record: EcgRecord, damage: str, strength: int, seed: int = 0) -> Image.Image:
     """The drawn page of a record after one damage.
 
+    Args:
+        record: The ECG.
+        damage: One of `ALL_DAMAGES`.
+        strength: 1 to 5.
+        seed: Of the chance.
+
+    Returns:
+        RGB picture.
+
     Raises:
         QueryError: No such damage or strength.
     """
@@ -176,6 +185,9 @@ def evaluate_robustness(
         rule: Of the vote on superclasses.
         limit: Queries a point.
         resamples: Of the bootstrap over patients.
+
+    Returns:
+        A point for each damage and strength.
     """
     rule = rule or VoteRule()
     some = list(queries)

@@ -145,6 +145,10 @@ def evaluate_text_search(
         text_emb: Vectors of `text_queries()`, in that order, unit rows, shape (120, dim).
         gallery_emb: Case vectors, unit rows, shape (n_gallery, dim).
         gallery_rows: Their labels.
+        k: Depth.
+
+    Returns:
+        One result a query, in the order of `text_queries()`.
 
     Raises:
         QueryError: Numbers do not fit.

@@ -72,7 +72,15 @@ def group_labels(group: str) -> tuple[str, ...]:
 
 
 def group_truth(group: str, rows: Sequence[LabelledRow]) -> BoolMatrix:
-    """Multi-hot labels of a group, shape (n, n_labels)."""
+    """Multi-hot labels of a group, shape (n, n_labels).
+
+    Args:
+        group: One of `GROUPS`.
+        rows: Labels of the records.
+
+    Returns:
+        (n, n_labels).
+    """
     space = default_space()
     statements = space.statements([row.labels for row in rows])
     if group == "superclass":
@@ -84,6 +92,13 @@ def group_truth(group: str, rows: Sequence[LabelledRow]) -> BoolMatrix:
 
 def class_texts(group: str, prompts: str) -> dict[str, tuple[str, ...]]:
     """The texts of each label of a group.
+
+    Args:
+        group: One of `GROUPS`.
+        prompts: One of `PROMPTS`.
+
+    Returns:
+        Label -> its texts.
 
     Raises:
         QueryError: No such group or kind of prompt.
@@ -113,7 +128,16 @@ def _label_of(one: Statement, group: str) -> str | None:
 
 
 def class_vectors(encoder: Encoder, group: str, prompts: str) -> Floats:
-    """Unit rows, one a label, shape (n_labels, dim): the mean of its texts' vectors."""
+    """Unit rows, one a label, shape (n_labels, dim): the mean of its texts' vectors.
+
+    Args:
+        encoder: Has a text tower.
+        group: One of `GROUPS`.
+        prompts: One of `PROMPTS`.
+
+    Returns:
+        Unit rows, float32 (n_labels, dim).
+    """
     texts = class_texts(group, prompts)
     flat = [text for group_of in texts.values() for text in group_of]
     vectors = encoder.encode_texts(flat)
@@ -138,6 +162,9 @@ def evaluate_zero_shot(
         rows: Their labels and patients.
         groups, prompts: Which.
         weights: Bootstrap weights, shape (resamples, n); drawn over patients when None.
+
+    Returns:
+        AUCs with intervals, one result a group and kind of prompt.
 
     Raises:
         QueryError: Embeddings and rows do not fit, or an unknown group or kind of prompt.

@@ -14,14 +14,22 @@ from ecgkin.generation.research.retrieval.case_retrieval import Rules
 from ecgkin.generation.research.retrieval.galleries import Embedder
 from ecgkin.generation.research.retrieval.ranking import patient_numbers
 from ecgkin.generation.research.study.settings import StudySettings
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.search.vote import Calibration, VoteRule
 
 Values = dict[str, Any]
 
 
 def some_rows(rows: Sequence[PtbXlRow], n: int) -> list[PtbXlRow]:
-    """At most n of them (0: all), drawn with a fixed seed, in their order; never fewer than 20 where there are 20."""
+    """At most n of them (0: all), drawn with a fixed seed, in their order; never fewer than 20 where there are 20.
+
+    Args:
+        rows: All of them.
+        n: How many at most; 0 for all.
+
+    Returns:
+        The rows that were drawn.
+    """
     if not n or n >= len(rows):
         return list(rows)
     chosen = np.random.default_rng(300).choice(len(rows), max(20, n) if len(rows) > 20 else len(rows), replace=False)

@@ -22,6 +22,9 @@ def as_small(report: Mapping[str, Any], figures: Sequence[str] = (), command: st
         report: What report.json holds.
         figures: Names of pictures beside it, in `figures/`.
         command: What printed it.
+
+    Returns:
+        Markdown.
     """
     parts = [f"```sh\n{command}\n```"] if command else []
     parts.append(table(("setting", "value"), [(k, str(v)) for k, v in report["about"].items()]))

@@ -30,7 +30,15 @@ def cell(value: Any) -> str:
 
 
 def as_markdown(report: Mapping[str, Any], figures: Sequence[str] = ()) -> str:
-    """All tables, and the figures that were drawn."""
+    """All tables, and the figures that were drawn.
+
+    Args:
+        report: What report.json holds.
+        figures: Names of pictures beside it, in `figures/`.
+
+    Returns:
+        Markdown.
+    """
     parts = ["# Comparison", table(("setting", "value"), [(k, str(v)) for k, v in report["about"].items()])]
     parts += training_table(report["trained"])
     for task, values in report["tasks"].items():

@@ -62,6 +62,14 @@ def train_stage(
 ) -> dict[str, Any]:
     """Run or continue one training; its validation figures.
 
+    Args:
+        settings: Of the stage.
+        data: PTB-XL folder; None takes it from the settings or the environment.
+        progress: Called with (what, done, total).
+
+    Returns:
+        The last validation figures.
+
     Raises:
         InputError: There is no data.
         ModelError: An earlier stage is missing, or a checkpoint is damaged.

@@ -82,7 +82,16 @@ def _project(matrix: NDArray[np.float64], points: NDArray[np.float64]) -> NDArra
 
 
 def draw_geometry(page_size: tuple[int, int], rng: np.random.Generator, style: AugmentStyle) -> PhotoGeometry:
-    """A random placing of a page of `page_size` (width, height) px in a picture."""
+    """A random placing of a page of `page_size` (width, height) px in a picture.
+
+    Args:
+        page_size: (width, height) of the page in px.
+        rng: Decides everything that is random.
+        style: How far the page may be turned, tilted, curled and folded.
+
+    Returns:
+        Where each point of the page lies in the picture.
+    """
     width, height = page_size
     longer = float(max(width, height))
     scale = style.scale.draw(rng)
@@ -131,7 +140,16 @@ def draw_geometry(page_size: tuple[int, int], rng: np.random.Generator, style: A
 
 
 def warp_page(page: NDArray[np.uint8], geometry: PhotoGeometry, background: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Paint the page onto `background`, which is overwritten and returned; uint8, (height, width, 3) of the photo."""
+    """Paint the page onto `background`, which is overwritten and returned; uint8, (height, width, 3) of the photo.
+
+    Args:
+        page: uint8 (height, width, 3).
+        geometry: Where its points go.
+        background: uint8 (height, width, 3) of the picture; overwritten.
+
+    Returns:
+        `background`, with the page painted on it.
+    """
     width, height = geometry.photo_size
     columns, rows = width // _MAP_STEP + 2, height // _MAP_STEP + 2
     # Coarse nodes lie _MAP_STEP px apart; cv2.resize puts its sample centres at (i + 0.5) * step - 0.5.

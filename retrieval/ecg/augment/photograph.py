@@ -27,7 +27,16 @@ _SHIFT = 3  # fractional bits of OpenCV's drawing coordinates
 
 
 def mark_page(page: NDArray[np.uint8], rng: np.random.Generator, style: AugmentStyle) -> NDArray[np.uint8]:
-    """A copy of the page (uint8, (height, width, 3)) with marks on it; the page itself where there are none."""
+    """A copy of the page (uint8, (height, width, 3)) with marks on it; the page itself where there are none.
+
+    Args:
+        page: uint8 (height, width, 3); not modified.
+        rng: Decides which marks, and where.
+        style: How many marks of each kind there may be.
+
+    Returns:
+        uint8, shape of the page; the page itself where there are no marks.
+    """
     counts = [round(d.draw(rng)) for d in (style.handwriting, style.stamps, style.pen_marks, style.bars)]
     if not any(counts):
         return page
@@ -151,7 +160,15 @@ _TABLES = np.array(
 
 
 def draw_background(size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A table: one colour with cloudy and streaky texture; uint8 (height, width, 3) for `size` (width, height)."""
+    """A table: one colour with cloudy and streaky texture; uint8 (height, width, 3) for `size` (width, height).
+
+    Args:
+        size: (width, height) in px.
+        rng: Decides colour and texture.
+
+    Returns:
+        uint8 (height, width, 3).
+    """
     width, height = size
     colour = _TABLES[int(rng.integers(len(_TABLES)))] * rng.uniform(0.7, 1.15)
     streaky = rng.random() < 0.5
@@ -161,7 +178,17 @@ def draw_background(size: tuple[int, int], rng: np.random.Generator) -> NDArray[
 
 
 def light_field(geometry: PhotoGeometry, rng: np.random.Generator, style: AugmentStyle) -> NDArray[np.float32] | None:
-    """Brightness factor per colour, shape (height // 4 + 1, width // 4 + 1, 3), float32; None when all is even."""
+    """Brightness factor per colour, shape (height // 4 + 1, width // 4 + 1, 3), float32; None when all is even.
+
+    Args:
+        geometry: Where the page lies; shadows of curls and folds follow it.
+        rng: Decides shade, stains and colour casts.
+        style: How strong they may be.
+
+    Returns:
+        Brightness factors at a quarter of the resolution, float32 (height // 4 + 1, width // 4 + 1, 3); None when
+        all is even.
+    """
     width, height = (n // _FIELD_STEP + 1 for n in geometry.photo_size)
     x = np.linspace(-1.0, 1.0, width, dtype=np.float32)[None, :]
     y = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None]
@@ -236,7 +263,15 @@ def _stain(field: NDArray[np.float32], rng: np.random.Generator) -> None:
 
 
 def apply_light(picture: NDArray[np.uint8], field: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Picture times field, rounded and cut off at 255; same shape as the picture."""
+    """Picture times field, rounded and cut off at 255; same shape as the picture.
+
+    Args:
+        picture: uint8 (height, width, 3).
+        field: Brightness factors of `light_field`.
+
+    Returns:
+        uint8, shape of the picture, cut off at 255.
+    """
     height, width = picture.shape[:2]
     small = np.clip(np.rint(field * _UNIT), 0, 255).astype(np.uint8)
     factor = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
@@ -249,7 +284,16 @@ def fade_table(fade: float) -> NDArray[np.uint8]:
 
 
 def add_moire(picture: NDArray[np.uint8], depth: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Bands of interference as of a photographed screen: a fine and a wide pattern, each colour a little apart."""
+    """Bands of interference as of a photographed screen: a fine and a wide pattern, each colour a little apart.
+
+    Args:
+        picture: uint8 (height, width, 3).
+        depth: Share of the brightness that the bands take or add, 0 to 1.
+        rng: Decides their directions and widths.
+
+    Returns:
+        uint8, shape of the picture.
+    """
     height, width = picture.shape[:2]
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     total = np.zeros((height, width), dtype=np.float32)
@@ -264,7 +308,16 @@ def add_moire(picture: NDArray[np.uint8], depth: float, rng: np.random.Generator
 
 
 def add_streaks(picture: NDArray[np.uint8], count: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Straight lines of one column each, lighter or darker, as dust on a scanner's line leaves; a new picture."""
+    """Straight lines of one column each, lighter or darker, as dust on a scanner's line leaves; a new picture.
+
+    Args:
+        picture: uint8 (height, width, 3).
+        count: How many lines.
+        rng: Decides where and how dark.
+
+    Returns:
+        A new picture, uint8, of the same shape.
+    """
     streaked = picture.copy()
     for _ in range(count):
         column = int(rng.integers(0, picture.shape[1]))
@@ -302,7 +355,16 @@ def photograph(
 def photograph_with_geometry(
     page_rgb: NDArray[np.uint8], rng: np.random.Generator, style: AugmentStyle | str = "photo"
 ) -> tuple[NDArray[np.uint8], PhotoGeometry]:
-    """Like `photograph`, and where each point of the page went."""
+    """Like `photograph`, and where each point of the page went.
+
+    Args:
+        page_rgb: uint8 (height, width, 3), RGB.
+        rng: Decides everything that is random.
+        style: An `AugmentStyle` or the name of a preset.
+
+    Returns:
+        The picture, uint8 (height, width, 3), and where each point of the page went.
+    """
     chosen = style_named(style)
     if page_rgb.dtype != np.uint8 or page_rgb.ndim != 3 or page_rgb.shape[2] != 3 or min(page_rgb.shape[:2]) < 16:
         raise ImageError(

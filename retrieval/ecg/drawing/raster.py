@@ -128,7 +128,15 @@ def render(record: EcgRecord, style: RenderStyle = RenderStyle()) -> Image.Image
 
 
 def render_array(record: EcgRecord, style: RenderStyle = RenderStyle()) -> NDArray[np.uint8]:
-    """The same as `render`, as an array of shape (height, width, 3), RGB."""
+    """The same as `render`, as an array of shape (height, width, 3), RGB.
+
+    Args:
+        record: The ECG.
+        style: Layout, speed, gain, grid and resolution.
+
+    Returns:
+        uint8 (height, width, 3), RGB; see `render` for the size.
+    """
     geometry = page_geometry(style)
     page = background(style).copy()
     scale = geometry.px_per_mm

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import (
+from ecgkin.retrieval.ecg.assemble import (
     MAX_SAMPLES,
     assemble,
     checked_rate,
@@ -22,7 +22,8 @@ from ecgkin.retrieval.ecg.formats.assemble import (
     without_pulse,
 )
 from ecgkin.retrieval.ecg.formats.groups import Group, merged
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.formats.xml import text_of
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
     age_of,
@@ -34,7 +35,6 @@ from ecgkin.retrieval.ecg.formats.header import (
     scale_note,
     sex_of,
 )
-from ecgkin.retrieval.ecg.formats.xml import text_of
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 

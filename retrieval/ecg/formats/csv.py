@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError

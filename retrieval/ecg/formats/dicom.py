@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
 from ecgkin.retrieval.ecg.formats.groups import Group, merged
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
     age_of,

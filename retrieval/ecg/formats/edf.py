@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
-from ecgkin.retrieval.ecg.formats.header import SourceHeader, age_at, iso_time, plain_text, scale_note, sex_of
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
+from ecgkin.retrieval.ecg.header import SourceHeader, age_at, iso_time, plain_text, scale_note, sex_of
 from ecgkin.retrieval.ecg.leads import canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError

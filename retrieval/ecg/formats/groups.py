@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, named
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, named
 from ecgkin.retrieval.ecg.leads import LEADS, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError

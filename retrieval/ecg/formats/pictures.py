@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES, Kind, kind_of_file
 from ecgkin.retrieval.errors import ImageError, RecordError
+from ecgkin.retrieval.notes import Note, NoteCode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,7 +66,7 @@ def open_ecg(path: str | os.PathLike[str], page: int = 1) -> EcgRecord | Image.I
     except NoTracesError:  # scanned
         return _page(document, page)
     except RecordError as error:
-        return _page(document, page, f"read as a picture, its lines are not read as numbers: {error}")
+        return _page(document, page, Note(NoteCode.LINES_NOT_READ, reason=str(error)))
 
 
 def picture_notes(picture: Image.Image) -> tuple[str, ...]:
@@ -96,7 +97,7 @@ def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:
         raise ImageError(f"page is {page}, but {Path(path).name} has {n_pages} page{'s' * (n_pages > 1)}")
     picture = Pillow.fromarray(load_image(Path(path), page))
     if n_pages > 1:
-        picture.info[_NOTES] = (f"the file has {n_pages} pages: page {page} is read",)
+        picture.info[_NOTES] = (Note(NoteCode.PAGE_OF_DOCUMENT, n_pages=n_pages, page=page),)
     return picture
 
 
@@ -127,7 +128,7 @@ def _page(document: bytes, page: int, *notes: str) -> Image.Image:
 
     picture = page_picture(document, page)
     n_pages = page_count(document)
-    pages = (f"the document has {n_pages} pages: page {page} is read",) if n_pages > 1 else ()
+    pages = (Note(NoteCode.PAGE_OF_DOCUMENT, n_pages=n_pages, page=page),) if n_pages > 1 else ()
     picture.info[_NOTES] = (*pages, *notes)
     return picture
 

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, levelled
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, levelled
+from ecgkin.retrieval.ecg.formats.huffman import Table, huffman, integrate, own_tables
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
     band,
@@ -28,7 +29,6 @@ from ecgkin.retrieval.ecg.formats.header import (
     report_lines,
     scale_note,
 )
-from ecgkin.retrieval.ecg.formats.huffman import Table, huffman, integrate, own_tables
 from ecgkin.retrieval.ecg.kinds import is_scp
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError

@@ -11,8 +11,10 @@ from xml.etree.ElementTree import Element
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, levelled, without_pulse
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, levelled, without_pulse
+from ecgkin.retrieval.ecg.formats.huffman import integrate
+from ecgkin.retrieval.ecg.formats.xml import base64_bytes, text_of
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
     age_of,
@@ -24,8 +26,6 @@ from ecgkin.retrieval.ecg.formats.header import (
     scale_note,
     sex_of,
 )
-from ecgkin.retrieval.ecg.formats.huffman import integrate
-from ecgkin.retrieval.ecg.formats.xml import base64_bytes, text_of
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
-from ecgkin.retrieval.ecg.formats.header import SourceHeader, age_of, iso_time
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
 from ecgkin.retrieval.ecg.formats.snomed import codes_in, statements_of
+from ecgkin.retrieval.ecg.header import SourceHeader, age_of, iso_time
 from ecgkin.retrieval.ecg.leads import canonical_lead, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError

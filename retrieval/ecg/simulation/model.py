@@ -62,7 +62,15 @@ class Wave:
         return float(times[inside[0]]), float(times[inside[-1]])
 
     def placed(self, onset_s: float, length_s: float) -> Wave:
-        """The wave stretched and shifted so that it begins at `onset_s` and lasts `length_s`."""
+        """The wave stretched and shifted so that it begins at `onset_s` and lasts `length_s`.
+
+        Args:
+            onset_s: Where it is to begin, in seconds.
+            length_s: How long it is to last, in seconds.
+
+        Returns:
+            A new wave.
+        """
         start, end = self.limits()
         ratio = length_s / (end - start)
         return Wave(onset_s + (self.centres_s - start) * ratio, self.sigmas_s * ratio, self.vectors_mv)
@@ -92,7 +100,14 @@ def wave(*kernels: Kernel) -> Wave:
 
 
 def joined(first: Wave, second: Wave) -> Wave:
-    """Both waves as one."""
+    """Both waves as one.
+
+    Args:
+        first, second: Waves of one beat.
+
+    Returns:
+        A wave with the kernels of both.
+    """
     return Wave(
         np.r_[first.centres_s, second.centres_s],
         np.r_[first.sigmas_s, second.sigmas_s],
@@ -101,7 +116,16 @@ def joined(first: Wave, second: Wave) -> Wave:
 
 
 def frontal_vector(axis_deg: float, size_mv: float, z_mv: float) -> tuple[float, float, float]:
-    """The heart vector with depth `z_mv` that shows `size_mv` along `axis_deg` in the frontal plane."""
+    """The heart vector with depth `z_mv` that shows `size_mv` along `axis_deg` in the frontal plane.
+
+    Args:
+        axis_deg: Direction in the frontal plane, degrees clockwise from lead I.
+        size_mv: Length in the frontal plane, mV.
+        z_mv: Component from back to front, mV.
+
+    Returns:
+        Components (x, y, z) in mV.
+    """
     theta = np.radians(axis_deg)
     want = np.array([size_mv * np.cos(theta), size_mv * np.sin(theta) * np.sqrt(3) / 2]) - _FRONTAL[:, 2] * z_mv
     x, y = np.linalg.solve(_FRONTAL[:, :2], want)
@@ -112,6 +136,14 @@ def turned_to_axis(qrs: Wave, main: tuple[int, ...], axis_deg: float) -> Wave:
     """The wave with its kernels `main` replaced by frontal vectors of the same size, so that its net axis fits.
 
     The size of each main kernel in the frontal plane and its depth stay as they are.
+
+    Args:
+        qrs: The wave.
+        main: Numbers of its main kernels.
+        axis_deg: Net frontal axis that is wanted, degrees.
+
+    Returns:
+        A new wave.
     """
     vectors = qrs.vectors_mv.copy()
     one_avf = vectors @ _FRONTAL.T * np.array([1.0, 2 / np.sqrt(3)])

@@ -48,7 +48,17 @@ class BeatShape:
 
 
 def draw_beat(codes: Set[str], rr_s: float, dower: FloatArray, rng: np.random.Generator) -> BeatShape:
-    """The conducted (or paced) beat of a heart with these statements at a mean RR interval of `rr_s`."""
+    """The conducted (or paced) beat of a heart with these statements at a mean RR interval of `rr_s`.
+
+    Args:
+        codes: Statements that the beat is to show.
+        rr_s: Mean RR interval in seconds, on which QT depends.
+        dower: Projection of the heart vector onto the leads, (n_leads, 3).
+        rng: Decides everything that is random.
+
+    Returns:
+        Waves with their onsets and lengths.
+    """
     qrs, st_xyz, t_xyz, qrs_ms, axis = _ventricles(codes, rng)
     qrs = _sized(qrs, codes, dower, rng)
     if "LOWT" in codes:
@@ -82,7 +92,15 @@ def draw_beat(codes: Set[str], rr_s: float, dower: FloatArray, rng: np.random.Ge
 
 
 def draw_extrasystole(like: BeatShape, rng: np.random.Generator) -> BeatShape:
-    """A ventricular extrasystole: no P, broad QRS of another direction, ST and T turned against it."""
+    """A ventricular extrasystole: no P, broad QRS of another direction, ST and T turned against it.
+
+    Args:
+        like: The conducted beat of the same heart.
+        rng: Decides its shape.
+
+    Returns:
+        A beat without P wave.
+    """
     from_right = rng.random() < 0.6  # looks like a left bundle branch block, axis mostly down
     axis = float(rng.uniform(60, 100) if from_right else rng.uniform(-140, -70))
     depth = rng.uniform(0.7, 1.3) if from_right else -rng.uniform(0.6, 1.2)
@@ -104,7 +122,15 @@ def draw_extrasystole(like: BeatShape, rng: np.random.Generator) -> BeatShape:
 
 
 def draw_atrial_extrasystole(like: BeatShape, rng: np.random.Generator) -> BeatShape:
-    """A conducted beat after a P wave from another place: flat or upside down, with a PR interval of its own."""
+    """A conducted beat after a P wave from another place: flat or upside down, with a PR interval of its own.
+
+    Args:
+        like: The conducted beat of the same heart.
+        rng: Decides its P wave and PR interval.
+
+    Returns:
+        A beat with the same QRS and T.
+    """
     pr_ms = float(np.clip((like.pr_ms or 150.0) + rng.uniform(-25, 20), 120, 200))
     other = _p_wave(rng).scaled(np.array([rng.uniform(0.3, 0.9), rng.uniform(-0.9, 0.3), rng.uniform(0.5, 1.2)]))
     p = other.placed(-pr_ms / 1000, 0.09)
@@ -112,7 +138,15 @@ def draw_atrial_extrasystole(like: BeatShape, rng: np.random.Generator) -> BeatS
 
 
 def sokolow_mv(qrs: Wave, dower: FloatArray) -> float:
-    """S in V1 plus the larger R of V5 and V6, in mV."""
+    """S in V1 plus the larger R of V5 and V6, in mV.
+
+    Args:
+        qrs: The QRS wave as a heart vector.
+        dower: Projection onto the leads, (n_leads, 3).
+
+    Returns:
+        The Sokolow-Lyon index in mV (3.5 and more counts as hypertrophy; Sokolow and Lyon 1949).
+    """
     start, end = qrs.limits(dower)
     leads = dower[[_V1, _V5, _V6]] @ qrs.at(np.linspace(start, end, 200))
     return float(max(-leads[0].min(), 0.0) + max(leads[1].max(), leads[2].max(), 0.0))

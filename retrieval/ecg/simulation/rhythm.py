@@ -28,7 +28,15 @@ class Rhythm:
 
 
 def draw_mean_rr(codes: Set[str], rng: np.random.Generator) -> float:
-    """Mean RR interval in seconds that suits the statements (limits of rate: 60 and 100 a minute)."""
+    """Mean RR interval in seconds that suits the statements (limits of rate: 60 and 100 a minute).
+
+    Args:
+        codes: Statements, of which those on the rate decide.
+        rng: Decides within their limits.
+
+    Returns:
+        Seconds.
+    """
     if "AFLT" in codes:  # 2:1 to 4:1 of 252 to 324 flutter waves a minute
         return int(rng.choice((2, 3, 4), p=(0.4, 0.2, 0.4))) / float(rng.uniform(4.2, 5.4))
     if "STACH" in codes:
@@ -47,7 +55,19 @@ def draw_mean_rr(codes: Set[str], rng: np.random.Generator) -> float:
 def draw_rhythm(
     codes: Set[str], rr_s: float, qt_s: float, pr_s: float, duration_s: float, rng: np.random.Generator
 ) -> Rhythm:
-    """Beats from before 0 to after `duration_s` for statements, mean RR, QT and PR (all in seconds)."""
+    """Beats from before 0 to after `duration_s` for statements, mean RR, QT and PR (all in seconds).
+
+    Args:
+        codes: Statements, of which those on the rhythm decide.
+        rr_s: Mean RR interval, seconds.
+        qt_s: QT interval, seconds: no beat comes before the last one's T wave has ended.
+        pr_s: PR interval, seconds.
+        duration_s: Length of the recording, seconds.
+        rng: Decides everything that is random.
+
+    Returns:
+        Times and kinds of all beats, and of P waves where they have times of their own.
+    """
     start = -float(rng.uniform(0.0, rr_s)) - rr_s
     count = int(np.ceil((duration_s - start) / (0.5 * rr_s))) + 4
     end = duration_s + 2 * rr_s
@@ -133,7 +153,15 @@ def _places(
 
 
 def fibrillation(times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Fibrillatory waves as a heart vector, shape (3, n), mV: 4.5 to 8 waves a second, largest towards V1."""
+    """Fibrillatory waves as a heart vector, shape (3, n), mV: 4.5 to 8 waves a second, largest towards V1.
+
+    Args:
+        times_s: Sample times in seconds, (n,).
+        rng: Decides frequencies and phases.
+
+    Returns:
+        Heart vector in mV, (3, n).
+    """
     total = np.zeros((3, len(times_s)))
     size = float(rng.uniform(0.03, 0.085))
     for share in (1.0, 0.75):
@@ -148,7 +176,17 @@ def fibrillation(times_s: FloatArray, rng: np.random.Generator) -> FloatArray:
 
 
 def flutter(times_s: FloatArray, rate_hz: float, origin_s: float, rng: np.random.Generator) -> FloatArray:
-    """Flutter waves as a heart vector, shape (3, n), mV: a saw, slowly down and quickly up in II, III, aVF."""
+    """Flutter waves as a heart vector, shape (3, n), mV: a saw, slowly down and quickly up in II, III, aVF.
+
+    Args:
+        times_s: Sample times in seconds, (n,).
+        rate_hz: Flutter waves a second.
+        origin_s: When one of them begins, seconds.
+        rng: Decides size and shape.
+
+    Returns:
+        Heart vector in mV, (3, n).
+    """
     size = float(rng.uniform(0.13, 0.22))
     phase = 2 * np.pi * rate_hz * (times_s - origin_s) + float(rng.uniform(0.6, 2.2))
     # First harmonics of a saw; damping (1, .8, .5, .25) rounds its corners as the body does.

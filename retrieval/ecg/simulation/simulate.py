@@ -130,7 +130,15 @@ _MIX: dict[str, float] = {code: 1.0 for code in SUPPORTED if code != "SR"} | {"N
 
 
 def draw_codes(number: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Statements for the `number`-th record of a corpus: the first round goes once through all, then by chance."""
+    """Statements for the `number`-th record of a corpus: the first round goes once through all, then by chance.
+
+    Args:
+        number: Which record of the corpus, from 0.
+        rng: Decides after the first round.
+
+    Returns:
+        Statement codes that can stand side by side.
+    """
     if number < len(SUPPORTED):
         first = SUPPORTED[number]
     else:
@@ -233,6 +241,9 @@ def write_reports(
         figures: Words for {rate}, {pr}, {qrs}, {qtc} and {sokolow}.
         axis_deg: Frontal axis.
         rng: Picks among the wordings, the same pick for both languages.
+
+    Returns:
+        The report in English and the same in German.
     """
     english, german = [], []
     for code in _ORDER:
@@ -373,6 +384,14 @@ def simulate_corpus(n: int, seed: int, fs_hz: float = 100.0) -> Iterator[Simulat
     """`n` ECGs of 10 s with a mix of statements; any 24 or more hold every supported statement.
 
     The i-th record depends on `seed` and i alone.
+
+    Args:
+        n: How many ECGs.
+        seed: Of the whole corpus.
+        fs_hz: Samples a second.
+
+    Returns:
+        ECGs with records, truth, labels and reports, made one by one.
     """
     for number in range(n):
         rng = np.random.default_rng((seed, number))

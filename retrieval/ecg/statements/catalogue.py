@@ -141,6 +141,10 @@ def subclasses(codes: Iterable[str]) -> tuple[str, ...]:
 def sentence_templates(code: str, language: str = "en") -> tuple[str, ...]:
     """Short free sentences around every term of a statement in one language ("en", "de" or "sv").
 
+    Args:
+        code: SCP code, such as "AFIB".
+        language: "en", "de" or "sv".
+
     Returns:
         The templates of the language with all terms, templates changing slowest, without doubles.
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASSES
 from ecgkin.retrieval.ecg.statements.catalogue import superclasses as superclasses_of
@@ -56,6 +56,13 @@ class Corpus:
 
 def load_corpus(root: Path, folds: Sequence[int]) -> Corpus:
     """Read the given folds of an official-layout PTB-XL folder (8 s for all nine at 100 Hz).
+
+    Args:
+        root: The folder.
+        folds: Which of the folds 1 to 10.
+
+    Returns:
+        Signals, labels and reports as arrays.
 
     Raises:
         RecordError: The folder is not PTB-XL, or holds none of the folds.

@@ -22,7 +22,19 @@ _INKS = ((16, 16, 24), (0, 0, 0), (40, 40, 48), (30, 30, 110), (90, 90, 100))
 def training_map(
     corpus: Corpus, row: int, seed: int, epoch: int, page_share: float, picture: str = "paper"
 ) -> NDArray[np.uint8]:
-    """The picture of one record in one epoch, uint8 (channels, 256, 512); the same for the same arguments."""
+    """The picture of one record in one epoch, uint8 (channels, 256, 512); the same for the same arguments.
+
+    Args:
+        corpus: Where the records are.
+        row: Corpus row of the record.
+        seed: Of the training.
+        epoch: Each has its own drawing.
+        page_share: Share of the pictures that are drawn as a full page, photographed and read again.
+        picture: "paper" or "fields".
+
+    Returns:
+        uint8 (channels, 256, 512).
+    """
     rng = np.random.default_rng((seed, epoch, row))
     if picture == "fields":
         return training_field_map(corpus.record(row), rng)
@@ -93,6 +105,9 @@ def drawn_batches(
         seed, epoch: Decide the drawings.
         page_share, picture: See `TrainSettings`.
         workers: Drawing processes; 0 draws here.
+
+    Returns:
+        Tensors uint8 (batch, channels, 256, 512), one after the other.
     """
     loader = torch.utils.data.DataLoader(
         _Drawn(corpus, rows, seed, epoch, page_share, picture),
@@ -113,7 +128,17 @@ def _one_thread(_: int) -> None:
 
 
 def clean_maps(corpus: Corpus, rows: NDArray[np.int64], layout: str = "3x4+1R", picture: str = "paper") -> Tensor:
-    """Undamaged trace maps in one layout, uint8 (n, 1, 256, 512), or fields, (n, 3, 256, 512)."""
+    """Undamaged trace maps in one layout, uint8 (n, 1, 256, 512), or fields, (n, 3, 256, 512).
+
+    Args:
+        corpus: Where the records are.
+        rows: Corpus rows, (n,).
+        layout: Of the pages.
+        picture: "paper" or "fields".
+
+    Returns:
+        uint8 (n, 1, 256, 512), or (n, 3, 256, 512) for fields.
+    """
     if picture == "fields":
         return torch.from_numpy(np.stack([field_map(corpus.record(int(r))) for r in rows]))
     from ecgkin.retrieval.ecg.drawing.geometry import RenderStyle

@@ -24,6 +24,13 @@ _FS_HZ = 100.0
 def averaged(lead: NDArray[np.floating], length: int = TILE) -> NDArray[np.float64]:
     """Piecewise means along the last axis, shape (..., length): what makes a field of 1,000 samples fit a tile.
 
+    Args:
+        lead: Samples, (..., n).
+        length: Of the result, at most n.
+
+    Returns:
+        Piecewise means, (..., length).
+
     >>> averaged(np.array([0.0, 2.0, 4.0, 6.0, 8.0]), 2).tolist()
     [2.0, 7.0]
     """
@@ -65,6 +72,13 @@ def recurrence_plot(x: NDArray[np.floating]) -> NDArray[np.float64]:
 def transition_field(x: NDArray[np.floating], bins: int = BINS) -> NDArray[np.float64]:
     """Markov transition fields: at (i, j) the probability of going from the bin of sample i to that of sample j.
 
+    Args:
+        x: Samples, (..., n).
+        bins: Quantile bins into which the samples fall.
+
+    Returns:
+        Probabilities, (..., n, n).
+
     >>> transition_field(np.array([0.0, 1.0, 0.0, 1.0]), bins=2)[0].tolist()
     [0.0, 1.0, 0.0, 1.0]
     """
@@ -104,7 +118,15 @@ def field_map(record: EcgRecord) -> NDArray[np.uint8]:
 
 
 def training_field_map(record: EcgRecord, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The same with what changes from recording to recording: noise, gain, and where the ten seconds begin."""
+    """The same with what changes from recording to recording: noise, gain, and where the ten seconds begin.
+
+    Args:
+        record: The ECG.
+        rng: Decides noise, gain and start.
+
+    Returns:
+        uint8 (3, 256, 512).
+    """
     from dataclasses import replace
 
     signal = np.array(record.signal_mv, dtype=np.float32)

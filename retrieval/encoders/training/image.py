@@ -55,6 +55,14 @@ class ImageStudent(nn.Module):
 def load_teacher(folder: Path, corpus: Corpus, device: torch.device) -> tuple[Tensor, Tensor]:
     """The signal network's vectors (n, dim) and label probabilities (n, 76) for the rows of a corpus.
 
+    Args:
+        folder: Of a finished signal stage.
+        corpus: Whose rows are wanted.
+        device: Where the tensors go.
+
+    Returns:
+        Unit rows (n, dim) and label probabilities (n, n_labels), in the order of the corpus.
+
     Raises:
         ModelError: The signal stage is not finished or does not know these records.
     """
@@ -73,7 +81,15 @@ def load_teacher(folder: Path, corpus: Corpus, device: torch.device) -> tuple[Te
 
 
 def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
-    """Run or continue the image stage; returns the last validation figures."""
+    """Run or continue the image stage; returns the last validation figures.
+
+    Args:
+        settings: Of the stage.
+        data: PTB-XL folder.
+
+    Returns:
+        The last validation figures.
+    """
     place = find_place(settings)
     seed_everything(settings.seed)
     out = Path(settings.out)
@@ -150,7 +166,13 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
 
 
 def finish(out: Path, settings: TrainSettings, run: Resumable) -> None:
-    """Write the averaged weights as safetensors (`image.safetensors`) with the summary beside them (`image.json`)."""
+    """Write the averaged weights as safetensors (`image.safetensors`) with the summary beside them (`image.json`).
+
+    Args:
+        out: Folder of the stage.
+        settings: Of the stage.
+        run: The finished run.
+    """
     from safetensors.torch import save_file
 
     partial = out / "image.partial"

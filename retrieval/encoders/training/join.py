@@ -35,7 +35,15 @@ DAMAGED_AT = len(GALLERY_LAYOUTS)  # place of the damaged view after the gallery
 
 
 def train_join(settings: TrainSettings, data: Path) -> dict[str, Any]:
-    """Train the identity head on the features of a finished image stage; writes `join.safetensors`."""
+    """Train the identity head on the features of a finished image stage; writes `join.safetensors`.
+
+    Args:
+        settings: Of the stage.
+        data: PTB-XL folder.
+
+    Returns:
+        The last validation figures.
+    """
     from safetensors.torch import save_file
 
     place = find_place(settings)

@@ -99,7 +99,16 @@ class Schedule(Protocol):
 
 
 def learning_rate(step: int, total: int, settings: Schedule) -> float:
-    """Linear warm-up, then a cosine down to a thousandth."""
+    """Linear warm-up, then a cosine down to a thousandth.
+
+    Args:
+        step: From 0.
+        total: Steps of the whole training.
+        settings: Say the peak rate and the length of the warm-up.
+
+    Returns:
+        The learning rate of this step.
+    """
     warmup = min(settings.warmup_steps, max(1, total // 5))
     if step < warmup:
         return settings.lr * (step + 1) / warmup
@@ -107,7 +116,17 @@ def learning_rate(step: int, total: int, settings: Schedule) -> float:
 
 
 def epoch_order(n: int, epoch: int, settings: TrainSettings, place: Place) -> Tensor:
-    """Rows of one epoch for this process, the same after a resume."""
+    """Rows of one epoch for this process, the same after a resume.
+
+    Args:
+        n: Rows of the training set.
+        epoch: From 0.
+        settings: Say the seed.
+        place: Says which process this is, and how many there are.
+
+    Returns:
+        Row numbers of this process, int64.
+    """
     generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + epoch)
     order = torch.randperm(n, generator=generator)
     usable = n // (settings.batch * place.world) * settings.batch * place.world
@@ -115,13 +134,30 @@ def epoch_order(n: int, epoch: int, settings: TrainSettings, place: Place) -> Te
 
 
 def batches(order: Tensor, batch: int, first: int = 0) -> Iterator[Tensor]:
-    """Cut rows into batches, beginning with batch number `first`; a short one at the end is left out."""
+    """Cut rows into batches, beginning with batch number `first`; a short one at the end is left out.
+
+    Args:
+        order: Rows of an epoch.
+        batch: Rows a batch.
+        first: Batch number to begin with.
+
+    Returns:
+        Rows of one batch after the other.
+    """
     for begin in range(first * batch, len(order) - min(batch, len(order)) + 1, batch):
         yield order[begin : begin + batch]
 
 
 def macro_auc(truth: NDArray[np.floating[Any]], scores: NDArray[np.floating[Any]]) -> float:
-    """Mean area under the ROC curve over the columns that have both classes; both (n, n_labels)."""
+    """Mean area under the ROC curve over the columns that have both classes; both (n, n_labels).
+
+    Args:
+        truth: 0 or 1, (n, n_labels).
+        scores: Larger for more likely, (n, n_labels).
+
+    Returns:
+        The mean over the labels that have both classes; NaN when there are none.
+    """
     from sklearn.metrics import roc_auc_score
 
     both = (truth.max(axis=0) > 0) & (truth.min(axis=0) < 1)
@@ -158,7 +194,12 @@ class RunningAverage:
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Move towards the model; fast at the beginning of a training."""
+        """Move towards the model; fast at the beginning of a training.
+
+        Args:
+            model: The model after its step.
+            step: From 0; early averages are short.
+        """
         decay = min(self.horizon, (step + 1) / (step + 10))
         for name, value in model.state_dict().items():
             if value.dtype.is_floating_point:
@@ -274,7 +315,12 @@ class Resumable:
         }  # fmt: skip
 
     def descend(self, loss: Tensor, clip: float) -> None:
-        """One step of the optimiser at the schedule's rate; a gradient that is not finite is left out."""
+        """One step of the optimiser at the schedule's rate; a gradient that is not finite is left out.
+
+        Args:
+            loss: A scalar.
+            clip: Largest norm of the gradient.
+        """
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.total, self._settings)
         self._optimizer.zero_grad(set_to_none=True)
@@ -306,7 +352,13 @@ class Resumable:
 
 
 def write_summary(path: Path, recipe: Mapping[str, Any], run: Resumable) -> None:
-    """JSON beside a stage's result: what made it, how well it does, what it cost."""
+    """JSON beside a stage's result: what made it, how well it does, what it cost.
+
+    Args:
+        path: The JSON file.
+        recipe: Settings and whatever else made the result.
+        run: The finished run.
+    """
     summary = {"settings": dict(recipe), "figures": run.figures, **run.spent()}
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
@@ -314,7 +366,12 @@ def write_summary(path: Path, recipe: Mapping[str, Any], run: Resumable) -> None
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a checkpoint so that a kill at any moment leaves the old one or the new one."""
+    """Write a checkpoint so that a kill at any moment leaves the old one or the new one.
+
+    Args:
+        path: The file; replaced in one step.
+        content: Tensors and plain values.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(f".partial{os.getpid()}")
     with partial.open("wb") as stream:
@@ -325,7 +382,15 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, place: Place) -> dict[str, Any] | None:
-    """The last checkpoint, or None where there is none. Only tensors and plain values are read (`weights_only`)."""
+    """The last checkpoint, or None where there is none. Only tensors and plain values are read (`weights_only`).
+
+    Args:
+        path: The file.
+        place: Says where tensors go.
+
+    Returns:
+        What `save_checkpoint` wrote, None where there is no file.
+    """
     for stale in path.parent.glob(path.stem + ".partial*"):
         if place.first:
             stale.unlink(missing_ok=True)

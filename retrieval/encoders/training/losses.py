@@ -31,7 +31,15 @@ def jaccard(a: Tensor, b: Tensor, weights: Tensor | None = None) -> Tensor:
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean Kullback-Leibler divergence from `target` (rows sum to 1) to softmax(`logits`), both (n, m)."""
+    """Mean Kullback-Leibler divergence from `target` (rows sum to 1) to softmax(`logits`), both (n, m).
+
+    Args:
+        logits: (n, m).
+        target: Probabilities, (n, m), rows summing to 1.
+
+    Returns:
+        A scalar.
+    """
     entropy = (target * target.clamp(min=1e-9).log()).sum(1)
     return (entropy - (target * F.log_softmax(logits, dim=1)).sum(1)).mean()
 
@@ -48,6 +56,9 @@ def label_contrastive(
         exclude: True where a pair does not count (a record with itself), (n, m).
         temperature: Of the cosine.
         sharpness: Of the target, softmax(similarity / sharpness).
+
+    Returns:
+        A scalar.
     """
     logits = (vectors @ bank.T / temperature).masked_fill(exclude, -1e4)
     target = torch.softmax((similarity / sharpness).masked_fill(exclude, -1e4), dim=1)
@@ -66,6 +77,9 @@ def text_contrastive(
         ignore: True where a pair is neither positive nor negative, (n, n).
         keep: False for rows whose report says nothing, (n,).
         scale: Inverse temperature, a scalar.
+
+    Returns:
+        A scalar.
     """
     if not bool(keep.any()):
         return vectors.sum() * 0.0

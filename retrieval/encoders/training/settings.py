@@ -129,6 +129,9 @@ def read_settings(kind: type[S], path: Path, **overrides: Any) -> S:
         path: The file.
         overrides: Settings that win over those of the file.
 
+    Returns:
+        The settings.
+
     Raises:
         InputError: The file cannot be read or is no YAML mapping.
         QueryError: A name is unknown or a value out of range.

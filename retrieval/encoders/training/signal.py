@@ -95,7 +95,15 @@ class SignalNet(nn.Module):
 
 
 def network_signals(signals: NDArray[np.float16], fs_hz: float) -> Tensor:
-    """Signals (n, 12, t) in mV -> float32 tensor at 50 Hz; missing samples become 0."""
+    """Signals (n, 12, t) in mV -> float32 tensor at 50 Hz; missing samples become 0.
+
+    Args:
+        signals: mV, (n, 12, t); NaN where there is no sample.
+        fs_hz: Samples a second.
+
+    Returns:
+        float32 (n, 12, t') at 50 Hz, 0 where there is no sample.
+    """
     from scipy.signal import resample_poly
 
     up, down = int(NET_FS_HZ), round(fs_hz)
@@ -108,7 +116,15 @@ def network_signals(signals: NDArray[np.float16], fs_hz: float) -> Tensor:
 
 
 def damaged(signals: Tensor, crop: int = CROP) -> Tensor:
-    """A random crop with other gains, offsets, drift, noise, and a lead missing now and then; (n, 12, t)."""
+    """A random crop with other gains, offsets, drift, noise, and a lead missing now and then; (n, 12, t).
+
+    Args:
+        signals: (n, 12, t) at 50 Hz, mV.
+        crop: Samples that are kept.
+
+    Returns:
+        (n, 12, crop).
+    """
     n, _, samples = signals.shape
     out = signals * (1 + 0.15 * torch.randn(n, 1, 1)).clamp(0.6, 1.5)
     out = out + 0.03 * torch.randn(n, 12, 1) + 0.02 * torch.rand(n, 1, 1) * torch.randn_like(out)
@@ -126,7 +142,15 @@ TEMPERATURE = 0.08
 
 
 def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
-    """Run or continue the signal stage; writes `targets.npz` (vectors and logits of every record) and `signal.json`."""
+    """Run or continue the signal stage; writes `targets.npz` (vectors and logits of every record) and `signal.json`.
+
+    Args:
+        settings: Of the stage.
+        data: PTB-XL folder.
+
+    Returns:
+        The last validation figures.
+    """
     place = find_place(settings)
     seed_everything(settings.seed)
     out = Path(settings.out)

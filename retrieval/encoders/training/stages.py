@@ -29,7 +29,15 @@ def train(config: Path, *, data: Path | None = None, **overrides: Any) -> dict[s
 
 
 def run_stage(settings: TrainSettings, data: Path | None = None) -> dict[str, Any]:
-    """Run one stage with settings that are at hand; see `train`."""
+    """Run one stage with settings that are at hand; see `train`.
+
+    Args:
+        settings: Name the stage.
+        data: PTB-XL folder; None takes it from the settings or the environment.
+
+    Returns:
+        The last validation figures.
+    """
     root = data or Path(settings.data or os.environ.get("ECGKIN_PTBXL", ""))
     if not str(root) or str(root) == ".":
         raise InputError(

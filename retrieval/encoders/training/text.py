@@ -62,6 +62,9 @@ def descriptions(code: str, language: str | None = None) -> tuple[str, ...]:
         code: SCP code as PTB-XL writes it ("LAO/LAE", "NST_"); other cases of letters are understood.
         language: "en" or "de"; None for the English ones followed by the German ones.
 
+    Returns:
+        The sentences, English before German.
+
     Raises:
         QueryError: There is no such statement (the message names near codes) or no such language.
     """
@@ -126,7 +129,15 @@ class TextSampler:
         return [*self.reports, *(t for group in (*self.names, *self.descriptions) for t in group)]
 
     def draw(self, n: int, rng: np.random.Generator) -> TextBatch:
-        """`n` texts."""
+        """`n` texts.
+
+        Args:
+            n: How many.
+            rng: Decides which.
+
+        Returns:
+            Texts with the ECGs that each of them fits.
+        """
         texts: list[str] = []
         targets = np.zeros((n, len(self.reports)), dtype=np.float32)
         statements = np.full(n, -1, dtype=np.int64)
@@ -206,6 +217,9 @@ def text_loss(vectors: Tensor, bank: Tensor, target: Tensor, asks: Tensor, scale
         target: (n, m), rows summing to 1.
         asks: Whether a text is a query, (n,).
         scale: Inverse temperature.
+
+    Returns:
+        A scalar.
     """
     shares = F.log_softmax(vectors @ bank.T * scale, dim=1)
     entropy = (target * target.clamp(min=1e-9).log()).sum(1)
@@ -243,7 +257,15 @@ def anchor_vectors(bank: Tensor, labels: Tensor, steps: int = 300) -> Tensor:
 
 
 def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
-    """Run or continue the text stage; needs a finished image stage. Writes the whole encoder to `encoder/`."""
+    """Run or continue the text stage; needs a finished image stage. Writes the whole encoder to `encoder/`.
+
+    Args:
+        settings: Of the stage.
+        data: PTB-XL folder.
+
+    Returns:
+        The last validation figures.
+    """
     place = find_place(settings)
     seed_everything(settings.seed)
     out = Path(settings.out)
@@ -323,7 +345,17 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
 
 @torch.no_grad()
 def encode(model: nn.Module, tokenizer: Any, texts: list[str], batch: int = 256) -> NDArray[np.float32]:
-    """Unit rows (n, dim) of texts by the text tower of `model`."""
+    """Unit rows (n, dim) of texts by the text tower of `model`.
+
+    Args:
+        model: Holds the text tower.
+        tokenizer: Its tokenizer.
+        texts: What is encoded.
+        batch: Texts at a time.
+
+    Returns:
+        Unit rows, float32 (n, dim).
+    """
     parts = []
     for begin in range(0, len(texts), batch):
         ids = torch.from_numpy(token_ids(tokenizer, texts[begin : begin + batch]))

@@ -69,6 +69,16 @@ def view_features(
 
     The damaged drawing is made for a third of the records; other rows are NaN. Each view is kept in
     `features_VIEW.npz` of the folder, so that a run that was stopped goes on with the next one.
+
+    Args:
+        folder: Of a finished image stage; features are kept there.
+        corpus: The records.
+        settings: Of the stage that asks.
+        place: Where to compute.
+        names: Views: layouts of the gallery, or "damaged".
+
+    Returns:
+        Features by view, float16 (n, features).
     """
     state = image_state(folder)
     digest = (folder / "image.json").read_text()
@@ -125,6 +135,9 @@ def view_vectors(
         folder, join_folder: Finished image and join stages.
         corpus, settings, place: See `view_features`.
 
+    Returns:
+        Unit rows by layout, float32 (n, dim + identity_dim).
+
     Raises:
         ModelError: The tower gave values that are not finite.
         WeightsMissingError: A stage has not written its weights.
@@ -146,13 +159,30 @@ def view_vectors(
 
 
 def load_head(join_folder: Path, features: int, architecture: Architecture) -> IdentityHead:
-    """The identity and label maps of a finished join stage."""
+    """The identity and label maps of a finished join stage.
+
+    Args:
+        join_folder: Of a finished join stage.
+        features: Width of the tower's features.
+        architecture: Says the sizes of the maps.
+
+    Returns:
+        A torch module.
+    """
     head = IdentityHead(features, architecture.identity_dim)
     head.load_state_dict({k.removeprefix("identity."): v for k, v in join_state(join_folder).items()})
     return head.eval().requires_grad_(False)
 
 
 def gallery_vectors(views: dict[str, NDArray[np.float32]], architecture: Architecture) -> NDArray[np.float32]:
-    """Unit rows (n, dim + identity_dim): the mean over the gallery layouts, as `DualEncoder.encode_records` has it."""
+    """Unit rows (n, dim + identity_dim): the mean over the gallery layouts, as `DualEncoder.encode_records` has it.
+
+    Args:
+        views: Unit rows by layout, each (n, dim + identity_dim).
+        architecture: Says which columns are which.
+
+    Returns:
+        Unit rows, float32 (n, dim + identity_dim).
+    """
     total = np.sum([views[name] for name in GALLERY_LAYOUTS], axis=0)
     return join_parts(total[:, : architecture.dim], total[:, architecture.dim :], architecture)

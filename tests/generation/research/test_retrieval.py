@@ -17,8 +17,8 @@ from ecgkin.generation.research.retrieval.case_retrieval import evaluate_case_re
 from ecgkin.generation.research.retrieval.galleries import Embedder, draw_query, encode_pictures
 from ecgkin.generation.research.retrieval.labels import default_space, space_of_table
 from ecgkin.generation.research.retrieval.protocol import evaluate_retrieval
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
@@ -183,7 +183,9 @@ def test_text_search_counts_hits_that_carry_the_statement() -> None:
 
 
 def test_evaluation_sentences_are_not_in_the_vocabulary_that_training_reads(project_root: Path) -> None:
-    vocabulary = (project_root / "retrieval" / "ecg" / "statements.json").read_text(encoding="utf-8").lower()
+    vocabulary = (
+        (project_root / "retrieval" / "ecg" / "statements" / "statements.json").read_text(encoding="utf-8").lower()
+    )
     for *_, sentence in text_search.QUERIES.values():
         assert sentence.lower().rstrip(".") not in vocabulary
 

@@ -154,6 +154,6 @@ def test_pages_of_a_tiff_file(tmp_path: Path) -> None:
     assert page_count_of(file) == 2
     assert np.array_equal(np.asarray(open_picture(file, 2)), np.asarray(second))
     opened = open_ecg(file)
-    assert isinstance(opened, Image.Image) and picture_notes(opened) == ("the file has 2 pages: page 1 is read",)
+    assert isinstance(opened, Image.Image) and picture_notes(opened) == ("the document has 2 pages: page 1 is read",)
     with pytest.raises(ImageError, match=r"page is 3, but scan\.tif has 2 pages"):
         open_picture(file, 3)

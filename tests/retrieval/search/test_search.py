@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 
 import ecgkin.retrieval
+from ecgkin.index import create_base
+from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
-from ecgkin.index.folder.base import CaseBase
 from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -30,7 +31,7 @@ def make(tmp_path: Path) -> Iterator[Callable[..., CaseBase]]:
     made: list[CaseBase] = []
 
     def build(cases: Sequence[Case], vectors: np.ndarray, fingerprint: str = ENCODER.fingerprint) -> CaseBase:
-        base = CaseBase.create(tmp_path / f"base{len(made)}", "hashing", fingerprint, 32)
+        base = create_base(tmp_path / f"base{len(made)}", "hashing", fingerprint, 32)
         made.append(base)
         if cases:
             base.add(cases, vectors.astype(np.float32))

@@ -119,8 +119,7 @@ def _remember(state: State, drafted: Drafted) -> str:
 
 def _answer(state: State, drafted: Drafted) -> DraftAnswer:
     query_id = _remember(state, drafted)
-    draft = DraftOut.model_validate(drafted.draft.as_dict())
-    return DraftAnswer(draft=draft, search=SearchOut.of(drafted.result, query_id))
+    return DraftAnswer(draft=DraftOut.of(drafted.draft), search=SearchOut.of(drafted.result, query_id))
 
 
 def _fhir(state: State, drafted: Drafted) -> str:

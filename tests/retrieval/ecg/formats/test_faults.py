@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgkin.retrieval.ecg.formats.assemble import millivolts_per
-from ecgkin.retrieval.ecg.formats.header import age_of, iso_time
+from ecgkin.retrieval.ecg.assemble import millivolts_per
 from ecgkin.retrieval.ecg.formats.read import read_ecg
+from ecgkin.retrieval.ecg.header import age_of, iso_time
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError

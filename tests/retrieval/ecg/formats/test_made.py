@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecgkin.retrieval.ecg.formats.header import scale_note
 from ecgkin.retrieval.ecg.formats.huffman import standard_table
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.formats.sierra import xli_lead
+from ecgkin.retrieval.ecg.header import scale_note
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.errors import RecordError
 

@@ -9,10 +9,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.header import SourceHeader
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.notes import Note, NoteCode
 
 MAX_SAMPLES = 100_000_000
 """Most samples (leads x length) in a file: four leads at 250 Hz for 24 h, or twelve at 500 Hz for 4.6 h."""
@@ -137,7 +138,7 @@ def assemble(
     for name, samples in channels:
         lead, sign = signed_lead(name)
         if lead is None:
-            said.append(f"channel {name[:_LONGEST_NAME]!r} is none of the twelve leads: left out")
+            said.append(Note(NoteCode.CHANNEL_LEFT_OUT, name=repr(name[:_LONGEST_NAME])))
         elif sign < 0 and lead in upright:
             said.append(
                 f"channel {name[:_LONGEST_NAME]!r} is lead {lead} upside down, which is there as it is: left out"
@@ -155,19 +156,19 @@ def assemble(
             f"{where}: no channel is a standard lead (found {names}){reasons}", hint=f"expected {', '.join(LEADS)}"
         )
     for lead in [name for name, row in leads.items() if row.size and np.isnan(row).all()]:
-        said.append(f"lead {lead} holds no sample: missing")
+        said.append(Note(NoteCode.LEAD_EMPTY, lead=lead))
         del leads[lead]
     if not leads or not next(iter(leads.values())).size:
         raise RecordError(f"{where}: the leads hold no samples")
     derived = derive_limb_leads(leads)
     if derived:
         base = " and ".join([name for name in ("I", "II", "III") if name in leads][:2])
-        said.append(f"{', '.join(derived)} computed from {base}")
+        said.append(Note(NoteCode.LEADS_COMPUTED, leads=", ".join(derived), base=base))
         leads.update(derived)
     order = tuple(name for name in LEADS if name in leads)
     missing = [name for name in LEADS if name not in leads]
     if missing:
-        said.append(f"missing: {', '.join(missing)}")
+        said.append(Note(NoteCode.LEADS_MISSING, leads=", ".join(missing)))
     gaps: dict[int, list[str]] = {}
     flat = []
     for name in order:
@@ -175,22 +176,26 @@ def assemble(
         gaps.setdefault(int(np.isnan(row).sum()), []).append(name)
         if row.size > 1 and float(np.nanmax(row)) == float(np.nanmin(row)):
             flat.append(name)
-    said += [f"{named(some)}: {n} of {leads[some[0]].size} samples are missing" for n, some in gaps.items() if n]
+    said += [
+        Note(NoteCode.SAMPLES_MISSING, leads=", ".join(some), n=n, total=leads[some[0]].size)
+        for n, some in gaps.items()
+        if n
+    ]
     if flat:
-        said.append(f"{named(flat)} {'is' if len(flat) == 1 else 'are'} flat")
+        said.append(Note(NoteCode.LEADS_FLAT, leads=", ".join(flat)))
     signal = np.stack([leads[name] for name in order])
     said += _odd_amplitudes(signal)
     return EcgRecord(signal, fs_hz, order, record_id, patient_id, age_years, sex, tuple(said), header)
 
 
-def _odd_amplitudes(signal: NDArray[np.float32]) -> list[str]:
+def _odd_amplitudes(signal: NDArray[np.float32]) -> list[Note]:
     """Notes on amplitudes that no ECG has."""
     said = []
     lowest, highest = float(np.nanmin(signal)), float(np.nanmax(signal))
     peak = highest if highest > -lowest else lowest
     if abs(peak) > _ODD_MV:
-        said.append(f"amplitudes reach {peak:.4g} mV: the unit or the gain is probably wrong")
+        said.append(Note(NoteCode.AMPLITUDE_IMPLAUSIBLE, mv=peak))
     span = float((np.nanmax(signal, axis=1) - np.nanmin(signal, axis=1)).max())
     if 0 < span < _TINY_MV:
-        said.append(f"no lead spans more than {span:.2g} mV: the unit or the gain is probably wrong")
+        said.append(Note(NoteCode.AMPLITUDE_TINY, mv=span))
     return said

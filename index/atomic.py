@@ -13,7 +13,7 @@ from ecgkin.retrieval.errors import CaseBaseError
 TEMPORARY = ".tmp"
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Write beside the target, force it to the disk, then rename over the target.
 
     Args:

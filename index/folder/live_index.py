@@ -1,19 +1,18 @@
-"""The index of a case base in memory and on disk: loaded, caught up with the store, written now and then."""
+"""`LiveIndex`: the vector index of a case base in memory and on disk; loaded, caught up with the store, written."""
 
 from __future__ import annotations
 
 import json
 import time
 import uuid
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
-from ecgkin.index.engines.faiss import QUANTISED, FaissIndex, choose_kind, training_rows
-from ecgkin.index.folder.atomic import TEMPORARY, file_digest, write_atomic
+from ecgkin.index.atomic import TEMPORARY, file_digest, write_atomic
+from ecgkin.index.engines.faiss import KINDS, QUANTISED, FaissIndex, choose_kind, training_rows
 from ecgkin.index.folder.store import STORE, Store
-from ecgkin.index.manifest import REPAIR_HINT, Manifest
+from ecgkin.index.manifest import FORMAT, REPAIR_HINT, SCHEMA_VERSION, Manifest
 from ecgkin.retrieval.errors import CaseBaseError, ManifestError
 
 _IDENTITY = ("base_id", "encoder_name", "fingerprint", "dim", "drawing_version", "preprocessing")
@@ -22,7 +21,7 @@ LAG = 50_000
 _TRIES = 20  # a reader that meets a writer in mid-exchange of the index file reads the manifest again
 
 
-class Snapshots:
+class LiveIndex:
     """The index that follows a store. Called inside `Store.reading`, except `rebuild` and `sweep`.
 
     Attributes:
@@ -43,7 +42,7 @@ class Snapshots:
     @staticmethod
     def identity(manifest: Manifest) -> dict[str, str]:
         """What store and manifest must agree on, as the store keeps it."""
-        values = asdict(manifest)
+        values = manifest.model_dump()
         return {name: json.dumps(values[name], sort_keys=True) for name in _IDENTITY}
 
     @property
@@ -96,15 +95,16 @@ class Snapshots:
         name = f"index-{self.generation}-{uuid.uuid4().hex[:8]}.faiss"
         path = self.folder / name
         write_atomic(path, self.index.save)
-        self.manifest = replace(
-            self.manifest,
-            generation=self.generation,
-            n_cases=len(self.index),
-            max_row=self.max_row,
-            index_file=name,
-            index_kind=self.index.kind,
-            index_bytes=path.stat().st_size,
-            index_digest=file_digest(path),
+        self.manifest = self.manifest.model_copy(
+            update={
+                "generation": self.generation,
+                "n_cases": len(self.index),
+                "max_row": self.max_row,
+                "index_file": name,
+                "index_kind": self.index.kind,
+                "index_bytes": path.stat().st_size,
+                "index_digest": file_digest(path),
+            }
         )
         self.manifest.write(self.folder)
         self.sweep()
@@ -113,10 +113,14 @@ class Snapshots:
         """Make index and manifest from the store alone."""
         with self.store.reading():
             meta = self.store.meta()
-            values = {name: json.loads(meta[name]) for name in _IDENTITY}
-            self.manifest = Manifest(**values)
-            self.generation = int(meta["generation"])
-            self.max_row = int(meta["next_row"]) - 1
+            try:
+                values = {name: json.loads(meta[name]) for name in _IDENTITY}
+            except (KeyError, ValueError, RecursionError) as error:
+                raise ManifestError(f"{self.store.path} does not say whose vectors it holds: {error!r:.200}") from error
+            head = {"format": FORMAT, "schema_version": SCHEMA_VERSION}
+            self.manifest = Manifest.of({**values, **head}, str(self.store.path))
+            self.generation = self.store.number("generation")
+            self.max_row = self.store.number("next_row") - 1
             self.index = self._built(self._wanted_kind())
             self.save()
 
@@ -202,7 +206,9 @@ class Snapshots:
         self.generation = self.store.number("generation")
 
     def _wanted_kind(self) -> str:
-        kind = self.store.meta()["kind"]
+        kind = self.store.meta().get("kind")
+        if kind not in ("auto", *KINDS):
+            raise ManifestError(f"{self.store.path} is damaged: kind of index is {kind!r:.60}")
         n = self.store.number("n_cases")
         if kind == "auto":
             return choose_kind(n, self.manifest.dim)

@@ -1,69 +1,22 @@
-"""Where cases come from: PTB-XL, MIMIC-IV-ECG, any folder, ZIP archive or DICOMDIR of recordings and pictures."""
+"""Cases from any folder, ZIP archive or DICOMDIR of recordings and pictures, and the table beside them."""
 
 from __future__ import annotations
 
 import os
-import re
 import zipfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ecgkin.index.case import Case, content_hash
+from ecgkin.index.case import Case
 from ecgkin.index.sources.archives import Unpacked, dicomdir_files
 from ecgkin.index.sources.case_table import TABLE, case_of, read_table
-from ecgkin.index.sources.items import IngestItem, Loaded
+from ecgkin.index.sources.items import IngestItem, Loaded, check_regular, file_content
 from ecgkin.index.sources.mimic import is_mimic, mimic_items
-from ecgkin.retrieval.ecg.statements.report_text import report_language
-from ecgkin.retrieval.errors import EcgkinError, QueryError, RecordError
+from ecgkin.retrieval.errors import EcgkinError, RecordError
 
 DICOMDIR = "DICOMDIR"
-
-
-def ptbxl_items(root: str | Path, folds: Collection[int] | None = None) -> list[IngestItem]:
-    """The records of a PTB-XL folder (official layout, complete or in part), as cases "ptbxl/<ecg_id>".
-
-    Args:
-        root: The folder.
-        folds: Only these, 1 to 10; None for all.
-
-    Raises:
-        RecordError: It is no PTB-XL folder.
-        QueryError: There is no such fold, or no record in those that are asked for.
-    """
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
-
-    wrong = [fold for fold in folds or () if not 1 <= fold <= 10]
-    if wrong:
-        raise QueryError(f"fold is {wrong[0]} (expected 1 to 10)")
-    data = PtbXl(root)
-
-    def item(row: PtbXlRow) -> IngestItem:
-        case = Case(
-            case_id=f"ptbxl/{row.ecg_id}",
-            patient_id=row.patient_id or None,
-            source="ptbxl",
-            age_years=row.age_years,
-            sex=row.sex,
-            recorded_at=row.recording_date or None,
-            labels=row.labels,
-            report=row.report,
-            language=report_language(row.report) or None,
-            meta={"fold": row.fold, "device": row.device, "file": row.path.relative_to(data.root).as_posix()},
-        )
-        # The number counts as content: every line of the table is a case, even if two should hold the same samples.
-        return IngestItem(
-            case,
-            load=lambda: data.record(row),
-            content=lambda: file_content(row.path.with_name(row.path.name + ".hea"), salt=str(row.ecg_id)),
-            name=str(row.path),
-        )
-
-    rows = data.rows if folds is None else data.select(folds)
-    if not rows:
-        raise QueryError(f"{root} holds no record of folds {sorted(folds or ())}")
-    return [item(row) for row in rows]
 
 
 def items_of(path: str | Path, table: str | Path | None = None) -> list[IngestItem]:
@@ -184,29 +137,6 @@ def _pages(case: Case, path: Path) -> list[IngestItem]:
     ]
 
 
-def file_content(path: Path, salt: str = "") -> str:
-    """Hash of a file's bytes; for a WFDB header, of header and sample files together, whatever the record is called.
-
-    Raises:
-        RecordError: It cannot be read.
-    """
-    try:
-        _check_regular(path)
-        if path.suffix != ".hea":
-            return content_hash(salt.encode() + path.read_bytes())
-        stem = path.name.removesuffix(".hea")
-        # The record's own name begins the first line and the name of each sample file.
-        own_name = re.compile(rb"^%s(?=[\s./])" % re.escape(stem.encode()), re.MULTILINE)
-        parts = [salt.encode(), own_name.sub(b"", path.read_bytes())]
-        for suffix in (".dat", ".mat"):
-            samples = path.with_name(stem + suffix)
-            if samples.is_file():
-                parts.append(samples.read_bytes())
-        return content_hash(b"|".join(parts))
-    except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error
-
-
 def _files(root: Path) -> list[Path]:
     found = []
     for folder, folders, names in os.walk(root, onerror=lambda error: found.append(Path(error.filename))):
@@ -223,18 +153,10 @@ def _loader(path: Path, page: int = 1) -> Callable[[], Loaded]:
     def load() -> Loaded:
         from ecgkin.retrieval.ecg.formats.pictures import open_ecg
 
-        _check_regular(path)
+        check_regular(path)
         return open_ecg(path, page)
 
     return load
-
-
-def _check_regular(path: Path) -> None:
-    """Reading a pipe or a device might never end."""
-    if path.is_dir():
-        raise RecordError(f"folder {path} cannot be opened", hint="check its permissions")
-    if path.exists() and not path.is_file():
-        raise RecordError(f"{path} is a pipe or a device (expected a file)")
 
 
 def _failing(case_id: str, name: str, error: RecordError) -> IngestItem:

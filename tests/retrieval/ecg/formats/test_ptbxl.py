@@ -12,8 +12,8 @@ import pytest
 import wfdb
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.errors import RecordError
 
 COLUMNS = ["ecg_id", "patient_id", "age", "sex", "device", "recording_date", "report", "scp_codes", "strat_fold"]
