@@ -44,6 +44,7 @@ class NoteCode(StrEnum):
     CHANNEL_LEFT_OUT = "channel_left_out"
     LEAD_EMPTY = "lead_empty"
     AMPLITUDE_IMPLAUSIBLE = "amplitude_implausible"
+    AMPLITUDE_TINY = "amplitude_tiny"
     RECORD_WINDOWED = "record_windowed"
     RECORD_SHORT = "record_short"
     # Search and vote.
@@ -121,6 +122,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.AMPLITUDE_IMPLAUSIBLE: (
         "amplitudes reach {mv:.0f} mV: the unit or the gain is probably wrong",
         "Ausschläge bis {mv:.0f} mV: Einheit oder Verstärkung stimmen vermutlich nicht",
+    ),
+    NoteCode.AMPLITUDE_TINY: (
+        "no lead spans more than {mv:.2g} mV: the unit or the gain is probably wrong",
+        "keine Ableitung schlägt mehr als {mv:.2g} mV aus: Einheit oder Verstärkung stimmen vermutlich nicht",
     ),
     NoteCode.RECORD_WINDOWED: (
         "the record lasts {total_s:g} s, a page shows {page_s:g} s: seconds {start_s:g} to {end_s:g} are used",

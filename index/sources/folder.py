@@ -114,16 +114,14 @@ def _file_items(path: Path, source: str, relative: Path) -> list[IngestItem]:
 
 
 def _pages(case: Case, path: Path) -> list[IngestItem]:
-    """One item a file; for a document of several pages (PDF, or PDF wrapped into DICOM), one a page."""
+    """One item a file; for a document of several pages (PDF, PDF wrapped into DICOM, TIFF), one a page."""
     from ecgkin.retrieval.ecg.formats.dicom import may_wrap_pdf
-    from ecgkin.retrieval.ecg.formats.pdf.pages import page_count
-    from ecgkin.retrieval.ecg.formats.pictures import document_in
+    from ecgkin.retrieval.ecg.formats.pictures import page_count_of
 
     count = 1
-    if path.is_file() and (path.suffix.lower() == ".pdf" or may_wrap_pdf(path)):
+    if path.is_file() and (path.suffix.lower() in (".pdf", ".tif", ".tiff") or may_wrap_pdf(path)):
         try:
-            document = document_in(path)
-            count = 1 if document is None else page_count(document)
+            count = page_count_of(path)
         except EcgkinError:  # said when it is loaded
             count = 1
     if count == 1:

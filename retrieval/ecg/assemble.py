@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.header import SourceHeader
-from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads
+from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -17,8 +18,21 @@ from ecgkin.retrieval.notes import Note, NoteCode
 MAX_SAMPLES = 100_000_000
 """Most samples (leads x length) in a file: four leads at 250 Hz for 24 h, or twelve at 500 Hz for 4.6 h."""
 MAX_FS_HZ = 100_000.0
-_MV_PER = {"v": 1e3, "mv": 1.0, "uv": 1e-3, "nv": 1e-6, "": 1.0}
-_ODD_MV = 50.0  # a QRS of 5 mV is huge; beyond ten times that the unit is wrong
+_MV_PER = {
+    "v": 1e3,
+    "mv": 1.0,
+    "uv": 1e-3,
+    "nv": 1e-6,
+    "": 1.0,
+    **dict.fromkeys(("microvolt", "microvolts"), 1e-3),
+    **dict.fromkeys(("millivolt", "millivolts"), 1.0),
+    **dict.fromkeys(("volt", "volts"), 1e3),
+}
+# The largest QRS complexes reach 6 to 8 mV, pacing spikes of analogue recorders 10; the smallest ECG that a cart still
+# calls one has 0.1 mV in its largest lead (low voltage begins at 0.5).
+_ODD_MV, _TINY_MV = 12.0, 0.05
+_LONGEST_NAME = 60
+Number = TypeVar("Number", bound=np.generic)
 
 
 def millivolts_per(unit: str) -> float | None:
@@ -27,7 +41,9 @@ def millivolts_per(unit: str) -> float | None:
     >>> millivolts_per("µV"), millivolts_per("mmHg")
     (0.001, None)
     """
-    return _MV_PER.get(unit.strip().lower().replace("µ", "u").replace("μ", "u"))
+    # U+00B5 and U+03BC, and the first one in UTF-8 read as Latin-1.
+    key = unit.strip().lower().replace("â\u00b5", "u").replace("\u00b5", "u").replace("\u03bc", "u")
+    return _MV_PER.get(key)
 
 
 def named(leads: Sequence[str]) -> str:
@@ -60,6 +76,34 @@ def levelled(channels: Sequence[tuple[str, NDArray[np.float32]]]) -> list[tuple[
     return [(name, np.pad(row, (0, longest - row.size), constant_values=np.nan)) for name, row in channels]
 
 
+def without_pulse(
+    rows: Sequence[NDArray[Number]], millivolt: float, step: float, fs_hz: float, notes: list[str]
+) -> list[NDArray[Number]]:
+    """The leads without the calibration pulse that some machines and converters put behind the ECG.
+
+    The pulse is 0, 1 mV, 0 at the same samples of every lead, limb leads that follow from others included.
+
+    Args:
+        rows: One array a lead, in whatever unit.
+        millivolt: How much 1 mV is in it.
+        step: By which the pulse may miss 0 and 1 mV.
+        fs_hz: Samples a second.
+        notes: What was cut off is added.
+    """
+    if len(rows) < 2 or len({row.size for row in rows}) != 1:
+        return list(rows)
+    table = np.stack(rows)
+    alike = (np.abs(table - millivolt) <= step).all(axis=0) | (np.abs(table) <= step).all(axis=0)
+    last = table.shape[1] if alike.all() else table.shape[1] - int(np.argmin(alike[::-1]))
+    pulse = np.median(table[:, last:], axis=0)
+    high = pulse > millivolt / 2
+    if last == 0 or not high.any() or high.all():
+        return list(rows)
+    seconds, height = pulse.size / fs_hz, float(np.median(pulse[high])) / millivolt
+    notes.append(f"the last {seconds:g} s are the machine's calibration pulse of {height:.3g} mV: left out")
+    return [row[:last] for row in rows]
+
+
 def assemble(
     channels: Sequence[tuple[str, NDArray[np.float32]]],
     fs_hz: float,
@@ -90,18 +134,26 @@ def assemble(
     """
     said = list(notes)
     leads: dict[str, NDArray[np.float32]] = {}
+    upright = {lead for name, _ in channels if (lead := canonical_lead(name)) is not None}
     for name, samples in channels:
-        lead = canonical_lead(name)
+        lead, sign = signed_lead(name)
         if lead is None:
-            said.append(Note(NoteCode.CHANNEL_LEFT_OUT, name=repr(name)))
+            said.append(Note(NoteCode.CHANNEL_LEFT_OUT, name=repr(name[:_LONGEST_NAME])))
+        elif sign < 0 and lead in upright:
+            said.append(
+                f"channel {name[:_LONGEST_NAME]!r} is lead {lead} upside down, which is there as it is: left out"
+            )
         elif lead in leads:
             raise RecordError(f"{where}: lead {lead} comes twice", hint="one of the two is named wrongly")
         else:
-            leads[lead] = np.where(np.isfinite(samples), samples, np.nan).astype(np.float32)
+            if sign < 0:
+                said.append(f"lead {lead} is recorded upside down ({name[:_LONGEST_NAME]}): turned back")
+            leads[lead] = (sign * np.where(np.isfinite(samples), samples, np.nan)).astype(np.float32)
     if not leads:
-        names = ", ".join(repr(name) for name, _ in channels[:15]) or "none"
+        names = ", ".join(repr(name[:_LONGEST_NAME]) for name, _ in channels[:15]) or "none"
+        reasons = "".join(f"; {note}" for note in notes[:4])
         raise RecordError(
-            f"{where}: no channel is a standard lead (found {names})", hint=f"expected {', '.join(LEADS)}"
+            f"{where}: no channel is a standard lead (found {names}){reasons}", hint=f"expected {', '.join(LEADS)}"
         )
     for lead in [name for name, row in leads.items() if row.size and np.isnan(row).all()]:
         said.append(Note(NoteCode.LEAD_EMPTY, lead=lead))
@@ -132,7 +184,18 @@ def assemble(
     if flat:
         said.append(Note(NoteCode.LEADS_FLAT, leads=", ".join(flat)))
     signal = np.stack([leads[name] for name in order])
-    peak = float(np.nanmax(np.abs(signal)))
-    if peak > _ODD_MV:
-        said.append(Note(NoteCode.AMPLITUDE_IMPLAUSIBLE, mv=round(peak)))
+    said += _odd_amplitudes(signal)
     return EcgRecord(signal, fs_hz, order, record_id, patient_id, age_years, sex, tuple(said), header)
+
+
+def _odd_amplitudes(signal: NDArray[np.float32]) -> list[Note]:
+    """Notes on amplitudes that no ECG has."""
+    said = []
+    lowest, highest = float(np.nanmin(signal)), float(np.nanmax(signal))
+    peak = highest if highest > -lowest else lowest
+    if abs(peak) > _ODD_MV:
+        said.append(Note(NoteCode.AMPLITUDE_IMPLAUSIBLE, mv=peak))
+    span = float((np.nanmax(signal, axis=1) - np.nanmin(signal, axis=1)).max())
+    if 0 < span < _TINY_MV:
+        said.append(Note(NoteCode.AMPLITUDE_TINY, mv=span))
+    return said

@@ -23,8 +23,8 @@ import numpy as np
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
-from ecgkin.retrieval.ecg.formats.pictures import SUFFIXES
 from ecgkin.retrieval.ecg.formats.read import READERS
+from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES, Kind, kind_of_file
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, ImageError, InputError, RecordError
 from ecgkin.ui.api import problems
@@ -116,13 +116,10 @@ _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 256 * 1024
 _WFDB = frozenset({".hea", ".dat", ".mat"})
 _RECORDS = frozenset(suffix for reader in READERS for suffix in reader.suffixes) - _WFDB
-_PICTURES = frozenset(SUFFIXES)
+_PICTURES = frozenset(PICTURE_SUFFIXES)
 _PLAIN = re.compile(r"\w[\w.-]{0,120}\Z", re.ASCII)
-# FLAC packs silence without bound: the size of the file says nothing about what it takes in memory.
-_FLAC = re.compile(rb"^\s*\S+\s+(?:508|516|524)\b", re.MULTILINE)
 # Bytes in memory for each byte of a text table or of a sampled file while it is read, as pixels of three bytes.
 _PIXELS_PER_BYTE = 4
-_HEAD_BYTES = 512  # as much as `looks_like` looks at
 # PDFium must not be called by two threads at a time.
 _ONE_DOCUMENT = threading.Lock()
 
@@ -203,8 +200,9 @@ class Upload:
                 )
             with budget.take(min(budget.pixels, _PIXELS_PER_BYTE * size)):
                 from ecgkin.retrieval.ecg.formats.read import read_ecg
+                from ecgkin.retrieval.ecg.formats.wfdb import is_packed
 
-                if path.suffix.lower() == ".hea" and _FLAC.search(path.read_bytes()):
+                if path.suffix.lower() == ".hea" and is_packed(path):
                     raise RecordError(
                         "WFDB files packed with FLAC are not taken over the network", hint="use format 16"
                     )
@@ -229,7 +227,6 @@ class Upload:
     def _chosen(self) -> tuple[str, Path]:
         """What the files are, and the one to read."""
         from ecgkin.retrieval.ecg.formats.pictures import document_in
-        from ecgkin.retrieval.ecg.formats.read import looks_like
 
         headers = [file for file in self.files if file.suffix.lower() == ".hea"]
         if len(headers) == 1:
@@ -240,11 +237,10 @@ class Upload:
                 "one zip, or one WFDB record with its .hea)"
             )
         (path,) = self.files
-        with path.open("rb") as file:
-            kind = looks_like(file.read(_HEAD_BYTES))
-        if kind in ("a PDF document", "a DICOM file") and document_in(path) is not None:
+        kind = kind_of_file(path)
+        if kind in (Kind.PDF, Kind.DICOM) and document_in(path) is not None:
             return "document", path
-        picture = kind.endswith("picture") or (path.suffix in _PICTURES)
+        picture = kind.is_picture or (path.suffix in _PICTURES)
         return ("picture" if picture else "record"), path
 
     @contextmanager
@@ -328,17 +324,15 @@ def _save(source: BinaryIO, target: Path) -> None:
 
 def _pixels(path: Path) -> int:
     """Width times height, from the head of the file alone."""
-    import warnings
-
     from PIL import Image
 
+    from ecgkin.retrieval.ecg.page.image import open_image
+
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                return picture.width * picture.height
-    except Image.DecompressionBombError as error:
-        raise problems.TooLargeError("the picture is far too large") from error
-    except Exception as error:  # Pillow's plugins raise whatever they stumble over
-        hint = "send a PNG, JPEG, TIFF, BMP, GIF or WebP file, or a recording under its own name"
+        with path.open("rb") as stream, open_image(stream, path.name) as picture:
+            return picture.width * picture.height
+    except ImageError as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):
+            raise problems.TooLargeError("the picture is far too large") from error
+        hint = "send a PNG, JPEG, TIFF, BMP, GIF, WebP, HEIC or AVIF file, or a recording under its own name"
         raise ImageError(f"{path.name} is no picture, or a damaged one", hint=hint) from error

@@ -92,7 +92,7 @@ def compressed(page: Page, strength: int, rng: np.random.Generator) -> Page:
     """JPEG of quality 60, 30, 15, 8 or 4."""
     buffer = io.BytesIO()
     Image.fromarray(page).save(buffer, "JPEG", quality=(60, 30, 15, 8, 4)[strength - 1])
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return np.asarray(Image.open(buffer, formats=("JPEG",)).convert("RGB"))
 
 
 def cropped(page: Page, strength: int, rng: np.random.Generator) -> Page:

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES, Kind, kind_of_file
 from ecgkin.retrieval.errors import ImageError, RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from ecgkin.retrieval.ecg.record import EcgRecord
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".heic", ".pdf")
-_HEAD_BYTES = 512
 _NOTES = "ecgkin_notes"
 
 
@@ -28,22 +27,20 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
 
     A DICOM file counts as a picture if it wraps a PDF document.
     """
-    from ecgkin.retrieval.ecg.formats.read import looks_like
-
     file = Path(path)
+    by_name = file.suffix.lower() in PICTURE_SUFFIXES
     if not file.is_file():  # a pipe would be waited for without end
-        return file.suffix.lower() in SUFFIXES
+        return by_name
     try:
-        with file.open("rb") as stream:
-            kind = looks_like(stream.read(_HEAD_BYTES))
+        kind = kind_of_file(file)
     except (OSError, ValueError):  # whoever reads it will say what is wrong with it
-        return file.suffix.lower() in SUFFIXES
-    if kind == "a DICOM file":
+        return by_name
+    if kind is Kind.DICOM:
         try:
             return _wrapped(file) is not None
         except RecordError:
             return False
-    return kind.endswith(("picture", "PDF document")) or file.suffix.lower() in SUFFIXES
+    return kind.is_picture or kind is Kind.PDF or by_name
 
 
 def open_ecg(path: str | os.PathLike[str], page: int = 1) -> EcgRecord | Image.Image:
@@ -90,14 +87,40 @@ def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:
     """
     from PIL import Image as Pillow
 
-    from ecgkin.retrieval.ecg.page.reading import load_image
+    from ecgkin.retrieval.ecg.page.image import load_image
 
     document = document_in(path)
     if document is not None:
         return _page(document, page)
-    if page != 1:
-        raise ImageError(f"page is {page}, but {Path(path).name} is a single picture")
-    return Pillow.fromarray(load_image(Path(path)))
+    n_pages = page_count_of(path)
+    if not 1 <= page <= n_pages:
+        raise ImageError(f"page is {page}, but {Path(path).name} has {n_pages} page{'s' * (n_pages > 1)}")
+    picture = Pillow.fromarray(load_image(Path(path), page))
+    if n_pages > 1:
+        picture.info[_NOTES] = (Note(NoteCode.PAGE_OF_DOCUMENT, n_pages=n_pages, page=page),)
+    return picture
+
+
+def page_count_of(path: str | os.PathLike[str]) -> int:
+    """Pages of a PDF document (wrapped into DICOM or not) or of a TIFF file; 1 for everything else.
+
+    Raises:
+        ImageError: The file cannot be read, or is broken.
+    """
+    from ecgkin.retrieval.ecg.formats.pdf.pages import page_count
+    from ecgkin.retrieval.ecg.page.image import count_pages
+
+    document = document_in(path)
+    if document is not None:
+        return page_count(document)
+    file = Path(path)
+    try:
+        if not file.is_file() or kind_of_file(file) is not Kind.TIFF:
+            return 1
+        with file.open("rb") as stream:
+            return count_pages(stream, file.name)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{str(file)!r} cannot be read: {error}") from error
 
 
 def _page(document: bytes, page: int, *notes: str) -> Image.Image:
@@ -117,19 +140,17 @@ def document_in(path: str | os.PathLike[str]) -> bytes | None:
         ImageError: The file cannot be read, or is too large.
     """
     from ecgkin.retrieval.ecg.formats.pdf.pages import MAX_BYTES
-    from ecgkin.retrieval.ecg.formats.read import looks_like
 
     file = Path(path)
     if file.exists() and not file.is_file():
         return None  # folders, pipes and devices: whoever reads pictures says so
     try:
-        with file.open("rb") as stream:
-            kind = looks_like(stream.read(_HEAD_BYTES))
-        if kind == "a PDF document":
+        kind = kind_of_file(file)
+        if kind is Kind.PDF:
             if file.stat().st_size > MAX_BYTES:
                 raise ImageError(f"{file.name} has {file.stat().st_size} bytes (at most {MAX_BYTES} are read as PDF)")
             return file.read_bytes()
-        return _wrapped(file) if kind == "a DICOM file" else None
+        return _wrapped(file) if kind is Kind.DICOM else None
     except RecordError as error:
         raise ImageError(str(error), hint=error.hint) from error
     except (OSError, ValueError) as error:

@@ -187,7 +187,7 @@ def test_sierra_amplitudes_are_those_that_the_machine_measured(samples: Path) ->
         ("philips_sierra_1_03.xml", ("I", "III", "aVL")),
         ("philips_sierra_1_04_01.xml", ("I", "V4", "V5")),
     ):
-        root, record = parse_xml(samples / name), read_ecg(samples / name)
+        (root, _), record = parse_xml(samples / name), read_ecg(samples / name)
         for lead in leads:
             told = root.find(f".//leadmeasurement[@leadname='{lead}']/qrsppk")
             assert told is not None and told.text
