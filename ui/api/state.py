@@ -17,8 +17,8 @@ from ecgkin.retrieval.search.search import CaseSearch
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.drafting import Drafting
 from ecgkin.ui.api.feedback import FeedbackStore, RecentQueries, refine
-from ecgkin.ui.api.health import Metrics
 from ecgkin.ui.api.limits import Limits, PixelBudget, Work
+from ecgkin.ui.api.metrics import Metrics
 from ecgkin.ui.api.queue import EncoderQueue, QueuedEncoder
 from ecgkin.ui.api.security import Token, parse_tokens
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import PageOut
-    from ecgkin.ui.web.state import Query
+    from ecgkin.ui.web.query import Query
 
 # Paper, fine grid, coarse grid, ink. Dark: a page that does not glare beside dark text, grid kept readable.
 _LIGHT = ("#ffffff", "#fad6d6", "#f0a0a5", "#101018")
