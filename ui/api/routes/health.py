@@ -28,7 +28,7 @@ async def healthz() -> dict[str, str]:
     "/readyz", summary="Whether the server can answer", responses={503: {"description": "Not yet, or not any more"}}
 )
 async def readyz(request: Request) -> Response:
-    """200 where the case base can be read and the encoder is there, 503 otherwise."""
+    """200 where the case base can be read, the encoder is there and uploads can be decoded, 503 otherwise."""
     state: State = request.app.state.ecgkin
     try:
         n_cases = await _n_cases(state)
@@ -37,6 +37,10 @@ async def readyz(request: Request) -> Response:
     if state.closing:
         return problems.of_error(problems.BusyError("the server is shutting down"))
     content: dict[str, Any] = {"status": "ready", "cases": n_cases, "encoder": state.encoder.name}
+    try:
+        content["decoders"] = await asyncio.to_thread(state.decoders.state)
+    except EcgkinError as error:
+        return problems.of_error(error)
     return JSONResponse(content)
 
 
