@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ecgkin.generation.drafter import Drafter
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.search.search import CaseSearch, SearchResult
+    from ecgkin.ui.api.decoding import Query
     from ecgkin.ui.api.schemas import DraftOptions
-    from ecgkin.ui.api.uploads import Query
 
 
 @dataclass(frozen=True)
