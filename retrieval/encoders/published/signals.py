@@ -12,7 +12,7 @@ missing. A lead that cannot be derived counts as missing samples.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,6 +176,9 @@ def _stretched(rows: Samples, n_samples: int) -> Samples:
     return np.stack([np.interp(places, np.arange(rows.shape[1]), row) for row in rows])
 
 
-def in_order(rule: SignalRule, leads: tuple[str, ...]) -> SignalRule:
-    """The same rule with its rows in another order."""
-    return replace(rule, leads=leads)
+def running_median(rows: Samples, width: int) -> Samples:
+    """Median over `width` samples (odd) of each row, zeros beyond the edges, as `scipy.signal.medfilt` takes them."""
+    from scipy.ndimage import median_filter
+
+    # One row at a time: scipy has a twenty times faster path for one dimension.
+    return np.stack([median_filter(row, size=width, mode="constant", cval=0.0) for row in rows])

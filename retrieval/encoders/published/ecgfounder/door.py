@@ -12,7 +12,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.published.checkpoint import load_into, read_checkpoint
 from ecgkin.retrieval.encoders.published.door import PublishedEncoder, Vectors, find_checkpoint
 from ecgkin.retrieval.encoders.published.ecgfounder import names
-from ecgkin.retrieval.encoders.published.signals import STANDARD_LEADS, Samples, SignalRule
+from ecgkin.retrieval.encoders.published.signals import STANDARD_LEADS, Samples, SignalRule, running_median
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
 from ecgkin.retrieval.errors import ModelError
 
@@ -29,13 +29,6 @@ def condition(rows: Samples) -> Samples:
     rows = filtfilt(*iirnotch(NOTCH_HZ, NOTCH_Q, FS_HZ), rows, axis=1)
     rows = filtfilt(*butter(BAND_ORDER, BAND_HZ, btype="bandpass", fs=FS_HZ), rows, axis=1)
     return np.asarray(rows - running_median(rows, BASELINE_SAMPLES))
-
-
-def running_median(rows: Samples, width: int) -> Samples:
-    """Median over `width` samples of each row, zeros beyond the edges."""
-    from scipy.ndimage import median_filter
-
-    return np.asarray(median_filter(rows, size=(1, width), mode="constant", cval=0.0))
 
 
 def scale(rows: Samples) -> Samples:

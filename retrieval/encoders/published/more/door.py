@@ -12,7 +12,7 @@ import numpy as np
 from ecgkin.retrieval.encoders.published.checkpoint import load_into, read_checkpoint
 from ecgkin.retrieval.encoders.published.door import PublishedEncoder, find_checkpoint
 from ecgkin.retrieval.encoders.published.more import names
-from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, Samples, SignalRule
+from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, Samples, SignalRule, running_median
 from ecgkin.retrieval.encoders.published.text import find_text_folder
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
 from ecgkin.retrieval.errors import ModelError, QueryError
@@ -26,11 +26,9 @@ BASELINE_SAMPLES = (21, 61)
 
 def condition(rows: Samples) -> Samples:
     """Minus the baseline of each lead: a running median over 21 samples, and one over 61 of that; at 100 Hz."""
-    from scipy.ndimage import median_filter
-
     baseline = rows
     for width in BASELINE_SAMPLES:
-        baseline = median_filter(baseline, size=(1, width), mode="constant", cval=0.0)
+        baseline = running_median(baseline, width)
     return np.asarray(rows - baseline)
 
 
