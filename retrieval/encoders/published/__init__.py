@@ -1,8 +1,8 @@
 """Doors to published encoders: MERL, D-BETA, ECGFounder and MoRE, with the user's own copy of their weights.
 
 The architectures are written anew from facts about them; no code and no weights of theirs are here. Each system is a
-folder: `names.py` (every name that comes from outside), `network.py` (the arithmetic), `door.py` (signals, texts,
-loading). `load_encoder("merl:DIR")` comes here.
+folder: `network.py` (the arithmetic) and `door.py` (signals, texts, loading); every name that comes from outside is in
+its file in `names`. `load_encoder("merl:DIR")` comes here.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ SYSTEMS: dict[str, System] = {
             dim=256,
             text=True,
             needs="res18_best_ckpt.pth or vit_tiny_best_ckpt.pth; config and tokenizer of ncbi/MedCPT-Query-Encoder",
-            published_at="Google Drive folder 13wb4DppUciMn-Y_qC2JRWTbZdz3xX0w2 (github.com/cheliu-computation/MERL-ICML2024)",
+            published_at="github.com/cheliu-computation/MERL-ICML2024 (Google Drive 13wb4DppUciMn-Y_qC2JRWTbZdz3xX0w2)",
             licence="code MIT; weights without a statement",
             trained_on="MIMIC-IV-ECG with reports",
             input="12 leads, aVF before aVL, 500 Hz, 10 s, scaled to 0..1 over the record",
@@ -76,7 +76,7 @@ SYSTEMS: dict[str, System] = {
             dim=768,
             text=True,
             needs="sample.pt; the authors' config.json; config and tokenizer of google/flan-t5-base",
-            published_at="huggingface.co/Manhph2211/D-BETA (gated; github.com/manhph2211/D-BETA)",
+            published_at="github.com/manhph2211/D-BETA (huggingface.co/Manhph2211/D-BETA, gated)",
             licence="CC BY-NC 4.0, code and weights",
             trained_on="MIMIC-IV-ECG with reports",
             input="12 leads, order not published (default as in its example), 500 Hz, 10 s or less, mV as they are",
@@ -89,7 +89,7 @@ SYSTEMS: dict[str, System] = {
             dim=1024,
             text=False,
             needs="12_lead_ECGFounder.pth or 1_lead_ECGFounder.pth; tasks.txt beside it for the names of its classes",
-            published_at="huggingface.co/PKUDigitalHealth/ECGFounder (github.com/PKUDigitalHealth/ECGFounder)",
+            published_at="github.com/PKUDigitalHealth/ECGFounder (huggingface.co/PKUDigitalHealth/ECGFounder)",
             licence="code MIT; weights without a statement",
             trained_on="HEEDB, 10.8 million ECGs with statements",
             input="12 leads (or lead I), 500 Hz, 10 s, filtered, z-score over the record",
@@ -102,7 +102,7 @@ SYSTEMS: dict[str, System] = {
             dim=128,
             text=True,
             needs="best_*.pth; config of RoBERTa-base-PM-M3 (BioLM) with the tokenizer of roberta-base",
-            published_at="Google Drive folder 1BB9dT6iYihqJarD5qX0bdnfYhiwhBgmH (github.com/svthapa/MoRE)",
+            published_at="github.com/svthapa/MoRE (Google Drive 1BB9dT6iYihqJarD5qX0bdnfYhiwhBgmH)",
             licence="none stated, code or weights",
             trained_on="MIMIC-CXR and MIMIC-IV-ECG of the same people, with reports",
             input="12 leads, 100 Hz, 10 s, baseline removed, each lead scaled to -1..1",
@@ -133,7 +133,9 @@ def parse_name(name: str) -> tuple[System, Path, dict[str, str]]:
     """
     key, _, rest = name.partition(":")
     if key not in SYSTEMS:
-        raise QueryError(f"no published encoder {key!r} (known: {', '.join(SYSTEMS)})", hint="see `ecgkin encoder list`")
+        raise QueryError(
+            f"no published encoder {key!r} (known: {', '.join(SYSTEMS)})", hint="see `ecgkin encoder list`"
+        )
     system = SYSTEMS[key]
     place, mark, query = rest.partition("?")
     if not place:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ecgkin.retrieval.encoders.published.names.table import Names
 from ecgkin.retrieval.errors import ModelError, WeightsMissingError
 
 if TYPE_CHECKING:
@@ -23,39 +24,6 @@ SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 PREFIX = "module."  # DistributedDataParallel puts it before every name
 _SHOWN = 3  # names of tensors in one message
-
-
-@dataclass(frozen=True)
-class Names:
-    """Names of the tensors of one kind of checkpoint.
-
-    Attributes:
-        table: Own module path -> path in the file; `{s}` and the like stand for a number on both sides.
-        ignored: Patterns of names that may be in the file and are not read.
-    """
-
-    table: Mapping[str, str]
-    ignored: tuple[str, ...] = ()
-
-    def original(self, own: str) -> str:
-        """Name in the file of one of our tensors.
-
-        >>> Names({"stages.{s}.norm": "layer{s}.bn1"}).original("stages.2.norm.weight")
-        'layer2.bn1.weight'
-        """
-        best = ""
-        for template in self.table:
-            pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\d+)", re.escape(template))
-            found = re.match(rf"{pattern}(?=\.|$)", own)
-            if found and len(template) > len(best):
-                best, rest, numbers = template, own[found.end() :], found.groupdict()
-        if not best:
-            raise KeyError(f"no original name for {own}")
-        return self.table[best].format(**numbers) + rest
-
-    def is_ignored(self, name: str) -> bool:
-        """Whether a tensor of the file may be left unread."""
-        return any(re.fullmatch(pattern, name) for pattern in self.ignored)
 
 
 @dataclass(frozen=True)

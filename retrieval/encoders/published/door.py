@@ -1,4 +1,4 @@
-"""What all doors to published encoders share: the `Encoder` protocol over a network, a signal rule and a text folder."""
+"""What all doors to published encoders share: the `Encoder` protocol over a network, a signal rule and a tokenizer."""
 
 from __future__ import annotations
 
@@ -149,7 +149,9 @@ class PublishedEncoder:
             QueryError: The system has no text tower.
         """
         if self.text_folder is None:
-            raise QueryError(f"{self.name} has no text tower: it cannot be searched with words", hint=self.without_text())
+            raise QueryError(
+                f"{self.name} has no text tower: it cannot be searched with words", hint=self.without_text()
+            )
         out = np.empty((len(texts), self.dim), dtype=np.float32)
         for start in range(0, len(texts), _BATCH):
             with self._exact():
@@ -204,7 +206,7 @@ def _unit(rows: Vectors) -> Vectors:
     norms = np.linalg.norm(rows.astype(np.float64), axis=1, keepdims=True)
     if rows.size and not np.isfinite(norms).all():
         raise ModelError("the encoder gave a vector that is not finite", hint="please report the record's kind")
-    return (rows / np.maximum(norms, 1e-12)).astype(np.float32)
+    return np.asarray(rows / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
 def _fingerprints(door: PublishedEncoder, network: nn.Module, text: TextFolder | None) -> tuple[str, str]:

@@ -4,9 +4,9 @@ One road for all systems: leads by name and in the system's order, limb leads th
 system's rate, missing samples as 0 mV, at most ten seconds, zeros behind shorter records, then the system's own
 filters and scaling. Nothing trusts the order of rows.
 
-Missing samples: 0 mV before filters and scaling (as ECGFounder and MoRE do; MERL and D-BETA would give NaN for the whole
-ECG), said in a note, and refused when more than `MOST_MISSING` of the samples of the leads that the system reads are
-missing. A lead that cannot be derived counts as missing samples.
+Missing samples: 0 mV before filters and scaling (as ECGFounder and MoRE do; MERL and D-BETA would give NaN for the
+whole ECG), said in a note, and refused when more than `MOST_MISSING` of the samples of the leads that the system reads
+are missing. A lead that cannot be derived counts as missing samples.
 """
 
 from __future__ import annotations

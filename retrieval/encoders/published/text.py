@@ -129,7 +129,7 @@ def _read_tokenizer(folder: Path, model_type: str, hub_name: str) -> Tokenizer:
         except Exception as error:  # the library raises plain Exception
             raise ModelError(f"{path} is damaged: {error}", hint=f"get it again from {hub_name}") from error
     if model_type == "bert" and (folder / WORDPIECE_FILE).is_file():
-        from tokenizers.implementations import BertWordPieceTokenizer
+        from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
 
         wordpiece = BertWordPieceTokenizer(str(folder / WORDPIECE_FILE), lowercase=True)
         return Tokenizer.from_str(wordpiece.to_str())

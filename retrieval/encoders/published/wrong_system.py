@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint
-from ecgkin.retrieval.encoders.published.d_beta import names as d_beta
-from ecgkin.retrieval.encoders.published.ecgfounder import names as ecgfounder
-from ecgkin.retrieval.encoders.published.merl import names as merl
-from ecgkin.retrieval.encoders.published.more import names as more
+from ecgkin.retrieval.encoders.published.names import d_beta, ecgfounder, merl, more
 from ecgkin.retrieval.errors import ModelError
 
 SIGNATURES: dict[str, tuple[tuple[str, ...], ...]] = {

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint, load_into, read_checkpoint
-from ecgkin.retrieval.encoders.published.d_beta import names
 from ecgkin.retrieval.encoders.published.door import PublishedEncoder, find_checkpoint
+from ecgkin.retrieval.encoders.published.names import d_beta as names
 from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, SignalRule
 from ecgkin.retrieval.encoders.published.text import find_text_folder
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
@@ -63,6 +63,9 @@ def load_d_beta(place: Path, name: str, device: str = "cpu", settings: Mapping[s
     path = find_checkpoint(place, names.SYSTEM)
     raw = read_checkpoint(path, names.SYSTEM)
     tensors = {names.POSITION_RENAMED.get(key, key): tensor for key, tensor in raw.tensors.items()}
+    for one, other in (names.SHARED_TWICE, names.SHARED_TWICE[::-1]):
+        if one in tensors:
+            tensors.setdefault(other, tensors[one])
     checkpoint = Checkpoint(path, names.SYSTEM, tensors, raw.wrapper, raw.beside)
     check_system(checkpoint, "d-beta")
     text = find_text_folder(path.parent, names.TEXT_TYPE, names.HUB_TEXT, names.TEXT_WANTED, names.MAX_TOKENS)
@@ -77,7 +80,6 @@ def load_d_beta(place: Path, name: str, device: str = "cpu", settings: Mapping[s
     channels_in = checkpoint.size(names.POSITION_V, 1)
     network = build_d_beta(checkpoint, text, heads, width // max(1, channels_in))
     load_into(network, checkpoint, names.NAMES)
-    network.text.tie_weights()
     return DBetaEncoder(
         name, network, checkpoint, rule, dim=network.dim, kind="whole model", text=text, device=device,
         settings={**chosen, "heads": heads},

@@ -1,4 +1,4 @@
-"""D-BETA's ECG tower (convolutions, then a post-norm transformer) and text tower (T5 encoder), as inference needs them."""
+"""D-BETA's ECG tower (convolutions, post-norm transformer) and text tower (T5 encoder), as inference needs them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgkin.retrieval.encoders.published.d_beta import names
+from ecgkin.retrieval.encoders.published.names import d_beta as names
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint
@@ -126,7 +126,8 @@ class DBeta(nn.Module):
     def embed(self, features: Tensor) -> Tensor:
         """(n, channels, t) -> (n, t, width), with positions."""
         x = self.project(self.feature_norm(features.transpose(1, 2)))
-        return x + self.position(x)
+        out: Tensor = x + self.position(x)
+        return out
 
     def with_class_token(self, steps: Tensor) -> Tensor:
         """The class token, which has no position, in front: (n, t + 1, width)."""
@@ -134,7 +135,7 @@ class DBeta(nn.Module):
 
     def encode(self, steps: Tensor) -> Tensor:
         """Steps (n, t, width) -> tokens (n, t + 1, width), class token first."""
-        x = self.norm(self.with_class_token(steps))
+        x: Tensor = self.norm(self.with_class_token(steps))
         for layer in self.layers:
             x = layer(x)
         return x

@@ -11,7 +11,7 @@ import numpy as np
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.published.checkpoint import load_into, read_checkpoint
 from ecgkin.retrieval.encoders.published.door import PublishedEncoder, Vectors, find_checkpoint
-from ecgkin.retrieval.encoders.published.ecgfounder import names
+from ecgkin.retrieval.encoders.published.names import ecgfounder as names
 from ecgkin.retrieval.encoders.published.signals import STANDARD_LEADS, Samples, SignalRule, running_median
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
 from ecgkin.retrieval.errors import ModelError

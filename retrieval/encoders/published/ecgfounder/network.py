@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgkin.retrieval.encoders.published.ecgfounder import names
+from ecgkin.retrieval.encoders.published.names import ecgfounder as names
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint
@@ -38,7 +38,8 @@ class SameConvolution(nn.Conv1d):
         return total // 2, total - total // 2
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102 - see the class
-        return super().forward(F.pad(x, self.sides(x.shape[2])))
+        out: Tensor = super().forward(F.pad(x, self.sides(x.shape[2])))
+        return out
 
 
 class GroupedBlock(nn.Module):
@@ -60,7 +61,8 @@ class GroupedBlock(nn.Module):
         y = self.conv1(y)
         y = self.conv2(self.act(y))
         y = self.conv3(self.act(y))
-        return y * self.gates(y) + self.shortcut(x)
+        out: Tensor = y * self.gates(y) + self.shortcut(x)
+        return out
 
     def act(self, x: Tensor) -> Tensor:
         """Swish."""
@@ -151,9 +153,13 @@ def build_ecgfounder(checkpoint: Checkpoint) -> EcgFounder:
 
             blocks.append(
                 BlockSizes(
-                    given=of("conv1.conv", 1), inner=of("conv1.conv", 0), made=of("conv3.conv", 0),
-                    squeezed=of("se_fc1", 0), group=max(1, of("conv2.conv", 1)), kernel=of("conv2.conv", 2),
-                )  # fmt: skip
+                    given=of("conv1.conv", 1),
+                    inner=of("conv1.conv", 0),
+                    made=of("conv3.conv", 0),
+                    squeezed=of("se_fc1", 0),
+                    group=max(1, of("conv2.conv", 1)),
+                    kernel=of("conv2.conv", 2),
+                )
             )
         stages.append(blocks)
     return EcgFounder(size(names.STEM, 1), size(names.STEM), size(names.STEM, 2), stages, size(names.CLASSES))

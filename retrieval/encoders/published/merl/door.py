@@ -11,7 +11,7 @@ import numpy as np
 
 from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint, load_into, read_checkpoint
 from ecgkin.retrieval.encoders.published.door import PublishedEncoder, find_checkpoint
-from ecgkin.retrieval.encoders.published.merl import names
+from ecgkin.retrieval.encoders.published.names import merl as names
 from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, Samples, SignalRule
 from ecgkin.retrieval.encoders.published.text import find_text_folder
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
@@ -56,7 +56,7 @@ def load_merl(place: Path, name: str, device: str = "cpu", settings: Mapping[str
             the text model. A backbone file (`*_encoder.pth`) gives vectors of another space, and no words.
         name: Of the encoder.
         device: "cpu", "cuda" or "cuda:N".
-        settings: "leads": "mimic" (the order it was trained with; default) or "standard", to see what the order is worth.
+        settings: "leads": "mimic" (the order it was trained with; default) or "standard", to see what it is worth.
 
     Raises:
         WeightsMissingError, ModelError: Something is missing, or does not fit.
@@ -77,9 +77,7 @@ def load_merl(place: Path, name: str, device: str = "cpu", settings: Mapping[str
             alone = Backbone(build_backbone(checkpoint))
             load_into(alone, checkpoint, its_names)
             kind = f"{tower}, backbone alone: no projection, no text, not the space of the whole model"
-            return MerlEncoder(
-                name, alone, checkpoint, rule, dim=alone.dim, kind=kind, device=device, settings=chosen
-            )
+            return MerlEncoder(name, alone, checkpoint, rule, dim=alone.dim, kind=kind, device=device, settings=chosen)
     check_system(checkpoint, "merl")
     text = find_text_folder(path.parent, names.TEXT_TYPE, names.HUB_TEXT, names.TEXT_WANTED, names.MAX_TOKENS)
     network = build_merl(checkpoint, text)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ecgkin.retrieval.encoders.published.merl import names
+from ecgkin.retrieval.encoders.published.names import merl as names
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint
@@ -45,7 +45,8 @@ class ResidualBlock(nn.Module):
             y = self.get_submodule(f"norm{place}")(self.get_submodule(f"conv{place}")(y))
             if place < self.n:
                 y = F.relu(y)
-        return F.relu(y + self.shortcut(x))
+        out: Tensor = F.relu(y + self.shortcut(x))
+        return out
 
 
 class ResNetBackbone(nn.Module):
@@ -87,7 +88,8 @@ class ResNetBackbone(nn.Module):
 
     def pooled(self, x: Tensor) -> Tensor:
         """Mean over time, (n, width): what the published encoder files give without a projection."""
-        return self(x).mean(dim=2)
+        out: Tensor = self(x).mean(dim=2)
+        return out
 
 
 class AttentionPool(nn.Module):
@@ -113,7 +115,8 @@ class AttentionPool(nn.Module):
         """(n, t, width) -> (n, width)."""
         tokens = self.tokens(steps)
         seen, _ = self.attention(tokens[:, :1], tokens, tokens, need_weights=False)
-        return self.out(seen[:, 0])
+        out: Tensor = self.out(seen[:, 0])
+        return out
 
 
 class VitBlock(nn.Module):
@@ -133,15 +136,17 @@ class VitBlock(nn.Module):
         """(n, t, width) -> (n, t, width)."""
         n, t, _ = x.shape
         query, key, value = (
-            part.view(n, t, self.heads, -1).transpose(1, 2) for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
+            part.view(n, t, self.heads, -1).transpose(1, 2)
+            for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
         )
         seen = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(n, t, -1)
         x = x + self.out(seen)
-        return x + self.hidden_out(F.gelu(self.hidden(self.hidden_norm(x))))
+        out: Tensor = x + self.hidden_out(F.gelu(self.hidden(self.hidden_norm(x))))
+        return out
 
 
 class VitBackbone(nn.Module):
-    """Patches of a tenth of a second, no class token; the mean over patches is normalised: (n, 12, 5000) -> (n, width)."""
+    """Patches of a tenth of a second, no class token; mean over patches, then norm: (n, 12, 5000) -> (n, width)."""
 
     def __init__(
         self, leads: int, width: int, patch: int, patches: int, depth: int, inner: int, hidden: int, head_size: int
@@ -163,7 +168,8 @@ class VitBackbone(nn.Module):
 
     def summary(self, x: Tensor) -> Tensor:
         """Patches (n, t, width) -> (n, width): mean first, norm after."""
-        return self.norm(x.mean(dim=1))
+        out: Tensor = self.norm(x.mean(dim=1))
+        return out
 
     def pooled(self, x: Tensor) -> Tensor:
         """The same as `forward`."""

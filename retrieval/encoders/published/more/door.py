@@ -11,7 +11,7 @@ import numpy as np
 
 from ecgkin.retrieval.encoders.published.checkpoint import load_into, read_checkpoint
 from ecgkin.retrieval.encoders.published.door import PublishedEncoder, find_checkpoint
-from ecgkin.retrieval.encoders.published.more import names
+from ecgkin.retrieval.encoders.published.names import more as names
 from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, Samples, SignalRule, running_median
 from ecgkin.retrieval.encoders.published.text import find_text_folder
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
@@ -64,7 +64,7 @@ class MoreEncoder(PublishedEncoder):
             QueryError: Always.
         """
         raise QueryError(
-            f"MoRE's chest X-ray side is not opened: there are no X-rays here to check it against ({len(images)} given)",
+            f"MoRE's chest X-ray side is not opened: there are no X-rays to check it against ({len(images)} given)",
             hint="search with an ECG or with words",
         )
 
@@ -73,7 +73,8 @@ def load_more(place: Path, name: str, device: str = "cpu", settings: Mapping[str
     """Load MoRE's ECG and text side.
 
     Args:
-        place: The checkpoint, or a folder with one; the folder also holds configuration and tokenizer of the text model.
+        place: The checkpoint, or a folder with one; the folder also holds configuration and tokenizer of its text
+            model.
         name: Of the encoder.
         device: "cpu", "cuda" or "cuda:N".
         settings: "leads": "standard" (as its PTB-XL script feeds; default) or "mimic" (as its training data lie);

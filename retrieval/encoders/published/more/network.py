@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint
-from ecgkin.retrieval.encoders.published.more import names
+from ecgkin.retrieval.encoders.published.names import more as names
 from ecgkin.retrieval.errors import ModelError
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ class Block(nn.Module):
         """(n, t, width) -> (n, t, width)."""
         n, t, width = x.shape
         query, key, value = (
-            part.view(n, t, self.heads, -1).transpose(1, 2) for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
+            part.view(n, t, self.heads, -1).transpose(1, 2)
+            for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
         )
         x = x + self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(n, t, width))
-        return x + self.hidden_out(F.gelu(self.hidden(self.hidden_norm(x))))
+        out: Tensor = x + self.hidden_out(F.gelu(self.hidden(self.hidden_norm(x))))
+        return out
 
 
 class EcgVit(nn.Module):

@@ -5,7 +5,7 @@ Source: repository cheliu-computation/MERL-ICML2024 at commit 38799b7 (MIT), tol
 
 from __future__ import annotations
 
-from ecgkin.retrieval.encoders.published.checkpoint import Names
+from ecgkin.retrieval.encoders.published.names.table import Names
 
 SYSTEM = "MERL"
 HUB_TEXT = "ncbi/MedCPT-Query-Encoder"
@@ -95,7 +95,13 @@ VIT_BACKBONE_NAMES = Names(_inside("backbone.", _VIT), _IGNORED)
 
 # Published sizes, for first contact: kind -> (tensors without buffers that come and go, values).
 PUBLISHED_SIZES = {
-    "resnet": {"widths": (64, 128, 256, 512), "blocks": (2, 2, 2, 2), "dim": 256, "tensors": 337, "values": 114_280_478},
+    "resnet": {
+        "widths": (64, 128, 256, 512),
+        "blocks": (2, 2, 2, 2),
+        "dim": 256,
+        "tensors": 337,
+        "values": 114_280_478,
+    },
     "vit": {"widths": (192,), "blocks": (12,), "dim": 256, "tensors": None, "values": 115_433_602},
 }
 PUBLISHED_TEXT = {"num_hidden_layers": 12, "hidden_size": 768, "vocab_size": 30522}

@@ -5,7 +5,7 @@ Source: repository PKUDigitalHealth/ECGFounder at commit 04edac7 (MIT), told in 
 
 from __future__ import annotations
 
-from ecgkin.retrieval.encoders.published.checkpoint import Names
+from ecgkin.retrieval.encoders.published.names.table import Names
 
 SYSTEM = "ECGFounder"
 SIGNATURE = ("first_conv.conv.weight", "stage_list.0.block_list.0.se_fc1.weight", "dense.weight")

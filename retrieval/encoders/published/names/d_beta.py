@@ -6,7 +6,7 @@ Source: repository manhph2211/D-BETA at commit 92e07e7 (CC BY-NC 4.0, no code ta
 
 from __future__ import annotations
 
-from ecgkin.retrieval.encoders.published.checkpoint import Names
+from ecgkin.retrieval.encoders.published.names.table import Names
 
 SYSTEM = "D-BETA"
 HUB_TEXT = "google/flan-t5-base"
@@ -39,6 +39,8 @@ POSITION_RENAMED = {
     "ecg_encoder.conv_pos.pos_conv.0.parametrizations.weight.original0": POSITION_G,
     "ecg_encoder.conv_pos.pos_conv.0.parametrizations.weight.original1": POSITION_V,
 }
+# One tensor under two names; files that store each tensor once have one of them.
+SHARED_TWICE = ("language_encoder.shared.weight", "language_encoder.encoder.embed_tokens.weight")
 LAYER = "ecg_encoder.encoder.layers.{n}."
 HIDDEN = "ecg_encoder.encoder.layers.0.fc1.weight"
 POOLER = "unimodal_ecg_pooler.dense.weight"
@@ -75,8 +77,6 @@ NAMES = Names(
         r"multi_modal_(ecg|language)_layers\..*",
         r"multi_modal_(ecg|language)_pooler\.dense\.(weight|bias)",
         r"(mlm|mim|itm)_head\..*",
-        # The same tensor as language_encoder.shared.weight, stored twice.
-        r"language_encoder\.encoder\.embed_tokens\.weight",
     ),
 )
 PUBLISHED_SIZES = {"tensors": 645, "values": 346_258_242, "dim": 768, "layers": 8}

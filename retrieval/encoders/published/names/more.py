@@ -1,11 +1,12 @@
 """Names of MoRE's tensors and files; everything that comes from outside.
 
-Source: repository svthapa/MoRE at commit 62c1cec (no licence, no code taken over), told in `../shared/docs/encoders.md`.
+Source: repository svthapa/MoRE at commit 62c1cec (no licence, no code taken over), told in
+`../shared/docs/encoders.md`.
 """
 
 from __future__ import annotations
 
-from ecgkin.retrieval.encoders.published.checkpoint import Names
+from ecgkin.retrieval.encoders.published.names.table import Names
 
 SYSTEM = "MoRE"
 HUB_TEXT = "RoBERTa-base-PM-M3-Voc-distill-align-hf"

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import published_made as made
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import published_made as made
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders import load_encoder
@@ -86,7 +86,16 @@ def test_rows_go_by_name(doors: dict[str, Any], system: str) -> None:
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize(
     ("fs_hz", "seconds"),
-    [(100.0, 10.0), (100.0, 1.0), (128.0, 9.7), (250.0, 2.5), (360.0, 10.24), (400.0, 10.0), (500.0, 60.0), (1000.0, 10.0)],
+    [
+        (100.0, 10.0),
+        (100.0, 1.0),
+        (128.0, 9.7),
+        (250.0, 2.5),
+        (360.0, 10.24),
+        (400.0, 10.0),
+        (500.0, 60.0),
+        (1000.0, 10.0),
+    ],
 )
 def test_any_rate_and_length(doors: dict[str, Any], system: str, fs_hz: float, seconds: float) -> None:
     door = doors[system]
@@ -204,15 +213,11 @@ def test_scaling_forgets_gain_and_offset(doors: dict[str, Any], gain: float, off
     moved = replace(record, signal_mv=(gain * record.signal_mv + offset).astype(np.float32))
     for system in ("merl", "ecgfounder-unfiltered"):
         rule = doors[system].rule
-        np.testing.assert_allclose(
-            prepare(moved, rule).samples, prepare(record, rule).samples, rtol=0, atol=2e-5
-        )
+        np.testing.assert_allclose(prepare(moved, rule).samples, prepare(record, rule).samples, rtol=0, atol=2e-5)
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_pictures_are_digitised_or_refused(
-    doors: dict[str, Any], system: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pictures_are_digitised_or_refused(doors: dict[str, Any], system: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from types import SimpleNamespace
 
     from PIL import Image
@@ -274,9 +279,11 @@ def test_fingerprints(doors: dict[str, Any], tmp_path: Path) -> None:
     # So does the tokenizer.
     torch.save(wrapped, tmp_path / "res18_7_ckpt.pth")
     path = tmp_path / "text_model" / "tokenizer.json"
-    path.write_text(path.read_text().replace('"lowercase": true', '"lowercase": false').replace(
-        '"lowercase":true', '"lowercase":false'
-    ))
+    path.write_text(
+        path.read_text()
+        .replace('"lowercase": true', '"lowercase": false')
+        .replace('"lowercase":true', '"lowercase":false')
+    )
     assert load_encoder(f"merl:{tmp_path}").fingerprint != doors["merl"].fingerprint
 
 
