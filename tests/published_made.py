@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def names_of(places: Mapping[str, Path]) -> dict[str, str]:
     }
 
 
+@cache
 def record(case: str) -> EcgRecord:
     """One of the stored signals; `sinus_5s_padded` is the first half of `sinus`."""
     stored = np.load(FIXTURES / "inputs.npz")
@@ -94,6 +96,7 @@ def record(case: str) -> EcgRecord:
     return EcgRecord(mv.astype(np.float32), 100.0 if case == "lowrate" else 500.0, LEADS)
 
 
+@cache
 def expected(system: str) -> dict[str, Any]:
     """The stored outputs of a system."""
     return dict(np.load(FIXTURES / system.split("-vit")[0].split("-unf")[0] / "expected.npz"))
@@ -119,9 +122,15 @@ def stages(system: str) -> dict[str, tuple[float, Stage]]:
     return _founder_stages(want, system == "ecgfounder")
 
 
-def deviations(door: Any, system: str) -> dict[str, float]:
-    """Stage -> largest deviation from what is stored, in tolerances; above 1 is wrong, also where shapes differ."""
-    out = {}
+def deviations(door: Any, system: str, *, first: bool = False) -> dict[str, float]:
+    """Stage -> largest deviation from what is stored, in tolerances; above 1 is wrong, also where shapes differ.
+
+    Args:
+        door: The encoder.
+        system: Whose outputs it should give.
+        first: Stop at the first stage that is wrong.
+    """
+    out: dict[str, float] = {}
     for stage, (tolerance, compute) in stages(system).items():
         worst = 0.0
         for mine, stored in compute(door):
@@ -131,6 +140,8 @@ def deviations(door: Any, system: str) -> dict[str, float]:
                 break
             worst = max(worst, float(np.abs(mine.astype(np.float64) - stored).max()) / max(tolerance, 1e-300))
         out[stage] = worst
+        if first and worst > 1:
+            break
     return out
 
 

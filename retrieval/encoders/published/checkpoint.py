@@ -44,6 +44,16 @@ class Checkpoint:
     wrapper: str = ""
     beside: tuple[str, ...] = field(default=())
 
+    @property
+    def n_tensors(self) -> int:
+        """How many tensors are stored."""
+        return len(self.tensors)
+
+    @property
+    def n_values(self) -> int:
+        """How many numbers are stored."""
+        return sum(tensor.numel() for tensor in self.tensors.values())
+
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
 

@@ -47,6 +47,8 @@ class PublishedEncoder:
         rule: How its signals are prepared.
         checkpoint_path: The file.
         has_text: Whether it can place words.
+        n_tensors, n_values: Of the file, as stored.
+        published_sizes: "tensors", "values" and "dim" of the published file, as far as they are known.
     """
 
     def __init__(
@@ -73,8 +75,8 @@ class PublishedEncoder:
         self.settings = dict(settings or {})
         self.text_folder = text
         self.has_text = text is not None
-        self.n_tensors = len(checkpoint.tensors)
-        self.n_values = sum(tensor.numel() for tensor in checkpoint.tensors.values())
+        self.n_tensors, self.n_values = checkpoint.n_tensors, checkpoint.n_values
+        self.published_sizes: Mapping[str, int] = {}
         self._device = torch.device(device)
         self.image_fingerprint, self.fingerprint = _fingerprints(self, network, text)
         self.network: Any = network.eval().requires_grad_(False).to(self._device)
@@ -183,6 +185,10 @@ class PublishedEncoder:
             torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False, allow_tf32=False),
         ):
             yield
+
+    def own_checks(self) -> list[tuple[str, bool, str, str]]:
+        """What can be compared with a published figure without labelled data: check, agrees, found, expected."""
+        return []
 
     def _digitised(self, image: Image.Image) -> EcgRecord:
         try:

@@ -80,10 +80,15 @@ def load_d_beta(place: Path, name: str, device: str = "cpu", settings: Mapping[s
     channels_in = checkpoint.size(names.POSITION_V, 1)
     network = build_d_beta(checkpoint, text, heads, width // max(1, channels_in))
     load_into(network, checkpoint, names.NAMES)
-    return DBetaEncoder(
+    door = DBetaEncoder(
         name, network, checkpoint, rule, dim=network.dim, kind="whole model", text=text, device=device,
         settings={**chosen, "heads": heads},
     )  # fmt: skip
+    spare = checkpoint.tensors.get(names.SPARE)  # saved or not; the original drops it before its strict load
+    if spare is not None:
+        door.n_tensors, door.n_values = door.n_tensors - 1, door.n_values - spare.numel()
+    door.published_sizes = names.PUBLISHED_SIZES
+    return door
 
 
 def _read_config(folder: Path, width: int) -> Mapping[str, Any]:

@@ -55,6 +55,25 @@ class EcgFounderEncoder(PublishedEncoder):
         """Logits of the 150 classes, (n, 150), in the order of the authors' tasks.txt."""
         return self.logits_of(self.raw_records(records))
 
+    def own_checks(self) -> list[tuple[str, bool, str, str]]:
+        """First logits of a straight line, and whether tasks.txt reads like the file that statements were found in."""
+        import torch
+
+        line = torch.linspace(-1.0, 1.0, 60_000).view(1, 12, 5000)[:, : len(self.rule.leads)].to(self._device)
+        out = []
+        if len(self.rule.leads) == len(STANDARD_LEADS):
+            with self._exact():
+                found = self.network.logits(line)[0, : len(names.LINSPACE_LOGITS)].float().cpu().numpy()
+            worst = float(np.abs(found - np.asarray(names.LINSPACE_LOGITS)).max())
+            said = f"off by at most {worst:.4g}, first {found[0]:.4f}"
+            wanted = f"within {names.LINSPACE_TOLERANCE:g} of the published file's, first {names.LINSPACE_LOGITS[0]}"
+            out.append(("ten logits of a straight line", worst <= names.LINSPACE_TOLERANCE, said, wanted))
+        if self.class_names:
+            strange = disagreeing_names(self.class_names)
+            said = "; ".join(strange[:3]) or f"{len(names.EXPECTED_WORDS)} lines read like their statements"
+            out.append(("tasks.txt", not strange, said, "the authors' file, by whose lines statements are found"))
+        return out
+
     def logits_of(self, features: Vectors) -> Vectors:
         """Logits of the 150 classes from raw features (n, dim)."""
         import torch
@@ -98,6 +117,7 @@ def load_ecgfounder(
     door = EcgFounderEncoder(
         name, network, checkpoint, rule, dim=network.dim, kind=kind, device=device, settings=chosen
     )
+    door.published_sizes = names.PUBLISHED_SIZES if leads > 1 else {"dim": names.PUBLISHED_SIZES["dim"]}
     door.class_names = read_class_names(path.parent, checkpoint.size(names.CLASSES))
     return door
 
@@ -119,3 +139,18 @@ def read_class_names(folder: Path, n_classes: int) -> tuple[str, ...]:
             hint="copy tasks.txt from the authors' repository, or take it away",
         )
     return lines
+
+
+def disagreeing_names(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Statements whose line in a tasks.txt does not read like them: the file is another one than the mapping's.
+
+    Args:
+        class_names: As many lines as the checkpoint has classes.
+    """
+    out = []
+    for code, word in names.EXPECTED_WORDS.items():
+        line = names.STATEMENT_LINES[code][0]
+        said = class_names[line - 1] if line <= len(class_names) else "no such line"
+        if word not in said.lower():
+            out.append(f"{code} (line {line}: {said})")
+    return tuple(out)

@@ -83,7 +83,17 @@ def load_merl(place: Path, name: str, device: str = "cpu", settings: Mapping[str
     network = build_merl(checkpoint, text)
     is_resnet = names.RESNET_KEY in checkpoint
     load_into(network, checkpoint, names.RESNET_NAMES if is_resnet else names.VIT_NAMES)
-    kind = f"{'ResNet' if is_resnet else 'ViT'}, whole model"
-    return MerlEncoder(
-        name, network, checkpoint, rule, dim=network.dim, kind=kind, text=text, device=device, settings=chosen
+    tower = "ResNet" if is_resnet else "ViT"
+    door = MerlEncoder(
+        name,
+        network,
+        checkpoint,
+        rule,
+        dim=network.dim,
+        kind=f"{tower}, whole model",
+        text=text,
+        device=device,
+        settings=chosen,
     )
+    door.published_sizes = names.PUBLISHED_SIZES[tower]
+    return door

@@ -101,6 +101,7 @@ def load_more(place: Path, name: str, device: str = "cpu", settings: Mapping[str
         name, network, checkpoint, rule, dim=network.dim, kind="whole model; its X-ray side is not read", text=text,
         device=device, settings={**chosen, "heads": heads},
     )  # fmt: skip
+    door.published_sizes = names.PUBLISHED_SIZES
     door.max_tokens = max_tokens
     return door
 

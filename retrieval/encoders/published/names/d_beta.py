@@ -43,6 +43,7 @@ POSITION_RENAMED = {
 SHARED_TWICE = ("language_encoder.shared.weight", "language_encoder.encoder.embed_tokens.weight")
 LAYER = "ecg_encoder.encoder.layers.{n}."
 HIDDEN = "ecg_encoder.encoder.layers.0.fc1.weight"
+SPARE = "ecg_encoder.mask_emb"
 POOLER = "unimodal_ecg_pooler.dense.weight"
 
 NAMES = Names(
@@ -79,4 +80,4 @@ NAMES = Names(
         r"(mlm|mim|itm)_head\..*",
     ),
 )
-PUBLISHED_SIZES = {"tensors": 645, "values": 346_258_242, "dim": 768, "layers": 8}
+PUBLISHED_SIZES = {"tensors": 645, "values": 346_258_242, "dim": 768}

@@ -93,15 +93,8 @@ VIT_NAMES = Names({**_inside("backbone.", _VIT), **_PROJECTION, **_TEXT}, _IGNOR
 RESNET_BACKBONE_NAMES = Names(_inside("backbone.", _RESNET), _IGNORED)
 VIT_BACKBONE_NAMES = Names(_inside("backbone.", _VIT), _IGNORED)
 
-# Published sizes, for first contact: kind -> (tensors without buffers that come and go, values).
+# Published sizes, for first contact: tensors and values of the whole file, length of a vector; by kind.
 PUBLISHED_SIZES = {
-    "resnet": {
-        "widths": (64, 128, 256, 512),
-        "blocks": (2, 2, 2, 2),
-        "dim": 256,
-        "tensors": 337,
-        "values": 114_280_478,
-    },
-    "vit": {"widths": (192,), "blocks": (12,), "dim": 256, "tensors": None, "values": 115_433_602},
+    "ResNet": {"tensors": 337, "values": 114_280_478, "dim": 256},
+    "ViT": {"tensors": 367, "values": 115_433_602, "dim": 256},
 }
-PUBLISHED_TEXT = {"num_hidden_layers": 12, "hidden_size": 768, "vocab_size": 30522}

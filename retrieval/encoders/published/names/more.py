@@ -12,6 +12,7 @@ SYSTEM = "MoRE"
 HUB_TEXT = "RoBERTa-base-PM-M3-Voc-distill-align-hf"
 TEXT_TYPE = "roberta"
 TEXT_WANTED = {"layer_norm_eps": 1e-5, "hidden_act": "gelu"}
+PUBLISHED_SIZES = {"dim": 128}
 MAX_TOKENS = 128  # zero-shot; its retrieval script pads to 512
 LONG_TOKENS = 512
 PUBLISHED_HEADS = 12  # of the ECG tower; not in the file
