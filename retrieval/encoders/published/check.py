@@ -148,7 +148,7 @@ def check_encoder(name: str, *, records: Sequence[EcgRecord] = (), device: str =
             "loads", OK, f"{made[0].n_tensors} tensors, {made[0].n_values:,} values; every one accounted for"
         )
 
-    facts = {
+    facts: dict[str, Any] = {
         "name": name,
         "system": system.title,
         "needs": system.needs,
