@@ -81,6 +81,14 @@ class PublishedEncoder:
         self.image_fingerprint, self.fingerprint = _fingerprints(self, network, text)
         self.network: Any = network.eval().requires_grad_(False).to(self._device)
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What every answer found with this encoder must say."""
+        have = {"tensors": self.n_tensors, "values": self.n_values, "dim": self.dim}
+        if all(have[key] == value for key, value in self.published_sizes.items()):
+            return ()
+        return (f"these are not {self.system}'s published weights (other sizes): what is similar here means nothing",)
+
     def prepare(self, record: EcgRecord) -> Prepared:
         """The samples that the network sees of a record, and what was done to them.
 

@@ -148,3 +148,72 @@ def test_serial_statements_and_fragments_are_hidden(names: dict[str, str], tmp_p
         assert again.own_checks()[1][1]
     finally:
         place.unlink()
+
+
+# --- case bases ------------------------------------------------------------------------------------------------------
+
+
+def _fill(folder: Path, encoder: Any, n: int) -> list[EcgRecord]:
+    from ecgkin.index import create_base
+    from ecgkin.index.case import Case
+    from ecgkin.index.ingest.pipeline import ingest_records
+    from ecgkin.index.sources.items import IngestItem
+    from ecgkin.retrieval.ecg.simulation.simulate import simulate_corpus
+
+    made = list(simulate_corpus(n, seed=3, fs_hz=100.0))
+    items = [
+        IngestItem(
+            Case(case_id=f"c{number}", patient_id=f"p{number}", report=one.report_en, labels=one.labels),
+            load=lambda one=one: one.record,
+        )
+        for number, one in enumerate(made)
+    ]
+    with create_base(folder, encoder.name, encoder.fingerprint, encoder.dim) as base:
+        report = ingest_records(base, items, encoder)
+        assert (report.added, report.failed) == (n, [])
+    return [one.record for one in made]
+
+
+def _road(names: dict[str, str], key: str, other: str, tmp_path: Path, n: int) -> None:
+    """A base built with one door, opened by its name, searched, and encoded again with another one."""
+    from ecgkin.index import open_base
+    from ecgkin.index.transfer.copy import copy_base
+    from ecgkin.retrieval.search.search import CaseSearch
+
+    first = load_encoder(names[key])
+    records = _fill(tmp_path / "first", first, n)
+    with CaseSearch.open(tmp_path / "first") as search:  # the encoder comes from the name in the manifest
+        assert search.encoder.fingerprint == first.fingerprint
+        assert search.calibration is None
+        for number in range(0, n, max(1, n // 8)):
+            found = search.by_ecg(records[number], k=5)
+            assert found.hits[0].score == pytest.approx(1.0, abs=1e-4)
+            assert found.hits[0].case.case_id == f"c{number}" or found.hits[1].score == pytest.approx(1.0, abs=1e-4)
+            said = " ".join(found.warnings)
+            assert "published weights (other sizes)" in said
+            assert ("resampled from 100 to 500 Hz" in said) == (key != "more")
+        if key == "ecgfounder":
+            with pytest.raises(QueryError, match="no text tower"):
+                search.by_text("atrial fibrillation")
+        else:
+            assert len(search.by_text("atrial fibrillation", k=7).hits) == 7
+    second = load_encoder(names[other])
+    with open_base(tmp_path / "first") as source:
+        assert copy_base(source, tmp_path / "second", encoder=second).n_cases == n
+    with CaseSearch.open(tmp_path / "second") as search:
+        assert search.encoder.fingerprint == second.fingerprint
+        assert search.by_ecg(records[1], k=1).hits[0].score == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(("key", "other"), [("more", "ecgfounder"), ("d-beta", "merl")])
+def test_a_small_base(names: dict[str, str], key: str, other: str, tmp_path: Path) -> None:
+    _road(names, key, other, tmp_path, n=12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("key", "other"),
+    [("merl", "merl-vit"), ("merl-vit", "d-beta"), ("d-beta", "ecgfounder"), ("ecgfounder", "more"), ("more", "merl")],
+)
+def test_a_base_of_400(names: dict[str, str], key: str, other: str, tmp_path: Path) -> None:
+    _road(names, key, other, tmp_path, n=400)
