@@ -94,6 +94,10 @@ def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
     warnings = list(ecg.notes)
     if ecg.missing_leads:
         warnings.append(Note(NoteCode.LEADS_MISSING, leads=", ".join(ecg.missing_leads)))
+    # Encoders with signal rules of their own (`encoders.published`) say what they did to the record.
+    own_notes = getattr(encoder, "record_notes", None)
+    if own_notes is not None:
+        warnings += own_notes(ecg)
     vector = encoder.encode_records([ecg])[0]
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
     return Query(_unit(encoder, vector), "record", warnings=_notes(warnings), timings_ms=timings)
@@ -373,7 +377,7 @@ class CaseSearch:
         )
         threshold = self._threshold(query.kind)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
-        warnings = list(query.warnings)
+        warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
             warnings.append(Note(NoteCode.NO_CASE_PASSES))
         elif threshold is not None and not similar:
