@@ -258,8 +258,8 @@ def test_copies_of_one_recording_vote_once(make: Callable[..., CaseBase]) -> Non
     many = make([*own, *copies], np.concatenate([vectors, copied]))
     once, often = (CaseSearch(base, ENCODER).by_ecg(record(7), k=20) for base in (few, many))
     assert often.vote.raw == once.vote.raw and often.vote.n_neighbours == once.vote.n_neighbours == DEFAULT_K
-    assert 0 < often.vote.statements["AMI"] < 0.2
+    assert 0.4 < often.vote.statements["AMI"] < 0.5, "the recording itself, and one copy of it, are nearest"
     assert sum(hit.case.case_id.startswith("copy/") for hit in often) == 19, "hits are shown as they are stored"
     without = [replace(case, content_hash="") for case in copies]
     base = make([*own, *without], np.concatenate([vectors, copied]))
-    assert CaseSearch(base, ENCODER).by_ecg(record(7)).vote.statements["AMI"] > 0.5, "unknown contents are not equal"
+    assert CaseSearch(base, ENCODER).by_ecg(record(7)).vote.statements["AMI"] > 0.9, "unknown contents are not equal"
