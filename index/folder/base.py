@@ -394,7 +394,7 @@ class FolderBase(CaseBase):
 
     def _keep_records(self, rows: Sequence[int], records: Sequence[EcgRecord | None] | None) -> None:
         pairs = zip(rows, records or [], strict=False)
-        self._store.insert_records((row, record) for row, record in pairs if record is not None)
+        self._store.insert_records([(row, record) for row, record in pairs if record is not None])
 
     def _known(self, case_ids: Sequence[str]) -> dict[str, int]:
         known = self._store.rows_of(case_ids)

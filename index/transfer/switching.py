@@ -1,7 +1,7 @@
 """A name that means one case base now and another one after a switch, with nobody ever finding none (blue and green).
 
 In folders the name is a symbolic link; on Milvus it is an alias. Bases that are open stay the ones that they were
-(`CaseBase.open` follows a name once); who opens the name after the switch gets the new base.
+(`open_base` follows a name once); who opens the name after the switch gets the new base.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ecgkin.index.base import CaseBase
+    from ecgkin.index.case import Case
     from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.ecg.page.reading import PageReading
 
@@ -180,6 +181,8 @@ _LOG = logging.getLogger(__name__)
 
 # Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
 MAX_K = 1_000
+# Where cases share one recording, voters of other contents are looked for up to so many times as deep.
+MOST_COPIES = 16
 
 
 class CaseSearch:
@@ -274,8 +277,8 @@ class CaseSearch:
             QueryError: k or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        self._check(k)
-        return self._find(image_query(self.encoder, image), k, where, exclude_patient)
+        n_cases = self._checked(k)
+        return self._find(image_query(self.encoder, image), k, where, exclude_patient, n_cases)
 
     def by_ecg(
         self, record: EcgRecord | str | Path, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
@@ -288,8 +291,8 @@ class CaseSearch:
             RecordError: The file cannot be read, or there is no ECG in it (see `searchable`).
             QueryError, CaseBaseError: As in `by_image`.
         """
-        self._check(k)
-        return self._find(record_query(self.encoder, record), k, where, exclude_patient)
+        n_cases = self._checked(k)
+        return self._find(record_query(self.encoder, record), k, where, exclude_patient, n_cases)
 
     def by_text(
         self, text: str, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
@@ -300,8 +303,8 @@ class CaseSearch:
             QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        self._check(k)
-        return self._find(text_query(self.encoder, text), k, where, exclude_patient)
+        n_cases = self._checked(k)
+        return self._find(text_query(self.encoder, text), k, where, exclude_patient, n_cases)
 
     def by_both(
         self,
@@ -325,7 +328,7 @@ class CaseSearch:
         Raises:
             QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
         """
-        self._check(k)
+        n_cases = self._checked(k)
         if not 0.0 <= weight <= 1.0:
             raise QueryError(f"weight is {weight} (expected 0, words only, to 1, ECG only)")
         if isinstance(query, EcgRecord):
@@ -333,7 +336,7 @@ class CaseSearch:
         else:
             ecg = image_query(self.encoder, query)
         words = text_query(self.encoder, text)
-        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient)
+        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, n_cases)
 
     def by_vector(
         self,
@@ -352,28 +355,51 @@ class CaseSearch:
         Raises:
             QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
         """
-        self._check(k)
-        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient)
+        n_cases = self._checked(k)
+        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient, n_cases)
 
-    def _check(self, k: int) -> None:
+    def _checked(self, k: int) -> int:
+        """How many cases there are to be searched; the number of hits wanted is checked."""
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
             raise QueryError(f"k is {k!r} (expected a whole number from 1 to {MAX_K})")
-        if len(self.base) == 0:
+        n_cases = len(self.base)
+        if n_cases == 0:
             raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
+        return n_cases
 
-    def _find(self, query: Query, k: int, where: WhereLike, exclude_patient: str | None) -> SearchResult:
+    def _neighbours(
+        self, query: Query, depth: int, where: WhereLike, exclude_patient: str | None
+    ) -> tuple[list[tuple[Case, float]], list[tuple[Case, float]]]:
+        """The nearest cases, and those of them that vote: of each content the first, `depth` of them where there are.
+
+        A recording that was stored under many ids is one observation, however often it stands in the base.
+        """
+        wanted = depth
+        while True:
+            found = self.base.search(query.vector, wanted, where=where, exclude_patient=exclude_patient)
+            contents: set[str] = set()
+            voters = []
+            for case, score in found:
+                if not case.content_hash or case.content_hash not in contents:
+                    voters.append((case, score))
+                    contents.add(case.content_hash)
+            if len(voters) >= depth or len(found) < wanted or wanted >= MOST_COPIES * depth:
+                return found, voters[:depth]
+            wanted = min(2 * wanted, MOST_COPIES * depth)
+
+    def _find(self, query: Query, k: int, where: WhereLike, exclude_patient: str | None, n_cases: int) -> SearchResult:
         start = time.perf_counter()
         depth = max(int(k), self.calibration.depth if self.calibration else DEFAULT_K)
-        found = self.base.search(query.vector, depth, where=where, exclude_patient=exclude_patient)
+        found, voters = self._neighbours(query, depth, where, exclude_patient)
         searched = time.perf_counter()
         filtered = where is not None and not _lets_all_through(where)
         # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
         fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
         votes = vote(
-            [score for _, score in found],
-            [case.labels for case, _ in found],
+            [score for _, score in voters],
+            [case.labels for case, _ in voters],
             calibration=self.calibration if fits else None,
-            n_cases=len(self.base),
+            n_cases=n_cases,
         )
         threshold = self._threshold(query.kind)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
@@ -391,7 +417,7 @@ class CaseSearch:
         timings["total"] = sum(timings.values())
         _LOG.info(
             "searched query=%s k=%d gallery=%d encode_ms=%.1f index_ms=%.2f",
-            query.kind, k, len(self.base), timings["encode"], timings["index"],
+            query.kind, k, n_cases, timings["encode"], timings["index"],
         )  # fmt: skip
         return SearchResult(
             hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
