@@ -64,8 +64,8 @@ class Job:
 
 def known_suffixes() -> frozenset[str]:
     """Endings of the files that are read here, zips of them included."""
-    from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES
     from ecgkin.retrieval.ecg.formats.read import READERS
+    from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES
 
     return frozenset(PICTURE_SUFFIXES) | {suffix for reader in READERS for suffix in reader.suffixes}
 
