@@ -93,7 +93,7 @@ def without_pulse(
     if len(rows) < 2 or len({row.size for row in rows}) != 1:
         return list(rows)
     table = np.stack(rows)
-    alike = (np.abs(table - millivolt) <= step).all(axis=0) | (np.abs(table) <= step).all(axis=0)
+    alike: NDArray[np.bool_] = (np.abs(table - millivolt) <= step).all(axis=0) | (np.abs(table) <= step).all(axis=0)
     last = table.shape[1] if alike.all() else table.shape[1] - int(np.argmin(alike[::-1]))
     pulse = np.median(table[:, last:], axis=0)
     high = pulse > millivolt / 2

@@ -15,6 +15,7 @@ from datetime import date, datetime
 _DIGITS = re.compile(r"(\d{4})[-./]?(\d{2})[-./]?(\d{2})(?:[T\s]{0,4}(\d{2}):?(\d{2})(?::?(\d{2}))?)?")
 # Day first, as Europe writes it and WFDB and EDF do: "02.01.2020", "05-May-2020", "2. Januar 2020"; and its clock.
 _DAY_FIRST = re.compile(r"(\d{1,2})\.?[ \-./]{1,2}(\d{1,2}|[^\W\d_]{3,9})\.?[ \-./]{1,2}(\d{4})(?!\d)")
+_MONTH_FIRST = re.compile(r"([^\W\d_]{3,9})\.?[ ]{1,3}(\d{1,2}),?[ ]{1,3}(\d{4})(?!\d)")  # "Jan 2, 1980"
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _MONTHS = {
     name: number
@@ -125,9 +126,13 @@ def iso_time(text: str, clock: str = "", *, day_first: bool = False) -> str | No
 
 def _day_first(text: str, clock: str, sure: bool) -> str | None:
     match = _DAY_FIRST.search(text)
-    if match is None:
-        return None
-    day, month, year = match.groups()
+    if match is not None:
+        day, month, year = match.groups()
+    else:
+        match = _MONTH_FIRST.search(text)
+        if match is None:
+            return None
+        month, day, year = match.groups()
     number = int(month) if month.isdigit() else _MONTHS.get(month.lower(), 0)
     if "/" in match.group() and month.isdigit() and not sure:
         if int(day) <= 12 and number <= 12 and int(day) != number:
@@ -139,7 +144,8 @@ def _day_first(text: str, clock: str, sure: bool) -> str | None:
         on = date(int(year), number, int(day))
         if time is None:
             return on.isoformat()
-        return datetime(on.year, on.month, on.day, *(int(part or 0) for part in time.groups())).isoformat()
+        hour, minute, second = (int(part or 0) for part in time.groups())
+        return datetime(on.year, on.month, on.day, hour, minute, second).isoformat()
     except ValueError:
         return None
 

@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgkin.retrieval.ecg.formats.pictures import SUFFIXES
 from ecgkin.retrieval.ecg.formats.read import READERS
+from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES
 from ecgkin.ui.web.query import Options, Query, where_text
 from ecgkin.ui.web.texts import name_of
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ecgkin.ui.web.context import Page
 
 # What the file dialog offers: everything that is read, and zips of WFDB records.
-_SUFFIXES = dict.fromkeys((*SUFFIXES, *(suffix for reader in READERS for suffix in reader.suffixes), ".zip"))
+_SUFFIXES = dict.fromkeys((*PICTURE_SUFFIXES, *(suffix for reader in READERS for suffix in reader.suffixes), ".zip"))
 UPLOADS = [suffix.removeprefix(".") for suffix in _SUFFIXES]
 TABLES = (".csv", ".tsv", ".txt")
 WFDB = (".hea", ".dat", ".mat")

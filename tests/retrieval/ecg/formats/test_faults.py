@@ -366,3 +366,140 @@ def test_encodings_that_are_not_the_declared_ones(
     assert record.header is not None and "r\u00fcckl\u00e4ufig" in record.header.report
     assert noted(record, "declares the encoding") == bool(says)
     assert not says or noted(record, says)
+
+
+# ---------------------------------------------------------------- CSV
+
+
+def table(
+    truth: np.ndarray, *, first: str = "", names: str = ",".join(LEADS), clock: Callable[[int], str] | None = None,
+    cell: Callable[[float], str] = lambda v: f"{v:.3f}", sep: str = ",",
+) -> str:  # fmt: skip
+    """A table of the truth: lines before it, line of names, and a first column of times."""
+    rows = []
+    for k, row in enumerate(truth.T):
+        cells = [cell(v) for v in row]
+        rows.append(sep.join([*([clock(k)] if clock else []), *cells]))
+    return "\n".join([*([first] if first else []), names, *rows]) + "\n"
+
+
+NAMES = ",".join(LEADS)
+COMMA = lambda v: f'"{v:.3f}"'.replace(".", ",")  # noqa: E731
+MADE: dict[str, tuple[dict[str, object], float]] = {
+    "kilohertz": ({"first": "# sampling rate: 0.25 kHz"}, 250),
+    "decimal comma": ({"first": "Abtastrate: 0,25 kHz"}, 250),
+    "thousands": ({"first": "# sampling rate: 1,000 Hz"}, 1000),
+    "German thousands": ({"first": "# Abtastfrequenz 1.000 Hz"}, 1000),
+    "names DI": ({"first": "# fs = 250 Hz", "names": "DI,DII,DIII,AVR,AVL,AVF,V1,V2,V3,V4,V5,V6"}, 250),
+    "microseconds": ({"names": "time (us)," + NAMES, "clock": lambda k: f"{4000 * k}"}, 250),
+    "milliseconds": ({"names": "time_ms," + NAMES, "clock": lambda k: f"{4 * k}"}, 250),
+    "units below": ({"names": f"time,{NAMES}\ns{',mV' * 12}", "clock": lambda k: f"{0.004 * k:.3f}"}, 250),
+    "rdsamp": (
+        {
+            "names": f"'Elapsed time',{NAMES}\n'hh:mm:ss.mmm'" + ",'mV'" * 12,
+            "clock": lambda k: f"'0:{k // 250:02d}.{4 * (k % 250):03d}'",
+        },
+        250,
+    ),
+    "time stamps": (
+        {"names": "timestamp," + NAMES, "clock": lambda k: f"2020-01-02 10:30:{k // 250:02d}.{4 * (k % 250):03d}"},
+        250,
+    ),
+    "German stamps": (
+        {
+            "names": "Zeitstempel;" + NAMES.replace(",", ";"),
+            "clock": lambda k: f"02.01.2020 10:30:{k // 250:02d},{4 * (k % 250):03d}",
+            "cell": lambda v: f"{v:.3f}".replace(".", ","),
+            "sep": ";",
+        },
+        250,
+    ),
+    "quoted commas": (
+        {"names": "time," + NAMES, "clock": lambda k: f'"{0.004 * k:.3f}"'.replace(".", ","), "cell": COMMA},
+        250,
+    ),
+    "blanks and commas": (
+        {
+            "first": "# fs 250 Hz",
+            "names": " ".join(LEADS),
+            "cell": lambda v: f"{v:.3f}".replace(".", ","),
+            "sep": " ",
+        },
+        250,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_tables_as_they_come(truth: np.ndarray, tmp_path: Path, name: str) -> None:
+    options, fs_hz = MADE[name]
+    (tmp_path / "a.csv").write_text(table(truth, **options), encoding="utf-8")  # type: ignore[arg-type]
+    record = read_ecg(tmp_path / "a.csv")
+    assert off(record, truth) < 1e-6 and record.fs_hz == pytest.approx(fs_hz, rel=1e-6)
+    if "stamps" in name:
+        assert record.header is not None and record.header.recorded_at == "2020-01-02T10:30:00"
+
+
+def test_rates_and_units_of_time_that_cannot_be_are_refused(truth: np.ndarray, tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(table(truth, first="# sampling rate: 25,000 Hz"))
+    with pytest.raises(RecordError, match="may be 25 Hz or 25000 Hz"):
+        read_ecg(file)
+    file.write_text(table(truth, names="time (furlong)," + NAMES, clock=lambda k: f"{4 * k}"))
+    with pytest.raises(RecordError, match="'furlong' of the time column is none of time"):
+        read_ecg(file)
+
+
+def test_thousands_in_cells_are_said(truth: np.ndarray, tmp_path: Path) -> None:
+    steps = np.rint(truth * 2000)
+    steps[0, 3] = 1234
+    text = table(steps, first="# fs 250 Hz", cell=lambda v: f'"{int(v):,}"' if abs(v) >= 1000 else f"{int(v)}")
+    (tmp_path / "a.csv").write_text(text)
+    record = read_ecg(tmp_path / "a.csv", units="uV")
+    assert np.abs(record.signal_mv - steps / 1000).max() < 1e-5 and noted(record, "marks of thousands")
+
+
+WATCH_EN = """Name,Erika Muster
+Date of Birth,"Jan 2, 1980"
+Recorded Date,2020-01-02 10:30:00 +0100
+Classification,Sinus Rhythm
+Symptoms,
+Software Version,1.90
+Device,"Watch4,1"
+Sample Rate,512 hertz
+
+
+Lead,Lead I
+Unit,µV
+
+"""
+WATCH_DE = """Name,Erika Muster
+Geburtsdatum,02.01.1980
+Aufzeichnungsdatum,2020-01-02 10:30:00 +0100
+Klassifizierung,Sinusrhythmus
+Symptome,
+Softwareversion,1.90
+Gerät,"Watch6,2"
+Messrate,"511,81 Hertz"
+
+Ableitung,Ableitung I
+Einheit,µV
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "comma", "fs_hz"), [(WATCH_EN, ".", 512), (WATCH_DE, ",", 511.81), (WATCH_DE, '"', 511.81)]
+)
+def test_export_of_a_watch(truth: np.ndarray, tmp_path: Path, words: str, comma: str, fs_hz: float) -> None:
+    lines = [f"{1000 * v:.3f}" for v in truth[0]]
+    if comma != ".":
+        lines = [line.replace(".", ",") for line in lines]
+    if comma == '"':
+        lines = [f'"{line}"' for line in lines]
+    (tmp_path / "ecg.csv").write_text(words + "\n".join(lines) + "\n", encoding="utf-8")
+    record = read_ecg(tmp_path / "ecg.csv")
+    assert record.leads == ("I",) and record.fs_hz == pytest.approx(fs_hz) and record.age_years == 40
+    assert np.abs(record.signal_mv[0] - truth[0]).max() < 1e-6
+    assert record.header is not None and record.header.patient_name == "Erika Muster"
+    assert record.header.recorded_at == "2020-01-02T10:30:00" and "Sinus" in record.header.report
