@@ -7,6 +7,7 @@ come from the likeness of the QRS complexes and from the time at which they come
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -176,7 +177,7 @@ def _with_missed(at: Ints, found: Ints, curve: Doubles, limit: float) -> Ints:
         return at
     usual = float(np.median(np.diff(at)))
     more = []
-    for start, end in zip(at[:-1], at[1:], strict=True):
+    for start, end in pairwise(at):
         if end - start > 1.7 * usual:
             inside = found[(found > start + 0.6 * usual) & (found < end - 0.4 * usual) & (found - start > 0.3 * FS)]
             inside = inside[curve[inside] >= 0.6 * limit]

@@ -53,7 +53,8 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         ),
         Words(
             "Tachykardie mit breitem QRS ({rate_bpm:.0f}/min, {qrs_ms:.0f} ms)",
-            "QRS ab 120 ms bei über 120/min, oder bei über 100/min ohne konstante P-Welle: bis zum Beweis des Gegenteils"
+            "QRS ab 120 ms bei über 120/min, oder bei über 100/min ohne konstante P-Welle: bis zum Beweis des"
+            " Gegenteils"
             " ventrikulär",
         ),
         "Al-Khatib 2017, AHA/ACC/HRS guideline on ventricular arrhythmias, Circulation 138:e272",
@@ -61,14 +62,16 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     FlagCode.ST_ELEVATION: FlagText(
         Words(
             "ST elevation in {leads}",
-            "ST at the J point or 60 ms later raised by 0.1 mV or more in two contiguous leads (V2-V3: 0.2 mV in men from 40 years on, 0.25 mV in"
+            "ST at the J point or 60 ms later raised by 0.1 mV or more in two contiguous leads (V2-V3: 0.2 mV in"
+            " men from 40 years on, 0.25 mV in"
             " younger men, 0.15 mV in women), or by less beside Q waves: pattern of acute or recent infarction",
             "in archived ECGs often without acute infarction (early repolarisation, hypertrophy, old infarction,"
             " pericarditis)",
         ),
         Words(
             "ST-Hebung in {leads}",
-            "ST am J-Punkt oder 60 ms danach um mindestens 0,1 mV gehoben in zwei benachbarten Ableitungen (V2-V3: 0,2 mV bei Männern ab 40,"
+            "ST am J-Punkt oder 60 ms danach um mindestens 0,1 mV gehoben in zwei benachbarten Ableitungen (V2-V3:"
+            " 0,2 mV bei Männern ab 40,"
             " 0,25 mV bei jüngeren, 0,15 mV bei Frauen), oder um weniger neben Q-Zacken: Muster eines akuten oder"
             " frischen Infarkts",
             "in archivierten EKGs oft ohne akuten Infarkt (frühe Repolarisation, Hypertrophie, alter Infarkt,"
@@ -94,13 +97,15 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     FlagCode.POSTERIOR: FlagText(
         Words(
             "ST depression in {leads} with upright T and tall R",
-            "horizontal ST depression of 0.05 mV or more confined to V1-V3 with positive T: may be the mirror image of a"
+            "horizontal ST depression of 0.05 mV or more confined to V1-V3 with positive T: may be the mirror"
+            " image of a"
             " posterior infarction, record V7-V9",
             "in archived ECGs often without posterior infarction",
         ),
         Words(
             "ST-Senkung in {leads} mit positivem T und hohem R",
-            "horizontale ST-Senkung ab 0,05 mV nur in V1-V3 mit positivem T: kann Spiegelbild eines posterioren Infarkts"
+            "horizontale ST-Senkung ab 0,05 mV nur in V1-V3 mit positivem T: kann Spiegelbild eines posterioren"
+            " Infarkts"
             " sein, V7-V9 ableiten",
             "in archivierten EKGs oft ohne posterioren Infarkt",
         ),
@@ -114,7 +119,8 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         ),
         Words(
             "ST-Hebung in aVR mit ST-Senkung in sechs oder mehr Ableitungen",
-            "0,1 mV in aVR und Senkung von 0,1 mV in mindestens sechs Ableitungen: Mehrgefäß- oder Hauptstammerkrankung",
+            "0,1 mV in aVR und Senkung von 0,1 mV in mindestens sechs Ableitungen: Mehrgefäß- oder"
+            " Hauptstammerkrankung",
             "in archivierten EKGs oft bei Linkshypertrophie oder schneller Frequenz",
         ),
         _UDMI,
