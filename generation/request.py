@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.generation.consensus.assembly import Neighbour
 from ecgkin.generation.draft import LANGUAGES, Language
-from ecgkin.generation.measures.measure import Measurements, measure
+from ecgkin.generation.measures import Measurements, measure
 from ecgkin.generation.prompt.pages import page_of
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError

@@ -13,7 +13,7 @@ from ecgkin.generation.consensus.assembly import Neighbour
 from ecgkin.generation.consensus.consensus import write_consensus
 from ecgkin.generation.consensus.thresholds import DraftThresholds
 from ecgkin.generation.draft import Draft, DraftedStatement, Evidence, Language
-from ecgkin.generation.measures.measure import Measurements
+from ecgkin.generation.measures import Measurements
 from ecgkin.generation.prompt.context import build_context
 from ecgkin.generation.prompt.grounding import ground
 from ecgkin.generation.prompt.pages import draw_page
