@@ -1,8 +1,8 @@
 """`LiveSearch`: search by a name that may come to mean another case base, with no query failing over the change.
 
 The name is a link to a folder or an alias on Milvus (`ecgkin.index.transfer.switching`), or a folder that may be
-replaced. Queries that have begun end on the base on which they began; the new base is opened, with the encoder it names,
-before the first query goes there.
+replaced. Queries that have begun end on the base on which they began; the new base is opened, with the encoder it
+names, before the first query goes there.
 """
 
 from __future__ import annotations
