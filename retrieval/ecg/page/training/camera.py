@@ -60,6 +60,9 @@ def place(
         angle = float(rng.choice((rng.normal(0.0, 1.5), rng.normal(0.0, 4.0), rng.uniform(-20.0, 20.0)), p=(0.5, 0.35, 0.15)))
         wander = float(rng.choice((0.005, 0.02, 0.05, 0.09), p=(0.35, 0.35, 0.2, 0.1)))
         target = _turned(target, angle, 1.0 - 2.0 * room) + rng.uniform(-wander, wander, (4, 2)) * sides
+    elif kind == "screenshot" and rng.random() < 0.12:  # a window with bars around the page
+        low, high = rng.uniform(0.0, 0.12, 2), rng.uniform(0.88, 1.0, 2)
+        target = np.array([[low[0], low[1]], [high[0], low[1]], [high[0], high[1]], [low[0], high[1]]]) * (width, height)
     elif kind in ("scan", "copy"):
         room = float(rng.choice((0.0, 0.0, rng.uniform(-0.01, 0.03))))
         angle = float(rng.choice((0.0, rng.normal(0.0, 0.7), rng.normal(0.0, 2.0)), p=(0.3, 0.5, 0.2)))
@@ -98,6 +101,19 @@ def view_of(geometry: PhotoGeometry) -> View:
     )
     fine = big[MAP_STEP : MAP_STEP + height, MAP_STEP : MAP_STEP + width] - np.float32(0.5)
     return View(geometry, nodes, np.ascontiguousarray(fine))
+
+
+def to_picture(view: View, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Picture coordinates of page points, shape (n, 2): the inverse of the map to well under a hundredth of a pixel."""
+    geometry = view.geometry
+    page = np.asarray(points_px, dtype=np.float64)
+    flat = page
+    if len(geometry.waves) or geometry.folds:
+        for _ in range(8):  # the bend's slope is a few hundredths: each round gains more than a decimal place
+            flat = page - geometry.bend(flat)
+    m = geometry.homography
+    mapped = np.concatenate([flat, np.ones((len(flat), 1))], axis=1) @ m.T
+    return np.asarray(mapped[:, :2] / mapped[:, 2:], dtype=np.float64)
 
 
 def _turned(points: NDArray[np.float64], angle_deg: float, size: float) -> NDArray[np.float64]:
@@ -199,7 +215,7 @@ def _lit(picture: Picture, rng: np.random.Generator, strong: bool, folds: View |
     if rng.random() < 0.35 * power:  # a shadow with an edge
         angle = rng.uniform(0, 6.3)
         away = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y + np.float32(rng.uniform(-0.8, 0.5))
-        light *= 1 - np.float32(rng.uniform(0.1, 0.5)) / (1 + np.exp(-away * np.float32(rng.uniform(4, 60))))
+        light *= 1 - np.float32(rng.uniform(0.1, 0.5)) / (1 + np.exp(np.clip(-away * np.float32(rng.uniform(4, 60)), -40, 40)))
     if rng.random() < 0.12 * power:  # a finger, a hand or a glare spot
         cx, cy = rng.choice((-1.0, 1.0, rng.uniform(-1, 1))), rng.uniform(-1, 1)
         spot = np.exp(-(((x - cx) / rng.uniform(0.1, 0.4)) ** 2 + ((y - cy) / rng.uniform(0.1, 0.4)) ** 2) ** 2)

@@ -82,8 +82,20 @@ class FitConfig:
         return cls(**{**values, **{k: v for k, v in changes.items() if v is not None}})
 
 
-def targets(page: WildPage, x0: int, y0: int, side: int) -> dict[str, NDArray[Any]]:
+def half_planes(page: WildPage) -> NDArray[np.uint8]:
+    """Coverage of the classes at half the resolution of the page."""
+    shape = (page.image.shape[1] // 2, page.image.shape[0] // 2)
+    return np.stack([cv2.resize(plane, shape, interpolation=cv2.INTER_AREA) for plane in page.planes])
+
+
+def targets(page: WildPage, planes: NDArray[np.uint8], x0: int, y0: int, side: int) -> dict[str, NDArray[Any]]:
     """One square crop with what the network should answer, all as small integer or half-precision arrays.
+
+    Args:
+        page: A page.
+        planes: Its `half_planes`.
+        x0, y0: Upper left corner of the crop, multiples of 16.
+        side: Its side, a multiple of 32.
 
     Returns:
         image uint8 (3, side, side); pixels uint8 (n_classes, side/2, side/2), coverage; names float16
@@ -92,13 +104,11 @@ def targets(page: WildPage, x0: int, y0: int, side: int) -> dict[str, NDArray[An
     """
     height, width = page.image.shape[:2]
     x1, y1 = min(width, x0 + side), min(height, y0 + side)
-    image = np.zeros((side, side, 3), dtype=np.uint8)
-    image[: y1 - y0, : x1 - x0] = page.image[y0:y1, x0:x1]
-    planes = np.zeros((side, side, len(CLASSES)), dtype=np.uint8)
-    planes[..., CLASSES.index("outside")] = 255
-    planes[: y1 - y0, : x1 - x0] = np.moveaxis(page.planes[:, y0:y1, x0:x1], 0, -1)
-    half = [cv2.resize(np.ascontiguousarray(planes[..., i]), (side // 2, side // 2), interpolation=cv2.INTER_AREA)
-            for i in range(len(CLASSES))]  # fmt: skip
+    image = np.zeros((3, side, side), dtype=np.uint8)
+    image[:, : y1 - y0, : x1 - x0] = np.moveaxis(page.image[y0:y1, x0:x1], -1, 0)
+    half = np.zeros((len(CLASSES), side // 2, side // 2), dtype=np.uint8)
+    half[CLASSES.index("outside")] = 255
+    half[:, : (y1 - y0) // 2, : (x1 - x0) // 2] = planes[:, y0 // 2 : y1 // 2, x0 // 2 : x1 // 2]
     n = side // NAME_STEP
     names = np.zeros((len(LEADS) + 1, n, n), dtype=np.float16)
     grid = (np.arange(n) + 0.5) * NAME_STEP
@@ -122,21 +132,21 @@ def targets(page: WildPage, x0: int, y0: int, side: int) -> dict[str, NDArray[An
     known = page.known[r0 : r0 + m, c0 : c0 + m]
     frame[:4, : part.shape[1], : part.shape[2]] = part
     frame[4, : known.shape[0], : known.shape[1]] = known
-    return {"image": np.ascontiguousarray(np.moveaxis(image, -1, 0)), "pixels": np.stack(half), "names": names,
-            "frame": frame}  # fmt: skip
+    return {"image": image, "pixels": half, "names": names, "frame": frame}
 
 
 def page_crops(
     config: FitConfig, number: int, source: SignalSource, rng: np.random.Generator
 ) -> list[dict[str, NDArray[Any]]]:
     """The crops of page `number`."""
-    page = wild_page(np.random.default_rng((config.seed, number)), source)
+    page = wild_page(np.random.default_rng((config.seed, number)), source, truth=False)
+    planes = half_planes(page)
     height, width = page.image.shape[:2]
     crops = []
     for _ in range(config.crops_per_page):
         x0 = int(rng.integers(0, max(1, width - config.crop + 33))) // FRAME_STEP * FRAME_STEP
         y0 = int(rng.integers(0, max(1, height - config.crop + 33))) // FRAME_STEP * FRAME_STEP
-        crops.append(targets(page, x0, y0, config.crop))
+        crops.append(targets(page, planes, x0, y0, config.crop))
     return crops
 
 

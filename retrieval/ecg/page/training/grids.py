@@ -84,14 +84,14 @@ def _colour(values: NDArray[np.float64]) -> tuple[int, int, int]:
     return r, g, b
 
 
-def _profile(length: int, first_px: float, step_px: float, width_px: float) -> NDArray[np.float32]:
-    """Coverage of pixels by lines at `first_px + k * step_px` (continuous coordinates), shape (length,), 0 to 1."""
+def _profile(length: int, first_px: float, step_px: float, width_px: float) -> NDArray[np.uint8]:
+    """Coverage of pixels by lines at `first_px + k * step_px` (continuous coordinates), shape (length,), 0 to 255."""
     edges = np.arange(length + 1, dtype=np.float64)
     k = np.round((edges[:-1] + 0.5 - first_px) / step_px)
     centre = first_px + k * step_px
     low, high = centre - width_px / 2, centre + width_px / 2
     covered = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
-    return np.clip(covered, 0.0, 1.0).astype(np.float32)
+    return np.rint(255 * np.clip(covered, 0.0, 1.0)).astype(np.uint8)
 
 
 def draw_grid(
@@ -133,7 +133,7 @@ def draw_grid(
     if style.kind != "even":
         wide = max(0.35, style.major_mm * px_per_mm)
         px, py = _profile(w, fx - ax, 5 * px_per_mm, wide), _profile(h, fy - ay, 5 * px_per_mm, wide)
-        inner_major[:] = (255 * np.maximum(px[None, :], py[:, None])).astype(np.uint8)
+        inner_major[:] = np.maximum(px[None, :], py[:, None])
     else:
         wide = 1.0
     if style.kind != "major":
@@ -142,23 +142,21 @@ def draw_grid(
         if style.kind == "dots":
             thick = max(0.6, 1.6 * style.minor_mm * px_per_mm)
             px, py = _profile(w, fx - ax, px_per_mm, thick), _profile(h, fy - ay, px_per_mm, thick)
-            inner_minor[:] = (255 * px[None, :] * py[:, None]).astype(np.uint8)
+            inner_minor[:] = np.minimum(px[None, :], py[:, None])
         elif style.kind == "dashes":
             step = px_per_mm / float(rng.choice((1.0, 2.0, 3.0)))
-            dash_x = _profile(w, fx - ax, step, step * 0.5) > 0.5
-            dash_y = _profile(h, fy - ay, step, step * 0.5) > 0.5
-            inner_minor[:] = (255 * np.maximum(px[None, :] * dash_y[:, None], py[:, None] * dash_x[None, :])).astype(
-                np.uint8
-            )
+            dash_x = _profile(w, fx - ax, step, step * 0.5) > 127
+            dash_y = _profile(h, fy - ay, step, step * 0.5) > 127
+            inner_minor[:] = np.maximum(px[None, :] * dash_y[:, None], py[:, None] * dash_x[None, :])
         else:
-            inner_minor[:] = (255 * np.maximum(px[None, :], py[:, None])).astype(np.uint8)
+            inner_minor[:] = np.maximum(px[None, :], py[:, None])
     page = _print(page, minor, style.line, style.minor_alpha)
     page = _print(page, major, style.major_line, style.major_alpha)
     if style.kind != "even":
         if style.second:
             strong = np.zeros(shape, dtype=np.uint8)
             px, py = _profile(w, fx - ax, 25 * px_per_mm, 1.6 * wide), _profile(h, fy - ay, 25 * px_per_mm, 1.6 * wide)
-            strong[ay:by, ax:bx] = (255 * np.maximum(px[None, :], py[:, None])).astype(np.uint8)
+            strong[ay:by, ax:bx] = np.maximum(px[None, :], py[:, None])
             page = _print(page, strong, style.major_line, style.major_alpha)
         if wide < _SURE:
             table = np.minimum(255, np.arange(256) * (_SURE / wide)).astype(np.uint8)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, working_size
-from ecgkin.retrieval.ecg.page.training.camera import KINDS, MAP_STEP, View, expose, lay_on_table, place, view_of, warp
+from ecgkin.retrieval.ecg.page.training.camera import KINDS, MAP_STEP, View, expose, lay_on_table, place, to_picture, warp
 from ecgkin.retrieval.ecg.page.training.layouts import Layout, Stretch, draw_layout
 from ecgkin.retrieval.ecg.page.training.negatives import draw_negative
 from ecgkin.retrieval.ecg.page.training.sheets import INKS, draw_sheet
@@ -75,6 +75,7 @@ class WildPage:
 def wild_page(
     rng: np.random.Generator, source: SignalSource | Signals | None = None, *, negatives: float = _NEGATIVES,
     kind: str | None = None, size: float | None = None, layout: Layout | None = None,
+    truth: bool = True,
 ) -> WildPage:  # fmt: skip
     """A random page.
 
@@ -85,6 +86,7 @@ def wild_page(
         kind: One of `camera.KINDS`; drawn where None.
         size: Factor on the size of the picture, 1 for that at which the network looks at it; drawn where None.
         layout: The plan of the page; drawn where None.
+        truth: Whether `leads` is wanted; the picture is the same without.
     """
     if rng.random() < negatives:
         return _negative(rng)
@@ -96,7 +98,7 @@ def wild_page(
     stretch = float(rng.choice((1.0, rng.uniform(0.82, 1.2)), p=(0.85, 0.15)))
     width, height = working_size(tall_mm * stretch * 10, wide_mm * 10, may_enlarge=True)
     factor = size or float(rng.choice((1.0, rng.uniform(0.6, 1.1)), p=(0.5, 0.5)))
-    width, height = max(320, round(width * factor)), max(256, round(height * factor))
+    width, height = max(320, round(width * factor / 2) * 2), max(256, round(height * factor / 2) * 2)
     scale = min(width / wide_mm, height / tall_mm * 1.25)
     edge = 0.12 * max(wide_mm, tall_mm) if how in ("photo", "screen", "scan", "copy") else 0.0
     margin = float(rng.choice((0.0, rng.uniform(0, 12))))
@@ -112,11 +114,11 @@ def wild_page(
     two = warp(cv2.merge([sheet.grid, sheet.gridded]), view)
     picture = expose(picture, how, view, rng, np.ascontiguousarray(inks[..., INKS.index("trace")]))
     planes = _planes(inks, two[..., 0], inside)
-    names = _names(sheet.names, view, inks[..., INKS.index("text")])
+    names = _names(sheet.names, view)
     frame, known = _frame(view, scale, two[..., 1], inside)
     leads = []
-    for printed in sheet.leads:
-        points = view.geometry.to_photo(printed.points_px)
+    for printed in sheet.leads if truth else []:
+        points = to_picture(view, printed.points_px)
         seen = (points[:, 0] >= 0) & (points[:, 0] < width) & (points[:, 1] >= 0) & (points[:, 1] < height)
         leads.append(ShownLead(printed.stretch, printed.samples_mv, points, seen))
     return WildPage(picture, planes, names, frame, known, leads, plan, how, view, scale, sheet.origin_mm)
@@ -166,12 +168,12 @@ def _planes(inks: NDArray[np.uint8], grid: NDArray[np.uint8], inside: NDArray[np
 
 
 def _names(
-    boxes: list[tuple[str, tuple[float, float, float, float]]], view: View, text: NDArray[np.uint8]
+    boxes: list[tuple[str, tuple[float, float, float, float]]], view: View
 ) -> list[tuple[str, NDArray[np.float64]]]:
     width, height = view.geometry.photo_size
     found = []
-    for lead, (x0, y0, x1, y1) in boxes:
-        corners = view.geometry.to_photo(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]))
+    flat = np.array([[(x0, y0), (x1, y0), (x1, y1), (x0, y1)] for _, (x0, y0, x1, y1) in boxes]).reshape(-1, 2)
+    for (lead, _), corners in zip(boxes, to_picture(view, flat).reshape(-1, 4, 2), strict=True):
         cx, cy = corners.mean(axis=0)
         inside = ((corners >= 0) & (corners <= (width, height))).all(axis=1).mean()
         if 0 <= cx < width and 0 <= cy < height and inside >= 0.5:
@@ -205,7 +207,7 @@ def _frame(
 def _negative(rng: np.random.Generator) -> WildPage:
     factor = float(rng.uniform(0.5, 1.0))
     width, height = working_size(round(800 * rng.uniform(0.6, 1.4)), 1000, may_enlarge=True)
-    width, height = max(320, round(width * factor)), max(256, round(height * factor))
+    width, height = max(320, round(width * factor / 2) * 2), max(256, round(height * factor / 2) * 2)
     picture, marks, grid = draw_negative((width, height), rng)
     kind = str(rng.choice(("photo", "scan", "copy", "screenshot")))
     view = place((width, height), (0.0, 0.0, float(width), float(height)), (width, height), kind, rng)
@@ -221,4 +223,3 @@ def _negative(rng: np.random.Generator) -> WildPage:
     )  # fmt: skip
 
 
-__all__ = ["ShownLead", "WildPage", "view_of", "wild_page"]

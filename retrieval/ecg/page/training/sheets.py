@@ -118,6 +118,8 @@ def draw_sheet(
         _ink(rgb, plane, colour, style.fade, rng)
     for plane, ink in bench.pen_planes:
         _ink(rgb, plane, ink, 0.0, rng)
+    if rng.random() < 0.07:
+        _redact(rgb, inks, bench.found_names, rng)
     return Sheet(rgb, inks, grid, gridded, bench.found_names, bench.leads, px_per_mm, (window_mm[0], window_mm[1]))
 
 
@@ -135,6 +137,21 @@ def _ink(
     flat = rgb.reshape(-1, 3)
     under = flat[where].astype(np.float32)
     flat[where] = (under + (np.asarray(colour, np.float32) - under) * alpha[:, None] + 0.5).astype(np.uint8)
+
+
+def _redact(
+    rgb: NDArray[np.uint8], inks: NDArray[np.uint8], names: list[tuple[str, tuple[float, float, float, float]]],
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Bars and blots over what must not be read, mostly near the upper edge; nothing shows through."""
+    height, width = rgb.shape[:2]
+    for _ in range(int(rng.integers(1, 5))):
+        w, h = rng.uniform(0.03, 0.25) * width, rng.uniform(0.015, 0.06) * height
+        x, y = rng.uniform(0, width - w), rng.uniform(0, 0.15 if rng.random() < 0.75 else 0.95) * height
+        x0, y0, x1, y1 = (int(v) for v in (x, y, x + w, min(height, y + h)))
+        rgb[y0:y1, x0:x1] = int(rng.choice((0, 20, 255, 200, 225)))
+        inks[:, y0:y1, x0:x1] = 0
+        names[:] = [n for n in names if not (x0 < (n[1][0] + n[1][2]) / 2 < x1 and y0 < (n[1][1] + n[1][3]) / 2 < y1)]
 
 
 def _draw_style(rng: np.random.Generator) -> _Style:
