@@ -257,7 +257,7 @@ def fit(config: FitConfig) -> Path:
         rise = min(1.0, (step + 1) / config.warm_steps)
         fall = 0.5 * (1 + np.cos(np.pi * step / config.steps))
         for group in optimiser.param_groups:
-            group["lr"] = config.peak_rate * rise * (0.01 + 0.99 * fall)
+            group["lr"] = float(config.peak_rate * rise * (0.01 + 0.99 * fall))
         newest = max(newest, int(batch.pop("page").max()))
         image = (batch["image"].to(torch.float32) / 255).contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", dtype=torch.bfloat16):

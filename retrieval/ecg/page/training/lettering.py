@@ -93,8 +93,8 @@ def text_mask(text: str, size_px: int, lettering: Lettering) -> NDArray[np.uint8
         small = np.where(small > 90, np.uint8(255), np.uint8(0))
         factor = size / 10.0
         shape = (max(1, round(small.shape[1] * factor)), max(1, round(small.shape[0] * factor)))
-        return np.asarray(cv2.resize(small, shape, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
-    if lettering.font.startswith("hershey:"):
+        mask = np.asarray(cv2.resize(small, shape, interpolation=cv2.INTER_NEAREST), dtype=np.uint8)
+    elif lettering.font.startswith("hershey:"):
         face = int(lettering.font.split(":")[1])
         scale = size / 30.0
         thick = max(1, round(size / (9 if lettering.bold else 18)))
