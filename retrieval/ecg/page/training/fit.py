@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -48,6 +47,7 @@ class FitConfig:
         crop: Side of a crop in px, a multiple of 32.
         crops_per_page: Crops that one page gives.
         buffer: Crops kept for shuffling.
+        uses: How often each crop is shown, every time in other tones.
         workers: Processes that draw pages.
         peak_rate: Peak learning rate of AdamW, reached after `warm_steps`, then falling as a half cosine.
         warm_steps: Steps of warming up.
@@ -64,6 +64,7 @@ class FitConfig:
     crop: int = 512
     crops_per_page: int = 6
     buffer: int = 600
+    uses: int = 3
     workers: int = 1
     peak_rate: float = 3e-3
     warm_steps: int = 200
@@ -154,19 +155,39 @@ def stream(config: FitConfig, first_page: int, worker: int = 0, n_workers: int =
     """Shuffled crops of pages first_page + worker, + n_workers, ... without end; each carries its page's number."""
     source = SignalSource.from_file(Path(config.signals) if config.signals else None)
     rng = np.random.default_rng((config.seed, first_page, worker, 1))
-    held: list[dict[str, Any]] = []
+    held: list[tuple[dict[str, Any], int]] = []
     number = first_page + worker
     while True:
         for crop in page_crops(config, number, source, rng):
             crop["page"] = np.int64(number)
-            held.append(crop)
+            held.append((crop, config.uses))
         number += n_workers
-        # The buffer fills while it is used: early on two crops leave for every four that come.
-        leave = config.crops_per_page if len(held) >= config.buffer // n_workers else config.crops_per_page // 2
-        for _ in range(leave):
+        # The buffer fills while it is used: early on half as many leave as come.
+        full = len(held) >= config.buffer // n_workers
+        for _ in range(config.crops_per_page * config.uses // (1 if full else 2)):
             at = int(rng.integers(len(held)))
-            held[at], held[-1] = held[-1], held[at]
-            yield held.pop()
+            crop, uses = held[at]
+            if uses > 1:
+                held[at] = crop, uses - 1
+            else:
+                held[at] = held[-1]
+                held.pop()
+            yield {**crop, "image": other_tones(crop["image"], rng)}
+
+
+def other_tones(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """The picture (3, height, width) with another gamma and gain in each channel, now and then with channels changed."""
+    base, spread = rng.normal(0.0, 0.15), 0.06
+    out = np.empty_like(image)
+    order = rng.permutation(3) if rng.random() < 0.3 else np.arange(3)
+    levels = np.arange(256) / 255.0
+    for to, source in enumerate(order):
+        gamma = np.exp(base + rng.normal(0.0, spread))
+        gain = 255 * (1 + rng.normal(0.0, 0.05))
+        out[to] = cv2.LUT(image[source], np.clip(gain * levels**gamma, 0, 255).astype(np.uint8))
+    if rng.random() < 0.04:
+        out = 255 - out
+    return out
 
 
 def losses(
@@ -228,7 +249,6 @@ def fit(config: FitConfig) -> Path:
         """The stream as PyTorch's loader wants it."""
 
         def __iter__(self) -> Iterator[dict[str, Any]]:
-            os.nice(5)
             cv2.setNumThreads(1)
             info = torch.utils.data.get_worker_info()
             return stream(config, first_page, info.id if info else 0, info.num_workers if info else 1)
