@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS, working_size
-from ecgkin.retrieval.ecg.page.network.model import FRAME_STEP, NAME_STEP
+from ecgkin.retrieval.ecg.page.network.model import NAME_STEP
 from ecgkin.retrieval.ecg.page.network.weights_file import default_weights, load_reader
 from ecgkin.retrieval.errors import ImageError
 
@@ -100,20 +100,24 @@ def look(
         )
     height, width = page.shape[:2]
     size = working_size(height, width)
-    pixels, names, frame = _run(_resized(page, size), weights or default_weights(), threads)
+    pixels, names, frame = _run(page, size, weights or default_weights(), threads)
     zoom = size[0] / width, size[1] / height
     return PageLooks(pixels, size, zoom, _names(names, zoom, name_score), _frame(frame, zoom))
 
 
 def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    smaller = size[0] < page.shape[1]
-    return np.asarray(
-        cv2.resize(page, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC), dtype=np.uint8
-    )
+    """The picture at `size` (width, height): smoothed first where it shrinks (four times faster than INTER_AREA)."""
+    if size[0] >= page.shape[1]:
+        return np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    import torch
+
+    planes = torch.from_numpy(np.ascontiguousarray(page)).permute(2, 0, 1)[None]
+    small = torch.nn.functional.interpolate(planes, size=(size[1], size[0]), mode="bilinear", antialias=True)
+    return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
 
 
 def _run(
-    picture: NDArray[np.uint8], weights: Path, threads: int | None
+    picture: NDArray[np.uint8], size: tuple[int, int], weights: Path, threads: int | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities as bytes, name maps (scores 0 to 1, log height last) and frame."""
     import torch
@@ -125,7 +129,7 @@ def _run(
             torch.set_num_threads(threads)
         try:
             with torch.inference_mode():
-                planes = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None]
+                planes = torch.from_numpy(_resized(picture, size)).permute(2, 0, 1)[None]
                 page = planes.to(kind).mul_(1 / 255).contiguous(memory_format=torch.channels_last)
                 pixels, names, frame = model(page)
                 shares = torch.softmax(pixels.float(), dim=1).mul_(255).add_(0.5).to(torch.uint8)
@@ -167,7 +171,7 @@ def _names(maps: NDArray[np.float32], zoom: tuple[float, float], least: float) -
         x = (column + 0.5 + dx) * NAME_STEP / zoom[0]
         y = (row + 0.5 + dy) * NAME_STEP / zoom[1]
         tall = float(np.exp(np.clip(heights[row, column], 0.0, 5.5))) / zoom[1]
-        if any(abs(x - f.x) < max(_NAME_REACH * f.height_px, 6.0) * 1.6 and abs(y - f.y) < _NAME_REACH * f.height_px for f in found):
+        if any(abs(x - f.x) < 1.6 * _NAME_REACH * f.height_px and abs(y - f.y) < _NAME_REACH * f.height_px for f in found):
             continue
         found.append(FoundName(LEADS[first], x, y, float(here[first]), tall, LEADS[second], float(here[second])))
     return tuple(found)
@@ -194,6 +198,3 @@ def _frame(frame: NDArray[np.float32], zoom: tuple[float, float]) -> NDArray[np.
     out[0] = np.exp(np.clip(frame[0], -2.0, 5.0)) / np.float32(zoom[0])
     out[1] = np.exp(np.clip(frame[1], -2.0, 5.0)) / np.float32(zoom[1])
     return out
-
-
-FRAME_CELL = FRAME_STEP

@@ -289,7 +289,7 @@ def fit(config: FitConfig) -> Path:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         step += 1
-        keep = min(0.998, 1 - 1 / (step + 1))
+        keep = min(0.995, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, value in model.state_dict().items():
                 if value.is_floating_point():
