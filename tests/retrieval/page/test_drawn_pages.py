@@ -166,8 +166,8 @@ def test_layouts_stay_on_the_page() -> None:
         kinds.add(plan.name.split("+")[0].split(" ")[0])
         for s in plan.stretches:
             assert s.lead in LEADS
-            assert 0 <= s.t0_s and s.t0_s + s.duration_s <= 10.0 + 1e-9
-            assert 0 <= s.x_mm and s.x_mm + s.duration_s * plan.speed_mm_s <= plan.width_mm + 1e-6
+            assert s.t0_s >= 0 and s.t0_s + s.duration_s <= 10.0 + 1e-9
+            assert s.x_mm >= 0 and s.x_mm + s.duration_s * plan.speed_mm_s <= plan.width_mm + 1e-6
             assert 0 <= s.y_mm <= plan.height_mm
     assert {"3x4", "6x2", "12x1", "6x1", "3x2", "2x6"} <= kinds
 

@@ -159,3 +159,20 @@ def test_unknown_configuration_keys_are_refused(tmp_path: Path) -> None:
         FitConfig.from_yaml(file)
     file.write_text("steps: 5\n")
     assert FitConfig.from_yaml(file, folder="x") == FitConfig(steps=5, folder="x")
+
+
+@needs_weights
+def test_drawn_pages_are_read() -> None:
+    """Floor on six held-out pages: share of trace pixels found within a pixel, trace IoU, lead names."""
+    rows = [
+        figures(page, look(page.image))
+        for page in (wild_page(np.random.default_rng((HELD_OUT_SEED, n)), negatives=0.0, kind=kind)
+                     for n, kind in enumerate(("screenshot", "scan", "photo", "screenshot", "scan", "photo")))
+    ]  # fmt: skip
+    trace = CLASSES.index("trace")
+    iou = sum(int(r.both[trace]) for r in rows) / sum(int(r.either[trace]) for r in rows)
+    recall = sum(r.near_truth[1] for r in rows) / sum(r.near_truth[0] for r in rows)
+    printed, _, right = (sum(r.names[i] for r in rows) for i in range(3))
+    assert iou > 0.6
+    assert recall > 0.9
+    assert right > 0.7 * printed

@@ -174,7 +174,7 @@ def expose(
         small = (max(16, round(width * native)), max(16, round(height * native)))
         picture = np.asarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     blur = rng.random()
-    if kind in ("photo", "screen") and blur < 0.6 or blur < 0.15:
+    if (kind in ("photo", "screen") and blur < 0.6) or blur < 0.15:
         sigma = float(rng.uniform(0.35, 1.1) if rng.random() < 0.85 else rng.uniform(1.0, 1.8))
         picture = np.asarray(cv2.GaussianBlur(picture, (0, 0), sigma), dtype=np.uint8)
     if kind == "photo" and rng.random() < 0.08:

@@ -104,7 +104,7 @@ def draw_layout(rng: np.random.Generator) -> Layout:
     height = row_y[-1] + pitch * rng.uniform(0.35, 0.7) + footer
     area = (left if left < 6 or rng.random() < 0.5 else 0.0, header if rng.random() < 0.6 else 0.0,
             width - (right if rng.random() < 0.5 else 0.0), height - (footer if rng.random() < 0.5 else 0.0))  # fmt: skip
-    gains = {lead: gain / 2 for lead in LEADS[6:]} if rng.random() < 0.03 else {}
+    gains = dict.fromkeys(LEADS[6:], gain / 2) if rng.random() < 0.03 else {}
     return Layout(
         name, tuple(stretches), width, height, area, tuple(column_x), tuple(row_y), speed, gain, (before, after), gains
     )

@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES
-from ecgkin.retrieval.ecg.page.network.model import FRAME_STEP
 from ecgkin.retrieval.ecg.page.network.segment import PageLooks, look
 from ecgkin.retrieval.ecg.page.training.pages import WildPage, wild_page
 from ecgkin.retrieval.ecg.page.training.signals import SignalSource

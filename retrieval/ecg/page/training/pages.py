@@ -9,7 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, working_size
-from ecgkin.retrieval.ecg.page.training.camera import KINDS, MAP_STEP, View, expose, lay_on_table, place, to_picture, warp
+from ecgkin.retrieval.ecg.page.training.camera import (
+    KINDS,
+    MAP_STEP,
+    View,
+    expose,
+    lay_on_table,
+    place,
+    to_picture,
+    warp,
+)
 from ecgkin.retrieval.ecg.page.training.layouts import Layout, Stretch, draw_layout
 from ecgkin.retrieval.ecg.page.training.negatives import draw_negative
 from ecgkin.retrieval.ecg.page.training.sheets import INKS, draw_sheet
