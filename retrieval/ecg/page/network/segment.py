@@ -59,9 +59,9 @@ class PageLooks:
         zoom: (x, y) factors from the given picture to `size`: a point (x, y) of the given picture lies at
             (x * zoom[0] / 2, y * zoom[1] / 2) of `probabilities` (continuous pixels: the first one's middle is 0.5).
         lead_names: Names, surest first.
-        frame: Local scale in cells of 16 px of the picture at `size`: px of the *given* picture per mm along and across
-            the rows, and the angles of both axes in radians (positive: clockwise on the screen); shape (4, rows, columns).
-            Meaningful on gridded paper, a guess elsewhere.
+        frame: Local scale in cells of 16 px of the picture at `size`: px of the *given* picture per mm along and
+            across the rows, and the angles of both axes in radians (positive: clockwise on the screen); shape
+            (4, rows, columns). Meaningful on gridded paper, a guess elsewhere.
     """
 
     probabilities: NDArray[np.uint8]
@@ -152,7 +152,8 @@ def _converted(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.dtype]:
 
     import torch
 
-    kind = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else torch.float32
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    kind = torch.bfloat16 if fast else torch.float32
     return copy.deepcopy(model).to(kind).to(memory_format=torch.channels_last), kind
 
 
@@ -171,7 +172,8 @@ def _names(maps: NDArray[np.float32], zoom: tuple[float, float], least: float) -
         x = (column + 0.5 + dx) * NAME_STEP / zoom[0]
         y = (row + 0.5 + dy) * NAME_STEP / zoom[1]
         tall = float(np.exp(np.clip(heights[row, column], 0.0, 5.5))) / zoom[1]
-        if any(abs(x - f.x) < 1.6 * _NAME_REACH * f.height_px and abs(y - f.y) < _NAME_REACH * f.height_px for f in found):
+        reach = [(f, _NAME_REACH * f.height_px) for f in found]
+        if any(abs(x - f.x) < 1.6 * r and abs(y - f.y) < r for f, r in reach):
             continue
         found.append(FoundName(LEADS[first], x, y, float(here[first]), tall, LEADS[second], float(here[second])))
     return tuple(found)

@@ -58,7 +58,8 @@ def _load(path: Path, _changed_ns: int, _size: int) -> torch.nn.Module:
         raise ModelError(f"{path} has format {header.get('format')!r} (expected {FORMAT!r})", hint=_HINT)
     for key, expected in (("classes", CLASSES), ("leads", LEADS)):
         if header.get(key, "").split(",") != list(expected):
-            raise ModelError(f"{path} was trained for {key} {header.get(key)} (expected {','.join(expected)})", hint=_HINT)
+            known = header.get(key)
+            raise ModelError(f"{path} was trained for {key} {known} (expected {','.join(expected)})", hint=_HINT)
     try:
         sizes = json.loads(header["config"])
         config = ReaderConfig(tuple(sizes["widths"]), sizes["n_classes"], sizes["n_leads"])

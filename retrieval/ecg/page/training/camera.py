@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.augment_geometry import Fold, PhotoGeometry
-from ecgkin.retrieval.ecg.augment_light import add_moire, add_streaks, draw_background
+from ecgkin.retrieval.ecg.augment.geometry import Fold, PhotoGeometry
+from ecgkin.retrieval.ecg.augment.photograph import add_moire, add_streaks, draw_background
 
 KINDS = ("screenshot", "scan", "photo", "screen", "copy")
 MAP_STEP = 16  # px between exact points of the map
@@ -57,12 +57,13 @@ def place(
     depth = 0.0
     if kind in ("photo", "screen"):
         room = float(rng.choice((rng.uniform(-0.02, 0.03), rng.uniform(0.0, 0.15))))
-        angle = float(rng.choice((rng.normal(0.0, 1.5), rng.normal(0.0, 4.0), rng.uniform(-20.0, 20.0)), p=(0.5, 0.35, 0.15)))
+        turns = rng.normal(0.0, 1.5), rng.normal(0.0, 4.0), rng.uniform(-20.0, 20.0)
+        angle = float(rng.choice(turns, p=(0.5, 0.35, 0.15)))
         wander = float(rng.choice((0.005, 0.02, 0.05, 0.09), p=(0.35, 0.35, 0.2, 0.1)))
         target = _turned(target, angle, 1.0 - 2.0 * room) + rng.uniform(-wander, wander, (4, 2)) * sides
     elif kind == "screenshot" and rng.random() < 0.12:  # a window with bars around the page
         low, high = rng.uniform(0.0, 0.12, 2), rng.uniform(0.88, 1.0, 2)
-        target = np.array([[low[0], low[1]], [high[0], low[1]], [high[0], high[1]], [low[0], high[1]]]) * (width, height)
+        target = target * (high - low) + low * (width, height)
     elif kind in ("scan", "copy"):
         room = float(rng.choice((0.0, 0.0, rng.uniform(-0.01, 0.03))))
         angle = float(rng.choice((0.0, rng.normal(0.0, 0.7), rng.normal(0.0, 2.0)), p=(0.3, 0.5, 0.2)))
@@ -82,7 +83,8 @@ def place(
             tilt = rng.normal(0.0, 0.05) + (0.0 if rng.random() < 0.6 else np.pi / 2)
             normal = (float(np.cos(tilt)), float(np.sin(tilt)))
             through = np.array([rng.uniform(0.1, 0.9) * page_size[0], rng.uniform(0.1, 0.9) * page_size[1]])
-            folds.append(Fold(normal, float(through @ np.array(normal)), float(max(page_size) * rng.uniform(0.01, 0.05))))
+            reach = float(max(page_size) * rng.uniform(0.01, 0.05))
+            folds.append(Fold(normal, float(through @ np.array(normal)), reach))
         depth = float(rng.uniform(0.0, 0.003) * max(page_size))
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), target.astype(np.float32))
     geometry = PhotoGeometry(np.asarray(matrix, dtype=np.float64), page_size, size, waves, tuple(folds), depth)
@@ -96,9 +98,7 @@ def view_of(geometry: PhotoGeometry) -> View:
     x = (np.arange(columns) - 0.5) * MAP_STEP
     y = (np.arange(rows) - 0.5) * MAP_STEP
     nodes = geometry.to_page(np.stack(np.meshgrid(x, y), axis=-1))
-    big = cv2.resize(
-        nodes.astype(np.float32), (columns * MAP_STEP, rows * MAP_STEP), interpolation=cv2.INTER_LINEAR
-    )
+    big = cv2.resize(nodes.astype(np.float32), (columns * MAP_STEP, rows * MAP_STEP), interpolation=cv2.INTER_LINEAR)
     fine = big[MAP_STEP : MAP_STEP + height, MAP_STEP : MAP_STEP + width] - np.float32(0.5)
     return View(geometry, nodes, np.ascontiguousarray(fine))
 
@@ -127,7 +127,9 @@ def warp(planes: Picture, view: View, border: int = 0) -> Picture:
     """Carry a picture or planes of shape (height, width[, channels]) into the picture."""
     one_map: Any = None  # both coordinates are in the first map
     return np.asarray(
-        cv2.remap(planes, view.fine, one_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=[border] * 4),
+        cv2.remap(
+            planes, view.fine, one_map, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=[border] * 4
+        ),
         dtype=np.uint8,
     )
 
@@ -137,7 +139,8 @@ def lay_on_table(page: Picture, view: View, rng: np.random.Generator) -> tuple[P
     width, height = view.geometry.photo_size
     if rng.random() < 0.25:
         table = np.empty((height, width, 3), dtype=np.uint8)
-        table[:] = (0, 0, 0) if rng.random() < 0.4 else (255, 255, 255) if rng.random() < 0.5 else rng.integers(0, 256, 3)
+        kind = int(rng.choice(3, p=(0.4, 0.3, 0.3)))
+        table[:] = ((0, 0, 0), (255, 255, 255), tuple(int(v) for v in rng.integers(0, 256, 3)))[kind]
     else:
         table = draw_background((width, height), rng)
     one_map: Any = None
@@ -184,7 +187,8 @@ def expose(
     if rng.random() < 0.15:
         picture = _sharpened(picture, float(rng.uniform(0.3, 1.5)))
     if rng.random() < 0.12:
-        picture = np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        picture = np.asarray(cv2.cvtColor(grey, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
     if rng.random() < 0.65:
         quality = int(rng.uniform(25, 95))
         _, coded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -208,17 +212,20 @@ def _lit(picture: Picture, rng: np.random.Generator, strong: bool, folds: View |
     light = np.ones(shape, dtype=np.float32)
     power = 1.0 if strong else 0.35
     angle = rng.uniform(0, 6.3)
-    light -= np.float32(power * rng.uniform(0.0, 0.3)) * (1 + np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y)
+    slope = 1 + np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y
+    light -= np.float32(power * rng.uniform(0.0, 0.3)) * slope
     light *= 1 + np.float32(power * rng.uniform(0.0, 0.12)) * _field(shape, 4, rng)
     if rng.random() < 0.35:  # crumpled
         light *= 1 + np.float32(power * rng.uniform(0.01, 0.08)) * _field(shape, int(rng.integers(8, 24)), rng)
     if rng.random() < 0.35 * power:  # a shadow with an edge
         angle = rng.uniform(0, 6.3)
         away = np.float32(np.cos(angle)) * x + np.float32(np.sin(angle)) * y + np.float32(rng.uniform(-0.8, 0.5))
-        light *= 1 - np.float32(rng.uniform(0.1, 0.5)) / (1 + np.exp(np.clip(-away * np.float32(rng.uniform(4, 60)), -40, 40)))
+        light *= 1 - np.float32(rng.uniform(0.1, 0.5)) / (
+            1 + np.exp(np.clip(-away * np.float32(rng.uniform(4, 60)), -40, 40))
+        )
     if rng.random() < 0.12 * power:  # a finger, a hand or a glare spot
         cx, cy = rng.choice((-1.0, 1.0, rng.uniform(-1, 1))), rng.uniform(-1, 1)
-        spot = np.exp(-(((x - cx) / rng.uniform(0.1, 0.4)) ** 2 + ((y - cy) / rng.uniform(0.1, 0.4)) ** 2) ** 2)
+        spot = np.exp(-((((x - cx) / rng.uniform(0.1, 0.4)) ** 2 + ((y - cy) / rng.uniform(0.1, 0.4)) ** 2) ** 2))
         light *= 1 + np.float32(rng.uniform(-0.6, 0.6)) * spot.astype(np.float32)
     if folds is not None:
         for fold in folds.geometry.folds:
@@ -306,9 +313,9 @@ def _copied(picture: Picture, rng: np.random.Generator, ink: NDArray[np.uint8] |
         block = 2 * int(rng.integers(10, 40)) + 1
         share = float(rng.uniform(0.2, 0.7))
         if rng.random() < 0.5:
-            grey = np.asarray(cv2.adaptiveThreshold(
-                grey, 255, cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY, block, max(3.0, share * (middle - dark))),
-                dtype=np.uint8)  # fmt: skip
+            offset = max(3.0, share * (middle - dark))
+            how = cv2.ADAPTIVE_THRESH_MEAN_C, cv2.THRESH_BINARY
+            grey = np.asarray(cv2.adaptiveThreshold(grey, 255, *how, block, offset), dtype=np.uint8)
         else:
             grey = np.where(grey > middle + share * (dark - middle), np.uint8(255), np.uint8(0))
         factor = float(rng.uniform(0.6, 1.0))

@@ -176,7 +176,7 @@ def stream(config: FitConfig, first_page: int, worker: int = 0, n_workers: int =
 
 
 def other_tones(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture (3, height, width) with another gamma and gain in each channel, now and then with channels changed."""
+    """The picture (3, height, width) with another gamma and gain in each channel, now and then channels changed."""
     base, spread = rng.normal(0.0, 0.15), 0.06
     out = np.empty_like(image)
     order = rng.permutation(3) if rng.random() < 0.3 else np.arange(3)
@@ -205,7 +205,8 @@ def losses(
     share = logs.exp()
     ink = [CLASSES.index(c) for c in ("trace", "text", "pulse", "stroke")]
     p, w = share[:, ink], wanted[:, ink]
-    dice = 1 - (2 * (p * w).sum(dim=(0, 2, 3)) + 20) / ((p * p).sum(dim=(0, 2, 3)) + (w * w).sum(dim=(0, 2, 3)) + 20)
+    all_but_class = (0, 2, 3)
+    dice = 1 - (2 * (p * w).sum(all_but_class) + 20) / ((p * p).sum(all_but_class) + (w * w).sum(all_but_class) + 20)
     bells, tall = batch["names"][:, :-1].float(), batch["names"][:, -1].float()
     found = torch.sigmoid(names[:, :-1]).clamp(1e-4, 1 - 1e-4)
     middle = (bells > 0.999).float()
@@ -301,7 +302,8 @@ def fit(config: FitConfig) -> Path:
         if step % 50 == 0:
             now = time.time()
             line = {"step": step, "page": newest, "s_per_step": round((now - last_log) / 50, 3),
-                    "rate": optimiser.param_groups[0]["lr"], **{k: round(v / 50, 4) for k, v in sums.items()}}  # fmt: skip
+                    "rate": optimiser.param_groups[0]["lr"]}  # fmt: skip
+            line |= {k: round(v / 50, 4) for k, v in sums.items()}
             log.write(json.dumps(line) + "\n")
             log.flush()
             sums, last_log = {}, now

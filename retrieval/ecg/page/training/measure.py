@@ -1,12 +1,13 @@
 """How well a page reader does on drawn pages that it has not seen.
 
-    python -m ecgkin.retrieval.ecg.page.training.measure --pages 60
+python -m ecgkin.retrieval.ecg.page.training.measure --pages 60
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -101,14 +102,15 @@ def measure(n_pages: int, source: SignalSource | None, weights: Path | None, thr
     both, either = sum(r.both for r in rows), sum(r.either for r in rows)
     printed, found, right = (sum(r.names[i] for r in rows) for i in range(3))
     near = [(sum(r.near_truth[i] for r in rows), sum(r.near_found[i] for r in rows)) for i in range(2)]
+    trace = CLASSES.index("trace")
+    by_page = [r.both[trace] / r.either[trace] for r in rows if r.either[trace] > 200]
     confused = Counter(pair for r in rows for pair in r.confused)
     return {
         "pages": n_pages,
         "iou": {c: round(float(b / max(1, e)), 3) for c, b, e in zip(CLASSES, both, either, strict=True)},
         "trace_recall_1px": round(near[1][0] / max(1, near[0][0]), 4),
         "trace_precision_1px": round(near[1][1] / max(1, near[0][1]), 4),
-        "trace_iou_pages": [round(float(np.quantile([r.both[2] / max(1, r.either[2]) for r in rows if r.either[2] > 200], q)), 3)
-                            for q in (0.1, 0.5, 0.9)],
+        "trace_iou_pages_p10_50_90": [round(float(np.quantile(by_page, q)), 3) for q in (0.1, 0.5, 0.9)],
         "names_printed": printed,
         "names_recall": round(right / max(1, printed), 4),
         "names_precision": round(right / max(1, found), 4),
@@ -129,7 +131,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     source = SignalSource.from_file(arguments.signals)
-    print(json.dumps(measure(arguments.pages, source, arguments.weights, arguments.threads), indent=1))
+    found = measure(arguments.pages, source, arguments.weights, arguments.threads)
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.augment_light import draw_background
+from ecgkin.retrieval.ecg.augment.photograph import draw_background
 from ecgkin.retrieval.ecg.page.training.grids import draw_grid, draw_grid_style
 from ecgkin.retrieval.ecg.page.training.lettering import draw_lettering, paste, text_mask
 from ecgkin.retrieval.ecg.page.training.wording import header_lines

@@ -230,5 +230,3 @@ def _negative(rng: np.random.Generator) -> WildPage:
         picture, _planes(inks, two[..., 1], inside), [], np.zeros((4, rows, columns), np.float32),
         np.zeros((rows, columns), np.float32), [], None, "negative " + kind, None, 0.0, (0.0, 0.0),
     )  # fmt: skip
-
-

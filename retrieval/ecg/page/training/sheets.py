@@ -160,8 +160,9 @@ def _draw_style(rng: np.random.Generator) -> _Style:
     same = rng.random() < 0.75
     mark = ink if same else _trace_colour(grid.dark, rng)
     text = ink if same or rng.random() < 0.5 else _trace_colour(grid.dark, rng)
-    place = str(rng.choice(("above", "above", "above", "below", "below", "on", "on", "margin", "high", "none"),
-                           p=(0.14, 0.14, 0.14, 0.1, 0.1, 0.1, 0.08, 0.1, 0.07, 0.03)))  # fmt: skip
+    places = ("above", "below", "on", "margin", "high", "none")
+    pulses = ("left", "right", "both", "columns", "one", "none", "footer")
+    strokes = ("none", "pair", "bar", "line", "dotted", "dashed", "tick", "start", "gap", "seconds")
     return _Style(
         grid=grid,
         trace_colour=ink,
@@ -171,17 +172,14 @@ def _draw_style(rng: np.random.Generator) -> _Style:
         name_font=draw_lettering(rng),
         text_font=draw_lettering(rng),
         name_mm=float(np.exp(rng.uniform(np.log(1.7), np.log(5.5)))),
-        name_place=place,
+        name_place=str(rng.choice(places, p=(0.42, 0.2, 0.18, 0.1, 0.07, 0.03))),
         name_dx_mm=float(rng.choice((rng.uniform(0.0, 1.5), rng.uniform(0.5, 6.0), rng.uniform(-2.0, 0.5)))),
         name_dy_mm=float(rng.uniform(1.0, 10.0)),
         name_scheme=int(rng.integers(1000)),
-        pulse_kind=str(rng.choice(("left", "right", "both", "columns", "one", "none", "footer"),
-                                  p=(0.42, 0.16, 0.04, 0.05, 0.06, 0.22, 0.05))),  # fmt: skip
+        pulse_kind=str(rng.choice(pulses, p=(0.42, 0.16, 0.04, 0.05, 0.06, 0.22, 0.05))),
         pulse_width_mm=float(rng.choice((5.0, 5.0, 2.5, rng.uniform(1.5, 8.0)))),
         pulse_joined=bool(rng.random() < 0.4),
-        stroke_kind=str(rng.choice(
-            ("none", "pair", "bar", "line", "dotted", "dashed", "tick", "start", "gap", "seconds"),
-            p=(0.32, 0.15, 0.1, 0.1, 0.1, 0.06, 0.06, 0.05, 0.03, 0.03))),  # fmt: skip
+        stroke_kind=str(rng.choice(strokes, p=(0.32, 0.15, 0.1, 0.1, 0.1, 0.06, 0.06, 0.05, 0.03, 0.03))),
         stroke_mm=float(np.exp(rng.uniform(np.log(0.12), np.log(0.9)))),
         fade=float(rng.choice((0.0, 0.0, rng.uniform(0.1, 0.5), rng.uniform(0.3, 0.75)), p=(0.35, 0.2, 0.3, 0.15))),
         strip_names=bool(rng.random() < 0.9),
@@ -313,7 +311,7 @@ class _Bench:
         foot = float(rng.uniform(0.0, 2.0))
         style.extra["foot"] = foot
         wide = 2 * foot + style.pulse_width_mm
-        before, after = layout.pulse_room_mm
+        before = layout.pulse_room_mm[0]
         last = max(s.x_mm + s.duration_s * layout.speed_mm_s for s in layout.stretches)
         first = min(s.x_mm for s in layout.stretches)
         near = 0.0 if style.pulse_joined else float(rng.uniform(0.0, 1.5))
@@ -426,14 +424,14 @@ class _Bench:
         height, width = self.shape
         inside = (min(box[2], width) - max(box[0], 0)) * (min(box[3], height) - max(box[1], 0))
         shown = inside / max(1, (box[2] - box[0]) * (box[3] - box[1]))
-        if box[2] > box[0] and min(box[2], width) > max(box[0], 0) and min(box[3], height) > max(box[1], 0):
-            # Under 65 % shown the name cannot be told any more: it is text.
-            if shown > 0.65:
-                self.found_names.append((lead, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))))
+        on_page = min(box[2], width) > max(box[0], 0) and min(box[3], height) > max(box[1], 0)
+        # Under 65 % shown the name cannot be told any more: it is text.
+        if on_page and shown > 0.65:
+            self.found_names.append((lead, (float(box[0]), float(box[1]), float(box[2]), float(box[3]))))
 
     def words(self) -> None:
         """Header, footer, notes among the curves, what people wrote."""
-        layout, style, rng = self.layout, self.style, self.rng
+        layout, rng = self.layout, self.rng
         size_mm = float(rng.uniform(1.6, 3.2))
         size = max(6, round(size_mm * self.scale / 0.72))
         room = layout.row_y_mm[0] - 8.0

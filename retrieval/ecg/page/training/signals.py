@@ -1,4 +1,4 @@
-"""Twelve-lead signals for drawn pages: recorded or simulated, then changed as other machines would have written them."""
+"""Twelve-lead signals for drawn pages: recorded or simulated, then changed as other machines would write them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.simulate import simulate
-from ecgkin.retrieval.ecg.simulate_codes import draw_codes
+from ecgkin.retrieval.ecg.simulation.simulate import draw_codes, simulate
 
 FS_HZ = 500.0
 N_SAMPLES = 5000

@@ -15,11 +15,13 @@ _UNITS = ("ms", "BPM", "/min", "", "mV", "deg", "bpm", "mmHg")
 _PHRASES = (
     "Normal sinus rhythm", "Possible left atrial enlargement", "Abnormal ECG", "Unconfirmed", "Sinus bradycardia",
     "Left axis deviation", "ST elevation in V1-V3", "T inversion III aVF", "Otherwise normal ECG", "Atrial fibrillation",
+
     "*** Poor data quality ***", "Confirmed by", "Referred by:", "Technician:", "ID:", "Name:", "Male", "Female",
     "Years", "Room", "Dept.", "Medication", "Report Confirmed by", "ECG REPORT", "Sinusrhythmus", "Lagetyp links",
     "I II III aVR aVL aVF", "V1 V2 V3", "RSR' in V1", "Department of Cardiology", "Comment", "Page 1 of 1",
     "No previous ECGs", "Test ind:", "Loc:2", "Med:", "12-lead ECG", "Rhythmus", "Normal variant", "QTc prolonged",
 )  # fmt: skip
+_FILTERS = ("0.05-150 Hz", "0.05 - 40 Hz", "100Hz", "40Hz", "W 0.15-100 Hz F 50", "0.5-35 Hz", "~ 0.16-100")
 _NOTES = (
     "RHYTHM STRIP: II", "25 mm/sec; 1 cm/mV", "*** UNCONFIRMED ***", "10 mm/mV", "x1.0", "x0.5", "Lead off", "10mm/mV",
     "LP 40Hz", "F 50", "AC", "25", "BDR", "seq", "ADS", "CAL", "1 mV", "HR 72", "RR 810",
@@ -102,7 +104,7 @@ def footer_lines(layout: Layout, rng: np.random.Generator) -> list[tuple[str, fl
     pieces = [
         str(rng.choice((f"{number} mm/s", f"{number}mm/s", f"Speed: {number} mm/sec", f"{number} mm/sec"))),
         str(rng.choice((f"{gain:.0f} mm/mV", f"{gain:.0f}mm/mV", f"{gain:.1f} mm/mV", f"Chest: {gain:.1f} mm/mV"))),
-        str(rng.choice(("0.05-150 Hz", "0.05 - 40 Hz", "100Hz", "40Hz", "W 0.15-100 Hz F 50", "0.5-35 Hz", "~ 0.16-100"))),
+        str(rng.choice(_FILTERS)),
         str(rng.choice(("MAC55 009C", "12SL v239", "PH090A", "Unconfirmed", "50 Hz", "SN 00481", "4x2.5x3_25_R1"))),
         _digits(rng),
     ]  # fmt: skip
