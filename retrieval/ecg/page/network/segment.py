@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS, working_size
-from ecgkin.retrieval.ecg.page.network.model import NAME_STEP
-from ecgkin.retrieval.ecg.page.network.weights_file import default_weights, load_reader
+from ecgkin.retrieval.ecg.page.network.model import NAME_STEP, in_channels_last
+from ecgkin.retrieval.ecg.page.network.names import as_batch, cut_out
+from ecgkin.retrieval.ecg.page.network.weights_file import load_name_reader, load_reader
 from ecgkin.retrieval.errors import ImageError
 
 if TYPE_CHECKING:
@@ -22,21 +26,25 @@ if TYPE_CHECKING:
 
 __all__ = ["CLASSES", "LEADS", "FoundName", "PageLooks", "look"]
 
+_PLACE_SCORE = 0.25  # places where a name may stand; the second network decides
 _NAME_SCORE = 0.3
-_NAME_REACH = 0.8  # letter heights; of two names closer than this the surer one stays
+_MOST_NAMES = 48  # places looked at, surest first: a page has 15 names at most
+_REACH = 0.8  # letter heights; of two places closer than this the surer one stays
 _lock = Lock()
 
+_Place = tuple[float, float, float, float, NDArray[np.float32]]  # x, y, height, score, scores by lead
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, eq=False)
 class FoundName:
     """A printed lead name.
 
     Attributes:
-        lead: One of `LEADS`.
+        lead: The likeliest of `LEADS`.
         x, y: Its middle in pixels of the picture that was given to `look` (the middle of the first pixel is 0.5).
-        score: 0 to 1.
+        score: Probability that this name stands there, 0 to 1.
         height_px: Height of the letters in pixels of that picture.
-        runner_up, runner_up_score: The next likely lead at the same place.
+        chances: Probability of each of `LEADS`, shape (n_leads,); the rest to 1 is "no lead name".
     """
 
     lead: str
@@ -44,8 +52,7 @@ class FoundName:
     y: float
     score: float
     height_px: float
-    runner_up: str
-    runner_up_score: float
+    chances: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,13 +85,13 @@ class PageLooks:
 def look(
     page: NDArray[np.uint8], *, threads: int | None = None, weights: Path | None = None, name_score: float = _NAME_SCORE
 ) -> PageLooks:
-    """Run the network once over a picture, straightened or not.
+    """Run the networks once over a picture, straightened or not.
 
     Args:
         page: RGB, uint8, shape (height, width, 3), upright within about 20 degrees.
-        threads: Threads of the network; as torch is set up where None. Applies to this call alone.
-        weights: File of weights; the packaged one where None.
-        name_score: Least score of a lead name.
+        threads: Threads of the networks; as torch is set up where None. Applies to this call alone.
+        weights: Folder of weights, or a file in it; that of the package where None.
+        name_score: Least probability of a lead name.
 
     Returns:
         Probabilities at half the working size, lead names and local scale.
@@ -100,103 +107,125 @@ def look(
         )
     height, width = page.shape[:2]
     size = working_size(height, width)
-    pixels, names, frame = _run(page, size, weights or default_weights(), threads)
     zoom = size[0] / width, size[1] / height
-    return PageLooks(pixels, size, zoom, _names(names, zoom, name_score), _frame(frame, zoom))
+    with _threads(threads):
+        pixels, maps, frame = _run(page, size, weights)
+        names = _read_names(page, _places(maps, zoom), weights, name_score)
+    frame[:2] = np.exp(np.clip(frame[:2], -2.0, 5.0)) / np.array(zoom, dtype=np.float32)[:, None, None]
+    return PageLooks(pixels, size, zoom, names, frame)
 
 
-def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture at `size` (width, height): smoothed first where it shrinks (four times faster than INTER_AREA)."""
-    if size[0] >= page.shape[1]:
-        return np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[None]:
+    """Torch with another number of threads; one such caller at a time, since the number belongs to the process."""
     import torch
 
+    if wanted is None:
+        yield
+        return
+    with _lock:
+        before = torch.get_num_threads()
+        torch.set_num_threads(wanted)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+
+
+def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
+    """The picture at `size` (width, height), (1, 3, height, width) bytes; smoothed first where it shrinks."""
+    import torch
+
+    if size[0] >= page.shape[1]:
+        page = np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+        return torch.from_numpy(page).permute(2, 0, 1)[None]
     planes = torch.from_numpy(np.ascontiguousarray(page)).permute(2, 0, 1)[None]
-    small = torch.nn.functional.interpolate(planes, size=(size[1], size[0]), mode="bilinear", antialias=True)
-    return np.ascontiguousarray(small[0].permute(1, 2, 0).numpy())
+    # Four times faster than OpenCV's INTER_AREA.
+    return torch.nn.functional.interpolate(planes, size=(size[1], size[0]), mode="bilinear", antialias=True)
 
 
 def _run(
-    picture: NDArray[np.uint8], size: tuple[int, int], weights: Path, threads: int | None
+    page: NDArray[np.uint8], size: tuple[int, int], weights: Path | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities as bytes, name maps (scores 0 to 1, log height last) and frame."""
     import torch
 
-    model, kind = _ready(weights)
-    before = torch.get_num_threads()
-    with _lock:
-        if threads is not None and threads != before:
-            torch.set_num_threads(threads)
-        try:
-            with torch.inference_mode():
-                planes = torch.from_numpy(_resized(picture, size)).permute(2, 0, 1)[None]
-                page = planes.to(kind).mul_(1 / 255).contiguous(memory_format=torch.channels_last)
-                pixels, names, frame = model(page)
-                shares = torch.softmax(pixels.float(), dim=1).mul_(255).add_(0.5).to(torch.uint8)
-                found = names.float()
-                found[:, :-1].sigmoid_()
-        finally:
-            if threads is not None and threads != before:
-                torch.set_num_threads(before)
-    return shares[0].contiguous().numpy(), found[0].contiguous().numpy(), frame[0].float().contiguous().numpy()
-
-
-def _ready(weights: Path) -> tuple[torch.nn.Module, torch.dtype]:
-    """The network in the number format that this machine multiplies fastest."""
-    return _converted(load_reader(weights))
+    model, kind = _converted(load_reader(weights))
+    with torch.inference_mode():
+        picture = _resized(page, size).to(kind).mul_(1 / 255).contiguous(memory_format=torch.channels_last)
+        pixels, names, frame = model(picture)
+        shares = torch.softmax(pixels.float(), dim=1).mul_(255).add_(0.5).to(torch.uint8)
+        found = names.float()
+        found[:, :-1].sigmoid_()
+        planes = [t[0].float().contiguous().numpy().copy() for t in (found, frame)]
+    return shares[0].contiguous().numpy(), planes[0], planes[1]
 
 
 @lru_cache(maxsize=2)
 def _converted(model: torch.nn.Module) -> tuple[torch.nn.Module, torch.dtype]:
-    import copy
-
+    """The network in the number format that this machine multiplies fastest."""
     import torch
 
     fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     kind = torch.bfloat16 if fast else torch.float32
-    return copy.deepcopy(model).to(kind).to(memory_format=torch.channels_last), kind
+    fast_model = copy.deepcopy(model).to(kind)
+    in_channels_last(fast_model)
+    return fast_model, kind
 
 
-def _names(maps: NDArray[np.float32], zoom: tuple[float, float], least: float) -> tuple[FoundName, ...]:
-    """Peaks of the name maps; at one place the surest lead."""
+def _places(maps: NDArray[np.float32], zoom: tuple[float, float]) -> list[_Place]:
+    """Where names may stand, surest first: peaks of the probability that any name stands there."""
     scores, heights = maps[:-1], maps[-1]
-    best = scores.max(axis=0)
-    ring = cv2.dilate(best, np.ones((3, 3), np.uint8))
-    rows, columns = np.nonzero((best >= least) & (best >= ring))
-    order = np.argsort(-best[rows, columns], kind="stable")
-    found: list[FoundName] = []
-    for row, column in zip(rows[order], columns[order], strict=True):
-        here = scores[:, row, column]
-        first, second = (int(i) for i in np.argsort(-here, kind="stable")[:2])
-        dx, dy = _beside(best, row, column)
-        x = (column + 0.5 + dx) * NAME_STEP / zoom[0]
-        y = (row + 0.5 + dy) * NAME_STEP / zoom[1]
+    any_name = 1.0 - np.exp(np.log1p(-np.minimum(scores, 0.999)).sum(axis=0))
+    ring = cv2.dilate(any_name, np.ones((3, 3), np.uint8))
+    rows, columns = np.nonzero((any_name >= _PLACE_SCORE) & (any_name >= ring))
+    order = np.argsort(-any_name[rows, columns], kind="stable")
+    found: list[_Place] = []
+    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        dx, dy = _beside(any_name, row, column)
+        x, y = (column + 0.5 + dx) * NAME_STEP / zoom[0], (row + 0.5 + dy) * NAME_STEP / zoom[1]
         tall = float(np.exp(np.clip(heights[row, column], 0.0, 5.5))) / zoom[1]
-        reach = [(f, _NAME_REACH * f.height_px) for f in found]
-        if any(abs(x - f.x) < 1.6 * r and abs(y - f.y) < r for f, r in reach):
+        if any(abs(x - f[0]) < 1.6 * _REACH * f[2] and abs(y - f[1]) < _REACH * f[2] for f in found):
             continue
-        found.append(FoundName(LEADS[first], x, y, float(here[first]), tall, LEADS[second], float(here[second])))
-    return tuple(found)
+        found.append((x, y, tall, float(any_name[row, column]), scores[:, row, column]))
+        if len(found) == _MOST_NAMES:
+            break
+    return found
 
 
-def _beside(best: NDArray[np.float32], row: int, column: int) -> tuple[float, float]:
+def _beside(peaks: NDArray[np.float32], row: int, column: int) -> tuple[float, float]:
     """Where the peak lies between cells: the vertex of a parabola through the logs, -0.5 to 0.5."""
 
     def vertex(a: float, b: float, c: float) -> float:
-        low = 1e-4
-        p, q, r = (float(np.log(max(v, low))) for v in (a, b, c))
+        p, q, r = (float(np.log(max(v, 1e-4))) for v in (a, b, c))
         bend = p - 2 * q + r
         return float(np.clip(0.5 * (p - r) / bend, -0.5, 0.5)) if bend < -1e-6 else 0.0
 
-    h, w = best.shape
-    dx = vertex(best[row, column - 1], best[row, column], best[row, column + 1]) if 0 < column < w - 1 else 0.0
-    dy = vertex(best[row - 1, column], best[row, column], best[row + 1, column]) if 0 < row < h - 1 else 0.0
+    h, w = peaks.shape
+    here = peaks[row, column]
+    dx = vertex(peaks[row, column - 1], here, peaks[row, column + 1]) if 0 < column < w - 1 else 0.0
+    dy = vertex(peaks[row - 1, column], here, peaks[row + 1, column]) if 0 < row < h - 1 else 0.0
     return dx, dy
 
 
-def _frame(frame: NDArray[np.float32], zoom: tuple[float, float]) -> NDArray[np.float32]:
-    """Scale in the given picture's pixels per mm (both zooms are the same within a per cent), angles as they are."""
-    out = frame.astype(np.float32)
-    out[0] = np.exp(np.clip(frame[0], -2.0, 5.0)) / np.float32(zoom[0])
-    out[1] = np.exp(np.clip(frame[1], -2.0, 5.0)) / np.float32(zoom[1])
-    return out
+def _read_names(
+    page: NDArray[np.uint8], places: list[_Place], weights: Path | None, least: float
+) -> tuple[FoundName, ...]:
+    """What the second network reads at each place, with the first one's opinion as a mild prior."""
+    import torch
+
+    if not places:
+        return ()
+    model = load_name_reader(weights)
+    cuts = np.stack([cut_out(page, x, y, height) for x, y, height, _, _ in places])
+    with torch.inference_mode():
+        read = torch.softmax(model(as_batch(cuts)), dim=1).numpy()
+    found = []
+    for (x, y, height, _, scores), chances in zip(places, read, strict=True):
+        prior = np.append(scores / max(float(scores.sum()), 1e-6) + 0.08, 0.15)
+        both = chances * prior
+        both = (both / both.sum()).astype(np.float32)
+        best = int(both[:-1].argmax())
+        if both[best] >= least and both[best] > both[-1]:
+            found.append(FoundName(LEADS[best], x, y, float(both[best]), height, both[:-1]))
+    return tuple(sorted(found, key=lambda n: -n.score))

@@ -22,7 +22,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS
-from ecgkin.retrieval.ecg.page.network.model import FRAME_STEP, NAME_STEP, ReaderConfig, build_reader, folded
+from ecgkin.retrieval.ecg.page.network.model import (
+    FRAME_STEP,
+    NAME_STEP,
+    ReaderConfig,
+    build_reader,
+    folded,
+    in_channels_last,
+)
+from ecgkin.retrieval.ecg.page.network.weights_file import READER_FORMAT
 from ecgkin.retrieval.ecg.page.training.pages import WildPage, wild_page
 from ecgkin.retrieval.ecg.page.training.signals import SignalSource
 
@@ -46,6 +54,7 @@ class FitConfig:
         batch: Crops a step.
         crop: Side of a crop in px, a multiple of 32.
         crops_per_page: Crops that one page gives.
+        about_names: Share of crops that are laid about a printed lead name, where there is one.
         buffer: Crops kept for shuffling.
         uses: How often each crop is shown, every time in other tones.
         workers: Processes that draw pages.
@@ -63,6 +72,7 @@ class FitConfig:
     batch: int = 8
     crop: int = 512
     crops_per_page: int = 6
+    about_names: float = 0.6
     buffer: int = 600
     uses: int = 3
     workers: int = 1
@@ -144,9 +154,13 @@ def page_crops(
     planes = half_planes(page)
     height, width = page.image.shape[:2]
     crops = []
+    room = max(1, width - config.crop + 33), max(1, height - config.crop + 33)
     for _ in range(config.crops_per_page):
-        x0 = int(rng.integers(0, max(1, width - config.crop + 33))) // FRAME_STEP * FRAME_STEP
-        y0 = int(rng.integers(0, max(1, height - config.crop + 33))) // FRAME_STEP * FRAME_STEP
+        corner = rng.integers(0, room).astype(np.float64)
+        if page.names and rng.random() < config.about_names:  # names, pulses and strokes are rare elsewhere
+            middle = page.names[int(rng.integers(len(page.names)))][1].mean(axis=0)
+            corner = np.clip(middle - rng.uniform(0.05, 0.95, 2) * config.crop, 0, np.array(room) - 1)
+        x0, y0 = (int(v) // FRAME_STEP * FRAME_STEP for v in corner)
         crops.append(targets(page, planes, x0, y0, config.crop))
     return crops
 
@@ -159,7 +173,7 @@ def stream(config: FitConfig, first_page: int, worker: int = 0, n_workers: int =
     number = first_page + worker
     while True:
         for crop in page_crops(config, number, source, rng):
-            crop["page"] = np.int64(number)
+            crop["page"] = np.array(number)
             held.append((crop, config.uses))
         number += n_workers
         # The buffer fills while it is used: early on half as many leave as come.
@@ -220,7 +234,7 @@ def losses(
     return {
         "cross": cross,
         "dice": 0.5 * dice.mean(),
-        "names": 0.15 * (hit + miss) / n_names,
+        "names": 0.25 * (hit + miss) / n_names,
         "height": 0.05 * height,
         "frame": 0.25 * off / known.sum().clamp(min=32.0),
     }
@@ -236,7 +250,8 @@ def fit(config: FitConfig) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
     torch.manual_seed(config.seed)
-    model = build_reader(ReaderConfig(), training=True).to(memory_format=torch.channels_last)
+    model = build_reader(ReaderConfig(), training=True)
+    in_channels_last(model)
     optimiser = torch.optim.AdamW(model.parameters(), lr=config.peak_rate, weight_decay=1e-4)
     averaged = {k: v.clone() for k, v in model.state_dict().items()}
     step, first_page, spent = 0, 0, 0.0
@@ -286,7 +301,7 @@ def fit(config: FitConfig) -> Path:
         parts = losses(answer, batch)
         total = torch.stack(list(parts.values())).sum()
         optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
         optimiser.step()
         step += 1
@@ -320,7 +335,7 @@ def export(state: dict[str, torch.Tensor], path: Path, notes: dict[str, str]) ->
     from safetensors.torch import save_file
 
     half = {k: v.half().contiguous() for k, v in folded(state).items()}
-    header = {"format": "ecgkin-page-reader", "config": json.dumps(ReaderConfig().as_dict()),
+    header = {"format": READER_FORMAT, "config": json.dumps(ReaderConfig().as_dict()),
               "classes": ",".join(CLASSES), "leads": ",".join(LEADS), **notes}  # fmt: skip
     partial = path.with_suffix(".part")
     save_file(half, partial, metadata=header)

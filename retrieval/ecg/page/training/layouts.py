@@ -102,8 +102,13 @@ def draw_layout(rng: np.random.Generator) -> Layout:
         stretches.append(Stretch(lead, n_rows + i, 0, 0.0, duration, x0, row_y[n_rows + i], strip=True))
     width = x0 + whole + after + right
     height = row_y[-1] + pitch * rng.uniform(0.35, 0.7) + footer
-    area = (left if left < 6 or rng.random() < 0.5 else 0.0, header if rng.random() < 0.6 else 0.0,
-            width - (right if rng.random() < 0.5 else 0.0), height - (footer if rng.random() < 0.5 else 0.0))  # fmt: skip
+    cut = [rng.random() < 0.5, rng.random() < 0.6, rng.random() < 0.5, rng.random() < 0.5]
+    area = (
+        left if left < 6 or cut[0] else 0.0,
+        header if cut[1] else 0.0,
+        width - (right if cut[2] else 0.0),
+        height - (footer if cut[3] else 0.0),
+    )
     gains = dict.fromkeys(LEADS[6:], gain / 2) if rng.random() < 0.03 else {}
     return Layout(
         name, tuple(stretches), width, height, area, tuple(column_x), tuple(row_y), speed, gain, (before, after), gains

@@ -99,7 +99,7 @@ def measure(n_pages: int, source: SignalSource | None, weights: Path | None, thr
         looks = look(page.image, threads=threads, weights=weights)
         seconds.append(time.perf_counter() - start)
         rows.append(figures(page, looks))
-    both, either = sum(r.both for r in rows), sum(r.either for r in rows)
+    both, either = (np.sum([getattr(r, k) for r in rows], axis=0) for k in ("both", "either"))
     printed, found, right = (sum(r.names[i] for r in rows) for i in range(3))
     near = [(sum(r.near_truth[i] for r in rows), sum(r.near_found[i] for r in rows)) for i in range(2)]
     trace = CLASSES.index("trace")

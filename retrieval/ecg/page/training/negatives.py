@@ -21,11 +21,11 @@ def draw_negative(size: tuple[int, int], rng: np.random.Generator) -> tuple[NDAr
     marks = np.zeros((height, width), dtype=np.uint8)
     grid = np.zeros((height, width), dtype=np.uint8)
     if kind == 0:  # clouds of colour at several sizes: a photograph of anything
-        page = draw_background(size, rng).astype(np.float32)
+        clouds = draw_background(size, rng).astype(np.float32)
         for cells in (3, 9, 27, 81):
             noise = rng.normal(0, 120 / np.sqrt(cells), (cells, cells + 1, 3)).astype(np.float32)
-            page += cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC)
-        page = np.clip(page, 0, 255).astype(np.uint8)
+            clouds += cv2.resize(noise, size, interpolation=cv2.INTER_CUBIC)
+        page = np.clip(clouds, 0, 255).astype(np.uint8)
         for _ in range(int(rng.integers(0, 12))):
             points = (rng.uniform(-0.1, 1.1, (int(rng.integers(3, 6)), 2)) * size).astype(np.int32)
             cv2.fillPoly(page, [points], [int(v) for v in rng.integers(0, 256, 3)], cv2.LINE_AA)

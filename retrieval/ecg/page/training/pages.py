@@ -105,7 +105,7 @@ def wild_page(
     window = _window(plan, rng)
     wide_mm, tall_mm = window[2] - window[0], window[3] - window[1]
     stretch = float(rng.choice((1.0, rng.uniform(0.82, 1.2)), p=(0.85, 0.15)))
-    width, height = working_size(tall_mm * stretch * 10, wide_mm * 10, may_enlarge=True)
+    width, height = working_size(round(tall_mm * stretch * 10), round(wide_mm * 10), may_enlarge=True)
     factor = size or float(rng.choice((1.0, rng.uniform(0.6, 1.1)), p=(0.5, 0.5)))
     width, height = max(320, round(width * factor / 2) * 2), max(256, round(height * factor / 2) * 2)
     scale = min(width / wide_mm, height / tall_mm * 1.25)
@@ -120,7 +120,7 @@ def wild_page(
     view = place((wide, tall), (shown[0], shown[1], shown[2], shown[3]), (width, height), how, rng)
     picture, inside = lay_on_table(sheet.rgb, view, rng)
     inks = warp(np.ascontiguousarray(np.moveaxis(sheet.inks, 0, -1)), view)
-    two = warp(cv2.merge([sheet.grid, sheet.gridded]), view)
+    two = warp(np.stack([sheet.grid, sheet.gridded], axis=-1), view)
     picture = expose(picture, how, view, rng, np.ascontiguousarray(inks[..., INKS.index("trace")]))
     planes = _planes(inks, two[..., 0], inside)
     names = _names(sheet.names, view)
@@ -164,15 +164,15 @@ def _planes(inks: NDArray[np.uint8], grid: NDArray[np.uint8], inside: NDArray[np
     planes = np.zeros((len(CLASSES), height, width), dtype=np.uint8)
     left = np.full((height, width), 255, dtype=np.uint8)
     for name in ("trace", "pulse", "text", "stroke"):
-        cover = cv2.min(np.ascontiguousarray(inks[..., INKS.index(name)]), left)
+        cover = np.minimum(inks[..., INKS.index(name)], left)
         planes[CLASSES.index(name)] = cover
-        left = cv2.subtract(left, cover)
-    outside = cv2.min(cv2.bitwise_not(inside), left)
+        left = left - cover
+    outside = np.minimum(255 - inside, left)
     planes[CLASSES.index("outside")] = outside
-    left = cv2.subtract(left, outside)
-    lines = cv2.min(grid, left)
+    left = left - outside
+    lines = np.minimum(grid, left)
     planes[CLASSES.index("grid")] = lines
-    planes[CLASSES.index("paper")] = cv2.subtract(left, lines)
+    planes[CLASSES.index("paper")] = left - lines
     return planes
 
 
@@ -221,7 +221,7 @@ def _negative(rng: np.random.Generator) -> WildPage:
     kind = str(rng.choice(("photo", "scan", "copy", "screenshot")))
     view = place((width, height), (0.0, 0.0, float(width), float(height)), (width, height), kind, rng)
     picture, inside = lay_on_table(picture, view, rng)
-    two = warp(cv2.merge([marks, grid]), view)
+    two = warp(np.stack([marks, grid], axis=-1), view)
     inks = np.zeros((height, width, len(INKS)), dtype=np.uint8)
     inks[..., INKS.index("text")] = two[..., 0]
     picture = expose(picture, kind, view, rng)

@@ -211,9 +211,9 @@ def _legible(style: _Style, px_per_mm: float) -> _Style:
 
 def _trace_colour(dark: bool, rng: np.random.Generator) -> tuple[int, int, int]:
     if dark:
-        tints = ((80, 255, 100), (255, 255, 255), (255, 230, 90), (120, 200, 255), (0, 230, 230), (250, 120, 120),
+        glowing = ((80, 255, 100), (255, 255, 255), (255, 230, 90), (120, 200, 255), (0, 230, 230), (250, 120, 120),
                  (90, 100, 235), (60, 200, 60))  # fmt: skip
-        base = np.array(tints[int(rng.integers(len(tints)))], dtype=np.float64) * rng.uniform(0.6, 1.0)
+        base = np.array(glowing[int(rng.integers(len(glowing)))], dtype=np.float64) * rng.uniform(0.6, 1.0)
     elif rng.random() < 0.82:
         base = np.full(3, rng.choice((0.0, rng.uniform(0, 60), rng.uniform(40, 120)))) + rng.normal(0, 6, 3)
     else:
@@ -288,7 +288,9 @@ class _Bench:
         y_mm = stretch.y_mm - samples.astype(np.float64) * layout.gain_of(stretch.lead)
         x, y = self.at(0.0, 0.0)
         points = np.stack([x + x_mm * self.scale, y + y_mm * self.scale], axis=1)
-        self._line("trace", points, self.style.line_mm)
+        near = np.flatnonzero((points[:, 0] > -60) & (points[:, 0] < self.shape[1] + 60))
+        if len(near) > 1:
+            self._line("trace", points[near[0] : near[-1] + 1], self.style.line_mm)
         self.leads.append(PrintedLead(stretch, np.asarray(samples, dtype=np.float32), points))
 
     def _pulse(self, x_mm: float, y_mm: float, gain: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,39 +85,39 @@ def _smooth(signal: NDArray[np.float32], width: int) -> NDArray[np.float32]:
 def _machine(signal: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
     """Size, filters, wander, hum, tremor, steps, pacing spikes and lost electrodes; shape (12, n) kept."""
     n_leads, n = signal.shape
+    changed: NDArray[Any] = signal - np.median(signal, axis=1, keepdims=True)
     t = np.arange(n, dtype=np.float32) / np.float32(FS_HZ)
-    signal = signal - np.median(signal, axis=1, keepdims=True)
-    signal = signal * np.float32(np.exp(rng.normal(0.0, 0.35)))
+    changed = changed * np.float32(np.exp(rng.normal(0.0, 0.35)))
     if rng.random() < 0.15:  # deep and tall chest leads that reach into the rows beside them
-        signal[6:] *= np.float32(rng.uniform(1.3, 2.5))
+        changed[6:] *= np.float32(rng.uniform(1.3, 2.5))
     if rng.random() < 0.3:
         rate = rng.uniform(0.05, 0.5)
         depth = rng.uniform(0.03, 0.5) * np.abs(rng.normal(0.0, 1.0, (n_leads, 1)))
-        signal = signal + depth * np.sin(2 * np.pi * rate * t + rng.uniform(0, 6.3, (n_leads, 1)))
+        changed = changed + depth * np.sin(2 * np.pi * rate * t + rng.uniform(0, 6.3, (n_leads, 1)))
     if rng.random() < 0.1:
-        signal = signal + rng.normal(0.0, 0.4, (n_leads, 1)) * (t - 5.0) / 5.0
+        changed = changed + rng.normal(0.0, 0.4, (n_leads, 1)) * (t - 5.0) / 5.0
     if rng.random() < 0.18:
         hum = float(rng.choice((50.0, 60.0)))
         level = rng.uniform(0.01, 0.12) * (rng.random((n_leads, 1)) < rng.uniform(0.2, 1.0))
-        signal = signal + level * np.sin(2 * np.pi * hum * t + rng.uniform(0, 6.3, (n_leads, 1)))
+        changed = changed + level * np.sin(2 * np.pi * hum * t + rng.uniform(0, 6.3, (n_leads, 1)))
     if rng.random() < 0.25:
         level = rng.uniform(0.005, 0.08) * (rng.random((n_leads, 1)) < rng.uniform(0.2, 1.0))
-        signal = signal + level * rng.standard_normal((n_leads, n))
+        changed = changed + level * rng.standard_normal((n_leads, n))
     if rng.random() < 0.08:  # narrow pacing spikes, not through the low-pass
         period = rng.uniform(0.6, 1.3)
         size = rng.normal(0.0, 1.2, (n_leads, 1))
         for at in np.arange(rng.uniform(0, period), 10.0, period):
             i = int(at * FS_HZ)
-            signal[:, i : i + 1 + int(rng.integers(2))] += size
+            changed[:, i : i + 1 + int(rng.integers(2))] += size
     if rng.random() < 0.06:  # an electrode comes off: a jump, then the way back
         lead, at = int(rng.integers(n_leads)), int(rng.integers(n))
-        signal[lead, at:] += rng.normal(0.0, 2.0) * np.exp(-(t[: n - at]) / rng.uniform(0.2, 3.0))
+        changed[lead, at:] += rng.normal(0.0, 2.0) * np.exp(-(t[: n - at]) / rng.uniform(0.2, 3.0))
     if rng.random() < 0.06:
         lead = int(rng.integers(n_leads))
-        signal[lead] = rng.normal(0.0, 0.01, n)
+        changed[lead] = rng.normal(0.0, 0.01, n)
     if rng.random() < 0.05:  # saturated
         limit = rng.uniform(0.5, 1.5)
-        signal = np.clip(signal, -limit, limit)
+        changed = np.clip(changed, -limit, limit)
     if rng.random() < 0.12:
-        signal = _smooth(np.asarray(signal, dtype=np.float32), int(rng.choice((5, 7, 9, 13))))
-    return np.asarray(signal, dtype=np.float32)
+        changed = _smooth(np.asarray(changed, dtype=np.float32), int(rng.choice((5, 7, 9, 13))))
+    return np.asarray(changed, dtype=np.float32)

@@ -14,7 +14,7 @@ _LABELS = (
 _UNITS = ("ms", "BPM", "/min", "", "mV", "deg", "bpm", "mmHg")
 _PHRASES = (
     "Normal sinus rhythm", "Possible left atrial enlargement", "Abnormal ECG", "Unconfirmed", "Sinus bradycardia",
-    "Left axis deviation", "ST elevation in V1-V3", "T inversion III aVF", "Otherwise normal ECG", "Atrial fibrillation",
+    "Left axis deviation", "ST elevation in V1-V3", "T inversion III aVF", "Otherwise normal ECG", "Fibrillation",
 
     "*** Poor data quality ***", "Confirmed by", "Referred by:", "Technician:", "ID:", "Name:", "Male", "Female",
     "Years", "Room", "Dept.", "Medication", "Report Confirmed by", "ECG REPORT", "Sinusrhythmus", "Lagetyp links",

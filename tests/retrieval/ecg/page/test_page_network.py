@@ -12,27 +12,40 @@ from safetensors.torch import load_file, save_file
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS
 from ecgkin.retrieval.ecg.page.network.model import ReaderConfig, build_reader, folded
+from ecgkin.retrieval.ecg.page.network.names import CUT, NAMES, as_batch, build_name_reader, cut_out
 from ecgkin.retrieval.ecg.page.network.segment import look
-from ecgkin.retrieval.ecg.page.network.weights_file import FORMAT, default_weights, load_reader
+from ecgkin.retrieval.ecg.page.network.weights_file import (
+    READER_FORMAT,
+    load_name_reader,
+    load_reader,
+    weights_folder,
+)
 from ecgkin.retrieval.ecg.page.training.fit import FitConfig, export, losses
+from ecgkin.retrieval.ecg.page.training.fit_names import export_names, name_cuts
 from ecgkin.retrieval.ecg.page.training.measure import HELD_OUT_SEED, figures
 from ecgkin.retrieval.ecg.page.training.pages import wild_page
+from ecgkin.retrieval.ecg.page.training.signals import SignalSource
 from ecgkin.retrieval.errors import ImageError, ModelError, WeightsMissingError
 
-needs_weights = pytest.mark.skipif(not default_weights().is_file(), reason="the reader's weights are not here")
+needs_weights = pytest.mark.skipif(
+    not all((weights_folder() / name).is_file() for name in ("reader.safetensors", "names.safetensors")),
+    reason="the reader's weights are not here",
+)
 
 
 @pytest.fixture(scope="module")
 def random_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both networks, untrained."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("reader") / "reader.safetensors"
-    export(build_reader(ReaderConfig(), training=True).state_dict(), path, {"step": "0"})
-    return path
+    folder = tmp_path_factory.mktemp("reader")
+    export(build_reader(ReaderConfig(), training=True).state_dict(), folder / "reader.safetensors", {"step": "0"})
+    export_names(build_name_reader(training=True).state_dict(), folder / "names.safetensors", {"crops": "0"})
+    return folder
 
 
 def _rewritten(source: Path, target: Path, change: str) -> Path:
-    state = load_file(source)
-    header = {"format": FORMAT, "classes": ",".join(CLASSES), "leads": ",".join(LEADS),
+    state = load_file(source / "reader.safetensors")
+    header = {"format": READER_FORMAT, "classes": ",".join(CLASSES), "leads": ",".join(LEADS),
               "config": json.dumps(ReaderConfig().as_dict())}  # fmt: skip
     if change == "missing":
         del state["pixels.bias"]
@@ -48,7 +61,7 @@ def _rewritten(source: Path, target: Path, change: str) -> Path:
         header["classes"] = "paper,ink"
     elif change == "config":
         header["config"] = "{}"
-    save_file(state, target, metadata=header)
+    save_file(state, target / "reader.safetensors", metadata=header)
     return target
 
 
@@ -78,8 +91,14 @@ def test_answers_have_their_sizes() -> None:
 
 
 def test_every_tensor_is_accounted_for(random_weights: Path) -> None:
-    assert set(load_file(random_weights)) == set(load_reader(random_weights).state_dict())
-    assert random_weights.stat().st_size < 4_000_000
+    for name, load in (("reader.safetensors", load_reader), ("names.safetensors", load_name_reader)):
+        assert set(load_file(random_weights / name)) == set(load(random_weights).state_dict())
+    assert sum(file.stat().st_size for file in random_weights.iterdir()) < 4_000_000
+
+
+def test_a_file_names_its_folder(random_weights: Path) -> None:
+    assert load_reader(random_weights / "reader.safetensors") is load_reader(random_weights)
+    assert load_name_reader(random_weights / "reader.safetensors") is load_name_reader(random_weights)
 
 
 @pytest.mark.parametrize(
@@ -91,21 +110,21 @@ def test_every_tensor_is_accounted_for(random_weights: Path) -> None:
 )  # fmt: skip
 def test_damaged_weights_are_refused(random_weights: Path, tmp_path: Path, change: str, said: str) -> None:
     with pytest.raises(ModelError, match=said) as caught:
-        load_reader(_rewritten(random_weights, tmp_path / "bad.safetensors", change))
+        load_reader(_rewritten(random_weights, tmp_path, change))
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("keep", [0, 7, 1000, -1])
 def test_cut_off_weights_are_refused(random_weights: Path, tmp_path: Path, keep: int) -> None:
-    bad = tmp_path / "cut.safetensors"
-    bad.write_bytes(random_weights.read_bytes()[:keep])
-    with pytest.raises(ModelError, match=r"cut\.safetensors"):
-        load_reader(bad)
+    (tmp_path / "reader.safetensors").write_bytes((random_weights / "reader.safetensors").read_bytes()[:keep])
+    with pytest.raises(ModelError, match=r"reader\.safetensors"):
+        load_reader(tmp_path)
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
-    with pytest.raises(WeightsMissingError, match=r"nothing\.safetensors"):
-        load_reader(tmp_path / "nothing.safetensors")
+    for load, name in ((load_reader, "reader"), (load_name_reader, "names")):
+        with pytest.raises(WeightsMissingError, match=rf"{name}\.safetensors"):
+            load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +147,28 @@ def test_looking_twice_gives_the_same(random_weights: Path) -> None:
     assert np.abs(one.probabilities.astype(int).sum(axis=0) - 255).max() <= len(CLASSES)
     assert one.zoom == pytest.approx((one.size[0] / 300, one.size[1] / 200))
     assert one.frame.shape[0] == 4 and (one.frame[:2] > 0).all()
+
+
+def test_cuts_show_the_letters() -> None:
+    """Names are cut in the middle of the letters, whole, at one size, also over the picture's edge."""
+    picture = np.full((100, 200, 3), 255, dtype=np.uint8)
+    picture[40:56, 90:120] = 0
+    cut = cut_out(picture, 105, 48, 16)
+    assert cut.shape == (CUT[1], CUT[0], 3)
+    assert (cut[12:28, 25:55] == 0).all() and (cut[:11] == 255).all() and (cut[:, :24] == 255).all()
+    twice = cut_out(np.repeat(np.repeat(picture, 2, axis=0), 2, axis=1), 210, 96, 32)
+    assert np.abs(twice.astype(int) - cut).mean() < 2
+    assert (cut_out(picture, -50.0, 300.0, 10) == 255).all()
+    batch = as_batch(np.stack([cut, twice]))
+    assert batch.shape == (2, 3, CUT[1], CUT[0]) and float(batch.mean().abs()) < 1e-3
+
+
+def test_drawn_cuts_have_classes() -> None:
+    signals = SignalSource().draw(np.random.default_rng(0))
+    found = [c for seed in range(25) for c in name_cuts(np.random.default_rng(seed), signals)]
+    assert len(found) > 20
+    assert all(cut.shape == (CUT[1], CUT[0], 3) and 0 <= which < len(NAMES) for cut, which in found)
+    assert len({which for _, which in found}) > 6
 
 
 def test_losses_are_least_at_the_truth() -> None:
