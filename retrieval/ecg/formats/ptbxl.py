@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import math
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ class PtbXl:
         try:
             codes = ast.literal_eval(cells["scp_codes"])
             labels = {str(code): float(value) for code, value in codes.items()}
-            age = age_of(cells["age"])  # 300 is above 89
+            age = age_of(cells["age"]) if cells["age"] and math.isfinite(float(cells["age"])) else None
             name = cells[_FILE_COLUMN[self.fs_hz]]
             path = self.root / name
             if not name or Path(name).is_absolute() or ".." in Path(name).parts:
