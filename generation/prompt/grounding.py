@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ecgkin.generation.consensus.thresholds import DraftThresholds
-from ecgkin.generation.draft import Agreement, Basis, DraftedStatement, Evidence, Sentence
+from ecgkin.generation.types.draft import Agreement, Basis, DraftedStatement, Evidence, Sentence
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 from ecgkin.retrieval.ecg.statements.find import Polarity, find_statements
 from ecgkin.retrieval.search.vote import Vote

@@ -243,12 +243,19 @@ class CaseSearch:
     ) -> None:
         self.close()
 
+    @property
+    def depth(self) -> int:
+        """Neighbours that vote where nothing else is asked for: as many as the calibration was fitted with, or 50."""
+        return self.calibration.depth if self.calibration else DEFAULT_K
+
     def by_image(
         self,
         image: Image.Image | str | Path,
         k: int = 10,
         where: WhereLike = None,
         exclude_patient: str | None = None,
+        *,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases whose ECG looks like the one in a picture.
 
@@ -257,17 +264,25 @@ class CaseSearch:
             k: Hits wanted, 1 to 1000.
             where: Filter that acts inside the search, so that k hits come back where k cases pass it.
             exclude_patient: Cases of this patient are left out.
+            depth: Neighbours that are found for the vote, 1 to 1000 (k at least); None for `CaseSearch.depth`. Fewer
+                than the calibration was fitted with vote uncalibrated.
 
         Raises:
             ImageError: No picture, or no ECG in it.
-            QueryError: k or the filter cannot be used.
+            QueryError: k, the depth or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        self._check(k)
-        return self._find(image_query(self.encoder, image), k, where, exclude_patient)
+        self._check(k, depth)
+        return self._find(image_query(self.encoder, image), k, where, exclude_patient, depth)
 
     def by_ecg(
-        self, record: EcgRecord | str | Path, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+        self,
+        record: EcgRecord | str | Path,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases similar to a recorded ECG (or the file of one); arguments as in `by_image`.
 
@@ -277,11 +292,17 @@ class CaseSearch:
             RecordError: The file cannot be read, or there is no ECG in it (see `searchable`).
             QueryError, CaseBaseError: As in `by_image`.
         """
-        self._check(k)
-        return self._find(record_query(self.encoder, record), k, where, exclude_patient)
+        self._check(k, depth)
+        return self._find(record_query(self.encoder, record), k, where, exclude_patient, depth)
 
     def by_text(
-        self, text: str, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+        self,
+        text: str,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases whose ECG fits words: a report, a question, a statement's name or abbreviation, German or English.
 
@@ -289,8 +310,8 @@ class CaseSearch:
             QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        self._check(k)
-        return self._find(text_query(self.encoder, text), k, where, exclude_patient)
+        self._check(k, depth)
+        return self._find(text_query(self.encoder, text), k, where, exclude_patient, depth)
 
     def by_both(
         self,
@@ -301,6 +322,7 @@ class CaseSearch:
         exclude_patient: str | None = None,
         *,
         weight: float = 0.5,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases that look like an ECG and fit words.
 
@@ -314,7 +336,7 @@ class CaseSearch:
         Raises:
             QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
         """
-        self._check(k)
+        self._check(k, depth)
         if not 0.0 <= weight <= 1.0:
             raise QueryError(f"weight is {weight} (expected 0, words only, to 1, ECG only)")
         if isinstance(query, EcgRecord):
@@ -322,7 +344,7 @@ class CaseSearch:
         else:
             ecg = image_query(self.encoder, query)
         words = text_query(self.encoder, text)
-        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient)
+        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, depth)
 
     def by_vector(
         self,
@@ -332,6 +354,7 @@ class CaseSearch:
         exclude_patient: str | None = None,
         *,
         kind: str = "vector",
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases near a vector of this encoder, shape (dim,), of any length; its vote and scores stay uncalibrated.
 
@@ -341,19 +364,22 @@ class CaseSearch:
         Raises:
             QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
         """
-        self._check(k)
-        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient)
+        self._check(k, depth)
+        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient, depth)
 
-    def _check(self, k: int) -> None:
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
-            raise QueryError(f"k is {k!r} (expected a whole number from 1 to {MAX_K})")
+    def _check(self, k: int, depth: int | None) -> None:
+        for name, given in (("k", k), ("depth", 1 if depth is None else depth)):
+            if isinstance(given, bool) or not isinstance(given, int | np.integer) or not 1 <= given <= MAX_K:
+                raise QueryError(f"{name} is {given!r} (expected a whole number from 1 to {MAX_K})")
         if len(self.base) == 0:
             raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
 
-    def _find(self, query: Query, k: int, where: WhereLike, exclude_patient: str | None) -> SearchResult:
+    def _find(
+        self, query: Query, k: int, where: WhereLike, exclude_patient: str | None, depth: int | None
+    ) -> SearchResult:
         start = time.perf_counter()
-        depth = max(int(k), self.calibration.depth if self.calibration else DEFAULT_K)
-        found = self.base.search(query.vector, depth, where=where, exclude_patient=exclude_patient)
+        wanted = max(int(k), self.depth if depth is None else int(depth))
+        found = self.base.search(query.vector, wanted, where=where, exclude_patient=exclude_patient)
         searched = time.perf_counter()
         filtered = where is not None and not _lets_all_through(where)
         # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
@@ -364,6 +390,7 @@ class CaseSearch:
             calibration=self.calibration if fits else None,
             n_cases=len(self.base),
         )
+        neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found, 1))
         threshold = self._threshold(query.kind)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
         warnings = list(query.warnings)
@@ -372,7 +399,8 @@ class CaseSearch:
         elif not similar:
             warnings.append(f"nothing similar: best score {found[0][1]:.3f} is below {threshold:.3f}")
         elif len(found) < k:
-            warnings.append(f"only {len(found)} of the {k} cases asked for pass the filter")
+            why = "pass the filter" if filtered or exclude_patient is not None else "are there"
+            warnings.append(f"only {len(found)} of the {k} cases asked for {why}")
         if filtered:
             warnings.append("the vote counts only cases that pass the filter")
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
@@ -382,7 +410,8 @@ class CaseSearch:
             query.kind, k, len(self.base), timings["encode"], timings["index"],
         )  # fmt: skip
         return SearchResult(
-            hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
+            hits=neighbours[:k],
+            neighbours=neighbours,
             vote=votes,
             nothing_similar=not similar,
             threshold=threshold,

@@ -13,7 +13,7 @@ import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from pydantic import ValidationError
 
-from ecgkin.generation.draft import Draft, DraftedStatement, Evidence, Sentence
+from ecgkin.generation.types.draft import Draft, DraftedStatement, Evidence, Sentence
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.api.app import create_app
 from ecgkin.ui.api.serving import in_thread

@@ -12,10 +12,13 @@ from ecgkin.ui.cli import common
 
 if TYPE_CHECKING:
     from ecgkin.generation.backends.pulse.counter import PulseCounter
-    from ecgkin.generation.draft import Draft
     from ecgkin.generation.prompt.context import Context
+    from ecgkin.generation.types.draft import Draft
 
-MODEL_HELP = "consensus, pulse:DIR, or http(s)://HOST/v1#NAME of an OpenAI-compatible server."
+MODEL_HELP = (
+    "consensus, mini, pulse:DIR, http(s)://HOST/v1#NAME of an OpenAI-compatible server, or "
+    "pulse:DIR@http(s)://HOST/v1#NAME of a PULSE checkpoint that was converted into DIR and is served there."
+)
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 Key = Annotated[
     str | None,
@@ -74,11 +77,11 @@ def draft(
             for piece in pieces:
                 typer.echo(common.safe(piece), nl=False)
             typer.echo("")
-            done = pieces.draft
-            if done is None:
+            if pieces.result is None:
                 raise QueryError("the draft ended before it was complete")
+            done = pieces.result.draft
         else:
-            done = drafter.draft(file, question, k, lang, where=where, exclude_patient=exclude_patient)
+            done = drafter.draft(file, question, k, lang, where=where, exclude_patient=exclude_patient).draft
     if json:
         common.emit(done.as_dict())
     else:
@@ -172,7 +175,8 @@ def drafts(
     root = settings.ptbxl
     if root is None:
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
-    from ecgkin.generation.drafter import open_backend
+    from ecgkin.generation.consensus.consensus import MODEL as CONSENSUS
+    from ecgkin.generation.drafter import open_model
     from ecgkin.generation.research.drafts.arms import BUILT_IN, model_arms
     from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
     from ecgkin.retrieval.encoders import load_encoder
@@ -180,7 +184,7 @@ def drafts(
 
     chosen = load_encoder(settings.encoder, device=settings.device)
     calibration = shipped_calibration(chosen)
-    backend = open_backend(model, api_key=api_key)
+    backend = None if model == CONSENSUS else open_model(model, api_key=api_key)
     wanted = [name.strip() for name in arms.split(",")] if arms else [*BUILT_IN, *(model_arms() if backend else ())]
     thresholds = None
     if fit is not None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 
 if TYPE_CHECKING:
-    from ecgkin.generation.draft import Draft
+    from ecgkin.generation.types.draft import Draft
 
 MEDIA_TYPE = "application/fhir+json"
 SNOMED = "http://snomed.info/sct"

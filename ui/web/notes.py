@@ -24,6 +24,7 @@ GERMAN: tuple[tuple[str, str], ...] = (
     (r"traces are hard to tell from the paper", "Kurven heben sich kaum vom Papier ab"),
     (r"no case passes the filter", "kein Fall passt zu den Filtern"),
     (r"only (\d+) of the (\d+) cases asked for pass the filter", r"nur \1 von \2 Fällen passen zu den Filtern"),
+    (r"only (\d+) of the (\d+) cases asked for are there", r"nur \1 von \2 gewünschten Fällen sind da"),
     (r"the vote counts only cases that pass the filter", "das Votum zählt nur Fälle, die zu den Filtern passen"),
     (r"missing(?: leads)?: (.+)", r"Ableitungen fehlen: \1"),
     (

@@ -23,11 +23,11 @@ from ecgkin.generation.consensus.phrases import (
 )
 from ecgkin.generation.consensus.sections import EXCLUSIVE, RHYTHMS, SECTION_OF, SECTIONS, settle
 from ecgkin.generation.consensus.thresholds import FLOOR, DraftThresholds, shipped_thresholds
-from ecgkin.generation.draft import DISCLAIMER, LANGUAGES, Draft, Language
 from ecgkin.generation.measures.evidence import MeasuredModel
 from ecgkin.generation.measures.measure import Measurements
 from ecgkin.generation.prompt.grounding import ground, without_marks
 from ecgkin.generation.research.fit.thresholds import fit_thresholds
+from ecgkin.generation.types.draft import DISCLAIMER, LANGUAGES, Draft, Language
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.ecg.statements.find import find_statements
 from ecgkin.retrieval.encoders.hashing import HashingEncoder

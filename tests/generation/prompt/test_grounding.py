@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgkin.generation.draft import Evidence
 from ecgkin.generation.prompt.grounding import citations_in, ground, split_sentences, without_marks
+from ecgkin.generation.types.draft import Evidence
 from ecgkin.retrieval.search.vote import vote
 
 EVIDENCE = (
