@@ -60,16 +60,16 @@ def open_model(model: str, *, device: str = "auto", api_key: str | None = None) 
         from ecgkin.generation.backends.mini.backend import MiniGenerator
 
         return MiniGenerator(Path(rest) if rest else None)
-    folder, served, address = rest.partition("@http")
-    if kind == "pulse" and folder and not served:
+    folder, served, address = rest.partition("@http") if kind == "pulse" else ("", "", "")
+    if folder and not served:
         from ecgkin.generation.backends.pulse.loading import load_pulse
 
         return load_pulse(rest, device=None if device == "auto" else device)
-    if kind in ("http", "https") or (kind == "pulse" and folder):
+    if folder or kind in ("http", "https"):
         from ecgkin.generation.backends.openai.endpoint import EndpointBackend
 
-        url, _, name = (f"http{address}" if kind == "pulse" else model).partition("#")
-        if kind == "pulse":
+        url, _, name = (f"http{address}" if folder else model).partition("#")
+        if folder:
             return EndpointBackend.for_pulse(url, name or "default", Path(folder), api_key=api_key)
         return EndpointBackend(url, name or "default", api_key=api_key)
     raise QueryError(

@@ -104,8 +104,11 @@ def prompt_counter(model: str) -> PulseCounter:
     """Who counts the tokens of a prompt: the checkpoint that `model` names, PULSE-7B as published otherwise."""
     from ecgkin.generation.backends.pulse.counter import PulseCounter
 
-    kind, _, folder = model.partition(":")
-    return PulseCounter.of_folder(folder) if kind == "pulse" and folder else PulseCounter.published()
+    kind, _, rest = model.partition(":")
+    folder, served, _ = rest.partition("@http")
+    if kind != "pulse" or not folder:
+        return PulseCounter.published()
+    return PulseCounter.of_converted(folder)[0] if served else PulseCounter.of_folder(folder)
 
 
 def show_context(context: Context, counter: PulseCounter, page: tuple[int, int], room: int, *, json: bool) -> None:
