@@ -8,25 +8,30 @@ a case counts as similar at all.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
 from ecgkin.retrieval.errors import EncoderMismatchError, ModelError, QueryError
 
 # Without a calibration: depth and temperature that do reasonably with any encoder (issue 7: k = 50 for votes).
 DEFAULT_K = 50
 DEFAULT_TAU = 0.1
-FORMAT = 1
+FORMAT: Literal[1] = 1
 
 Doubles = NDArray[np.float64]
+# JSON has neither inf nor NaN: null stands for them.
+Temperature = Annotated[float, BeforeValidator(lambda value: math.inf if value is None else value), Field(gt=0)]
+Share = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+Curve = Annotated[tuple[float, float, float], PlainSerializer(lambda curve: [round(value, 6) for value in curve])]
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class VoteRule:
         tau: Temperature of their weights exp(cos / tau); inf gives every neighbour the same weight.
     """
 
-    k: int = DEFAULT_K
-    tau: float = DEFAULT_TAU
+    k: Annotated[int, Field(ge=1)] = DEFAULT_K
+    tau: Temperature = DEFAULT_TAU
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,8 @@ class Threshold:
 
     score: float
     quantile: float
-    inside_refused: float
-    outside_refused: float
+    inside_refused: Share
+    outside_refused: Share
     n_inside: int
     n_outside: int
     outside: str = ""
@@ -74,15 +79,17 @@ class Calibration:
         thresholds: By kind of query ("image", "record", "text").
         n_gallery: Cases that voted when it was fitted.
         fitted_on: Data, in words.
+        format: Of the file.
     """
 
     encoder: str
     statements: VoteRule
     superclasses: VoteRule
-    curves: Mapping[str, tuple[float, float, float]]
+    curves: Mapping[str, Curve]
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     n_gallery: int = 0
     fitted_on: str = ""
+    format: Literal[1] = FORMAT
 
     @property
     def depth(self) -> int:
@@ -106,25 +113,8 @@ class Calibration:
         return np.where(fitted, 1.0 / (1.0 + np.exp(-np.clip(x, -500.0, 500.0))), shares)
 
     def as_json(self) -> str:
-        """The calibration as a JSON text; `inf` is written as null."""
-
-        def rule(r: VoteRule) -> dict[str, Any]:
-            return {"k": r.k, "tau": r.tau if math.isfinite(r.tau) else None}
-
-        def number(value: Any) -> Any:
-            return None if isinstance(value, float) and not math.isfinite(value) else value
-
-        content = {
-            "format": FORMAT,
-            "encoder": self.encoder,
-            "fitted_on": self.fitted_on,
-            "n_gallery": self.n_gallery,
-            "statements": rule(self.statements),
-            "superclasses": rule(self.superclasses),
-            "thresholds": {k: {n: number(v) for n, v in vars(t).items()} for k, t in self.thresholds.items()},
-            "curves": {label: [round(v, 6) for v in curve] for label, curve in self.curves.items()},
-        }
-        return json.dumps(content, indent=1) + "\n"
+        """The calibration as a JSON text; `inf` and NaN are written as null."""
+        return _document().dump_json(self, indent=1).decode() + "\n"
 
     def save(self, path: str | Path) -> None:
         """Write it beside the weights that it belongs to."""
@@ -143,34 +133,8 @@ class Calibration:
             EncoderMismatchError: It was fitted for another encoder.
         """
         try:
-            raw = json.loads(Path(path).read_text(encoding="utf-8"))
-            if raw["format"] != FORMAT:
-                raise ValueError(f"format {raw['format']!r}, expected {FORMAT}")
-
-            def rule(r: Mapping[str, Any]) -> VoteRule:
-                return VoteRule(int(r["k"]), math.inf if r["tau"] is None else float(r["tau"]))
-
-            found = cls(
-                encoder=str(raw["encoder"]),
-                statements=rule(raw["statements"]),
-                superclasses=rule(raw["superclasses"]),
-                curves={str(c): (float(v[0]), float(v[1]), float(v[2])) for c, v in raw["curves"].items()},
-                thresholds={
-                    str(kind): Threshold(
-                        score=float(t["score"]),
-                        quantile=float(t["quantile"]),
-                        inside_refused=_number(t["inside_refused"]),
-                        outside_refused=_number(t["outside_refused"]),
-                        n_inside=int(t["n_inside"]),
-                        n_outside=int(t["n_outside"]),
-                        outside=str(t["outside"]),
-                    )
-                    for kind, t in raw["thresholds"].items()
-                },
-                n_gallery=int(raw["n_gallery"]),
-                fitted_on=str(raw["fitted_on"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            found = _document().validate_json(Path(path).read_bytes())
+        except (OSError, ValueError) as error:
             raise ModelError(
                 f"{path} is no readable calibration: {error}",
                 hint="fit it again with `ecgkin evaluate retrieval --fit`",
@@ -183,9 +147,10 @@ class Calibration:
         return found
 
 
-def _number(value: Any) -> float:
-    """JSON has no NaN; null stands for it."""
-    return math.nan if value is None else float(value)
+@lru_cache(maxsize=1)
+def _document() -> TypeAdapter[Calibration]:
+    """Reads and writes the JSON of a calibration."""
+    return TypeAdapter(Calibration)
 
 
 @dataclass(frozen=True)

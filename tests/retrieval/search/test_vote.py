@@ -163,11 +163,24 @@ def test_too_few_neighbours_or_a_small_base_are_said() -> None:
     assert small.calibrated and "60" in small.note
 
 
-@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 99}', "not json"])
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 99}', "not json", "[" * 100_000])
 def test_a_broken_calibration_is_a_clear_error(tmp_path: Path, content: str) -> None:
     path = tmp_path / "calibration.json"
     path.write_text(content)
     with pytest.raises(ModelError, match="calibration"):
+        Calibration.load(path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"format": 2}, {"statements": {"k": 0, "tau": 0.1}}, {"superclasses": {"k": 10, "tau": -1.0}},
+     {"curves": {"AFIB": [1.0, 2.0]}}, {"thresholds": {"image": {"score": 0.5}}}, {"encoder": None}],
+)  # fmt: skip
+def test_a_calibration_with_a_wrong_part_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:
+    path = tmp_path / "calibration.json"
+    calibration, *_ = fitted()
+    path.write_text(json.dumps(json.loads(calibration.as_json()) | wrong))
+    with pytest.raises(ModelError, match=next(iter(wrong))):
         Calibration.load(path)
 
 
