@@ -266,9 +266,9 @@ def _words_after(text: str, spans: list[tuple[str, int, int]], k: int) -> tuple[
     for follower in (last, k) if last > k else (k,):
         end = spans[follower][2]
         following = spans[follower + 1][1] if follower + 1 < len(spans) else None
-        raw = text[end : end + 80 if following is None else min(following, end + 80)]
-        line = _NEW_LINE.search(raw)
-        after = fold(raw[: line.start()] + "." if line else raw)
+        limit = end + 80 if following is None else min(following, end + 80)
+        line = _NEW_LINE.search(text, end, limit + 1)
+        after = fold(text[end : line.start()] + "." if line else text[end:limit])
         if follower != k and not alternative and not _PLURAL.match(after):
             continue
         mark = _AFTER_END.search(after)

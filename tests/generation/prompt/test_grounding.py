@@ -76,6 +76,27 @@ def test_contradictions_are_warned_about() -> None:
     assert ground("LBBB", ()).statements[0].agreement == "unknown"
 
 
+@pytest.mark.parametrize(
+    "text", ["Possible LBBB [1]. LBBB [2].", "LBBB [1]. Possible LBBB [2].", "LBBB; possible LBBB."]
+)
+def test_the_firmer_of_two_mentions_counts(text: str) -> None:
+    """Said plainly once, a finding is stated, whatever comes before or after."""
+    found = ground(text, EVIDENCE)
+    assert [(s.code, s.polarity) for s in found.statements] == [("CLBBB", "present")]
+    assert {p for s in found.sentences for _, p in s.statements} <= {"present", "possible"}
+    assert ground("No LBBB. Possible LBBB.", EVIDENCE).statements[0].polarity == "possible"
+
+
+def test_an_answer_against_itself_contradicts() -> None:
+    """What is both stated and denied is no agreement with anything, though every neighbour carries it."""
+    votes = vote([0.95, 0.93, 0.9], [("CLBBB", "SR"), ("CLBBB", "SR"), ("CLBBB", "NORM")])
+    for text in ("LBBB [1]. No LBBB.", "Neither LBBB nor RBBB; LBBB."):
+        found = ground(text, EVIDENCE, vote=votes, neighbours=[("CLBBB",)] * 3)
+        assert {s.code: s.agreement for s in found.statements}["CLBBB"] == "contradicts"
+        assert any("both states and denies" in warning for warning in found.warnings)
+    assert ground("LBBB. Possible LBBB.", EVIDENCE, vote=votes).statements[0].agreement == "agrees"
+
+
 def test_clauses_have_their_own_cases() -> None:
     found = ground("Abnormal ECG: complete LBBB [1]; sinus rhythm [3].", EVIDENCE)
     assert {s.code: s.citations for s in found.statements} == {"CLBBB": ("ptbxl/17",), "SR": ("x-1/a.b",)}

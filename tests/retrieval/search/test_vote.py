@@ -161,6 +161,10 @@ def test_too_few_neighbours_or_a_small_base_are_said() -> None:
     assert not few.calibrated and "49 neighbours" in few.note and few.statements["AFIB"] == pytest.approx(1.0)
     small = vote([0.9] * 50, [{"AFIB"}] * 50, calibration=calibration, n_cases=60)
     assert small.calibrated and "60" in small.note
+    # Said of a base of less than a quarter of the 1000 cases that were calibrated with.
+    for n_cases, said in ((249, True), (250, False), (1000, False), (None, False)):
+        found = vote([0.9] * 50, [{"AFIB"}] * 50, calibration=calibration, n_cases=n_cases)
+        assert found.calibrated and ("this case base holds" in found.note) is said
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"format": 99}', "not json", "[" * 100_000])
