@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from ecgkin.generation.draft import Language
 from ecgkin.generation.measures.flags import (
     CONTIGUOUS,
     has_left_bundle,
@@ -23,6 +22,7 @@ from ecgkin.generation.measures.flags import (
     repolarisation_secondary,
 )
 from ecgkin.generation.measures.values import Measurements
+from ecgkin.retrieval.notes import Language
 
 RhythmClass = Literal["with P waves", "fibrillation", "flutter", "paced", "without P waves", "unknown"]
 

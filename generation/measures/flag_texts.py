@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ecgkin.generation.draft import Language
 from ecgkin.generation.measures.flags import Flag, FlagCode, Severity
+from ecgkin.retrieval.notes import Language
 
 _UDMI = "Thygesen 2018, Fourth Universal Definition of Myocardial Infarction, Circulation 138:e618"
 _AHA3 = "Surawicz 2009, AHA/ACCF/HRS recommendations part III, Circulation 119:e235"

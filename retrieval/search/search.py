@@ -257,12 +257,19 @@ class CaseSearch:
     ) -> None:
         self.close()
 
+    @property
+    def depth(self) -> int:
+        """Neighbours that vote where nothing else is asked for: as many as the calibration was fitted with, or 50."""
+        return self.calibration.depth if self.calibration else DEFAULT_K
+
     def by_image(
         self,
         image: Image.Image | str | Path,
         k: int = 10,
         where: WhereLike = None,
         exclude_patient: str | None = None,
+        *,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases whose ECG looks like the one in a picture.
 
@@ -271,17 +278,25 @@ class CaseSearch:
             k: Hits wanted, 1 to 1000.
             where: Filter that acts inside the search, so that k hits come back where k cases pass it.
             exclude_patient: Cases of this patient are left out.
+            depth: Neighbours that are found for the vote, 1 to 1000 (k at least); None for `CaseSearch.depth`. Fewer
+                than the calibration was fitted with vote uncalibrated.
 
         Raises:
             ImageError: No picture, or no ECG in it.
-            QueryError: k or the filter cannot be used.
+            QueryError: k, the depth or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        n_cases = self._checked(k)
-        return self._find(image_query(self.encoder, image), k, where, exclude_patient, n_cases)
+        n_cases = self._checked(k, depth)
+        return self._find(image_query(self.encoder, image), k, where, exclude_patient, n_cases, depth)
 
     def by_ecg(
-        self, record: EcgRecord | str | Path, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+        self,
+        record: EcgRecord | str | Path,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases similar to a recorded ECG (or the file of one); arguments as in `by_image`.
 
@@ -291,11 +306,17 @@ class CaseSearch:
             RecordError: The file cannot be read, or there is no ECG in it (see `searchable`).
             QueryError, CaseBaseError: As in `by_image`.
         """
-        n_cases = self._checked(k)
-        return self._find(record_query(self.encoder, record), k, where, exclude_patient, n_cases)
+        n_cases = self._checked(k, depth)
+        return self._find(record_query(self.encoder, record), k, where, exclude_patient, n_cases, depth)
 
     def by_text(
-        self, text: str, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+        self,
+        text: str,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases whose ECG fits words: a report, a question, a statement's name or abbreviation, German or English.
 
@@ -303,8 +324,8 @@ class CaseSearch:
             QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        n_cases = self._checked(k)
-        return self._find(text_query(self.encoder, text), k, where, exclude_patient, n_cases)
+        n_cases = self._checked(k, depth)
+        return self._find(text_query(self.encoder, text), k, where, exclude_patient, n_cases, depth)
 
     def by_both(
         self,
@@ -315,6 +336,7 @@ class CaseSearch:
         exclude_patient: str | None = None,
         *,
         weight: float = 0.5,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases that look like an ECG and fit words.
 
@@ -328,7 +350,7 @@ class CaseSearch:
         Raises:
             QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
         """
-        n_cases = self._checked(k)
+        n_cases = self._checked(k, depth)
         if not 0.0 <= weight <= 1.0:
             raise QueryError(f"weight is {weight} (expected 0, words only, to 1, ECG only)")
         if isinstance(query, EcgRecord):
@@ -336,7 +358,7 @@ class CaseSearch:
         else:
             ecg = image_query(self.encoder, query)
         words = text_query(self.encoder, text)
-        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, n_cases)
+        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, n_cases, depth)
 
     def by_vector(
         self,
@@ -346,6 +368,7 @@ class CaseSearch:
         exclude_patient: str | None = None,
         *,
         kind: str = "vector",
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases near a vector of this encoder, shape (dim,), of any length; its vote and scores stay uncalibrated.
 
@@ -355,13 +378,14 @@ class CaseSearch:
         Raises:
             QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
         """
-        n_cases = self._checked(k)
-        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient, n_cases)
+        n_cases = self._checked(k, depth)
+        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient, n_cases, depth)
 
-    def _checked(self, k: int) -> int:
-        """How many cases there are to be searched; the number of hits wanted is checked."""
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
-            raise QueryError(f"k is {k!r} (expected a whole number from 1 to {MAX_K})")
+    def _checked(self, k: int, depth: int | None) -> int:
+        """How many cases there are to be searched; the numbers of hits and neighbours wanted are checked."""
+        for name, given in (("k", k), ("depth", 1 if depth is None else depth)):
+            if isinstance(given, bool) or not isinstance(given, int | np.integer) or not 1 <= given <= MAX_K:
+                raise QueryError(f"{name} is {given!r} (expected a whole number from 1 to {MAX_K})")
         n_cases = len(self.base)
         if n_cases == 0:
             raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
@@ -387,10 +411,18 @@ class CaseSearch:
                 return found, voters[:depth]
             wanted = min(2 * wanted, MOST_COPIES * depth)
 
-    def _find(self, query: Query, k: int, where: WhereLike, exclude_patient: str | None, n_cases: int) -> SearchResult:
+    def _find(
+        self,
+        query: Query,
+        k: int,
+        where: WhereLike,
+        exclude_patient: str | None,
+        n_cases: int,
+        depth: int | None,
+    ) -> SearchResult:
         start = time.perf_counter()
-        depth = max(int(k), self.calibration.depth if self.calibration else DEFAULT_K)
-        found, voters = self._neighbours(query, depth, where, exclude_patient)
+        wanted = max(int(k), self.depth if depth is None else int(depth))
+        found, voters = self._neighbours(query, wanted, where, exclude_patient)
         searched = time.perf_counter()
         filtered = where is not None and not _lets_all_through(where)
         # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
@@ -401,6 +433,7 @@ class CaseSearch:
             calibration=self.calibration if fits else None,
             n_cases=n_cases,
         )
+        neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query.kind)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
@@ -410,7 +443,8 @@ class CaseSearch:
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
-            warnings.append(Note(NoteCode.FEW_CASES_PASS, found=len(found), asked=k))
+            few = NoteCode.FEW_CASES_PASS if filtered or exclude_patient is not None else NoteCode.FEW_CASES_THERE
+            warnings.append(Note(few, found=len(found), asked=k))
         if filtered:
             warnings.append(Note(NoteCode.VOTE_FILTERED))
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
@@ -421,6 +455,7 @@ class CaseSearch:
         )  # fmt: skip
         return SearchResult(
             hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
+            neighbours=neighbours,
             vote=votes,
             nothing_similar=not similar,
             threshold=threshold,

@@ -13,10 +13,13 @@ from ecgkin.ui.cli import common
 
 if TYPE_CHECKING:
     from ecgkin.generation.backends.pulse.counter import PulseCounter
-    from ecgkin.generation.draft import Draft
     from ecgkin.generation.prompt.context import Context
+    from ecgkin.generation.types.draft import Draft
 
-MODEL_HELP = "consensus, pulse:DIR, or http(s)://HOST/v1#NAME of an OpenAI-compatible server."
+MODEL_HELP = (
+    "consensus, mini, pulse:DIR, http(s)://HOST/v1#NAME of an OpenAI-compatible server, or "
+    "pulse:DIR@http(s)://HOST/v1#NAME of a PULSE checkpoint that was converted into DIR and is served there."
+)
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 Key = Annotated[
     str | None,
@@ -75,11 +78,11 @@ def draft(
             for piece in pieces:
                 typer.echo(console.safe(piece), nl=False)
             typer.echo("")
-            done = pieces.draft
-            if done is None:
+            if pieces.result is None:
                 raise QueryError("the draft ended before it was complete")
+            done = pieces.result.draft
         else:
-            done = drafter.draft(file, question, k, lang, where=where, exclude_patient=exclude_patient)
+            done = drafter.draft(file, question, k, lang, where=where, exclude_patient=exclude_patient).draft
     if json:
         from ecgkin.ui.api.answers import DraftOut
 
@@ -104,8 +107,11 @@ def prompt_counter(model: str) -> PulseCounter:
     """Who counts the tokens of a prompt: the checkpoint that `model` names, PULSE-7B as published otherwise."""
     from ecgkin.generation.backends.pulse.counter import PulseCounter
 
-    kind, _, folder = model.partition(":")
-    return PulseCounter.of_folder(folder) if kind == "pulse" and folder else PulseCounter.published()
+    kind, _, rest = model.partition(":")
+    folder, served, _ = rest.partition("@http")
+    if kind != "pulse" or not folder:
+        return PulseCounter.published()
+    return PulseCounter.of_converted(folder)[0] if served else PulseCounter.of_folder(folder)
 
 
 def show_context(context: Context, counter: PulseCounter, page: tuple[int, int], room: int, *, json: bool) -> None:
@@ -175,7 +181,8 @@ def drafts(
     root = settings.ptbxl
     if root is None:
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
-    from ecgkin.generation.drafter import open_backend
+    from ecgkin.generation.consensus.consensus import MODEL as CONSENSUS
+    from ecgkin.generation.drafter import open_model
     from ecgkin.generation.research.drafts.arms import BUILT_IN, model_arms
     from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
     from ecgkin.retrieval.encoders import load_encoder
@@ -183,7 +190,7 @@ def drafts(
 
     chosen = load_encoder(settings.encoder, device=settings.device)
     calibration = shipped_calibration(chosen)
-    backend = open_backend(model, api_key=api_key)
+    backend = None if model == CONSENSUS else open_model(model, api_key=api_key)
     wanted = [name.strip() for name in arms.split(",")] if arms else [*BUILT_IN, *(model_arms() if backend else ())]
     thresholds = None
     if fit is not None:

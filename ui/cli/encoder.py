@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ecgkin.retrieval.errors import ModelError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 
@@ -27,9 +28,9 @@ def list_(json: common.Json = False) -> None:
     shipped = sorted(p.name for p in WEIGHTS.glob("*") if p.is_dir())
     systems = list_systems()
     if json:
-        common.emit({"shipped": [*shipped, "hashing"], "published": systems})
+        console.emit({"shipped": [*shipped, "hashing"], "published": systems})
         return
-    common.out().print(f"shipped: {', '.join(shipped)}; hashing (no weights, for tests)", markup=False)
+    console.out().print(f"shipped: {', '.join(shipped)}; hashing (no weights, for tests)", markup=False)
     for one in systems:
         words = "ECGs and words" if one["text"] else "ECGs; no words"
         lines = [f"{one['key']}:{one['takes']}  {one['title']}, {one['dim']} dimensions, {words}"]
@@ -39,7 +40,7 @@ def list_(json: common.Json = False) -> None:
         options = "; ".join(f"?{name}={'|'.join(values) or 'N'}" for name, values in one["options"].items())
         lines.append(f"  settings (first is the default): {options}")
         for line in lines:
-            common.out().print(common.safe(line), markup=False, soft_wrap=True)
+            console.out().print(console.safe(line), markup=False, soft_wrap=True)
 
 
 def check(
@@ -66,10 +67,10 @@ def check(
         records = [read_ecg(path) for path in ecgs]
     report = check_encoder(encoder, records=records, device=common.settings(device=device).device)
     if json:
-        common.emit(report.to_dict())
+        console.emit(report.to_dict())
     else:
         for line in report.lines():
-            common.out().print(common.safe(line), markup=False, soft_wrap=True)
+            console.out().print(console.safe(line), markup=False, soft_wrap=True)
     if not report.ok:
         failed = ", ".join(finding.check for finding in report.findings if finding.status == "failed")
         raise ModelError(f"{encoder} cannot be used as it is: {failed}", hint="the lines above say why")

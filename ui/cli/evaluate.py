@@ -179,8 +179,8 @@ def ecgbench(
             )  # fmt: skip
     rows = bench.load_split(file, images)
     if answers is None:
-        from ecgkin.generation.backends.open import open_backend
-        from ecgkin.generation.drafter import Drafter
+        from ecgkin.generation.consensus.consensus import MODEL as CONSENSUS
+        from ecgkin.generation.drafter import Drafter, open_model
 
         with console.progress("ecgbench") as bar:
             if base is not None:
@@ -190,9 +190,9 @@ def ecgbench(
                         split, rows, answerer, out, model, lambda what, done, total: bar(done, total, what)
                     )
             else:
-                backend = open_backend(model, api_key=api_key)
-                if backend is None:
+                if model == CONSENSUS:
                     raise QueryError("the consensus answers from a case base", hint="pass --base DIR")
+                backend = open_model(model, api_key=api_key)
                 answers = bench.answer_split(
                     split, rows, bench.backend_answerer(backend), out, model,
                     lambda what, done, total: bar(done, total, what),
@@ -200,12 +200,13 @@ def ecgbench(
     known = bench.read_answers(answers)
     scores: dict[str, Any] = score_split(split, rows, known) if split != bench.ARENA else {"split": split}
     if judge is not None:
-        from ecgkin.generation.backends.open import open_backend
+        from ecgkin.generation.consensus.consensus import MODEL as CONSENSUS
+        from ecgkin.generation.drafter import open_model
         from ecgkin.generation.research.ecgbench.judge import judge as judged
 
-        referee = open_backend(judge, api_key=api_key)
-        if referee is None:
+        if judge == CONSENSUS:
             raise QueryError("the consensus judges nothing", hint="pass --judge http(s)://HOST/v1#NAME")
+        referee = open_model(judge, api_key=api_key)
         scores["judge"] = judged("arena" if split == bench.ARENA else "report", rows, known, referee)
     console.emit(scores)
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgkin.generation.draft import Language
 from ecgkin.generation.prompt.context import case_line, choose_cases, vote_line
 from ecgkin.generation.prompt.wording import fill, prompt_name
 from ecgkin.generation.research.instruct import rows as rows_of
 from ecgkin.generation.research.instruct.rows import CARD, FILE, BuildResult, Row, data_card
 from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest, patient_numbers
+from ecgkin.generation.types.draft import Language
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.statements.report_text import normalise_report
