@@ -28,13 +28,13 @@ from ecgkin.generation.types.draft import DraftFlag, Language
 # Statement that a flag measures, and how often the flag is right about it: precision on the 2,173 records of PTB-XL
 # fold 8, whose shares of findings are those of the archive (scripts/measure_measures.py flags).
 STATEMENT_OF: Mapping[FlagCode, tuple[str, float]] = {
-    FlagCode.PACED: ("PACE", 0.55),
-    FlagCode.LEFT_BUNDLE: ("CLBBB", 0.7),
-    FlagCode.RIGHT_BUNDLE: ("CRBBB", 0.75),
-    FlagCode.FIBRILLATION: ("AFIB", 0.85),
-    FlagCode.FAST_FIBRILLATION: ("AFIB", 0.8),
-    FlagCode.FLUTTER: ("AFLT", 0.25),
-    FlagCode.PREEXCITATION: ("WPW", 0.5),
+    FlagCode.PACED: ("PACE", 0.65),
+    FlagCode.LEFT_BUNDLE: ("CLBBB", 0.65),
+    FlagCode.RIGHT_BUNDLE: ("CRBBB", 0.77),
+    FlagCode.FIBRILLATION: ("AFIB", 0.84),
+    FlagCode.FAST_FIBRILLATION: ("AFIB", 0.9),
+    FlagCode.FLUTTER: ("AFLT", 0.15),
+    FlagCode.PREEXCITATION: ("WPW", 0.6),
 }
 # Sections in which a flag speaks against "nothing found".
 _AGAINST: Mapping[FlagCode, frozenset[str]] = {

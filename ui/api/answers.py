@@ -126,7 +126,7 @@ class DraftOut(BaseModel):
     probabilities: dict[str, float]
     calibrated: bool
     measurements: dict[str, float]
-    flags: list[FlagOut]
+    flags: list[FlagOut] = Field(default_factory=list)
     prompt: str
     tokens_in: int | None
     tokens_out: int | None
