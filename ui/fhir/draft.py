@@ -89,7 +89,8 @@ def _coding(system: str, code: str, display: str) -> dict[str, str]:
 
 
 def _conclusion(draft: Draft, warnings: tuple[str, ...]) -> str:
-    parts = [draft.disclaimer, draft.refusal or draft.text]
+    parts = [draft.disclaimer, draft.text or draft.refusal]
+    parts += [flag.text for flag in draft.flags if flag.text not in draft.text]
     parts += [f"[{item.number}] {item.case_id}" for item in draft.evidence if item.case_id in draft.citations]
     parts += dict.fromkeys((*draft.warnings, *warnings))
     return "\n".join(_printable(part) for part in parts if part.strip())
