@@ -27,8 +27,8 @@ from ecgkin.retrieval.errors import GenerationError, QueryError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.index.filters.language import WhereLike
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index.base import CaseBase
+    from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.search.hits import SearchResult
     from ecgkin.retrieval.search.search import CaseSearch
 

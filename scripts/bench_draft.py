@@ -74,7 +74,7 @@ def timed_steps(steps: dict[str, list[float]]) -> Iterator[None]:
     import ecgkin.generation.backends.consensus as consensus
     import ecgkin.generation.drafter as drafter
     import ecgkin.retrieval.ecg.page.reading as page
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index.base import CaseBase
     from ecgkin.retrieval.encoders.dual import DualEncoder
 
     places: list[tuple[Any, str, str]] = [
@@ -107,8 +107,8 @@ def timed_steps(steps: dict[str, list[float]]) -> Iterator[None]:
 
 def made_base(folder: Path, n: int = 200) -> tuple[Path, list[Path]]:
     """A base of simulated cases with the hashing encoder, and four pictures that are not in it."""
+    from ecgkin.index import create_base
     from ecgkin.index.case import Case
-    from ecgkin.index.folder.base import CaseBase
     from ecgkin.retrieval.ecg.drawing.raster import render
     from ecgkin.retrieval.ecg.simulation.simulate import simulate_corpus
     from ecgkin.retrieval.encoders.hashing import HashingEncoder
@@ -116,7 +116,7 @@ def made_base(folder: Path, n: int = 200) -> tuple[Path, list[Path]]:
     encoder = HashingEncoder()
     made = list(simulate_corpus(n + 4, 3))
     cases = [Case(f"sim/{i}", labels=one.labels, report=one.report_en) for i, one in enumerate(made[:n])]
-    with CaseBase.create(folder / "base", encoder.name, encoder.fingerprint, encoder.dim) as base:
+    with create_base(folder / "base", encoder.name, encoder.fingerprint, encoder.dim) as base:
         base.add(cases, encoder.encode_records([one.record for one in made[:n]]))
     pictures = []
     for i, one in enumerate(made[n:]):

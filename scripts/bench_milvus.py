@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from ecgkin.index import create_base
 from ecgkin.index.case import Case
-from ecgkin.index.folder.base import CaseBase
 
 K = 10
 BATCH = 4000  # the most that is written in one transaction
@@ -62,7 +62,7 @@ def measure(kind: str, folder: Path, limit_s: float) -> dict[str, Any]:
         try:
             address = f"milvus://127.0.0.1:{server.listen_port}/bench"
             wall, cpu = time.perf_counter(), processor_s(pid) + time.process_time()
-            with CaseBase.create(address, "bench", "0", dim, kind=kind.removeprefix("milvus_")) as base:
+            with create_base(address, "bench", "0", dim, kind=kind.removeprefix("milvus_")) as base:
                 for start in range(0, n, BATCH):
                     if time.perf_counter() - wall > limit_s:
                         return {**row, "unfinished": start, "build_s": time.perf_counter() - wall, "limit_s": limit_s}

@@ -29,9 +29,9 @@ from typing import Any
 
 import numpy as np
 
+from ecgkin.index import create_base, open_base
 from ecgkin.index.case import Case
 from ecgkin.index.engines.protocol import Vectors
-from ecgkin.index.folder.base import CaseBase
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.items import IngestItem
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -114,7 +114,7 @@ def milvus(address: str, n: int, dim: int, n_queries: int) -> list[str]:
     """Fill a base on Milvus, ask it, compare with brute force; the base stays."""
     vectors = made_vectors(n + n_queries, dim)
     queries, vectors = vectors[:n_queries], vectors[n_queries:]
-    with CaseBase.create(address, "bench", "0", dim) as base:
+    with create_base(address, "bench", "0", dim) as base:
         wall = time.perf_counter()
         for start in range(0, n, 1000):
             some = range(start, min(n, start + 1000))
@@ -209,7 +209,7 @@ def _on_ray(n: int, folder: Path, encoder: Encoder) -> str:
     finally:
         ray.shutdown()  # a cluster is not stopped while somebody is connected to it
         cluster.shutdown()
-    with CaseBase.open(folder / "ray") as base:
+    with open_base(folder / "ray") as base:
         how = "Ray, two nodes, one killed half way"
         return f"| {how} | {n} | {took:.1f} | {report.added / took:.1f} | {len(base)} |"
 

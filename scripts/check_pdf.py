@@ -19,7 +19,7 @@ import numpy as np
 from ecgkin.retrieval.ecg import EcgRecord
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
 from ecgkin.retrieval.ecg.formats.pdf.traces import read_pdf
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.errors import EcgkinError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))

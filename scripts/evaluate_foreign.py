@@ -21,8 +21,8 @@ import numpy as np
 from foreign_pages import DAMAGES, PAGES, Picture, damaged
 
 from ecgkin.generation.research.retrieval.galleries import Embedder
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.page.reading import PageReading, read_page
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.encoders import load_encoder
 from ecgkin.retrieval.errors import ImageError
 

@@ -27,8 +27,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from ecgkin.generation.research.retrieval.galleries import Embedder
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
     from ecgkin.retrieval.ecg.page.reading import read_page
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.errors import ImageError
 

@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index import open_base
 
 FORMATS = ("wfdb", "dicom", "csv")
 K = 5
@@ -62,7 +62,7 @@ def origin(day: Day, ptbxl: Path | None, records: int) -> Path:
     Only its samples are used, so that its vectors need no trained encoder.
     """
     from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
-    from ecgkin.index.sources.sources import ptbxl_items
+    from ecgkin.index.sources.ptbxl import ptbxl_items
     from ecgkin.retrieval.encoders.hashing import HashingEncoder
     from ecgkin.ui.demo.cases import simulated_gallery
 
@@ -82,7 +82,7 @@ def photos_of(day: Day, given: Path | None, base: Path, n: int) -> list[Path]:
     from ecgkin.retrieval.ecg.drawing.raster import render
 
     out = []
-    with CaseBase.open(base) as opened:
+    with open_base(base) as opened:
         for case in opened.cases(limit=n):
             record = opened.record(case.case_id)
             if record is not None:
@@ -93,7 +93,7 @@ def photos_of(day: Day, given: Path | None, base: Path, n: int) -> list[Path]:
 
 def same_answers(one: Any, other: Any) -> bool:
     """The same cases with the same scores, up to ties."""
-    mine, theirs = ([(hit["score"], hit["case_id"]) for hit in answer["hits"]] for answer in (one, other))
+    mine, theirs = ([(hit["score"], hit["case"]["case_id"]) for hit in answer["hits"]] for answer in (one, other))
     if len(mine) != len(theirs) or any(abs(a[0] - b[0]) > SCORE_TOLERANCE for a, b in zip(mine, theirs, strict=True)):
         return False
     clear = {name for score, name in mine if score > mine[-1][0] + SCORE_TOLERANCE}
@@ -102,7 +102,7 @@ def same_answers(one: Any, other: Any) -> bool:
 
 def identifiers_left(base: Path, known: set[str]) -> set[str]:
     """Identifiers of the source that are still a field of a case."""
-    with CaseBase.open(base) as opened:
+    with open_base(base) as opened:
         held = {case.patient_id for case in opened.cases()} | {case.case_id for case in opened.cases()}
     return known & {name for name in held if name}
 
@@ -143,7 +143,7 @@ def run_day(day: Day, options: argparse.Namespace) -> None:
     )  # fmt: skip
     if report["added"] + len(report["duplicates"]) < n_written:
         sys.exit(f"{n_written} cases were written out, only {report['added']} came in: {report['failed'][:5]}")
-    with CaseBase.open(source) as opened:
+    with open_base(source) as opened:
         known = {case.patient_id for case in opened.cases() if case.patient_id} | {c.case_id for c in opened.cases()}
     left = identifiers_left(base, known)
     if left:

@@ -15,6 +15,7 @@ from ecgkin.generation.prompt.untrusted import readable_answer
 from ecgkin.generation.types.draft import Draft
 from ecgkin.generation.types.task import Task
 from ecgkin.retrieval.errors import GenerationError
+from ecgkin.retrieval.notes import Note, NoteCode
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -76,7 +77,7 @@ class LanguageModelBackend:
         context, request = self._request(task, settings)
         done = self.model.generate(request)
         draft = self._grounded(done.text, context, task, settings)
-        cut = ("the answer was cut at the longest length allowed",) if done.finish_reason == "length" else ()
+        cut = (Note(NoteCode.DRAFT_CUT),) if done.finish_reason == "length" else ()
         return replace(draft, tokens_in=done.tokens_in, tokens_out=done.tokens_out, warnings=(*draft.warnings, *cut))
 
     def stream(self, task: Task, settings: DraftSettings) -> Iterator[str | Draft]:
@@ -103,7 +104,7 @@ class LanguageModelBackend:
             thresholds=settings.thresholds,
             picture=True,
         )
-        empty = () if answer else ("the model answered nothing",)
+        empty = () if answer else (Note(NoteCode.DRAFT_EMPTY),)
         uncited = found.sentences and context.evidence and not any(s.citations for s in found.sentences)
         return Draft(
             text=answer,
@@ -114,7 +115,7 @@ class LanguageModelBackend:
             statements=found.statements,
             evidence=context.evidence,
             unknown_citations=found.unknown_citations,
-            warnings=(*empty, *found.warnings, *(("no sentence cites a case",) if uncited else ())),
+            warnings=(*empty, *found.warnings, *((Note(NoteCode.DRAFT_UNCITED),) if uncited else ())),
             probabilities=vote.probabilities,
             calibrated=vote.calibrated,
             measurements=task.values,

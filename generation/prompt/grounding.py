@@ -10,6 +10,7 @@ from ecgkin.generation.consensus.thresholds import DraftThresholds
 from ecgkin.generation.types.draft import Agreement, Basis, DraftedStatement, Evidence, Sentence
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 from ecgkin.retrieval.ecg.statements.find import Polarity, find_statements
+from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.vote import Vote
 
 # "[1]", "[1, 3]", "[case 2]", "[1][2]", "[ptbxl/123]", "(case 2)": numbers or ids, nothing else in the brackets.
@@ -32,7 +33,7 @@ class Grounded:
     sentences: tuple[Sentence, ...]
     statements: tuple[DraftedStatement, ...]
     unknown_citations: tuple[str, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[Note, ...]
 
 
 def split_sentences(text: str) -> list[str]:
@@ -182,19 +183,19 @@ def _agreement(
 
 def _warnings(
     statements: Sequence[DraftedStatement], unknown: Sequence[str], n: int, both: Collection[str]
-) -> tuple[str, ...]:
+) -> tuple[Note, ...]:
     out = []
     for item in statements:
-        name = statement(item.code).name_en
+        name = (statement(item.code).name_en, statement(item.code).name_de)
         if item.code in both:
-            out.append(f"the draft both states and denies {name}")
+            out.append(Note(NoteCode.DRAFT_AT_ODDS, name=name))
         elif item.agreement == "contradicts":
-            says = "denies" if item.polarity == "absent" else "states"
-            carry = "all" if item.polarity == "absent" else "none"
-            out.append(f"the draft {says} {name}, {carry} of the {n} similar cases carry it")
+            denied = item.polarity == "absent"
+            code = NoteCode.DRAFT_DENIES_CARRIED if denied else NoteCode.DRAFT_STATES_UNCARRIED
+            out.append(Note(code, name=name, n=n))
         if item.citations and not item.supported_by:
-            verb = "all carry" if item.polarity == "absent" else "do not carry"
-            out.append(f"the cases cited for {name} {verb} it")
+            denied = item.polarity == "absent"
+            out.append(Note(NoteCode.CITED_CASES_CARRY if denied else NoteCode.CITED_CASES_LACK, name=name))
     if unknown:
-        out.append(f"cited but never given: {', '.join(unknown[:10])}")
+        out.append(Note(NoteCode.CITED_UNKNOWN, marks=", ".join(unknown[:10])))
     return tuple(out)

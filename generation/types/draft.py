@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 from ecgkin.retrieval.ecg.statements.find import Polarity
+from ecgkin.retrieval.notes import Note
 
 Language = Literal["en", "de"]
 LANGUAGES: tuple[Language, ...] = ("en", "de")
@@ -119,7 +120,7 @@ class Draft:
         statements: What the text says about the 71 statements, one entry each.
         evidence: The cases that were given to the drafter.
         unknown_citations: Marks in the text that mean no given case.
-        warnings: For people.
+        warnings: What limits the draft, as notes with codes.
         refusal: Why there is no draft; "" where there is one.
         probabilities: The vote on all statements and superclasses; empty without one.
         calibrated: Whether these are fitted probabilities; else they are shares of the neighbours.
@@ -140,7 +141,7 @@ class Draft:
     statements: tuple[DraftedStatement, ...] = ()
     evidence: tuple[Evidence, ...] = ()
     unknown_citations: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    warnings: tuple[Note, ...] = ()
     refusal: str = ""
     probabilities: Mapping[str, float] = field(default_factory=dict)
     calibrated: bool = False

@@ -1,14 +1,14 @@
-"""`CaseBase`: a folder of cases that is searched by vector.
+"""`FolderBase`: a case base in a folder, SQLite for the cases and FAISS for their vectors.
 
     BASE/cases.sqlite           cases, labels, vectors, samples: the truth (see `store`)
     BASE/manifest.json          encoder, drawing, counts, and the name and checksum of the index file
-    BASE/index-<n>-<x>.faiss    the index at generation n, made from cases.sqlite and caught up from it when opened
+    BASE/index-<n>-<x>.faiss    the index at generation n, made from cases.sqlite and caught up from it
     BASE/writer.lock            held by the one writer
 
 Atomic: every `add`, `update` and `remove` is one SQLite transaction, on the disk when the call returns. Index and
 manifest are written beside, forced to the disk and renamed, now and then and on `close`; a crash leaves the older ones,
 which lag behind and are caught up. What no crash can do is refused by name: a manifest or index that is missing, cut
-short, edited or from another base, a store older than its manifest. `CaseBase.repair` makes them anew from the store.
+short, edited or from another base, a store older than its manifest. `FolderBase.repair` makes them anew from the store.
 
 Readers: each call sees one state of the store, and later calls see what a writer has added meanwhile. One object may be
 used by several threads; they take turns.
@@ -16,169 +16,120 @@ used by several threads; they take turns.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
+import threading
 import time
-import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from ecgkin.index.atomic import TEMPORARY, WriterLock, sync_folder
+from ecgkin.index.base import Block, CaseBase, check_all_known, checked_batch, distinct_ids
 from ecgkin.index.case import Case
-from ecgkin.index.engines.protocol import Vectors, check_vectors
-from ecgkin.index.folder.atomic import TEMPORARY, WriterLock, sync_folder
-from ecgkin.index.folder.reader import CaseReader
-from ecgkin.index.folder.snapshot import Snapshots
+from ecgkin.index.engines.faiss import KINDS
+from ecgkin.index.engines.protocol import Ids, Vectors, check_exclusions, check_k, check_vectors
+from ecgkin.index.filters import Where, WhereLike
+from ecgkin.index.folder.live_index import LiveIndex
 from ecgkin.index.folder.store import STORE, Store
 from ecgkin.index.manifest import MANIFEST, Manifest
-from ecgkin.index.milvus.address import MilvusAddress, is_milvus
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.encoders.base import Encoder
-from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ManifestError, QueryError
-
-LOCK = "writer.lock"
-
-
-def make_folder(folder: Path, manifest: Manifest, kind: str) -> None:
-    """Make an empty case base beside its place and rename it: it is there as a whole or not at all.
-
-    Args:
-        folder: Not there yet, or empty.
-        manifest: Of the new base.
-        kind: Kind of index (`faiss_kinds.KINDS`), or "auto" to choose by size.
-
-    Raises:
-        CaseBaseError: Something is there already, or the folder cannot be written.
-    """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise CaseBaseError(f"{folder} is there already", hint="open it, or choose another folder")
-    made = folder.resolve().with_name(f".{folder.resolve().name}.{os.getpid()}{TEMPORARY}")
-    try:
-        made.mkdir(parents=True)
-        Store.create(made, {**Snapshots.identity(manifest), "kind": kind})
-        manifest.write(made)
-        os.rename(made, folder.resolve())
-        sync_folder(folder.resolve().parent)
-    except OSError as error:
-        raise CaseBaseError(f"{folder} cannot be made: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-def find_folder(path: str | Path) -> Path:
-    """The folder of a case base; a link is followed once.
-
-    Raises:
-        CaseBaseError: There is no case base.
-    """
-    folder = Path(path)
-    folder = folder.resolve() if folder.is_symlink() else folder
-    if not folder.is_dir() or not ((folder / STORE).exists() or (folder / MANIFEST).exists()):
-        what = "is not a case base" if folder.exists() else "does not exist"
-        raise CaseBaseError(f"{folder} {what}", hint="make one with `ecgkin ingest`")
-    return folder
-
-
-def repair_folder(folder: Path) -> None:
-    """Make manifest and index anew from cases.sqlite.
-
-    Raises:
-        ManifestError: cases.sqlite itself is missing or damaged.
-        CaseBaseError: Somebody is writing to the base.
-    """
-    lock = WriterLock(folder / LOCK)
-    store = Store(folder)
-    try:
-        lock.acquire()
-        with store.reading():
-            problems = store.problems()
-            if problems:
-                raise ManifestError(f"{folder / STORE} is damaged: {'; '.join(problems[:5])}")
-        Snapshots(folder, store).rebuild()
-    finally:
-        store.close()
-        lock.release()
-
+from ecgkin.retrieval.errors import CaseBaseError, ManifestError, QueryError
 
 _LOG = logging.getLogger(__name__)
 
+LOCK = "writer.lock"
+# Up to so many left-out cases are simply searched past; more become part of the filter.
+_SEARCH_PAST = 256
+_FILTERS_KEPT = 32
 
-class CaseBase(CaseReader):
-    """An open case base; make one with `CaseBase.create` or `CaseBase.open`, and close it (or use `with`)."""
+
+class FolderBase(CaseBase):
+    """An open case base in a folder; made by `ecgkin.index.create_base`, opened by `ecgkin.index.open_base`.
+
+    Args:
+        path: Its folder.
+        device: Where a flat index is searched: "auto", "cpu", "cuda".
+
+    Raises:
+        CaseBaseError: The base cannot be read.
+        ManifestError: Its files do not belong together, are cut short or were edited.
+    """
 
     def __init__(self, path: Path, *, device: str = "auto") -> None:
-        super().__init__(path, device=device)
+        self._path = path
+        self._turn = threading.RLock()
+        self._filters: dict[Where, Ids] = {}
+        self._filters_generation = -1
         self._lock = WriterLock(path / LOCK)
+        self._store = Store(path)
+        self._index = LiveIndex(path, self._store, device=device)
+        try:
+            with self._store.reading():
+                self._index.check()
+                self._index.refresh()
+        except BaseException:
+            self._store.close()
+            raise
 
     @classmethod
-    def create(
-        cls,
-        path: str | Path,
-        encoder_name: str,
-        fingerprint: str,
-        dim: int,
-        *,
-        drawing_version: str = "",
-        preprocessing: Mapping[str, Any] | None = None,
-        kind: str = "auto",
-        device: str = "auto",
-    ) -> CaseBase:
-        """Make an empty case base and open it.
+    def make(cls, folder: Path, manifest: Manifest, kind: str) -> FolderBase:
+        """Make an empty case base beside its place and rename it, so that it is there as a whole or not at all.
 
         Args:
-            path: Its folder: not there yet, or empty; or an address on Milvus (`milvus_address`).
-            encoder_name, fingerprint, dim: The encoder whose vectors will come.
-            drawing_version, preprocessing: How the pictures are made that the encoder sees.
-            kind: Kind of index (`faiss_kinds.KINDS`), or "auto" to choose by size.
-            device: Where a flat index is searched: "auto", "cpu", "cuda".
+            folder: Not there yet, or empty.
+            manifest: Of the new base.
+            kind: Kind of index (`engines.faiss.KINDS`), or "auto" to choose by size.
+
+        Returns:
+            The open base.
 
         Raises:
             CaseBaseError: Something is there already, or the folder cannot be written.
-            QueryError: dim or kind is out of range.
+            QueryError: There is no such kind of index.
         """
-        from ecgkin.index.engines.faiss import KINDS
-
-        plain = json.loads(json.dumps(dict(preprocessing or {})))
-        manifest = Manifest(uuid.uuid4().hex, encoder_name, fingerprint, dim, drawing_version, plain)
-        if is_milvus(path) and dim >= 1:
-            from ecgkin.index.milvus.base import MilvusBase
-
-            return MilvusBase.make(MilvusAddress.parse(path), manifest, kind)
-        if dim < 1 or kind not in ("auto", *KINDS):
-            raise QueryError(f"dim is {dim} and kind {kind!r} (expected >= 1, and auto or one of {', '.join(KINDS)})")
-        folder = Path(path)
-        make_folder(folder, manifest, kind)
-        return cls(folder, device=device)
+        if kind not in ("auto", *KINDS):
+            raise QueryError(f"index kind is {kind!r} (expected auto or one of {', '.join(KINDS)})")
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise CaseBaseError(f"{folder} is there already", hint="open it, or choose another folder")
+        made = folder.resolve().with_name(f".{folder.resolve().name}.{os.getpid()}{TEMPORARY}")
+        try:
+            made.mkdir(parents=True)
+            Store.create(made, {**LiveIndex.identity(manifest), "kind": kind})
+            manifest.write(made)
+            os.rename(made, folder.resolve())
+            sync_folder(folder.resolve().parent)
+        except OSError as error:
+            raise CaseBaseError(f"{folder} cannot be made: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        return cls(folder)
 
     @classmethod
-    def open(cls, path: str | Path, encoder: Encoder | None = None, *, device: str = "auto") -> CaseBase:
-        """Open a case base.
+    def at(cls, path: str | Path, *, device: str = "auto") -> FolderBase:
+        """Open the case base in a folder.
 
         Args:
-            path: Its folder, or its address on Milvus (`milvus_address`). A link is followed once, here: the base
-                stays the one that it was, wherever the link may point later.
-            encoder: If given, it must be the one that the base was built with.
+            path: The folder; a link is followed once.
             device: Where a flat index is searched: "auto", "cpu", "cuda".
 
         Raises:
-            CaseBaseError: There is none.
+            CaseBaseError: There is no case base.
             ManifestError: Its files do not belong together, are cut short or were edited.
-            EncoderMismatchError: It was built with another encoder.
         """
-        if is_milvus(path):
-            from ecgkin.index.milvus.base import MilvusBase
-
-            return _for_encoder(MilvusBase(MilvusAddress.parse(path)), encoder)
-        return _for_encoder(cls(find_folder(path), device=device), encoder)
+        folder = Path(path)
+        folder = folder.resolve() if folder.is_symlink() else folder
+        if not folder.is_dir() or not ((folder / STORE).exists() or (folder / MANIFEST).exists()):
+            what = "is not a case base" if folder.exists() else "does not exist"
+            raise CaseBaseError(f"{folder} {what}", hint="make one with `ecgkin ingest`")
+        return cls(folder, device=device)
 
     @classmethod
-    def repair(cls, path: str | Path) -> CaseBase:
+    def repair(cls, path: str | Path) -> FolderBase:
         """Make manifest and index anew from cases.sqlite, then open the base.
 
         Raises:
@@ -186,8 +137,34 @@ class CaseBase(CaseReader):
             CaseBaseError: Somebody is writing to the base.
         """
         folder = Path(path)
-        repair_folder(folder)
-        return cls.open(folder)
+        lock = WriterLock(folder / LOCK)
+        store = Store(folder)
+        try:
+            lock.acquire()
+            with store.reading():
+                problems = store.problems()
+                if problems:
+                    raise ManifestError(f"{folder / STORE} is damaged: {'; '.join(problems[:5])}")
+            LiveIndex(folder, store).rebuild()
+        finally:
+            store.close()
+            lock.release()
+        return cls.at(folder)
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return self._path
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the base says about itself, as of the last index file."""
+        return self._index.manifest
+
+    @property
+    def place(self) -> str:
+        """The folder, for messages."""
+        return str(self._path)
 
     def close(self) -> None:
         """Write the index if this object has changed cases, and let go of files and lock."""
@@ -199,27 +176,112 @@ class CaseBase(CaseReader):
                 self._lock.release()
                 self._store.close()
 
-    def __enter__(self) -> CaseBase:
-        return self
+    def __len__(self) -> int:
+        with self._reading():
+            return self._store.number("n_cases")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
+    def __contains__(self, case_id: object) -> bool:
+        with self._reading():
+            return isinstance(case_id, str) and bool(self._store.rows_of([case_id]))
+
+    def search_many(
+        self,
+        vectors: Vectors,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patients: Sequence[str | None] | None = None,
+        exclude_cases: Sequence[str | None] | None = None,
+    ) -> list[list[tuple[Case, float]]]:
+        """See `CaseBase.search_many`."""
+        matrix, k, where = check_vectors(vectors, self.dim, "queries"), check_k(k), Where.parse(where)
+        patients, excluded = check_exclusions(len(matrix), exclude_patients, exclude_cases)
+        with self._reading():
+            allowed = None if where.is_all else self._rows_where(where)
+            left_out = [self._left_out(p, c) for p, c in zip(patients, excluded, strict=True)]
+            past = max((len(rows) for rows in left_out if len(rows) <= _SEARCH_PAST), default=0)
+            depth = min(k + past, max(1, self._store.number("n_cases")))
+            scores, rows = self._index.index.search(matrix, depth, allowed)
+            found = []
+            for i, out in enumerate(left_out):
+                top, hits = scores[i], rows[i]
+                if len(out) > _SEARCH_PAST:
+                    rest = np.setdiff1d(self._rows_where(where), np.fromiter(out, dtype=np.int64))
+                    top, hits = (part[0] for part in self._index.index.search(matrix[i : i + 1], k, rest))
+                pairs = zip(hits.tolist(), top.tolist(), strict=True)
+                found.append([(row, score) for row, score in pairs if row >= 0 and row not in out][:k])
+            cases = self._store.cases(sorted({row for hits_of_one in found for row, _ in hits_of_one}))
+        return [[(cases[row], score) for row, score in hits_of_one] for hits_of_one in found]
+
+    def get(self, case_id: str) -> Case:
+        """See `CaseBase.get`."""
+        with self._reading():
+            row = self._known([case_id])[case_id]
+            return self._store.cases([row])[row]
+
+    def find(self, case_ids: Sequence[str]) -> dict[str, Case]:
+        """See `CaseBase.find`."""
+        with self._reading():
+            found = self._store.cases(list(self._store.rows_of(case_ids).values()))
+        return {case.case_id: case for case in found.values()}
+
+    def cases(self, where: WhereLike = None, offset: int = 0, limit: int | None = None) -> list[Case]:
+        """See `CaseBase.cases`."""
+        if offset < 0 or (limit is not None and limit < 0):
+            raise QueryError(f"offset is {offset} and limit {limit} (expected >= 0)")
+        with self._reading():
+            return self._store.page(Where.parse(where), offset, -1 if limit is None else limit)
+
+    def count(self, where: WhereLike = None) -> int:
+        """See `CaseBase.count`."""
+        with self._reading():
+            parsed = Where.parse(where)
+            return self._store.number("n_cases") if parsed.is_all else len(self._rows_where(parsed))
+
+    def vectors(self, case_ids: Sequence[str]) -> Vectors:
+        """See `CaseBase.vectors`."""
+        with self._reading():
+            known = self._known(case_ids)
+            rows = np.array([known[case_id] for case_id in case_ids], dtype=np.int64)
+            different = np.unique(rows)
+            return self._store.vectors(different)[np.searchsorted(different, rows)]
+
+    def record(self, case_id: str) -> EcgRecord | None:
+        """See `CaseBase.record`."""
+        with self._reading():
+            return self._store.record(self._known([case_id])[case_id])
+
+    def blocks(self, size: int = 500) -> Iterator[Block]:
+        """See `CaseBase.blocks`."""
+        after = 0
+        while True:
+            with self._reading():
+                rows = self._store.rows_after(after, size)
+                if not len(rows):
+                    return
+                cases = self._store.cases(rows.tolist())
+                vectors = self._store.vectors(rows)
+                records = [self._store.record(row) for row in rows.tolist()]
+            yield [cases[row] for row in rows.tolist()], vectors, records
+            after = int(rows[-1])
+
+    def some(self, case_ids: Sequence[str]) -> Block:
+        """See `CaseBase.some`."""
+        with self._reading():
+            known = self._store.rows_of(case_ids)
+            order = [known[case_id] for case_id in case_ids if case_id in known]
+            cases = self._store.cases(order)
+            records = [self._store.record(row) for row in order]
+            vectors = self._store.vectors(np.array(order, dtype=np.int64))
+        return [cases[row] for row in order], vectors, records
+
+    def ids_by_content(self, content_hashes: Collection[str]) -> dict[str, list[str]]:
+        """See `CaseBase.ids_by_content`."""
+        with self._reading():
+            return self._store.ids_by_content(sorted(set(content_hashes) - {""}))
 
     def add(self, cases: Sequence[Case], vectors: Vectors, records: Sequence[EcgRecord | None] | None = None) -> None:
-        """Add cases, all or none; they are on the disk when this returns.
-
-        Args:
-            cases: With ids that are new.
-            vectors: Unit rows, shape (len(cases), dim).
-            records: The samples to keep with them (rounded to 1 uV), or None.
-
-        Raises:
-            QueryError: An id is taken or comes twice, or the vectors cannot be used.
-            CaseBaseError: Somebody else is writing, or the disk refuses.
-        """
-        ids, matrix = self._checked(cases, vectors, records)
+        """See `CaseBase.add`; one transaction."""
+        ids, matrix = checked_batch(self.dim, cases, vectors, records)
         with self._writing():
             taken = self._store.rows_of(ids)
             if taken:
@@ -233,18 +295,8 @@ class CaseBase(CaseReader):
         vectors: Vectors | None = None,
         records: Sequence[EcgRecord | None] | None = None,
     ) -> None:
-        """Put cases in the place of those with the same ids, all or none.
-
-        Args:
-            cases: With ids that are there.
-            vectors: New vectors, shape (len(cases), dim); None keeps the old ones.
-            records: New samples; None, as a whole or for one case, keeps the old ones.
-
-        Raises:
-            QueryError: An id is not there or comes twice, or the vectors cannot be used.
-            CaseBaseError: Somebody else is writing, or the disk refuses.
-        """
-        ids, matrix = self._checked(cases, vectors, records)
+        """See `CaseBase.update`; one transaction."""
+        ids, matrix = checked_batch(self.dim, cases, vectors, records)
         with self._writing():
             known = self._known(ids)
             rows = [known[case_id] for case_id in ids]
@@ -254,13 +306,8 @@ class CaseBase(CaseReader):
             self._keep_records(rows, records)
 
     def remove(self, case_ids: Collection[str]) -> None:
-        """Remove cases, all or none.
-
-        Raises:
-            QueryError: One of them is not there.
-            CaseBaseError: Somebody else is writing, or the disk refuses.
-        """
-        ids = list(dict.fromkeys([case_ids] if isinstance(case_ids, str) else case_ids))
+        """See `CaseBase.remove`; one transaction."""
+        ids = distinct_ids(case_ids)
         with self._writing():
             known = self._known(ids)
             self._store.delete([known[case_id] for case_id in ids])
@@ -270,10 +317,10 @@ class CaseBase(CaseReader):
         with self._turn:
             with self._writing():
                 pass
-            self._snapshots.rebuild()
+            self._index.rebuild()
             with self._store.writing():
                 self._store.prune()
-            self._snapshots.refresh()
+            self._index.refresh()
             self._store.shrink()
 
     def info(self) -> dict[str, Any]:
@@ -281,11 +328,11 @@ class CaseBase(CaseReader):
         with self._reading():
             facts = self._store.facts()
             generation = self._store.number("generation")
-            index = self._snapshots.index
+            index = self._index.index
         manifest = self.manifest
-        sizes = {file.name: file.stat().st_size for file in sorted(self.path.iterdir()) if file.is_file()}
+        sizes = {file.name: file.stat().st_size for file in sorted(self._path.iterdir()) if file.is_file()}
         return {
-            "path": str(self.path),
+            "path": str(self._path),
             **manifest.identity(),
             "generation": generation,
             "index_kind": index.kind,
@@ -295,15 +342,28 @@ class CaseBase(CaseReader):
         }
 
     def verify(self) -> None:
-        """Read everything and compare; slow (seconds for 20,000 cases).
-
-        Raises:
-            ManifestError: Something is damaged or does not fit.
-        """
+        """See `CaseBase.verify`; seconds for 20,000 cases."""
         with self._reading():
-            problems = self._store.problems() + self._snapshots.problems()
+            problems = self._store.problems() + self._index.problems()
         if problems:
-            raise ManifestError(f"{self.path}: {'; '.join(problems[:10])}")
+            raise ManifestError(f"{self._path}: {'; '.join(problems[:10])}")
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._turn, self._store.reading():
+            self._index.refresh()
+            yield
+
+    def _rows_where(self, where: Where) -> Ids:
+        if self._filters_generation != self._index.generation or len(self._filters) >= _FILTERS_KEPT:
+            self._filters, self._filters_generation = {}, self._index.generation
+        if where not in self._filters:
+            self._filters[where] = self._store.rows_where(where)
+        return self._filters[where]
+
+    def _left_out(self, patient_id: str | None, case_id: str | None) -> set[int]:
+        rows = set() if patient_id is None else set(self._store.rows_of_patient(patient_id))
+        return rows if case_id is None else rows | set(self._store.rows_of([case_id]).values())
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -311,53 +371,32 @@ class CaseBase(CaseReader):
             first = not self._lock.held
             self._lock.acquire()
             if first:
-                self._snapshots.sweep()
+                self._index.sweep()
             with self._store.writing():
                 yield
             # From here on the cases are safe, whatever happens to the index.
             with self._store.reading():
-                self._snapshots.refresh()
-            if self._snapshots.lags_far:
+                self._index.refresh()
+            if self._index.lags_far:
                 self._save_index()
 
     def _save_index(self) -> None:
         start = time.perf_counter()
         try:
             with self._store.reading():
-                self._snapshots.refresh()
-                self._snapshots.save()
+                self._index.refresh()
+                self._index.save()
         except (OSError, CaseBaseError) as error:
             # The cases are on the disk; the next one to open the base catches up from them.
-            _LOG.warning("index of %s was not written: %s", self.path, error)
+            _LOG.warning("index of %s was not written: %s", self._path, error)
             return
         _LOG.info("index written cases=%d ms=%.0f", self.manifest.n_cases, 1e3 * (time.perf_counter() - start))
 
-    def _checked(
-        self, cases: Sequence[Case], vectors: Vectors | None, records: Sequence[EcgRecord | None] | None
-    ) -> tuple[list[str], Vectors]:
-        ids = [case.case_id for case in cases]
-        if len(set(ids)) != len(ids):
-            twice = next(case_id for case_id in ids if ids.count(case_id) > 1)
-            raise QueryError(f"case {twice!r} comes twice in one call")
-        if records is not None and len(records) != len(ids):
-            raise QueryError(f"{len(records)} records for {len(ids)} cases (expected one each, or None)")
-        if vectors is None:
-            return ids, np.empty((0, self.dim), dtype=np.float32)
-        matrix = check_vectors(vectors, self.dim)
-        if len(matrix) != len(ids):
-            raise QueryError(f"{len(matrix)} vectors for {len(ids)} cases (expected one each)")
-        return ids, matrix
-
     def _keep_records(self, rows: Sequence[int], records: Sequence[EcgRecord | None] | None) -> None:
         pairs = zip(rows, records or [], strict=False)
-        self._store.insert_records((row, record) for row, record in pairs if record is not None)
+        self._store.insert_records([(row, record) for row, record in pairs if record is not None])
 
-
-def _for_encoder(base: CaseBase, encoder: Encoder | None) -> CaseBase:
-    if encoder is not None:
-        try:
-            base.check_encoder(encoder)
-        except EncoderMismatchError:
-            base.close()
-            raise
-    return base
+    def _known(self, case_ids: Sequence[str]) -> dict[str, int]:
+        known = self._store.rows_of(case_ids)
+        check_all_known(case_ids, known)
+        return known

@@ -1,7 +1,7 @@
 """The case store: one SQLite file, the only source of truth (vectors included); everything else is derived from it.
 
 Write-ahead log with synchronous=FULL: a transaction that has returned is on the disk; one that has not leaves nothing.
-What is asked of the file is `store_reader`.
+`StoreReader` asks, `Store` writes as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from ecgkin.index.case import Case
 from ecgkin.index.engines.protocol import Ids, Vectors
-from ecgkin.index.filters.language import Where
+from ecgkin.index.filters import Where
 from ecgkin.index.waveform import pack_record, unpack_record
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import CaseBaseError, ManifestError, RecordError
@@ -45,7 +45,7 @@ class StoreReader:
         with self.errors():
             self._db = self._connect()
             self._db.execute("PRAGMA synchronous=FULL")
-            self.dim = int(self.meta()["dim"])
+            self.dim = self.number("dim")
 
     def close(self) -> None:
         """Close the file; the last one to do so folds the write-ahead log into it."""
@@ -91,11 +91,18 @@ class StoreReader:
         return dict(self._db.execute("SELECT key, value FROM meta").fetchall())
 
     def number(self, key: str) -> int:
-        """One number of the meta table: generation, n_cases, next_row, pruned."""
+        """One number of the meta table: dim, generation, n_cases, next_row, pruned.
+
+        Raises:
+            ManifestError: It is not there, or no number that the store can have written.
+        """
         found = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         if found is None:
             raise ManifestError(f"{self.path} is not a case store: it does not say its {key}")
-        return int(found[0])
+        text = found[0]
+        if not (isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 19):
+            raise ManifestError(f"{self.path} is damaged: {key} is {text!r:.60} (expected a whole number)")
+        return int(text)
 
     def count(self) -> int:
         """Cases that are there, counted."""
@@ -132,10 +139,13 @@ class StoreReader:
         sql = f"SELECT {COLUMNS} FROM cases WHERE {condition} ORDER BY row LIMIT ? OFFSET ?"
         return [_case(row) for row in self._db.execute(sql, [*values, limit, offset])]
 
-    def case_ids_with_content(self, content_hash: str) -> list[str]:
-        """Cases that hold this content."""
-        found = self._db.execute("SELECT case_id FROM cases WHERE content_hash = ? ORDER BY row", (content_hash,))
-        return [case_id for (case_id,) in found]
+    def ids_by_content(self, content_hashes: Sequence[str]) -> dict[str, list[str]]:
+        """Content hash to the ids of the cases with that content, in the order in which they came."""
+        found: dict[str, list[str]] = {}
+        sql = "SELECT content_hash, case_id FROM cases WHERE content_hash IN ({}) ORDER BY row"
+        for content_hash, case_id in self._in(sql, content_hashes):
+            found.setdefault(content_hash, []).append(case_id)
+        return found
 
     def vectors(self, rows: Ids) -> Vectors:
         """True vectors, shape (n, dim), in the order of the row numbers."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from ecgkin.index.case import Case
 from ecgkin.index.sources.items import IngestItem, Loaded
-from ecgkin.retrieval.ecg.formats.header import SourceHeader
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.errors import QueryError

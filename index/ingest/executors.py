@@ -1,7 +1,7 @@
-"""The costly half of an ingest, reading and encoding, apart from the base: for other processes and other machines.
+"""Where items are read and encoded: in this process, in forked ones, or on the machines of a Ray cluster.
 
-`prepare` does it for a few items and is all that a worker runs. `ingest_in_processes` spreads it over the cores of one
-machine: this process looks up what is there already, and alone writes to the base, batch by batch as `ingest_records`.
+`prepare` is all that a worker runs. An executor is a function that takes chunks of jobs as they are planned and gives
+back what became of them; the base is not its affair (see `pipeline`).
 """
 
 from __future__ import annotations
@@ -15,37 +15,57 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ecgkin.index.case import Case, content_hash
 from ecgkin.index.engines.protocol import Vectors
-from ecgkin.index.folder.base import CaseBase
-from ecgkin.index.ingest.pipeline import Pending, encoded, filled, notes_of, reason, take_over
-from ecgkin.index.sources.items import IngestItem, IngestReport
+from ecgkin.index.sources.items import IngestItem, IngestReport, Loaded
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
+from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.encoders.base import Encoder
-from ecgkin.retrieval.errors import CaseBaseError
+from ecgkin.retrieval.errors import CaseBaseError, EcgkinError
 
 _LOG = logging.getLogger(__name__)
 
-AHEAD = 2  # chunks that wait for each worker, so that none is idle while this process writes
-CHUNK = 16  # items a chunk at most: pictures of 12 megapixels take 36 MB each
+AHEAD = 2  # chunks that wait for each process, so that none is idle while the base is written
+RAY_AHEAD = 4  # chunks in flight for each processor of a cluster
+# A photograph of 12 megapixels takes 36 MB: one counts as many records, so that 64 at a time stay below 300 MB.
+PICTURE_WEIGHT = 8
+_PICTURES_AT_A_TIME = 8
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9  # linux/prctl.h
 
 
 @dataclass(frozen=True)
+class Job:
+    """One item that has to be read.
+
+    Attributes:
+        number: Of the item, from 0.
+        digest: Hash of its content, "" where only reading tells.
+        known: Content hash of the case of the same id that is in the base, "" if there is none.
+    """
+
+    number: int
+    digest: str = ""
+    known: str = ""
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """What a worker made of an item.
+    """What was made of an item.
 
     Attributes:
         title: The item's name in reports.
-        case: With its content hash; None where reading failed.
-        vector: Unit vector, shape (dim,); None where reading or encoding failed.
+        case: With its content hash and what the recording adds to it; None where reading failed.
+        vector: Unit vector, shape (dim,); None where reading or encoding failed, or the base holds this content.
         record: The samples, if they are to be kept.
         notes: What the record is not as it should be.
-        error: Why there is no vector.
+        error: Why there is no vector; "" also where the base holds this content under this id.
+        weight: Pictures are committed in smaller batches than records.
     """
 
     title: str
@@ -54,141 +74,213 @@ class Prepared:
     record: EcgRecord | None = None
     notes: str = ""
     error: str = ""
+    weight: int = 1
 
 
-def prepare(items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = True) -> list[Prepared]:
-    """Read and encode items; what fails is named, the rest goes on. One answer for each item, in their order."""
-    pending: dict[int, Pending] = {}
-    out = [Prepared(item.title) for item in items]
-    for i, item in enumerate(items):
-        try:
-            digest = item.content() if item.content is not None else ""
-            loaded = item.load()
-            if not digest:
-                digest = content_hash(loaded if isinstance(loaded, EcgRecord) else loaded.convert("RGB").tobytes())
-            case = filled(replace(item.case, content_hash=digest), loaded)
-            shown = searchable(loaded) if isinstance(loaded, EcgRecord) else loaded
-            pending[i] = Pending(item, case, loaded, shown, True)
-        except Exception as error:  # as in `ingest_records`: one odd file must not end the ingest
-            out[i] = replace(out[i], error=reason(error))
-    report = IngestReport()
-    place = {id(p): i for i, p in pending.items()}
-    for p, vector in encoded(list(pending.values()), encoder, report):
-        record = p.loaded if keep_records and isinstance(p.loaded, EcgRecord) else None
-        notes = "; ".join(notes_of(p.shown))
-        out[place[id(p)]] = Prepared(p.item.title, p.case, np.asarray(vector, dtype=np.float32), record, notes)
-    failed = dict(report.failed)
-    return [
-        replace(one, error=one.error or failed.get(one.title, "it was not encoded")) if one.vector is None else one
-        for one in out
-    ]
+Executor = Callable[[Iterable[Sequence[Job]]], Iterator["Sequence[Prepared] | IngestReport"]]
+"""Chunks of jobs in; what was prepared of them out, or the report of a worker that has written to the base itself."""
 
 
-def write_prepared(base: CaseBase, prepared: Sequence[Prepared], report: IngestReport) -> None:
-    """Write what workers have made: new cases are added, those that are there replaced, twins passed over."""
-    fresh: dict[str, Prepared] = {}
-    for one in prepared:
-        if one.case is None or one.vector is None:
-            report.failed.append((one.title, one.error))
-            continue
-        twins = list(base.case_ids_with_content(one.case.content_hash))
-        twins += [case_id for case_id, other in fresh.items() if _same_content(other, one)]
-        if one.case.case_id in fresh:
-            report.failed.append((one.title, f"case id {one.case.case_id!r} comes twice"))
-        elif twins and one.case.case_id not in twins:
-            report.duplicates.append((one.title, twins[0]))
-        else:
-            fresh[one.case.case_id] = one
-    known = {case.case_id: case for case in base.some(list(fresh))[0]}
-    new = [one for case_id, one in fresh.items() if case_id not in known]
-    old = [one for case_id, one in fresh.items() if case_id in known]
-    same = [one for one in old if one.case is not None and known[one.case.case_id] == one.case]
-    changed = [one for one in old if one not in same]
-    for some, write in ((new, base.add), (changed, base.update)):
-        if some:
-            cases = [one.case for one in some if one.case is not None]
-            write(cases, np.stack([one.vector for one in some if one.vector is not None]), [one.record for one in some])
-    report.added += len(new)
-    report.updated += len(changed)
-    report.skipped += len(same)
-    report.notes += [(one.title, one.notes) for one in (*new, *changed) if one.notes]
+def prepare(
+    jobs: Sequence[Job], items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = True
+) -> Iterator[list[Prepared]]:
+    """Read and encode items; what fails is named, the rest goes on.
+
+    Args:
+        jobs: What to do, by numbers of items.
+        items: All of them.
+        encoder: Makes the vectors.
+        keep_records: Whether to give back samples.
+
+    Yields:
+        One answer for each job, in their order; of pictures, which are large, some at a time.
+    """
+    group: list[tuple[Prepared, Loaded | None]] = []
+    for job in jobs:
+        group.append(_read(job, items[job.number], keep_records))
+        if sum(isinstance(shown, Image.Image) for _, shown in group) >= _PICTURES_AT_A_TIME:
+            yield _encoded(group, encoder)
+            group = []
+    if group:
+        yield _encoded(group, encoder)
 
 
-def ingest_in_processes(
-    base: CaseBase,
-    items: Iterable[IngestItem],
-    encoder: Encoder,
-    workers: int,
-    *,
-    batch: int = 64,
-    keep_records: bool = True,
-    progress: Callable[[IngestReport], None] | None = None,
-) -> IngestReport:
-    """`ingest_records` with reading and encoding in `workers` other processes, each with one thread.
+def serial(items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = True) -> Executor:
+    """All in this process.
+
+    Args:
+        items: Those that jobs speak of.
+        encoder: Makes the vectors.
+        keep_records: Whether to give back samples.
+    """
+
+    def run(chunks: Iterable[Sequence[Job]]) -> Iterator[Sequence[Prepared]]:
+        for chunk in chunks:
+            yield from prepare(chunk, items, encoder, keep_records)
+
+    return run
+
+
+_FORKED: dict[str, Any] = {}  # what forked workers find: items hold closures, which cannot be sent
+
+
+def processes(
+    items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = True, *, workers: int = 2
+) -> Executor:
+    """In forked processes of one thread each; the encoder's weights are shared between them.
+
+    Args:
+        items: Those that jobs speak of.
+        encoder: Makes the vectors.
+        keep_records: Whether to give back samples.
+        workers: How many processes.
 
     Raises:
-        CaseBaseError: A worker was killed (memory?); what is counted as added is in the base, start again to go on.
+        CaseBaseError: When run: a worker was killed (memory?).
     """
-    every = list(items)
-    report = IngestReport()
-    told = progress or (lambda now: None)
-    done: list[Prepared] = []
-    _STATE.update(items=every, encoder=encoder, keep=keep_records)
+
+    def run(chunks: Iterable[Sequence[Job]]) -> Iterator[Sequence[Prepared]]:
+        _FORKED["options"] = (items, encoder, keep_records)
+        try:
+            context = multiprocessing.get_context("fork")
+            with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
+                waiting: deque[Future[list[Prepared]]] = deque()
+                for chunk in chunks:
+                    waiting.append(pool.submit(_prepare_forked, chunk))
+                    if len(waiting) > AHEAD * workers:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+        except BrokenProcessPool as error:
+            raise CaseBaseError(
+                "a worker process ended before its time",
+                hint="too little memory? try fewer workers; start again to go on",
+            ) from error
+        finally:
+            _FORKED.clear()
+
+    return run
+
+
+def on_ray(ray: Any, task: Callable[[Any, Sequence[Job]], Any], options: object) -> Executor:
+    """On the machines of a Ray cluster; a task whose machine dies is run again elsewhere.
+
+    Args:
+        ray: The package, initialised.
+        task: What a worker does with the options and a chunk; returns the prepared cases, or a report where it has
+            written them itself.
+        options: Sent to the cluster once.
+    """
+
+    def run(chunks: Iterable[Sequence[Job]]) -> Iterator[Sequence[Prepared] | IngestReport]:
+        remote, sent = ray.remote(num_cpus=1, max_retries=-1)(task), ray.put(options)
+        most = RAY_AHEAD * int(ray.cluster_resources().get("CPU", 1))
+        flying: list[Any] = []
+        for chunk in chunks:
+            flying.append(remote.remote(sent, chunk))
+            while len(flying) >= most:
+                ready, flying = ray.wait(flying, num_returns=1)
+                yield from ray.get(ready)
+        while flying:
+            ready, flying = ray.wait(flying, num_returns=1)
+            yield from ray.get(ready)
+
+    return run
+
+
+def filled(case: Case, loaded: Loaded) -> Case:
+    """The case with patient, age, sex, date, report, labels and facts of the header where it says nothing itself.
+
+    Args:
+        case: What is known without opening the file: a table comes before the header.
+        loaded: As it was read; a picture says nothing.
+
+    Returns:
+        Names, birthdays and other identifiers of the header never become part of a case.
+    """
+    if not isinstance(loaded, EcgRecord):
+        return case
+    header = loaded.header
+    facts: dict[str, Any] = {}
+    if case.patient_id is None and loaded.patient_id is not None:
+        facts["patient_id"] = loaded.patient_id
+    if case.age_years is None and loaded.age_years is not None:
+        facts["age_years"] = loaded.age_years
+    if case.sex is None and loaded.sex in ("F", "M"):
+        facts["sex"] = loaded.sex
+    if header is not None:
+        said = {
+            "format": header.format if header.format != "WFDB" else "",
+            "device": header.device,
+            "filters": header.filters,
+            "codes": list(header.codes),
+            "measurements": dict(header.measurements),
+        }
+        facts["recorded_at"] = case.recorded_at or header.recorded_at
+        facts["labels"] = case.labels or dict(header.labels)
+        facts["meta"] = {**{name: value for name, value in said.items() if value}, **case.meta}
+        if not case.report and header.report:
+            facts["report"] = header.report
+            facts["language"] = case.language or report_language(header.report) or None
+    return replace(case, **facts)
+
+
+def _read(job: Job, item: IngestItem, keep_records: bool) -> tuple[Prepared, Loaded | None]:
+    """The case of an item, and what is to be encoded: one page of a record, or the picture."""
+    title = item.name or item.case.case_id
     try:
-        # Forked: items hold closures, and the encoder's weights are shared between the processes.
-        context = multiprocessing.get_context("fork")
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
-            waiting: deque[Future[list[Prepared]]] = deque()
-            for chunk in _chunks(base, every, report, told, min(CHUNK, batch)):
-                waiting.append(pool.submit(_work, chunk))
-                if len(waiting) > AHEAD * workers:
-                    done += waiting.popleft().result()
-                    done = _write_full(base, done, batch, report, told)
-            while waiting:
-                done += waiting.popleft().result()
-                done = _write_full(base, done, batch, report, told)
-            _write_full(base, done, 1, report, told)
-    except BrokenProcessPool as error:
-        raise CaseBaseError(
-            "a worker process ended before its time", hint="too little memory? try fewer workers; start again to go on"
-        ) from error
-    finally:
-        _STATE.clear()
-    return report
+        digest = job.digest or (item.content() if item.content is not None else "")
+        loaded = item.load()
+        if not digest:
+            digest = content_hash(loaded if isinstance(loaded, EcgRecord) else loaded.convert("RGB").tobytes())
+            if digest == job.known:
+                return Prepared(title, item.case), None
+        case = filled(replace(item.case, content_hash=digest), loaded)
+        if isinstance(loaded, EcgRecord):
+            shown = searchable(loaded)
+            return Prepared(title, case, None, loaded if keep_records else None, "; ".join(shown.notes)), shown
+        from ecgkin.retrieval.ecg.formats.pictures import picture_notes
+
+        return Prepared(title, case, notes="; ".join(picture_notes(loaded)), weight=PICTURE_WEIGHT), loaded
+    except CaseBaseError:
+        raise
+    except Exception as error:  # one odd file among thousands must not end the ingest; it is named in the report
+        _LOG.debug("%s failed", title, exc_info=True)
+        return Prepared(title, error=_reason(error)), None
 
 
-_STATE: dict[str, object] = {}  # what forked workers find
+def _encoded(group: Sequence[tuple[Prepared, Loaded | None]], encoder: Encoder) -> list[Prepared]:
+    """The same with vectors; where a batch fails, one by one, so that only the culprits are left out."""
+    out = [one for one, _ in group]
+    for kind in (EcgRecord, Image.Image):
+        places = [i for i, (_, shown) in enumerate(group) if isinstance(shown, kind)]
+        try:
+            for i, vector in zip(places, _vectors([group[i][1] for i in places], encoder), strict=True):
+                out[i] = replace(out[i], vector=vector)
+            continue
+        except Exception:  # judged again below, each on its own
+            _LOG.debug("a batch of %d failed, trying one by one", len(places), exc_info=True)
+        for i in places:
+            try:
+                out[i] = replace(out[i], vector=_vectors([group[i][1]], encoder)[0])
+            except Exception as error:  # an encoder that fails on one picture must not end the ingest
+                out[i] = Prepared(out[i].title, error=_reason(error))
+    return out
 
 
-def _chunks(
-    base: CaseBase, items: Sequence[IngestItem], report: IngestReport, told: Callable[[IngestReport], None], size: int
-) -> Iterator[list[int]]:
-    """Numbers of the items that have to be read, some at a time; those that are there already are passed over."""
-    chunk: list[int] = []
-    for i, item in enumerate(items):
-        if item.content is not None and item.case.case_id in base:
-            known = base.get(item.case.case_id)
-            with suppress(Exception):  # a file that cannot be read is named by the worker
-                if item.content() == known.content_hash:
-                    take_over(base, known, item.case, report)
-                    told(report)
-                    continue
-        chunk.append(i)
-        if len(chunk) >= size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+def _vectors(shown: Sequence[Loaded | None], encoder: Encoder) -> Vectors:
+    records = [one for one in shown if isinstance(one, EcgRecord)]
+    pictures = [one for one in shown if isinstance(one, Image.Image)]
+    if not shown:
+        return np.empty((0, encoder.dim), dtype=np.float32)
+    vectors = np.asarray(encoder.encode_records(records) if records else encoder.encode_images(pictures))
+    if not np.isfinite(vectors).all():
+        raise ValueError("the encoder gave NaN")
+    return vectors.astype(np.float32)
 
 
-def _write_full(
-    base: CaseBase, done: list[Prepared], batch: int, report: IngestReport, told: Callable[[IngestReport], None]
-) -> list[Prepared]:
-    while done and len(done) >= batch:
-        write_prepared(base, done[: max(batch, 1)] if batch > 1 else done, report)
-        done = done[batch:] if batch > 1 else []
-        told(report)
-    return done
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, EcgkinError) else f"{type(error).__name__}: {error}"
 
 
 def _begin_worker() -> None:
@@ -203,11 +295,5 @@ def _begin_worker() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
 
 
-def _work(numbers: list[int]) -> list[Prepared]:
-    items, encoder, keep = _STATE["items"], _STATE["encoder"], _STATE["keep"]
-    return prepare([items[i] for i in numbers], encoder, bool(keep))  # type: ignore[index, arg-type]
-
-
-def _same_content(one: Prepared, other: Prepared) -> bool:
-    hashes = {p.case.content_hash for p in (one, other) if p.case is not None}
-    return len(hashes) == 1 and "" not in hashes
+def _prepare_forked(jobs: Sequence[Job]) -> list[Prepared]:
+    return [one for group in prepare(jobs, *_FORKED["options"]) for one in group]

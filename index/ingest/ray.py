@@ -10,23 +10,20 @@ content under two names) are dropped when the manifest is read, so that no two t
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecgkin.index.folder.base import CaseBase
-from ecgkin.index.ingest.executors import Prepared, prepare, write_prepared
-from ecgkin.index.ingest.pipeline import open_or_create
-from ecgkin.index.milvus.address import MilvusAddress, is_milvus
-from ecgkin.index.sources.items import IngestItem, IngestReport
+from ecgkin.index import is_milvus, open_base
+from ecgkin.index.case import Case
+from ecgkin.index.ingest.executors import Job, Prepared, on_ray, prepare
+from ecgkin.index.ingest.pipeline import Progress, open_or_create, run, write_prepared
+from ecgkin.index.milvus.address import MilvusAddress
+from ecgkin.index.sources.items import IngestItem, IngestReport, Loaded
 from ecgkin.retrieval.errors import CaseBaseError, RecordError
 
-_LOG = logging.getLogger(__name__)
-
 CHUNK = 64
-AHEAD = 4  # chunks in flight for each processor of the cluster
 SOURCES = ("ptbxl", "folder")
 
 
@@ -89,7 +86,7 @@ def ray_ingest(
     address: str | None = None,
     chunk: int = CHUNK,
     keep_records: bool = True,
-    progress: Callable[[IngestReport], None] | None = None,
+    progress: Progress | None = None,
 ) -> IngestReport:
     """Ingest the cases of a manifest on a Ray cluster.
 
@@ -102,6 +99,9 @@ def ray_ingest(
         chunk: Cases a task.
         keep_records: Store the samples.
         progress: Called with the running report after each task.
+
+    Returns:
+        The report; whatever it counts as added or updated is in the base.
 
     Raises:
         CaseBaseError: Ray is not installed, or the base cannot be written.
@@ -117,76 +117,51 @@ def ray_ingest(
     from ecgkin.retrieval.encoders import load_encoder
 
     listed = read_manifest(manifest)
-    report = IngestReport()
-    open_or_create(base, load_encoder(encoder_name)).close()
+    items = [_listed_item(case_id, digest) for case_id, digest in listed.content.items()]
     if not ray.is_initialized():
         ray.init(address=address, include_dashboard=False, log_to_driver=False)
-    direct = is_milvus(base) and not MilvusAddress.parse(base).is_lite
-    task = ray.remote(num_cpus=1, max_retries=-1)(_task)
-    options = (listed.source, listed.root, encoder_name, str(base) if direct else "", keep_records)
-    with CaseBase.open(base) as opened:
-        n_cpus = int(ray.cluster_resources().get("CPU", 1))
-        flying: list[Any] = []
-        for ids in _missing(opened, listed, chunk, report):
-            if len(flying) >= AHEAD * n_cpus:
-                flying = _collect(ray, flying, opened, report, progress)
-            flying.append(task.remote(ids, *options))
-        while flying:
-            flying = _collect(ray, flying, opened, report, progress)
-    return report
+    # A Milvus server takes many writers: there each task writes what it has made.
+    direct = str(base) if is_milvus(base) and not MilvusAddress.parse(base).is_lite else ""
+    options = _TaskOptions(tuple(listed.content), listed.source, listed.root, encoder_name, direct, keep_records)
+    with open_or_create(base, load_encoder(encoder_name)) as opened:
+        return run(opened, items, on_ray(ray, _task, options), batch=1, chunk=chunk, progress=progress)
 
 
-def _task(
-    ids: Sequence[str], source: str, root: str, encoder_name: str, base: str, keep_records: bool
-) -> IngestReport | list[Prepared]:
+@dataclass(frozen=True)
+class _TaskOptions:
+    """What every task of an ingest is told: ids by number, where the records are, which encoder, where to write."""
+
+    case_ids: tuple[str, ...]
+    source: str
+    root: str
+    encoder_name: str
+    base: str
+    keep_records: bool
+
+
+def _task(options: _TaskOptions, jobs: Sequence[Job]) -> IngestReport | list[Prepared]:
     """What a worker of the cluster does: read and encode, and write where the base takes many writers."""
-    encoder, items = _loaded(encoder_name), _items(source, root)
-    made = prepare([items[case_id] for case_id in ids if case_id in items], encoder, keep_records)
-    if not base:
+    encoder, listed = _loaded(options.encoder_name), _items(options.source, options.root)
+    wanted = [
+        listed.get(options.case_ids[job.number]) or _listed_item(options.case_ids[job.number], "") for job in jobs
+    ]
+    own = [Job(i, job.digest, job.known) for i, job in enumerate(jobs)]
+    made = [one for group in prepare(own, wanted, encoder, options.keep_records) for one in group]
+    if not options.base:
         return made
     report = IngestReport()
-    with CaseBase.open(base, encoder) as opened:
+    with open_base(options.base, encoder) as opened:
         write_prepared(opened, made, report)
     return report
 
 
-def _missing(base: CaseBase, listed: CaseManifest, chunk: int, report: IngestReport) -> Iterator[list[str]]:
-    """Ids that are not in the base as they should be, some at a time; twins are dropped."""
-    first: dict[str, str] = {}
-    ids = []
-    for case_id, digest in listed.content.items():
-        twin = first.setdefault(digest, case_id) if digest else case_id
-        if twin != case_id:
-            report.duplicates.append((case_id, twin))
-        else:
-            ids.append(case_id)
-    for start in range(0, len(ids), chunk):
-        some = ids[start : start + chunk]
-        there = {case.case_id: case.content_hash for case in base.some(some)[0]}
-        wanted = [i for i in some if not listed.content[i] or there.get(i) != listed.content[i]]
-        report.skipped += len(some) - len(wanted)
-        if wanted:
-            yield wanted
+def _listed_item(case_id: str, digest: str) -> IngestItem:
+    """A case as the manifest names it: only workers can load it."""
 
+    def load() -> Loaded:
+        raise RecordError(f"{case_id} is in the manifest, but not where its records are")
 
-def _collect(
-    ray: Any, flying: list[Any], base: CaseBase, report: IngestReport, progress: Callable[[IngestReport], None] | None
-) -> list[Any]:
-    """Wait for one task and count, or write, what it has made."""
-    ready, rest = ray.wait(flying, num_returns=1)
-    for answer in ray.get(ready):
-        if isinstance(answer, IngestReport):
-            report.added += answer.added
-            report.updated += answer.updated
-            report.skipped += answer.skipped
-            report.duplicates += answer.duplicates
-            report.failed += answer.failed
-            report.notes += answer.notes
-        else:
-            write_prepared(base, answer, report)
-        if progress is not None:
-            progress(report)
-    return list(rest)
+    return IngestItem(Case(case_id), load, (lambda: digest) if digest else None)
 
 
 _ENCODERS: dict[str, Any] = {}
@@ -203,7 +178,8 @@ def _loaded(name: str) -> Any:
 
 
 def _items(source: str, root: str) -> dict[str, IngestItem]:
-    from ecgkin.index.sources.sources import folder_items, ptbxl_items
+    from ecgkin.index.sources.folder import folder_items
+    from ecgkin.index.sources.ptbxl import ptbxl_items
 
     if source not in SOURCES:
         raise RecordError(f"source is {source!r} (expected one of {', '.join(SOURCES)})")

@@ -13,8 +13,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from ecgkin.index.filters.conditions import Compare, HasLabel, Join, Node, Not, fold
-from ecgkin.index.filters.language import Where
+from ecgkin.index.filters import Compare, HasLabel, Join, Node, Not, Where, fold
 
 MISSING_AGE = -1.0  # stored for "does not say"; no case has such an age (see `Case`)
 SPELLED_AT_MOST = 200

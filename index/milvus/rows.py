@@ -10,15 +10,14 @@ import base64
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from ecgkin.index.case import Case
 from ecgkin.index.engines.protocol import Vectors
-from ecgkin.index.filters.conditions import fold
-from ecgkin.index.manifest import FORMAT, SCHEMA_VERSION, Manifest
+from ecgkin.index.filters import fold
+from ecgkin.index.manifest import Manifest
 from ecgkin.index.milvus.filters import MISSING_AGE, label_values, primary_key, spelled
 from ecgkin.index.waveform import pack_record, unpack_record
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -87,7 +86,7 @@ def manifest_row(manifest: Manifest, kind: str) -> dict[str, Any]:
     """The manifest as a row of the default partition, which no search looks at; its vector means nothing."""
     head = np.eye(1, manifest.dim, dtype=np.float32)[0]
     row = case_row(Case(MANIFEST_KEY), head, "", 0, "", 0)
-    return {**row, "pk": MANIFEST_KEY, "body": json.dumps({**asdict(manifest), "kind": kind}, sort_keys=True)}
+    return {**row, "pk": MANIFEST_KEY, "body": json.dumps({**manifest.model_dump(), "kind": kind}, sort_keys=True)}
 
 
 def manifest_of(row: Mapping[str, Any], where: str) -> tuple[Manifest, str]:
@@ -99,15 +98,9 @@ def manifest_of(row: Mapping[str, Any], where: str) -> tuple[Manifest, str]:
     try:
         content = json.loads(row["body"])
         kind = str(content.pop("kind"))
-        manifest = Manifest(**content)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ManifestError(f"the manifest of {where} cannot be read: {error}") from error
-    if (manifest.format, manifest.schema_version) != (FORMAT, SCHEMA_VERSION):
-        raise ManifestError(
-            f"{where} has schema version {manifest.schema_version!r} (expected {SCHEMA_VERSION})",
-            hint="use the version of ecgkin that wrote it, or ingest again",
-        )
-    return manifest, kind
+    return Manifest.of(content, where), kind
 
 
 def sample_rows(samples: str, record: EcgRecord) -> list[dict[str, Any]]:

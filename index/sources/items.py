@@ -1,14 +1,17 @@
-"""What goes into an ingest and what comes out of it: `IngestItem`, one case on its way in, and `IngestReport`."""
+"""What goes into an ingest and what comes out of it: `IngestItem`, the hash of its files, and `IngestReport`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from PIL import Image
 
-from ecgkin.index.case import Case
+from ecgkin.index.case import Case, content_hash
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import RecordError
 
 Loaded = EcgRecord | Image.Image
 
@@ -55,7 +58,47 @@ class IngestReport:
     failed: list[tuple[str, str]] = field(default_factory=list)
     notes: list[tuple[str, str]] = field(default_factory=list)
 
+    def include(self, other: IngestReport) -> None:
+        """Add the counts and lists of another report to this one."""
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
     @property
     def n_seen(self) -> int:
         """Items that are done with."""
         return self.added + self.updated + self.skipped + len(self.duplicates) + len(self.failed)
+
+
+def file_content(path: Path, salt: str = "") -> str:
+    """Hash of a file's bytes; for a WFDB header, of header and sample files together, whatever the record is called.
+
+    Raises:
+        RecordError: It cannot be read.
+    """
+    try:
+        check_regular(path)
+        if path.suffix != ".hea":
+            return content_hash(salt.encode() + path.read_bytes())
+        stem = path.name.removesuffix(".hea")
+        # The record's own name begins the first line and the name of each sample file.
+        own_name = re.compile(rb"^%s(?=[\s./])" % re.escape(stem.encode()), re.MULTILINE)
+        parts = [salt.encode(), own_name.sub(b"", path.read_bytes())]
+        for suffix in (".dat", ".mat"):
+            samples = path.with_name(stem + suffix)
+            if samples.is_file():
+                parts.append(samples.read_bytes())
+        return content_hash(b"|".join(parts))
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def check_regular(path: Path) -> None:
+    """Refuse folders, pipes and devices, reading which might never end; what is missing is left to the reader.
+
+    Raises:
+        RecordError: It is one of these.
+    """
+    if path.is_dir():
+        raise RecordError(f"folder {path} cannot be opened", hint="check its permissions")
+    if path.exists() and not path.is_file():
+        raise RecordError(f"{path} is a pipe or a device (expected a file)")

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from ecgkin.index.case import Case
-from ecgkin.index.sources.items import IngestItem, Loaded
-from ecgkin.retrieval.ecg.formats.header import iso_time, number, plain_text, report_lines
+from ecgkin.index.sources.items import IngestItem, Loaded, file_content
+from ecgkin.retrieval.ecg.header import iso_time, number, plain_text, report_lines
 from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.errors import RecordError
 
@@ -51,8 +51,6 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _item(root: Path, row: dict[str, str], machine: dict[str, str]) -> IngestItem:
-    from ecgkin.index.sources.sources import file_content
-
     path = root / row["path"]
     if not path.resolve().is_relative_to(root.resolve()):
         raise RecordError(f"{RECORDS} names {row['path'][:80]!r}, which is outside of {root}")

@@ -18,10 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ecgkin.index.folder.atomic import TEMPORARY, file_digest, sync_folder, write_atomic
-from ecgkin.index.folder.base import LOCK, CaseBase
+from ecgkin.index import is_milvus, open_base
+from ecgkin.index.atomic import TEMPORARY, file_digest, sync_folder, write_atomic
+from ecgkin.index.folder.base import LOCK, FolderBase
 from ecgkin.index.folder.store import STORE
-from ecgkin.index.milvus.address import is_milvus
 from ecgkin.index.transfer.copy import base_digest, copy_base
 from ecgkin.retrieval.errors import CaseBaseError, ManifestError
 
@@ -69,14 +69,14 @@ def take_snapshot(source: str | Path, folder: str | Path) -> Snapshot:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         taken_at = datetime.now(UTC).isoformat(timespec="seconds")
-        with CaseBase.open(source) as base:
+        with open_base(source) as base:
             if is_milvus(source):
                 copy_base(base, made)
             else:
                 made.mkdir()
                 for name in sorted(path.name for path in base.path.glob("*.sqlite")):
                     _back_up(base.path / name, made / name)
-        with CaseBase.repair(made) as copy:  # the index is made from what was saved, not taken from beside it
+        with FolderBase.repair(made) as copy:  # the index is made from what was saved, not taken from beside it
             copy.verify()
             n_cases, digest = len(copy), base_digest(copy)
         (made / LOCK).unlink(missing_ok=True)
@@ -126,7 +126,7 @@ def restore_snapshot(folder: str | Path, target: str | Path) -> Snapshot:
     """
     found = read_snapshot(folder)
     if is_milvus(target):
-        with CaseBase.open(folder) as base:
+        with open_base(folder) as base:
             copy_base(base, target)
     else:
         place = Path(target).resolve()
@@ -144,7 +144,7 @@ def restore_snapshot(folder: str | Path, target: str | Path) -> Snapshot:
             raise CaseBaseError(f"{target} cannot be written: {error.strerror or error}") from error
         finally:
             shutil.rmtree(made, ignore_errors=True)
-    with CaseBase.open(target) as base:
+    with open_base(target) as base:
         if len(base) != found.n_cases or base_digest(base) != found.digest:
             raise ManifestError(f"{target} differs from the snapshot {folder}", hint="remove it and restore again")
     return found

@@ -17,10 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgkin.index import base_exists, create_base, open_base
+from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
 from ecgkin.index.engines.protocol import Vectors
-from ecgkin.index.folder.base import CaseBase
-from ecgkin.index.ingest.pipeline import base_exists
 from ecgkin.index.waveform import STEP_MV
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
@@ -188,11 +188,11 @@ def _opened(source: CaseBase, target: str | Path, kind: str, encoder: Encoder | 
     if encoder is not None:
         name, fingerprint, dim = encoder.name, encoder.fingerprint, encoder.dim
     if not base_exists(target):
-        return CaseBase.create(
+        return create_base(
             target, name, fingerprint, dim, kind=kind,
             drawing_version=manifest.drawing_version, preprocessing=manifest.preprocessing,
         )  # fmt: skip
-    there = CaseBase.open(target)
+    there = open_base(target)
     have = (there.manifest.encoder_name, there.manifest.fingerprint, there.manifest.dim)
     if have != (name, fingerprint, dim):
         there.close()

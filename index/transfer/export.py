@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from ecgkin.index.case import Case
-from ecgkin.retrieval.ecg.formats.header import plain_text
 from ecgkin.retrieval.ecg.formats.snomed import STATEMENT_OF
+from ecgkin.retrieval.ecg.header import plain_text
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 

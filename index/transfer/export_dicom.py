@@ -11,7 +11,7 @@ import numpy as np
 
 from ecgkin.index.case import Case
 from ecgkin.index.transfer.export import file_stem, steps_of
-from ecgkin.retrieval.ecg.formats.header import plain_text
+from ecgkin.retrieval.ecg.header import plain_text
 from ecgkin.retrieval.ecg.record import EcgRecord
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """A name that means one case base now and another one after a switch, with nobody ever finding none (blue and green).
 
 In folders the name is a symbolic link; on Milvus it is an alias. Bases that are open stay the ones that they were
-(`CaseBase.open` follows a name once); who opens the name after the switch gets the new base.
+(`open_base` follows a name once); who opens the name after the switch gets the new base.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ecgkin.index.folder.atomic import sync_folder
-from ecgkin.index.folder.base import CaseBase
-from ecgkin.index.milvus.address import MilvusAddress, is_milvus
+from ecgkin.index import is_milvus, open_base
+from ecgkin.index.atomic import sync_folder
+from ecgkin.index.milvus.address import MilvusAddress
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
 
@@ -49,7 +49,7 @@ def switch(name: str | Path, target: str | Path) -> None:
         CaseBaseError: The target is no base, or the name is a folder itself.
         QueryError: One is a folder and the other is not, or they are on different servers.
     """
-    with CaseBase.open(target):
+    with open_base(target):
         pass
     if is_milvus(name) != is_milvus(target):
         raise QueryError(f"{name} and {target} are not of one kind (expected two folders, or two on one server)")

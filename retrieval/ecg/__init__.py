@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.drawing.raster import render as render
     from ecgkin.retrieval.ecg.drawing.raster import render_array as render_array
     from ecgkin.retrieval.ecg.drawing.svg import render_svg as render_svg
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl as PtbXl
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow as PtbXlRow
     from ecgkin.retrieval.ecg.formats.read import read_ecg as read_ecg
     from ecgkin.retrieval.ecg.leads import LEADS as LEADS
     from ecgkin.retrieval.ecg.leads import canonical_lead as canonical_lead
     from ecgkin.retrieval.ecg.page.reading import PageReading as PageReading
     from ecgkin.retrieval.ecg.page.reading import read_page as read_page
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl as PtbXl
-    from ecgkin.retrieval.ecg.ptbxl import PtbXlRow as PtbXlRow
     from ecgkin.retrieval.ecg.record import EcgRecord as EcgRecord
     from ecgkin.retrieval.ecg.simulation.simulate import SimulatedEcg as SimulatedEcg
     from ecgkin.retrieval.ecg.simulation.simulate import simulate as simulate
@@ -46,8 +46,8 @@ _MODULE = {
     "EcgRecord": "record",
     "FoundStatement": "statements.find",
     "PageReading": "page.reading",
-    "PtbXl": "ptbxl",
-    "PtbXlRow": "ptbxl",
+    "PtbXl": "formats.ptbxl",
+    "PtbXlRow": "formats.ptbxl",
     "RenderStyle": "drawing.geometry",
     "SimulatedEcg": "simulation.simulate",
     "Statement": "statements.catalogue",

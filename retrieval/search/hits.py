@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.index.case import Case
+from ecgkin.retrieval.notes import Note
 from ecgkin.retrieval.search.vote import Vote
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class SearchResult(Sequence[Hit]):
         nothing_similar: True when there is no hit, or the best one is not near enough by the calibrated threshold.
         threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
         page: What was understood of a picture; None for other queries, or where the encoder does not tell.
-        warnings: For people.
+        warnings: What was odd about the query or limits the answer, as notes with codes.
         timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
         query: "image", "record", "text", "image+text", "record+text", or what `by_vector` was told.
         vector: The unit vector that was searched with, shape (dim,).
@@ -54,7 +55,7 @@ class SearchResult(Sequence[Hit]):
     nothing_similar: bool
     threshold: float | None
     page: PageReading | None
-    warnings: tuple[str, ...]
+    warnings: tuple[Note, ...]
     timings_ms: Mapping[str, float]
     query: str
     vector: NDArray[np.float32]

@@ -19,7 +19,7 @@ from ecgkin.retrieval.search.hits import SearchResult
 from ecgkin.retrieval.search.search import CaseSearch
 
 if TYPE_CHECKING:
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index.base import CaseBase
     from ecgkin.retrieval.encoders.base import Encoder
 
 _LOG = logging.getLogger(__name__)
@@ -135,12 +135,12 @@ class LiveSearch(Generic[Search]):
         self._held.search.close()
 
     def _opened(self) -> _Held[Search]:
-        from ecgkin.index.folder.base import CaseBase
+        from ecgkin.index import open_base
         from ecgkin.index.transfer.switching import meant_by
 
         # Opened twice over if it is switched in between: then the meaning is the older one, and is looked up again.
         meaning = meant_by(self.name)
-        base = CaseBase.open(self.name)
+        base = open_base(self.name)
         try:
             if self._serve is not None:
                 return _Held(self._serve(base), meaning)

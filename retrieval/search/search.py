@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,14 +17,16 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
+from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.hits import Hit, SearchResult
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, vote
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.index.filters.language import WhereLike
-    from ecgkin.index.folder.base import CaseBase
+    from ecgkin.index.base import CaseBase
+    from ecgkin.index.case import Case
+    from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.ecg.page.reading import PageReading
 
 __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
@@ -40,14 +43,14 @@ class Query:
         vector: Of length 1, shape (dim,).
         kind: "image", "record", "text", two of them joined by "+", or what the caller of `vector_query` says.
         page: What was read from a picture, where the encoder looks at pages.
-        warnings: For people.
+        warnings: What was odd about the query, as notes with codes.
         timings_ms: What took how long: "read" (of an ECG) and "encode".
     """
 
     vector: NDArray[np.float32]
     kind: str
     page: PageReading | None = None
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[Note] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
 
 
@@ -71,11 +74,11 @@ def image_query(encoder: Encoder, image: Image.Image | str | Path) -> Query:
         read = time.perf_counter()
         vector = encode_pages([page])[0]
         timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-        return Query(_unit(encoder, vector), "image", page, [*notes, *page.warnings], timings)
+        return Query(_unit(encoder, vector), "image", page, _notes([*notes, *page.warnings]), timings)
     read = time.perf_counter()
     vector = encoder.encode_images([picture])[0]
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-    return Query(_unit(encoder, vector), "image", warnings=notes, timings_ms=timings)
+    return Query(_unit(encoder, vector), "image", warnings=_notes(notes), timings_ms=timings)
 
 
 def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
@@ -90,11 +93,15 @@ def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
     read = time.perf_counter()
     ecg = searchable(ecg)
     warnings = list(ecg.notes)
-    if ecg.missing_leads and not any(note.startswith("missing: ") for note in ecg.notes):
-        warnings.append(f"missing leads: {', '.join(ecg.missing_leads)}")
+    if ecg.missing_leads:
+        warnings.append(Note(NoteCode.LEADS_MISSING, leads=", ".join(ecg.missing_leads)))
+    # Encoders with signal rules of their own (`encoders.published`) say what they did to the record.
+    own_notes = getattr(encoder, "record_notes", None)
+    if own_notes is not None:
+        warnings += own_notes(ecg)
     vector = encoder.encode_records([ecg])[0]
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-    return Query(_unit(encoder, vector), "record", warnings=warnings, timings_ms=timings)
+    return Query(_unit(encoder, vector), "record", warnings=_notes(warnings), timings_ms=timings)
 
 
 def text_query(encoder: Encoder, text: str) -> Query:
@@ -146,6 +153,11 @@ def elapsed_ms(start: float, end: float | None = None) -> float:
     return 1000.0 * ((time.perf_counter() if end is None else end) - start)
 
 
+def _notes(said: Sequence[str]) -> list[Note]:
+    """Everything said, each once; what carries no code (old records) as it is."""
+    return [Note.of(text) for text in dict.fromkeys(said)]
+
+
 def _unit(encoder: Encoder, vector: NDArray[np.float32]) -> NDArray[np.float32]:
     length = float(np.linalg.norm(vector))
     if not np.isfinite(length) or length == 0.0:
@@ -169,6 +181,8 @@ _LOG = logging.getLogger(__name__)
 
 # Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
 MAX_K = 1_000
+# Where cases share one recording, voters of other contents are looked for up to so many times as deep.
+MOST_COPIES = 16
 
 
 class CaseSearch:
@@ -218,9 +232,9 @@ class CaseSearch:
             ModelError: Its encoder cannot be loaded.
         """
         if isinstance(base, str | Path):
-            from ecgkin.index.folder.base import CaseBase
+            from ecgkin.index import open_base
 
-            opened = CaseBase.open(base)
+            opened = open_base(base)
         else:
             opened = base
         if encoder is None:
@@ -374,44 +388,67 @@ class CaseSearch:
         if len(self.base) == 0:
             raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
 
+    def _neighbours(
+        self, query: Query, depth: int, where: WhereLike, exclude_patient: str | None
+    ) -> tuple[list[tuple[Case, float]], list[tuple[Case, float]]]:
+        """The nearest cases, and those of them that vote: of each content the first, `depth` of them where there are.
+
+        A recording that was stored under many ids is one observation, however often it stands in the base.
+        """
+        wanted = depth
+        while True:
+            found = self.base.search(query.vector, wanted, where=where, exclude_patient=exclude_patient)
+            contents: set[str] = set()
+            voters = []
+            for case, score in found:
+                if not case.content_hash or case.content_hash not in contents:
+                    voters.append((case, score))
+                    contents.add(case.content_hash)
+            if len(voters) >= depth or len(found) < wanted or wanted >= MOST_COPIES * depth:
+                return found, voters[:depth]
+            wanted = min(2 * wanted, MOST_COPIES * depth)
+
     def _find(
         self, query: Query, k: int, where: WhereLike, exclude_patient: str | None, depth: int | None
     ) -> SearchResult:
         start = time.perf_counter()
+        n_cases = len(self.base)
         wanted = max(int(k), self.depth if depth is None else int(depth))
-        found = self.base.search(query.vector, wanted, where=where, exclude_patient=exclude_patient)
+        found, voters = self._neighbours(query, wanted, where, exclude_patient)
         searched = time.perf_counter()
         filtered = where is not None and not _lets_all_through(where)
         # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
         fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
         votes = vote(
-            [score for _, score in found],
-            [case.labels for case, _ in found],
+            [score for _, score in voters],
+            [case.labels for case, _ in voters],
             calibration=self.calibration if fits else None,
-            n_cases=len(self.base),
+            n_cases=n_cases,
         )
-        neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found, 1))
+        ranked = {case.case_id: Hit(rank, float(score), case) for rank, (case, score) in enumerate(found, 1)}
         threshold = self._threshold(query.kind)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
-        warnings = list(query.warnings)
+        warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
-            warnings.append("no case passes the filter")
-        elif not similar:
-            warnings.append(f"nothing similar: best score {found[0][1]:.3f} is below {threshold:.3f}")
+            warnings.append(Note(NoteCode.NO_CASE_PASSES))
+        elif threshold is not None and not similar:
+            best = float(found[0][1])
+            warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
-            why = "pass the filter" if filtered or exclude_patient is not None else "are there"
-            warnings.append(f"only {len(found)} of the {k} cases asked for {why}")
+            limited = filtered or exclude_patient is not None
+            code = NoteCode.FEW_CASES_PASS if limited else NoteCode.FEW_CASES
+            warnings.append(Note(code, found=len(found), asked=k))
         if filtered:
-            warnings.append("the vote counts only cases that pass the filter")
+            warnings.append(Note(NoteCode.VOTE_FILTERED))
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
         timings["total"] = sum(timings.values())
         _LOG.info(
             "searched query=%s k=%d gallery=%d encode_ms=%.1f index_ms=%.2f",
-            query.kind, k, len(self.base), timings["encode"], timings["index"],
+            query.kind, k, n_cases, timings["encode"], timings["index"],
         )  # fmt: skip
         return SearchResult(
-            hits=neighbours[:k],
-            neighbours=neighbours,
+            hits=tuple(ranked.values())[:k],
+            neighbours=tuple(ranked[case.case_id] for case, _ in voters),
             vote=votes,
             nothing_similar=not similar,
             threshold=threshold,
@@ -443,6 +480,6 @@ def shipped_calibration(encoder: Encoder) -> Calibration | None:
 
 
 def _lets_all_through(where: WhereLike) -> bool:
-    from ecgkin.index.filters.language import Where
+    from ecgkin.index.filters import Where
 
     return Where.parse(where).is_all

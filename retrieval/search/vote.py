@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
 from ecgkin.retrieval.errors import EncoderMismatchError, ModelError, QueryError
+from ecgkin.retrieval.notes import Note, NoteCode
 
 # Without a calibration: depth and temperature that do reasonably with any encoder (issue 7: k = 50 for votes).
 DEFAULT_K = 50
@@ -163,7 +164,7 @@ class Vote:
         raw: Uncalibrated shares of all of them; superclasses have the prefix "super:".
         n_neighbours: How many voted on the statements.
         calibrated: Whether the numbers are probabilities fitted on held-out records.
-        note: Why not, or what limits them; "" when there is nothing to say.
+        note: Why not, or what limits them; None when there is nothing to say.
     """
 
     statements: Mapping[str, float]
@@ -171,7 +172,7 @@ class Vote:
     raw: Mapping[str, float]
     n_neighbours: int
     calibrated: bool
-    note: str = ""
+    note: Note | None = None
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -277,13 +278,13 @@ def vote(
     of_statements = calibration.statements if calibration else rule or VoteRule()
     of_superclasses = calibration.superclasses if calibration else rule or VoteRule()
     n = min(len(scores), of_statements.k)
-    note = ""
+    note: Note | None = None
     if calibration is None:
-        note = "not calibrated: shares of the neighbours, not probabilities"
+        note = Note(NoteCode.VOTE_NOT_CALIBRATED)
     elif len(scores) < calibration.depth:
-        note = f"not calibrated: {len(scores)} neighbours, the calibration needs {calibration.depth}"
+        note = Note(NoteCode.VOTE_TOO_SHALLOW, n=len(scores), depth=calibration.depth)
     elif n_cases is not None and n_cases * 4 < calibration.n_gallery:
-        note = f"calibrated with {calibration.n_gallery} cases; this case base holds {n_cases}"
+        note = Note(NoteCode.VOTE_OTHER_SIZE, n_gallery=calibration.n_gallery, n_cases=n_cases)
     fitted = calibration if calibration is not None and len(scores) >= calibration.depth else None
 
     codes = [s.code for s in STATEMENTS]

@@ -21,8 +21,8 @@ from ecgkin.generation.backends.openai.endpoint import EndpointBackend, Patience
 from ecgkin.generation.backends.pulse.images import pulse_page_size
 from ecgkin.generation.drafter import open_backend, open_model
 from ecgkin.generation.prompt.pages import PAGE_WH
+from ecgkin.index import create_base
 from ecgkin.index.case import Case
-from ecgkin.index.folder.base import CaseBase
 from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
@@ -79,7 +79,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaseSearch]:
         )
         for i, one in enumerate(made)
     ]
-    with CaseBase.create(path, encoder.name, encoder.fingerprint, encoder.dim) as base:
+    with create_base(path, encoder.name, encoder.fingerprint, encoder.dim) as base:
         base.add(cases, encoder.encode_records([one.record for one in made]))
         yield CaseSearch(base, encoder)
 

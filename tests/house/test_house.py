@@ -22,7 +22,8 @@ SLOW_TO_IMPORT = {
 }  # fmt: skip
 LIGHT = (
     "ecgkin", "ecgkin.retrieval", "ecgkin.retrieval.ecg", "ecgkin.retrieval.encoders", "ecgkin.retrieval.search.search",
-    "ecgkin.index", "ecgkin.index.folder.base", "ecgkin.generation", "ecgkin.ui.cli.main", "ecgkin.ui.client",
+    "ecgkin.index", "ecgkin.index.base", "ecgkin.index.folder.base", "ecgkin.generation", "ecgkin.ui.cli.main",
+    "ecgkin.ui.client",
 )  # fmt: skip
 
 Graph = dict[str, set[str]]

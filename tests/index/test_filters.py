@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecgkin.index import create_base
+from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
-from ecgkin.index.filters.conditions import COLUMNS
-from ecgkin.index.filters.language import MAX_DEPTH, Where
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index.filters import COLUMNS, MAX_DEPTH, Where
 from ecgkin.index.folder.store import STORE
 from ecgkin.retrieval.errors import QueryError
 
@@ -199,7 +199,7 @@ filters = st.recursive(
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaseBase]:
-    with CaseBase.create(tmp_path_factory.mktemp("filters") / "base", "none", "0", 2) as made:
+    with create_base(tmp_path_factory.mktemp("filters") / "base", "none", "0", 2) as made:
         yield made
 
 

@@ -20,11 +20,11 @@ from ecgkin.retrieval import errors
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.api import problems
-from ecgkin.ui.api.app import create_app
 from ecgkin.ui.api.feedback import refine
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
 from ecgkin.ui.logs import configure_logging
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 # How long a busy machine may take for anything at all.
@@ -470,4 +470,5 @@ def test_a_pdf_document_whose_traces_are_lines(http: httpx.Client) -> None:
     sent = {"file": ("x.pdf", drawn.from_svg(made, pages=2))}
     found = http.post("/v1/search", files=sent, data={"page": "2"}).json()
     assert found["query"] == "record"
-    assert any("page 2 is read" in w for w in found["warnings"]) and any("25 mm/s" in w for w in found["warnings"])
+    said = {note["code"]: note["text"] for note in found["warnings"]}
+    assert "page 2 is read" in said["page_of_document"] and any("25 mm/s" in note["text"] for note in found["warnings"])

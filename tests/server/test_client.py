@@ -14,11 +14,11 @@ import pytest
 
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.ui.api.app import create_app
 from ecgkin.ui.api.security import new_token
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
 from ecgkin.ui.client import ApiError, AsyncClient, CaseFields, Client
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 TOKEN, SETTING = new_token("write")

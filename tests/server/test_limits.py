@@ -35,10 +35,10 @@ from PIL import Image, ImageFile
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import ModelError
-from ecgkin.ui.api.app import create_app
 from ecgkin.ui.api.queue import EncoderQueue, QueuedEncoder
-from ecgkin.ui.api.serving import address, bind, in_thread, server
 from ecgkin.ui.api.state import State
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import address, bind, in_thread, server
 from ecgkin.ui.settings import load_settings
 
 Vectors = NDArray[np.float32]

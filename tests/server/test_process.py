@@ -25,7 +25,7 @@ import httpx
 import numpy as np
 import pytest
 
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index import open_base
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def test_kill_under_write_load(base: Path, tmp_path: Path) -> None:
         running.send_signal(signals.SIGKILL)
         for writer in writers:
             writer.result()
-    with CaseBase.open(base, HashingEncoder()) as opened:
+    with open_base(base, HashingEncoder()) as opened:
         opened.verify()
         assert all(case_id in opened for case_id in acknowledged)
         assert len(opened) - 40 - len(acknowledged) in range(5)  # one in flight for each writer

@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
+from ecgkin.index import open_base
 from ecgkin.index.case import Case
-from ecgkin.index.folder.base import CaseBase
 from ecgkin.index.transfer.switching import switch
 from ecgkin.retrieval import encoders
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.ui.api.app import create_app
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 PATIENCE_S = 300.0
@@ -94,11 +94,11 @@ def search(http: httpx.Client, text: str = "only here") -> dict[str, Any]:
 def test_other_processes_write_into_the_base(http: httpx.Client, blue: Path) -> None:
     """A case that came by another door is found by the next request; one that went is not."""
     assert search(http)["hits"][0]["case"]["case_id"] != "late/1"
-    with CaseBase.open(blue) as writer:
+    with open_base(blue) as writer:
         writer.add([Case("late/1", report="only here")], HashingEncoder().encode_texts(["only here"]))
     assert search(http)["hits"][0]["case"]["case_id"] == "late/1"
     assert http.get("/readyz").json()["cases"] == 41
-    with CaseBase.open(blue) as writer:
+    with open_base(blue) as writer:
         writer.remove(["late/1"])
     assert search(http)["hits"][0]["case"]["case_id"] != "late/1"
 

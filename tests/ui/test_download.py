@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import wfdb
 
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.download import fetcher
 from ecgkin.ui.download.fetcher import DownloadError

@@ -17,11 +17,11 @@ from ecgkin.generation.prompt.grounding import ground
 from ecgkin.generation.types.draft import Draft, DraftedStatement, Evidence, Sentence
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.search.vote import vote
-from ecgkin.ui.api.app import create_app
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
 from ecgkin.ui.client import Client
 from ecgkin.ui.fhir import draft as fhir
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 DRAFT = Draft(

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from ecgkin.index.case import Case
-from ecgkin.index.filters.language import Where
+from ecgkin.index.filters import Where
 from ecgkin.retrieval.ecg.drawing.svg import render_svg
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.ui.api.answers import (
     CaseOut,
     DraftAnswer,
@@ -25,6 +26,7 @@ from ecgkin.ui.api.answers import (
     HitOut,
     InfoOut,
     MapOut,
+    NoteOut,
     PageOut,
     SearchOut,
     StretchOut,
@@ -46,7 +48,8 @@ from ecgkin.ui.web import (
     why,
 )
 from ecgkin.ui.web import report as report_files
-from ecgkin.ui.web.state import Api, Options, Query, where_text
+from ecgkin.ui.web.query import Options, Query, where_text
+from ecgkin.ui.web.state import Api
 
 EVIL = '<script>alert("x")</script> <img src=x onerror=alert(1)> & {{ 7*7 }}'
 EN, DE = texts.words("en"), texts.words("de")
@@ -74,7 +77,7 @@ def search_out(k: int = N_HITS, *, query: str = "record", nothing: bool = False,
             "hits": [hit.model_dump() for hit in hits],
             "vote": {
                 "statements": {"AFIB": 0.9, "LVH": 0.3}, "superclasses": {"HYP": 0.3}, "calibrated": True,
-                "n_neighbours": 50, "note": "",
+                "n_neighbours": 50, "note": None,
             },
             "abstention": {"nothing_similar": nothing, "best_score": 0.2, "threshold": 0.6},
             "page": None,
@@ -388,12 +391,17 @@ def test_warnings_in_the_language_of_the_page() -> None:
     from ecgkin.retrieval.ecg.simulation.simulate import simulate
 
     page = render(simulate(["SR"], np.random.default_rng(0)).record).convert("RGB").rotate(5, fillcolor="white")
-    warnings = read_page(page).warnings
-    assert any("rotated" in text for text in warnings)
-    for text in warnings:
-        assert notes.note_text(text, "en") == text != notes.note_text(text, "de"), text
-    assert notes.note_text("a 17th lead", "de") == "a 17th lead"
-    assert notes.note_text("nothing similar: best score 0.1 is below 0.2", "en") == ""
+    warnings = [NoteOut.of(note) for note in read_page(page).warnings]
+    assert "page_rotated" in {note.code for note in warnings}
+    assert notes.said(warnings, "en") == [note.text for note in warnings]
+    german = notes.said(warnings, "de")
+    assert len(german) == len(warnings) and not set(german) & {note.text for note in warnings}
+    assert any("gedreht" in text for text in german)
+    free, newer = NoteOut.of("a 17th lead"), NoteOut(code="from_next_year", text="something new")
+    assert notes.said([free, newer, free], "de") == ["a 17th lead", "something new"]
+    assert notes.said(warnings, "de", known=warnings) == []
+    nothing = NoteOut.of(Note(NoteCode.NOTHING_SIMILAR, best=0.1, threshold=0.2))
+    assert notes.said([nothing], "en") == []
 
 
 def test_errors_name_the_file_that_was_sent(made_record: EcgRecord, examples: Path) -> None:

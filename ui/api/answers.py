@@ -1,20 +1,58 @@
-"""What the server answers, with examples; the same classes serve the server, OpenAPI and `ecgkin.ui.client.client`.
+"""Answers as JSON: searches, drafts, cases, explanations, problems.
 
-Drafts are in `draft_answers`.
+The same pydantic models serve the server, its OpenAPI document, `ecgkin.ui.client` and `--json` of the command line.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ecgkin.retrieval.notes import Language, Note, NoteCode
 from ecgkin.ui.api.schemas import EXAMPLE_CASE
 
 if TYPE_CHECKING:
+    from ecgkin.generation.types.draft import Draft
     from ecgkin.index.case import Case
     from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.search.search import SearchResult
+
+
+class NoteOut(BaseModel):
+    """A note or warning: what it says as a code, in English, and with what its wording is filled."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"code": "grid_not_found", "text": "grid not found: scale unknown", "values": {}}]
+        }
+    )
+
+    code: str = Field(description="never renamed; `other`: the words of a file reader, which have no code")
+    text: str
+    values: dict[str, str | int | float | tuple[str, str]] = Field(
+        default={}, description="what fills the wording; words that differ by language as a pair, English and German"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_note(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        note = Note.of(given)
+        return {"code": note.code.value, "text": str(note), "values": dict(note.values)}
+
+    @classmethod
+    def of(cls, note: str) -> NoteOut:
+        """Of a note, or of plain text (code "other")."""
+        return cls.model_validate(note)
+
+    def in_language(self, language: Language) -> str:
+        """The note in a language; as it came where its code is not known here (a newer server)."""
+        try:
+            return Note(NoteCode(self.code), **self.values).text(language)
+        except (ValueError, KeyError):
+            return self.text
 
 
 class EvidenceOut(BaseModel):
@@ -72,7 +110,7 @@ class DraftOut(BaseModel):
     statements: list[DraftedOut]
     evidence: list[EvidenceOut]
     unknown_citations: list[str]
-    warnings: list[str]
+    warnings: list[NoteOut]
     refusal: str = Field(description="why there is no draft")
     probabilities: dict[str, float]
     calibrated: bool
@@ -82,6 +120,11 @@ class DraftOut(BaseModel):
     tokens_out: int | None
     seconds: float
     citations: list[str]
+
+    @classmethod
+    def of(cls, draft: Draft) -> DraftOut:
+        """Of a draft."""
+        return cls.model_validate(draft.as_dict())
 
 
 class DraftAnswer(BaseModel):
@@ -128,7 +171,7 @@ class VoteOut(BaseModel):
     superclasses: dict[str, float]
     calibrated: bool = Field(description="fitted probabilities; else shares of the neighbours")
     n_neighbours: int
-    note: str
+    note: NoteOut | None = Field(description="why not calibrated, or what limits the calibration")
 
 
 class AbstentionOut(BaseModel):
@@ -173,18 +216,18 @@ class PageOut(BaseModel):
 class SearchOut(BaseModel):
     """What a search brings back."""
 
-    query_id: str = Field(description="names this search for feedback and refinement")
+    query_id: str = Field(description="names this search for feedback and refinement; empty: no server keeps it")
     query: str = Field(description="image, record, text, image+text, record+text, refined")
     hits: list[HitOut]
     vote: VoteOut
     abstention: AbstentionOut
     page: PageOut | None
-    warnings: list[str]
+    warnings: list[NoteOut]
     timings_ms: dict[str, float]
 
     @classmethod
-    def of(cls, result: SearchResult, query_id: str) -> SearchOut:
-        """Of a search."""
+    def of(cls, result: SearchResult, query_id: str = "") -> SearchOut:
+        """Of a search, which a server keeps under `query_id`."""
         page = result.page
         return cls(
             query_id=query_id,
@@ -195,7 +238,7 @@ class SearchOut(BaseModel):
                 superclasses=dict(result.vote.superclasses),
                 calibrated=result.vote.calibrated,
                 n_neighbours=result.vote.n_neighbours,
-                note=result.vote.note,
+                note=None if result.vote.note is None else NoteOut.of(result.vote.note),
             ),
             abstention=AbstentionOut(
                 nothing_similar=result.nothing_similar,
@@ -203,7 +246,7 @@ class SearchOut(BaseModel):
                 threshold=result.threshold,
             ),
             page=None if page is None else PageOut.of(page),
-            warnings=list(result.warnings),
+            warnings=[NoteOut.of(note) for note in result.warnings],
             timings_ms={name: round(ms, 3) for name, ms in result.timings_ms.items()},
         )
 

@@ -13,8 +13,8 @@ from ecgkin.ui.api import problems
 if TYPE_CHECKING:
     from ecgkin.generation.drafter import Drafter, DraftResult
     from ecgkin.retrieval.search.search import CaseSearch
+    from ecgkin.ui.api.decoding import Query
     from ecgkin.ui.api.schemas import DraftOptions
-    from ecgkin.ui.api.uploads import Query
 
 
 class Drafting:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def draft(
         if stream and not json:
             pieces = drafter.stream(file, question, k, lang, where=where, exclude_patient=exclude_patient)
             for piece in pieces:
-                typer.echo(common.safe(piece), nl=False)
+                typer.echo(console.safe(piece), nl=False)
             typer.echo("")
             if pieces.result is None:
                 raise QueryError("the draft ended before it was complete")
@@ -83,7 +84,9 @@ def draft(
         else:
             done = drafter.draft(file, question, k, lang, where=where, exclude_patient=exclude_patient).draft
     if json:
-        common.emit(done.as_dict())
+        from ecgkin.ui.api.answers import DraftOut
+
+        console.emit(DraftOut.of(done).model_dump(mode="json"))
     else:
         show_draft(done, text=not stream)
 
@@ -91,13 +94,13 @@ def draft(
 def show_draft(done: Draft, *, text: bool = True) -> None:
     """Print a draft and its evidence; warnings go to stderr."""
     if text:
-        common.out().print(common.safe(done.text), markup=False, soft_wrap=True)
+        console.out().print(console.safe(done.text), markup=False, soft_wrap=True)
     if done.evidence:
         rows = [(e.number, f"{e.score:.3f}", e.case_id, " ".join(e.statements)) for e in done.evidence]
-        common.table("", ("#", "score", "case", "statements"), rows, right=("#", "score"))
-    common.out().print(done.disclaimer, markup=False, soft_wrap=True)
+        console.table("", ("#", "score", "case", "statements"), rows, right=("#", "score"))
+    console.out().print(done.disclaimer, markup=False, soft_wrap=True)
     for warning in done.warnings:
-        common.say(f"note: {warning}")
+        console.say(f"note: {warning}")
 
 
 def prompt_counter(model: str) -> PulseCounter:
@@ -130,9 +133,9 @@ def show_context(context: Context, counter: PulseCounter, page: tuple[int, int],
         "cases_dropped": context.dropped,
     }
     if json:
-        common.emit({"prompt_name": context.prompt_name, "prompt": context.prompt, **counts})
+        console.emit({"prompt_name": context.prompt_name, "prompt": context.prompt, **counts})
         return
-    common.out().print(common.safe(context.prompt), markup=False, soft_wrap=True)
+    console.out().print(console.safe(context.prompt), markup=False, soft_wrap=True)
     how = "" if counter.exact else " at most (two bytes a token)"
     left = counts["left"]
     for line in (
@@ -140,7 +143,7 @@ def show_context(context: Context, counter: PulseCounter, page: tuple[int, int],
         f"text {counts['text_tokens']} tokens{how}; page {page[0]}x{page[1]} px: {picture} visual tokens",
         f"together {context.n_tokens} of {counter.context_length}; {room} for the answer leave {left}",
     ):
-        common.out().print(common.safe(line), markup=False, soft_wrap=True)
+        console.out().print(console.safe(line), markup=False, soft_wrap=True)
 
 
 def drafts(
@@ -198,8 +201,8 @@ def drafts(
             cache_dir=cache,
         )  # fmt: skip
         thresholds.save(fit)
-        common.say(f"thresholds written to {fit}; cross-validated macro-F1: {dict(thresholds.f1)}")
-    with common.progress("evaluate drafts") as bar:
+        console.say(f"thresholds written to {fit}; cross-validated macro-F1: {dict(thresholds.f1)}")
+    with console.progress("evaluate drafts") as bar:
         report = evaluate_drafts(
             root,
             chosen,
@@ -217,4 +220,4 @@ def drafts(
             bert=bert,
             progress=lambda what, done, total: bar(done, total, what),
         )
-    common.emit_report(report, json)
+    console.emit_report(report, json)

@@ -107,7 +107,7 @@ def joined_folds(words: Sequence[str]) -> list[str]:
 
 
 def _complain(message: str, hint: str) -> None:
-    from ecgkin.ui.cli.common import safe
+    from ecgkin.ui.console import safe
 
     sys.stderr.write(f"ecgkin: {safe(' '.join(message.split()))}\n")
     if hint:

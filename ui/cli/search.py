@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ Fs = Annotated[float | None, typer.Option(help="Samples a second, for a FILE tha
 InUnits = Annotated[
     Units | None, typer.Option(help="Units of the samples, for a FILE that does not say.", show_default=False)
 ]
-PICTURES = {".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pdf", ".heic"}
 REPORT_WIDTH = 300
 SHOWN_STATEMENTS = 8
 
@@ -71,7 +71,7 @@ def search(
     where = [part for part in where or () if part.strip()]
     condition = " and ".join(f"({part})" for part in where) if where else None
     if condition is not None:
-        from ecgkin.index.filters.language import Where
+        from ecgkin.index.filters import Where
 
         for part in where:
             Where.parse(part)  # so that a mistake is shown in what was typed, before models are loaded
@@ -87,7 +87,7 @@ def search(
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
     if json:
-        common.emit(result_json(result))
+        console.emit(result_json(result))
         _say_notes(result)
     else:
         show_result(result, full=full)
@@ -105,13 +105,6 @@ def open_search(base: Path, device: str, encoder: str | None, calibration: Path 
     return CaseSearch.open(base, loaded, device=device, calibration=calibration)
 
 
-def looks_like_picture(path: Path) -> bool:
-    """Whether a file is a picture or a document by its name, or else by its content."""
-    from ecgkin.retrieval.ecg.formats.pictures import is_picture
-
-    return path.suffix.lower() in PICTURES or is_picture(path)
-
-
 def is_record(query: EcgRecord | Image.Image | Path) -> bool:
     """Whether a query is a recording."""
     from ecgkin.retrieval.ecg.record import EcgRecord
@@ -123,9 +116,9 @@ def _query(file: Path, kind: str, fs_hz: float | None, units: Units | None, star
     """The page of the record, the picture, or the path of the picture."""
     if kind == "picture":
         return file
-    if kind == "auto" and looks_like_picture(file):
-        from ecgkin.retrieval.ecg.formats.pictures import open_ecg
+    from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg
 
+    if kind == "auto" and is_picture(file):
         return open_ecg(file)
     from ecgkin.retrieval.ecg.formats.read import read_ecg
     from ecgkin.retrieval.ecg.searchable import searchable
@@ -135,31 +128,10 @@ def _query(file: Path, kind: str, fs_hz: float | None, units: Units | None, star
 
 
 def result_json(result: SearchResult) -> dict[str, Any]:
-    """A search result in what JSON knows."""
-    page = result.page
-    return {
-        "query": result.query,
-        "hits": [{"rank": hit.rank, "score": hit.score, **hit.case.as_dict()} for hit in result.hits],
-        "nothing_similar": result.nothing_similar,
-        "threshold": result.threshold,
-        "vote": {
-            "statements": {code: share for code, share in result.vote.statements.items() if share > 0},
-            "superclasses": dict(result.vote.superclasses),
-            "calibrated": result.vote.calibrated,
-            "n_neighbours": result.vote.n_neighbours,
-            "note": result.vote.note,
-        },
-        "page": page
-        and {
-            "layout": page.layout,
-            "leads": page.leads,
-            "px_per_mm": page.px_per_mm,
-            "rotation_deg": page.rotation_deg,
-            "quality": page.quality,
-        },
-        "warnings": result.warnings,
-        "timings_ms": dict(result.timings_ms),
-    }
+    """A search result as the API answers it (`ecgkin.ui.api.answers.SearchOut`); no server keeps it: no query_id."""
+    from ecgkin.ui.api.answers import SearchOut
+
+    return SearchOut.of(result).model_dump(mode="json")
 
 
 def show_result(result: SearchResult, *, full: bool = False, title: str = "") -> None:
@@ -174,19 +146,19 @@ def show_result(result: SearchResult, *, full: bool = False, title: str = "") ->
             report = report[:REPORT_WIDTH].rsplit(" ", 1)[0] + " ..."
         who = person(case.age_years, case.sex).replace(" years", "").replace("female", "F").replace("male", "M")
         rows.append((hit.rank, f"{hit.score:.3f}", case.case_id, who, " ".join(case.labels), report))
-    common.table(title, ("#", "score", "case", "who", "statements", "report"), rows, right=("#", "score"))
+    console.table(title, ("#", "score", "case", "who", "statements", "report"), rows, right=("#", "score"))
     vote = result.vote
     what = "probability" if vote.calibrated else "share of the neighbours"
     top = vote.top(SHOWN_STATEMENTS, 0.02)
     if top:
         line = "  ".join(f"{code} {100 * share:.0f} %" for code, share in top)
-        common.out().print(f"{what}, {vote.n_neighbours} neighbours:  {line}", markup=False)
+        console.out().print(f"{what}, {vote.n_neighbours} neighbours:  {line}", markup=False)
     _say_notes(result)
 
 
 def _say_notes(result: SearchResult) -> None:
     for warning in (*result.warnings, *([result.vote.note] if result.vote.note else [])):
-        common.say(f"note: {warning}")
+        console.say(f"note: {warning}")
 
 
 def render(
@@ -231,9 +203,9 @@ def render(
     notes = (*record.notes, *_page_notes(record, style))
     size = _write_page(record, style, output)
     for note in notes:
-        common.say(f"note: {note}")
+        console.say(f"note: {note}")
     if json:
-        common.emit(
+        console.emit(
             {
                 "output": output,
                 "size_px": size,
@@ -244,7 +216,7 @@ def render(
             }
         )
     else:
-        common.out().print(str(output), markup=False, soft_wrap=True)
+        console.out().print(str(output), markup=False, soft_wrap=True)
 
 
 def _page_notes(record: EcgRecord, style: RenderStyle) -> list[str]:

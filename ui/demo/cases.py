@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.ui.cli.common import Moved
+from ecgkin.ui.console import Moved
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
@@ -237,7 +237,7 @@ def ask_ptbxl(root: Path, n_cases: int, seed: int) -> Asked:
         RecordError: It is no PTB-XL folder.
         QueryError: It holds too few records.
     """
-    from ecgkin.index.sources.sources import ptbxl_items
+    from ecgkin.index.sources.ptbxl import ptbxl_items
     from ecgkin.retrieval.ecg.record import EcgRecord
 
     items = {item.case.case_id: item for item in ptbxl_items(root)}
@@ -284,7 +284,7 @@ def ask_simulated(n_cases: int, seed: int) -> Asked:
 
 
 def _usable(folder: Path) -> bool:
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
     from ecgkin.retrieval.errors import RecordError
 
     try:

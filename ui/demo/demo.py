@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ManifestError, QueryError
-from ecgkin.ui.cli.common import Moved
+from ecgkin.ui.console import Moved
 from ecgkin.ui.demo.cases import HITS, Asked, Say, Source, ask_ptbxl, ask_simulated, find_source
 
 if TYPE_CHECKING:
+    from ecgkin.index.base import CaseBase
     from ecgkin.index.case import Case
-    from ecgkin.index.folder.base import CaseBase
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.search.search import CaseSearch, SearchResult
@@ -158,7 +158,7 @@ def _write_page(out: Path, source: Source, asked: Asked, search: CaseSearch, res
     vote = result.vote
     title = "Vote of the neighbours: probability" if vote.calibrated else "Vote of the neighbours: their share"
     own_superclasses = superclasses(query.labels)
-    warnings = [*result.warnings, *([vote.note] if vote.note else [])]
+    warnings: list[str] = [*result.warnings, *([vote.note] if vote.note else [])]
     if source.kind == "simulated":
         warnings.insert(0, "All ECGs on this page are SIMULATED: made by ecgkin, no patient has had them.")
     page = html_page.Page(

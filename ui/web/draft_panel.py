@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.context import show_error
-from ecgkin.ui.web.notes import as_said, note_text
-from ecgkin.ui.web.state import EVIDENCE, Written
+from ecgkin.ui.web.notes import as_said, said
+from ecgkin.ui.web.query import EVIDENCE
+from ecgkin.ui.web.state import Written
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ecgkin.ui.api.answers import DraftOut, HitOut, SearchOut, SentenceOut, VoteOut
+    from ecgkin.ui.api.answers import DraftOut, HitOut, NoteOut, SearchOut, SentenceOut, VoteOut
     from ecgkin.ui.web.context import Page
-    from ecgkin.ui.web.state import Options, Query
+    from ecgkin.ui.web.query import Options, Query
     from ecgkin.ui.web.texts import Lang, Words
 
 BARS = 8
@@ -76,7 +77,7 @@ def draft_html(
     note: str = "",
     *,
     lang: Lang = "en",
-    known: Sequence[str] = (),
+    known: Sequence[NoteOut] = (),
     brief: bool = False,
 ) -> str:
     """A draft: sections, sentences, citations, what carries each; everything in it is escaped.
@@ -103,15 +104,15 @@ def draft_html(
     numbers = {item.number: item.case_id for item in draft.evidence}
     rows = ""
     for section in draft.sections:
-        said = "".join(sentence_html(sentence, numbers, hits, word) for sentence in section.sentences)
+        words = "".join(sentence_html(sentence, numbers, hits, word) for sentence in section.sentences)
         if not section.sentences:
-            said = f'<p class="none">{escape(section.abstained)}</p>'
-        rows += f"<dt>{escape(section.title)}</dt><dd>{said}</dd>"
+            words = f'<p class="none">{escape(section.abstained)}</p>'
+        rows += f"<dt>{escape(section.title)}</dt><dd>{words}</dd>"
     body = f'<dl class="ek-sections">{rows}</dl>' if rows else ""
     if not draft.sections:
         body = "".join(sentence_html(sentence, numbers, hits, word) for sentence in draft.sentences)
-    notes = [note_text(text, lang) for text in dict.fromkeys(draft.warnings) if text not in known]
-    warnings = "".join(f'<p class="ek-soft">{escape(text)}</p>' for text in notes if text)
+    notes = said(draft.warnings, lang, known)
+    warnings = "".join(f'<p class="ek-soft">{escape(text)}</p>' for text in notes)
     return f'<div class="ek ek-draft" lang="{escape(draft.language, quote=True)}">{head}{body}{warnings}</div>'
 
 

@@ -7,14 +7,17 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgkin.ui.web.state import Options, Query, where_text
+from ecgkin.retrieval.ecg.formats.read import READERS
+from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES
+from ecgkin.ui.web.query import Options, Query, where_text
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
     from ecgkin.ui.web.context import Page
 
-PICTURES = ["png", "jpg", "jpeg", "tif", "tiff", "bmp", "gif", "webp", "pdf"]
-RECORDINGS = ["csv", "tsv", "txt", "hea", "dat", "mat", "zip", "dcm", "scp", "ecg", "xml", "edf", "bdf"]
+# What the file dialog offers: everything that is read, and zips of WFDB records.
+_SUFFIXES = dict.fromkeys((*PICTURE_SUFFIXES, *(suffix for reader in READERS for suffix in reader.suffixes), ".zip"))
+UPLOADS = [suffix.removeprefix(".") for suffix in _SUFFIXES]
 TABLES = (".csv", ".tsv", ".txt")
 WFDB = (".hea", ".dat", ".mat")
 OLDEST = 110
@@ -74,7 +77,7 @@ def _by_ecg(page: Page, examples: Path | None) -> Query | None:
     at_hand = example_files(examples)
     taken = st.file_uploader(
         word("upload"),
-        type=PICTURES + RECORDINGS,
+        type=UPLOADS,
         accept_multiple_files=True,
         label_visibility="collapsed",
         key="upload",

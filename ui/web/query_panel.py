@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web import drawings
-from ecgkin.ui.web.notes import note_text
+from ecgkin.ui.web.notes import said
 from ecgkin.ui.web.viewer import show, viewer_html
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ecgkin.ui.api.answers import PageOut, SearchOut
     from ecgkin.ui.web.context import Page
     from ecgkin.ui.web.drawings import Sheet
-    from ecgkin.ui.web.state import Query
+    from ecgkin.ui.web.query import Query
     from ecgkin.ui.web.texts import Words
 
 VIEWER_PX = 380
@@ -43,9 +43,9 @@ def query_panel(page: Page, query: Query, found: SearchOut) -> None:
             html = viewer_html([(sheet, query.name, "")], page.word, dark=page.dark, share=VIEWER_SHARE)
             show(html, VIEWER_PX, "viewer-query")
     st.html(understood_html(query, found, record, page.word))
-    said = [text for text in (note_text(text, page.lang) for text in dict.fromkeys(found.warnings)) if text]
-    if said:
-        st.html(f'<div class="ek ek-notice">{"<br>".join(escape(text) for text in said)}</div>')
+    notes = said(found.warnings, page.lang)
+    if notes:
+        st.html(f'<div class="ek ek-notice">{"<br>".join(escape(text) for text in notes)}</div>')
 
 
 def query_sheet(query: Query, page: PageOut | None, dark: bool) -> tuple[Sheet, EcgRecord | None]:

@@ -18,7 +18,7 @@ from ecgkin.generation.prompt.grounding import ground
 from ecgkin.generation.types.draft import Draft, DraftedStatement, Evidence, Language
 from ecgkin.generation.types.task import Task
 from ecgkin.index.case import Case
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.errors import QueryError

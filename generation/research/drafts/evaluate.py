@@ -24,7 +24,7 @@ from ecgkin.generation.research.drafts.scores import ArmScores, score_arm
 from ecgkin.generation.research.retrieval.bootstrap import holm, paired_p
 from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest_others
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import GenerationError, QueryError
 from ecgkin.retrieval.search.vote import Calibration

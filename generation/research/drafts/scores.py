@@ -24,7 +24,7 @@ from ecgkin.generation.research.retrieval.bootstrap import (
 from ecgkin.generation.research.retrieval.labels import BoolMatrix, LabelSpace, default_space
 from ecgkin.generation.research.retrieval.metrics import clean_columns
 from ecgkin.generation.research.retrieval.ranking import patient_numbers
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.errors import ModelError
 
 _LONGEST = 256  # word pieces of a draft or report that count

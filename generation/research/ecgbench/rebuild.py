@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgkin.generation.research.ecgbench.bench import REPORT
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.statements.catalogue import SUPERCLASS_NAMES, SUPERCLASSES, superclasses
 from ecgkin.retrieval.ecg.statements.report_text import has_findings, report_language
 from ecgkin.retrieval.errors import QueryError

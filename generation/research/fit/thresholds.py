@@ -18,7 +18,7 @@ from ecgkin.generation.measures.measure import NAMES, measure
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.metrics import vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.vote import Calibration, VoteRule
 
@@ -348,7 +348,7 @@ def fit_from_ptbxl(
         Thresholds and measured evidence.
     """
     from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.errors import QueryError
 

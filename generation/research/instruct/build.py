@@ -21,7 +21,7 @@ from ecgkin.generation.research.instruct.rows import CARD, FILE, BuildResult, Ro
 from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest, patient_numbers
 from ecgkin.generation.types.draft import Language
 from ecgkin.index.case import Case
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.statements.report_text import normalise_report
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.hits import Hit

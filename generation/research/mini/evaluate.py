@@ -27,7 +27,7 @@ from ecgkin.generation.research.retrieval.bootstrap import Doubles, Interval, ho
 from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder, Progress
 from ecgkin.generation.research.retrieval.ranking import nearest_others, patient_numbers
 from ecgkin.generation.research.retrieval.report import table
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.vote import Calibration, VoteRule
 

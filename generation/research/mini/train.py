@@ -25,7 +25,7 @@ from ecgkin.generation.research.instruct.build import build_instructions
 from ecgkin.generation.research.instruct.rows import FILE, IMAGE_TOKEN, Row, read_rows
 from ecgkin.generation.research.mini.settings import MiniSettings
 from ecgkin.generation.research.mini.views import CLEAN, VARIED, Progress, view_tokens
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import InputError, ModelError
 
 PLAIN, RETRIEVED, ASKED = "plain", "retrieved", "question"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ecgkin.generation.backends.mini.tokens import PatchEncoder, Tokens, pooled
 from ecgkin.generation.research.retrieval.galleries import PRIMARY, draw_query
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, QueryError
 

@@ -24,7 +24,7 @@ from ecgkin.generation.research.retrieval.bootstrap import (
 )
 from ecgkin.generation.research.retrieval.cross_modal import RECALL_KS, evaluate_cross_modal
 from ecgkin.generation.research.retrieval.ranking import Floats, unit_rows
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.errors import QueryError
 
 COMPONENTS, SHARED = 128, 64

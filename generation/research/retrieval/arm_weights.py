@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ecgkin.generation.research.retrieval.ranking import Floats, unit_rows
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.errors import ModelError, QueryError, WeightsMissingError
 
 # A file of each kind of trained arm that is another one after another training.

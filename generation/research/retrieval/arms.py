@@ -37,8 +37,8 @@ from ecgkin.generation.research.retrieval.case_retrieval import RANKED
 from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest_others, patient_numbers, unit_rows
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.report_text import normalise_report
 from ecgkin.retrieval.errors import ModelError, QueryError

@@ -20,7 +20,7 @@ from PIL import Image
 
 from ecgkin.generation.research.retrieval.ranking import Floats
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import ImageError, QueryError

@@ -44,8 +44,8 @@ from ecgkin.generation.research.retrieval.metrics import jaccard, vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
 from ecgkin.generation.research.retrieval.report import HEADLINE, JoinResult, Latency, RetrievalReport, write_report
 from ecgkin.generation.research.retrieval.text_search import evaluate_text_search, text_queries
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import QueryError, RecordError

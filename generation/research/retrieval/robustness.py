@@ -20,7 +20,7 @@ from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder, dr
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.metrics import vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, QueryError
 from ecgkin.retrieval.search.vote import VoteRule
@@ -92,7 +92,7 @@ def compressed(page: Page, strength: int, rng: np.random.Generator) -> Page:
     """JPEG of quality 60, 30, 15, 8 or 4."""
     buffer = io.BytesIO()
     Image.fromarray(page).save(buffer, "JPEG", quality=(60, 30, 15, 8, 4)[strength - 1])
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return np.asarray(Image.open(buffer, formats=("JPEG",)).convert("RGB"))
 
 
 def cropped(page: Page, strength: int, rng: np.random.Generator) -> Page:

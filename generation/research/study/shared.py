@@ -14,7 +14,7 @@ from ecgkin.generation.research.retrieval.case_retrieval import Rules
 from ecgkin.generation.research.retrieval.galleries import Embedder
 from ecgkin.generation.research.retrieval.ranking import patient_numbers
 from ecgkin.generation.research.study.settings import StudySettings
-from ecgkin.retrieval.ecg.ptbxl import PtbXlRow
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.search.vote import Calibration, VoteRule
 
 Values = dict[str, Any]

@@ -22,7 +22,7 @@ from ecgkin.generation.research.study.small import as_small
 from ecgkin.generation.research.study.tables import as_markdown
 from ecgkin.generation.research.study.tasks import RUNNERS
 from ecgkin.generation.research.study.trainings import plan, train_missing
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.errors import QueryError, RecordError
 
 _LOG = logging.getLogger(__name__)

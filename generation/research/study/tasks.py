@@ -208,8 +208,8 @@ def ecgbench(study: Study, options: Values) -> Values:
 
 def gallery_base(study: Study) -> Path:
     """A case base of the run's gallery, made once from vectors that are kept anyway."""
-    from ecgkin.index.folder.base import CaseBase
-    from ecgkin.index.sources.sources import ptbxl_items
+    from ecgkin.index import create_base
+    from ecgkin.index.sources.ptbxl import ptbxl_items
 
     encoder, rows = study.embedder.encoder, study.gallery
     folder = study.out / "base" / f"{encoder.fingerprint[:12]}-{len(rows)}"
@@ -223,7 +223,7 @@ def gallery_base(study: Study) -> Path:
     case_of = {item.case.case_id: item.case for item in items}
     cases = [case_of[f"ptbxl/{row.ecg_id}"] for row in rows]
     folder.mkdir(parents=True)
-    with CaseBase.create(folder / "cases", encoder.name, encoder.fingerprint, encoder.dim) as base:
+    with create_base(folder / "cases", encoder.name, encoder.fingerprint, encoder.dim) as base:
         for start in range(0, len(cases), _ADDED_AT_ONCE):
             base.add(cases[start : start + _ADDED_AT_ONCE], vectors[start : start + _ADDED_AT_ONCE])
     (folder / "done").touch()

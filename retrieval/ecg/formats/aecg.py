@@ -6,28 +6,35 @@ their MDC codes, never by position.
 
 from __future__ import annotations
 
-import os
 import re
-from pathlib import Path
+from datetime import datetime
 from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, levelled, millivolts_per
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.assemble import (
+    MAX_SAMPLES,
+    assemble,
+    checked_rate,
+    levelled,
+    millivolts_per,
+    without_pulse,
+)
+from ecgkin.retrieval.ecg.formats.groups import Group, merged
+from ecgkin.retrieval.ecg.formats.xml import text_of
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
+    age_of,
     band,
     iso_time,
     number,
     plain_text,
-    plausible_age,
     report_lines,
     scale_note,
     sex_of,
 )
-from ecgkin.retrieval.ecg.formats.xml import parse_xml, text_of
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
@@ -44,20 +51,16 @@ _MEASURES = {
 }
 _STATEMENTS = "MDC_ECG_INTERPRETATION"
 _MAX_SCALE = 1e9
+_MAX_SETS = 64
+_STAMP = re.compile(r"(\d{14})(\.\d{1,6})?")
 _PEOPLE = ("assignedPerson", "investigatorPerson", "location")
-
-
-def read_aecg(path: str | os.PathLike[str]) -> EcgRecord:
-    """Read an HL7 aECG file; see `record_from`."""
-    file = Path(path)
-    return record_from(parse_xml(file), file.name, file.stem)
 
 
 def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
     """The record of a parsed file.
 
-    The first series that holds rhythm waveforms is read; of several sequence sets the longest is taken and the others
-    are noted. Averaged beats are left alone.
+    All series of rhythm waveforms are read; sequence sets that belong together (limb and chest leads, the columns of a
+    page) are put on one time axis, see `groups.merged`. Averaged beats are left alone.
 
     Args:
         root: `AnnotatedECG`, tags without namespaces.
@@ -74,19 +77,28 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
             f"{where} holds no rhythm waveforms", hint="the document has annotations or averaged beats alone"
         )
     notes: list[str] = []
-    best = max(sets, key=_length)
-    if len(sets) > 1:
-        notes.append(f"{len(sets)} stretches in the file: the longest is used")
-    fs_hz = checked_rate(_rate(best, where), where)
-    channels, steps = _channels(best, where, notes)
-    owner = next(s for s in series if any(found is best for found in s.iterfind("component/sequenceSet")))
+    groups: list[Group] = []
+    steps: list[float] = []
+    for found in sets[:_MAX_SETS]:
+        fs_hz, start_s = _time(found, where)
+        channels, some = _channels(found, where, notes)
+        steps += some
+        if channels:
+            groups.append(Group(levelled(channels), checked_rate(fs_hz, where), start_s))
+    if not groups:
+        raise RecordError(f"{where}: no channel is a standard lead: {'; '.join(notes[:4])}")
+    merged_channels, fs_hz = merged(groups, where, notes)
+    kept = without_pulse([row for _, row in merged_channels], 1.0, 2.01 * max(steps) / 1000, fs_hz, notes)
+    owner = max(series, key=lambda s: max(map(_length, s.iterfind("component/sequenceSet")), default=0))
     header = _header(root, owner)
     notes.insert(0, scale_note(header.format, steps or [0.0], fs_hz, header.filters))
     subject = root.find(".//trialSubject")
-    years = number(_attribute(_related(root, "21612-7"), "value")) if _related(root, "21612-7") is not None else None
-    age = plausible_age(years) if years is not None else age_at(header.birth_date, header.recorded_at)
+    stated = _related(root, "21612-7")
+    age = age_of(_attribute(stated, "value"), _attribute(stated, "unit"))
+    if age is None:
+        age = age_at(header.birth_date, header.recorded_at)
     return assemble(
-        levelled(channels),
+        [(name, row) for (name, _), row in zip(merged_channels, kept, strict=True)],
         fs_hz,
         where=where,
         record_id=record_id,
@@ -111,17 +123,35 @@ def _length(found: Element) -> int:
     return max((len(digits.text or "") for digits in found.iterfind("component/sequence/value/digits")), default=0)
 
 
-def _rate(found: Element, where: str) -> float:
+def _time(found: Element, where: str) -> tuple[float, float | None]:
+    """Rate in Hz, and the time of the first sample in seconds."""
     for sequence in found.iterfind("component/sequence"):
         if _code(sequence) in ("TIME_ABSOLUTE", "TIME_RELATIVE"):
-            step = sequence.find("value/increment")
+            step, head = sequence.find("value/increment"), sequence.find("value/head")
             unit = _attribute(step, "unit")
             seconds = number(_attribute(step, "value"))
             if seconds is None or seconds <= 0 or unit not in _SECONDS_PER:
                 told = f"{_attribute(step, 'value')[:20]!r} {unit[:10]!r}"
                 raise RecordError(f"{where}: time increment is {told} (expected seconds above 0)")
-            return 1.0 / (seconds * _SECONDS_PER[unit])
+            begin = _attribute(head, "value")
+            if _code(sequence) == "TIME_ABSOLUTE":
+                return 1.0 / (seconds * _SECONDS_PER[unit]), _clock_s(begin)
+            relative, per = number(begin), _SECONDS_PER.get(_attribute(head, "unit") or unit)
+            start = None if relative is None or per is None or abs(relative) > _MAX_SCALE else relative * per
+            return 1.0 / (seconds * _SECONDS_PER[unit]), start
     raise RecordError(f"{where}: the waveforms come without a time sequence (TIME_ABSOLUTE or TIME_RELATIVE)")
+
+
+def _clock_s(stamp: str) -> float | None:
+    """Seconds of a time stamp of HL7 ("20021122091000.250") since the year 1."""
+    match = _STAMP.match(stamp)
+    if match is None:
+        return None
+    try:
+        at = datetime.strptime(match.group(1), "%Y%m%d%H%M%S")
+    except ValueError:
+        return None
+    return (at - datetime.min).total_seconds() + float(match.group(2) or 0)
 
 
 def _channels(
@@ -151,7 +181,7 @@ def _channels(
         total += digits.size
         if total > MAX_SAMPLES:
             raise RecordError(f"{where} holds more than {MAX_SAMPLES} samples")
-        lead = _LEAD.match(code)
+        lead = _LEAD.match(code.replace("-", "_"))
         steps.append(abs(scale) * factor * 1000)
         with np.errstate(over="ignore"):
             mv = (digits * (scale * factor) + origin * origin_factor).astype(np.float32)

@@ -1,36 +1,64 @@
-"""ECGs in text tables: commas, semicolons, tabs or blanks; with or without names, a time column, a stated unit.
+"""ECGs in text tables: commas, semicolons, tabs or blanks; with or without names, units, a time column, a stated unit.
 
 Nothing is guessed in silence: an assumed unit or order of columns is in the record's notes, and a rate that no column
-and no argument gives is an error.
+and no argument gives is an error. The one-lead export of a watch, a list of numbers below its facts, is read by
+`watch_export`.
 """
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
-from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
+from ecgkin.retrieval.ecg.formats.watch_export import Export, export_in
+from ecgkin.retrieval.ecg.header import SourceHeader, iso_time
+from ecgkin.retrieval.ecg.leads import LEADS, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
 MAX_BYTES = 500_000_000
 _MAX_PREAMBLE = 100  # lines before the table
+_LONGEST_NAME = 100  # characters of a column's name or of a line before the table that are looked at
+_LONGEST_LINE = 300
 _EMPTY = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "inf", "-inf", "+inf"})
-_TIME_NAMES = re.compile(r"(?:time|t|zeit|timestamp|sekunden|seconds|sec|s|ms|millis\w*|elapsed\w*)\Z", re.IGNORECASE)
-_INDEX_NAMES = re.compile(r"(?:|index|idx|sample\w*|nr|no|n|#|row|zeile)\Z", re.IGNORECASE)
-_UNIT_IN_NAME = re.compile(r"[\s_]*[\[(]\s*([^\])]+?)\s*[\])]\s*\Z|[\s_/]+([munµμ]?v|m?s)\s*\Z", re.IGNORECASE)
-_RATE = re.compile(
-    r"(?:sampl\w*[\s_-]*(?:rate|freq\w*)|abtastrate|abtastfrequenz|\bfs(?:_hz)?)\D{0,12}?(\d+(?:\.\d+)?)", re.IGNORECASE
+_TIME_NAMES = frozenset(
+    "time t zeit timestamp zeitstempel datetime sekunden seconds sec s ms us \u00b5s elapsed elapsedtime timestamps "
+    "datumzeit millis milliseconds millisekunden microseconds uhrzeit clock temps tiempo".split()
 )
-_NUMBER = re.compile(r"[-+]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z")
+_INDEX_NAMES = frozenset("index idx sample samples samplenumber sampleno nr no n # row zeile".split()) | {""}
+_SECONDS_PER = {
+    **dict.fromkeys("s sec secs second seconds sek sekunde sekunden".split(), 1.0),
+    **dict.fromkeys("ms msec millisecond milliseconds millisekunden millis".split(), 1e-3),
+    **dict.fromkeys("us \u00b5s \u03bcs usec microsecond microseconds mikrosekunden micros".split(), 1e-6),
+    **dict.fromkeys("ns nsec nanoseconds".split(), 1e-9),
+    **dict.fromkeys("min minutes minuten".split(), 60.0),
+}
+_CLOCK_UNITS = frozenset({"hh:mm:ss", "hh:mm:ss.mmm", "mm:ss.mmm", "h:mm:ss", "hh:mm:ss.sss", "mm:ss"})
+_RATE_WORDS = re.compile(
+    r"(?:sampl[a-z]{0,6}[ _-]{0,3}(?:rate|freq[a-z]{0,6})|abtastrate|abtastfrequenz|messrate|\bfs(?:_hz)?\b)",
+    re.IGNORECASE,
+)
+_AMOUNT = re.compile(r"\D{0,20}?(\d[\d.,]{0,14})[ _]{0,3}(khz|hz|hertz|1/s)?", re.IGNORECASE)
+_SLOWEST_HZ, _FASTEST_HZ = 20.0, 50_000.0
+"""Between these lies what a stated rate can be; it tells thousands from decimals in "1,000 Hz" and "0,25 kHz"."""
+_NUMBER = re.compile(r"[-+\u2212]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z")
+_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?\Z")
+# "0:00.004", "10:30:00,004", "2020-01-02 10:30:00.004Z", "02.01.2020 10:30:00"
+_CLOCK = re.compile(
+    r"(?:(\d{1,4}[-./]\d{1,2}[-./]\d{1,4})[T ])?(?:(\d{1,3}):)?(\d{1,2}):(\d{2})"
+    r"(?:[.,](\d{1,9}))?(?:Z|[+-]\d{2}:?\d{2})?\Z"
+)
 _EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 # A twelve-lead ECG spans 1 to 5 mV from peak to peak, 1,000 to 5,000 as uV: anything above this is no mV.
 _MV_SPAN = 20.0
@@ -40,38 +68,44 @@ _UNEVEN = 0.05  # share of a step by which single steps of a time column may dif
 @dataclass(slots=True)
 class _Table:
     names: list[str] | None
+    units: list[str] | None
     values: NDArray[np.float64]
-    preamble: str
+    preamble: list[str]
     notes: list[str]
+    clocks: set[int] = field(default_factory=set)
+    begin: str | None = None
 
 
 def read_csv(
     path: str | os.PathLike[str], *, fs_hz: float | None = None, units: Literal["mV", "uV", "V"] | None = None
 ) -> EcgRecord:
-    """Read a text table with one lead a column (or one a row).
+    """Read a text table with one lead a column (or one a row), or the export of a watch.
 
     Args:
         path: The file. UTF-8, UTF-16 with mark, or Latin-1; lines that start with # are comments.
         fs_hz: Samples a second; needed when there is neither a time column nor a line that states the rate.
-        units: Unit of the values; otherwise what the column names say ("V1 (uV)"), otherwise mV, or uV where the values
-            are too large for mV (noted).
+        units: Unit of the values; otherwise what the column names or the line below them say ("V1 (uV)"), otherwise mV,
+            or uV where the values are too large for mV (noted).
 
     Returns:
         The record in mV. Without names, 12 columns are taken as the standard order and 8 as I, II, V1 to V6 (noted).
 
     Raises:
         RecordError: No table of numbers, a cell that is no number (with its line), columns that cannot be told apart,
-            no rate, uneven time steps, more than `MAX_BYTES`.
+            no rate, uneven time steps, a unit of time or voltage that is none, more than `MAX_BYTES`.
     """
     file = Path(path)
-    table = _parse(_text(file), file.name)
+    text = _text(file)
+    export = export_in(text, file.name)
+    if export is not None:
+        return _of_watch(export, fs_hz, units, file)
+    table = _parse(text, file.name)
     names, values, notes = table.names, table.values, table.notes
     if names is None and values.shape[0] in (8, 12) and values.shape[1] > 50:
         values = values.T
         notes.append("one lead a row: table turned")
-    names, values, rate, unit_of = _columns(names, values, file.name, notes)
-    stated = _RATE.search(table.preamble)
-    declared = float(stated.group(1)) if stated else None
+    names, values, rate, unit_of = _columns(table, names, values, file.name)
+    declared = stated_rate(table.preamble, file.name)
     used = fs_hz if fs_hz is not None else rate if rate is not None else declared
     if used is None:
         raise RecordError(f"{file.name} does not say its sampling rate", hint="pass fs_hz=..., or add a time column")
@@ -81,7 +115,70 @@ def read_csv(
     factors = _factors(units, unit_of, values, notes, file.name)
     with np.errstate(over="ignore"):  # what no float32 holds becomes infinite, as in WFDB files
         channels = [(name, (values[:, k] * factors[k]).astype(np.float32)) for k, name in enumerate(names)]
-    return assemble(channels, checked_rate(used, file.name), where=file.name, record_id=file.stem, notes=notes)
+    header = SourceHeader("CSV", recorded_at=table.begin) if table.begin else None
+    return assemble(
+        channels, checked_rate(used, file.name), where=file.name, record_id=file.stem, notes=notes, header=header
+    )
+
+
+def _of_watch(export: Export, fs_hz: float | None, units: str | None, file: Path) -> EcgRecord:
+    rate = fs_hz if fs_hz is not None else export.fs_hz
+    if rate is None:
+        raise RecordError(f"{file.name} does not say its sampling rate", hint="pass fs_hz=...")
+    factor = millivolts_per(units or export.unit)
+    if factor is None:
+        raise RecordError(f"{file.name}: unit {export.unit!r} is no voltage", hint="pass units=")
+    row = (np.asarray(export.values) * factor).astype(np.float32)
+    return assemble(
+        [(export.lead, row)],
+        checked_rate(rate, file.name),
+        where=file.name,
+        record_id=file.stem,
+        age_years=export.age_years,
+        header=export.header,
+    )
+
+
+def stated_rate(lines: Sequence[str], where: str = "the table") -> float | None:
+    """The sampling rate in Hz that a line of words states, None where none does.
+
+    >>> stated_rate(["# sampling rate: 0.25 kHz"]), stated_rate(["fs = 1,000 Hz"]), stated_rate(["Abtastrate 0,5 kHz"])
+    (250.0, 1000.0, 500.0)
+
+    Raises:
+        RecordError: It may be read as two rates.
+    """
+    for line in lines:
+        line = line[:_LONGEST_LINE]
+        word = _RATE_WORDS.search(line)
+        amount = _AMOUNT.match(line, word.end()) if word is not None else None
+        if amount is None:
+            continue
+        per = 1000.0 if (amount.group(2) or "").lower() == "khz" else 1.0
+        rates = {per * value for value in _readings(amount.group(1).rstrip(".,"))}
+        likely = {rate for rate in rates if _SLOWEST_HZ <= rate <= _FASTEST_HZ} or rates
+        if len(likely) > 1:
+            choices = " or ".join(f"{rate:g} Hz" for rate in sorted(likely))
+            raise RecordError(f"{where}: the sampling rate {amount.group(1)!r} may be {choices}", hint="pass fs_hz=...")
+        if likely:
+            return likely.pop()
+    return None
+
+
+def _readings(digits: str) -> set[float]:
+    """What "1,000" or "1.000" may mean: a thousand, or one."""
+    marks = [c for c in digits if c in ".,"]
+    if not marks:
+        return {float(digits)}
+    last = marks[-1]
+    other = "," if last == "." else "."
+    found = set()
+    whole, _, rest = digits.rpartition(last)
+    if marks.count(last) == 1:
+        found.add(float(f"{whole.replace(other, '') or '0'}.{rest or '0'}"))
+    if len(rest) == 3 and other not in marks and whole.lstrip("0"):
+        found.add(float(digits.replace(last, "")))
+    return found
 
 
 def _text(path: Path) -> str:
@@ -100,26 +197,52 @@ def _text(path: Path) -> str:
 
 
 def _cells(line: str, delimiter: str | None) -> list[str]:
+    """The cells of a line, without blanks and quotation marks around them."""
+    if delimiter is not None and ('"' in line or "'" in line):
+        quote = min((mark for mark in "\"'" if mark in line), key=line.index)
+        try:
+            (cells,) = csv.reader([line], delimiter=delimiter, quotechar=quote, skipinitialspace=True)
+        except (csv.Error, ValueError):
+            cells = line.split(delimiter)
+        return [cell.strip().strip("\"'").strip() for cell in cells]
     return [cell.strip().strip("\"'").strip() for cell in line.split(delimiter)]
 
 
 def _delimiter(lines: list[str]) -> str | None:
     """The separator of the table, told from a line in its middle; None for blanks."""
     line = lines[len(lines) // 2]
-    for candidate in ("\t", ";", ","):
+    for candidate in ("\t", ";"):
         if candidate in line:
             return candidate
-    return None
+    if "," not in line:
+        return None
+    words = line.split()
+    # Decimal commas between blanks: "0,032 0,078".
+    return None if len(words) > 1 and all(_NUMBER.match(word) for word in words) else ","
 
 
 def _is_data(cells: list[str]) -> bool:
     numbers = sum(bool(_NUMBER.match(cell)) for cell in cells)
-    return numbers > 0 and all(_NUMBER.match(cell) or cell.lower() in _EMPTY for cell in cells)
+    clocks = sum(bool(_CLOCK.match(cell)) for cell in cells if ":" in cell)
+    empty = sum(cell.lower() in _EMPTY for cell in cells if not _NUMBER.match(cell))
+    return numbers > 0 and clocks <= 1 and numbers + clocks + empty == len(cells)
+
+
+def _is_units(cells: list[str]) -> bool:
+    """Whether a line holds nothing but units, one a column."""
+    said = [cell for cell in (cell.strip("()[] ") for cell in cells) if cell]
+    return bool(said) and all(
+        cell.lower() in _SECONDS_PER
+        or cell.lower() in _CLOCK_UNITS
+        or cell.lower() in ("hz", "bpm", "nu", "n/a", "-", "#")
+        or millivolts_per(cell) is not None
+        for cell in said
+    )
 
 
 def _parse(text: str, where: str) -> _Table:
     lines = [(k, line) for k, line in enumerate(text.splitlines(), 1) if line.strip()]
-    comments = "\n".join(line for _, line in lines if line.lstrip().startswith("#"))
+    comments = [line for _, line in lines if line.lstrip().startswith("#")][:_MAX_PREAMBLE]
     lines = [(k, line) for k, line in lines if not line.lstrip().startswith("#")]
     if not lines:
         raise RecordError(f"{where} is empty")
@@ -130,7 +253,12 @@ def _parse(text: str, where: str) -> _Table:
         raise RecordError(f"{where} holds no table of numbers (first line {lines[0][1][:60]!r})")
     width = len(rows[first][1])
     header = rows[first - 1][1] if first and len(rows[first - 1][1]) == width else None
-    preamble = comments + "\n" + "\n".join(line for _, line in lines[: max(0, first - (header is not None))])
+    units: list[str] | None = None
+    if header is not None and _is_units(header):
+        above = rows[first - 2][1] if first > 1 and len(rows[first - 2][1]) == width else None
+        header, units = above, [cell.strip("()[] ") for cell in header]
+    named_rows = (header is not None) + (units is not None)
+    preamble = [*comments, *(line for _, line in lines[: max(0, first - named_rows)])]
     if (len(rows) - first) * width > MAX_SAMPLES:
         raise RecordError(f"{where} holds more than {MAX_SAMPLES} values")
     notes: list[str] = []
@@ -139,6 +267,11 @@ def _parse(text: str, where: str) -> _Table:
     if no_last and (not header[-1] if header is not None else width in (len(LEADS) + 1, len(_EIGHT) + 1)):
         width -= 1
         header = header[:width] if header is not None else None
+        units = units[:width] if units is not None else None
+    clocks = {k for k, cell in enumerate(rows[first][1][:width]) if ":" in cell}
+    thousands = _by_thousands([cells for _, cells in rows[first : first + 500]], notes)
+    begin = next((iso_time(rows[first][1][k], day_first=True) for k in sorted(clocks)), None)
+    origin = datetime.fromisoformat(begin[:10]) if begin else datetime(2000, 1, 1)
     values = np.empty((len(rows) - first, width))
     last = len(rows) - 1
     for i, (number, cells) in enumerate(rows[first:]):
@@ -149,44 +282,84 @@ def _parse(text: str, where: str) -> _Table:
         if len(cells) < width or any(cells[width:]):
             raise RecordError(f"{where} line {number} has {len(cells)} columns (expected {width})")
         try:
-            values[i] = [_number(cell) for cell in cells[:width]]
+            values[i] = [
+                _seconds(cell, origin) if k in clocks else _number(cell, thousands)
+                for k, cell in enumerate(cells[:width])
+            ]
         except ValueError as error:
             raise RecordError(f"{where} line {number}: {error}") from None
-    return _Table(header, values, preamble, notes)
+    return _Table(header, units, values, preamble, notes, clocks, begin)
 
 
-def _number(cell: str) -> float:
+def _by_thousands(rows: list[list[str]], notes: list[str]) -> bool:
+    """Whether commas inside cells separate thousands: "1,234.5", or "1,234" beside "987" without any decimals."""
+    commas = [cell for cells in rows for cell in cells if "," in cell]
+    if not commas or not all(_THOUSANDS.match(cell) for cell in commas):
+        return False
+    if any("." in cell for cell in commas):
+        return True
+    others = [cell for cells in rows for cell in cells if cell and "," not in cell]
+    if any(cell.lstrip("-+").startswith("0") for cell in commas) or not others or any("." in cell for cell in others):
+        return False
+    notes.append("commas in numbers are taken as marks of thousands")
+    return True
+
+
+def _number(cell: str, thousands: bool = False) -> float:
     if cell.lower() in _EMPTY:
         return math.nan
+    if thousands:
+        cell = cell.replace(",", "")
     if not _NUMBER.match(cell):
         raise ValueError(f"{cell[:30]!r} is no number")
-    return float(cell.replace(",", "."))
+    return float(cell.replace(",", ".").replace("\u2212", "-"))
+
+
+def _seconds(cell: str, origin: datetime) -> float:
+    """Seconds of a clock time, or of a time stamp since the begin of a day."""
+    match = _CLOCK.match(cell)
+    if match is None:
+        raise ValueError(f"{cell[:30]!r} is no time")
+    date, hours, minutes, seconds, fraction = match.groups()
+    days = 0.0
+    if date is not None:
+        day = iso_time(date, day_first=True)
+        if day is None:
+            raise ValueError(f"{cell[:30]!r} is no time")
+        days = (datetime.fromisoformat(day) - origin).days
+    return 86_400 * days + 3600 * int(hours or 0) + 60 * int(minutes) + int(seconds) + float(f"0.{fraction or 0}")
 
 
 def _columns(
-    names: list[str] | None, values: NDArray[np.float64], where: str, notes: list[str]
+    table: _Table, names: list[str] | None, values: NDArray[np.float64], where: str
 ) -> tuple[list[str], NDArray[np.float64], float | None, list[str | None]]:
-    """Lead names, their values, the rate of a time column, and the unit each name states."""
+    """Lead names, their values, the rate of a time column, and the unit each name or the line below it states."""
     rate: float | None = None
+    notes = table.notes
     if names is None:
         width = values.shape[1]
-        if width in (len(LEADS) + 1, len(_EIGHT) + 1) and _rises(values[:, 0]):
-            rate = _rate_of(values[:, 0], "", where, notes)
+        clock = min(table.clocks, default=None)
+        if clock == 0 or (width in (len(LEADS) + 1, len(_EIGHT) + 1) and _rises(values[:, 0])):
+            rate = _rate_of(values[:, 0], "s" if clock == 0 else "", where, notes)
             values, width = values[:, 1:], width - 1
         order = {len(LEADS): LEADS, len(_EIGHT): _EIGHT}.get(width)
         if order is None:
             raise RecordError(f"{where} has {width} columns without names", hint="add a first line with lead names")
         notes.append(f"columns carry no names: taken as {', '.join(order)}")
-        return list(order), values, rate, [None] * width
-    plain, stated = zip(*(_split_unit(name) for name in names), strict=True)
+        below = table.units[-width:] if table.units is not None and len(table.units) >= width else [""] * width
+        return list(order), values, rate, [unit or None for unit in below]
+    plain, stated = (list(part) for part in zip(*(_split_unit(name) for name in names), strict=True))
+    if table.units is not None:
+        stated = [said or below or None for said, below in zip(stated, table.units, strict=True)]
     keep: list[int] = []
     for k, name in enumerate(plain):
-        if canonical_lead(name) is not None:
+        word = name.lower().replace(" ", "").replace("_", "").replace("-", "")
+        if signed_lead(name)[0] is not None:
             keep.append(k)
-        elif _TIME_NAMES.match(name) and rate is None:
-            unit = stated[k] or (name if name.lower() in ("s", "ms") else "")
+        elif (word in _TIME_NAMES or k in table.clocks) and rate is None:
+            unit = "s" if k in table.clocks else stated[k] or (name if name.lower() in _SECONDS_PER else "")
             rate = _rate_of(values[:, k], unit, where, notes)
-        elif not _INDEX_NAMES.match(name):
+        elif word not in _INDEX_NAMES:
             notes.append(f"column {name!r} is none of the twelve leads: left out")
     if not keep:
         raise RecordError(
@@ -197,11 +370,18 @@ def _columns(
 
 
 def _split_unit(name: str) -> tuple[str, str | None]:
-    """("V1 (uV)") -> ("V1", "uV")."""
-    match = _UNIT_IN_NAME.search(name)
-    if match is None or (match.start() == 0):
-        return name.strip(), None
-    return name[: match.start()].strip(), (match.group(1) or match.group(2)).strip()
+    """ "V1 (uV)" -> ("V1", "uV"), "time_ms" -> ("time", "ms")."""
+    name = name[:_LONGEST_NAME].strip()
+    if name.endswith((")", "]")):
+        at = max(name.rfind("("), name.rfind("["))
+        if at > 0:
+            return name[:at].strip(" _"), name[at + 1 : -1].strip()
+        return name, None
+    at = max(name.rfind(mark) for mark in " _/")
+    last = name[at + 1 :].lower()
+    if at > 0 and (last in _SECONDS_PER or (last.endswith("v") and millivolts_per(last) is not None)):
+        return name[:at].strip(" _/"), name[at + 1 :]
+    return name, None
 
 
 def _rises(column: NDArray[np.float64]) -> bool:
@@ -219,13 +399,18 @@ def _rate_of(column: NDArray[np.float64], unit: str, where: str, notes: list[str
     if not np.isfinite(column).all() or not _rises(column):
         raise RecordError(f"{where}: the time column does not rise throughout", hint="pass fs_hz= and drop the column")
     step = float((column[-1] - column[0]) / (column.size - 1))
-    if float(np.abs(np.diff(column) - step).max()) > max(_UNEVEN * step, 1.01e-3 if step < 0.5 else 1.01):
+    per = _SECONDS_PER.get(unit.strip().lower(), 1.0)
+    coarse = 1.01e-3 / per if per == 1.0 and step < 0.5 else 1.01  # stamps are rounded to milliseconds, or to units
+    if float(np.abs(np.diff(column) - step).max()) > max(_UNEVEN * step, coarse):
         raise RecordError(f"{where}: the steps of the time column differ (mean {step:g})", hint="resample it first")
-    lower = unit.lower()
-    if lower in ("ms", "msec", "millisekunden"):
-        return 1000.0 / step
-    if lower in ("s", "sec", "sekunden", "seconds"):
-        return 1.0 / step
+    if unit:
+        per = _SECONDS_PER.get(unit.strip().lower())
+        if per is None:
+            raise RecordError(
+                f"{where}: unit {unit[:20]!r} of the time column is none of time (expected s, ms or us)",
+                hint="pass fs_hz= and drop the column",
+            )
+        return 1.0 / (step * per)
     if step == 1.0:
         notes.append("a column that counts 1, 2, 3 is taken as sample number")
         return None

@@ -13,20 +13,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
+from ecgkin.retrieval.ecg.formats.groups import Group, merged
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
+    age_of,
     band,
     iso_time,
     number,
     plain_text,
-    plausible_age,
     report_lines,
     scale_note,
     sex_of,
 )
-from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead
+from ecgkin.retrieval.ecg.kinds import HEAD_BYTES, is_bare_dicom
+from ecgkin.retrieval.ecg.leads import canonical_lead, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import EcgkinError, RecordError
 
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 
-_AGE = re.compile(r"(\d{1,3})([DWMY])\Z")
-_YEARS_PER = {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}
 _PEOPLE = ("ReferringPhysicianName", "NameOfPhysiciansReadingStudy", "OperatorsName", "PerformingPhysicianName",
            "RequestingPhysician", "InstitutionName", "InstitutionAddress", "InstitutionalDepartmentName", "StationName",
            "CurrentPatientLocation", "PatientAddress", "PatientMotherBirthName", "OtherPatientNames",
@@ -94,9 +94,9 @@ def header_of(data: Dataset, form: str, filters: list[tuple[float | None, float 
 
 def patient_age(data: Dataset, header: SourceHeader) -> float | None:
     """Age in years from the age field ("042Y"), or else from the dates."""
-    match = _AGE.match(text_in(data, "PatientAge"))
-    if match:
-        return plausible_age(int(match.group(1)) * _YEARS_PER[match.group(2)])
+    stated = age_of(text_in(data, "PatientAge"))
+    if stated is not None:
+        return stated
     return age_at((header.birth_date or "")[:10] or None, header.recorded_at)
 
 
@@ -127,8 +127,12 @@ WAVEFORMS = {
     "1.2.840.10008.5.1.4.1.1.9.1.1": "12-lead ECG",
     "1.2.840.10008.5.1.4.1.1.9.1.2": "general ECG",
     "1.2.840.10008.5.1.4.1.1.9.1.3": "ambulatory ECG",
+    "1.2.840.10008.5.1.4.1.1.9.1.4": "general 32-bit ECG",
+    "1.2.840.10008.5.1.4.1.1.9.2.1": "hemodynamic waveform",
+    "1.2.840.10008.5.1.4.1.1.9.3.1": "cardiac electrophysiology",
 }
-"""The storage classes that are read; other waveforms (haemodynamic, sound, EEG) are refused by their number."""
+"""The storage classes that are read; catheter laboratories keep the twelve leads beside pressures. Other waveforms
+(sound, EEG, respiration) are refused by name."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _SAMPLES = {
     ("SB", 8): "i1",
@@ -139,17 +143,21 @@ _SAMPLES = {
     ("UL", 32): "<u4",
 }
 _MAX_CHANNELS, _MAX_GROUPS = 64, 64
-# Both schemes number the leads as SCP-ECG does: "5.6.3-9-61" and "2:61" are lead III.
+# Both schemes number the leads as SCP-ECG does: "5.6.3-9-61" and "2:61" are lead III. Numbers beyond these are other
+# leads (CM5, Frank's, right chest), whatever their words look like.
 _CODE = re.compile(r"(?:5\.6\.3-9-|2:)(\d{1,3})\Z")
-_BY_NUMBER = {1: "I", 2: "II", **{k + 2: f"V{k}" for k in range(1, 7)}, 61: "III", 62: "aVR", 63: "aVL", 64: "aVF"}
+_BY_NUMBER = {1: "I", 2: "II", **{k + 2: f"V{k}" for k in range(1, 7)}, 61: "III", 62: "aVR", 63: "aVL", 64: "aVF",
+              65: "-aVR"}  # fmt: skip
 _FILTERS = ("FilterLow", "FilterHigh", "NotchFilter")
-_WORD = re.compile(r"\b(aV[RLF]|V[1-6]|I{1,3})\b", re.IGNORECASE)
+_PADDED_S = 0.1
+"""How long all channels must show a padding value in the middle of their range before it counts as a gap."""
 
 
 def read_dicom(path: str | os.PathLike[str]) -> EcgRecord:
     """Read a DICOM ECG waveform, or the first page of a wrapped PDF document whose traces are lines.
 
-    The longest group of original samples is read; averaged beats and other stretches are noted.
+    Groups of original samples that belong together are put on one time axis (`groups.merged`); averaged beats are left
+    alone, other stretches are noted.
 
     Raises:
         RecordError: It is no DICOM file, another object (a wrapped scan is a picture: `pictures.open_ecg`), samples
@@ -215,6 +223,9 @@ def _dataset(file: Path) -> Dataset:
             raise RecordError(f"{file.name} has {size} bytes (at most {MAX_BYTES} are read as DICOM)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            with file.open("rb") as stream:
+                if is_bare_dicom(stream.read(HEAD_BYTES)):
+                    return pydicom.dcmread(file, force=True)  # pydicom tells the encoding by the first element
             meta = pydicom.filereader.read_file_meta_info(file)
             if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
                 raise RecordError(f"{file.name} is deflated, which is not read", hint="store it uncompressed")
@@ -239,11 +250,11 @@ def _record(data: Dataset, file: Path) -> EcgRecord:
             raise RecordError(
                 f"{file.name} is a DICOM file of {what} (read: waveforms of {', '.join(WAVEFORMS.values())})"
             )
-        groups = list(data.WaveformSequence)[:_MAX_GROUPS]
         notes: list[str] = []
-        group = _best(groups, file.name, notes)
-        fs_hz = checked_rate(float(group.SamplingFrequency), file.name)
-        channels, steps, filters = _channels(group, file.name, notes)
+        found = _groups(data, file.name, notes)
+        channels, fs_hz = merged([group for group, _, _ in found], file.name, notes)
+        steps = [step for _, some, _ in found for step in some]
+        filters = [band for _, _, some in found for band in some]
         header = header_of(data, f"DICOM {WAVEFORMS[kind]}", filters)
         age = patient_age(data, header)
     notes.insert(0, scale_note(header.format, steps or [0.0], fs_hz, header.filters))
@@ -260,20 +271,38 @@ def _record(data: Dataset, file: Path) -> EcgRecord:
     )
 
 
-def _best(groups: list[Dataset], where: str, notes: list[str]) -> Dataset:
-    """The longest group that is not computed."""
+Filters = list[tuple[float | None, float | None, float | None]]
+
+
+def _groups(data: Dataset, where: str, notes: list[str]) -> list[tuple[Group, list[float], Filters]]:
+    """The groups that are not computed, with the steps in uV and the filters of their leads."""
+    groups = list(data.WaveformSequence)[:_MAX_GROUPS]
     plain = [g for g in groups if str(g.get("WaveformOriginality", "ORIGINAL")) != "DERIVED"]
     if not plain:
         raise RecordError(f"{where} holds no original waveform ({len(groups)} computed ones, such as averaged beats)")
-    best = max(plain, key=lambda g: int(g.NumberOfWaveformSamples) / float(g.SamplingFrequency))
-    if len(plain) > 1:
-        notes.append(f"{len(plain)} stretches in the file: the longest is used")
-    return best
+    is_little = data.original_encoding[1] is not False
+    found: list[tuple[Group, list[float], Filters]] = []
+    no_unit: list[str] = []
+    for group in plain:
+        fs_hz = checked_rate(float(group.SamplingFrequency), where)
+        channels, steps, filters = _channels(group, fs_hz, is_little, where, notes, no_unit)
+        offset_ms = _float(group, "MultiplexGroupTimeOffset")
+        if channels:
+            found.append((Group(channels, fs_hz, None if offset_ms is None else offset_ms / 1000), steps, filters))
+    if no_unit and not any(group.leads for group, _, _ in found):
+        raise RecordError(
+            f"{where}: {named(no_unit[:12])} state{'s' * (len(no_unit) == 1)} a sensitivity without its unit "
+            "(ChannelSensitivityUnitsSequence)",
+            hint="export it again, with units",
+        )
+    if not found:
+        raise RecordError(f"{where}: no channel is a voltage: {'; '.join(notes)[:300]}")
+    return found
 
 
 def _channels(
-    group: Dataset, where: str, notes: list[str]
-) -> tuple[list[tuple[str, NDArray[np.float32]]], list[float], list[tuple[float | None, float | None, float | None]]]:
+    group: Dataset, fs_hz: float, is_little: bool, where: str, notes: list[str], no_unit: list[str]
+) -> tuple[list[tuple[str, NDArray[np.float32]]], list[float], Filters]:
     """Name and samples in mV of each channel, steps in uV, and the filters of each lead."""
     n_channels, n_samples = int(group.NumberOfWaveformChannels), int(group.NumberOfWaveformSamples)
     kind, bits = str(group.WaveformSampleInterpretation), int(group.WaveformBitsAllocated)
@@ -283,24 +312,26 @@ def _channels(
     if not 1 <= n_channels <= _MAX_CHANNELS or n_samples < 1 or n_channels * n_samples > MAX_SAMPLES:
         raise RecordError(f"{where} declares {n_channels} channels of {n_samples} samples")
     raw = group.WaveformData
-    dtype = np.dtype(_SAMPLES[kind, bits])
+    dtype = np.dtype(_SAMPLES[kind, bits]).newbyteorder("<" if is_little else ">")
     needed = n_channels * n_samples * dtype.itemsize
     if not isinstance(raw, bytes) or len(raw) < needed:
         raise RecordError(f"{where} is cut off: {len(raw or b'')} of {needed} bytes of samples")
     table = np.frombuffer(raw, dtype=dtype, count=n_channels * n_samples).reshape(n_samples, n_channels)
-    padding = _padding(group, dtype)
+    gaps = _gaps(table, _padding(group, dtype), fs_hz)
     definitions = list(group.ChannelDefinitionSequence)
     if len(definitions) != n_channels:
         raise RecordError(f"{where} describes {len(definitions)} of {n_channels} channels")
     channels: list[tuple[str, NDArray[np.float32]]] = []
     steps: list[float] = []
     filters: list[tuple[float | None, float | None, float | None]] = []
-    skewed = []
+    skewed: list[float] = []
     for k, definition in enumerate(definitions):
         name = _name(definition)
         unit = text_in(_first(definition, "ChannelSensitivityUnitsSequence"), "CodeValue")
         factor = millivolts_per(unit)
         sensitivity = _float(definition, "ChannelSensitivity")
+        if unit == "" and sensitivity is not None and canonical_lead(name):
+            no_unit.append(canonical_lead(name) or name)
         if factor is None or (unit == "" and sensitivity is not None):
             notes.append(f"channel {name[:40]!r} is in {unit[:20] or 'no unit'}, no voltage: left out")
             continue
@@ -311,17 +342,22 @@ def _channels(
         baseline = _float(definition, "ChannelBaseline") or 0.0
         with np.errstate(over="ignore"):
             mv = ((table[:, k] * step + baseline) * factor).astype(np.float32)
-        if padding is not None:
-            mv[table[:, k] == padding] = np.nan
+        mv[gaps[:, k]] = np.nan
         if canonical_lead(name):
             steps.append(abs(step) * factor * 1000)
             low, high, notch = (_float(definition, f"{kind}Frequency") or None for kind in _FILTERS)
             filters.append((low, high, notch))
-            if _float(definition, "ChannelTimeSkew") or _float(definition, "ChannelSampleSkew"):
-                skewed.append(name)
+            later_s = _float(definition, "ChannelTimeSkew") or 0.0
+            skew = later_s * fs_hz or _float(definition, "ChannelSampleSkew") or 0.0
+            if abs(skew) >= 1:
+                mv = _shifted(mv, round(skew))
+                notes.append(f"lead {canonical_lead(name)} begins {1000 * skew / fs_hz:g} ms later: put in its place")
+            elif skew:
+                skewed.append(abs(skew))
         channels.append((name, mv))
     if skewed:
-        notes.append(f"{len(skewed)} leads were sampled later than the first, by less than a sample: left as they are")
+        most = 1000 * max(skewed) / fs_hz
+        notes.append(f"{len(skewed)} leads lie up to {most:.2g} ms apart, less than a sample: left as they are")
     return channels, steps, filters
 
 
@@ -330,18 +366,30 @@ def _first(data: Dataset, sequence: str) -> Any:
     return items[0] if items else None
 
 
+def _shifted(row: NDArray[np.float32], by: int) -> NDArray[np.float32]:
+    """The row moved to later samples (earlier ones where `by` is negative); what is not known is NaN."""
+    out = np.full_like(row, np.nan)
+    by = max(-row.size, min(row.size, by))
+    if by >= 0:
+        out[by:] = row[: row.size - by]
+    else:
+        out[:by] = row[-by:]
+    return out
+
+
 def _name(definition: Dataset) -> str:
-    """The lead a channel holds, by its code, or else by the words beside the code or its label."""
+    """The lead a channel holds, by its code, or else by the words beside the code or its label.
+
+    A code of one of the two schemes counts whatever the words say: what it numbers beyond the twelve is none of them.
+    """
     source = _first(definition, "ChannelSourceSequence")
-    code = _CODE.match(text_in(source, "CodeValue"))
-    if code and int(code.group(1)) in _BY_NUMBER:
-        return _BY_NUMBER[int(code.group(1))]
     said = [text_in(source, "CodeMeaning"), text_in(definition, "ChannelLabel")]
-    for text in said:
-        words = {canonical_lead(word) for word in _WORD.findall(text)} - {None}
-        if canonical_lead(text) or len(words) == 1:
-            return canonical_lead(text) or next(name for name in LEADS if name in words)
-    return next(filter(None, said), "") or text_in(source, "CodeValue")
+    value = text_in(source, "CodeValue")
+    code = _CODE.match(value)
+    if code and int(code.group(1)):
+        number = int(code.group(1))
+        return _BY_NUMBER.get(number) or f"{next(filter(None, said), 'lead')} (code {value})"
+    return next((text for text in said if signed_lead(text)[0]), "") or next(filter(None, said), "") or value
 
 
 def _float(data: Dataset, keyword: str) -> float | None:
@@ -359,3 +407,24 @@ def _padding(group: Dataset, dtype: np.dtype[Any]) -> int | None:
     if isinstance(value, bytes):
         return int(np.frombuffer(value, dtype=dtype, count=1)[0]) if len(value) >= dtype.itemsize else None
     return int(value) if isinstance(value, int) else None
+
+
+def _gaps(table: NDArray[Any], padding: int | None, fs_hz: float) -> NDArray[np.bool_]:
+    """Where there is no sample, shape of the table (n_samples, n_channels).
+
+    A padding value at the end of the range is a gap wherever it stands. One in its middle (some writers declare 0) is a
+    true sample as well: it counts where all channels show it for `_PADDED_S` or longer.
+    """
+    if padding is None:
+        return np.zeros(table.shape, dtype=np.bool_)
+    found: NDArray[np.bool_] = table == padding
+    limits = np.iinfo(table.dtype)
+    if padding in (limits.min, limits.max, limits.min + 1):
+        return found
+    together = np.r_[False, found.all(axis=1), False].astype(np.int8)
+    steps = np.diff(together)
+    keep = np.zeros(table.shape, dtype=np.bool_)
+    for first, last in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True):
+        if last - first >= max(2, _PADDED_S * fs_hz):
+            keep[first:last] = True
+    return keep

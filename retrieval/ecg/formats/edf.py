@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
-from ecgkin.retrieval.ecg.formats.header import SourceHeader, age_at, iso_time, plain_text, scale_note, sex_of
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
+from ecgkin.retrieval.ecg.header import SourceHeader, age_at, iso_time, plain_text, scale_note, sex_of
 from ecgkin.retrieval.ecg.leads import canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EDF_MAGIC, BDF_MAGIC = b"0       ", b"\xffBIOSEMI"
 _MAX_SIGNALS = 256
 _COARSE_UV = 20.0  # ECG recorders resolve 5 uV or better (IEC 60601-2-25): a coarser step is a wrong physical range
-_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_CLIPPED_YEAR = 85  # two digits from here on are of the last century (EDF, 1992)
 
 
 def read_edf(path: str | os.PathLike[str]) -> EcgRecord:
@@ -38,7 +38,7 @@ def read_edf(path: str | os.PathLike[str]) -> EcgRecord:
         RecordError: It is none of these, it is interrupted (EDF+D), cut off, or holds no lead.
     """
     file = Path(path)
-    is_bdf = _check(file)
+    is_bdf, head = _check(file)
     edf, said = _opened(file, is_bdf)
     form = ("BDF" if is_bdf else "EDF") + ("+" if edf.reserved.startswith(("EDF+", "BDF+")) else "")
     if edf.reserved.startswith(("EDF+D", "BDF+D")):
@@ -64,7 +64,9 @@ def read_edf(path: str | os.PathLike[str]) -> EcgRecord:
         low, high = signal.physical_range
         bottom, top = signal.digital_range
         if bottom == top or low == high or not (math.isfinite(low) and math.isfinite(high)):
-            raise RecordError(f"{file.name}: signal {signal.label[:16]!r} has an empty range")
+            # Unused inputs of EEG recorders, "-"; a lead without a range has no scale, the others are none the worse.
+            notes.append(f"channel {signal.label[:16]!r} has an empty range: left out")
+            continue
         if lead:
             steps.append(abs((high - low) / (top - bottom)) * factor * 1000)
             filters.append(plain_text(signal.prefiltering))
@@ -74,7 +76,7 @@ def read_edf(path: str | os.PathLike[str]) -> EcgRecord:
         with np.errstate(over="ignore", invalid="ignore"):
             mv = ((signal.digital.astype(np.float64) - bottom) * gain + low) * factor
         channels.append((signal.label, mv.astype(np.float32)))
-    header = _header(edf, form, "; ".join(dict.fromkeys(filter(None, filters))))
+    header = _header(edf, head, form, "; ".join(dict.fromkeys(filter(None, filters))))
     notes = [scale_note(form, steps or [0.0], fs_hz, header.filters), *said, *notes]
     if steps and max(steps) > _COARSE_UV:
         notes.append(f"steps of {max(steps):.3g} uV are coarser than any recorder's: the physical range is doubtful")
@@ -93,8 +95,8 @@ def read_edf(path: str | os.PathLike[str]) -> EcgRecord:
     )
 
 
-def _check(file: Path) -> bool:
-    """Whether it is BDF; the sizes that the header states fit the file.
+def _check(file: Path) -> tuple[bool, bytes]:
+    """Whether it is BDF, and its header; the sizes that the header states fit the file.
 
     Raises:
         RecordError: They do not, or it is neither.
@@ -123,7 +125,7 @@ def _check(file: Path) -> bool:
         raise RecordError(f"{file.name} is cut off: {max(0, there)} of {n_records} data records")
     if there * sum(each) > MAX_SAMPLES:
         raise RecordError(f"{file.name} holds {there * sum(each)} samples (at most {MAX_SAMPLES} are read)")
-    return is_bdf
+    return is_bdf, head
 
 
 def _opened(file: Path, is_bdf: bool) -> tuple[Edf | Bdf, list[str]]:
@@ -143,7 +145,7 @@ def _opened(file: Path, is_bdf: bool) -> tuple[Edf | Bdf, list[str]]:
     return edf, list(dict.fromkeys(plain_text(str(w.message)) for w in said))
 
 
-def _header(edf: Edf | Bdf, form: str, filters: str) -> SourceHeader:
+def _header(edf: Edf | Bdf, head: bytes, form: str, filters: str) -> SourceHeader:
     """Identification fields; EDF+ orders them: code, sex, birthday, name."""
     who = edf.local_patient_identification.split()
     where = edf.local_recording_identification.split()
@@ -153,7 +155,7 @@ def _header(edf: Edf | Bdf, form: str, filters: str) -> SourceHeader:
         form,
         patient_name=plain_text(name if plus else edf.local_patient_identification),
         birth_date=_day(who[2]) if plus else None,
-        recorded_at=_start(edf),
+        recorded_at=_start(head),
         device=plain_text(where[4].replace("_", " ")) if plus and len(where) >= 5 and where[4] != "X" else "",
         filters=filters,
         people=tuple(part.replace("_", " ") for part in where[3:4] if part != "X"),
@@ -168,13 +170,21 @@ def _is_coded(who: list[str]) -> bool:
 
 def _day(text: str) -> str | None:
     """ "02-MAY-1951" as ISO date."""
-    day, _, rest = text.partition("-")
-    month, _, year = rest.partition("-")
-    return iso_time(f"{year}-{_MONTHS.index(month) + 1:02d}-{day}") if month in _MONTHS else None
+    return iso_time(text) if text[2:3] == "-" else None
 
 
-def _start(edf: Edf | Bdf) -> str | None:
-    try:
-        return f"{edf.startdate.isoformat()}T{edf.starttime.isoformat(timespec='seconds')}"
-    except Exception:  # an anonymous or impossible date: the samples are none the worse for it
+def _start(head: bytes) -> str | None:
+    """Date and time, from the header's own fields; EDF+ repeats the date with its century in the recording's field."""
+    recording = head[88:168].decode("latin-1")
+    clock = head[176:184].decode("latin-1").replace(".", ":")
+    words = recording.split()
+    stated = iso_time(words[1], clock) if len(words) > 1 and words[0] == "Startdate" else None
+    if stated is not None:
+        return stated
+    day, _, rest = head[168:176].decode("latin-1").partition(".")
+    month, _, year = rest.partition(".")
+    if not (day.isdigit() and month.isdigit() and year.strip().isdigit()):
         return None
+    century = 1900 if int(year) >= _CLIPPED_YEAR else 2000
+    date = f"{century + int(year)}-{int(month):02d}-{int(day):02d}"
+    return iso_time(date, clock) or iso_time(date)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate
-from ecgkin.retrieval.ecg.formats.header import SourceHeader, age_at, iso_time, plain_text, scale_note
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate
+from ecgkin.retrieval.ecg.header import SourceHeader, age_at, iso_time, plain_text, scale_note
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 

@@ -6,34 +6,31 @@ restecg.dtd), and its tests write files of that layout.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, levelled, millivolts_per, named
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, levelled, millivolts_per, named
+from ecgkin.retrieval.ecg.formats.xml import base64_bytes, text_of
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
+    age_of,
     band,
     iso_time,
     number,
     plain_text,
-    plausible_age,
     report_lines,
     scale_note,
     sex_of,
 )
-from ecgkin.retrieval.ecg.formats.xml import base64_bytes, parse_xml, text_of
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
 ROOT = "RestingECG"
 _MAX_LEADS = 20
 _UNITS = {"MICROVOLTS": "uV", "MILLIVOLTS": "mV", "NANOVOLTS": "nV", "VOLTS": "V"}
-_YEARS_PER = {"YEARS": 1.0, "MONTHS": 1 / 12, "WEEKS": 7 / 365.25, "DAYS": 1 / 365.25, "HOURS": 1 / 8766}
 _MEASURES = {
     "rate_bpm": "VentricularRate",
     "pr_ms": "PRInterval",
@@ -46,12 +43,6 @@ _PEOPLE = ("OverreaderLastName", "OverreaderFirstName", "EditorLastName", "Edito
            "OrderingMDFirstName", "AttendingMDLastName", "AttendingMDFirstName", "SiteName", "LocationName",
            "RoomID")  # fmt: skip
 _IDS = ("HISAccountNumber", "AdmitNumber", "OrderNumber", "VisitNumber", "SecondaryID", "OverreaderID", "EditorID")
-
-
-def read_muse(path: str | os.PathLike[str]) -> EcgRecord:
-    """Read a GE MUSE XML file; see `record_from`."""
-    file = Path(path)
-    return record_from(parse_xml(file), file.name, file.stem)
 
 
 def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
@@ -84,9 +75,7 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
     header = _header(root, wave)
     notes.insert(0, scale_note(header.format, steps, fs_hz, header.filters))
     person = root.find("PatientDemographics")
-    amount = number(text_of(person, "PatientAge"))
-    unit = text_of(person, "AgeUnits").upper() or "YEARS"
-    years = plausible_age(amount * _YEARS_PER[unit]) if amount is not None and unit in _YEARS_PER else None
+    years = age_of(text_of(person, "PatientAge"), text_of(person, "AgeUnits"))
     return assemble(
         levelled(channels),
         fs_hz,

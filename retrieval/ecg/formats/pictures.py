@@ -7,18 +7,19 @@ opened (which page it is, why its lines were not read as numbers) travels in `Im
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES, Kind, kind_of_file
 from ecgkin.retrieval.errors import ImageError, RecordError
+from ecgkin.retrieval.notes import Note, NoteCode
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ecgkin.retrieval.ecg.record import EcgRecord
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".heic", ".pdf")
-_HEAD_BYTES = 512
 _NOTES = "ecgkin_notes"
 
 
@@ -27,22 +28,20 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
 
     A DICOM file counts as a picture if it wraps a PDF document.
     """
-    from ecgkin.retrieval.ecg.formats.read import looks_like
-
     file = Path(path)
+    by_name = file.suffix.lower() in PICTURE_SUFFIXES
     if not file.is_file():  # a pipe would be waited for without end
-        return file.suffix.lower() in SUFFIXES
+        return by_name
     try:
-        with file.open("rb") as stream:
-            kind = looks_like(stream.read(_HEAD_BYTES))
+        kind = kind_of_file(file)
     except (OSError, ValueError):  # whoever reads it will say what is wrong with it
-        return file.suffix.lower() in SUFFIXES
-    if kind == "a DICOM file":
+        return by_name
+    if kind is Kind.DICOM:
         try:
             return _wrapped(file) is not None
         except RecordError:
             return False
-    return kind.endswith(("picture", "PDF document")) or file.suffix.lower() in SUFFIXES
+    return kind.is_picture or kind is Kind.PDF or by_name
 
 
 def open_ecg(path: str | os.PathLike[str], page: int = 1) -> EcgRecord | Image.Image:
@@ -68,13 +67,19 @@ def open_ecg(path: str | os.PathLike[str], page: int = 1) -> EcgRecord | Image.I
     except NoTracesError:  # scanned
         return _page(document, page)
     except RecordError as error:
-        return _page(document, page, f"read as a picture, its lines are not read as numbers: {error}")
+        return _page(document, page, Note(NoteCode.LINES_NOT_READ, reason=str(error)))
 
 
 def picture_notes(picture: Image.Image) -> tuple[str, ...]:
     """What `open_ecg` or `open_picture` has to say of a picture that it opened."""
     notes = picture.info.get(_NOTES, ())
     return notes if isinstance(notes, tuple) else ()
+
+
+def with_notes(picture: Image.Image, notes: Sequence[str]) -> Image.Image:
+    """The same picture, which `picture_notes` knows these notes of."""
+    picture.info[_NOTES] = tuple(notes)
+    return picture
 
 
 def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:
@@ -89,14 +94,40 @@ def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:
     """
     from PIL import Image as Pillow
 
-    from ecgkin.retrieval.ecg.page.reading import load_image
+    from ecgkin.retrieval.ecg.page.image import load_image
 
     document = document_in(path)
     if document is not None:
         return _page(document, page)
-    if page != 1:
-        raise ImageError(f"page is {page}, but {Path(path).name} is a single picture")
-    return Pillow.fromarray(load_image(Path(path)))
+    n_pages = page_count_of(path)
+    if not 1 <= page <= n_pages:
+        raise ImageError(f"page is {page}, but {Path(path).name} has {n_pages} page{'s' * (n_pages > 1)}")
+    picture = Pillow.fromarray(load_image(Path(path), page))
+    if n_pages > 1:
+        picture.info[_NOTES] = (Note(NoteCode.PAGE_OF_DOCUMENT, n_pages=n_pages, page=page),)
+    return picture
+
+
+def page_count_of(path: str | os.PathLike[str]) -> int:
+    """Pages of a PDF document (wrapped into DICOM or not) or of a TIFF file; 1 for everything else.
+
+    Raises:
+        ImageError: The file cannot be read, or is broken.
+    """
+    from ecgkin.retrieval.ecg.formats.pdf.pages import page_count
+    from ecgkin.retrieval.ecg.page.image import count_pages
+
+    document = document_in(path)
+    if document is not None:
+        return page_count(document)
+    file = Path(path)
+    try:
+        if not file.is_file() or kind_of_file(file) is not Kind.TIFF:
+            return 1
+        with file.open("rb") as stream:
+            return count_pages(stream, file.name)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{str(file)!r} cannot be read: {error}") from error
 
 
 def _page(document: bytes, page: int, *notes: str) -> Image.Image:
@@ -104,7 +135,7 @@ def _page(document: bytes, page: int, *notes: str) -> Image.Image:
 
     picture = page_picture(document, page)
     n_pages = page_count(document)
-    pages = (f"the document has {n_pages} pages: page {page} is read",) if n_pages > 1 else ()
+    pages = (Note(NoteCode.PAGE_OF_DOCUMENT, n_pages=n_pages, page=page),) if n_pages > 1 else ()
     picture.info[_NOTES] = (*pages, *notes)
     return picture
 
@@ -116,19 +147,17 @@ def document_in(path: str | os.PathLike[str]) -> bytes | None:
         ImageError: The file cannot be read, or is too large.
     """
     from ecgkin.retrieval.ecg.formats.pdf.pages import MAX_BYTES
-    from ecgkin.retrieval.ecg.formats.read import looks_like
 
     file = Path(path)
     if file.exists() and not file.is_file():
         return None  # folders, pipes and devices: whoever reads pictures says so
     try:
-        with file.open("rb") as stream:
-            kind = looks_like(stream.read(_HEAD_BYTES))
-        if kind == "a PDF document":
+        kind = kind_of_file(file)
+        if kind is Kind.PDF:
             if file.stat().st_size > MAX_BYTES:
                 raise ImageError(f"{file.name} has {file.stat().st_size} bytes (at most {MAX_BYTES} are read as PDF)")
             return file.read_bytes()
-        return _wrapped(file) if kind == "a DICOM file" else None
+        return _wrapped(file) if kind is Kind.DICOM else None
     except RecordError as error:
         raise ImageError(str(error), hint=error.hint) from error
     except (OSError, ValueError) as error:

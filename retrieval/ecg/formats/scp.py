@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, levelled
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, levelled
+from ecgkin.retrieval.ecg.formats.huffman import Table, huffman, integrate, own_tables
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
     band,
@@ -28,7 +29,7 @@ from ecgkin.retrieval.ecg.formats.header import (
     report_lines,
     scale_note,
 )
-from ecgkin.retrieval.ecg.formats.huffman import Table, huffman, integrate, own_tables
+from ecgkin.retrieval.ecg.kinds import is_scp
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
@@ -215,22 +216,6 @@ def read_scp(path: str | os.PathLike[str]) -> EcgRecord:
         notes=notes,
         header=header,
     )
-
-
-def is_scp(head: bytes) -> bool:
-    """Whether the first bytes are those of an SCP-ECG file: a section 0 that stands where it must.
-
-    Some machines leave out the word SCPECG; then number and length of section 0, and the first entry of its table, must
-    be what the standard says.
-
-    >>> is_scp(bytes(200)), is_scp(b"0" * 200)
-    (False, False)
-    """
-    if len(head) < 48:
-        return False
-    _, number, length = struct.unpack_from("<HHI", head, 6)
-    first, own_length, index = struct.unpack_from("<HII", head, 22)
-    return bool(number == 0 and first == 0 and index == 7 and own_length == length and length >= 26)
 
 
 def _bytes(file: Path) -> bytes:

@@ -6,28 +6,26 @@ aVF is only what its maker's prediction from I and II misses; the leads are put 
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from xml.etree.ElementTree import Element
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, levelled
-from ecgkin.retrieval.ecg.formats.header import (
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, levelled, without_pulse
+from ecgkin.retrieval.ecg.formats.huffman import integrate
+from ecgkin.retrieval.ecg.formats.xml import base64_bytes, text_of
+from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
+    age_of,
     band,
     iso_time,
     number,
     plain_text,
-    plausible_age,
     report_lines,
     scale_note,
     sex_of,
 )
-from ecgkin.retrieval.ecg.formats.huffman import integrate
-from ecgkin.retrieval.ecg.formats.xml import base64_bytes, parse_xml, text_of
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
@@ -98,12 +96,6 @@ _IDS = (".//userdefine/value", ".//ordernumber", ".//uniqueorderid", ".//encount
 _NO_NAME = {"---", "xxxxxx"}
 
 
-def read_sierra(path: str | os.PathLike[str]) -> EcgRecord:
-    """Read a Philips Sierra XML file; see `record_from`."""
-    file = Path(path)
-    return record_from(parse_xml(file), file.name, file.stem)
-
-
 def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
     """The record of a parsed file.
 
@@ -133,19 +125,19 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
     names = _names(waves, signal, where)
     stored = _stored(waves, signal, names, fs_hz, where, notes)
     rows = _restored(dict(zip(names, stored, strict=True)), where) if _is_predicted(names) else stored
-    rows = _without_pulse(rows, round(1000 / step_uv), fs_hz, notes)
+    rows = without_pulse(rows, round(1000 / step_uv), 1, fs_hz, notes)
     header = _header(root, f"Philips Sierra XML {version}")
     notes.insert(0, scale_note(header.format, step_uv, fs_hz, header.filters))
     channels = [(name, (row * (step_uv / 1000)).astype(np.float32)) for name, row in zip(names, rows, strict=True)]
     person = root.find("patient/generalpatientdata")
-    years = number(text_of(person, "age/years"))
+    years = age_of(text_of(person, "age/years"))
     return assemble(
         levelled(channels),
         fs_hz,
         where=where,
         record_id=record_id,
         patient_id=_named(text_of(person, "patientid")) or None,
-        age_years=plausible_age(years) if years is not None else age_at(header.birth_date, header.recorded_at),
+        age_years=years if years is not None else age_at(header.birth_date, header.recorded_at),
         sex=sex_of(text_of(person, "sex")),
         notes=notes,
         header=header,
@@ -241,24 +233,6 @@ def _restored(stored: dict[str, NDArray[np.int64]], where: str) -> list[NDArray[
         "aVF": (two + three) // 2 - stored["aVF"],
     }
     return [limbs.get(name, row) for name, row in stored.items()]
-
-
-def _without_pulse(
-    rows: list[NDArray[np.int64]], millivolt: int, fs_hz: float, notes: list[str]
-) -> list[NDArray[np.int64]]:
-    """The leads without the calibration pulse behind the ECG: 0, 1 mV, 0, alike in every lead."""
-    if len(rows) < 2 or len({row.size for row in rows}) != 1:
-        return rows
-    table = np.stack(rows)
-    alike = (table == table[0]).all(axis=0) & ((np.abs(table[0] - millivolt) <= 1) | (table[0] == 0))
-    last = table.shape[1] if alike.all() else table.shape[1] - int(np.argmin(alike[::-1]))
-    pulse = table[0, last:]
-    if last == 0 or not (pulse > 0).any():
-        return rows
-    high = int(np.median(pulse[pulse > 0]))
-    seconds, height = pulse.size / fs_hz, high / millivolt
-    notes.append(f"the last {seconds:g} s are the machine's calibration pulse of {height:g} mV: left out")
-    return [row[:last] for row in rows]
 
 
 def _named(text: str) -> str:

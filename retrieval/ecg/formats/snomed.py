@@ -57,7 +57,8 @@ _CODES = {
     "AMI": "54329005",
 }
 STATEMENT_OF: dict[str, str] = {code: name for name, codes in _CODES.items() for code in codes.split()}
-_LINE = re.compile(r"^\s*Dx\s*[:=]\s*([\d,;\s]+)", re.IGNORECASE | re.MULTILINE)
+_CODE = re.compile(r"(?<!\d)\d{5,18}(?!\d)")
+_LONGEST_LINE = 10_000
 
 
 def codes_in(comments: str) -> tuple[str, ...]:
@@ -66,7 +67,11 @@ def codes_in(comments: str) -> tuple[str, ...]:
     >>> codes_in("Age: 59\\nDx: 426783006,164889003\\nRx: Unknown")
     ('426783006', '164889003')
     """
-    found = (code for line in _LINE.findall(comments) for code in re.findall(r"\d{5,18}", line))
+    found: list[str] = []
+    for line in comments.split("\n"):
+        word, mark, rest = line[:_LONGEST_LINE].replace("=", ":", 1).partition(":")
+        if mark and word.strip(" \t#").lower() == "dx":
+            found += _CODE.findall(rest)
     return tuple(dict.fromkeys(found))
 
 

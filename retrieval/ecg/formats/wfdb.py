@@ -1,8 +1,8 @@
-"""WFDB records: header checked here, samples decoded by the wfdb package.
+"""WFDB records: header read here, samples decoded by the wfdb package.
 
-The header is parsed here first, for three reasons: a mad one must not make anyone allocate, a wrong one should be told
-from a cut-off data file in words, and the wfdb package refuses headers that the PhysioNet Challenges ship (dates in
-other forms than dd/mm/yyyy, wfdb-python #415). Where the package refuses, it gets the same header in strict form.
+The header is parsed here alone: the package gets a header in strict form, written from what was understood, so that
+nothing that was not checked (a mad length, a packing, a path) reaches its decoder. That also reads what the package
+refuses: dates in other forms than dd/mm/yyyy (wfdb-python #415), folders in file names, names in capitals.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
-from ecgkin.retrieval.ecg.formats.header import SourceHeader, iso_time
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
 from ecgkin.retrieval.ecg.formats.snomed import codes_in, statements_of
-from ecgkin.retrieval.ecg.leads import canonical_lead
+from ecgkin.retrieval.ecg.header import SourceHeader, age_of, iso_time
+from ecgkin.retrieval.ecg.leads import canonical_lead, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
@@ -38,17 +40,21 @@ _MISSING = {"16": -32768, "61": -32768, "516": -32768, "24": -8388608, "524": -8
 _DEFAULT_GAIN = 200.0  # WFDB's own value for a gain that is 0 or left out: "uncalibrated"
 _FORMAT = re.compile(r"(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?\Z")
 _GAIN = re.compile(r"([-+]?[\d.]+(?:[eE][-+]?\d+)?)?(?:\(([-+]?\d+)\))?(?:/(.+))?\Z")
-_DATE = re.compile(r"(\d{2})/(\d{2})/(\d{4})\Z")  # the one form of the WFDB manual
-_NAME = re.compile(r"[\w.-]+\Z")
-_AGE = re.compile(r"\bage\W{1,3}(\d{1,3}(?:\.\d+)?)\b", re.IGNORECASE)
+_NAME = re.compile(r"[\w.+-]+\Z")
+_SEGMENTS = re.compile(r"[^/]+/\d+\Z")
+_AGE = re.compile(r"\bage\b[^\w>\u2265]{0,40}([>\u2265]?[^\n]{0,40})", re.IGNORECASE)
+_LONGEST_LINE = 10_000
 _SUBJECT = re.compile(r"\bsubject[_ ]?id\W{1,3}([\w-]{1,64})", re.IGNORECASE)
 _MIMIC = re.compile(r"p(\d{8})\Z")  # folder of a patient in MIMIC-IV-ECG: files/p1000/p10000032/s40689238/40689238.hea
-_SEX = re.compile(r"\b(?:sex|gender)\W{1,3}(f|m|female|male)\b", re.IGNORECASE)
+_SEX = re.compile(r"\b(?:sex|gender)\b\W{1,40}(f|m|female|male)\b", re.IGNORECASE)
+_FLAC = frozenset({"508", "516", "524"})
+_MAX_FLAC = 10_000_000
+"""Most samples of signals packed with FLAC, whose file says nothing about their number: 12 leads for half an hour."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Signal:
-    file: str
+    file: str  # without folders
     fmt: str
     per_frame: int
     skew: int
@@ -59,6 +65,7 @@ class _Signal:
     checksum: int | None
     name: str
     uncalibrated: bool
+    comment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +75,35 @@ class _Header:
     n_samples: int | None
     signals: tuple[_Signal, ...]
     comments: tuple[str, ...]
-    clock: str
-    date: str
+    recorded_at: str | None
+    notes: tuple[str, ...]
+
+
+def beside(folder: Path, name: str) -> Path | None:
+    """The file of that name in a folder; where there is none, the one whose name differs in case or Unicode form alone.
+
+    Records that went through Windows or a camera card have names in capitals, those from a Mac decomposed umlauts.
+
+    Args:
+        folder: Where to look.
+        name: As a header or a person spells it.
+
+    Returns:
+        None where there is none, or several differ in case alone.
+    """
+    exact = folder / name
+    try:
+        if exact.is_file():
+            return exact
+        key = _key(name)
+        alike = [entry.name for entry in os.scandir(folder) if _key(entry.name) == key and entry.is_file()]
+    except (OSError, ValueError):
+        return None
+    return folder / alike[0] if len(alike) == 1 else None
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
@@ -90,24 +124,32 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
     base = Path(path)
     if base.suffix.lower() in SUFFIXES:
         base = base.with_suffix("")
-    header_path = base.with_name(base.name + ".hea")
+    header_path = beside(base.parent, base.name + ".hea") or base.with_name(base.name + ".hea")
     header = _read_header(header_path)
-    _check_files(header, base.parent)
-    digital = _decode(header, base)
-    said: list[str] = []
+    said = list(header.notes)
+    signals, files = _files(header, header_path.parent, said)
+    digital = _decode(signals, files, header, header_path.name)
+    rates = Counter(s.per_frame for s in signals if signed_lead(s.name)[0] is not None and millivolts_per(s.unit))
+    per_frame = rates.most_common(1)[0][0] if rates else 1
     uncalibrated: list[str] = []
     wrong_sum: list[str] = []
     channels: list[tuple[str, NDArray[np.float32]]] = []
-    for signal, values in zip(header.signals, digital.T, strict=True):
+    for k, (signal, values) in enumerate(zip(signals, digital, strict=True), 1):
         factor = millivolts_per(signal.unit)
-        label = signal.name or f"signal {len(channels) + 1}"
+        label = signal.name or f"signal {k}"
         if factor is None:
             said.append(f"channel {label!r} is in {signal.unit}, no voltage: left out")
             continue
+        if signal.per_frame != per_frame:
+            rate = signal.per_frame * header.fs_hz
+            said.append(f"channel {label!r} has {rate:g} Hz, the leads {per_frame * header.fs_hz:g} Hz: left out")
+            continue
+        if signal.comment:
+            said.append(f"channel {label!r}: the header remarks {signal.comment!r}")
         if signal.uncalibrated and canonical_lead(signal.name):
             uncalibrated.append(label)
         code = _MISSING.get(signal.fmt)
-        if signal.checksum is not None and signal.per_frame == 1:
+        if signal.checksum is not None:
             total = int(values.sum(dtype=np.int64)) & 0xFFFF
             if total != signal.checksum & 0xFFFF:
                 wrong_sum.append(label)
@@ -123,18 +165,32 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
         said.append(f"{named(wrong_sum)}: samples do not add up to the header's checksum")
     comments = "\n".join(header.comments)
     age, sex = _AGE.search(comments), _SEX.search(comments)
-    years = float(age.group(1)) if age else None
+    codes = codes_in(comments)
     return assemble(
         channels,
-        header.fs_hz,
+        checked_rate(header.fs_hz * per_frame, header_path.name),
         where=header_path.name,
         record_id=header.name,
         patient_id=_patient(comments, header_path),
-        age_years=years if years is not None and years <= 150 else None,
+        age_years=age_of(age.group(1)) if age else None,
         sex=sex.group(1)[0].upper() if sex else None,
         notes=said,
-        header=_source(header, comments),
+        header=SourceHeader(
+            "WFDB",
+            recorded_at=header.recorded_at,
+            labels=statements_of(codes),
+            codes=tuple(f"SNOMED:{code}" for code in codes),
+        ),
     )
+
+
+def is_packed(path: str | os.PathLike[str]) -> bool:
+    """Whether a header says that signals are packed with FLAC: then the size of the files bounds nothing.
+
+    Raises:
+        RecordError: It is no WFDB header.
+    """
+    return any(signal.fmt in _FLAC for signal in _read_header(Path(path)).signals)
 
 
 def _patient(comments: str, header_path: Path) -> str | None:
@@ -145,39 +201,34 @@ def _patient(comments: str, header_path: Path) -> str | None:
     return folder.group(1) if folder else None
 
 
-def _source(header: _Header, comments: str) -> SourceHeader:
-    codes = codes_in(comments)
-    day = _DATE.match(header.date)
-    date = f"{day.group(3)}-{day.group(2)}-{day.group(1)}" if day else ""
-    return SourceHeader(
-        "WFDB",
-        recorded_at=iso_time(date, header.clock) or iso_time(date),
-        labels=statements_of(codes),
-        codes=tuple(f"SNOMED:{code}" for code in codes),
-    )
-
-
 def _read_header(path: Path) -> _Header:
     try:
         size = path.stat().st_size
         if size > _MAX_HEADER_BYTES:
             raise RecordError(f"{path.name} has {size} bytes, too many for a WFDB header")
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        raw = path.read_bytes()
     except FileNotFoundError:
         raise RecordError(
             f"no WFDB header {path.name} in {path.parent}", hint="a record is a .hea and its .dat"
         ) from None
     except (OSError, ValueError) as error:
         raise RecordError(f"{path} cannot be read: {error}") from error
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")  # a micro sign as Windows writes it
+    # Lines end as WFDB's own library ends them: a vertical tab or form feed is a blank like others.
+    lines = [line.strip() for line in text.replace("\r", "\n").split("\n")]
+    if max(map(len, lines)) > _LONGEST_LINE:
+        raise RecordError(f"{path.name} has a line of more than {_LONGEST_LINE} characters, it is no WFDB header")
     comments = tuple(line.lstrip("# ") for line in lines if line.startswith("#"))
-    lines = [line for line in lines if not line.startswith("#")]
+    lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
         raise RecordError(f"{path.name} is empty (expected a WFDB header)")
     head = lines[0].split()
-    name = head[0]
-    if "/" in name:
+    if _SEGMENTS.match(head[0]) and path.stem.casefold() != _plain(head[0]).casefold():
         raise RecordError(f"{path.name} describes a record of several segments", hint="pass one of its segments")
+    name = _plain(head[0])
     try:
         n_signals = int(head[1])
         fs_hz = float(head[2].split("/")[0].split("(")[0]) if len(head) > 2 else 250.0  # the WFDB default
@@ -193,16 +244,38 @@ def _read_header(path: Path) -> _Header:
             f"{path.name} describes {len(lines) - 1} of {n_signals} signals", hint="the header is cut off"
         )
     signals = tuple(_signal(line, path.name) for line in lines[1 : n_signals + 1])
-    clock, date = [*head[4:6], "", ""][:2]
-    return _Header(name, checked_rate(fs_hz, path.name), n_samples or None, signals, comments, clock, date)
+    total = n_samples * sum(s.per_frame for s in signals)
+    if total > MAX_SAMPLES:
+        raise RecordError(f"{path.name} declares {total} samples (at most {MAX_SAMPLES} are read)")
+    when = " ".join(head[4:])
+    recorded_at = _recorded_at(head[4:])
+    notes = (f"date and time {when[:40]!r} of the header are not understood",) if when and recorded_at is None else ()
+    return _Header(name, checked_rate(fs_hz, path.name), n_samples or None, signals, comments, recorded_at, notes)
+
+
+def _recorded_at(fields: list[str]) -> str | None:
+    """Date and time behind the length: "09:49:17 05/05/2020" in the manual, the other way round in the Challenges."""
+    clock = next((field for field in fields if ":" in field), "")
+    day = " ".join(field for field in fields if ":" not in field)
+    if clock[:2].isdigit() is False and clock[:1].isdigit():
+        clock = f"0{clock}"
+    return iso_time(day, clock, day_first=True) or iso_time(day, day_first=True)
+
+
+def _plain(name: str) -> str:
+    """A file or record name without the folders in front."""
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _signal(line: str, where: str) -> _Signal:
     fields = line.split(maxsplit=8)
+    if not fields:
+        raise RecordError(f"{where}: a signal line is empty")
+    file = _plain(fields[0])
     try:
         layout = _FORMAT.match(fields[1])
         gain = _GAIN.match(fields[2]) if len(fields) > 2 else _GAIN.match("")
-        if layout is None or gain is None or not _NAME.match(fields[0]) or fields[0].startswith(".."):
+        if layout is None or gain is None or not _NAME.match(file) or ".." in fields[0]:
             raise ValueError
         fmt = layout.group(1)
         per_mv = float(gain.group(1) or 0.0)
@@ -218,72 +291,105 @@ def _signal(line: str, where: str) -> _Signal:
             raise ValueError
     except (IndexError, ValueError):
         raise RecordError(f"{where}: signal line {line[:60]!r} is not WFDB") from None
-    name = fields[8].strip() if len(fields) > 8 else ""
+    # What stands behind a mark of comment is not part of the name.
+    name, _, comment = (f" {fields[8]}" if len(fields) > 8 else "").partition(" #")
     uncalibrated = per_mv == 0
     gain_used = _DEFAULT_GAIN if uncalibrated else per_mv
     unit = (gain.group(3) or "").strip()
-    return _Signal(fields[0], fmt, per_frame, skew, offset, gain_used, baseline, unit, checksum, name, uncalibrated)
+    return _Signal(
+        file,
+        fmt,
+        per_frame,
+        skew,
+        offset,
+        gain_used,
+        baseline,
+        unit,
+        checksum,
+        name.strip(),
+        uncalibrated,
+        comment.strip()[:80],
+    )
 
 
-def _check_files(header: _Header, folder: Path) -> None:
-    """Every data file is there and long enough for what the header says."""
+def _files(header: _Header, folder: Path, notes: list[str]) -> tuple[list[_Signal], dict[str, Path]]:
+    """The signals whose files are there, and those files, each long enough for what the header says.
+
+    Raises:
+        RecordError: A file with one of the twelve leads is missing, or one is too short.
+    """
+    files: dict[str, Path] = {}
+    kept: list[_Signal] = []
     for name in dict.fromkeys(s.file for s in header.signals):
         group = [s for s in header.signals if s.file == name]
-        try:
-            size = (folder / name).stat().st_size
-        except (OSError, ValueError):
-            raise RecordError(f"data file {name} of {header.name}.hea is missing in {folder}") from None
-        if len({(s.fmt, s.offset) for s in group}) > 1:
-            raise RecordError(f"{name} is described with several formats in {header.name}.hea")
-        width = _BYTES[group[0].fmt]
-        per_frame = sum(s.per_frame for s in group)
-        if size == 0:
-            raise RecordError(f"{name} is empty")
-        if width is None:
+        found = beside(folder, name)
+        if found is None:
+            if any(signed_lead(s.name)[0] is not None for s in group) or len(group) == len(header.signals):
+                raise RecordError(f"data file {name} of {header.name}.hea is missing in {folder}")
+            left = ", ".join(s.name[:20] or "a signal" for s in group)
+            notes.append(f"data file {name} is missing: {left} left out")
             continue
-        available = int((size - group[0].offset) / width / per_frame)
-        if available <= 0 or (header.n_samples is not None and available < header.n_samples):
-            expected = header.n_samples if header.n_samples is not None else "at least one"
+        _check_size(header, group, found)
+        files[name] = found
+        kept += group
+    return kept, files
+
+
+def _check_size(header: _Header, group: list[_Signal], file: Path) -> None:
+    name = file.name
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        raise RecordError(f"{file} cannot be read: {error}") from error
+    if len({(s.fmt, s.offset) for s in group}) > 1:
+        raise RecordError(f"{name} is described with several formats in {header.name}.hea")
+    width = _BYTES[group[0].fmt]
+    per_frame = sum(s.per_frame for s in group)
+    if size == 0:
+        raise RecordError(f"{name} is empty")
+    if width is None:
+        if header.n_samples is None or header.n_samples * per_frame > _MAX_FLAC:
             raise RecordError(
-                f"{name} is cut off: {max(0, available)} samples a lead, {header.name}.hea says {expected}",
-                hint="fetch or export the record again",
+                f"{header.name}.hea declares {header.n_samples or 'no number of'} samples packed with FLAC "
+                f"(at most {_MAX_FLAC} in all are unpacked)"
             )
-        if available * per_frame > MAX_SAMPLES and header.n_samples is None:
-            raise RecordError(f"{name} holds {available * per_frame} samples (at most {MAX_SAMPLES} are read)")
+        return
+    available = int((size - group[0].offset) / width / per_frame)
+    if available <= 0 or (header.n_samples is not None and available < header.n_samples):
+        expected = header.n_samples if header.n_samples is not None else "at least one"
+        raise RecordError(
+            f"{name} is cut off: {max(0, available)} samples a lead, {header.name}.hea says {expected}",
+            hint="fetch or export the record again",
+        )
+    if available * per_frame > MAX_SAMPLES and header.n_samples is None:
+        raise RecordError(f"{name} holds {available * per_frame} samples (at most {MAX_SAMPLES} are read)")
 
 
-def _decode(header: _Header, base: Path) -> NDArray[np.float64]:
-    """Digital samples, shape (n_samples, n_signals), by the wfdb package."""
+def _decode(signals: list[_Signal], files: dict[str, Path], header: _Header, where: str) -> list[NDArray[np.float64]]:
+    """Digital samples of each signal, `per_frame` times as many as there are frames, by the wfdb package."""
     import wfdb
 
-    def read(record: str) -> NDArray[Any]:
-        values = wfdb.rdrecord(record, physical=False).d_signal
-        if values is None or values.ndim != 2 or values.shape[1] != len(header.signals):
-            raise ValueError("no samples")
-        return np.asarray(values)
-
     try:
-        values = read(str(base))
-    except Exception:  # the package raises whatever its parsing runs into: try once more with a strict header
-        try:
-            with tempfile.TemporaryDirectory() as folder:
-                _write_strict(header, base.parent, Path(folder))
-                values = read(str(Path(folder) / "record"))
-        except Exception as error:
-            raise RecordError(f"{base.name} cannot be decoded: {type(error).__name__}: {error}") from error
-    return values.astype(np.float64)
+        with tempfile.TemporaryDirectory() as folder:
+            _write_strict(signals, files, header, Path(folder))
+            record = wfdb.rdrecord(str(Path(folder) / "record"), physical=False, smooth_frames=False)
+        values: list[NDArray[Any]] = record.e_d_signal
+        if len(values) != len(signals):
+            raise ValueError("no samples")
+        return [np.asarray(row, dtype=np.float64) for row in values]
+    except Exception as error:  # the package raises whatever its decoding runs into
+        raise RecordError(f"{where} cannot be decoded: {type(error).__name__}: {error}") from error
 
 
-def _write_strict(header: _Header, source: Path, folder: Path) -> None:
+def _write_strict(signals: list[_Signal], files: dict[str, Path], header: _Header, folder: Path) -> None:
     """The same record with a header of nothing but what decoding needs, data files linked under plain names."""
     names: dict[str, str] = {}
-    for signal in header.signals:
-        if signal.file not in names:
-            names[signal.file] = f"data{len(names)}.dat"
-            (folder / names[signal.file]).symlink_to((source / signal.file).resolve())
+    for number, (name, file) in enumerate(files.items()):
+        names[name] = f"data{number}{'.mat' if file.suffix.lower() == '.mat' else '.dat'}"
+        (folder / names[name]).symlink_to(file.resolve())
     length = f" {header.n_samples}" if header.n_samples else ""
-    lines = [f"record {len(header.signals)} {header.fs_hz}{length}"]
-    for k, s in enumerate(header.signals):
+    lines = [f"record {len(signals)} {header.fs_hz}{length}"]
+    for k, s in enumerate(signals):
         extra = (f"x{s.per_frame}" if s.per_frame > 1 else "") + (f":{s.skew}" if s.skew else "")
         extra += f"+{s.offset}" if s.offset else ""
         lines.append(f"{names[s.file]} {s.fmt}{extra} 200(0)/mV 16 0 0 0 0 lead{k}")

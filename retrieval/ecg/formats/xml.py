@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import os
+import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
@@ -14,12 +15,17 @@ MAX_BYTES = 64 << 20
 # Elements and attributes take some hundred bytes each in memory, however short they are in the file. The largest sample
 # file has 6,000 elements.
 MAX_MARKS = 1_000_000
+_LONGEST_DECLARATION = 400
+_ENCODING = re.compile(rb"""encoding\s{0,5}=\s{0,5}["']([\w.-]{1,40})""")
+_FORBIDDEN = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF))  # XML 1.0, production 2
+_REFERENCE = re.compile(r"&#(?:[xX][0-9a-fA-F]{1,6}|[0-9]{1,7});")
 
 
-def parse_xml(path: str | os.PathLike[str]) -> Element:
-    """The root of a file, tags without their namespaces.
+def parse_xml(path: str | os.PathLike[str]) -> tuple[Element, list[str]]:
+    """The root of a file, tags without their namespaces, and notes on what had to be mended to read it.
 
-    A document type is let through (GE MUSE writes one), but nothing it names is read, and entities are refused.
+    A document type is let through (GE MUSE writes one), but nothing it names is read, and entities are refused. Control
+    characters and a wrongly declared encoding are mended where the file is no XML otherwise.
 
     Raises:
         RecordError: It cannot be read, is too large, is not well-formed, or declares entities.
@@ -38,8 +44,22 @@ def parse_xml(path: str | os.PathLike[str]) -> Element:
     marks = max(raw.count(b"<"), raw.count(b'"') + raw.count(b"'"))
     if marks > MAX_MARKS:
         raise RecordError(f"{file.name} holds {marks} elements and attributes (at most {MAX_MARKS} are read)")
+    notes: list[str] = []
+
+    def parsed(content: bytes | str) -> Element:
+        root: Element = fromstring(content, forbid_dtd=False, forbid_entities=True, forbid_external=True)
+        return root
+
     try:
-        root: Element = fromstring(raw, forbid_dtd=False, forbid_entities=True, forbid_external=True)
+        try:
+            root = parsed(raw)
+        except (ParseError, ValueError, LookupError) as error:
+            if isinstance(error, DefusedXmlException):
+                raise
+            text, notes = _mended(raw)
+            if not notes:
+                raise
+            root = parsed(text)
     except DefusedXmlException as error:
         raise RecordError(
             f"{file.name} declares entities, which are not read ({type(error).__name__})",
@@ -51,7 +71,49 @@ def parse_xml(path: str | os.PathLike[str]) -> Element:
     for element in root.iter():
         if isinstance(element.tag, str) and "}" in element.tag:
             element.tag = element.tag.rsplit("}", 1)[1]
-    return root
+    return root, notes
+
+
+def _mended(raw: bytes) -> tuple[str, list[str]]:
+    """The text of a file that is no XML as it stands, and what was done to it; nothing done: no notes.
+
+    Two faults are common in exports of machines: another encoding than declared, and control characters in statements.
+    """
+    notes: list[str] = []
+    declared = _ENCODING.search(raw[:_LONGEST_DECLARATION].replace(b"\0", b""))
+    said = declared.group(1).decode("ascii").lower() if declared else "utf-8"
+    text, used = _decoded(raw, said)
+    if not said.startswith(used):
+        notes.append(f"the file declares the encoding {said}, it is read as {used}")
+    if text.startswith("<?xml"):
+        text = text[max(0, text.find("?>", 0, _LONGEST_DECLARATION) + 2) :]
+    plain = text.translate(_FORBIDDEN)
+    plain = _REFERENCE.sub(lambda match: "" if _is_forbidden(match.group()) else match.group(), plain)
+    if plain != text:
+        notes.append(f"{len(text) - len(plain)} control characters that XML forbids are left out")
+    return plain, notes
+
+
+def _decoded(raw: bytes, said: str) -> tuple[str, str]:
+    """Text, and the encoding that its bytes are in: the declared one where it can be."""
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", errors="replace"), "utf-16"
+    if raw[1:2] == b"\0" or raw[:1] == b"\0":
+        return raw.decode("utf-16-le" if raw[1:2] == b"\0" else "utf-16-be", errors="replace"), "utf-16"
+    try:
+        if not said.startswith("utf"):
+            return raw.decode(said), said
+    except (LookupError, ValueError):  # an encoding that Python does not know, or not the one of these bytes
+        pass
+    try:
+        return raw.decode("utf-8-sig"), "utf-8"
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", errors="replace"), "windows-1252"
+
+
+def _is_forbidden(reference: str) -> bool:
+    digits = reference[2:-1]
+    return (int(digits[1:], 16) if digits[:1] in "xX" else int(digits)) in _FORBIDDEN
 
 
 def text_of(root: Element | None, *paths: str) -> str:

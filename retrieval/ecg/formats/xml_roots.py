@@ -26,9 +26,9 @@ def read_xml(path: str | os.PathLike[str]) -> EcgRecord:
         RecordError: It is none of these, or see the reader of its format.
     """
     file = Path(path)
-    root = parse_xml(file)
+    root, notes = parse_xml(file)
     reader = _FORMATS.get(str(root.tag))
     if reader is None:
         known = ", ".join(f"<{name}>" for name in _FORMATS)
         raise RecordError(f"{file.name} is XML with <{str(root.tag)[:40]}> at its root (read: {known})")
-    return reader(root, file.name, file.stem)
+    return reader(root, file.name, file.stem).noted(*notes)

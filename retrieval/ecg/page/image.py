@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import re
 import warnings as python_warnings
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from ecgkin.retrieval.ecg.kinds import HEAD_BYTES, PILLOW_FORMATS, Kind, kind_of
 from ecgkin.retrieval.errors import ImageError
 
 ByteImage = NDArray[np.uint8]
@@ -20,14 +22,104 @@ ByteImage = NDArray[np.uint8]
 LARGEST_MPX = 100.0
 _ORIENTATION = 0x0112  # EXIF tag
 LARGEST_FILE = 512 << 20  # bytes: 100 Mpx of 16-bit RGB without compression are 600 MB, a scan is never near
+MAX_PAGES = 500  # of a TIFF file, as of a PDF document
+_SUBFILE, _REDUCED = 254, 1  # TIFF tag and bit that mark a page as the thumbnail of another one
 
 
-def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteImage:
+def open_image(stream: BinaryIO, name: str = "the picture") -> Image.Image:
+    """The one door through which the project opens picture files: header read, nothing decoded yet.
+
+    What may decode a file is decided by its content, from a list of the kinds that ECG pictures come in
+    (`kinds.PILLOW_FORMATS`). Left out are formats whose decoders do more than that (PostScript runs a program, icons
+    decode before their size is known).
+
+    Args:
+        stream: Seekable; stays open as long as the picture is used.
+        name: For messages.
+
+    Returns:
+        A picture whose size is known. Its pixel count is not judged here (`load_image` does).
+
+    Raises:
+        ImageError: It is none of these kinds, or its header is broken, or states more pixels than Pillow bears.
+    """
+    head = stream.read(HEAD_BYTES)
+    stream.seek(0)
+    kind = kind_of(head)
+    allowed = PILLOW_FORMATS.get(kind)
+    if allowed is None:
+        seen = kind.words() if kind not in (Kind.TEXT, Kind.BINARY) else _describe(head[:16])
+        raise ImageError(
+            f"{name} is not a picture that is read here: it begins with {seen}",
+            hint="give a PNG, JPEG, TIFF, WebP, GIF, BMP, HEIC or AVIF file",
+        )
+    if kind is Kind.HEIC and not _heif_registered():
+        raise ImageError(f"{name} is a HEIC picture, and pillow-heif is not installed", hint="save it as JPEG")
+    try:
+        # Pillow only warns between one and two times its own limit; the header is judged here, before any decoding.
+        with python_warnings.catch_warnings():
+            python_warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(stream, formats=allowed)
+    except UnidentifiedImageError as error:
+        raise ImageError(
+            f"{name} begins as {kind.words()}, but its header is broken", hint="export the picture again"
+        ) from error
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d{6,20}", str(error))  # Pillow refuses before it gives the picture's size
+        found = f"{int(pixels.group()) / 1e6:.0f}" if pixels else "far too many"
+        raise ImageError(
+            f"{name} has {found} megapixels (expected at most {LARGEST_MPX:.0f})",
+            hint="reduce it first; a page of 2200 x 1700 px is plenty",
+        ) from error
+    except Exception as error:  # Pillow's plugins raise whatever they stumble over
+        text = f"{type(error).__name__}: {error}"[:200]
+        raise ImageError(f"{name} cannot be opened as a picture: {text}", hint="export the picture again") from error
+
+
+@cache
+def _heif_registered() -> bool:
+    """Whether Pillow can read HEIC, by the package pillow-heif."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener(thumbnails=False)
+    return True
+
+
+def count_pages(stream: BinaryIO, name: str = "the picture") -> int:
+    """Pages of a picture file: those of a TIFF file without its thumbnails, at most `MAX_PAGES`; 1 for all others.
+
+    Raises:
+        ImageError: As `open_image`.
+    """
+    with open_image(stream, name) as picture:
+        return len(_pages(picture))
+
+
+def _pages(picture: Image.Image) -> list[int]:
+    """Frames that are pages; the picture stands at frame 0 afterwards."""
+    if picture.format != "TIFF":
+        return [0]
+    found = []
+    try:
+        for frame in range(MAX_PAGES):
+            picture.seek(frame)
+            if not int(picture.tag_v2.get(_SUBFILE, 0) or 0) & _REDUCED:  # type: ignore[attr-defined]
+                found.append(frame)
+    except (EOFError, OSError, ValueError, TypeError, KeyError, SyntaxError):  # the end, or a broken page
+        pass
+    picture.seek(0)
+    return found or [0]
+
+
+def load_image(source: str | Path | bytes | Image.Image | NDArray[Any], page: int = 1) -> ByteImage:
     """A picture as RGB bytes, upright by its EXIF tag.
 
     Args:
         source: Path, encoded bytes, PIL image, or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4); arrays of floats
             are taken as 0..1, of 16 bits as 0..65535.
+        page: Of a TIFF file of several pages, from 1.
 
     Returns:
         uint8 (h, w, 3). The source is never modified; transparent parts lie on white.
@@ -42,7 +134,6 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteI
     if isinstance(source, (bytes, bytearray)):
         name, size = "the picture", len(source)
         opened = io.BytesIO(source)
-        head = bytes(source[:16])
     else:
         path = Path(source)
         name = str(path)
@@ -50,8 +141,6 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteI
             if path.exists() and not path.is_file():
                 raise ImageError(f"{name} is a folder or a device (expected a picture)", hint="name one file")
             size = path.stat().st_size
-            with path.open("rb") as stream:
-                head = stream.read(16)
             if size > LARGEST_FILE:
                 raise ImageError(
                     f"{name} has {size / 2**20:.0f} MiB (expected at most {LARGEST_FILE >> 20})",
@@ -64,25 +153,12 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any]) -> ByteI
             ) from error
     if size == 0:
         raise ImageError(f"{name} is empty (0 bytes)", hint="copy or export the picture again")
-    try:
-        # Pillow only warns between one and two times its own limit; the header is judged here, before any decoding.
-        with python_warnings.catch_warnings():
-            python_warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(opened)
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name} is not a picture that Pillow knows: it begins with {_describe(head)}",
-            hint="give a PNG, JPEG, TIFF, WebP or BMP file",
-        ) from error
-    except Image.DecompressionBombError as error:
-        pixels = re.search(r"\d{6,}", str(error))  # Pillow refuses before it gives the picture's size
-        found = f"{int(pixels.group()) / 1e6:.0f}" if pixels else "far too many"
-        raise ImageError(
-            f"{name} has {found} megapixels (expected at most {LARGEST_MPX:.0f})",
-            hint="reduce it first; a page of 2200 x 1700 px is plenty",
-        ) from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise ImageError(f"{name} cannot be opened as a picture: {error}", hint="export the picture again") from error
+    picture = open_image(opened, name)
+    if page != 1:
+        pages = _pages(picture)
+        if not 1 <= page <= len(pages):
+            raise ImageError(f"page is {page} ({name} has {len(pages)})")
+        picture.seek(pages[page - 1])
     return _from_pil(picture, name)
 
 
@@ -122,7 +198,7 @@ def _from_pil(picture: Image.Image, name: str) -> ByteImage:
             ground = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(ground, picture.convert("RGBA"))
         return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), dtype=np.uint8)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow's plugins raise whatever they stumble over
         raise ImageError(
             f"{name} breaks off or is damaged: {error}", hint="copy or export the picture again"
         ) from error

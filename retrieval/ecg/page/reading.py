@@ -33,6 +33,7 @@ from ecgkin.retrieval.ecg.page.pieces import find_pieces
 from ecgkin.retrieval.ecg.page.redraw import pulse_stands, redraw
 from ecgkin.retrieval.ecg.page.rows import TraceRows, check_rows, find_rows
 from ecgkin.retrieval.errors import ImageError
+from ecgkin.retrieval.notes import Note, NoteCode, without
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class PageReading:
         n_rows: Rows of traces.
         leads: Names of the leads that such a layout shows, () when unknown.
         quality: 0 (barely readable) to 1.
-        warnings: For people.
+        warnings: What was odd about the page, as notes with codes (`retrieval.notes`).
         speed_mm_s: Paper speed, None where grid and calibration pulse do not tell it.
         gain_mm_mv: Height of a millivolt, None where grid and calibration pulse do not tell it.
     """
@@ -72,7 +73,7 @@ class PageReading:
     n_rows: int
     leads: tuple[str, ...]
     quality: float
-    warnings: tuple[str, ...]
+    warnings: tuple[Note, ...]
     speed_mm_s: float | None = None
     gain_mm_mv: float | None = None
 
@@ -102,13 +103,13 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
             raise
     # np.rot90 turns counter-clockwise: column x of the picture became row (width - 1 - x).
     corners = np.stack([rgb.shape[1] - 1 - turned.corners[:, 1], turned.corners[:, 0]], axis=1)
-    said = tuple(warning for warning in turned.warnings if "rotated" not in warning and "upside down" not in warning)
-    doubt = "" if sure else ", it may be upside down"
+    said = without(turned.warnings, NoteCode.PAGE_ROTATED, NoteCode.PAGE_UPSIDE_DOWN)
+    side = Note(NoteCode.PAGE_ON_ITS_SIDE if sure else NoteCode.PAGE_ON_ITS_SIDE_UNSURE)
     return replace(
         turned,
         corners=corners,
         rotation_deg=turned.rotation_deg + (-270.0 if turned.rotation_deg > 90.0 else 90.0),
-        warnings=(f"page lay on its side: turned by 90 degrees{doubt}", *said),
+        warnings=(side, *said),
     )
 
 
@@ -123,12 +124,12 @@ def _upright(rgb: ByteImage) -> tuple[PageReading, bool]:
         return reading, False
     if not stands or turned.quality < reading.quality - 0.05:
         return reading, False
-    said = tuple(warning for warning in turned.warnings if "rotated" not in warning)
+    said = without(turned.warnings, NoteCode.PAGE_ROTATED)
     turned = replace(
         turned,
         corners=np.array([rgb.shape[1] - 1, rgb.shape[0] - 1]) - turned.corners,
         rotation_deg=turned.rotation_deg + 180.0,
-        warnings=("page was upside down: turned by 180 degrees", *said),
+        warnings=(Note(NoteCode.PAGE_UPSIDE_DOWN), *said),
     )
     return turned, True
 
@@ -136,7 +137,7 @@ def _upright(rgb: ByteImage) -> tuple[PageReading, bool]:
 def _read(rgb: ByteImage) -> tuple[PageReading, bool | None]:
     """A page taken as it lies, and whether its pulses stand (see `pulse_stands`)."""
     work, scale = working_copy(rgb)
-    warnings: list[str] = []
+    warnings: list[Note] = []
     to_work = np.diag([scale, scale, 1.0])
 
     small = quarter(work)
@@ -165,17 +166,17 @@ def _read(rgb: ByteImage) -> tuple[PageReading, bool | None]:
         None if found_scale is None else found_scale * float(np.linalg.norm(top_side)) / (rows.right - rows.left)
     )
     if pitch is None:
-        warnings.append("grid not found: scale unknown")
+        warnings.append(Note(NoteCode.GRID_NOT_FOUND))
     if quad is not None:
-        warnings.append("paper found on a background and straightened")
+        warnings.append(Note(NoteCode.PAPER_STRAIGHTENED))
     if abs(rotation) > 1.0:
-        warnings.append(f"page was rotated by {rotation:.1f} degrees")
+        warnings.append(Note(NoteCode.PAGE_ROTATED, degrees=round(rotation, 1)))
     if layout == "other":
-        warnings.append(f"{len(rows.baselines)} rows of traces: layout unknown")
+        warnings.append(Note(NoteCode.LAYOUT_UNKNOWN, n_rows=len(rows.baselines)))
     if bow is not None and float(np.ptp(bow, axis=1).max()) > 0.015 * max(straight.shape):
-        warnings.append("rows were bent or sloped and were levelled")
+        warnings.append(Note(NoteCode.ROWS_LEVELLED))
     if quality < 0.7:
-        warnings.append("traces are hard to tell from the paper")
+        warnings.append(Note(NoteCode.TRACES_FAINT))
     if redrawn is None:
         trace_map = to_trace_map(rows.ink[rows.top : rows.bottom, rows.left : rows.right])
     else:

@@ -31,7 +31,7 @@ from ecgkin.generation.research.mini.train import (
     texts_of,
     train_mini,
 )
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, statement
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import ModelError, QueryError, WeightsMissingError

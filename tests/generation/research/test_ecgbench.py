@@ -27,7 +27,7 @@ from ecgkin.generation.research.ecgbench.bench import (
 from ecgkin.generation.research.ecgbench.judge import judge, judge_prompt, reply_of
 from ecgkin.generation.research.ecgbench.rebuild import rebuild
 from ecgkin.generation.research.ecgbench.score import score_split
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.errors import GenerationError, InputError, QueryError
 
 # (answer, labels by the published substring test)

@@ -18,7 +18,7 @@ from ecgkin.generation.research.retrieval.printouts import (
 )
 from ecgkin.generation.research.retrieval.ranking import unit_rows
 from ecgkin.retrieval.ecg.drawing.raster import render
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import QueryError

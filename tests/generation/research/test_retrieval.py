@@ -17,8 +17,8 @@ from ecgkin.generation.research.retrieval.case_retrieval import evaluate_case_re
 from ecgkin.generation.research.retrieval.galleries import Embedder, draw_query, encode_pictures
 from ecgkin.generation.research.retrieval.labels import default_space, space_of_table
 from ecgkin.generation.research.retrieval.protocol import evaluate_retrieval
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.encoders.hashing import HashingEncoder

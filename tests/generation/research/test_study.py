@@ -45,7 +45,7 @@ from ecgkin.generation.research.retrieval.zero_shot import (
 from ecgkin.generation.research.study.settings import StudySettings, load_study
 from ecgkin.generation.research.study.study import run_study
 from ecgkin.generation.research.study.tables import cell
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.encoders.hashing import HashingEncoder

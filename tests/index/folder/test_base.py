@@ -15,11 +15,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecgkin.index import create_base, open_base
+from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case, content_hash, iso_date
 from ecgkin.index.engines.exact import ExactIndex
 from ecgkin.index.engines.faiss import KINDS
 from ecgkin.index.engines.protocol import Vectors
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index.folder.base import FolderBase
 from ecgkin.index.folder.store import STORE
 from ecgkin.index.manifest import MANIFEST
 from ecgkin.index.waveform import pack_record, unpack_record
@@ -64,7 +66,7 @@ def made_cases(n: int, first: int = 0) -> list[Case]:
 
 
 def made(path: Path, n: int = 60, kind: str = "auto") -> CaseBase:
-    base = CaseBase.create(path, "hashing", "abc", DIM, drawing_version="1", preprocessing={"px": 2}, kind=kind)
+    base = create_base(path, "hashing", "abc", DIM, drawing_version="1", preprocessing={"px": 2}, kind=kind)
     if n:
         base.add(made_cases(n), unit(n))
     return base
@@ -81,7 +83,7 @@ def test_round_trip(tmp_path: Path) -> None:
     cases, vectors = made_cases(60), unit(60)
     with made(tmp_path / "b") as base:
         base.add([Case("bare")], unit(1, 9), [noisy_record()])
-    with CaseBase.open(tmp_path / "b") as base:
+    with open_base(tmp_path / "b") as base:
         assert len(base) == 61
         assert base.cases(limit=60) == cases
         assert base.cases(offset=59, limit=1) == cases[59:60]
@@ -108,7 +110,7 @@ def test_search_equals_the_twin(tmp_path: Path, kind: str) -> None:
     made(tmp_path / "b", 400, kind).close()
     twin = ExactIndex(DIM)
     twin.add(np.arange(400), vectors)
-    with CaseBase.open(tmp_path / "b") as base:
+    with open_base(tmp_path / "b") as base:
         assert base.info()["index_kind"] == kind
         for where in (None, "sex=F", "label:AFIB and age<40", "case=made/3", "age>500"):
             through = {c.case_id for c in base.cases(where)}
@@ -153,7 +155,7 @@ def test_update_and_remove(tmp_path: Path) -> None:
         assert base.record("made/4") is None
         base.compact()
         base.verify()
-    with CaseBase.open(tmp_path / "b") as base:
+    with open_base(tmp_path / "b") as base:
         assert len(base) == 59
         base.verify()
 
@@ -207,7 +209,7 @@ def test_cases_and_dates_are_checked() -> None:
 
 
 def test_readers_see_what_a_writer_adds(tmp_path: Path) -> None:
-    with made(tmp_path / "b", 10) as writer, CaseBase.open(tmp_path / "b") as reader:
+    with made(tmp_path / "b", 10) as writer, open_base(tmp_path / "b") as reader:
         assert len(reader) == 10
         writer.add(made_cases(5, 10), unit(5, 1))
         writer.remove(["made/0"])
@@ -226,7 +228,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     before = sorted((p.name, p.stat().st_mtime_ns) for p in (tmp_path / "b").iterdir())
     # Whoever runs the tests may write anywhere, so the answer is made up.
     monkeypatch.setattr("ecgkin.index.folder.store.os.access", lambda path, mode: False)
-    with CaseBase.open(tmp_path / "b") as base:
+    with open_base(tmp_path / "b") as base:
         assert base.search(unit(60)[4], 1)[0][0].case_id == "made/4"
         with pytest.raises(CaseBaseError):
             base.remove(["made/4"])
@@ -260,11 +262,11 @@ def test_another_encoder_is_refused(tmp_path: Path) -> None:
     made(tmp_path / "b").close()
     encoder = HashingEncoder(DIM)
     with pytest.raises(EncoderMismatchError, match="built with encoder hashing abc"):
-        CaseBase.open(tmp_path / "b", encoder)
-    CaseBase.create(tmp_path / "c", encoder.name, encoder.fingerprint, DIM).close()
-    CaseBase.open(tmp_path / "c", encoder).close()
+        open_base(tmp_path / "b", encoder)
+    create_base(tmp_path / "c", encoder.name, encoder.fingerprint, DIM).close()
+    open_base(tmp_path / "c", encoder).close()
     with pytest.raises(EncoderMismatchError):
-        CaseBase.open(tmp_path / "c", HashingEncoder(DIM * 2))
+        open_base(tmp_path / "c", HashingEncoder(DIM * 2))
 
 
 Damage = Callable[[Path, Path], object]
@@ -302,7 +304,7 @@ def _edit_store(base: Path, other: Path) -> None:
 
 def _older_store(base: Path, other: Path) -> None:
     shutil.copy(base / STORE, base / "kept")
-    with CaseBase.open(base) as opened:
+    with open_base(base) as opened:
         opened.add(made_cases(1, 70), unit(1, 70))
     (base / "kept").replace(base / STORE)
 
@@ -332,7 +334,7 @@ def test_files_that_do_not_belong_together(tmp_path: Path, damage: Damage, named
     made(tmp_path / "other", 61).close()
     damage(tmp_path / "b", tmp_path / "other")
     with pytest.raises(ManifestError) as caught:
-        CaseBase.open(tmp_path / "b")
+        open_base(tmp_path / "b")
     assert named in str(caught.value)
 
 
@@ -341,34 +343,34 @@ def test_repair(tmp_path: Path) -> None:
     for i, damage in enumerate(damages):
         made(tmp_path / f"b{i}").close()
         damage(tmp_path / f"b{i}", tmp_path)
-        with CaseBase.repair(tmp_path / f"b{i}") as base:
+        with FolderBase.repair(tmp_path / f"b{i}") as base:
             assert base.cases() == made_cases(60)
             base.verify()
-        CaseBase.open(tmp_path / f"b{i}").close()
+        open_base(tmp_path / f"b{i}").close()
     _edit_store(tmp_path / "b0", tmp_path)
     with pytest.raises(ManifestError):
-        CaseBase.repair(tmp_path / "b0")
+        FolderBase.repair(tmp_path / "b0")
 
 
 def test_places_that_are_no_base(tmp_path: Path) -> None:
     for path in (tmp_path / "no", tmp_path):
         with pytest.raises(CaseBaseError):
-            CaseBase.open(path)
+            open_base(path)
     (tmp_path / "file").write_text("x")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
     for path in (tmp_path / "file", tmp_path / "full", tmp_path / "file" / "b"):
         with pytest.raises(CaseBaseError):
-            CaseBase.create(path, "e", "f", 4)
+            create_base(path, "e", "f", 4)
     (tmp_path / "empty").mkdir()
-    CaseBase.create(tmp_path / "empty", "e", "f", 4).close()
-    with CaseBase.open(tmp_path / "empty") as base:
+    create_base(tmp_path / "empty", "e", "f", 4).close()
+    with open_base(tmp_path / "empty") as base:
         assert len(base) == 0 and base.search(np.eye(1, 4, dtype=np.float32)[0]) == []
     for use in (base.cases, base.info, base.verify):
         with pytest.raises(CaseBaseError, match="was closed"):
             use()
     with pytest.raises(QueryError):
-        CaseBase.create(tmp_path / "new", "e", "f", 0)
+        create_base(tmp_path / "new", "e", "f", 0)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file", "full"]
 
 

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ecgkin.index import manifest
+from ecgkin.index import create_base, manifest, open_base
 from ecgkin.index.case import Case
 from ecgkin.index.engines.exact import ExactIndex
 from ecgkin.index.engines.faiss import FaissIndex
 from ecgkin.index.engines.protocol import Vectors
-from ecgkin.index.folder import snapshot
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index.folder import live_index
 from ecgkin.index.folder.store import Store
 from ecgkin.retrieval.errors import CaseBaseError
 
@@ -35,7 +34,7 @@ import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_crash import BATCH, DIM, case, vector
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index import create_base, open_base
 import faiss
 import numpy as np
 
@@ -43,7 +42,7 @@ def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
 def write(path, n):
-    base = CaseBase.open(path) if path.exists() else CaseBase.create(path, "none", "0", DIM)
+    base = open_base(path) if path.exists() else create_base(path, "none", "0", DIM)
     step = 0
     while True:
         batch = range(n, n + BATCH)
@@ -59,7 +58,7 @@ def write(path, n):
             say("removed", gone)
         if step % 4 == 0:
             base.close()
-            base = CaseBase.open(path)
+            base = open_base(path)
         if step % 9 == 0:
             base.compact()
 
@@ -107,7 +106,7 @@ def killed_writer(writers: subprocess.Popen[str], first: int, after_lines: int, 
 
 def check_base(path: Path, sure: set[int], unsure: set[int]) -> set[int]:
     """Opens the base; every sure case is there once, nothing else but unsure ones; search equals the twin's."""
-    with CaseBase.open(path) as base:
+    with open_base(path) as base:
         ids = [int(c.case_id.removeprefix("c/")) for c in base.cases()]
         assert len(set(ids)) == len(ids) == len(base)
         assert sure <= set(ids) <= sure | unsure
@@ -200,9 +199,9 @@ STEPS: list[tuple[Any, str, int]] = [
     (os, "replace", 1),
     (os, "replace", 2),
     (os, "replace", 3),
-    (snapshot, "file_digest", 1),
+    (live_index, "file_digest", 1),
     (manifest, "write_atomic", 1),
-    (snapshot.Snapshots, "sweep", 2),
+    (live_index.LiveIndex, "sweep", 2),
 ]
 
 
@@ -211,10 +210,10 @@ def test_power_cut_between_the_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, at_call: int
 ) -> None:
     path = tmp_path / "base"
-    with CaseBase.create(path, "none", "0", DIM) as base:
+    with create_base(path, "none", "0", DIM) as base:
         base.add([case(i) for i in range(20)], np.stack([vector(i) for i in range(20)]))
     sure, unsure = set(range(20)), set[int]()
-    base = CaseBase.open(path)
+    base = open_base(path)
     with monkeypatch.context() as patch:
         _cut_before(patch, owner, name, at_call)
         with pytest.raises(PowerCut):
@@ -230,7 +229,7 @@ def test_power_cut_between_the_steps(
     # The process is gone without a word: its lock with it, nothing closed.
     base._lock.release()
     leftovers = check_base(path, sure, unsure)
-    with CaseBase.open(path) as again:
+    with open_base(path) as again:
         again.add([case(99)], vector(99)[None])
         # The next writer sweeps away what was left half-written.
         assert not list(path.glob("*.tmp"))
@@ -249,7 +248,7 @@ def test_power_cut_between_the_steps(
 def test_full_disk_while_the_index_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    base = CaseBase.create(tmp_path / "base", "none", "0", DIM)
+    base = create_base(tmp_path / "base", "none", "0", DIM)
     base.add([case(1)], vector(1)[None])
 
     def full(*args: object, **kwargs: object) -> None:
@@ -267,7 +266,7 @@ def test_power_cut_while_a_base_is_made(tmp_path: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         _cut_before(patch, owner, name, 1)
         with pytest.raises(PowerCut):
-            CaseBase.create(tmp_path / "base", "none", "0", DIM)
+            create_base(tmp_path / "base", "none", "0", DIM)
     assert not (tmp_path / "base").exists()
-    CaseBase.create(tmp_path / "base", "none", "0", DIM).close()
+    create_base(tmp_path / "base", "none", "0", DIM).close()
     check_base(tmp_path / "base", set(), set())

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgkin.index.folder.base import CaseBase
-from ecgkin.index.ingest.executors import prepare
+from ecgkin.index import open_base
+from ecgkin.index.ingest.executors import Job, prepare
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.ingest.ray import ray_ingest, read_manifest, write_manifest
-from ecgkin.index.sources.sources import folder_items, ptbxl_items
+from ecgkin.index.sources.folder import folder_items
+from ecgkin.index.sources.ptbxl import ptbxl_items
 from ecgkin.index.transfer.copy import base_digest
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import CaseBaseError, RecordError
@@ -73,8 +74,10 @@ def test_a_worker_that_dies_is_an_error(clinic: Path, tmp_path: Path) -> None:
 
 
 def test_prepare_names_what_fails(clinic: Path) -> None:
-    made = prepare(folder_items(clinic), HashingEncoder(), keep_records=False)
-    assert [one.title for one in made] == [item.title for item in folder_items(clinic)]
+    items = folder_items(clinic)
+    groups = prepare([Job(i) for i in range(len(items))], items, HashingEncoder(), keep_records=False)
+    made = [one for group in groups for one in group]
+    assert [one.title for one in made] == [item.title for item in items]
     failed = [one for one in made if one.vector is None]
     assert len(failed) == 1 and failed[0].title.endswith("zz.csv") and failed[0].error
     assert all(one.record is None and one.case is not None and one.case.content_hash for one in made if one.error == "")
@@ -132,7 +135,7 @@ def test_two_nodes_one_killed(made_ptbxl: Path, tmp_path: Path, monkeypatch: pyt
         assert [line for line in again if line.startswith("added")] == ["added 0 skipped 60 failed 0"]
     finally:
         cluster.shutdown()
-    with CaseBase.open(place) as base:
+    with open_base(place) as base:
         base.verify()
         assert {case.case_id for case in base.cases()} == {f"ptbxl/{i}" for i in range(1, 61)} and len(base) == 60
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index import open_base
 
 BATCH = 3
 
@@ -26,14 +26,14 @@ import os, sys
 from contextlib import contextmanager
 import faiss, pandas, wfdb
 from ecgkin.index.ingest import pipeline as ingest
-from ecgkin.index.sources import sources
+from ecgkin.index.sources import folder, ptbxl as ptbxl_source
 from ecgkin.retrieval.ecg.formats import csv as csv_io
 from ecgkin.retrieval.ecg.page import reading as page
-from ecgkin.retrieval.ecg import ptbxl
+from ecgkin.retrieval.ecg.formats import ptbxl
 from ecgkin.retrieval.ecg.formats import wfdb as wfdb_io
 from ecgkin.retrieval.encoders import hashing
 from ecgkin.ui.cli import main as cli
-from ecgkin.ui.cli import common as cli_common
+from ecgkin.ui import console
 from ecgkin.ui import settings
 
 def say(*words):
@@ -43,7 +43,7 @@ def say(*words):
 def progress(label):
     yield lambda done, total=None, what="": say("done", done)
 
-cli_common.progress = progress
+console.progress = progress
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
@@ -100,7 +100,7 @@ def checked(path: Path, everything: set[str], sure: set[str], acknowledged: int)
     if not path.exists():
         assert not sure and not acknowledged
         return set()
-    with CaseBase.open(path) as base:
+    with open_base(path) as base:
         base.verify()
         ids = [case.case_id for case in base.cases()]
         assert len(set(ids)) == len(ids) == len(base)

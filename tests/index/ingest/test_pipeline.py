@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ecgkin.index import create_base
 from ecgkin.index.case import Case
-from ecgkin.index.folder.base import CaseBase
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+from ecgkin.index.sources.folder import folder_items
 from ecgkin.index.sources.items import IngestItem, IngestReport
-from ecgkin.index.sources.sources import folder_items, ptbxl_items
+from ecgkin.index.sources.ptbxl import ptbxl_items
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
@@ -93,10 +94,10 @@ def test_failures_are_named_and_the_rest_goes_on(tmp_path: Path) -> None:
         report = ingest_records(base, batch, encoder)
         assert report.added == 4 == len(base)
         assert report.failed == [
-            ("bad.hea", "lead V3 is missing"),
-            ("x/odd", "KeyError: 'x'"),
             ("x/0", "case id 'x/0' comes twice"),
             ("x/2", "RuntimeError: no memory for this one"),
+            ("bad.hea", "lead V3 is missing"),
+            ("x/odd", "KeyError: 'x'"),
         ]
         assert report.duplicates == [("x/twin", "x/1")]
         assert report.n_seen == len(batch)
@@ -151,7 +152,7 @@ def test_tables_that_cannot_be_read(tmp_path: Path, table: str) -> None:
 def test_ptbxl(tmp_path: Path, ptbxl_root: Path) -> None:
     encoder = HashingEncoder(32)
     some = ptbxl_items(ptbxl_root, [9])[:30]
-    with CaseBase.create(tmp_path / "b", encoder.name, encoder.fingerprint, 32) as base:
+    with create_base(tmp_path / "b", encoder.name, encoder.fingerprint, 32) as base:
         report = ingest_records(base, some, encoder, keep_records=False)
         assert report == IngestReport(added=30)
         case = base.get(some[0].case.case_id)

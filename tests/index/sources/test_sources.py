@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index import open_base
 from ecgkin.index.ingest.deidentify import deidentified, pseudonym, read_key, scrubbed
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources import archives
+from ecgkin.index.sources.folder import folder_items, items_of
 from ecgkin.index.sources.items import IngestItem, IngestReport
-from ecgkin.index.sources.sources import folder_items, items_of
 from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
-from ecgkin.retrieval.ecg.formats.header import SourceHeader
 from ecgkin.retrieval.ecg.formats.pdf.pages import page_count, page_picture
 from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_picture
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import ImageError, QueryError, RecordError
@@ -71,7 +71,7 @@ def test_patient_and_report_come_from_the_header(clinic: Path, tmp_path: Path) -
     assert report.added == 4 and not report.failed, report
     again = ingest(tmp_path / "base", folder_items(clinic))
     assert (again.skipped, again.updated) == (4, 0)  # what the headers said is not forgotten
-    with CaseBase.open(tmp_path / "base") as base:
+    with open_base(tmp_path / "base") as base:
         case = base.get("clinic/Musterfrau Erika/muse.xml")
         assert (case.patient_id, case.age_years, case.sex) == ("987654", 62.0, "F")
         assert case.report == "Sinus rhythm\nLeft ventricular hypertrophy" and case.language == "en"
@@ -85,7 +85,7 @@ def test_patient_and_report_come_from_the_header(clinic: Path, tmp_path: Path) -
 def test_a_table_comes_before_the_header(clinic: Path, tmp_path: Path) -> None:
     (clinic / "cases.csv").write_text("file,patient_id,age,report,labels\nscp-1.scp,7,33,AV block,1AVB:80\n")
     ingest(tmp_path / "base", folder_items(clinic))
-    with CaseBase.open(tmp_path / "base") as base:
+    with open_base(tmp_path / "base") as base:
         case = base.get("clinic/scp-1.scp")
     assert (case.patient_id, case.age_years, case.sex, case.report) == ("7", 33.0, "F", "AV block")
     assert case.labels == {"1AVB": 80.0} and case.recorded_at == "2020-02-29"
@@ -130,7 +130,7 @@ def test_deidentified_base_holds_no_identity(clinic: Path, tmp_path: Path) -> No
     for secret in SECRETS:
         assert secret.encode() not in kept, secret
     assert sum(secret.encode() in told for secret in SECRETS) >= 7  # the search finds what is there
-    with CaseBase.open(tmp_path / "clean") as base:
+    with open_base(tmp_path / "clean") as base:
         cases = base.cases()
         assert sorted(case.report for case in cases if case.report) == [
             "Seen by [...] for [...] on [...]. Atrial fibrillation",
@@ -148,7 +148,7 @@ def test_deidentified_again_is_the_same(clinic: Path, tmp_path: Path) -> None:
     again = ingest(tmp_path / "base", deidentified(folder_items(clinic), KEY))
     assert (again.added, again.updated, again.skipped) == (0, 0, 4)
     other = ingest(tmp_path / "other", deidentified(folder_items(clinic), b"j" * 32))
-    with CaseBase.open(tmp_path / "base") as one, CaseBase.open(tmp_path / "other") as two:
+    with open_base(tmp_path / "base") as one, open_base(tmp_path / "other") as two:
         assert other.added == 4
         assert not {c.case_id for c in one.cases()} & {c.case_id for c in two.cases()}
         assert not {c.content_hash for c in one.cases()} & {c.content_hash for c in two.cases()}
@@ -272,7 +272,7 @@ def test_dicomdir(tmp_path: Path, made_record: EcgRecord) -> None:
     # As a folder: the directory itself is no recording, and the same file comes once.
     report = ingest(tmp_path / "base", items_of(tmp_path / "disc"))
     assert (report.skipped, report.failed) == (1, [])
-    with CaseBase.open(tmp_path / "base") as base:
+    with open_base(tmp_path / "base") as base:
         (found,) = base.cases()
         assert (found.patient_id, found.sex, found.report) == ("P-1", "F", "Sinus rhythm")
         assert found.recorded_at == "2020-01-02T03:04:05"
@@ -292,7 +292,7 @@ def test_mimic_layout(tmp_path: Path) -> None:
     root = made.write_mimic(tmp_path / "mimic", made.steps(2500, leads=12))
     report = ingest(tmp_path / "base", items_of(root))
     assert report.added == 1 and not report.failed, report
-    with CaseBase.open(tmp_path / "base") as base:
+    with open_base(tmp_path / "base") as base:
         case = base.get("mimic-iv-ecg/40689238")
         assert (case.patient_id, case.recorded_at) == ("10000032", "2180-07-23T08:44:00")
         assert case.report == "Sinus rhythm\nLeft atrial abnormality" and case.meta["rr_ms"] == 659.0

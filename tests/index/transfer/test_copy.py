@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecgkin.index import create_base, open_base
+from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
 from ecgkin.index.engines.protocol import Vectors
-from ecgkin.index.folder.base import CaseBase
 from ecgkin.index.transfer.copy import base_digest, case_digest, copy_base
 from ecgkin.index.transfer.switching import meant_by, switch
 from ecgkin.retrieval.ecg.leads import LEADS
@@ -55,10 +56,10 @@ def cases(n: int, first: int = 0) -> list[Case]:
 
 def made(path: str | Path, n: int = 40, with_records: bool = True, encoder: Encoder | None = None) -> CaseBase:
     if encoder is None:
-        base = CaseBase.create(path, "hashing", "abc", DIM, drawing_version="7", preprocessing={"px": 2})
+        base = create_base(path, "hashing", "abc", DIM, drawing_version="7", preprocessing={"px": 2})
         vectors = unit(n)
     else:
-        base = CaseBase.create(path, encoder.name, encoder.fingerprint, encoder.dim)
+        base = create_base(path, encoder.name, encoder.fingerprint, encoder.dim)
         vectors = encoder.encode_records([record(i) for i in range(n)])
     base.add(cases(n), vectors, [record(i) if with_records else None for i in range(n)])
     return base
@@ -78,7 +79,7 @@ def test_a_copy_is_equal(tmp_path: Path, source: Place, target: Place) -> None:
         assert (first.added, first.updated, first.removed, first.passes, first.n_cases) == (40, 0, 0, 2, 40)
         again = copy_base(base, goal)
         assert (again.added, again.updated, again.passes, again.digest) == (0, 0, 1, first.digest)
-        with CaseBase.open(goal) as copy:
+        with open_base(goal) as copy:
             assert base_digest(copy) == base_digest(base) == first.digest
             assert copy.cases() == base.cases()
             assert (copy.manifest.fingerprint, copy.manifest.drawing_version) == ("abc", "7")
@@ -92,9 +93,9 @@ def test_a_copy_is_equal(tmp_path: Path, source: Place, target: Place) -> None:
             copy_base(base, goal)
         mended = copy_base(base, goal, mirror=True)
         assert mended.digest == first.digest and mended.removed == 1
-    with CaseBase.create(target(tmp_path, "other"), "else", "xyz", DIM), CaseBase.open(goal) as base:
+    with create_base(target(tmp_path, "other"), "else", "xyz", DIM), open_base(goal) as base:
         pass
-    with CaseBase.open(goal) as base, pytest.raises(EncoderMismatchError):
+    with open_base(goal) as base, pytest.raises(EncoderMismatchError):
         copy_base(base, target(tmp_path, "other"))
 
 
@@ -105,18 +106,18 @@ def test_a_copy_that_was_killed_goes_on(tmp_path: Path) -> None:
         for _ in range(2000):
             time.sleep(0.02)
             if (tmp_path / "to").exists():
-                with CaseBase.open(tmp_path / "to") as there:
+                with open_base(tmp_path / "to") as there:
                     if len(there) >= 10:
                         break
         os.kill(copying.pid, signal.SIGKILL)
-    with CaseBase.open(tmp_path / "to") as there:
+    with open_base(tmp_path / "to") as there:
         there.verify()
         n = len(there)
     assert 10 <= n < 120, "the kill did not come in the middle"
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
     assert (report["added"], report["n_cases"]) == (120 - n, 120)
-    with CaseBase.open(tmp_path / "from") as base:
+    with open_base(tmp_path / "from") as base:
         assert base_digest(base) == report["digest"]
 
 
@@ -131,7 +132,7 @@ def test_a_copy_catches_up_with_a_writer(tmp_path: Path) -> None:
 
         report = copy_base(base, tmp_path / "to", batch=5, progress=meddle)
         assert report.passes >= 3 and report.removed > 0
-        with CaseBase.open(tmp_path / "to") as copy:
+        with open_base(tmp_path / "to") as copy:
             assert {c.case_id for c in copy.cases()} == {c.case_id for c in base.cases()}
             assert base_digest(copy) == base_digest(base) == report.digest
 
@@ -186,7 +187,7 @@ def test_new_encoder_under_query_load(tmp_path: Path) -> None:
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    with CaseBase.open(name) as blue:
+    with open_base(name) as blue:
         report = copy_base(blue, green, encoder=new, batch=8)
         blue.add(cases(2, 50), old.encode_records([record(50), record(51)]), [record(50), record(51)])
         assert copy_base(blue, green, encoder=new).added == 2
@@ -212,7 +213,7 @@ def test_new_encoder_under_query_load(tmp_path: Path) -> None:
 
 def test_what_cannot_be_switched_or_encoded(tmp_path: Path) -> None:
     made(tmp_path / "a", 3, with_records=False).close()
-    with CaseBase.open(tmp_path / "a") as base, pytest.raises(CaseBaseError, match="3 cases have no stored samples"):
+    with open_base(tmp_path / "a") as base, pytest.raises(CaseBaseError, match="3 cases have no stored samples"):
         copy_base(base, tmp_path / "b", encoder=HashingEncoder(8))
     with pytest.raises(CaseBaseError, match="is a folder itself"):
         switch(tmp_path / "a", tmp_path / "a")

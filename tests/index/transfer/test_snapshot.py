@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecgkin.index import create_base, open_base
+from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
 from ecgkin.index.engines.protocol import Vectors
-from ecgkin.index.folder.base import CaseBase
 from ecgkin.index.folder.store import STORE
 from ecgkin.index.transfer.backup import FILE, read_snapshot, restore_snapshot, take_snapshot
 from ecgkin.index.transfer.copy import base_digest
@@ -28,7 +29,7 @@ def unit(n: int, seed: int = 0) -> Vectors:
 
 
 def made(path: str | Path, n: int = 30) -> CaseBase:
-    base = CaseBase.create(path, "none", "0", DIM)
+    base = create_base(path, "none", "0", DIM)
     base.add([Case(f"c/{i}", report=f"r {i}") for i in range(n)], unit(n))
     return base
 
@@ -42,7 +43,7 @@ def test_snapshot_and_restore(tmp_path: Path) -> None:
     with pytest.raises(CaseBaseError, match="there already"):
         take_snapshot(tmp_path / "b", tmp_path / "s")
     assert restore_snapshot(tmp_path / "s", tmp_path / "again") == taken
-    with CaseBase.open(tmp_path / "again") as back:
+    with open_base(tmp_path / "again") as back:
         back.verify()
         assert [(case.case_id, score) for case, score in back.search(unit(1, 5)[0], 7)] == before
         back.add([Case("new")], unit(1, 6))
@@ -75,7 +76,7 @@ def test_snapshots_under_writes_are_of_one_moment(tmp_path: Path) -> None:
                     over.wait(0.005)
                 at_least = done[0]
                 taken = take_snapshot(tmp_path / "b", tmp_path / f"s{number}")
-                with CaseBase.open(tmp_path / f"s{number}") as copy:
+                with open_base(tmp_path / f"s{number}") as copy:
                     copy.verify()
                     numbers = {int(case.case_id.removeprefix("p/")) for case in copy.cases()}
                 assert len(numbers) == taken.n_cases
@@ -114,7 +115,7 @@ def test_milvus_snapshot_and_restore(tmp_path: Path) -> None:
     taken = take_snapshot(f"{tmp_path}/b.db", tmp_path / "s")
     assert (taken.n_cases, taken.digest) == (30, digest)
     restore_snapshot(tmp_path / "s", f"{tmp_path}/again.db")
-    with CaseBase.open(f"{tmp_path}/again.db") as back:
+    with open_base(f"{tmp_path}/again.db") as back:
         assert base_digest(back) == digest
 
 

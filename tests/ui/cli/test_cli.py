@@ -203,12 +203,14 @@ def test_search_by_recording_and_filter(call, case_base: Path) -> None:  # type:
     found = json.loads(call("search", case_base, file, "-k", 5, "--json").out)
     assert found["query"] == "record" and len(found["hits"]) == 5
     first = found["hits"][0]
-    assert (first["rank"], first["case_id"]) == (1, "clinic/r3.csv") and first["score"] == pytest.approx(1, abs=1e-3)
+    assert (first["rank"], first["case"]["case_id"]) == (1, "clinic/r3.csv") and first["score"] == pytest.approx(
+        1, abs=1e-3
+    )
     words = ("search", case_base, file, "-k", 5, "--json", "--where", "sex=F", "--where", "age>=44 or age<=41")
     hits = json.loads(call(*words).out)["hits"]
-    assert len(hits) == 5 and all(hit["sex"] == "F" and hit["age_years"] != 42 for hit in hits)
+    assert len(hits) == 5 and all(hit["case"]["sex"] == "F" and hit["case"]["age_years"] != 42 for hit in hits)
     others = json.loads(call("search", case_base, file, "-k", 14, "--json", "--exclude-patient", "p3").out)["hits"]
-    assert len(others) == 13 and all(hit["patient_id"] != "p3" for hit in others)
+    assert len(others) == 13 and all(hit["case"]["patient_id"] != "p3" for hit in others)
 
 
 def test_search_by_picture_words_and_both(call, case_base: Path, record_csv: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -16,11 +16,11 @@ import pytest
 from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
 from ecgkin.generation.research.drafts.runs import DraftLine, RunFile
 from ecgkin.generation.research.drafts.scores import macro_f1, micro_f1, score_arm
+from ecgkin.index import create_base
 from ecgkin.index.case import Case
-from ecgkin.index.folder.base import CaseBase
 from ecgkin.retrieval.ecg.drawing.raster import render
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.simulation.simulate import SimulatedEcg, simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import QueryError
@@ -59,7 +59,7 @@ def base(made: list[SimulatedEcg], tmp_path_factory: pytest.TempPathFactory) -> 
     encoder = HashingEncoder()
     path = tmp_path_factory.mktemp("cli-draft") / "base"
     cases = [Case(f"sim/{i}", labels=one.labels, report=one.report_en) for i, one in enumerate(made)]
-    with CaseBase.create(path, encoder.name, encoder.fingerprint, encoder.dim) as opened:
+    with create_base(path, encoder.name, encoder.fingerprint, encoder.dim) as opened:
         opened.add(cases, encoder.encode_records([one.record for one in made]))
     return path
 

@@ -88,18 +88,18 @@ def test_real_layout(small_ptbxl: Path, tmp_path: Path, capsys: pytest.CaptureFi
     status, out, err = run(capsys, *words)
     assert status == 0, err
     shown = json.loads(out)
-    numbers = [int(hit["case_id"].removeprefix("ptbxl/")) for hit in shown["hits"]]
+    numbers = [int(hit["case"]["case_id"].removeprefix("ptbxl/")) for hit in shown["search"]["hits"]]
     assert len(numbers) == 10 and max(numbers) <= 40 < int(shown["query_id"].removeprefix("ptbxl/"))
-    assert [hit["rank"] for hit in shown["hits"]] == list(range(1, 11))
+    assert [hit["rank"] for hit in shown["search"]["hits"]] == list(range(1, 11))
     assert shown["n_cases"] == 30 and shown["source"]["kind"] == "ptbxl"
     html = (tmp_path / "out" / "demo.html").read_text("utf-8")
     assert html.count("<svg") == 11 and "<script" not in html and "SIMULATED" not in html
-    assert all(hit["case_id"] in html for hit in shown["hits"])
+    assert all(hit["case"]["case_id"] in html for hit in shown["search"]["hits"])
 
     [base] = (tmp_path / "home" / "demo").iterdir()
     before = (base / "cases.sqlite").stat().st_mtime_ns
     status, again, _ = run(capsys, *words)
-    assert status == 0 and json.loads(again)["hits"] == shown["hits"]
+    assert status == 0 and json.loads(again)["search"]["hits"] == shown["search"]["hits"]
     assert (base / "cases.sqlite").stat().st_mtime_ns == before, "the case base was filled a second time"
 
 
@@ -121,7 +121,7 @@ def test_damaged_cache_is_made_anew(small_ptbxl: Path, tmp_path: Path, capsys: p
     (base / "manifest.json").write_text("{")
     status, out, err = run(capsys, *words)
     assert status == 0, err
-    assert len(json.loads(out)["hits"]) == 10
+    assert len(json.loads(out)["search"]["hits"]) == 10
 
 
 def test_wrong_folder_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

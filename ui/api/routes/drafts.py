@@ -121,8 +121,7 @@ def _remember(state: State, drafted: DraftResult) -> str:
 
 def _answer(state: State, drafted: DraftResult) -> DraftAnswer:
     query_id = _remember(state, drafted)
-    draft = DraftOut.model_validate(drafted.draft.as_dict())
-    return DraftAnswer(draft=draft, search=SearchOut.of(drafted.search, query_id))
+    return DraftAnswer(draft=DraftOut.of(drafted.draft), search=SearchOut.of(drafted.search, query_id))
 
 
 def _fhir(state: State, drafted: DraftResult) -> str:

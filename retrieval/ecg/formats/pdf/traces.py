@@ -14,13 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.formats.assemble import assemble, named
-from ecgkin.retrieval.ecg.formats.header import SourceHeader
+from ecgkin.retrieval.ecg.assemble import assemble, named
 from ecgkin.retrieval.ecg.formats.pdf.drawing import Drawing, Line, Points, drawing_on
 from ecgkin.retrieval.ecg.formats.pdf.names import LEAST_LEADS, LEAST_MM, Trace, named_traces
 from ecgkin.retrieval.ecg.formats.pdf.scale import Pulse, Scale, pulse_at_start, scale_of
+from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError, RecordError
+from ecgkin.retrieval.notes import Note, NoteCode
 
 _LEAST_POINTS = 24
 _BACK = 0.01  # share of its width that a line may go back in all: writers that leave out points do so by a hair
@@ -59,9 +60,9 @@ def read_pdf(source: str | os.PathLike[str] | bytes, page: int = 1) -> EcgRecord
     except ImageError as error:
         raise RecordError(str(error), hint=error.hint) from error
     where = f"{where} page {page}" if drawing.n_pages > 1 else where
-    notes = []
+    notes: list[str] = []
     if drawing.n_pages > 1:
-        notes.append(f"the document has {drawing.n_pages} pages: page {page} is read")
+        notes.append(Note(NoteCode.PAGE_OF_DOCUMENT, n_pages=drawing.n_pages, page=page))
     lines, pulses = _candidates(drawing)
     if len(lines) < LEAST_LEADS:
         raise NoTracesError(

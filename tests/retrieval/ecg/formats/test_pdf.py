@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ecgkin.index.folder.base import CaseBase
+from ecgkin.index import open_base
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
-from ecgkin.index.sources.sources import folder_items
+from ecgkin.index.sources.folder import folder_items
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
 from ecgkin.retrieval.ecg.formats.pdf.scale import pulse_at_start, stated
 from ecgkin.retrieval.ecg.formats.pdf.traces import NoTracesError, read_pdf
@@ -173,7 +173,7 @@ def test_wrapped_into_dicom_and_page_by_page(tmp_path: Path, record: EcgRecord) 
         report = ingest_records(base, items, encoder)
         assert (report.added, report.failed) == (3, [])
         assert any("PDF, traces drawn as lines: 25 mm/s" in words for _, words in report.notes)
-    with CaseBase.open(tmp_path / "base") as base:
+    with open_base(tmp_path / "base") as base:
         kept = base.record("clinic/b.pdf")
         assert kept is not None and farthest_mv(kept, other) < 2e-3
         assert base.get("clinic/b.pdf").meta["format"] == "PDF, traces drawn as lines"

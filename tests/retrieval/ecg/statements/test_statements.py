@@ -167,7 +167,7 @@ def test_expand_nested() -> None:
 
 def test_reports_name_what_they_are_labelled_with(ptbxl_root: Path) -> None:
     """Common statements whose words stand in the reports; floors a little under what was measured on folds 8 and 9."""
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 
     hits: dict[str, Counter[str]] = {"both": Counter(), "text": Counter(), "label": Counter()}
     for row in PtbXl(ptbxl_root).select([8, 9]):

@@ -1,0 +1,253 @@
+"""What the header of a vendor's file says beside the samples: who, when, by which machine, with which report.
+
+It travels with a record as `EcgRecord.header` up to the ingest, which makes a case of it. It is not stored with the
+samples, and its `repr` shows nothing of a patient.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+
+_DIGITS = re.compile(r"(\d{4})[-./]?(\d{2})[-./]?(\d{2})(?:[T\s]{0,4}(\d{2}):?(\d{2})(?::?(\d{2}))?)?")
+# Day first, as Europe writes it and WFDB and EDF do: "02.01.2020", "05-May-2020", "2. Januar 2020"; and its clock.
+_DAY_FIRST = re.compile(r"(\d{1,2})\.?[ \-./]{1,2}(\d{1,2}|[^\W\d_]{3,9})\.?[ \-./]{1,2}(\d{4})(?!\d)")
+_MONTH_FIRST = re.compile(r"([^\W\d_]{3,9})\.?[ ]{1,3}(\d{1,2}),?[ ]{1,3}(\d{4})(?!\d)")  # "Jan 2, 1980"
+_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_MONTHS = {
+    name: number
+    for number, names in enumerate(
+        (
+            "jan january januar", "feb february februar", "mar march mär märz mrz", "apr april", "may mai",
+            "jun june juni", "jul july juli", "aug august", "sep sept september", "oct october okt oktober",
+            "nov november", "dec december dez dezember",
+        ),
+        1,
+    )
+    for name in names.split()
+}  # fmt: skip
+_SEXES = {
+    **dict.fromkeys("f female w weiblich woman frau femme feminin mujer".split(), "F"),
+    **dict.fromkeys("m male männlich maennlich man mann homme masculin hombre".split(), "M"),
+}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_LONGEST_DATE = 40
+LONGEST_REPORT = 20_000
+"""Characters of a report that are kept: ten times the longest statement list of a cart."""
+OLDEST_YEARS = 150.0
+OVER_89 = 90.0
+"""What an age above 89 is given as: such ages are one in de-identified data (45 CFR 164.514(b)(2)(i)(C))."""
+_PTBXL_OVER_89 = 300.0  # what PTB-XL, and data made from it, write for patients above 89
+_AGE = re.compile(
+    r"(>=|>|\u2265|over|über)?[ \t]{0,20}(\d{1,3}(?:[.,]\d{1,4})?)[ \t]{0,20}(\+|[^\W\d_]{1,12})?", re.IGNORECASE
+)
+_YEARS_PER = {
+    **dict.fromkeys("y yr yrs year years j jahr jahre jahren yo a an ans años anni".split(), 1.0),
+    **dict.fromkeys("m mo mon month months monat monate monaten mois".split(), 1 / 12),
+    **dict.fromkeys("w wk wks week weeks woche wochen".split(), 7 / 365.25),
+    **dict.fromkeys("d day days t tag tage tagen".split(), 1 / 365.25),
+    **dict.fromkeys("h hour hours std stunde stunden".split(), 1 / 8766),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceHeader:
+    """What a file says about its ECG.
+
+    Attributes:
+        format: Format with its version, "SCP-ECG 2.0".
+        patient_name: As written; "" where it does not say.
+        birth_date, recorded_at: ISO date, or date and time; None where it does not say.
+        report: Statements of the machine or the reader, one a line.
+        labels: Statement code (one of the 71) to likelihood in percent, where the file codes its findings.
+        codes: Codes of findings as the file gives them, "SNOMED:426783006".
+        measurements: rate_bpm, pr_ms, qrs_ms, qt_ms, qtc_ms as the machine measured them.
+        device: Maker, model and software.
+        filters: High pass, low pass, notch, in words.
+        people: Other names in the header: physicians, technicians, institutions.
+        identifiers: Other identifiers of the patient or the order: admission, accession, second id.
+    """
+
+    format: str
+    patient_name: str = field(default="", repr=False)
+    birth_date: str | None = field(default=None, repr=False)
+    recorded_at: str | None = field(default=None, repr=False)
+    report: str = field(default="", repr=False)
+    labels: Mapping[str, float] = field(default_factory=dict, repr=False)
+    codes: tuple[str, ...] = ()
+    measurements: Mapping[str, float] = field(default_factory=dict, repr=False)
+    device: str = ""
+    filters: str = ""
+    people: tuple[str, ...] = field(default=(), repr=False)
+    identifiers: tuple[str, ...] = field(default=(), repr=False)
+
+
+def plain_text(text: str, limit: int = 200) -> str:
+    """A field of a header on one line, without control characters, at most `limit` characters.
+
+    >>> plain_text("  ELI250\\x00\\x00 rev\\n2 ")
+    'ELI250 rev 2'
+    """
+    return " ".join(_CONTROL.sub(" ", text).split())[:limit]
+
+
+def report_lines(lines: list[str]) -> str:
+    """Statements as one report: a line each, empty ones left out, at most `LONGEST_REPORT` characters."""
+    return "\n".join(filter(None, (plain_text(line, 500) for line in lines)))[:LONGEST_REPORT]
+
+
+def iso_time(text: str, clock: str = "", *, day_first: bool = False) -> str | None:
+    """A date, with its time where there is one, as ISO text; None for what is no date.
+
+    Args:
+        text: "20021122091000.000", "2011-12-01", "2011-12-01 07:27:34", "05-May-2020 09:49:17", "02.01.2020". Of
+            "03/04/2020" nobody knows which is the day: that is no date, "25/04/2020" is one.
+        clock: The time of day where it stands in a field of its own: "072734" or "07:27:34".
+        day_first: The format itself says that "03/04/2020" is the third of April.
+
+    >>> iso_time("20021122091000.000"), iso_time("2011-12-01", "07:27:34"), iso_time("432432")
+    ('2002-11-22T09:10:00', '2011-12-01T07:27:34', None)
+    """
+    text, clock = text.strip()[:_LONGEST_DATE], clock.strip()[:_LONGEST_DATE]
+    match = _DIGITS.match(f"{text}T{clock}" if clock else text)
+    if match is None:
+        return _day_first(text, clock, day_first)
+    year, month, day, hour, minute, second = match.groups()
+    try:
+        if hour is None:
+            return date(int(year), int(month), int(day)).isoformat()
+        return datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0)).isoformat()
+    except ValueError:
+        return None
+
+
+def _day_first(text: str, clock: str, sure: bool) -> str | None:
+    match = _DAY_FIRST.search(text)
+    if match is not None:
+        day, month, year = match.groups()
+    else:
+        match = _MONTH_FIRST.search(text)
+        if match is None:
+            return None
+        month, day, year = match.groups()
+    number = int(month) if month.isdigit() else _MONTHS.get(month.lower(), 0)
+    if "/" in match.group() and month.isdigit() and not sure:
+        if int(day) <= 12 and number <= 12 and int(day) != number:
+            return None  # American or European
+        if int(day) <= 12:
+            day, number = str(number), int(day)
+    time = _CLOCK.search(clock or text[: match.start()] + " " + text[match.end() :])
+    try:
+        on = date(int(year), number, int(day))
+        if time is None:
+            return on.isoformat()
+        hour, minute, second = (int(part or 0) for part in time.groups())
+        return datetime(on.year, on.month, on.day, hour, minute, second).isoformat()
+    except ValueError:
+        return None
+
+
+def age_of(text: str, unit: str = "") -> float | None:
+    """Age in years from what a file or a table says; None where it says none, or none that can be.
+
+    Args:
+        text: "54", "054Y", "3 months", "8 Tage", ">89", "90+". 300 stands for ages above 89, as in PTB-XL.
+        unit: Where it stands in a field of its own: "YEARS", "M".
+
+    >>> age_of("54"), age_of("3 months"), age_of(">89"), age_of("300"), age_of("200"), age_of("unknown")
+    (54.0, 0.25, 90.0, 90.0, None, None)
+    """
+    match = _AGE.match(text.strip())
+    if match is None:
+        return None
+    above, digits, word = match.groups()
+    per = _YEARS_PER.get((unit or ("" if word == "+" else word) or "y").strip().lower())
+    if per is None:
+        per = 1.0 if not unit else None  # "69 sex: M": a word that is no unit says nothing of the age
+    if per is None:
+        return None
+    years = float(digits.replace(",", ".")) * per
+    if above or word == "+":
+        return OVER_89 if years >= OVER_89 - 1 else None  # a bound is no age
+    if years == _PTBXL_OVER_89:
+        return OVER_89
+    return plausible_age(years)
+
+
+def age_at(birth_date: str | None, recorded_at: str | None) -> float | None:
+    """Whole years between two ISO dates, None where one is missing or the result is no age.
+
+    >>> age_at("1953-05-08", "2002-11-22T09:10:00"), age_at("1953-05-08", None)
+    (49.0, None)
+    """
+    if birth_date is None or recorded_at is None:
+        return None
+    born, then = date.fromisoformat(birth_date[:10]), date.fromisoformat(recorded_at[:10])
+    return plausible_age(then.year - born.year - ((then.month, then.day) < (born.month, born.day)))
+
+
+def plausible_age(years: float) -> float | None:
+    """The age where it can be one.
+
+    >>> plausible_age(54), plausible_age(-1), plausible_age(300)
+    (54.0, None, None)
+    """
+    return float(years) if math.isfinite(years) and 0 <= years <= OLDEST_YEARS else None
+
+
+def sex_of(text: str) -> str | None:
+    """ "F" or "M" from what files write; None for everything else.
+
+    >>> sex_of("Female"), sex_of(" m "), sex_of("UN"), sex_of("männlich")
+    ('F', 'M', None, 'M')
+    """
+    return _SEXES.get(text.strip().lower())
+
+
+def number(text: str | None) -> float | None:
+    """A finite number from a field, None for anything else ("Failed", "", "---").
+
+    >>> number(" 2.5 "), number("Failed"), number("nan"), number(None)
+    (2.5, None, None, None)
+    """
+    try:
+        value = float((text or "").strip())
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def band(high_pass_hz: float | None, low_pass_hz: float | None, *notch: float | str | None) -> str:
+    """Filters in words; "" where none is known.
+
+    >>> band(0.05, 150, 60), band(None, 40, None)
+    ('0.05 to 150 Hz, notch 60 Hz', 'up to 40 Hz')
+    """
+    parts = []
+    if high_pass_hz and low_pass_hz:
+        parts.append(f"{high_pass_hz:g} to {low_pass_hz:g} Hz")
+    elif low_pass_hz:
+        parts.append(f"up to {low_pass_hz:g} Hz")
+    elif high_pass_hz:
+        parts.append(f"from {high_pass_hz:g} Hz")
+    named = [f"{n:g} Hz" if isinstance(n, float | int) else n for n in notch if n]
+    if named:
+        parts.append("notch " + " and ".join(named))
+    return ", ".join(parts)
+
+
+def scale_note(form: str, step_uv: float | list[float], fs_hz: float, filters: str) -> str:
+    """What the samples are, as a note of the record.
+
+    >>> scale_note("SCP-ECG 2.0", 2.5, 500.0, "0.05 to 150 Hz")
+    'SCP-ECG 2.0: steps of 2.5 uV, 500 Hz, filters 0.05 to 150 Hz'
+    >>> scale_note("EDF", [1.0, 4.88], 500.0, "")
+    'EDF: steps of 1 to 4.88 uV, 500 Hz, filters not stated'
+    """
+    steps = [step_uv] if isinstance(step_uv, float | int) else step_uv
+    low, high = min(steps), max(steps)
+    size = f"{low:g}" if math.isclose(low, high) else f"{low:g} to {high:g}"
+    return f"{form}: steps of {size} uV, {fs_hz:g} Hz, filters {filters or 'not stated'}"

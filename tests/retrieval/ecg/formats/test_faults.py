@@ -1,0 +1,505 @@
+"""Files that were read wrongly, in silence, or refused though others read them: each with its right values.
+
+The files of `tests/fixtures/faults` are made by this project's simulator; tables are written here from their truth.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecgkin.retrieval.ecg.assemble import millivolts_per
+from ecgkin.retrieval.ecg.formats.read import read_ecg
+from ecgkin.retrieval.ecg.header import age_of, iso_time
+from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, signed_lead
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import RecordError
+
+STEP_MV = 0.00101
+
+
+@pytest.fixture(scope="module")
+def faults(project_root: Path) -> Path:
+    """Folder of the files."""
+    return project_root / "tests" / "fixtures" / "faults"
+
+
+@pytest.fixture(scope="module")
+def truth(faults: Path) -> np.ndarray:
+    """The samples in mV, shape (12, 1000)."""
+    return np.loadtxt(faults / "truth_mv.csv", delimiter=",", skiprows=1).T
+
+
+@pytest.fixture
+def wfdb_record(faults: Path, tmp_path: Path) -> Callable[[str], Path]:
+    """A header of the folder beside its samples."""
+
+    def placed(name: str) -> Path:
+        shutil.copy(faults / f"{name}.hea", tmp_path)
+        shutil.copy(faults / "upper" / "R1.DAT", tmp_path / f"{name}.dat")
+        return tmp_path / f"{name}.hea"
+
+    return placed
+
+
+def off(record: EcgRecord, truth: np.ndarray) -> float:
+    """Largest distance from the truth in mV."""
+    assert record.leads == LEADS and record.n_samples == truth.shape[1], (record.leads, record.n_samples)
+    return float(np.abs(record.signal_mv - truth).max())
+
+
+def noted(record: EcgRecord, words: str) -> bool:
+    return any(words in note for note in record.notes)
+
+
+# ---------------------------------------------------------------- names, ages, dates
+
+
+@pytest.mark.parametrize(
+    ("name", "lead", "sign"),
+    [
+        *((f"{before}{lead}", lead, 1) for lead in LEADS for before in ("", "Lead ", "ECG_LEAD_", "MDC_ECG_LEAD_")),
+        *((f"D{roman}", roman, 1) for roman in ("I", "II", "III")),
+        ("D2", "II", 1), ("Einthoven I", "I", 1), ("Ableitung II", "II", 1), ("II-Ref", "II", 1), ("V5-REF", "V5", 1),
+        ("dérivation DIII", "III", 1), ("Goldberger aVR", "aVR", 1), ("II导联", "II", 1), ("Ⅲ", "III", 1),
+        ("aV-L", "aVL", 1),
+        ("V 3", "V3", 1), ("ECG-aVR", "aVR", 1), ("-aVR", "aVR", -1), ("ECG -aVR", "aVR", -1), ("aVRneg", "aVR", -1),
+        ("MDC_ECG_LEAD_AVRneg", "aVR", -1), ("\u2212aVR", "aVR", -1),
+        *((none, None, 1) for none in "CM5 CM1 MLII V3R V7 C3 I-II X - HR".split()),
+        ("Frank Lead I", None, 1), ("", None, 1), ("Lead 1", None, 1),
+    ],
+)  # fmt: skip
+def test_lead_names_of_other_makers_and_languages(name: str, lead: str | None, sign: int) -> None:
+    assert signed_lead(name) == (lead, sign)
+    assert canonical_lead(name) == (lead if sign > 0 else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("54", 54), ("  54 ", 54), ("054Y", 54), ("003M", 0.25), ("3 months", 0.25), ("3 Monate", 0.25),
+        ("8 days", 8 / 365.25),
+        ("12W", 84 / 365.25), ("71 Jahre", 71), ("1,5", 1.5), (">89", 90), ("> 89 years", 90), ("≥90", 90), ("90+", 90),
+        ("300", 90), ("69 sex: M", 69), ("200", None), (">50", None),
+        ("unknown", None), ("", None), ("    ", None), ("-3", None),
+    ],
+)  # fmt: skip
+def test_ages_with_units_and_limits(text: str, years: float | None) -> None:
+    assert age_of(text) == (None if years is None else pytest.approx(years))
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("05-May-2020 09:49:17", "2020-05-05T09:49:17"), ("02.01.2020", "2020-01-02"), ("2. Januar 2020", "2020-01-02"),
+        ("02-MAY-1951", "1951-05-02"), ("25/04/2020", "2020-04-25"), ("04/25/2020", "2020-04-25"), ("03/04/2020", None),
+        ("32.01.2020", None), ("20021122091000.000", "2002-11-22T09:10:00"), ("nonsense", None),
+    ],
+)  # fmt: skip
+def test_dates_of_other_countries(text: str, iso: str | None) -> None:
+    assert iso_time(text) == iso
+
+
+# ---------------------------------------------------------------- WFDB
+
+
+def test_several_samples_a_frame(faults: Path) -> None:
+    """The rate is the leads' own, not that of the frames; nothing is averaged."""
+    record = read_ecg(faults / "frames32.hea")
+    assert record.fs_hz == 496 and record.n_samples == 3968 and record.leads[:2] == ("I", "II")
+    stored = np.fromfile(faults / "frames32.dat", "<i2").reshape(124, 97)[:, 32:64].ravel() / 1000
+    np.testing.assert_allclose(record.lead("II"), stored, atol=1e-6)
+    assert stored.max() > 0.8
+    assert noted(record, "'HR' is in bpm")
+
+
+@pytest.mark.parametrize(
+    "name", ["age_months", "age_days", "date_first", "inline_comment", "latin1_micro", "with_path"]
+)
+def test_headers_as_they_come(wfdb_record: Callable[[str], Path], truth: np.ndarray, name: str) -> None:
+    record = read_ecg(wfdb_record(name))
+    assert off(record, truth) < STEP_MV and record.fs_hz == 250
+    assert record.age_years == {"age_months": 0.25, "age_days": pytest.approx(8 / 365.25)}.get(name)
+    assert record.header is not None
+    assert record.header.recorded_at == ("2020-05-05T09:49:17" if name == "date_first" else None)
+    assert noted(record, "remarks 'noisy'") == (name == "inline_comment")
+
+
+@pytest.mark.parametrize("name", ["R1.HEA", "R1.DAT", "R1", "r1.hea"])
+def test_names_in_capitals(faults: Path, truth: np.ndarray, name: str) -> None:
+    assert off(read_ecg(faults / "upper" / ("R1.HEA" if name == "r1.hea" else name)), truth) < STEP_MV
+
+
+def test_missing_file_of_other_signals_is_said(wfdb_record: Callable[[str], Path], truth: np.ndarray) -> None:
+    """PTB's headers name a .xyz of Frank leads that many copies lack; a missing file of the twelve is an error."""
+    header = wfdb_record("age_days")
+    lines = header.read_text().replace("age_days 12", "age_days 14").splitlines()
+    lines[13:13] = [f"age_days.xyz 16 2000 16 0 0 0 0 {name}" for name in ("vx", "vy")]
+    header.write_text("\n".join(lines))
+    record = read_ecg(header)
+    assert off(record, truth) < STEP_MV and noted(record, "age_days.xyz is missing: vx, vy left out")
+    header.write_text(
+        header.read_text().replace("age_days.dat 16 1000(0)/mV 16 0 58", "other.dat 16 1000(0)/mV 16 0 58")
+    )
+    with pytest.raises(RecordError, match=r"data file other\.dat"):
+        read_ecg(header)
+
+
+def test_lines_end_where_the_decoder_ends_them(wfdb_record: Callable[[str], Path]) -> None:
+    """A comment with a vertical tab hides no second header; samples packed with FLAC are bounded."""
+    header = wfdb_record("age_days")
+    plain = header.read_text()
+    header.write_text("# hidden\v" + plain.replace("\n", "\n# ") + "\n" + plain.replace("1000", "900", 1))
+    assert read_ecg(header).n_samples == 900
+    header.write_text(plain.replace(".dat 16 ", ".dat 516 ").replace("250 1000", "250 8000000"))
+    with pytest.raises(RecordError, match="packed with FLAC"):
+        read_ecg(header)
+    header.write_text(plain.replace(".dat 16 ", ".dat 516 ").replace("250 1000", "250"))
+    with pytest.raises(RecordError, match="packed with FLAC"):
+        read_ecg(header)
+
+
+@pytest.mark.parametrize(
+    ("gain", "says"), [("2000000", "no lead spans more than"), ("20", "amplitudes reach"), ("1000", "")]
+)
+def test_impossible_gains_are_said(wfdb_record: Callable[[str], Path], gain: str, says: str) -> None:
+    header = wfdb_record("age_days")
+    header.write_text(header.read_text().replace(" 1000(0)/mV", f" {gain}(0)/mV"))
+    record = read_ecg(header)
+    assert noted(record, "the unit or the gain is probably wrong") == bool(says)
+    assert not says or noted(record, says)
+
+
+# ---------------------------------------------------------------- DICOM
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("neg_avr", "lead aVR is recorded upside down"),
+        ("frank_i", "'Frank Lead I (code 2:24)' is none of the twelve"),
+        ("no_preamble", ""),
+        ("groups_limb_chest", "leads come in 2 groups"),
+    ],
+)
+def test_dicom_leads_by_their_codes_and_groups(faults: Path, truth: np.ndarray, name: str, says: str) -> None:
+    record = read_ecg(faults / f"{name}.dcm")
+    assert off(record, truth) < STEP_MV and record.fs_hz == 250 and noted(record, says)
+
+
+def test_dicom_page_of_columns_and_a_strip(faults: Path) -> None:
+    """Each lead at its own seconds, NaN where it was not recorded, lead II over the whole strip."""
+    whole = np.loadtxt(faults / "truth_3x4_mv.csv", delimiter=",", skiprows=1).T
+    record = read_ecg(faults / "groups_3x4_rhythm.dcm")
+    assert record.leads == LEADS and record.n_samples == 2500
+    for k, lead in enumerate(LEADS):
+        first = 0 if lead == "II" else 625 * (k // 3)
+        last = 2500 if lead == "II" else first + 625
+        row = record.signal_mv[k]
+        assert np.isfinite(row[first:last]).all() and np.isnan(row[:first]).all() and np.isnan(row[last:]).all()
+        assert np.abs(row[first:last] - whole[k, first:last]).max() < STEP_MV
+    assert noted(record, "aVR, aVL, aVF from 2.5 s for 2.5 s")
+
+
+def test_dicom_leads_that_are_none_of_the_twelve_never_take_their_names(faults: Path) -> None:
+    with pytest.raises(RecordError, match="Chest-manubrium lead per V5 placement"):
+        read_ecg(faults / "holter_cm5.dcm")
+    with pytest.raises(RecordError, match="without its unit"):
+        read_ecg(faults / "no_unit.dcm")
+
+
+def changed(faults: Path, target: Path, change: Callable[[object], None], **options: object) -> Path:
+    import pydicom
+
+    data = pydicom.dcmread(faults / "neg_avr.dcm")
+    change(data)
+    pydicom.dcmwrite(target, data, **options)  # type: ignore[arg-type]
+    return target
+
+
+def test_dicom_big_endian_samples(faults: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    import pydicom
+    from pydicom.uid import ExplicitVRBigEndian
+
+    data = pydicom.dcmread(faults / "neg_avr.dcm")
+    group = data.WaveformSequence[0]
+    group.WaveformData = np.frombuffer(group.WaveformData, "<i2").astype(">i2").tobytes()
+    data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    pydicom.dcmwrite(tmp_path / "big.dcm", data, little_endian=False, implicit_vr=False)
+    assert off(read_ecg(tmp_path / "big.dcm"), truth) < STEP_MV
+
+
+def test_dicom_32_bits_catheter_laboratory_and_padding(faults: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    """32-bit samples; a hemodynamic object; zero as padding value leaves zeros that are samples."""
+
+    def wide(data: object) -> None:
+        group = data.WaveformSequence[0]  # type: ignore[attr-defined]
+        table = np.frombuffer(group.WaveformData, "<i2").reshape(-1, 12).astype("<i4").copy()
+        table[:, 0] = np.where(np.abs(table[:, 0]) < 3, 0, table[:, 0])  # single true zeros
+        table[900:] = 0  # a tenth of a second and more in all channels: not recorded
+        group.WaveformData, group.WaveformBitsAllocated, group.WaveformSampleInterpretation = table.tobytes(), 32, "SL"
+        group.add_new("WaveformPaddingValue", "OW", bytes(4))
+        data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.9.1.4"  # type: ignore[attr-defined]
+
+    record = read_ecg(changed(faults, tmp_path / "wide.dcm", wide))
+    assert np.isfinite(record.signal_mv[:, :900]).all() and np.isnan(record.signal_mv[:, 900:]).all()
+    assert np.abs(record.signal_mv[1:, :900] - truth[1:, :900]).max() < STEP_MV
+
+    def laboratory(data: object) -> None:
+        data.SOPClassUID = "1.2.840.10008.5.1.4.1.1.9.2.1"  # type: ignore[attr-defined]
+
+    assert off(read_ecg(changed(faults, tmp_path / "lab.dcm", laboratory)), truth) < STEP_MV
+
+
+def test_dicom_skew_of_whole_samples_is_undone(faults: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    def later(data: object) -> None:
+        channels = data.WaveformSequence[0].ChannelDefinitionSequence  # type: ignore[attr-defined]
+        channels[7].ChannelSampleSkew = "5"
+        channels[8].ChannelSampleSkew = "0.4"
+
+    record = read_ecg(changed(faults, tmp_path / "skew.dcm", later))
+    assert np.isnan(record.signal_mv[7, :5]).all()
+    assert np.abs(record.signal_mv[7, 5:] - truth[7, :-5]).max() < STEP_MV
+    assert noted(record, "lead V2 begins 20 ms later") and noted(record, "1 leads lie up to 1.6 ms apart")
+
+
+# ---------------------------------------------------------------- HL7 aECG
+
+
+def aecg_set(leads: dict[str, np.ndarray], head: str) -> str:
+    time = (
+        '<component><sequence><code code="TIME_ABSOLUTE"/><value xsi:type="GLIST_TS">'
+        f'<head value="{head}"/><increment value="0.004" unit="s"/></value></sequence></component>'
+    )
+    return (
+        "<component><sequenceSet>"
+        + time
+        + "".join(
+            f'<component><sequence><code code="MDC_ECG_LEAD_{name}"/><value xsi:type="SLIST_PQ"><origin value="0" '
+            f'unit="uV"/><scale value="1" unit="uV"/><digits>{" ".join(str(v) for v in row)}</digits>'
+            "</value></sequence></component>"
+            for name, row in leads.items()
+        )
+        + "</sequenceSet></component>"
+    )
+
+
+def test_aecg_sequence_sets_go_on_one_time_axis(truth: np.ndarray, tmp_path: Path) -> None:
+    steps = np.rint(truth * 1000).astype(int)
+    limb = dict(zip(LEADS[:6], steps, strict=False))
+    early = {name: row[:500] for name, row in zip(LEADS[6:9], steps[6:], strict=False)}
+    late = {name: row[500:] for name, row in zip(LEADS[9:], steps[9:], strict=False)}
+    sets = aecg_set(limb, "20200102103000.000") + aecg_set(early, "20200102103000.000")
+    sets += aecg_set(late, "20200102103002.000")
+    (tmp_path / "a.xml").write_text(
+        '<AnnotatedECG xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><component><series>'
+        f'<code code="RHYTHM"/>{sets}</series></component></AnnotatedECG>'
+    )
+    record = read_ecg(tmp_path / "a.xml")
+    assert record.leads == LEADS and record.n_samples == 1000
+    known = np.ones((12, 1000), dtype=bool)
+    known[6:9, 500:] = known[9:, :500] = False
+    assert (np.isfinite(record.signal_mv) == known).all()
+    assert np.abs((record.signal_mv - truth)[known]).max() < STEP_MV
+    assert noted(record, "V4, V5, V6 from 2 s for 2 s")
+
+
+def test_pulse_of_a_converter_is_cut_off(truth: np.ndarray, tmp_path: Path) -> None:
+    pulse = np.r_[np.zeros(20), np.full(60, 1000), np.zeros(20)].astype(int)
+    steps = np.rint(truth * 1000).astype(int)
+    leads = {
+        name: np.r_[row, np.where(np.arange(100) % 7, pulse, pulse + 1)] for name, row in zip(LEADS, steps, strict=True)
+    }
+    (tmp_path / "a.xml").write_text(
+        '<AnnotatedECG xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><component><series>'
+        f'<code code="RHYTHM"/>{aecg_set(leads, "20200102103000")}</series></component></AnnotatedECG>'
+    )
+    record = read_ecg(tmp_path / "a.xml")
+    assert abs(record.n_samples - 1000) < 5 and noted(record, "calibration pulse of 1 mV: left out")
+
+
+# ---------------------------------------------------------------- EDF, XML
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("dummy_channel", "channel '-' has an empty range: left out"), ("utf8_micro", ""), ("annotations_empty", "")],
+)
+def test_edf_as_it_comes(faults: Path, truth: np.ndarray, name: str, says: str) -> None:
+    record = read_ecg(faults / f"{name}.edf")
+    assert off(record, truth) < 0.0011 and record.fs_hz == 250
+    assert noted(record, says)
+    assert record.header is not None and record.header.recorded_at == "2020-01-02T10:30:00"
+
+
+@pytest.mark.parametrize("unit", ["µV", "\u03bcV", "uV", "Microvolts", "\u00c2\u00b5V"])
+def test_micro_signs_of_every_kind(unit: str) -> None:
+    assert millivolts_per(unit) == 1e-3
+
+
+def test_control_characters_in_xml_are_left_out_and_said(faults: Path, truth: np.ndarray) -> None:
+    record = read_ecg(faults / "muse_control_char.xml")
+    assert off(record, truth) < 0.005 and noted(record, "1 control characters that XML forbids are left out")
+    assert record.header is not None and "Left ventricular" in record.header.report
+
+
+@pytest.mark.parametrize(
+    ("declared", "used", "says"),
+    [
+        ("UTF-16", "utf-8", "declares the encoding utf-16, it is read as utf-8"),
+        ("UTF-8", "cp1252", "declares the encoding utf-8, it is read as windows-1252"),
+        ("nonsense", "utf-8", "declares the encoding nonsense, it is read as utf-8"),
+        ("UTF-8", "utf-8", ""),
+    ],
+)
+def test_encodings_that_are_not_the_declared_ones(
+    faults: Path, tmp_path: Path, declared: str, used: str, says: str
+) -> None:
+    text = (faults / "muse_control_char.xml").read_text(encoding="latin-1").replace("\x0b", "")
+    text = text.replace("Sinus rhythm", "Sinusrhythmus, r\u00fcckl\u00e4ufig").replace("ISO-8859-1", declared)
+    (tmp_path / "a.xml").write_bytes(text.encode(used))
+    record = read_ecg(tmp_path / "a.xml")
+    assert record.header is not None and "r\u00fcckl\u00e4ufig" in record.header.report
+    assert noted(record, "declares the encoding") == bool(says)
+    assert not says or noted(record, says)
+
+
+# ---------------------------------------------------------------- CSV
+
+
+def table(
+    truth: np.ndarray, *, first: str = "", names: str = ",".join(LEADS), clock: Callable[[int], str] | None = None,
+    cell: Callable[[float], str] = lambda v: f"{v:.3f}", sep: str = ",",
+) -> str:  # fmt: skip
+    """A table of the truth: lines before it, line of names, and a first column of times."""
+    rows = []
+    for k, row in enumerate(truth.T):
+        cells = [cell(v) for v in row]
+        rows.append(sep.join([*([clock(k)] if clock else []), *cells]))
+    return "\n".join([*([first] if first else []), names, *rows]) + "\n"
+
+
+NAMES = ",".join(LEADS)
+COMMA = lambda v: f'"{v:.3f}"'.replace(".", ",")  # noqa: E731
+MADE: dict[str, tuple[dict[str, object], float]] = {
+    "kilohertz": ({"first": "# sampling rate: 0.25 kHz"}, 250),
+    "decimal comma": ({"first": "Abtastrate: 0,25 kHz"}, 250),
+    "thousands": ({"first": "# sampling rate: 1,000 Hz"}, 1000),
+    "German thousands": ({"first": "# Abtastfrequenz 1.000 Hz"}, 1000),
+    "names DI": ({"first": "# fs = 250 Hz", "names": "DI,DII,DIII,AVR,AVL,AVF,V1,V2,V3,V4,V5,V6"}, 250),
+    "microseconds": ({"names": "time (us)," + NAMES, "clock": lambda k: f"{4000 * k}"}, 250),
+    "milliseconds": ({"names": "time_ms," + NAMES, "clock": lambda k: f"{4 * k}"}, 250),
+    "units below": ({"names": f"time,{NAMES}\ns{',mV' * 12}", "clock": lambda k: f"{0.004 * k:.3f}"}, 250),
+    "rdsamp": (
+        {
+            "names": f"'Elapsed time',{NAMES}\n'hh:mm:ss.mmm'" + ",'mV'" * 12,
+            "clock": lambda k: f"'0:{k // 250:02d}.{4 * (k % 250):03d}'",
+        },
+        250,
+    ),
+    "time stamps": (
+        {"names": "timestamp," + NAMES, "clock": lambda k: f"2020-01-02 10:30:{k // 250:02d}.{4 * (k % 250):03d}"},
+        250,
+    ),
+    "German stamps": (
+        {
+            "names": "Zeitstempel;" + NAMES.replace(",", ";"),
+            "clock": lambda k: f"02.01.2020 10:30:{k // 250:02d},{4 * (k % 250):03d}",
+            "cell": lambda v: f"{v:.3f}".replace(".", ","),
+            "sep": ";",
+        },
+        250,
+    ),
+    "quoted commas": (
+        {"names": "time," + NAMES, "clock": lambda k: f'"{0.004 * k:.3f}"'.replace(".", ","), "cell": COMMA},
+        250,
+    ),
+    "blanks and commas": (
+        {
+            "first": "# fs 250 Hz",
+            "names": " ".join(LEADS),
+            "cell": lambda v: f"{v:.3f}".replace(".", ","),
+            "sep": " ",
+        },
+        250,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_tables_as_they_come(truth: np.ndarray, tmp_path: Path, name: str) -> None:
+    options, fs_hz = MADE[name]
+    (tmp_path / "a.csv").write_text(table(truth, **options), encoding="utf-8")  # type: ignore[arg-type]
+    record = read_ecg(tmp_path / "a.csv")
+    assert off(record, truth) < 1e-6 and record.fs_hz == pytest.approx(fs_hz, rel=1e-6)
+    if "stamps" in name:
+        assert record.header is not None and record.header.recorded_at == "2020-01-02T10:30:00"
+
+
+def test_rates_and_units_of_time_that_cannot_be_are_refused(truth: np.ndarray, tmp_path: Path) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text(table(truth, first="# sampling rate: 25,000 Hz"))
+    with pytest.raises(RecordError, match="may be 25 Hz or 25000 Hz"):
+        read_ecg(file)
+    file.write_text(table(truth, names="time (furlong)," + NAMES, clock=lambda k: f"{4 * k}"))
+    with pytest.raises(RecordError, match="'furlong' of the time column is none of time"):
+        read_ecg(file)
+
+
+def test_thousands_in_cells_are_said(truth: np.ndarray, tmp_path: Path) -> None:
+    steps = np.rint(truth * 2000)
+    steps[0, 3] = 1234
+    text = table(steps, first="# fs 250 Hz", cell=lambda v: f'"{int(v):,}"' if abs(v) >= 1000 else f"{int(v)}")
+    (tmp_path / "a.csv").write_text(text)
+    record = read_ecg(tmp_path / "a.csv", units="uV")
+    assert np.abs(record.signal_mv - steps / 1000).max() < 1e-5 and noted(record, "marks of thousands")
+
+
+WATCH_EN = """Name,Erika Muster
+Date of Birth,"Jan 2, 1980"
+Recorded Date,2020-01-02 10:30:00 +0100
+Classification,Sinus Rhythm
+Symptoms,
+Software Version,1.90
+Device,"Watch4,1"
+Sample Rate,512 hertz
+
+
+Lead,Lead I
+Unit,µV
+
+"""
+WATCH_DE = """Name,Erika Muster
+Geburtsdatum,02.01.1980
+Aufzeichnungsdatum,2020-01-02 10:30:00 +0100
+Klassifizierung,Sinusrhythmus
+Symptome,
+Softwareversion,1.90
+Gerät,"Watch6,2"
+Messrate,"511,81 Hertz"
+
+Ableitung,Ableitung I
+Einheit,µV
+
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "comma", "fs_hz"), [(WATCH_EN, ".", 512), (WATCH_DE, ",", 511.81), (WATCH_DE, '"', 511.81)]
+)
+def test_export_of_a_watch(truth: np.ndarray, tmp_path: Path, words: str, comma: str, fs_hz: float) -> None:
+    lines = [f"{1000 * v:.3f}" for v in truth[0]]
+    if comma != ".":
+        lines = [line.replace(".", ",") for line in lines]
+    if comma == '"':
+        lines = [f'"{line}"' for line in lines]
+    (tmp_path / "ecg.csv").write_text(words + "\n".join(lines) + "\n", encoding="utf-8")
+    record = read_ecg(tmp_path / "ecg.csv")
+    assert record.leads == ("I",) and record.fs_hz == pytest.approx(fs_hz) and record.age_years == 40
+    assert np.abs(record.signal_mv[0] - truth[0]).max() < 1e-6
+    assert record.header is not None and record.header.patient_name == "Erika Muster"
+    assert record.header.recorded_at == "2020-01-02T10:30:00" and "Sinus" in record.header.report
