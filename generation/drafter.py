@@ -15,7 +15,7 @@ from ecgkin.generation.backends.consensus import ConsensusBackend
 from ecgkin.generation.backends.language_model import LanguageModelBackend, prompt_for
 from ecgkin.generation.consensus.consensus import MODEL
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
-from ecgkin.generation.measures.measure import measure
+from ecgkin.generation.measures import measure
 from ecgkin.generation.prompt.context import Context, Counter
 from ecgkin.generation.prompt.pages import page_of
 from ecgkin.generation.prompt.untrusted import question_line

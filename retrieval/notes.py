@@ -51,7 +51,7 @@ class NoteCode(StrEnum):
     NO_CASE_PASSES = "no_case_passes"
     NOTHING_SIMILAR = "nothing_similar"
     FEW_CASES_PASS = "few_cases_pass"
-    FEW_CASES = "few_cases"
+    FEW_CASES_THERE = "few_cases_there"
     VOTE_FILTERED = "vote_filtered"
     VOTE_NOT_CALIBRATED = "vote_not_calibrated"
     VOTE_TOO_SHALLOW = "vote_too_shallow"
@@ -60,9 +60,9 @@ class NoteCode(StrEnum):
     DRAFT_CUT = "draft_cut"
     DRAFT_EMPTY = "draft_empty"
     DRAFT_UNCITED = "draft_uncited"
+    DRAFT_STATES_AND_DENIES = "draft_states_and_denies"
     DRAFT_STATES_UNCARRIED = "draft_states_uncarried"
     DRAFT_DENIES_CARRIED = "draft_denies_carried"
-    DRAFT_AT_ODDS = "draft_at_odds"
     CITED_CASES_LACK = "cited_cases_lack"
     CITED_CASES_CARRY = "cited_cases_carry"
     CITED_UNKNOWN = "cited_unknown"
@@ -146,9 +146,9 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "only {found} of the {asked} cases asked for pass the filter",
         "nur {found} von {asked} Fällen passen zu den Filtern",
     ),
-    NoteCode.FEW_CASES: (
+    NoteCode.FEW_CASES_THERE: (
         "only {found} of the {asked} cases asked for are there",
-        "nur {found} der {asked} gewünschten Fälle sind vorhanden",
+        "nur {found} von {asked} gewünschten Fällen sind da",
     ),
     NoteCode.VOTE_FILTERED: (
         "the vote counts only cases that pass the filter",
@@ -172,6 +172,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     ),
     NoteCode.DRAFT_EMPTY: ("the model answered nothing", "das Modell hat nichts geantwortet"),
     NoteCode.DRAFT_UNCITED: ("no sentence cites a case", "kein Satz zitiert einen Fall"),
+    NoteCode.DRAFT_STATES_AND_DENIES: (
+        "the draft both states and denies {name}",
+        "der Entwurf nennt und verneint {name}",
+    ),
     NoteCode.DRAFT_STATES_UNCARRIED: (
         "the draft states {name}, none of the {n} similar cases carry it",
         "der Entwurf nennt {name}, keiner der {n} ähnlichen Fälle trägt es",
@@ -179,10 +183,6 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.DRAFT_DENIES_CARRIED: (
         "the draft denies {name}, all of the {n} similar cases carry it",
         "der Entwurf verneint {name}, alle {n} ähnlichen Fälle tragen es",
-    ),
-    NoteCode.DRAFT_AT_ODDS: (
-        "the draft both states and denies {name}",
-        "der Entwurf nennt und verneint {name}",
     ),
     NoteCode.CITED_CASES_LACK: (
         "the cases cited for {name} do not carry it",

@@ -29,7 +29,7 @@ from ecgkin.generation.consensus.sections import (
     settle,
 )
 from ecgkin.generation.consensus.thresholds import DraftThresholds
-from ecgkin.generation.measures.measure import Measurements
+from ecgkin.generation.measures import Measurements, reason_text
 from ecgkin.generation.types.draft import Draft, Language
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, superclasses
 from ecgkin.retrieval.ecg.statements.find import Polarity, find_statements
@@ -292,8 +292,9 @@ class _Writer:
         if section == "axis_intervals":
             if self.measurements is None:
                 return self.words["no_samples"]
-            reason = next(iter(self.measurements.reasons.values()), "")
-            return self.words["not_measured"].format(reason=reason)
+            reason = next(iter(self.measurements.reasons.values()), None)
+            text = reason_text(reason, self.language) if reason is not None else ""
+            return self.words["not_measured"].format(reason=text)
         if self.few:
             return self.words["few"].format(n=len(self.neighbours))
         doubt = 1 - self.vote.statements["NORM"] if section == "conclusion" else self._doubt(section)

@@ -188,7 +188,7 @@ def _warnings(
     for item in statements:
         name = (statement(item.code).name_en, statement(item.code).name_de)
         if item.code in both:
-            out.append(Note(NoteCode.DRAFT_AT_ODDS, name=name))
+            out.append(Note(NoteCode.DRAFT_STATES_AND_DENIES, name=name))
         elif item.agreement == "contradicts":
             denied = item.polarity == "absent"
             code = NoteCode.DRAFT_DENIES_CARRIED if denied else NoteCode.DRAFT_STATES_UNCARRIED

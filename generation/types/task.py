@@ -11,7 +11,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.generation.measures.measure import Measurements
+    from ecgkin.generation.measures import Measurements
     from ecgkin.retrieval.search.hits import SearchResult
 
 

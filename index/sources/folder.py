@@ -9,9 +9,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ecgkin.index.case import Case
+from ecgkin.index.case import Case, safe_case_id
 from ecgkin.index.sources.archives import Unpacked, dicomdir_files
-from ecgkin.index.sources.case_table import TABLE, case_of, read_table
+from ecgkin.index.sources.case_table import TABLE, case_of, read_table, spelling
 from ecgkin.index.sources.items import IngestItem, Loaded, check_regular, file_content
 from ecgkin.index.sources.mimic import is_mimic, mimic_items
 from ecgkin.retrieval.errors import EcgkinError, RecordError
@@ -73,10 +73,10 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
         if table is not None and path.samefile(table):
             continue
         relative = path.relative_to(root)
-        wfdb = path.suffix == ".hea"
+        wfdb = path.suffix.lower() == ".hea"
         name = (relative.with_suffix("") if wfdb else relative).as_posix()
-        spellings = (relative.as_posix(), relative.with_suffix("").as_posix())
-        key = next((spelling for spelling in spellings if spelling in lines), None)
+        spellings = (spelling(relative.as_posix()), spelling(relative.with_suffix("").as_posix()))
+        key = next((name for name in spellings if name in lines), None)
         cells = lines.pop(key) if key is not None else {}
         try:
             case = case_of(f"{source}/{name}", source, relative, cells)
@@ -92,7 +92,7 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
 
 def _zip_items(archive: Path, table: str | Path | None, name: str = "") -> list[IngestItem]:
     """Cases "<archive>/<path>"; the unpacked files stay while one of them is there."""
-    name = name or archive.stem
+    name = safe_case_id(name or archive.stem)
     try:
         unpacked = Unpacked(archive)
     except RecordError as error:
@@ -141,10 +141,10 @@ def _files(root: Path) -> list[Path]:
     found = []
     for folder, folders, names in os.walk(root, onerror=lambda error: found.append(Path(error.filename))):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        headers = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
+        headers = {name[:-4].casefold() for name in names if name.lower().endswith(".hea")}
         for name in sorted(names):
             stem, suffix = os.path.splitext(name)
-            if not name.startswith(".") and not (suffix in (".dat", ".mat") and stem in headers):
+            if not name.startswith(".") and not (suffix.lower() in (".dat", ".mat") and stem.casefold() in headers):
                 found.append(Path(folder) / name)
     return found
 
@@ -163,4 +163,4 @@ def _failing(case_id: str, name: str, error: RecordError) -> IngestItem:
     def load() -> Loaded:
         raise error
 
-    return IngestItem(Case(case_id), load, name=name)
+    return IngestItem(Case(safe_case_id(case_id)), load, name=name)

@@ -75,18 +75,21 @@ def file_content(path: Path, salt: str = "") -> str:
     Raises:
         RecordError: It cannot be read.
     """
+    from ecgkin.retrieval.ecg.formats.wfdb import beside
+
     try:
         check_regular(path)
-        if path.suffix != ".hea":
+        if path.suffix.lower() != ".hea":
             return content_hash(salt.encode() + path.read_bytes())
-        stem = path.name.removesuffix(".hea")
+        stem = path.stem
         # The record's own name begins the first line and the name of each sample file.
         own_name = re.compile(rb"^%s(?=[\s./])" % re.escape(stem.encode()), re.MULTILINE)
         parts = [salt.encode(), own_name.sub(b"", path.read_bytes())]
-        for suffix in (".dat", ".mat"):
-            samples = path.with_name(stem + suffix)
-            if samples.is_file():
-                parts.append(samples.read_bytes())
+        names = [stem + suffix for suffix in (".dat", ".mat")]
+        files = [path.with_name(name) for name in names if path.with_name(name).is_file()]
+        if not files:  # names in capitals: looked for only now, as that reads the folder
+            files = [file for file in (beside(path.parent, name) for name in names) if file is not None]
+        parts += [file.read_bytes() for file in files]
         return content_hash(b"|".join(parts))
     except OSError as error:
         raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ecgkin.index import is_milvus, open_base
 from ecgkin.index.atomic import sync_folder
+from ecgkin.index.folder.store import STORE
 from ecgkin.index.milvus.address import MilvusAddress
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
@@ -36,6 +37,22 @@ def meant_by(name: str | Path) -> str:
     if not Path(name).exists():
         raise CaseBaseError(f"{name} does not exist")
     return str(Path(name).resolve())
+
+
+def state_of(name: str | Path) -> str:
+    """What a name means and which files those are: another text when a folder was replaced by another of its name.
+
+    Raises:
+        CaseBaseError: It means nothing.
+    """
+    meaning = meant_by(name)
+    if is_milvus(name):
+        return meaning
+    try:
+        status = (Path(meaning) / STORE).stat()
+    except OSError:
+        return meaning
+    return f"{meaning} {status.st_dev}:{status.st_ino}"
 
 
 def switch(name: str | Path, target: str | Path) -> None:

@@ -92,10 +92,11 @@ def without_pulse(
     """
     if len(rows) < 2 or len({row.size for row in rows}) != 1:
         return list(rows)
-    table = np.stack(rows)
-    alike: NDArray[np.bool_] = (np.abs(table - millivolt) <= step).all(axis=0) | (np.abs(table) <= step).all(axis=0)
-    last = table.shape[1] if alike.all() else table.shape[1] - int(np.argmin(alike[::-1]))
-    pulse = np.median(table[:, last:], axis=0)
+    values = np.stack([np.asarray(row, dtype=np.float64) for row in rows])
+    alike = np.all(np.abs(values - millivolt) <= step, axis=0) | np.all(np.abs(values) <= step, axis=0)
+    n = values.shape[1]
+    last = n if alike.all() else n - int(np.argmin(alike[::-1]))
+    pulse = np.median(values[:, last:], axis=0)
     high = pulse > millivolt / 2
     if last == 0 or not high.any() or high.all():
         return list(rows)

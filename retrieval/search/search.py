@@ -286,8 +286,8 @@ class CaseSearch:
             QueryError: k, the depth or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        self._check(k, depth)
-        return self._find(image_query(self.encoder, image), k, where, exclude_patient, depth)
+        n_cases = self._checked(k, depth)
+        return self._find(image_query(self.encoder, image), k, where, exclude_patient, n_cases, depth)
 
     def by_ecg(
         self,
@@ -306,8 +306,8 @@ class CaseSearch:
             RecordError: The file cannot be read, or there is no ECG in it (see `searchable`).
             QueryError, CaseBaseError: As in `by_image`.
         """
-        self._check(k, depth)
-        return self._find(record_query(self.encoder, record), k, where, exclude_patient, depth)
+        n_cases = self._checked(k, depth)
+        return self._find(record_query(self.encoder, record), k, where, exclude_patient, n_cases, depth)
 
     def by_text(
         self,
@@ -324,8 +324,8 @@ class CaseSearch:
             QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        self._check(k, depth)
-        return self._find(text_query(self.encoder, text), k, where, exclude_patient, depth)
+        n_cases = self._checked(k, depth)
+        return self._find(text_query(self.encoder, text), k, where, exclude_patient, n_cases, depth)
 
     def by_both(
         self,
@@ -350,7 +350,7 @@ class CaseSearch:
         Raises:
             QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
         """
-        self._check(k, depth)
+        n_cases = self._checked(k, depth)
         if not 0.0 <= weight <= 1.0:
             raise QueryError(f"weight is {weight} (expected 0, words only, to 1, ECG only)")
         if isinstance(query, EcgRecord):
@@ -358,7 +358,7 @@ class CaseSearch:
         else:
             ecg = image_query(self.encoder, query)
         words = text_query(self.encoder, text)
-        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, depth)
+        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, n_cases, depth)
 
     def by_vector(
         self,
@@ -378,15 +378,18 @@ class CaseSearch:
         Raises:
             QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
         """
-        self._check(k, depth)
-        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient, depth)
+        n_cases = self._checked(k, depth)
+        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient, n_cases, depth)
 
-    def _check(self, k: int, depth: int | None) -> None:
+    def _checked(self, k: int, depth: int | None) -> int:
+        """How many cases there are to be searched; the numbers of hits and neighbours wanted are checked."""
         for name, given in (("k", k), ("depth", 1 if depth is None else depth)):
             if isinstance(given, bool) or not isinstance(given, int | np.integer) or not 1 <= given <= MAX_K:
                 raise QueryError(f"{name} is {given!r} (expected a whole number from 1 to {MAX_K})")
-        if len(self.base) == 0:
+        n_cases = len(self.base)
+        if n_cases == 0:
             raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
+        return n_cases
 
     def _neighbours(
         self, query: Query, depth: int, where: WhereLike, exclude_patient: str | None
@@ -409,10 +412,15 @@ class CaseSearch:
             wanted = min(2 * wanted, MOST_COPIES * depth)
 
     def _find(
-        self, query: Query, k: int, where: WhereLike, exclude_patient: str | None, depth: int | None
+        self,
+        query: Query,
+        k: int,
+        where: WhereLike,
+        exclude_patient: str | None,
+        n_cases: int,
+        depth: int | None,
     ) -> SearchResult:
         start = time.perf_counter()
-        n_cases = len(self.base)
         wanted = max(int(k), self.depth if depth is None else int(depth))
         found, voters = self._neighbours(query, wanted, where, exclude_patient)
         searched = time.perf_counter()
@@ -425,7 +433,7 @@ class CaseSearch:
             calibration=self.calibration if fits else None,
             n_cases=n_cases,
         )
-        ranked = {case.case_id: Hit(rank, float(score), case) for rank, (case, score) in enumerate(found, 1)}
+        neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query.kind)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
@@ -435,9 +443,8 @@ class CaseSearch:
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
-            limited = filtered or exclude_patient is not None
-            code = NoteCode.FEW_CASES_PASS if limited else NoteCode.FEW_CASES
-            warnings.append(Note(code, found=len(found), asked=k))
+            few = NoteCode.FEW_CASES_PASS if filtered or exclude_patient is not None else NoteCode.FEW_CASES_THERE
+            warnings.append(Note(few, found=len(found), asked=k))
         if filtered:
             warnings.append(Note(NoteCode.VOTE_FILTERED))
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
@@ -447,8 +454,8 @@ class CaseSearch:
             query.kind, k, n_cases, timings["encode"], timings["index"],
         )  # fmt: skip
         return SearchResult(
-            hits=tuple(ranked.values())[:k],
-            neighbours=tuple(ranked[case.case_id] for case, _ in voters),
+            hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
+            neighbours=neighbours,
             vote=votes,
             nothing_similar=not similar,
             threshold=threshold,

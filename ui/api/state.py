@@ -232,7 +232,7 @@ class State:
         self.search.by_ecg(record, 1)
         self.search.by_image(render(record), 1)
         if self.drafting.names:
-            from ecgkin.generation.measures.measure import measure
+            from ecgkin.generation.measures import measure
             from ecgkin.generation.types.draft import Draft
             from ecgkin.ui.fhir import draft as fhir
 

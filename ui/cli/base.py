@@ -111,7 +111,7 @@ def snapshot(
     common.settings()
     found = take_snapshot(source, folder)
     if json:
-        console.emit(found)
+        console.emit(found.model_dump())
     else:
         _line(f"{found.n_cases} cases, checksum {found.digest}: {folder}")
 

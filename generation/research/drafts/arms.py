@@ -13,7 +13,7 @@ from ecgkin.generation.backends.consensus import ConsensusBackend
 from ecgkin.generation.backends.language_model import LanguageModelBackend
 from ecgkin.generation.consensus.thresholds import DraftThresholds
 from ecgkin.generation.drafter import write_draft
-from ecgkin.generation.measures.measure import Measurements
+from ecgkin.generation.measures import Measurements
 from ecgkin.generation.prompt.grounding import ground
 from ecgkin.generation.types.draft import Draft, DraftedStatement, Evidence, Language
 from ecgkin.generation.types.task import Task

@@ -203,7 +203,7 @@ def _rows_of(
         dropped["reports without findings"] += 1
     questions = rows_of.label_questions(row, rng)
     if measure_every and i % measure_every == 0:
-        from ecgkin.generation.measures.measure import measure
+        from ecgkin.generation.measures import measure
 
         questions += rows_of.feature_questions(row, measure(data.record(row)).values, rng)
     for question, answer, subtask, kind in questions:

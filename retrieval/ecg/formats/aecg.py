@@ -22,7 +22,7 @@ from ecgkin.retrieval.ecg.assemble import (
     without_pulse,
 )
 from ecgkin.retrieval.ecg.formats.groups import Group, merged
-from ecgkin.retrieval.ecg.formats.xml import text_of
+from ecgkin.retrieval.ecg.formats.xml import numbers_in, text_of
 from ecgkin.retrieval.ecg.header import (
     SourceHeader,
     age_at,
@@ -38,7 +38,6 @@ from ecgkin.retrieval.ecg.header import (
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
-ROOT = "AnnotatedECG"
 _SECONDS_PER = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "": 1.0}
 _TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 _LEAD = re.compile(r"MDC_ECG_LEAD_(\w+)\Z")
@@ -177,7 +176,7 @@ def _channels(
             continue
         if scale is None or not 0 < abs(scale) < _MAX_SCALE or abs(origin) > _MAX_SCALE:
             raise RecordError(f"{where}: scale of {code[:40]} is missing or no number")
-        digits = _numbers("".join(value.findtext("digits", "")), f"{where}: {code[:40]}")
+        digits = numbers_in(value.findtext("digits", ""), 1.0, f"{where}: {code[:40]}").astype(np.float64)
         total += digits.size
         if total > MAX_SAMPLES:
             raise RecordError(f"{where} holds more than {MAX_SAMPLES} samples")
@@ -187,13 +186,6 @@ def _channels(
             mv = (digits * (scale * factor) + origin * origin_factor).astype(np.float32)
         channels.append((lead.group(1) if lead else code, mv))
     return channels, steps
-
-
-def _numbers(text: str, what: str) -> NDArray[np.float64]:
-    try:
-        return np.array(text.split(), dtype=np.float64)
-    except ValueError as error:
-        raise RecordError(f"{what}: a sample is no number ({str(error)[-40:]})") from None
 
 
 def _patient(subject: Element | None) -> str | None:

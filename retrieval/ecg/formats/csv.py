@@ -256,7 +256,8 @@ def _parse(text: str, where: str) -> _Table:
     units: list[str] | None = None
     if header is not None and _is_units(header):
         above = rows[first - 2][1] if first > 1 and len(rows[first - 2][1]) == width else None
-        header, units = above, [cell.strip("()[] ") for cell in header]
+        units = [cell.strip("()[] ") for cell in header]
+        header = above
     named_rows = (header is not None) + (units is not None)
     preamble = [*comments, *(line for _, line in lines[: max(0, first - named_rows)])]
     if (len(rows) - first) * width > MAX_SAMPLES:
@@ -399,18 +400,17 @@ def _rate_of(column: NDArray[np.float64], unit: str, where: str, notes: list[str
     if not np.isfinite(column).all() or not _rises(column):
         raise RecordError(f"{where}: the time column does not rise throughout", hint="pass fs_hz= and drop the column")
     step = float((column[-1] - column[0]) / (column.size - 1))
-    per = _SECONDS_PER.get(unit.strip().lower(), 1.0)
-    coarse = 1.01e-3 / per if per == 1.0 and step < 0.5 else 1.01  # stamps are rounded to milliseconds, or to units
+    known = _SECONDS_PER.get(unit.strip().lower())
+    coarse = 1.01e-3 if known in (1.0, None) and step < 0.5 else 1.01  # stamps are rounded to milliseconds, or to units
     if float(np.abs(np.diff(column) - step).max()) > max(_UNEVEN * step, coarse):
         raise RecordError(f"{where}: the steps of the time column differ (mean {step:g})", hint="resample it first")
     if unit:
-        per = _SECONDS_PER.get(unit.strip().lower())
-        if per is None:
+        if known is None:
             raise RecordError(
                 f"{where}: unit {unit[:20]!r} of the time column is none of time (expected s, ms or us)",
                 hint="pass fs_hz= and drop the column",
             )
-        return 1.0 / (step * per)
+        return 1.0 / (step * known)
     if step == 1.0:
         notes.append("a column that counts 1, 2, 3 is taken as sample number")
         return None

@@ -28,7 +28,6 @@ from ecgkin.retrieval.ecg.header import (
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
-ROOT = "RestingECG"
 _MAX_LEADS = 20
 _UNITS = {"MICROVOLTS": "uV", "MILLIVOLTS": "mV", "NANOVOLTS": "nV", "VOLTS": "V"}
 _MEASURES = {

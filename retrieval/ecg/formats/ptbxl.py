@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import math
 import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.header import age_of
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.report_text import clean_report
@@ -27,7 +29,6 @@ SECONDS = 10
 _COLUMNS = ("ecg_id", "patient_id", "age", "sex", "device", "recording_date", "report", "scp_codes", "strat_fold")
 _FILE_COLUMN = {100: "filename_lr", 500: "filename_hr"}
 _SEX = {"0": "M", "1": "F"}  # PTB-XL's own coding
-_MAX_AGE = 150.0  # version 1.0.3 writes 300 for everyone above 89
 _INT16_MISSING = -32768  # WFDB's code for "no sample" in format 16
 _HINT = "pass the folder that holds ptbxl_database.csv and records100/ or records500/"
 
@@ -42,7 +43,7 @@ class PtbXlRow:
 
     Attributes:
         ecg_id, patient_id, fold: As in the table; `patient_id` without the ".0" of the file.
-        age_years: None where missing or hidden (above 89 in version 1.0.3).
+        age_years: None where missing; 90 for patients above 89, whose age version 1.0.3 hides behind a 300.
         sex: "F" or "M", None where missing.
         device, recording_date: "" where missing; the date as written, "YYYY-MM-DD hh:mm:ss".
         report, raw_report: After and before `clean_report`. The raw one leaks labels: for nobody's eyes but a test's.
@@ -122,7 +123,7 @@ class PtbXl:
         try:
             codes = ast.literal_eval(cells["scp_codes"])
             labels = {str(code): float(value) for code, value in codes.items()}
-            age = float(cells["age"]) if cells["age"] else None
+            age = age_of(cells["age"]) if cells["age"] and math.isfinite(float(cells["age"])) else None
             name = cells[_FILE_COLUMN[self.fs_hz]]
             path = self.root / name
             if not name or Path(name).is_absolute() or ".." in Path(name).parts:
@@ -131,7 +132,7 @@ class PtbXl:
             return PtbXlRow(
                 ecg_id=int(float(cells["ecg_id"])),
                 patient_id=str(int(float(patient))) if patient else "",
-                age_years=None if age is None or not 0 <= age <= _MAX_AGE else age,
+                age_years=age,
                 sex=_SEX.get(cells["sex"].removesuffix(".0")),
                 fold=int(float(cells["strat_fold"])),
                 device=" ".join(cells["device"].split()),

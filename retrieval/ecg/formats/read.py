@@ -67,13 +67,14 @@ def _plain(module: str, function: str) -> Read:
 
 _WFDB = Reader("WFDB", (".hea", ".dat", ".mat"), frozenset(), _read_wfdb)
 _CSV = Reader("CSV", (".csv", ".tsv", ".txt", ".asc"), frozenset(), _read_csv)
-_XML_NAMES = "HL7 aECG, GE MUSE or Philips Sierra XML"
+_XML_NAMES = "HL7 aECG, GE MUSE, Philips Sierra, GE CardioSoft, Schiller SEMA or Bionet Cardio7 XML"
 READERS: list[Reader] = [
     _WFDB,
     Reader("DICOM", (".dcm", ".dicom"), frozenset({Kind.DICOM}), _plain("dicom", "read_dicom")),
     Reader("SCP-ECG", (".scp",), frozenset({Kind.SCP}), _plain("scp", "read_scp")),
     Reader(_XML_NAMES, (".xml",), frozenset({Kind.XML}), _plain("xml_roots", "read_xml")),
     Reader("EDF or BDF", (".edf", ".bdf"), frozenset({Kind.EDF, Kind.BDF}), _plain("edf", "read_edf")),
+    Reader("MFER", (".mwf", ".mfr"), frozenset({Kind.MFER}), _plain("mfer", "read_mfer")),
     Reader("ISHNE", (".ecg", ".ishne"), frozenset({Kind.ISHNE}), _plain("ishne", "read_ishne")),
     Reader("PDF with traces drawn as lines", (".pdf",), frozenset({Kind.PDF}), _plain("pdf.traces", "read_pdf")),
     _CSV,

@@ -88,7 +88,6 @@ def _lzw(chunk: bytes) -> bytes | None:
     return b"".join(out)
 
 
-ROOT = "restingecgdata"
 VERSIONS = ("1.03", "1.04", "1.04.01", "1.04.02")
 _MAX_LEADS = 18
 _MAX_CHUNK = 1_000_000  # packed bytes of a lead: a lead of 11 s takes 3,000

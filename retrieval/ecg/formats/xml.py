@@ -8,6 +8,10 @@ import re
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES
 from ecgkin.retrieval.errors import RecordError
 
 MAX_BYTES = 64 << 20
@@ -143,3 +147,24 @@ def base64_bytes(text: str, where: str, what: str) -> bytes:
         return binascii.a2b_base64("".join(text.split()).encode("ascii"), strict_mode=True)
     except (binascii.Error, UnicodeEncodeError) as error:
         raise RecordError(f"{where}: {what} is not Base64: {error}", hint="is the file complete?") from None
+
+
+def numbers_in(text: str, factor: float, what: str) -> NDArray[np.float32]:
+    """Samples that stand as numbers in a text, between commas or blanks, times a factor.
+
+    Args:
+        text: "12,14,-3" or "12 14 -3".
+        factor: From a step to mV.
+        what: For messages: file and lead.
+
+    Raises:
+        RecordError: One is no number, or they are more than `MAX_SAMPLES`.
+    """
+    try:
+        values = np.array(text.replace(",", " ").replace(";", " ").split(), dtype=np.float64)
+    except ValueError as error:
+        raise RecordError(f"{what}: a sample is no number ({str(error)[-40:]})") from None
+    if values.size > MAX_SAMPLES:
+        raise RecordError(f"{what}: {values.size} samples (at most {MAX_SAMPLES} are read)")
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (values * factor).astype(np.float32)

@@ -25,8 +25,8 @@ from ecgkin.generation.consensus.phrases import (
 )
 from ecgkin.generation.consensus.sections import EXCLUSIVE, RHYTHMS, SECTION_OF, SECTIONS, settle
 from ecgkin.generation.consensus.thresholds import FLOOR, DraftThresholds, shipped_thresholds
+from ecgkin.generation.measures import Measurements
 from ecgkin.generation.measures.evidence import MeasuredModel
-from ecgkin.generation.measures.measure import Measurements
 from ecgkin.generation.prompt.grounding import ground, without_marks
 from ecgkin.generation.research.fit.thresholds import fit_thresholds
 from ecgkin.generation.types.draft import DISCLAIMER, LANGUAGES, Draft, Language

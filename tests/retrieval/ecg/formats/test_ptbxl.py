@@ -69,7 +69,7 @@ def test_table(tmp_path: Path) -> None:
     assert (first.device, first.recording_date) == ("CS-12 E", "1984-11-09 09:17:34")
     assert first.report == "rhythmus a" and "Edit" in first.raw_report
     assert first.labels == {"NORM": 100.0, "SR": 0.0} and second.labels == {"AFIB": 0.0} and third.labels == {}
-    assert second.age_years is None and second.sex == "M" and third.age_years is None and third.sex is None
+    assert second.age_years == 90 and second.sex == "M" and third.age_years is None and third.sex is None
     assert [row.ecg_id for row in data.select([9, 10])] == [2, 1001] and len(data) == data.n_listed == 3
 
 
