@@ -197,8 +197,10 @@ def _is_abbreviation(text: str, dot: int) -> bool:
     """Whether the mark at `dot` is the dot of a short word ("V.a.", "Z.n.", "ca.", "1.")."""
     if text[dot : dot + 1] != ".":
         return False
-    word = re.search(r"[^\W_]*$", text[:dot])
-    return word is not None and len(word.group()) <= 2
+    start = dot
+    while start > 0 and dot - start <= 2 and text[start - 1].isalnum():
+        start -= 1
+    return dot - start <= 2
 
 
 def _tokens(text: str) -> Iterator[_Token]:
