@@ -1,4 +1,4 @@
-"""Texts from strangers cost what their length costs: eight times the text takes about eight times as long, not 64 times.
+"""Texts from strangers cost what their length costs: eight times the text takes about eight times as long, not 64.
 
 Ratios of processor time within one run, with wide bounds: a quadratic pattern is at 64, a linear one at 8.
 """
