@@ -59,6 +59,8 @@ _ENGLISH = _words(
     pathology incomplete complete patient
     """
 )
+COMMON_WORDS = _SWEDISH | _GERMAN | _ENGLISH
+"""Folded words that are common in reports of the three languages: none of them is a name."""
 # Words of two or three of the lists say nothing on their own.
 _SHARED = (_SWEDISH & _GERMAN) | (_SWEDISH & _ENGLISH) | (_GERMAN & _ENGLISH)
 
