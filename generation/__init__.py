@@ -1,16 +1,21 @@
-"""From retrieved cases to a draft report. Public names, loaded when they are asked for: `Drafter`, `Draft`."""
+"""From retrieved cases to a draft report. Public names, loaded when they are asked for: `Drafter`, `DraftResult`,
+`Draft`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ecgkin.generation.draft import Draft
-    from ecgkin.generation.drafter import Drafter
+    from ecgkin.generation.drafter import Drafter, DraftResult
+    from ecgkin.generation.types.draft import Draft
 
-__all__ = ["Draft", "Drafter"]
+__all__ = ["Draft", "DraftResult", "Drafter"]
 
-_HOMES = {"Draft": "ecgkin.generation.draft", "Drafter": "ecgkin.generation.drafter"}
+_HOMES = {
+    "Draft": "ecgkin.generation.types.draft",
+    "DraftResult": "ecgkin.generation.drafter",
+    "Drafter": "ecgkin.generation.drafter",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,61 +1,123 @@
-"""`Drafter`: an ECG in, a draft with its evidence out, whichever way the text is made.
-
-consensus               no model: the calibrated vote of the neighbours in words
-pulse:DIR               a PULSE checkpoint in this process
-http(s)://HOST/v1#NAME  model NAME behind an OpenAI-compatible server
-"""
+"""`Drafter`: an ECG in, a draft with its evidence and the search under it out, whichever way the text is made."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ecgkin.generation.backends.base import Request, TextBackend
-from ecgkin.generation.backends.open import open_backend
-from ecgkin.generation.consensus.consensus import MODEL, write_consensus
+from ecgkin.generation.backends.base import MAX_NEW_TOKENS, DraftBackend, DraftSettings, TextBackend
+from ecgkin.generation.backends.consensus import ConsensusBackend
+from ecgkin.generation.backends.language_model import LanguageModelBackend, prompt_for
+from ecgkin.generation.consensus.consensus import MODEL
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
-from ecgkin.generation.draft import Draft, Language
-from ecgkin.generation.prompt.context import Context, Counter, build_context
-from ecgkin.generation.prompt.grounding import ground
-from ecgkin.generation.prompt.pages import picture_for
-from ecgkin.generation.prompt.untrusted import readable_answer
-from ecgkin.generation.request import MAX_K, Task, neighbours_of, open_task
+from ecgkin.generation.measures import measure
+from ecgkin.generation.prompt.context import Context, Counter
+from ecgkin.generation.prompt.pages import page_of
+from ecgkin.generation.prompt.untrusted import question_line
+from ecgkin.generation.types.draft import LANGUAGES, Draft, Language
+from ecgkin.generation.types.task import Task
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import GenerationError, QueryError
-from ecgkin.retrieval.notes import Note, NoteCode
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from ecgkin.index.base import CaseBase
     from ecgkin.index.filters import WhereLike
+    from ecgkin.retrieval.search.hits import SearchResult
     from ecgkin.retrieval.search.search import CaseSearch
 
 _LOG = logging.getLogger(__name__)
 
-MAX_NEW_TOKENS = 512
+MAX_K = 20
 
 
-__all__ = ["MAX_K", "MAX_NEW_TOKENS", "DraftStream", "Drafter", "neighbours_of", "open_backend"]
+def open_model(model: str, *, device: str = "auto", api_key: str | None = None) -> TextBackend:
+    """The language model that a name means.
+
+    Args:
+        model: One of
+            "mini" or "mini:DIR", the mini generator;
+            "pulse:DIR", a PULSE checkpoint in this process;
+            "http(s)://HOST/v1#NAME", model NAME behind an OpenAI-compatible server (without #NAME: "default");
+            "pulse:DIR@http(s)://HOST/v1#NAME", a PULSE checkpoint behind a server, where DIR is the folder that
+            `ecgkin pulse convert` wrote for that server (or its pulse.json): pictures are counted and cut by it.
+        device: Where a model in this process runs.
+        api_key: For a server.
+
+    Raises:
+        QueryError: It is none of these.
+        WeightsMissingError, ModelError: The checkpoint is not there, or cannot be loaded.
+        GenerationError: The address cannot be used.
+    """
+    kind, _, rest = model.partition(":")
+    if kind == "mini":
+        from ecgkin.generation.backends.mini.backend import MiniGenerator
+
+        return MiniGenerator(Path(rest) if rest else None)
+    folder, served, address = rest.partition("@http") if kind == "pulse" else ("", "", "")
+    if folder and not served:
+        from ecgkin.generation.backends.pulse.loading import load_pulse
+
+        return load_pulse(rest, device=None if device == "auto" else device)
+    if folder or kind in ("http", "https"):
+        from ecgkin.generation.backends.openai.endpoint import EndpointBackend
+
+        url, _, name = (f"http{address}" if folder else model).partition("#")
+        if folder:
+            return EndpointBackend.for_pulse(url, name or "default", Path(folder), api_key=api_key)
+        return EndpointBackend(url, name or "default", api_key=api_key)
+    raise QueryError(
+        f"model is {model!r:.80} (expected consensus, mini, pulse:DIR, pulse:DIR@http://HOST/v1#NAME or an address "
+        "that begins with http:// or https://)"
+    )
+
+
+def open_backend(model: str, *, device: str = "auto", api_key: str | None = None) -> DraftBackend:
+    """What writes drafts under a name: "consensus", or a model as `open_model` knows them, which says the arguments.
+
+    Raises:
+        QueryError, WeightsMissingError, ModelError, GenerationError: As `open_model`.
+    """
+    if model == MODEL:
+        return ConsensusBackend()
+    return LanguageModelBackend(open_model(model, device=device, api_key=api_key))
+
+
+@dataclass(frozen=True)
+class DraftResult:
+    """A draft, and the search that it stands on.
+
+    Attributes:
+        draft: What was written.
+        search: As many hits as were asked for, the neighbours that voted, and their vote.
+    """
+
+    draft: Draft
+    search: SearchResult
 
 
 class DraftStream:
-    """The text of a draft piece by piece; `draft` is there once all pieces have been taken."""
+    """The text of a draft piece by piece; `result` is there once all pieces have been taken, None before."""
 
-    def __init__(self, pieces: Iterator[str]) -> None:
+    def __init__(self, pieces: Iterator[str | DraftResult]) -> None:
         self._pieces = pieces
-        self.draft: Draft | None = None
+        self.result: DraftResult | None = None
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        return next(self._pieces)
+        piece = next(self._pieces)
+        if isinstance(piece, DraftResult):
+            self.result = piece
+            return next(self)
+        return piece
 
     def close(self) -> None:
         """Stop a model in mid-answer."""
@@ -64,18 +126,55 @@ class DraftStream:
             close()
 
 
+def write_draft(task: Task, backend: DraftBackend, settings: DraftSettings, started: float | None = None) -> Draft:
+    """The draft for a query that was searched for; a refusal where nothing similar was found.
+
+    Args:
+        task: The query, its neighbours and what is asked.
+        backend: What writes.
+        settings: How.
+        started: Reading of `time.perf_counter` from which the draft's seconds count; None for now.
+
+    Raises:
+        GenerationError: The model failed, or the prompt does not fit.
+    """
+    began = time.perf_counter() if started is None else started
+    return _finished(_writer(task, backend).draft(task, settings), task, backend, began)
+
+
+def _writer(task: Task, backend: DraftBackend) -> DraftBackend:
+    """A model is not asked where there is no evidence: the consensus words the refusal."""
+    return ConsensusBackend() if task.refused else backend
+
+
+def _finished(draft: Draft, task: Task, backend: DraftBackend, started: float) -> Draft:
+    seconds = time.perf_counter() - started
+    warnings = tuple(dict.fromkeys((*draft.warnings, *task.result.warnings)))
+    _LOG.info(
+        "drafted model=%s sentences=%d cited=%d refused=%s seconds=%.3f",
+        MODEL if isinstance(backend, ConsensusBackend) else "backend",
+        len(draft.sentences), len(draft.citations), bool(draft.refusal), seconds,
+    )  # fmt: skip
+    return replace(draft, model=backend.name, seconds=seconds, warnings=warnings)
+
+
 class Drafter:
     """Drafts from one case base.
 
     Args:
         search: The search over it.
-        model: See `open_backend`; ignored where a backend is given.
-        backend: A model that is open already.
+        model: See `open_model`, or "consensus"; ignored where a backend is given.
+        backend: A model or another writer of drafts that is open already.
         thresholds: Of the consensus; None takes those beside the encoder's weights, or the default.
         device: Where a model in this process runs.
         api_key: For a server.
-        max_new_tokens: Longest answer of a model.
-        temperature, seed: 0 for greedy decoding.
+        max_new_tokens: Longest answer of a model, 1 or more.
+        temperature: 0 for greedy decoding.
+        seed: Of a sampled answer; None lets the model choose.
+
+    Raises:
+        QueryError: Length or temperature is out of range, or the model's name means nothing.
+        WeightsMissingError, ModelError, GenerationError: The model cannot be opened.
     """
 
     def __init__(
@@ -83,7 +182,7 @@ class Drafter:
         search: CaseSearch,
         model: str = MODEL,
         *,
-        backend: TextBackend | None = None,
+        backend: DraftBackend | TextBackend | None = None,
         thresholds: DraftThresholds | None = None,
         device: str = "auto",
         api_key: str | None = None,
@@ -94,11 +193,12 @@ class Drafter:
         if max_new_tokens < 1 or temperature < 0:
             raise QueryError(f"max_new_tokens {max_new_tokens}, temperature {temperature} (expected >= 1 and >= 0)")
         self.search = search
-        self.backend = backend if backend is not None else open_backend(model, device=device, api_key=api_key)
-        self.thresholds = thresholds or shipped_thresholds(search.encoder)
-        self.max_new_tokens = max_new_tokens
-        self.temperature = temperature
-        self.seed = seed
+        if backend is None:
+            backend = open_backend(model, device=device, api_key=api_key)
+        self.backend = backend if isinstance(backend, DraftBackend) else LanguageModelBackend(backend)
+        self.settings = DraftSettings(
+            thresholds or shipped_thresholds(search.encoder), max_new_tokens, temperature, seed
+        )
 
     @classmethod
     def open(
@@ -112,7 +212,7 @@ class Drafter:
     @property
     def model(self) -> str:
         """What writes the text."""
-        return self.backend.name if self.backend is not None else MODEL
+        return self.backend.name
 
     def close(self) -> None:
         """Close the case base."""
@@ -135,8 +235,9 @@ class Drafter:
         *,
         where: WhereLike = None,
         exclude_patient: str | None = None,
-    ) -> Draft:
-        """A draft for an ECG.
+        hits: int | None = None,
+    ) -> DraftResult:
+        """A draft for an ECG, and the search under it.
 
         Args:
             query: A record, a picture, or the file of either.
@@ -146,22 +247,16 @@ class Drafter:
             lang: "en" or "de".
             where: Filter on the cases.
             exclude_patient: Cases of this patient are left out.
+            hits: Hits of the search that is returned, 1 to 1000; None for as many as `k`, at least one.
 
         Raises:
-            QueryError: k, language or filter cannot be used.
+            QueryError: k, hits, language or filter cannot be used.
             InputError: The query cannot be read.
             GenerationError: The model failed, or the prompt does not fit.
         """
         started = time.perf_counter()
-        task = open_task(self.search, query, question, k, lang, where, exclude_patient)
-        if self.backend is None or task.refused:
-            return self._finished(self._consensus(task), task, started)
-        request, context = self._request(task)
-        done = self.backend.generate(request)
-        draft = self._grounded(done.text, context, task)
-        cut = (Note(NoteCode.DRAFT_CUT),) if done.finish_reason == "length" else ()
-        draft = replace(draft, tokens_in=done.tokens_in, tokens_out=done.tokens_out, warnings=(*draft.warnings, *cut))
-        return self._finished(draft, task, started)
+        task = self.task(query, question, k, lang, where=where, exclude_patient=exclude_patient, hits=hits)
+        return DraftResult(write_draft(task, self.backend, self.settings, started), task.result)
 
     def stream(
         self,
@@ -172,29 +267,23 @@ class Drafter:
         *,
         where: WhereLike = None,
         exclude_patient: str | None = None,
+        hits: int | None = None,
     ) -> DraftStream:
         """The same draft with its text piece by piece; arguments and errors as in `draft`.
 
         Errors of the query are raised here, errors of the model while the pieces are taken.
         """
         started = time.perf_counter()
-        task = open_task(self.search, query, question, k, lang, where, exclude_patient)
+        task = self.task(query, question, k, lang, where=where, exclude_patient=exclude_patient, hits=hits)
 
-        def pieces() -> Iterator[str]:
-            if self.backend is None or task.refused:
-                written = self._consensus(task)
-                yield from written.text.splitlines(keepends=True)
-            else:
-                request, context = self._request(task)
-                parts: list[str] = []
-                for piece in self.backend.stream(request):
-                    parts.append(piece)
+        def pieces() -> Iterator[str | DraftResult]:
+            for piece in _writer(task, self.backend).stream(task, self.settings):
+                if isinstance(piece, Draft):
+                    yield DraftResult(_finished(piece, task, self.backend, started), task.result)
+                else:
                     yield piece
-                written = self._grounded("".join(parts), context, task)
-            stream.draft = self._finished(written, task, started)
 
-        stream = DraftStream(pieces())
-        return stream
+        return DraftStream(pieces())
 
     def prompt(
         self,
@@ -216,82 +305,35 @@ class Drafter:
             GenerationError: There is neither a model nor a counter, or the prompt does not fit.
             InputError: As in `draft`, whose arguments the others are.
         """
-        return self._context(open_task(self.search, query, question, k, lang, where, exclude_patient), counter)
+        if counter is None:
+            if not isinstance(self.backend, LanguageModelBackend):
+                raise GenerationError("the consensus has no model to prompt", hint="name one with --model")
+            counter = self.backend.model
+        task = self.task(query, question, k, lang, where=where, exclude_patient=exclude_patient)
+        return prompt_for(task, counter, self.settings)
 
-    def _consensus(self, task: Task) -> Draft:
-        draft = write_consensus(
-            task.result.vote,
-            neighbours_of(task.result),
-            language=task.language,
-            thresholds=self.thresholds,
-            measurements=task.measured,
-            question=task.question,
-            k=task.k,
-            nothing_similar=task.result.nothing_similar or not task.result.hits,
-        )
-        return replace(draft, model=self.model)
-
-    def _context(self, task: Task, counter: Counter | None = None) -> tuple[Context, Image.Image]:
-        counts = counter or self.backend
-        if counts is None:
-            raise GenerationError("the consensus has no model to prompt", hint="name one with --model")
-        image = picture_for(task.ecg, counts, self.max_new_tokens)
-        context = build_context(
-            task.result.hits,
-            task.result.vote if task.k else None,
-            counts,
-            k=task.k,
-            question=task.question,
-            language=task.language,
-            measured=task.values,
-            image=image,
-            max_new_tokens=self.max_new_tokens,
-        )
-        _LOG.info(
-            "prompt name=%s cases=%d dropped=%d tokens=%d budget=%d",
-            context.prompt_name, len(context.evidence), context.dropped, context.n_tokens, context.budget,
-        )  # fmt: skip
-        return context, image
-
-    def _request(self, task: Task) -> tuple[Request, Context]:
-        context, image = self._context(task)
-        return Request(context.prompt, image, self.max_new_tokens, self.temperature, self.seed), context
-
-    def _grounded(self, text: str, context: Context, task: Task) -> Draft:
-        answer = readable_answer(text)
-        result = task.result
-        found = ground(
-            answer,
-            context.evidence,
-            vote=result.vote,
-            neighbours=[hit.case.labels.keys() for hit in result.hits],
-            thresholds=self.thresholds,
-            picture=True,
-        )
-        empty = () if answer else (Note(NoteCode.DRAFT_EMPTY),)
-        uncited = found.sentences and context.evidence and not any(s.citations for s in found.sentences)
-        return Draft(
-            text=answer,
-            language=task.language,
-            model=self.model,
-            question=task.question,
-            sentences=found.sentences,
-            statements=found.statements,
-            evidence=context.evidence,
-            unknown_citations=found.unknown_citations,
-            warnings=(*empty, *found.warnings, *((Note(NoteCode.DRAFT_UNCITED),) if uncited else ())),
-            probabilities=result.vote.probabilities,
-            calibrated=result.vote.calibrated,
-            measurements=task.values,
-            prompt=context.prompt_name,
-        )
-
-    def _finished(self, draft: Draft, task: Task, started: float) -> Draft:
-        seconds = time.perf_counter() - started
-        warnings = tuple(dict.fromkeys((*draft.warnings, *task.result.warnings)))
-        _LOG.info(
-            "drafted model=%s sentences=%d cited=%d refused=%s seconds=%.3f",
-            MODEL if self.backend is None else "backend",
-            len(draft.sentences), len(draft.citations), bool(draft.refusal), seconds,
-        )  # fmt: skip
-        return replace(draft, seconds=seconds, warnings=warnings)
+    def task(
+        self,
+        query: EcgRecord | Image.Image | str | Path,
+        question: str | None = None,
+        k: int = 3,
+        lang: Language = "en",
+        *,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        hits: int | None = None,
+    ) -> Task:
+        """The query read, searched for and measured; arguments and errors as in `draft`."""
+        if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= MAX_K:
+            raise QueryError(f"k is {k!r} (expected a whole number from 0 to {MAX_K})")
+        if lang not in LANGUAGES:
+            raise QueryError(f"language is {lang!r} (expected {' or '.join(LANGUAGES)})")
+        asked = question_line(question) if question is not None else None
+        shown = max(1, k) if hits is None else hits
+        # As deep as the vote looks: a rare finding may be carried by the thirtieth case only, and is to be cited.
+        depth = self.search.depth
+        ecg = page_of(query)
+        if isinstance(ecg, EcgRecord):
+            result = self.search.by_ecg(ecg, shown, where, exclude_patient, depth=depth)
+            return Task(ecg, result, measure(ecg), asked, k, lang)
+        return Task(ecg, self.search.by_image(ecg, shown, where, exclude_patient, depth=depth), None, asked, k, lang)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,8 +60,11 @@ class WriterLock:
         """Whether this object holds the lock."""
         return self._handle is not None
 
-    def acquire(self) -> None:
+    def acquire(self, wait_s: float = 0.0) -> None:
         """Take the lock, or keep it.
+
+        Args:
+            wait_s: How long to wait for another holder.
 
         Raises:
             CaseBaseError: Another process, or another object of this one, holds it; or the folder cannot be written.
@@ -68,17 +72,23 @@ class WriterLock:
         if self._handle is not None:
             return
         try:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise CaseBaseError(f"{self.path.parent} cannot be written: {error.strerror}") from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(handle)
-            raise CaseBaseError(
-                f"somebody else is writing to {self.path.parent} (one writer at a time; readers are not affected)",
-                hint="wait until the other ingest has ended",
-            ) from error
+        until = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError as error:
+                if time.monotonic() < until:
+                    time.sleep(0.02)
+                    continue
+                os.close(handle)
+                raise CaseBaseError(
+                    f"somebody else is writing to {self.path.parent} (one writer at a time; readers are not affected)",
+                    hint="wait until the other ingest has ended",
+                ) from error
         self._handle = handle
 
     def release(self) -> None:

@@ -8,6 +8,7 @@ Two kinds stand behind it: `ecgkin.index.folder.base.FolderBase` (SQLite and FAI
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeAlias
@@ -186,6 +187,13 @@ class CaseBase(Protocol):
 
     def ids_by_content(self, content_hashes: Collection[str]) -> dict[str, list[str]]:
         """Content hash to the cases with that content, for those hashes that some case has."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Keep other writers out until the block ends, where the kind of base can; without it they may come in between.
+
+        Raises:
+            CaseBaseError: When entered: somebody else is writing.
+        """
 
     def add(self, cases: Sequence[Case], vectors: Vectors, records: Sequence[EcgRecord | None] | None = None) -> None:
         """Add cases; they are durable when this returns.

@@ -14,6 +14,9 @@ import numpy as np
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
+LONGEST_ID = 500
+# Controls (C0, DEL, C1), line and paragraph separators, marks that turn the direction of text, and half characters.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?)?")
 
 
@@ -22,7 +25,7 @@ class Case:
     """One ECG of a case base, without its samples (see `CaseBase.record`).
 
     Attributes:
-        case_id: Unique in the case base, "source/number": "ptbxl/12345".
+        case_id: Unique in the case base, "source/number": "ptbxl/12345" (see `check_case_id`).
         patient_id: Who; None where the source does not say. Unique within a source only if the source says so.
         source: Where it comes from: "ptbxl", "simulated", the name of a folder.
         age_years, sex: As the source gives them; sex is "F" or "M"; None where it does not say.
@@ -50,8 +53,7 @@ class Case:
     content_hash: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.case_id, str) or not self.case_id.strip() or "\x00" in self.case_id:
-            raise RecordError(f"case id is {self.case_id!r} (expected a text that is not empty)")
+        check_case_id(self.case_id)
         if self.age_years is not None and not (math.isfinite(self.age_years) and self.age_years >= 0):
             raise RecordError(f"age of {self.case_id} is {self.age_years} (expected years >= 0, or None)")
         if self.sex not in (None, "F", "M"):
@@ -76,6 +78,35 @@ class Case:
         {'AFIB': 100.0}
         """
         return asdict(self)
+
+
+def check_case_id(case_id: object) -> None:
+    """The one rule for case ids: what can stand in a URL path, in a line of a table and in a file name.
+
+    1 to 500 characters of valid Unicode, no control characters or line separators, no blank at either end, and none of
+    the parts between slashes is "." or "..", which clients of the API would resolve away.
+
+    Raises:
+        RecordError: It is none.
+
+    >>> check_case_id("ward 3/2024/a b.scp#2")
+    """
+    if not isinstance(case_id, str) or not 0 < len(case_id) <= LONGEST_ID or not _storable(case_id):
+        raise RecordError(f"case id is {case_id!r:.60} (expected a text of 1 to {LONGEST_ID} characters)")
+    if _UNPRINTABLE.search(case_id) or case_id != case_id.strip() or not {".", ".."}.isdisjoint(case_id.split("/")):
+        raise RecordError(
+            f"case id is {case_id!r:.60} (expected no control characters, no blank at an end, no part '.' or '..')"
+        )
+
+
+def safe_case_id(text: str) -> str:
+    """A case id that is allowed, as like a text as can be: for what must be named but was named badly.
+
+    >>> safe_case_id("ward/\\n/../x ")
+    'ward/_/_/x'
+    """
+    plain = _UNPRINTABLE.sub("_", text.encode("utf-8", "replace").decode()).strip()[:LONGEST_ID].strip()
+    return "/".join("_" if part in (".", "..") else part for part in plain.split("/")) or "_"
 
 
 def _storable(text: str) -> bool:

@@ -51,6 +51,7 @@ class NoteCode(StrEnum):
     NO_CASE_PASSES = "no_case_passes"
     NOTHING_SIMILAR = "nothing_similar"
     FEW_CASES_PASS = "few_cases_pass"
+    FEW_CASES_THERE = "few_cases_there"
     VOTE_FILTERED = "vote_filtered"
     VOTE_NOT_CALIBRATED = "vote_not_calibrated"
     VOTE_TOO_SHALLOW = "vote_too_shallow"
@@ -59,6 +60,7 @@ class NoteCode(StrEnum):
     DRAFT_CUT = "draft_cut"
     DRAFT_EMPTY = "draft_empty"
     DRAFT_UNCITED = "draft_uncited"
+    DRAFT_STATES_AND_DENIES = "draft_states_and_denies"
     DRAFT_STATES_UNCARRIED = "draft_states_uncarried"
     DRAFT_DENIES_CARRIED = "draft_denies_carried"
     CITED_CASES_LACK = "cited_cases_lack"
@@ -144,6 +146,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "only {found} of the {asked} cases asked for pass the filter",
         "nur {found} von {asked} Fällen passen zu den Filtern",
     ),
+    NoteCode.FEW_CASES_THERE: (
+        "only {found} of the {asked} cases asked for are there",
+        "nur {found} von {asked} gewünschten Fällen sind da",
+    ),
     NoteCode.VOTE_FILTERED: (
         "the vote counts only cases that pass the filter",
         "das Votum zählt nur Fälle, die zu den Filtern passen",
@@ -166,6 +172,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     ),
     NoteCode.DRAFT_EMPTY: ("the model answered nothing", "das Modell hat nichts geantwortet"),
     NoteCode.DRAFT_UNCITED: ("no sentence cites a case", "kein Satz zitiert einen Fall"),
+    NoteCode.DRAFT_STATES_AND_DENIES: (
+        "the draft both states and denies {name}",
+        "der Entwurf nennt und verneint {name}",
+    ),
     NoteCode.DRAFT_STATES_UNCARRIED: (
         "the draft states {name}, none of the {n} similar cases carry it",
         "der Entwurf nennt {name}, keiner der {n} ähnlichen Fälle trägt es",

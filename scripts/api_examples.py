@@ -20,11 +20,11 @@ import numpy as np
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.ui.api.app import create_app
 from ecgkin.ui.api.schemas import Signal
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
 from ecgkin.ui.demo.cases import simulated_gallery
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 TARGET = Path(__file__).resolve().parent.parent / "ui" / "api" / "examples.json"

@@ -111,9 +111,9 @@ def encoder_of(name: str, device: str) -> Any:
 
 def serve(base: Path, encoder: str, batch: int, device: str) -> None:
     """Serve until killed; the address goes to stdout when everything is loaded."""
-    from ecgkin.ui.api.app import create_app
-    from ecgkin.ui.api.serving import address, bind, server
     from ecgkin.ui.api.state import State
+    from ecgkin.ui.server.app import create_app
+    from ecgkin.ui.server.serving import address, bind, server
     from ecgkin.ui.settings import load_settings
 
     settings = load_settings(api_port=0, api_batch=batch, device=device)

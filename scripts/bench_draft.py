@@ -46,7 +46,7 @@ def time_drafts(base: Path, pictures: Sequence[Path], repeat: int) -> dict[str, 
         for i in range(repeat):
             began, cpu = time.perf_counter(), time.process_time()
             with timed_steps(steps):
-                draft = drafter.draft(pictures[i % len(pictures)])
+                draft = drafter.draft(pictures[i % len(pictures)]).draft
             wall.append(1000 * (time.perf_counter() - began))
             spent.append(1000 * (time.process_time() - cpu))
             sentences.append(len(draft.sentences))
@@ -71,18 +71,18 @@ def time_drafts(base: Path, pictures: Sequence[Path], repeat: int) -> dict[str, 
 @contextlib.contextmanager
 def timed_steps(steps: dict[str, list[float]]) -> Iterator[None]:
     """Adds the processor time of each step of a draft; the steps are those of one query, none inside another."""
+    import ecgkin.generation.backends.consensus as consensus
     import ecgkin.generation.drafter as drafter
-    import ecgkin.generation.request as task
     import ecgkin.retrieval.ecg.page.reading as page
     from ecgkin.index.base import CaseBase
     from ecgkin.retrieval.encoders.dual import DualEncoder
 
     places: list[tuple[Any, str, str]] = [
-        (task, "page_of", "open the file"),
+        (drafter, "page_of", "open the file"),
         (page, "read_page", "read the page"),
         (DualEncoder, "encode_pages", "encode"),
         (CaseBase, "search", "search"),
-        (drafter, "write_consensus", "write"),
+        (consensus, "write_consensus", "write"),
     ]
     before = [(owner, name, getattr(owner, name)) for owner, name, _ in places]
 

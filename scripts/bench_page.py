@@ -58,9 +58,9 @@ def simulated(folder: Path, encoder: Any) -> tuple[Path, Path]:
 @contextmanager
 def started(base: Path, examples: Path, encoder: Any) -> Iterator[tuple[str, float]]:
     """The page's address, and the seconds until it was there."""
-    from ecgkin.ui.api.app import create_app
-    from ecgkin.ui.api.serving import in_thread
     from ecgkin.ui.api.state import State
+    from ecgkin.ui.server.app import create_app
+    from ecgkin.ui.server.serving import in_thread
     from ecgkin.ui.settings import load_settings
     from ecgkin.ui.web.serving import running
 

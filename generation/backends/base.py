@@ -1,15 +1,20 @@
-"""The door between a drafter and a language model, wherever the model runs."""
+"""Protocols of back ends: `TextBackend`, a language model that continues a prompt; `DraftBackend` writes drafts."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from ecgkin.generation.consensus.thresholds import DraftThresholds
+from ecgkin.generation.types.draft import Draft
+from ecgkin.generation.types.task import Task
 from ecgkin.retrieval.errors import GenerationError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+MAX_NEW_TOKENS = 512
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Request:
 
     prompt: str
     image: Image | None = None
-    max_new_tokens: int = 512
+    max_new_tokens: int = MAX_NEW_TOKENS
     temperature: float = 0.0
     seed: int | None = None
 
@@ -95,4 +100,48 @@ class TextBackend(Protocol):
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
         """Tokens that the prompt takes in the context, template and visual tokens included."""
+        ...
+
+
+@dataclass(frozen=True)
+class DraftSettings:
+    """How drafts are written.
+
+    Attributes:
+        thresholds: From which share of the neighbours on a finding is stated.
+        max_new_tokens: Longest answer of a model, 1 or more.
+        temperature: 0 for greedy decoding.
+        seed: Of a sampled answer; None lets the model choose.
+    """
+
+    thresholds: DraftThresholds = field(default_factory=DraftThresholds)
+    max_new_tokens: int = MAX_NEW_TOKENS
+    temperature: float = 0.0
+    seed: int | None = None
+
+
+@runtime_checkable
+class DraftBackend(Protocol):
+    """What writes drafts: the consensus, or a language model with its prompt."""
+
+    @property
+    def name(self) -> str:
+        """Short name for run files and messages; no secrets."""
+        ...
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether it writes one draft at a time."""
+        ...
+
+    def draft(self, task: Task, settings: DraftSettings) -> Draft:
+        """The draft for a task.
+
+        Raises:
+            GenerationError: The model failed, or the prompt does not fit.
+        """
+        ...
+
+    def stream(self, task: Task, settings: DraftSettings) -> Iterator[str | Draft]:
+        """Pieces of its text as they come, then the whole draft. Raises as `draft`."""
         ...

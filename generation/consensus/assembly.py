@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ecgkin.generation.consensus.phrases import TITLES, capital
 from ecgkin.generation.consensus.sections import SECTIONS
-from ecgkin.generation.draft import Basis, Draft, DraftedStatement, Evidence, Section, Sentence
+from ecgkin.generation.types.draft import Basis, Draft, DraftedStatement, Evidence, Section, Sentence
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.ecg.statements.find import Polarity
 

@@ -29,9 +29,8 @@ from ecgkin.generation.consensus.sections import (
     settle,
 )
 from ecgkin.generation.consensus.thresholds import DraftThresholds
-from ecgkin.generation.draft import Draft, Language
-from ecgkin.generation.measures.measure import Measurements
-from ecgkin.generation.prompt.untrusted import question_line
+from ecgkin.generation.measures import Measurements, reason_text
+from ecgkin.generation.types.draft import Draft, Language
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, superclasses
 from ecgkin.retrieval.ecg.statements.find import Polarity, find_statements
 from ecgkin.retrieval.search.vote import Vote
@@ -100,7 +99,8 @@ def write_consensus(
         language: Of the draft.
         thresholds: From which probability a finding is stated; None for the default.
         measurements: Of the query's samples, None for a picture.
-        question: Statements that it names are answered one by one; any other question gets the whole report.
+        question: On one line. Statements that it names are answered one by one; any other question gets the whole
+            report.
         k: How many of the nearest cases are listed as evidence beside those that are cited.
         nothing_similar: Whether retrieval found nothing near; then the draft is a refusal.
     """
@@ -118,7 +118,7 @@ def write_consensus(
         refusal = words["nothing_similar"]
         return replace(empty, text=refusal, refusal=refusal, evidence=evidence_of(neighbours, range(k))[0])
     writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements)
-    asked = tuple(dict.fromkeys(f.code for f in find_statements(question_line(question)))) if question else ()
+    asked = tuple(dict.fromkeys(f.code for f in find_statements(question))) if question else ()
     notes, abstained = writer.answers(asked) if asked else writer.report()
     done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, answering=bool(asked))
     probabilities = {**vote.probabilities, **writer.probabilities}
@@ -292,8 +292,9 @@ class _Writer:
         if section == "axis_intervals":
             if self.measurements is None:
                 return self.words["no_samples"]
-            reason = next(iter(self.measurements.reasons.values()), "")
-            return self.words["not_measured"].format(reason=reason)
+            reason = next(iter(self.measurements.reasons.values()), None)
+            text = reason_text(reason, self.language) if reason is not None else ""
+            return self.words["not_measured"].format(reason=text)
         if self.few:
             return self.words["few"].format(n=len(self.neighbours))
         doubt = 1 - self.vote.statements["NORM"] if section == "conclusion" else self._doubt(section)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ecgkin.generation.draft import Language
+from ecgkin.generation.types.draft import Language
 from ecgkin.retrieval.ecg.statements.find import Polarity
 
 TITLES: Mapping[Language, Mapping[str, str]] = {

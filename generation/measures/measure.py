@@ -1,305 +1,233 @@
-"""Rate, PR, QRS, QT, QTc and frontal axis of a record: R peaks by NeuroKit2, wave limits on the median beat.
+"""`measure`: everything that is measured on one record.
 
-NeuroKit2's delineation works lead by lead and gave QRS of 54 to 177 ms where 92 to 108 ms are true, and PR of 120 ms
-where 283 ms are true (24 simulated records, this project's simulator), so limits are taken as ECG machines do: from the
-median beat of all leads together, which is a global measure in the sense of the AHA/ACC/HRS recommendations (Kligfield
-2007). What cannot be measured is None with a reason, never a number.
+Limits are taken as ECG machines take them: on the median beat of all leads together, a global measure in the sense of
+the AHA/ACC/HRS recommendations (Kligfield 2007). What cannot be measured is None with a reason, never a number.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ecgkin.generation.measures.arrays import FS
+from ecgkin.generation.measures.beats import Beats, find_beats, qrs_activity, spikes_with_qrs
+from ecgkin.generation.measures.leads import lead_measures
+from ecgkin.generation.measures.median_beat import BEFORE, MedianBeat, median_beat, slow_start_ms
+from ecgkin.generation.measures.pacing import pacing_of
+from ecgkin.generation.measures.rhythm import Intervals, atrial_activity, intervals_of
+from ecgkin.generation.measures.signals import Samples, samples_of
+from ecgkin.generation.measures.values import NAMES, PLAUSIBLE, Measurements, PWaves, Reason
+from ecgkin.generation.measures.waves import PWave, TWave, p_wave, t_peak, t_wave
 from ecgkin.retrieval.ecg.record import EcgRecord
 
-Doubles = NDArray[np.float64]
-
-FS = 500  # Hz, the working rate: that of standard recordings
-BEFORE, AFTER = round(0.45 * FS), round(0.6 * FS)  # window of the median beat about R
-
-
-def median_beats(leads: Doubles, peaks: NDArray[np.int64]) -> Doubles | None:
-    """Median over beats of the commonest shape, shape (n_leads, BEFORE + AFTER), or None."""
-    inside = [p for p in peaks if p >= BEFORE and p + AFTER <= leads.shape[1]]
-    if len(inside) < 2:
-        return None
-    beats = np.stack([leads[:, p - BEFORE : p + AFTER] for p in inside])
-    core = slice(BEFORE - round(0.08 * FS), BEFORE + round(0.08 * FS))
-    flat = beats[:, :, core].reshape(len(beats), -1)
-    likeness = np.atleast_2d(np.corrcoef(flat))
-    alike = likeness[int(np.argmax(np.median(likeness, axis=1)))] > 0.8  # extrasystoles fall out
-    if alike.sum() < 2:
-        return None
-    return np.asarray(np.median(beats[alike], axis=0), dtype=np.float64)
-
-
-def qrs_limits(beats: Doubles) -> tuple[int, int]:
-    """First and last sample of QRS in the median beats, shape (n_leads, n): where the vector is fast.
-
-    The limit is where the speed falls below 12 % of its peak (or twice the speed of the rest of the beat) and stays
-    there for 24 ms: set so that simulated QRS of 92 to 160 ms come out within 12 ms at the median.
-    """
-    from scipy.ndimage import uniform_filter1d
-
-    speed = np.sqrt(np.square(np.gradient(uniform_filter1d(beats, 5, axis=1), axis=1)).sum(axis=0))
-    near = slice(BEFORE - 50, BEFORE + 50)
-    top = BEFORE - 50 + int(np.argmax(speed[near]))
-    quiet = float(np.median(speed))
-    limit = max(0.12 * float(speed[top]), 2.0 * quiet)
-    slow = speed < limit
-    hold = 12  # a notch of bundle branch block is slow for up to 20 ms
-    start, end = top, top
-    while start > hold and not slow[start - hold : start].all():
-        start -= 1
-    while end < len(speed) - hold - 1 and not slow[end + 1 : end + 1 + hold].all():
-        end += 1
-    return start, end
-
-
-def t_end(beats: Doubles, qrs_end: int, last: int) -> int | None:
-    """Where the steepest tangent after the peak of T meets the baseline (Lepeschkin and Surawicz 1952)."""
-    first = qrs_end + round(0.08 * FS)
-    last = min(last, beats.shape[1] - 5)
-    if last - first < 40:
-        return None
-    from scipy.ndimage import uniform_filter1d
-
-    level = beats[:, last : last + 5].mean(axis=1, keepdims=True)
-    size = uniform_filter1d(np.sqrt(np.square(beats - level).mean(axis=0)), 15)
-    peak = first + int(np.argmax(size[first:last]))
-    floor = float(size[peak:last].min()) if last > peak else 0.0
-    if peak >= last - 10 or size[peak] - floor < 0.03:
-        return None
-    slope = np.gradient(size)
-    steepest = peak + int(np.argmin(slope[peak:last]))
-    if slope[steepest] >= 0:
-        return None
-    end = round(steepest + (size[steepest] - floor) / -slope[steepest])
-    return end if end <= last else None  # a tangent that flat belongs to no T wave
-
-
-def p_start(beats: Doubles, qrs_start: int, free_s: float) -> int | None:
-    """Where the size of P falls to a tenth of its peak; None where there is no P that stands out."""
-    from scipy.ndimage import uniform_filter1d
-
-    first = max(5, qrs_start - round(min(0.4, free_s) * FS))
-    last = qrs_start - round(0.03 * FS)
-    if last - first < 30:
-        return None
-    speed = np.gradient(uniform_filter1d(beats, 11, axis=1), axis=1)
-    size = uniform_filter1d(np.sqrt(np.square(speed).sum(axis=0)), 11)
-    window = size[first:last]
-    quiet = float(np.percentile(window, 20))
-    fast = int(np.argmax(window))
-    if window[fast] < 2.5 * quiet:
-        return None
-    limit = quiet + 0.25 * (float(window[fast]) - quiet)
-    at = fast
-    gap = 0
-    # P has two fast flanks with a slow top between them: look back over slow stretches of up to 40 ms.
-    start = fast
-    while at > 0 and gap < round(0.04 * FS):
-        at -= 1
-        if window[at] >= limit:
-            start, gap = at, 0
-        else:
-            gap += 1
-    return None if start == 0 else first + start
-
-
-_MIN_SECONDS = 3.0
-_MIN_BEATS = 3
-_MAX_MISSING = 0.2  # share of NaN that a lead may have; the rest is bridged by straight lines
-_FLAT_MV = 0.05  # a lead whose 1st and 99th percentile lie nearer together shows no heart beat
-_MINFS_HZ = 100.0
-# Outside of these (ms, beats/min) a value is an artefact, not a finding.
-_PLAUSIBLE: Mapping[str, tuple[float, float]] = {
-    "rate_bpm": (20.0, 300.0),
-    "pr_ms": (80.0, 400.0),
-    "qrs_ms": (50.0, 240.0),
-    "qt_ms": (200.0, 700.0),
-    "qtc_ms": (300.0, 600.0),
-}
-NAMES: tuple[str, ...] = ("rate_bpm", "rr_variation", "pr_ms", "qrs_ms", "qt_ms", "qtc_ms", "axis_deg")
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """What could be measured; None where it could not.
-
-    Attributes:
-        rate_bpm: Mean ventricular rate.
-        rr_variation: Median change from one RR interval to the next as a share of the mean one, 0 for a clock; the
-            median, so that single extrasystoles do not count.
-        pr_ms, qrs_ms, qt_ms: On the median beat of all leads.
-        qtc_ms: QT corrected by Bazett's formula with the mean RR interval.
-        axis_deg: Frontal axis of QRS from net areas in I and aVF, -180 to 180.
-        n_beats: R peaks found.
-        reasons: Name of a value that is None -> why.
-    """
-
-    rate_bpm: float | None = None
-    rr_variation: float | None = None
-    pr_ms: float | None = None
-    qrs_ms: float | None = None
-    qt_ms: float | None = None
-    qtc_ms: float | None = None
-    axis_deg: float | None = None
-    n_beats: int = 0
-    reasons: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def values(self) -> dict[str, float]:
-        """Those that are known, by name."""
-        every = {name: getattr(self, name) for name in NAMES}
-        return {name: float(value) for name, value in every.items() if value is not None}
+_MIN_SECONDS = 2.0
+_MIN_BEATS = 2
+_MIN_FS_HZ = 100.0
+_CLEAR_BEATS = 1.7  # QRS complexes less clear than this are noise or ventricular fibrillation
+# Of 2,442 records of PTB-XL folds 1-8: P waves of sinus rhythm are alike by 0.85 (5th percentile of normal ECGs) and
+# more, what stands before QRS in atrial fibrillation by 0.8 (95th percentile) and less.
+_P_CONSTANT, _P_CONSTANT_IRREGULAR = 0.6, 0.75
+_P_ABSENT = 0.45
+_IRREGULAR = 0.08
+_REGULAR = 0.05
+_P_LEAST_MV = 0.015
 
 
 def measure(record: EcgRecord) -> Measurements:
     """Measure a record; never raises for what is in the samples.
 
     Args:
-        record: Any leads at any rate; missing leads and samples are left out.
+        record: Any leads at any rate; missing leads and samples are left out. Leads may be known at different times,
+            as on paper; then a lead that is known throughout (a rhythm strip) ties the beats together.
     """
+    return replace(_measured(record), age_years=record.age_years, sex=record.sex)
+
+
+def samples_and_beats(record: EcgRecord) -> tuple[Samples, Beats]:
+    """The samples without pacemaker spikes, and the beats in them."""
+    samples = samples_of(record)
+    if not samples.names:
+        return samples, find_beats(samples)
+    curve = qrs_activity(samples)
+    if samples.spikes_s:
+        kept = spikes_with_qrs(samples.spikes_s, curve)
+        if len(kept) < 2:
+            kept = ()
+        if kept != samples.spikes_s:
+            samples = samples_of(record, kept)
+            curve = qrs_activity(samples)
+    return samples, find_beats(samples, curve)
+
+
+def _measured(record: EcgRecord) -> Measurements:
     if record.duration_s < _MIN_SECONDS:
-        return _nothing(f"the record lasts {record.duration_s:.1f} s, {_MIN_SECONDS:.0f} s are needed")
-    if record.fs_hz < _MINFS_HZ:
-        return _nothing(f"sampled at {record.fs_hz:g} Hz, {_MINFS_HZ:.0f} Hz are needed")
-    usable = {name: signal for name in record.leads if (signal := _usable(record, name)) is not None}
-    if not usable:
-        return _nothing("no lead with a signal")
-    try:
-        import neurokit2 as nk
-    except ImportError:
-        return _nothing("NeuroKit2 is not installed")
-    with warnings.catch_warnings():
-        # NeuroKit2 and pandas warn about what the checks below deal with.
-        warnings.simplefilter("ignore")
-        try:
-            cleaned = {
-                name: np.asarray(nk.ecg_clean(signal, sampling_rate=FS), dtype=np.float64)
-                for name, signal in usable.items()
-            }
-            activity = qrs_activity(np.stack(list(cleaned.values())))
-            found = nk.ecg_peaks(activity, sampling_rate=FS, correct_artifacts=False)[1]["ECG_R_Peaks"]
-            peaks = _true_peaks(activity, np.asarray(found, dtype=np.int64))
-        except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError) as error:
-            return _nothing(f"no R peaks were found ({type(error).__name__})")
-    if len(peaks) < _MIN_BEATS:
-        return _nothing(f"only {len(peaks)} beats were found, {_MIN_BEATS} are needed")
-    return _from_peaks(cleaned, peaks)
+        return _nothing(Reason.SHORT)
+    if record.fs_hz < _MIN_FS_HZ:
+        return _nothing(Reason.SAMPLED_TOO_SLOWLY)
+    samples, beats = samples_and_beats(record)
+    if not samples.names:
+        return _nothing(Reason.NO_SIGNAL)
+    if len(beats) < _MIN_BEATS:
+        return replace(_nothing(Reason.FEW_BEATS), n_beats=len(beats))
+    if beats.clearness < _CLEAR_BEATS:
+        return _nothing(Reason.NO_BEATS)
+    intervals = intervals_of(beats)
+    values: dict[str, float | None] = {"rr_variation": intervals.variation}
+    reasons: dict[str, Reason] = {}
+    sure = {"rate_bpm": _rate_confidence(beats), "rr_variation": _rate_confidence(beats)}
+    values["rate_bpm"] = _plausible("rate_bpm", intervals.rate_bpm, reasons)
+    common = Measurements(
+        n_beats=len(beats),
+        rr_ms=intervals.rr_ms,
+        pauses_ms=intervals.pauses_ms,
+        regular=intervals.normal_variation < _REGULAR if len(beats) >= 4 else None,
+        premature_ventricular=intervals.premature_ventricular,
+        premature_atrial=intervals.premature_atrial,
+        longest_run=intervals.longest_run,
+    )
+    common = replace(common, pacing=pacing_of(samples.spikes_s, beats.at))
+    beat = median_beat(samples, beats)
+    if beat is None:
+        reasons |= dict.fromkeys(NAMES[2:], Reason.NO_USUAL_BEAT)
+        return replace(common, reasons=reasons, confidence=sure, **values)
+    if common.pacing.ventricular >= 0.5:  # QRS begins with the spike, not with what its removal has left
+        spike = BEFORE - round(common.pacing.latency_s * FS)
+        beat = replace(beat, onset=max(beat.onset, min(spike, beat.offset - 30)))
+    return _from_beat(replace(common, **values), samples, beats, beat, intervals, reasons, sure)
 
 
-def qrs_activity(leads: Doubles) -> Doubles:
-    """How fast the heart vector moves, smoothed over 60 ms: one hump for each QRS, whatever its shape, shape (n,).
-
-    Args:
-        leads: Shape (n_leads, n_samples), mV at 500 Hz.
-    """
-    from scipy.ndimage import uniform_filter1d
-
-    # Differences over 10 ms: slower waves (P, T) count little, and so does noise of single samples.
-    smooth = uniform_filter1d(leads, 5, axis=1)
-    speed = np.sqrt(np.square(np.gradient(smooth, axis=1)).sum(axis=0))
-    return np.asarray(uniform_filter1d(speed, round(0.06 * FS)), dtype=np.float64)
-
-
-def _true_peaks(activity: Doubles, peaks: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The peaks without the humps of tall T waves, which are slower than any QRS.
-
-    A hump counts as a beat from 0.3 of the upper quartile on: T waves reach 0.25 in simulated long QT, and normal beats
-    between ventricular extrasystoles of three times their size still pass.
-    """
-    if len(peaks) == 0:
-        return peaks
-    return peaks[activity[peaks] >= 0.3 * np.percentile(activity[peaks], 75)]
-
-
-def _from_peaks(cleaned: Mapping[str, Doubles], peaks: NDArray[np.int64]) -> Measurements:
-    reasons: dict[str, str] = {}
-    rr_s = float(np.diff(peaks).mean()) / FS
-    values: dict[str, float | None] = {"rate_bpm": _plausible("rate_bpm", 60.0 / rr_s, reasons)}
-    values["rr_variation"] = float(np.median(np.abs(np.diff(peaks, n=2)))) / float(np.diff(peaks).mean())
-    beats = median_beats(np.stack(list(cleaned.values())), peaks)
-    if beats is None:
-        reasons |= dict.fromkeys(NAMES[2:], "no two whole beats of one shape")
-        return Measurements(n_beats=len(peaks), reasons=reasons, **values)
-    start, end = qrs_limits(beats)
-    # The baseline is the level just before QRS.
-    beats = beats - np.median(beats[:, max(0, start - 12) : max(1, start - 2)], axis=1, keepdims=True)
-    values["qrs_ms"] = _plausible("qrs_ms", (end - start) * 1000.0 / FS, reasons)
-    t_at = t_end(beats, end, min(beats.shape[1], BEFORE + round(0.68 * rr_s * FS)))
-    values["qt_ms"] = _plausible("qt_ms", math.nan if t_at is None else (t_at - start) * 1000.0 / FS, reasons)
-    # The T wave of the beat before ends a QT interval into its cycle.
-    free_s = 0.45 * rr_s if t_at is None else rr_s - (t_at - start) / FS - 0.03
-    p_at = p_start(beats, start, free_s)
-    values["pr_ms"] = _plausible("pr_ms", math.nan if p_at is None else (start - p_at) * 1000.0 / FS, reasons)
+def _from_beat(
+    common: Measurements,
+    samples: Samples,
+    beats: Beats,
+    beat: MedianBeat,
+    intervals: Intervals,
+    reasons: dict[str, Reason],
+    sure: dict[str, float],
+) -> Measurements:
+    """Intervals, axes and amplitudes of the median beat."""
+    values: dict[str, float | None] = {}
+    p, t = _waves(beat, intervals)
+    values["qrs_ms"] = _plausible("qrs_ms", (beat.offset - beat.onset) * 1000.0 / FS, reasons)
+    many = 1.0 - 0.5 ** float(np.median(beat.n_beats[beat.n_beats > 0])) if (beat.n_beats > 0).any() else 0.0
+    sure["qrs_ms"] = many * _from_noise(beat)
+    values["qt_ms"] = _plausible("qt_ms", math.nan if t is None else (t.end - beat.onset) * 1000.0 / FS, reasons)
+    if t is None:
+        reasons["qt_ms"] = Reason.T_UNCLEAR
+    rr_s = 60.0 / intervals.rate_bpm
     qt = values["qt_ms"]
     values["qtc_ms"] = _plausible("qtc_ms", math.nan if qt is None else qt / math.sqrt(rr_s), reasons)
-    if qt is not None and values["qtc_ms"] is None:
+    if qt is None:
+        reasons["qtc_ms"] = reasons["qt_ms"]
+    elif values["qtc_ms"] is None:
         values["qt_ms"], reasons["qt_ms"] = None, reasons["qtc_ms"]  # one cannot be right without the other
-    values["axis_deg"] = _axis(dict(zip(cleaned, beats, strict=True)), start, end, reasons)
-    return Measurements(n_beats=len(peaks), reasons=reasons, **values)
+    fridericia = None if values["qt_ms"] is None else values["qt_ms"] / rr_s ** (1 / 3)
+    values["qtc_fridericia_ms"] = fridericia
+    if fridericia is None:
+        reasons["qtc_fridericia_ms"] = reasons["qt_ms"]
+    for name in ("qt_ms", "qtc_ms", "qtc_fridericia_ms"):
+        sure[name] = 0.0 if t is None else many * (1.0 - math.exp(-t.clear / 12.0))
+    state = _p_state(p, intervals)
+    values["pr_ms"] = None
+    if p is not None and state == "present":
+        values["pr_ms"] = _plausible("pr_ms", (beat.onset - p.onset) * 1000.0 / FS, reasons)
+        sure["pr_ms"] = many * (1.0 - math.exp(-p.clear / 6.0)) * (1.0 if p.limits else 0.5) * max(0.0, p.constant)
+    else:
+        reasons["pr_ms"] = Reason.NO_P_WAVE
+    early = min(beat.offset, beat.onset + round(0.09 * FS))
+    values["axis_deg"] = _axis("axis_deg", beat, beat.onset, early, 0.002, reasons)
+    if p is not None and state == "present":
+        values["p_axis_deg"] = _axis("p_axis_deg", beat, p.onset, p.end, 0.0005, reasons)
+    else:
+        values["p_axis_deg"], reasons["p_axis_deg"] = None, Reason.NO_P_WAVE
+    if t is not None:
+        values["t_axis_deg"] = _axis("t_axis_deg", beat, beat.offset + round(0.06 * FS), t.end, 0.002, reasons)
+    else:
+        values["t_axis_deg"], reasons["t_axis_deg"] = None, Reason.T_UNCLEAR
+    for name in ("axis_deg", "p_axis_deg", "t_axis_deg"):
+        sure[name] = many if values[name] is not None else 0.0
+    return replace(
+        common,
+        **values,
+        reasons=reasons,
+        confidence={name: value for name, value in sure.items() if name not in reasons},
+        p_waves=state,
+        p_constant=None if p is None or not math.isfinite(p.constant) else p.constant,
+        slow_start_ms=slow_start_ms(beat),
+        atrial=atrial_activity(samples, beats, beat, None if t is None else t.end),
+        leads=lead_measures(beat, None if t is None else t.end),
+    )
 
 
-def _axis(beats: Mapping[str, Doubles], start: int, end: int, reasons: dict[str, str]) -> float | None:
-    """atan2 of the net areas of QRS; aVF, an augmented lead, is scaled back by 2/sqrt(3).
+def _waves(beat: MedianBeat, intervals: Intervals) -> tuple[PWave | None, TWave | None]:
+    """P between the T wave before it and QRS, T between QRS and the P wave after it."""
+    top = t_peak(beat, intervals.next_s)
+    after_t_s = 0.3 * math.sqrt(intervals.before_s) if top is None else (top - beat.onset) / FS
+    p = p_wave(beat, intervals.before_s - after_t_s - 0.06)
+    if top is None:
+        return p, None
+    found = p is not None and p.constant >= _P_CONSTANT
+    before_p = p.onset if p is not None and found else beat.onset - round(0.12 * FS)
+    cycle = round(intervals.next_s * FS)
+    last = min(BEFORE + round((0.78 if found else 0.68) * cycle), before_p + cycle - 3)
+    return p, t_wave(beat, top, last)
 
-    In a wide QRS only the first 90 ms count: what follows in right bundle branch block is the late right ventricle,
+
+def _p_state(p: PWave | None, intervals: Intervals) -> PWaves:
+    if p is None or not math.isfinite(p.constant):
+        return "unclear"
+    irregular = intervals.normal_variation >= _IRREGULAR
+    needed = _P_CONSTANT_IRREGULAR if irregular else _P_CONSTANT
+    if p.constant >= needed and p.size_mv >= _P_LEAST_MV:
+        return "present"
+    return "absent" if p.constant < _P_ABSENT or irregular else "unclear"
+
+
+def _axis(
+    name: str, beat: MedianBeat, first: int, last: int, least_mv_s: float, reasons: dict[str, Reason]
+) -> float | None:
+    """atan2 of the net areas; aVF, an augmented lead, is scaled back by 2/sqrt(3).
+
+    Of a wide QRS only the first 90 ms count: what follows in right bundle branch block is the late right ventricle,
     which the axis leaves out.
     """
     nets = []
-    end = min(end, start + round(0.09 * FS))
-    for name in ("I", "aVF"):
-        if name not in beats:
-            reasons["axis_deg"] = f"lead {name} is missing or flat"
+    for lead in ("I", "aVF"):
+        row = beat.mv[beat.names.index(lead)] if lead in beat.names else None
+        if row is None or not np.isfinite(row[first : last + 1]).all():
+            reasons[name] = Reason.LEAD_MISSING
             return None
-        nets.append(float(beats[name][start : end + 1].sum()) / FS)
-    if math.hypot(*nets) < 0.002:  # mV s; a normal QRS is above 0.01
-        reasons["axis_deg"] = "QRS is too small in the limb leads"
+        nets.append(float(row[first : last + 1].sum()) / FS)
+    if math.hypot(*nets) < least_mv_s:
+        reasons[name] = Reason.TOO_SMALL
         return None
     return math.degrees(math.atan2(2 / math.sqrt(3) * nets[1], nets[0]))
 
 
-def _usable(record: EcgRecord, name: str) -> Doubles | None:
-    """A lead at the working rate with its gaps bridged, None where it is missing, mostly missing or flat."""
-    signal = record.lead(name)
-    if signal is None:
-        return None
-    values = np.asarray(signal, dtype=np.float64)
-    known = np.isfinite(values)
-    if known.mean() < 1 - _MAX_MISSING:
-        return None
-    low, high = np.percentile(values[known], [1, 99])
-    if high - low < _FLAT_MV:
-        return None
-    times = np.arange(len(values)) / record.fs_hz
-    bridged = np.interp(times, times[known], values[known])
-    if record.fs_hz == FS:
-        return np.asarray(bridged, dtype=np.float64)
-    # A spline keeps the wave limits where they are; there is nothing above the old Nyquist rate to invent.
-    from scipy.interpolate import CubicSpline
-
-    wanted = np.arange(round(record.duration_s * FS)) / FS
-    return np.asarray(CubicSpline(times, bridged)(np.clip(wanted, 0, times[-1])), dtype=np.float64)
+def _rate_confidence(beats: Beats) -> float:
+    return float(np.clip((beats.clearness - 1.5) / 4.0, 0.0, 1.0)) * (1.0 - 0.5 ** (len(beats) - 1))
 
 
-def _plausible(name: str, value: float, reasons: dict[str, str]) -> float | None:
-    low, high = _PLAUSIBLE[name]
-    if not math.isfinite(value):
-        reasons[name] = "the wave could not be told from the rest"
-        return None
-    if not low <= value <= high:
-        reasons[name] = f"{value:.0f} is outside {low:.0f} to {high:.0f}"
+def _from_noise(beat: MedianBeat) -> float:
+    """How well QRS stands above the noise of the median beat, 0 to 1."""
+    part = beat.mv[:, beat.onset : beat.offset + 1]
+    known = np.isfinite(part).all(axis=1)
+    if not known.any():
+        return 0.0
+    size = float(np.median(np.ptp(part[known], axis=1)))
+    noise = float(np.median(beat.noise_mv[known] / np.sqrt(np.maximum(1, beat.n_beats[known]))))
+    return 1.0 - math.exp(-size / max(noise, 1e-4) / 25.0)
+
+
+def _plausible(name: str, value: float, reasons: dict[str, Reason]) -> float | None:
+    low, high = PLAUSIBLE[name]
+    if not (math.isfinite(value) and low <= value <= high):
+        reasons[name] = Reason.IMPLAUSIBLE
         return None
     return value
 
 
-def _nothing(reason: str) -> Measurements:
+def _nothing(reason: Reason) -> Measurements:
     return Measurements(reasons=dict.fromkeys(NAMES, reason))

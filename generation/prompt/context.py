@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ecgkin.generation.draft import Evidence, Language
 from ecgkin.generation.prompt.untrusted import QUOTE_CLOSE, QUOTE_OPEN, question_line, quotable
 from ecgkin.generation.prompt.wording import fill, prompt_name
+from ecgkin.generation.types.draft import Evidence, Language
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, statement, superclasses
 from ecgkin.retrieval.ecg.statements.report_text import has_findings, normalise_report, report_language
 from ecgkin.retrieval.errors import GenerationError

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ecgkin.generation.consensus.thresholds import DraftThresholds
-from ecgkin.generation.draft import Agreement, Basis, DraftedStatement, Evidence, Sentence
+from ecgkin.generation.types.draft import Agreement, Basis, DraftedStatement, Evidence, Sentence
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 from ecgkin.retrieval.ecg.statements.find import Polarity, find_statements
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -111,11 +111,13 @@ def ground(
     carried_by = {item.case_id: frozenset(item.statements) for item in evidence}
     sentences: list[Sentence] = []
     merged: dict[str, tuple[Polarity, dict[str, None]]] = {}
+    said: dict[str, set[Polarity]] = {}
     for piece in split_sentences(text):
         cited, unknown = citations_in(piece, evidence)
         found: dict[str, Polarity] = {}
         for hit in find_statements(without_marks(piece)):
             found[hit.code] = _firmer(found.get(hit.code), hit.polarity)
+            said.setdefault(hit.code, set()).add(hit.polarity)
         basis: Basis = "cases" if cited else "picture" if picture else "nothing"
         probabilities = (
             [vote.statements[c] if p != "absent" else 1 - vote.statements[c] for c, p in found.items()] if vote else []
@@ -133,14 +135,15 @@ def ground(
             code,
             polarity,
             vote.statements[code] if vote else None,
-            _agreement(code, polarity, vote, labels, limits),
+            "contradicts" if at_odds(said[code]) else _agreement(code, polarity, vote, labels, limits),
             tuple(cases),
             tuple(case for case in cases if (code in carried_by[case]) == (polarity != "absent")),
         )
         for code, (polarity, cases) in merged.items()
     )
     marks = tuple(dict.fromkeys(mark for sentence in sentences for mark in sentence.unknown_citations))
-    return Grounded(tuple(sentences), statements, marks, _warnings(statements, marks, len(labels)))
+    both = [code for code in merged if at_odds(said[code])]
+    return Grounded(tuple(sentences), statements, marks, _warnings(statements, marks, len(labels), both))
 
 
 def _clause_citations(sentence: str, evidence: Sequence[Evidence]) -> dict[str, tuple[str, ...]]:
@@ -154,6 +157,11 @@ def _clause_citations(sentence: str, evidence: Sequence[Evidence]) -> dict[str, 
         for clause, cases in zip(clauses, cited, strict=True)
         for hit in find_statements(without_marks(clause))
     }
+
+
+def at_odds(said: Collection[Polarity]) -> bool:
+    """Whether a statement is both denied and stated, plainly or as possible."""
+    return "absent" in said and len(set(said)) > 1
 
 
 def _firmer(one: Polarity | None, other: Polarity) -> Polarity:
@@ -173,11 +181,15 @@ def _agreement(
     return "agrees" if limits.supports(vote, code) == (polarity != "absent") else "differs"
 
 
-def _warnings(statements: Sequence[DraftedStatement], unknown: Sequence[str], n: int) -> tuple[Note, ...]:
+def _warnings(
+    statements: Sequence[DraftedStatement], unknown: Sequence[str], n: int, both: Collection[str]
+) -> tuple[Note, ...]:
     out = []
     for item in statements:
         name = (statement(item.code).name_en, statement(item.code).name_de)
-        if item.agreement == "contradicts":
+        if item.code in both:
+            out.append(Note(NoteCode.DRAFT_STATES_AND_DENIES, name=name))
+        elif item.agreement == "contradicts":
             denied = item.polarity == "absent"
             code = NoteCode.DRAFT_DENIES_CARRIED if denied else NoteCode.DRAFT_STATES_UNCARRIED
             out.append(Note(code, name=name, n=n))

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ecgkin.generation.backends.pulse.images import pulse_page_size
+from ecgkin.generation.prompt.context import Counter
 from ecgkin.retrieval.ecg.record import EcgRecord
 
 if TYPE_CHECKING:
     from PIL import Image
 
-
-class Counter(Protocol):
-    """The part of a back end that counts tokens."""
-
-    @property
-    def context_length(self) -> int:
-        """Longest prompt plus answer, in tokens."""
-
-    def count_tokens(self, prompt: str, image: Image.Image | None = None) -> int:
-        """Tokens of a prompt, visual tokens included."""
+# Pages of exactly 2:1 cost a PULSE model least (`backends.pulse.images.pulse_page_size`).
+PAGE_WH = (2200, 1100)
 
 
 def page_of(query: EcgRecord | Image.Image | str | Path) -> EcgRecord | Image.Image:
@@ -42,7 +34,7 @@ def draw_page(record: EcgRecord) -> Image.Image:
     from ecgkin.retrieval.ecg.drawing.raster import render
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
 
-    width, height = pulse_page_size()
+    width, height = PAGE_WH
     return render(record, RenderStyle(width_px=width, height_px=height))
 
 

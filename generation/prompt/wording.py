@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ecgkin.generation.draft import Language
+from ecgkin.generation.types.draft import Language
 
 REPORT_PLAIN_V1 = "report-plain-v1"
 REPORT_CASES_V1 = "report-cases-v1"

@@ -3,12 +3,15 @@
     BASE/cases.sqlite           cases, labels, vectors, samples: the truth (see `store`)
     BASE/manifest.json          encoder, drawing, counts, and the name and checksum of the index file
     BASE/index-<n>-<x>.faiss    the index at generation n, made from cases.sqlite and caught up from it
-    BASE/writer.lock            held by the one writer
+    BASE/writer.lock            held by the one who writes
 
 Atomic: every `add`, `update` and `remove` is one SQLite transaction, on the disk when the call returns. Index and
 manifest are written beside, forced to the disk and renamed, now and then and on `close`; a crash leaves the older ones,
 which lag behind and are caught up. What no crash can do is refused by name: a manifest or index that is missing, cut
 short, edited or from another base, a store older than its manifest. `FolderBase.repair` makes them anew from the store.
+
+Writers: one at a time. A process holds writer.lock for a batch, or for as long as it says (`FolderBase.exclusive`); so
+several may take turns, and whoever waits is told after seconds that somebody else is writing.
 
 Readers: each call sees one state of the store, and later calls see what a writer has added meanwhile. One object may be
 used by several threads; they take turns.
@@ -46,6 +49,9 @@ LOCK = "writer.lock"
 # Up to so many left-out cases are simply searched past; more become part of the filter.
 _SEARCH_PAST = 256
 _FILTERS_KEPT = 32
+LOCK_WAIT_S = 2.0  # for another process that writes a batch
+WRITE_WAIT_S = 5.0  # for other threads, and for a program that keeps the SQLite file locked
+_PAUSE_S = 0.02
 
 
 class FolderBase(CaseBase):
@@ -62,7 +68,9 @@ class FolderBase(CaseBase):
 
     def __init__(self, path: Path, *, device: str = "auto") -> None:
         self._path = path
-        self._turn = threading.RLock()
+        self._turn = threading.RLock()  # of the SQLite connection; held for one call
+        self._writers = threading.RLock()  # of those who write; readers do not wait for it
+        self._unsaved = False  # cases were changed since the index file was written
         self._filters: dict[Where, Ids] = {}
         self._filters_generation = -1
         self._lock = WriterLock(path / LOCK)
@@ -167,14 +175,37 @@ class FolderBase(CaseBase):
         return str(self._path)
 
     def close(self) -> None:
-        """Write the index if this object has changed cases, and let go of files and lock."""
+        """Write the index if this object has changed cases, and let go of the files."""
         with self._turn:
             try:
-                if self._lock.held:
+                if self._unsaved:
+                    self._lock.acquire()
                     self._save_index()
+            except CaseBaseError as error:  # whoever holds the lock writes the index when it is through
+                _LOG.info("index of %s is left to another writer: %s", self._path, error)
             finally:
                 self._lock.release()
                 self._store.close()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """See `CaseBase.exclusive`."""
+        if not self._writers.acquire(timeout=WRITE_WAIT_S):
+            raise CaseBaseError(f"{self._path} is being written to by this process", hint="try again later")
+        try:
+            outermost = not self._lock.held
+            if outermost:
+                self._check_place()
+                self._lock.acquire(LOCK_WAIT_S)
+            try:
+                if outermost:
+                    self._index.sweep()
+                yield
+            finally:
+                if outermost:
+                    self._lock.release()
+        finally:
+            self._writers.release()
 
     def __len__(self) -> int:
         with self._reading():
@@ -314,14 +345,20 @@ class FolderBase(CaseBase):
 
     def compact(self) -> None:
         """Build the index anew in the kind that suits the size, forget what was removed, shrink the files."""
-        with self._turn:
-            with self._writing():
-                pass
-            self._index.rebuild()
-            with self._store.writing():
-                self._store.prune()
-            self._index.refresh()
-            self._store.shrink()
+        try:
+            with self.exclusive():
+                with self._writing():
+                    self._store.add_checksums()
+                with self._turn:
+                    self._index.rebuild()
+                with self._writing():
+                    self._store.prune()
+                with self._turn:
+                    self._store.shrink()
+        except OSError as error:
+            raise CaseBaseError(
+                f"{self._path} cannot be compacted: {error.strerror or error}", hint="is the disk full? no case is lost"
+            ) from error
 
     def info(self) -> dict[str, Any]:
         """What there is to know about the base, as JSON values."""
@@ -344,13 +381,14 @@ class FolderBase(CaseBase):
     def verify(self) -> None:
         """See `CaseBase.verify`; seconds for 20,000 cases."""
         with self._reading():
-            problems = self._store.problems() + self._index.problems()
+            problems = self._store.problems() or self._index.problems()
         if problems:
             raise ManifestError(f"{self._path}: {'; '.join(problems[:10])}")
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
         with self._turn, self._store.reading():
+            self._check_place()
             self._index.refresh()
             yield
 
@@ -367,18 +405,42 @@ class FolderBase(CaseBase):
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        with self._turn:
-            first = not self._lock.held
-            self._lock.acquire()
-            if first:
-                self._index.sweep()
+        """One transaction; readers wait while it is written, not while it waits for others to finish theirs."""
+        with self.exclusive(), self._begun():
+            self._check_place()
             with self._store.writing():
                 yield
+            self._check_place()
             # From here on the cases are safe, whatever happens to the index.
+            self._unsaved = True
             with self._store.reading():
                 self._index.refresh()
             if self._index.lags_far:
                 self._save_index()
+
+    @contextmanager
+    def _begun(self) -> Iterator[None]:
+        until = time.monotonic() + WRITE_WAIT_S
+        while True:
+            with self._turn:
+                if self._store.begin():
+                    yield
+                    return
+            if time.monotonic() > until:
+                raise CaseBaseError(
+                    f"another program keeps {self._store.path} locked (waited {WRITE_WAIT_S:g} s)",
+                    hint="end it, or try again later",
+                )
+            time.sleep(_PAUSE_S)
+
+    def _check_place(self) -> None:
+        """Refuse to go on with files that were removed or replaced: what is written there nobody will find."""
+        try:
+            now = os.stat(self._store.path)
+        except OSError as error:
+            raise CaseBaseError(f"{self._path} was removed while it was open", hint="open it again") from error
+        if (now.st_dev, now.st_ino) != self._store.identity:
+            raise CaseBaseError(f"{self._path} was replaced while it was open", hint="open it again")
 
     def _save_index(self) -> None:
         start = time.perf_counter()
@@ -386,6 +448,7 @@ class FolderBase(CaseBase):
             with self._store.reading():
                 self._index.refresh()
                 self._index.save()
+            self._unsaved = False
         except (OSError, CaseBaseError) as error:
             # The cases are on the disk; the next one to open the base catches up from them.
             _LOG.warning("index of %s was not written: %s", self._path, error)
@@ -394,7 +457,7 @@ class FolderBase(CaseBase):
 
     def _keep_records(self, rows: Sequence[int], records: Sequence[EcgRecord | None] | None) -> None:
         pairs = zip(rows, records or [], strict=False)
-        self._store.insert_records((row, record) for row, record in pairs if record is not None)
+        self._store.insert_records([(row, record) for row, record in pairs if record is not None])
 
     def _known(self, case_ids: Sequence[str]) -> dict[str, int]:
         known = self._store.rows_of(case_ids)

@@ -1,36 +1,68 @@
 """The case store: one SQLite file, the only source of truth (vectors included); everything else is derived from it.
 
+Each case has checksums over its text, its vector and its samples (table `checksums`; bases made before that have none
+until they are compacted). They are compared whenever something is read, and all of them by `StoreReader.problems`.
+The file may come from a stranger: tables must be exactly those below, and there must be no views or triggers, which
+SQLite would run.
+
 Write-ahead log with synchronous=FULL: a transaction that has returned is on the disk; one that has not leaves nothing.
 `StoreReader` asks, `Store` writes as well.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ecgkin.index.case import Case
-from ecgkin.index.engines.protocol import Ids, Vectors
+from ecgkin.index.engines.protocol import Ids, Vectors, check_vectors
 from ecgkin.index.filters import Where
 from ecgkin.index.waveform import pack_record, unpack_record
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import CaseBaseError, ManifestError, RecordError
+from ecgkin.retrieval.errors import CaseBaseError, ManifestError, QueryError, RecordError
 
 STORE = "cases.sqlite"
-BUSY_S = 30.0
+BUSY_S = 2.0  # how long a read waits for a program that has locked the whole file
+_TRY_MS = 50  # how long one attempt to begin writing waits; see `Store.begin`
 COLUMNS = "case_id, patient_id, source, age_years, sex, recorded_at, language, content_hash, report, labels, meta"
 _CHUNK = 900  # parameters a statement; SQLite before 3.32 takes 999
 
 
+def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """Open a SQLite file that is there, also in a folder that cannot be written.
+
+    Args:
+        path: The file.
+        write: Whether it may be changed; where its folder cannot be written it is opened for reading all the same.
+
+    Raises:
+        sqlite3.Error: It cannot be opened.
+    """
+    # A folder that cannot be written has no room for the log's side files; without a log the file is enough.
+    frozen = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    uri = path.resolve().as_uri() + ("?mode=ro&immutable=1" if frozen else f"?mode={'rw' if write else 'ro'}")
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+
+
 class StoreReader:
     """What is asked of the SQLite file of a case base. Not to be used by two threads at a time.
+
+    Args:
+        folder: Of the base.
+
+    Attributes:
+        path: The file.
+        identity: Its device and inode: another file may come to stand under its name.
+        dim: Length of a vector.
 
     Raises:
         ManifestError: The file is missing, torn or no case store.
@@ -43,9 +75,17 @@ class StoreReader:
         self._connection: sqlite3.Connection | None = None
         self._writing = False
         with self.errors():
-            self._db = self._connect()
-            self._db.execute("PRAGMA synchronous=FULL")
-            self.dim = self.number("dim")
+            status = self.path.stat()
+            self.identity = (status.st_dev, status.st_ino)
+            self._db = self._connection = connect(self.path, write=True)
+            try:
+                self._db.execute("PRAGMA trusted_schema=OFF")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self.has_checksums = self._check_schema()
+                self.dim = self.number("dim")
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
         """Close the file; the last one to do so folds the write-ahead log into it."""
@@ -62,8 +102,9 @@ class StoreReader:
             text = str(error)
             if "no such table" in text or "no such column" in text:
                 raise ManifestError(f"{self.path} is not a case store: {text}") from error
-            raise CaseBaseError(f"{self.path}: {text}", hint="is the disk full, or the file in use?") from error
-        except sqlite3.DatabaseError as error:
+            hint = "is another program writing to it?" if _is_busy(error) else "is the disk full, or the file in use?"
+            raise CaseBaseError(f"{self.path}: {text}", hint=hint) from error
+        except (sqlite3.DatabaseError, OverflowError, UnicodeDecodeError) as error:
             raise ManifestError(f"{self.path} is damaged: {error}", hint="restore it from a copy") from error
 
     @contextmanager
@@ -88,7 +129,7 @@ class StoreReader:
 
     def meta(self) -> dict[str, str]:
         """Everything the store says about itself."""
-        return dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+        return dict(self._db.execute("SELECT key, value FROM meta").fetchmany(100))
 
     def number(self, key: str) -> int:
         """One number of the meta table: dim, generation, n_cases, next_row, pruned.
@@ -130,14 +171,15 @@ class StoreReader:
 
     def cases(self, rows: Sequence[int]) -> dict[int, Case]:
         """Cases by row number."""
-        found = self._in(f"SELECT row, {COLUMNS} FROM cases WHERE row IN ({{}})", rows)
-        return {row: _case(values) for row, *values in found}
+        found = self._in(f"SELECT row, {self._text_sum()}, {COLUMNS} FROM cases WHERE row IN ({{}})", rows)
+        return {row: self._case(row, given, values) for row, given, *values in found}
 
     def page(self, where: Where, offset: int, limit: int) -> list[Case]:
         """Cases in the order they came in."""
         condition, values = where.sql()
-        sql = f"SELECT {COLUMNS} FROM cases WHERE {condition} ORDER BY row LIMIT ? OFFSET ?"
-        return [_case(row) for row in self._db.execute(sql, [*values, limit, offset])]
+        sql = f"SELECT row, {self._text_sum()}, {COLUMNS} FROM cases WHERE {condition} ORDER BY row LIMIT ? OFFSET ?"
+        found = self._db.execute(sql, [*values, limit, offset])
+        return [self._case(row, given, values) for row, given, *values in found]
 
     def ids_by_content(self, content_hashes: Sequence[str]) -> dict[str, list[str]]:
         """Content hash to the ids of the cases with that content, in the order in which they came."""
@@ -149,18 +191,20 @@ class StoreReader:
 
     def vectors(self, rows: Ids) -> Vectors:
         """True vectors, shape (n, dim), in the order of the row numbers."""
-        blobs = dict(self._in("SELECT row, vector FROM vectors WHERE row IN ({})", rows.tolist()))
+        found = self._in(f"SELECT row, vector, {self._sum_of('vector', 'vectors')} FROM vectors WHERE row IN ({{}})",
+                         rows.tolist())  # fmt: skip
+        blobs = {row: self._whole(row, "vector", given, vector) for row, vector, given in found}
         if len(blobs) != len(rows):
             raise CaseBaseError(f"{self.path}: {len(rows) - len(blobs)} of {len(rows)} vectors are not there any more")
-        joined = b"".join(blobs[row] for row in rows.tolist())
-        return np.frombuffer(joined, dtype="<f4").reshape(len(rows), self.dim).astype(np.float32)
+        return self._matrix([blobs[row] for row in rows.tolist()])
 
     def vectors_after(self, row: int) -> Iterator[tuple[Ids, Vectors]]:
         """Row numbers and vectors of everything that came after a row, in blocks."""
-        cursor = self._db.execute("SELECT row, vector FROM vectors WHERE row > ? ORDER BY row", (row,))
+        sql = f"SELECT row, vector, {self._sum_of('vector', 'vectors')} FROM vectors WHERE row > ? ORDER BY row"
+        cursor = self._db.execute(sql, (row,))
         while block := cursor.fetchmany(16384):
-            rows = np.array([r for r, _ in block], dtype=np.int64)
-            yield rows, np.frombuffer(b"".join(v for _, v in block), dtype="<f4").reshape(-1, self.dim)
+            rows = np.array([r for r, _, _ in block], dtype=np.int64)
+            yield rows, self._matrix([self._whole(r, "vector", given, vector) for r, vector, given in block])
 
     def removed_since(self, generation: int, up_to_row: int) -> Ids:
         """Row numbers up to one that were removed after a generation."""
@@ -169,8 +213,13 @@ class StoreReader:
 
     def record(self, row: int) -> EcgRecord | None:
         """The samples of a case, if they were stored."""
-        found = self._db.execute("SELECT head, samples FROM records WHERE row = ?", (row,)).fetchone()
-        return None if found is None else unpack_record(*found)
+        sql = f"SELECT head, samples, {self._sum_of('record', 'records')} FROM records WHERE row = ?"
+        found = self._db.execute(sql, (row,)).fetchone()
+        if found is None:
+            return None
+        head, samples, given = found
+        self._whole(row, "samples", given, head, samples)
+        return unpack_record(head, samples)
 
     def facts(self) -> dict[str, Any]:
         """Counts for people."""
@@ -193,18 +242,102 @@ class StoreReader:
         return {**dict(zip(names, one, strict=True)), "n_records": n_records, **grouped}
 
     def problems(self) -> list[str]:
-        """What SQLite finds wrong with the file, and rows without a partner; slow."""
-        found = [text for (text,) in self._db.execute("PRAGMA integrity_check") if text != "ok"]
-        for name, sql in (
-            ("cases without a vector", "SELECT count(*) FROM cases WHERE row NOT IN (SELECT row FROM vectors)"),
-            ("vectors without a case", "SELECT count(*) FROM vectors WHERE row NOT IN (SELECT row FROM cases)"),
-            ("labels without a case", "SELECT count(*) FROM labels WHERE row NOT IN (SELECT row FROM cases)"),
-            ("samples without a case", "SELECT count(*) FROM records WHERE row NOT IN (SELECT row FROM cases)"),
-        ):
-            (n,) = self._db.execute(sql).fetchone()
+        """What SQLite finds wrong with the file, rows without a partner, and what does not fit its checksum; slow."""
+        found = [str(text) for (text,) in self._db.execute("PRAGMA integrity_check") if text != "ok"]
+        pairs = [("cases", "vectors"), ("vectors", "cases"), ("labels", "cases"), ("records", "cases")]
+        if self.has_checksums:
+            pairs += [("cases", "checksums"), ("checksums", "cases")]
+        for table, other in pairs:
+            (n,) = self._db.execute(
+                f"SELECT count(*) FROM {table} WHERE row NOT IN (SELECT row FROM {other})"
+            ).fetchone()
             if n:
-                found.append(f"{n} {name}")
-        return found
+                found.append(f"{n} rows of {table} without one of {other}")
+        if found:
+            return found
+        bad: dict[str, list[int]] = {}
+        for what, row, error in self._each_fault():
+            bad.setdefault(f"{what}: {error}" if error else what, []).append(row)
+        return [f"{what} of {len(rows)} cases, the first in row {rows[0]}" for what, rows in bad.items()]
+
+    def _each_fault(self) -> Iterator[tuple[str, int, str]]:
+        """(what, row, why) for each part of a case that is not what was written."""
+        labelled: dict[int, set[tuple[str, str, float]]] = {}
+        for row, statement, code, likelihood in self._db.execute("SELECT row, statement, code, likelihood FROM labels"):
+            labelled.setdefault(row, set()).add((statement, code, likelihood))
+        sql = f"SELECT row, {self._text_sum()}, {COLUMNS} FROM cases"
+        for row, given, *values in self._db.execute(sql):
+            try:
+                labels = self._case(row, given, values).labels
+            except (ManifestError, RecordError):
+                yield "damaged text", row, ""
+                continue
+            if labelled.get(row, set()) != {(code, code, likelihood) for code, likelihood in labels.items()}:
+                yield "labels in the filters' table unlike those", row, ""
+        sql = f"SELECT row, vector, {self._sum_of('vector', 'vectors')} FROM vectors"
+        for row, vector, given in self._db.execute(sql):
+            try:
+                check_vectors(self._matrix([self._whole(row, "vector", given, vector)]), self.dim)
+            except (ManifestError, QueryError):
+                yield "damaged vector", row, ""
+        sql = f"SELECT row, head, samples, {self._sum_of('record', 'records')} FROM records"
+        for row, head, samples, given in self._db.execute(sql):
+            try:
+                self._whole(row, "samples", given, head, samples)
+                unpack_record(head, samples)
+            except (CaseBaseError, RecordError):
+                yield "damaged samples", row, ""
+
+    def _check_schema(self) -> bool:
+        """Refuse a file with other tables than ours; whether it has checksums."""
+        ours = _objects()
+        found = self._db.execute("SELECT type, name, sql FROM sqlite_master").fetchmany(100)
+        names = set()
+        for kind, name, sql in found:
+            if sql is None and kind == "index" and str(name).startswith("sqlite_autoindex_"):
+                continue
+            if not isinstance(sql, str) or ours.get((kind, name)) != " ".join(sql.split()):
+                raise ManifestError(
+                    f"{self.path} is not a case store: it holds a {str(kind)[:10]} {str(name)!r:.60} not made by ecgkin"
+                )
+            names.add(name)
+        missing = {name for _, name in ours} - names - {CHECKSUMS}
+        if missing:
+            raise ManifestError(f"{self.path} is not a case store: no such table: {min(missing)}")
+        return CHECKSUMS in names
+
+    def _text_sum(self) -> str:
+        return self._sum_of("text", "cases")
+
+    def _sum_of(self, column: str, table: str) -> str:
+        """An SQL expression for the checksum of a row; "" where the base has none."""
+        return f"(SELECT {column} FROM {CHECKSUMS} AS c WHERE c.row = {table}.row)" if self.has_checksums else "''"
+
+    def _whole(self, row: int, what: str, given: object, *parts: str | bytes) -> bytes:
+        """The last part, if the parts fit the checksum."""
+        try:
+            fits = given == "" or given == _sum(*parts)
+        except (TypeError, AttributeError):  # a part of another type than was written
+            fits = False
+        if not fits or not isinstance(parts[-1], bytes):
+            raise ManifestError(
+                f"{self.path} is damaged: the {what} in row {row} do not fit their checksum", hint=_DAMAGED
+            )
+        return parts[-1]
+
+    def _matrix(self, blobs: Sequence[bytes]) -> Vectors:
+        joined = b"".join(blobs)
+        if len(joined) != 4 * self.dim * len(blobs):
+            raise ManifestError(f"{self.path} is damaged: a vector has another length than {self.dim}", hint=_DAMAGED)
+        return np.frombuffer(joined, dtype="<f4").reshape(len(blobs), self.dim).astype(np.float32)
+
+    def _case(self, row: int, given: object, values: Sequence[Any]) -> Case:
+        try:
+            if given not in ("", _text_sum(values)):
+                raise ValueError("it does not fit its checksum")
+            return _case(values)
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ManifestError(f"{self.path} is damaged: the text in row {row}: {error}", hint=_DAMAGED) from error
 
     def _check_open(self) -> None:
         if self._connection is None:
@@ -215,12 +348,32 @@ class StoreReader:
             chunk = values[start : start + _CHUNK]
             yield from self._db.execute(sql.format(", ".join("?" * len(chunk))), chunk)
 
-    def _connect(self) -> sqlite3.Connection:
-        # A folder that cannot be written has no room for the log's side files; without a log the file is enough.
-        frozen = not os.access(self.path.parent, os.W_OK) and not self.path.with_name(STORE + "-wal").exists()
-        uri = self.path.resolve().as_uri() + ("?mode=ro&immutable=1" if frozen else "?mode=rw")
-        self._connection = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        return self._connection
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _sum(*parts: str | bytes) -> bytes:
+    """Checksum of texts and blobs, 8 bytes."""
+    found = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        found.update(len(raw).to_bytes(8, "little") + raw)
+    return found.digest()
+
+
+def _text_sum(values: Sequence[Any]) -> bytes:
+    """Checksum of the columns of a case."""
+    return _sum(json.dumps(list(values)))
+
+
+@cache
+def _objects() -> dict[tuple[str, str], str]:
+    """(type, name) of each table and index of a case store, and the SQL that makes it."""
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(_SCHEMA + _CHECKSUMS)
+        rows = db.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return {(kind, name): " ".join(sql.split()) for kind, name, sql in rows}
 
 
 def _case(values: Sequence[Any]) -> Case:
@@ -257,7 +410,12 @@ CREATE TABLE vectors (row INTEGER PRIMARY KEY, vector BLOB NOT NULL);
 CREATE TABLE records (row INTEGER PRIMARY KEY, head TEXT NOT NULL, samples BLOB NOT NULL);
 CREATE TABLE removed (row INTEGER PRIMARY KEY, generation INTEGER NOT NULL);
 """
+CHECKSUMS = "checksums"
+_CHECKSUMS = """
+CREATE TABLE checksums (row INTEGER PRIMARY KEY, text BLOB NOT NULL, vector BLOB NOT NULL, record BLOB);
+"""
 _TABLES = ("cases", "labels", "vectors", "records")
+_DAMAGED = "restore it from a snapshot; `ecgkin info --verify` names all that is damaged"
 
 
 class Store(StoreReader):
@@ -273,29 +431,66 @@ class Store(StoreReader):
         db = sqlite3.connect(folder / STORE, isolation_level=None)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
-        db.executescript("BEGIN;" + _SCHEMA)
+        db.executescript("BEGIN;" + _SCHEMA + _CHECKSUMS)
         values = {**meta, "generation": "0", "n_cases": "0", "next_row": "1", "pruned": "0"}
         db.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
         db.execute("COMMIT")
         db.close()
 
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """All of what is written inside, or nothing; on the disk when this ends. Raises the generation by one."""
+    def begin(self) -> bool:
+        """Begin a transaction that writes, which `writing` ends; False where another program holds the file."""
         self._check_open()
         with self.errors():
-            self._db.execute("BEGIN IMMEDIATE")
+            # Not waited for here: whoever holds this object's turn would keep its readers waiting as well.
+            self._db.execute(f"PRAGMA busy_timeout={_TRY_MS}")
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                # Another process may have added them since this file was opened.
+                self.has_checksums = self._check_schema()
+            except sqlite3.OperationalError as error:
+                if not _is_busy(error):
+                    raise
+                return False
+            except BaseException:
+                self._roll_back()
+                raise
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout={int(1000 * BUSY_S)}")
+        return True
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """All of what is written inside, or nothing; on the disk when this ends. Raises the generation by one.
+
+        After `begin`.
+        """
+        with self.errors():
             self._writing = True
             try:
                 yield
                 self.set_meta("generation", self.number("generation") + 1)
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                self._roll_back()
                 raise
             finally:
                 self._writing = False
+
+    def _roll_back(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def add_checksums(self) -> None:
+        """Give a base that was made before there were checksums a checksum for each case; inside `writing`."""
+        if self.has_checksums:
+            return
+        self._db.execute(_CHECKSUMS)
+        for row, *values in self._db.execute(f"SELECT row, {COLUMNS} FROM cases").fetchall():
+            (vector,) = self._db.execute("SELECT vector FROM vectors WHERE row = ?", (row,)).fetchone()
+            record = self._db.execute("SELECT head, samples FROM records WHERE row = ?", (row,)).fetchone()
+            own = (row, _text_sum(values), _sum(vector), None if record is None else _sum(*record))
+            self._db.execute(f"INSERT INTO {CHECKSUMS} VALUES (?, ?, ?, ?)", own)
+        self.has_checksums = True
 
     def set_meta(self, key: str, value: int) -> None:
         """Change one number of the meta table."""
@@ -305,31 +500,39 @@ class Store(StoreReader):
         """Write cases with their vectors; inside `writing`."""
         first = self.number("next_row")
         rows = range(first, first + len(cases))
+        values = [_values(case) for case in cases]
+        blobs = [row.tobytes() for row in np.ascontiguousarray(vectors, dtype="<f4")]
         marks = ", ".join("?" * 12)
         self._db.executemany(
             f"INSERT INTO cases (row, {COLUMNS}) VALUES ({marks})",
-            ((row, *_values(case)) for row, case in zip(rows, cases, strict=True)),
+            [(row, *own) for row, own in zip(rows, values, strict=True)],
         )
         self._insert_labels(rows, cases)
-        plain = np.ascontiguousarray(vectors, dtype="<f4")
-        self._db.executemany(
-            "INSERT INTO vectors VALUES (?, ?)", ((row, plain[i].tobytes()) for i, row in enumerate(rows))
-        )
+        self._db.executemany("INSERT INTO vectors VALUES (?, ?)", zip(rows, blobs, strict=True))
+        if self.has_checksums:
+            sums = [(row, _text_sum(own), _sum(blob)) for row, own, blob in zip(rows, values, blobs, strict=True)]
+            self._db.executemany(f"INSERT INTO {CHECKSUMS} (row, text, vector) VALUES (?, ?, ?)", sums)
         self.set_meta("next_row", first + len(cases))
         self.set_meta("n_cases", self.number("n_cases") + len(cases))
         return np.arange(first, first + len(cases), dtype=np.int64)
 
     def insert_records(self, records: Iterable[tuple[int, EcgRecord]]) -> None:
         """Write samples, in place of those that are there; inside `writing`."""
-        packed = ((row, *pack_record(record)) for row, record in records)
+        packed = [(row, *pack_record(record)) for row, record in records]
         self._db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", packed)
+        if self.has_checksums:
+            sums = [(_sum(head, samples), row) for row, head, samples in packed]
+            self._db.executemany(f"UPDATE {CHECKSUMS} SET record = ? WHERE row = ?", sums)
 
     def update(self, rows: Sequence[int], cases: Sequence[Case]) -> None:
         """Write cases over those in these rows, vectors and samples left alone; inside `writing`."""
         names = [name.strip() for name in COLUMNS.split(",")]
         sets = ", ".join(f"{name} = ?" for name in names)
-        values = ((*_values(case), row) for row, case in zip(rows, cases, strict=True))
+        values = [(*_values(case), row) for row, case in zip(rows, cases, strict=True)]
         self._db.executemany(f"UPDATE cases SET {sets} WHERE row = ?", values)
+        if self.has_checksums:
+            sums = [(_text_sum(own), row) for *own, row in values]
+            self._db.executemany(f"UPDATE {CHECKSUMS} SET text = ? WHERE row = ?", sums)
         self._db.executemany("DELETE FROM labels WHERE row = ?", ((row,) for row in rows))
         self._insert_labels(rows, cases)
 
@@ -337,20 +540,21 @@ class Store(StoreReader):
         """Give cases new vectors, under new row numbers (what indexes tell changes by); inside `writing`."""
         first = self.number("next_row")
         new = range(first, first + len(rows))
-        plain = np.ascontiguousarray(vectors, dtype="<f4")
-        for table in _TABLES:
+        blobs = [row.tobytes() for row in np.ascontiguousarray(vectors, dtype="<f4")]
+        for table in self._tables():
             sql = f"UPDATE {table} SET row = ? WHERE row = ?"
             self._db.executemany(sql, zip(new, rows, strict=True))
-        self._db.executemany(
-            "UPDATE vectors SET vector = ? WHERE row = ?", ((plain[i].tobytes(), row) for i, row in enumerate(new))
-        )
+        self._db.executemany("UPDATE vectors SET vector = ? WHERE row = ?", zip(blobs, new, strict=True))
+        if self.has_checksums:
+            sums = [(_sum(blob), row) for blob, row in zip(blobs, new, strict=True)]
+            self._db.executemany(f"UPDATE {CHECKSUMS} SET vector = ? WHERE row = ?", sums)
         self._bury(rows)
         self.set_meta("next_row", first + len(rows))
         return np.arange(first, first + len(rows), dtype=np.int64)
 
     def delete(self, rows: Sequence[int]) -> None:
         """Remove cases with all that belongs to them; inside `writing`."""
-        for table in _TABLES:
+        for table in self._tables():
             self._db.executemany(f"DELETE FROM {table} WHERE row = ?", ((row,) for row in rows))
         self._bury(rows)
         self.set_meta("n_cases", self.number("n_cases") - len(rows))
@@ -365,6 +569,9 @@ class Store(StoreReader):
         with self.errors():
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _tables(self) -> tuple[str, ...]:
+        return (*_TABLES, CHECKSUMS) if self.has_checksums else _TABLES
 
     def _bury(self, rows: Sequence[int]) -> None:
         generation = self.number("generation") + 1  # the one that `writing` is about to make
@@ -382,7 +589,8 @@ class Store(StoreReader):
 
 
 def _values(case: Case) -> tuple[Any, ...]:
-    head = (case.case_id, case.patient_id, case.source, case.age_years, case.sex, case.recorded_at, case.language)
+    age = None if case.age_years is None else float(case.age_years)  # as SQLite gives it back
+    head = (case.case_id, case.patient_id, case.source, age, case.sex, case.recorded_at, case.language)
     try:
         labels, meta = json.dumps(case.labels), json.dumps(case.meta)
     except (TypeError, ValueError) as error:

@@ -83,7 +83,7 @@ Executor = Callable[[Iterable[Sequence[Job]]], Iterator["Sequence[Prepared] | In
 
 def prepare(
     jobs: Sequence[Job], items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = True
-) -> Iterator[Prepared]:
+) -> Iterator[list[Prepared]]:
     """Read and encode items; what fails is named, the rest goes on.
 
     Args:
@@ -93,15 +93,16 @@ def prepare(
         keep_records: Whether to give back samples.
 
     Yields:
-        One answer for each job, in their order.
+        One answer for each job, in their order; of pictures, which are large, some at a time.
     """
     group: list[tuple[Prepared, Loaded | None]] = []
     for job in jobs:
         group.append(_read(job, items[job.number], keep_records))
         if sum(isinstance(shown, Image.Image) for _, shown in group) >= _PICTURES_AT_A_TIME:
-            yield from _encoded(group, encoder)
+            yield _encoded(group, encoder)
             group = []
-    yield from _encoded(group, encoder)
+    if group:
+        yield _encoded(group, encoder)
 
 
 def serial(items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = True) -> Executor:
@@ -115,8 +116,7 @@ def serial(items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = T
 
     def run(chunks: Iterable[Sequence[Job]]) -> Iterator[Sequence[Prepared]]:
         for chunk in chunks:
-            for one in prepare(chunk, items, encoder, keep_records):
-                yield (one,)
+            yield from prepare(chunk, items, encoder, keep_records)
 
     return run
 
@@ -227,7 +227,7 @@ def filled(case: Case, loaded: Loaded) -> Case:
 
 def _read(job: Job, item: IngestItem, keep_records: bool) -> tuple[Prepared, Loaded | None]:
     """The case of an item, and what is to be encoded: one page of a record, or the picture."""
-    title = item.title
+    title = item.name or item.case.case_id
     try:
         digest = job.digest or (item.content() if item.content is not None else "")
         loaded = item.load()
@@ -298,4 +298,4 @@ def _begin_worker() -> None:
 
 
 def _prepare_forked(jobs: Sequence[Job]) -> list[Prepared]:
-    return list(prepare(jobs, *_FORKED["options"]))
+    return [one for group in prepare(jobs, *_FORKED["options"]) for one in group]

@@ -114,17 +114,18 @@ def run(
     report = IngestReport()
     told = progress or (lambda now: None)
     done: list[Prepared] = []
-    for answer in executor(_planned(base, items, report, told, chunk)):
-        if isinstance(answer, IngestReport):
-            report.include(answer)
-            told(report)
-            continue
-        done += answer
-        if sum(one.weight for one in done) >= batch:
-            write_prepared(base, done, report)
-            done = []
-            told(report)
-    write_prepared(base, done, report)
+    with base.exclusive():
+        for answer in executor(_planned(base, items, report, told, chunk)):
+            if isinstance(answer, IngestReport):
+                report.include(answer)
+                told(report)
+                continue
+            done += answer
+            if sum(one.weight for one in done) >= batch:
+                write_prepared(base, done, report)
+                done = []
+                told(report)
+        write_prepared(base, done, report)
     told(report)
     return report
 

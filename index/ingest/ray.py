@@ -146,7 +146,7 @@ def _task(options: _TaskOptions, jobs: Sequence[Job]) -> IngestReport | list[Pre
         listed.get(options.case_ids[job.number]) or _listed_item(options.case_ids[job.number], "") for job in jobs
     ]
     own = [Job(i, job.digest, job.known) for i, job in enumerate(jobs)]
-    made = list(prepare(own, wanted, encoder, options.keep_records))
+    made = [one for group in prepare(own, wanted, encoder, options.keep_records) for one in group]
     if not options.base:
         return made
     report = IngestReport()

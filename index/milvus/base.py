@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -298,6 +299,10 @@ class MilvusBase(CaseBase):
                 raise ManifestError(f"{self._address}: {error}") from error
         if n != len(self):
             raise ManifestError(f"{self._address}: {n} cases can be read, {len(self)} are counted")
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Nothing is kept out: Milvus takes many writers."""
+        return nullcontext()
 
     def add(self, cases: Sequence[Case], vectors: Vectors, records: Sequence[EcgRecord | None] | None = None) -> None:
         """As `CaseBase` says; acknowledged by the server when this returns."""

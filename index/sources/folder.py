@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ecgkin.index.case import Case
+from ecgkin.index.case import Case, safe_case_id
 from ecgkin.index.sources.archives import Unpacked, dicomdir_files
 from ecgkin.index.sources.case_table import TABLE, case_of, read_table, spelling
 from ecgkin.index.sources.items import IngestItem, Loaded, check_regular, file_content
@@ -92,7 +92,7 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
 
 def _zip_items(archive: Path, table: str | Path | None, name: str = "") -> list[IngestItem]:
     """Cases "<archive>/<path>"; the unpacked files stay while one of them is there."""
-    name = name or archive.stem
+    name = safe_case_id(name or archive.stem)
     try:
         unpacked = Unpacked(archive)
     except RecordError as error:
@@ -164,4 +164,4 @@ def _failing(case_id: str, name: str, error: RecordError) -> IngestItem:
     def load() -> Loaded:
         raise error
 
-    return IngestItem(Case(case_id), load, name=name)
+    return IngestItem(Case(safe_case_id(case_id)), load, name=name)

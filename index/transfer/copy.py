@@ -110,7 +110,7 @@ def copy_base(
     """
     if encoder is not None:
         _check_samples(source)
-    with _opened(source, target, kind, encoder) as there:
+    with _opened(source, target, kind, encoder) as there, there.exclusive():
         report = CopyReport()
         while report.passes < PASSES:
             report.passes += 1

@@ -1,7 +1,7 @@
 """A name that means one case base now and another one after a switch, with nobody ever finding none (blue and green).
 
 In folders the name is a symbolic link; on Milvus it is an alias. Bases that are open stay the ones that they were
-(`CaseBase.open` follows a name once); who opens the name after the switch gets the new base.
+(`open_base` follows a name once); who opens the name after the switch gets the new base.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ecgkin.index import is_milvus, open_base
 from ecgkin.index.atomic import sync_folder
+from ecgkin.index.folder.store import STORE
 from ecgkin.index.milvus.address import MilvusAddress
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
@@ -36,6 +37,22 @@ def meant_by(name: str | Path) -> str:
     if not Path(name).exists():
         raise CaseBaseError(f"{name} does not exist")
     return str(Path(name).resolve())
+
+
+def state_of(name: str | Path) -> str:
+    """What a name means and which files those are: another text when a folder was replaced by another of its name.
+
+    Raises:
+        CaseBaseError: It means nothing.
+    """
+    meaning = meant_by(name)
+    if is_milvus(name):
+        return meaning
+    try:
+        status = (Path(meaning) / STORE).stat()
+    except OSError:
+        return meaning
+    return f"{meaning} {status.st_dev}:{status.st_ino}"
 
 
 def switch(name: str | Path, target: str | Path) -> None:

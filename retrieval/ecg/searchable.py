@@ -39,22 +39,23 @@ def searchable(record: EcgRecord, start_s: float = 0.0) -> EcgRecord:
     total = record.duration_s
     if not (math.isfinite(start_s) and 0 <= start_s < total):
         raise RecordError(f"the page begins at {start_s:g} s (the record lasts {total:g} s)", hint="choose less")
-    part = record
+    part, left = record, total
     if start_s > 0 or total > _LONG:
         part = record.window(start_s, PAGE_S)
-        end_s = start_s + part.duration_s
+        left = part.duration_s
+        end_s = start_s + left
         part = part.noted(Note(NoteCode.RECORD_WINDOWED, total_s=total, page_s=PAGE_S, start_s=start_s, end_s=end_s))
     elif total < _SHORT:
         part = record.noted(Note(NoteCode.RECORD_SHORT, total_s=total, page_s=PAGE_S))
-    if part.duration_s < SHORTEST_S:
+    if left < SHORTEST_S:
         raise RecordError(
-            f"the record holds {part.duration_s:g} s from second {start_s:g} on (expected at least {SHORTEST_S:g} s)",
+            f"the record holds {left:g} s from second {start_s:g} on (expected at least {SHORTEST_S:g} s)",
             hint="a page shows 10 s",
         )
     known = np.isfinite(part.signal_mv)
     if not known.any():
         raise RecordError(
-            f"no lead holds a sample from second {start_s:g} to {start_s + part.duration_s:g}",
+            f"no lead holds a sample from second {start_s:g} to {start_s + left:g}",
             hint="let the page begin elsewhere",
         )
     low = np.where(known, part.signal_mv, np.inf).min(axis=1)

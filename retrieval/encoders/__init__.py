@@ -18,7 +18,8 @@ def load_encoder(name: str = "default", device: str = "cpu") -> Encoder:
 
     Args:
         name: "default" (the trained dual encoder that is shipped), "hashing" (no weights, for tests), another folder
-            of `retrieval/encoders/weights`, or the path of a folder that training wrote.
+            of `retrieval/encoders/weights`, the path of a folder that training wrote, or a published encoder with the
+            user's own copy of its weights: "merl:DIR", "d-beta:DIR", "ecgfounder:FILE", "more:DIR" (`published`).
         device: "cpu", "cuda" or "cuda:N".
 
     Returns:
@@ -32,6 +33,10 @@ def load_encoder(name: str = "default", device: str = "cpu") -> Encoder:
         from ecgkin.retrieval.encoders.hashing import HashingEncoder
 
         return HashingEncoder()
+    from ecgkin.retrieval.encoders.published import is_published, load_published
+
+    if is_published(name):
+        return load_published(name, device)
     from ecgkin.retrieval.encoders.checkpoint import WEIGHTS
 
     folder = WEIGHTS / name if not Path(name).is_absolute() and (WEIGHTS / name).is_dir() else Path(name)

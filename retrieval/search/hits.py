@@ -38,7 +38,8 @@ class SearchResult(Sequence[Hit]):
 
     Attributes:
         hits: At most k.
-        vote: What the neighbours say; it may look deeper than the hits shown.
+        neighbours: All cases that were found for the vote, best first: the hits, and as a rule more.
+        vote: What the neighbours say.
         nothing_similar: True when there is no hit, or the best one is not near enough by the calibrated threshold.
         threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
         page: What was understood of a picture; None for other queries, or where the encoder does not tell.
@@ -49,6 +50,7 @@ class SearchResult(Sequence[Hit]):
     """
 
     hits: tuple[Hit, ...]
+    neighbours: tuple[Hit, ...]
     vote: Vote
     nothing_similar: bool
     threshold: float | None

@@ -1,7 +1,8 @@
 """`LiveSearch`: search by a name that may come to mean another case base, with no query failing over the change.
 
-The name is a link to a folder or an alias on Milvus (`ecgkin.index.transfer.switching`). Queries that have begun end on
-the base on which they began; the new base is opened, with the encoder it names, before the first query goes there.
+The name is a link to a folder or an alias on Milvus (`ecgkin.index.transfer.switching`), or a folder that may be
+replaced. Queries that have begun end on the base on which they began; the new base is opened, with the encoder it
+names, before the first query goes there.
 """
 
 from __future__ import annotations
@@ -95,10 +96,10 @@ class LiveSearch(Generic[Search]):
         if not self._changing.acquire(blocking=False):
             return False  # another thread is at it; this one's query need not wait
         try:
-            from ecgkin.index.transfer.switching import meant_by
+            from ecgkin.index.transfer.switching import state_of
 
             self._looked = time.monotonic()
-            if meant_by(self.name) == self._held.meaning:
+            if state_of(self.name) == self._held.meaning:
                 return False
             new = self._opened()
             with self._turn:
@@ -136,10 +137,10 @@ class LiveSearch(Generic[Search]):
 
     def _opened(self) -> _Held[Search]:
         from ecgkin.index import open_base
-        from ecgkin.index.transfer.switching import meant_by
+        from ecgkin.index.transfer.switching import state_of
 
         # Opened twice over if it is switched in between: then the meaning is the older one, and is looked up again.
-        meaning = meant_by(self.name)
+        meaning = state_of(self.name)
         base = open_base(self.name)
         try:
             if self._serve is not None:

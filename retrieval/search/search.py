@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from ecgkin.index.base import CaseBase
+    from ecgkin.index.case import Case
     from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.ecg.page.reading import PageReading
 
@@ -94,6 +95,10 @@ def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
     warnings = list(ecg.notes)
     if ecg.missing_leads:
         warnings.append(Note(NoteCode.LEADS_MISSING, leads=", ".join(ecg.missing_leads)))
+    # Encoders with signal rules of their own (`encoders.published`) say what they did to the record.
+    own_notes = getattr(encoder, "record_notes", None)
+    if own_notes is not None:
+        warnings += own_notes(ecg)
     vector = encoder.encode_records([ecg])[0]
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
     return Query(_unit(encoder, vector), "record", warnings=_notes(warnings), timings_ms=timings)
@@ -176,6 +181,8 @@ _LOG = logging.getLogger(__name__)
 
 # Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
 MAX_K = 1_000
+# Where cases share one recording, voters of other contents are looked for up to so many times as deep.
+MOST_COPIES = 16
 
 
 class CaseSearch:
@@ -250,12 +257,19 @@ class CaseSearch:
     ) -> None:
         self.close()
 
+    @property
+    def depth(self) -> int:
+        """Neighbours that vote where nothing else is asked for: as many as the calibration was fitted with, or 50."""
+        return self.calibration.depth if self.calibration else DEFAULT_K
+
     def by_image(
         self,
         image: Image.Image | str | Path,
         k: int = 10,
         where: WhereLike = None,
         exclude_patient: str | None = None,
+        *,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases whose ECG looks like the one in a picture.
 
@@ -264,17 +278,25 @@ class CaseSearch:
             k: Hits wanted, 1 to 1000.
             where: Filter that acts inside the search, so that k hits come back where k cases pass it.
             exclude_patient: Cases of this patient are left out.
+            depth: Neighbours that are found for the vote, 1 to 1000 (k at least); None for `CaseSearch.depth`. Fewer
+                than the calibration was fitted with vote uncalibrated.
 
         Raises:
             ImageError: No picture, or no ECG in it.
-            QueryError: k or the filter cannot be used.
+            QueryError: k, the depth or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        self._check(k)
-        return self._find(image_query(self.encoder, image), k, where, exclude_patient)
+        n_cases = self._checked(k, depth)
+        return self._find(image_query(self.encoder, image), k, where, exclude_patient, n_cases, depth)
 
     def by_ecg(
-        self, record: EcgRecord | str | Path, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+        self,
+        record: EcgRecord | str | Path,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases similar to a recorded ECG (or the file of one); arguments as in `by_image`.
 
@@ -284,11 +306,17 @@ class CaseSearch:
             RecordError: The file cannot be read, or there is no ECG in it (see `searchable`).
             QueryError, CaseBaseError: As in `by_image`.
         """
-        self._check(k)
-        return self._find(record_query(self.encoder, record), k, where, exclude_patient)
+        n_cases = self._checked(k, depth)
+        return self._find(record_query(self.encoder, record), k, where, exclude_patient, n_cases, depth)
 
     def by_text(
-        self, text: str, k: int = 10, where: WhereLike = None, exclude_patient: str | None = None
+        self,
+        text: str,
+        k: int = 10,
+        where: WhereLike = None,
+        exclude_patient: str | None = None,
+        *,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases whose ECG fits words: a report, a question, a statement's name or abbreviation, German or English.
 
@@ -296,8 +324,8 @@ class CaseSearch:
             QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.
             CaseBaseError: The base is empty.
         """
-        self._check(k)
-        return self._find(text_query(self.encoder, text), k, where, exclude_patient)
+        n_cases = self._checked(k, depth)
+        return self._find(text_query(self.encoder, text), k, where, exclude_patient, n_cases, depth)
 
     def by_both(
         self,
@@ -308,6 +336,7 @@ class CaseSearch:
         exclude_patient: str | None = None,
         *,
         weight: float = 0.5,
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases that look like an ECG and fit words.
 
@@ -321,7 +350,7 @@ class CaseSearch:
         Raises:
             QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
         """
-        self._check(k)
+        n_cases = self._checked(k, depth)
         if not 0.0 <= weight <= 1.0:
             raise QueryError(f"weight is {weight} (expected 0, words only, to 1, ECG only)")
         if isinstance(query, EcgRecord):
@@ -329,7 +358,7 @@ class CaseSearch:
         else:
             ecg = image_query(self.encoder, query)
         words = text_query(self.encoder, text)
-        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient)
+        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, n_cases, depth)
 
     def by_vector(
         self,
@@ -339,6 +368,7 @@ class CaseSearch:
         exclude_patient: str | None = None,
         *,
         kind: str = "vector",
+        depth: int | None = None,
     ) -> SearchResult:
         """Cases near a vector of this encoder, shape (dim,), of any length; its vote and scores stay uncalibrated.
 
@@ -348,49 +378,84 @@ class CaseSearch:
         Raises:
             QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
         """
-        self._check(k)
-        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient)
+        n_cases = self._checked(k, depth)
+        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient, n_cases, depth)
 
-    def _check(self, k: int) -> None:
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or not 1 <= k <= MAX_K:
-            raise QueryError(f"k is {k!r} (expected a whole number from 1 to {MAX_K})")
-        if len(self.base) == 0:
+    def _checked(self, k: int, depth: int | None) -> int:
+        """How many cases there are to be searched; the numbers of hits and neighbours wanted are checked."""
+        for name, given in (("k", k), ("depth", 1 if depth is None else depth)):
+            if isinstance(given, bool) or not isinstance(given, int | np.integer) or not 1 <= given <= MAX_K:
+                raise QueryError(f"{name} is {given!r} (expected a whole number from 1 to {MAX_K})")
+        n_cases = len(self.base)
+        if n_cases == 0:
             raise CaseBaseError("the case base holds no cases", hint="fill it with `ecgkin ingest`")
+        return n_cases
 
-    def _find(self, query: Query, k: int, where: WhereLike, exclude_patient: str | None) -> SearchResult:
+    def _neighbours(
+        self, query: Query, depth: int, where: WhereLike, exclude_patient: str | None
+    ) -> tuple[list[tuple[Case, float]], list[tuple[Case, float]]]:
+        """The nearest cases, and those of them that vote: of each content the first, `depth` of them where there are.
+
+        A recording that was stored under many ids is one observation, however often it stands in the base.
+        """
+        wanted = depth
+        while True:
+            found = self.base.search(query.vector, wanted, where=where, exclude_patient=exclude_patient)
+            contents: set[str] = set()
+            voters = []
+            for case, score in found:
+                if not case.content_hash or case.content_hash not in contents:
+                    voters.append((case, score))
+                    contents.add(case.content_hash)
+            if len(voters) >= depth or len(found) < wanted or wanted >= MOST_COPIES * depth:
+                return found, voters[:depth]
+            wanted = min(2 * wanted, MOST_COPIES * depth)
+
+    def _find(
+        self,
+        query: Query,
+        k: int,
+        where: WhereLike,
+        exclude_patient: str | None,
+        n_cases: int,
+        depth: int | None,
+    ) -> SearchResult:
         start = time.perf_counter()
-        depth = max(int(k), self.calibration.depth if self.calibration else DEFAULT_K)
-        found = self.base.search(query.vector, depth, where=where, exclude_patient=exclude_patient)
+        wanted = max(int(k), self.depth if depth is None else int(depth))
+        found, voters = self._neighbours(query, wanted, where, exclude_patient)
         searched = time.perf_counter()
         filtered = where is not None and not _lets_all_through(where)
         # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
         fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
         votes = vote(
-            [score for _, score in found],
-            [case.labels for case, _ in found],
+            [score for _, score in voters],
+            [case.labels for case, _ in voters],
             calibration=self.calibration if fits else None,
-            n_cases=len(self.base),
+            n_cases=n_cases,
         )
+        neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query.kind)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
-        warnings = list(query.warnings)
+        warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
             warnings.append(Note(NoteCode.NO_CASE_PASSES))
         elif threshold is not None and not similar:
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
-            warnings.append(Note(NoteCode.FEW_CASES_PASS, found=len(found), asked=k))
+            few = NoteCode.FEW_CASES_PASS if filtered or exclude_patient is not None else NoteCode.FEW_CASES_THERE
+            warnings.append(Note(few, found=len(found), asked=k))
         if filtered:
             warnings.append(Note(NoteCode.VOTE_FILTERED))
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
         timings["total"] = sum(timings.values())
         _LOG.info(
             "searched query=%s k=%d gallery=%d encode_ms=%.1f index_ms=%.2f",
-            query.kind, k, len(self.base), timings["encode"], timings["index"],
+            query.kind, k, n_cases, timings["encode"], timings["index"],
         )  # fmt: skip
         return SearchResult(
             hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
+            neighbours=neighbours,
             vote=votes,
             nothing_similar=not similar,
             threshold=threshold,

@@ -8,16 +8,17 @@ a case counts as similar at all.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
 from ecgkin.retrieval.errors import EncoderMismatchError, ModelError, QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -25,7 +26,13 @@ from ecgkin.retrieval.notes import Note, NoteCode
 # Without a calibration: depth and temperature that do reasonably with any encoder (issue 7: k = 50 for votes).
 DEFAULT_K = 50
 DEFAULT_TAU = 0.1
-FORMAT = 1
+FORMAT: Literal[1] = 1
+
+Doubles = NDArray[np.float64]
+# JSON has neither inf nor NaN: null stands for them.
+Temperature = Annotated[float, BeforeValidator(lambda value: math.inf if value is None else value), Field(gt=0)]
+Share = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+Curve = Annotated[tuple[float, float, float], PlainSerializer(lambda curve: [round(value, 6) for value in curve])]
 
 
 @dataclass(frozen=True)
@@ -37,8 +44,8 @@ class VoteRule:
         tau: Temperature of their weights exp(cos / tau); inf gives every neighbour the same weight.
     """
 
-    k: int = DEFAULT_K
-    tau: float = DEFAULT_TAU
+    k: Annotated[int, Field(ge=1)] = DEFAULT_K
+    tau: Temperature = DEFAULT_TAU
 
 
 @dataclass(frozen=True)
@@ -55,8 +62,8 @@ class Threshold:
 
     score: float
     quantile: float
-    inside_refused: float
-    outside_refused: float
+    inside_refused: Share
+    outside_refused: Share
     n_inside: int
     n_outside: int
     outside: str = ""
@@ -64,7 +71,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was fitted for one encoder; see `evaluation.calibrate.fit_calibration`.
+    """What was fitted for one encoder; see `generation.research.retrieval.calibrate.fit_calibration`.
 
     Attributes:
         encoder: Fingerprint of the encoder whose vectors were voted on.
@@ -73,49 +80,42 @@ class Calibration:
         thresholds: By kind of query ("image", "record", "text").
         n_gallery: Cases that voted when it was fitted.
         fitted_on: Data, in words.
+        format: Of the file.
     """
 
     encoder: str
     statements: VoteRule
     superclasses: VoteRule
-    curves: Mapping[str, tuple[float, float, float]]
+    curves: Mapping[str, Curve]
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     n_gallery: int = 0
     fitted_on: str = ""
+    format: Literal[1] = FORMAT
 
     @property
     def depth(self) -> int:
         """Neighbours needed for both families."""
         return max(self.statements.k, self.superclasses.k)
 
-    def probability(self, label: str, share: float, n_neighbours: int) -> float | None:
-        """The calibrated probability of a raw vote, None for a label that was not fitted."""
-        if label not in self.curves:
-            return None
-        slope, intercept, prior = self.curves[label]
-        x = slope * float(smoothed_logit(np.array(share), n_neighbours, prior)) + intercept
-        return 1.0 / (1.0 + math.exp(-max(-500.0, min(500.0, x))))
+    def probabilities(self, labels: Sequence[str], shares: Doubles, n_neighbours: int) -> Doubles:
+        """The calibrated probabilities of raw votes; a label that was not fitted keeps its share.
+
+        Args:
+            labels: Statement codes, and superclasses with the prefix "super:".
+            shares: Their votes, 0 to 1, shape (n_labels,).
+            n_neighbours: How many voted.
+
+        Returns:
+            Shape (n_labels,).
+        """
+        fitted = [label in self.curves for label in labels]
+        slope, intercept, prior = np.array([self.curves.get(label, (1.0, 0.0, 0.5)) for label in labels]).T
+        x = slope * smoothed_logit(shares, n_neighbours, prior) + intercept
+        return np.where(fitted, 1.0 / (1.0 + np.exp(-np.clip(x, -500.0, 500.0))), shares)
 
     def as_json(self) -> str:
-        """The calibration as a JSON text; `inf` is written as null."""
-
-        def rule(r: VoteRule) -> dict[str, Any]:
-            return {"k": r.k, "tau": r.tau if math.isfinite(r.tau) else None}
-
-        def number(value: Any) -> Any:
-            return None if isinstance(value, float) and not math.isfinite(value) else value
-
-        content = {
-            "format": FORMAT,
-            "encoder": self.encoder,
-            "fitted_on": self.fitted_on,
-            "n_gallery": self.n_gallery,
-            "statements": rule(self.statements),
-            "superclasses": rule(self.superclasses),
-            "thresholds": {k: {n: number(v) for n, v in vars(t).items()} for k, t in self.thresholds.items()},
-            "curves": {label: [round(v, 6) for v in curve] for label, curve in self.curves.items()},
-        }
-        return json.dumps(content, indent=1) + "\n"
+        """The calibration as a JSON text; `inf` and NaN are written as null."""
+        return _document().dump_json(self, indent=1).decode() + "\n"
 
     def save(self, path: str | Path) -> None:
         """Write it beside the weights that it belongs to."""
@@ -134,34 +134,8 @@ class Calibration:
             EncoderMismatchError: It was fitted for another encoder.
         """
         try:
-            raw = json.loads(Path(path).read_text(encoding="utf-8"))
-            if raw["format"] != FORMAT:
-                raise ValueError(f"format {raw['format']!r}, expected {FORMAT}")
-
-            def rule(r: Mapping[str, Any]) -> VoteRule:
-                return VoteRule(int(r["k"]), math.inf if r["tau"] is None else float(r["tau"]))
-
-            found = cls(
-                encoder=str(raw["encoder"]),
-                statements=rule(raw["statements"]),
-                superclasses=rule(raw["superclasses"]),
-                curves={str(c): (float(v[0]), float(v[1]), float(v[2])) for c, v in raw["curves"].items()},
-                thresholds={
-                    str(kind): Threshold(
-                        score=float(t["score"]),
-                        quantile=float(t["quantile"]),
-                        inside_refused=_number(t["inside_refused"]),
-                        outside_refused=_number(t["outside_refused"]),
-                        n_inside=int(t["n_inside"]),
-                        n_outside=int(t["n_outside"]),
-                        outside=str(t["outside"]),
-                    )
-                    for kind, t in raw["thresholds"].items()
-                },
-                n_gallery=int(raw["n_gallery"]),
-                fitted_on=str(raw["fitted_on"]),
-            )
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            found = _document().validate_json(Path(path).read_bytes())
+        except (OSError, ValueError) as error:
             raise ModelError(
                 f"{path} is no readable calibration: {error}",
                 hint="fit it again with `ecgkin evaluate retrieval --fit`",
@@ -174,9 +148,10 @@ class Calibration:
         return found
 
 
-def _number(value: Any) -> float:
-    """JSON has no NaN; null stands for it."""
-    return math.nan if value is None else float(value)
+@lru_cache(maxsize=1)
+def _document() -> TypeAdapter[Calibration]:
+    """Reads and writes the JSON of a calibration."""
+    return TypeAdapter(Calibration)
 
 
 @dataclass(frozen=True)
@@ -220,17 +195,60 @@ def smoothed_logit(share: NDArray[np.floating], n_neighbours: int, prior: NDArra
     return np.log(smooth) - np.log1p(-smooth)
 
 
-def weights_of(scores: Sequence[float], tau: float) -> NDArray[np.float64]:
-    """Weights exp(score / tau) that sum to 1, shape (n,).
+def vote_weights(scores: NDArray[np.floating], tau: float) -> Doubles:
+    """Weights exp(cos / tau) of the neighbours, summing to 1 a query.
 
-    >>> weights_of([0.9, 0.9, 0.1], 0.01).round(3).tolist()
-    [0.5, 0.5, 0.0]
+    Args:
+        scores: Cosines, shape (n_queries, k); -inf where there is no neighbour.
+        tau: Temperature; inf gives every neighbour the same weight.
+
+    Returns:
+        Shape (n_queries, k); zeros for a query without neighbours.
+
+    Raises:
+        QueryError: tau is not positive.
+
+    >>> vote_weights(np.array([[0.9, 0.9, 0.1]]), 0.01).round(3).tolist()
+    [[0.5, 0.5, 0.0]]
     """
     if not tau > 0:
         raise QueryError(f"tau is {tau} (expected a positive number or inf)")
-    values = np.asarray(scores, dtype=np.float64)
-    weights = np.exp((values - values.max()) / tau)
-    return np.asarray(weights / weights.sum())
+    present = np.isfinite(scores)
+    best = np.where(present, scores, -np.inf).max(axis=1, keepdims=True, initial=-np.inf)
+    # Shifting by the best score leaves the ratios alone and keeps exp() from overflowing.
+    shifted = np.where(present, scores - np.where(np.isfinite(best), best, 0.0), 0.0)
+    weights = np.where(present, np.exp(shifted / np.float64(tau)), 0.0)
+    total = weights.sum(axis=1, keepdims=True)
+    return np.asarray(weights / np.where(total > 0, total, 1.0), dtype=np.float64)
+
+
+def vote_shares(
+    rows: NDArray[np.int64],
+    scores: NDArray[np.floating],
+    labels: NDArray[np.bool_],
+    rule: VoteRule,
+    dtype: type[np.floating] = np.float64,
+) -> NDArray[np.floating]:
+    """Share of each label among the nearest neighbours of each query, weighted by exp(cos / tau).
+
+    Args:
+        rows: Positions of the neighbours in the gallery, nearest first, shape (n_queries, n).
+        scores: Their cosines, shape (n_queries, n); -inf where there is no neighbour.
+        labels: Multi-hot labels of the gallery, shape (n_gallery, n_labels).
+        rule: Depth and temperature.
+        dtype: Of the sums; float32 halves the memory of large evaluations.
+
+    Returns:
+        Shape (n_queries, n_labels), of that type.
+    """
+    rows = rows[:, : rule.k]
+    weights = vote_weights(scores[:, : rule.k], rule.tau).astype(dtype)
+    values = labels.astype(dtype)
+    out = np.empty((len(rows), labels.shape[1]), dtype=dtype)
+    for start in range(0, len(rows), 512):
+        part = slice(start, start + 512)
+        out[part] = np.matmul(weights[part, None, :], values[rows[part]])[:, 0, :]
+    return out
 
 
 def vote(
@@ -259,19 +277,6 @@ def vote(
         raise QueryError(f"{len(scores)} scores and {len(labels)} label sets do not pair up")
     of_statements = calibration.statements if calibration else rule or VoteRule()
     of_superclasses = calibration.superclasses if calibration else rule or VoteRule()
-    codes = [s.code for s in STATEMENTS]
-    own: dict[str, str] = {s.code: s.superclass for s in STATEMENTS if s.superclass}
-    raw = dict.fromkeys(codes, 0.0) | {f"super:{name}": 0.0 for name in SUPERCLASSES}
-    for family, keys in ((of_statements, "statement"), (of_superclasses, "super")):
-        if not scores:
-            continue
-        for weight, given in zip(weights_of(scores[: family.k], family.tau), labels, strict=False):
-            if keys == "statement":
-                names = {code for code in given if code in raw}
-            else:
-                names = {f"super:{own[code]}" for code in given if code in own}
-            for name in names:
-                raw[name] += float(weight)
     n = min(len(scores), of_statements.k)
     note: Note | None = None
     if calibration is None:
@@ -282,16 +287,29 @@ def vote(
         note = Note(NoteCode.VOTE_OTHER_SIZE, n_gallery=calibration.n_gallery, n_cases=n_cases)
     fitted = calibration if calibration is not None and len(scores) >= calibration.depth else None
 
-    def final(name: str, family: VoteRule) -> float:
-        share = min(1.0, raw[name])
-        probability = fitted.probability(name, share, family.k) if fitted else None
-        return share if probability is None else probability
-
-    by_statement = {code: final(code, of_statements) for code in codes}
-    by_superclass = {name: final(f"super:{name}", of_superclasses) for name in SUPERCLASSES}
+    codes = [s.code for s in STATEMENTS]
+    column = {code: i for i, code in enumerate(codes)}
+    carried = np.zeros((len(labels), len(codes)), dtype=bool)
+    # Labels outside the vocabulary have no column.
+    held = [(row, column[code]) for row, case in enumerate(labels) for code in case if code in column]
+    carried[tuple(np.array(held, dtype=np.int64).reshape(-1, 2).T)] = True
+    belongs = np.array([[s.superclass == name for name in SUPERCLASSES] for s in STATEMENTS])
+    rows, cosines = np.arange(len(labels))[None], np.asarray(scores, dtype=np.float64)[None]
+    raw: dict[str, float] = {}
+    final: list[dict[str, float]] = []
+    for family, names, prefix, multi_hot in (
+        (of_statements, codes, "", carried),
+        (of_superclasses, list(SUPERCLASSES), "super:", carried @ belongs),
+    ):
+        full_names = [prefix + name for name in names]
+        shares = vote_shares(rows, cosines, multi_hot, family)[0]
+        raw |= dict(zip(full_names, shares.tolist(), strict=True))
+        shares = np.minimum(shares, 1.0)  # a sum of weights may pass 1 by a rounding error
+        chances = fitted.probabilities(full_names, shares, family.k) if fitted else shares
+        final.append(dict(sorted(zip(names, chances.tolist(), strict=True), key=lambda item: -item[1])))
     return Vote(
-        statements=MappingProxyType(dict(sorted(by_statement.items(), key=lambda item: -item[1]))),
-        superclasses=MappingProxyType(dict(sorted(by_superclass.items(), key=lambda item: -item[1]))),
+        statements=MappingProxyType(final[0]),
+        superclasses=MappingProxyType(final[1]),
         raw=MappingProxyType(raw),
         n_neighbours=n,
         calibrated=fitted is not None,

@@ -120,11 +120,11 @@ def site(chromium: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
     from ecgkin.retrieval.ecg.drawing.raster import render
     from ecgkin.retrieval.encoders import load_encoder
-    from ecgkin.ui.api.app import create_app
-    from ecgkin.ui.api.serving import in_thread
     from ecgkin.ui.api.state import State
     from ecgkin.ui.demo.cases import simulated_gallery, simulated_query
     from ecgkin.ui.demo.serve import write_csv
+    from ecgkin.ui.server.app import create_app
+    from ecgkin.ui.server.serving import in_thread
     from ecgkin.ui.web.serving import running
 
     folder = tmp_path_factory.mktemp("site")

@@ -14,9 +14,13 @@ import pytest
 from PIL import Image
 
 from ecgkin.generation import Draft, Drafter
-from ecgkin.generation.backends.base import Completion, Request, TextBackend
+from ecgkin.generation.backends.base import Completion, DraftBackend, Request, TextBackend
+from ecgkin.generation.backends.consensus import ConsensusBackend
+from ecgkin.generation.backends.language_model import LanguageModelBackend
 from ecgkin.generation.backends.openai.endpoint import EndpointBackend, Patience
-from ecgkin.generation.drafter import open_backend
+from ecgkin.generation.backends.pulse.images import pulse_page_size
+from ecgkin.generation.drafter import open_backend, open_model
+from ecgkin.generation.prompt.pages import PAGE_WH
 from ecgkin.index import create_base
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.drawing.raster import render
@@ -88,53 +92,75 @@ def query() -> EcgRecord:
 def test_consensus_from_record_picture_and_file(search: CaseSearch, query: EcgRecord, tmp_path: Path) -> None:
     drafter = Drafter(search)
     assert drafter.model == "consensus"
-    by_record = drafter.draft(query)
+    by_record = drafter.draft(query).draft
     assert isinstance(by_record, Draft) and by_record.sections and by_record.measurements["rate_bpm"] > 0
     page = render(query)
     page.save(tmp_path / "page.png")
-    by_picture, by_file = drafter.draft(page, lang="de"), drafter.draft(tmp_path / "page.png", lang="de")
+    by_picture, by_file = drafter.draft(page, lang="de").draft, drafter.draft(tmp_path / "page.png", lang="de").draft
     assert by_picture.text == by_file.text and not by_picture.measurements
     assert "die Anfrage ist ein Bild" in by_picture.text
     assert set(by_record.citations) <= {e.case_id for e in by_record.evidence}
     assert json.loads(json.dumps(by_record.as_dict()))["status"] == "preliminary"
     assert SECRET not in by_record.text and by_record.seconds > 0
     assert "p3" not in {e.case_id for e in by_record.evidence}
-    left_out = drafter.draft(query, exclude_patient=by_record.evidence[0].case_id.replace("sim/", "p"))
+    left_out = drafter.draft(query, exclude_patient=by_record.evidence[0].case_id.replace("sim/", "p")).draft
     assert by_record.evidence[0].case_id not in {e.case_id for e in left_out.evidence}
 
 
 def test_streaming_gives_the_same_draft(search: CaseSearch, query: EcgRecord) -> None:
     for drafter in (Drafter(search), Drafter(search, backend=Scripted("Sinus rhythm [1]. LBBB [2, 9]."))):
         stream = drafter.stream(query)
-        assert stream.draft is None
+        assert stream.result is None
         text = "".join(stream)
-        assert stream.draft is not None and stream.draft.text == text == drafter.draft(query).text
+        assert stream.result is not None and stream.result.draft.text == text == drafter.draft(query).draft.text
 
 
 def test_a_model_is_given_cases_and_grounded(search: CaseSearch, query: EcgRecord) -> None:
     model = Scripted("Sinus rhythm [1]. Left bundle branch block [2]. As in [17].")
     assert isinstance(model, TextBackend)
-    draft = Drafter(search, backend=model).draft(query, "What is it?", k=3)
+    result = Drafter(search, backend=model).draft(query, "What is it?", k=3, hits=7)
+    draft = result.draft
+    assert len(result.search) == 7 and len(result.search.neighbours) == 30 and result.search.warnings == ("simulated",)
     assert draft.model == "scripted" and len(draft.evidence) == 3 and draft.prompt == "question-cases-v1"
     assert draft.unknown_citations == ("17",) and draft.tokens_in and draft.tokens_out == 9
     assert model.images[0] is not None and model.images[0].size == (2200, 1100)
     assert "What is it?" in model.prompts[0] and "Measured on this ECG: rate" in model.prompts[0]
     assert draft.sentences[0].citations == (draft.evidence[0].case_id,)
-    alone = Drafter(search, backend=model).draft(query, k=0)
+    alone = Drafter(search, backend=model).draft(query, k=0).draft
     assert alone.evidence == () and "similar" not in model.prompts[1] and alone.sentences[0].basis == "picture"
+
+
+def test_back_ends_of_both_kinds_keep_to_one_protocol(search: CaseSearch) -> None:
+    for backend in (ConsensusBackend(), LanguageModelBackend(Scripted())):
+        assert isinstance(backend, DraftBackend) and Drafter(search, backend=backend).backend is backend
+    assert not isinstance(Scripted(), DraftBackend)
+    assert ConsensusBackend().exclusive is False and LanguageModelBackend(Scripted()).exclusive is True
+    assert pulse_page_size() == PAGE_WH
+
+
+def test_no_filter_is_blamed_for_a_small_base(search: CaseSearch, query: EcgRecord) -> None:
+    """A draft on 30 cases, read as deep as 200: nothing was filtered, no more hits were asked for than there are."""
+    deep = Calibration(search.encoder.fingerprint, VoteRule(200), VoteRule(200), {}, {})
+    result = Drafter(CaseSearch(search.base, search.encoder, deep)).draft(query, hits=10)
+    assert len(result.search.hits) == 10 and len(result.search.neighbours) == 30
+    assert not any("pass the filter" in warning for warning in (*result.search.warnings, *result.draft.warnings))
+    few = Drafter(search).draft(query, hits=40).search
+    assert "only 30 of the 40 cases asked for are there" in few.warnings
+    one = Drafter(search).draft(query, hits=2, exclude_patient="p1", where="label=AFIB").search
+    assert len(one.hits) == 2 and all("AFIB" in hit.case.labels for hit in one.neighbours)
 
 
 def test_an_obedient_model_reads_no_orders(search: CaseSearch, query: EcgRecord) -> None:
     """The reports order it to say atrial fibrillation; the order never reaches it, nor the consensus."""
     model = Scripted("Sinus rhythm [1].", obeys=True)
-    draft = Drafter(search, backend=model).draft(query, k=5)
+    draft = Drafter(search, backend=model).draft(query, k=5).draft
     assert draft.text == "Sinus rhythm [1]." and "gnore" not in model.prompts[0]
     assert draft.codes() == ("SR",)
 
 
 @pytest.mark.parametrize("answer", ["", "\x00\x1b[2J", "a" * 200_000, "<script>alert(1)</script> [99]", "é" * 999])
 def test_hostile_answers(search: CaseSearch, query: EcgRecord, answer: str) -> None:
-    draft = Drafter(search, backend=Scripted(answer)).draft(query)
+    draft = Drafter(search, backend=Scripted(answer)).draft(query).draft
     assert len(draft.text) <= 20_000 and not any(ord(c) < 32 and c != "\n" for c in draft.text)
     assert draft.warnings and not draft.citations
 
@@ -146,7 +172,7 @@ def test_nothing_similar_is_refused_without_asking(search: CaseSearch, query: Ec
     model = Scripted()
     for drafter in (Drafter(CaseSearch(search.base, search.encoder, strict), backend=model),
                     Drafter(CaseSearch(search.base, search.encoder, strict))):  # fmt: skip
-        draft = drafter.draft(query)
+        draft = drafter.draft(query).draft
         assert draft.refusal == draft.text and "nothing similar" in draft.text and not draft.statements
     assert model.prompts == []
 
@@ -155,7 +181,7 @@ def test_a_stream_that_breaks_off(search: CaseSearch, query: EcgRecord) -> None:
     stream = Drafter(search, backend=Scripted("Sinus rhythm, normal axis.", broken=True)).stream(query)
     with pytest.raises(GenerationError, match="mid-answer"):
         list(stream)
-    assert stream.draft is None
+    assert stream.result is None
     stream.close()
 
 
@@ -209,7 +235,7 @@ def test_half_a_stream(search: CaseSearch, query: EcgRecord, server: str) -> Non
     stream = Drafter(search, backend=backend).stream(query)
     with pytest.raises(GenerationError):
         list(stream)
-    assert stream.draft is None
+    assert stream.result is None
     backend.close()
 
 
@@ -230,8 +256,12 @@ def test_what_is_asked_wrongly(search: CaseSearch, query: EcgRecord) -> None:
     for model in ("pulse:", "gpt", "ftp://x", ""):
         with pytest.raises(QueryError, match="model is"):
             open_backend(model)
-    assert open_backend("consensus") is None
-    backend = open_backend("http://localhost:1/v1#pulse-7b", api_key="k")
+        with pytest.raises(QueryError, match="model is"):
+            open_model(model)
+    assert isinstance(open_backend("consensus"), ConsensusBackend)
+    with pytest.raises(QueryError, match="model is 'consensus'"):
+        open_model("consensus")
+    backend = open_model("http://localhost:1/v1#pulse-7b", api_key="k")
     assert isinstance(backend, EndpointBackend) and (backend.model, backend.base_url) == (
         "pulse-7b",
         "http://localhost:1/v1",

@@ -20,11 +20,11 @@ from ecgkin.retrieval import errors
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.api import problems
-from ecgkin.ui.api.app import create_app
 from ecgkin.ui.api.feedback import refine
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
 from ecgkin.ui.logs import configure_logging
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 # How long a busy machine may take for anything at all.

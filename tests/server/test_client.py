@@ -8,16 +8,17 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
+from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.ui.api.app import create_app
 from ecgkin.ui.api.security import new_token
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
 from ecgkin.ui.client import ApiError, AsyncClient, CaseFields, Client
-from ecgkin.ui.client.calls import Events
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 TOKEN, SETTING = new_token("write")
@@ -128,14 +129,18 @@ def test_errors_say_what_happened(url: str, client: Client, tmp_path: Path) -> N
 
 def test_a_stream_that_breaks_off() -> None:
     """A problem in mid-stream is an error; comments and unknown events are passed over."""
-    events = Events()
-    for line in (": hello", "event: news", "data: {}"):
-        assert events.feed(line) is None
-    assert events.feed("") is None
-    lines = ("event: token", 'data: {"text": "a"}', "")
-    assert [event.text for line in lines if (event := events.feed(line))] == ["a"]
-    events.feed("event: problem")
-    events.feed('data: {"type": "/v1/problems#generation", "title": "t", "status": 502, "detail": "model gone"}')
-    with pytest.raises(ApiError, match="model gone") as caught:
-        events.feed("")
+    problem = '{"type": "/v1/problems#generation", "title": "t", "status": 502, "detail": "model gone"}'
+    sent = (
+        ": hello\n\nevent: news\ndata: {}\n\n"
+        'event: token\ndata: {"text": "one\u2028line"}\n\n'  # a line end for str.splitlines, none for events
+        f"event: problem\ndata: {problem}\n\n"
+    )
+    answer = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=sent.encode())
+    told: list[str] = []
+    record = simulate(["SR"], np.random.default_rng(0)).record
+    with Client("http://127.0.0.1:9") as client, pytest.raises(ApiError, match="model gone") as caught:
+        client._http = httpx.Client(base_url="http://x", transport=httpx.MockTransport(lambda request: answer))
+        for event in client.draft_events(record=record):
+            told.append(event.text)
+    assert told == ["one\u2028line"]
     assert (caught.value.status, caught.value.kind) == (502, "generation")

@@ -16,10 +16,10 @@ from ecgkin.retrieval.ecg.drawing.style import RenderStyle
 from ecgkin.retrieval.ecg.page.reading import PageReading, read_page
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.ui.api.app import create_app
 from ecgkin.ui.api.explain import MapMasks, RecordMasks, Stretch, explain
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 

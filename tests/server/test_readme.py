@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.ui.api.app import create_app
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
 from ecgkin.ui.client import Client
 from ecgkin.ui.fhir import draft as fhir
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 WRITTEN = "http://127.0.0.1:8000"

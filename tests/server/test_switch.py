@@ -17,9 +17,9 @@ from ecgkin.index.case import Case
 from ecgkin.index.transfer.switching import switch
 from ecgkin.retrieval import encoders
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.ui.api.app import create_app
-from ecgkin.ui.api.serving import in_thread
 from ecgkin.ui.api.state import State
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 PATIENCE_S = 300.0

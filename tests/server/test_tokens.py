@@ -13,9 +13,9 @@ import pytest
 from ecgkin.retrieval import errors
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.api import security
-from ecgkin.ui.api.app import create_app
-from ecgkin.ui.api.serving import bind, in_thread
 from ecgkin.ui.api.state import State
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import bind, in_thread
 from ecgkin.ui.settings import load_settings
 
 

@@ -13,13 +13,15 @@ import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from pydantic import ValidationError
 
-from ecgkin.generation.draft import Draft, DraftedStatement, Evidence, Sentence
+from ecgkin.generation.prompt.grounding import ground
+from ecgkin.generation.types.draft import Draft, DraftedStatement, Evidence, Sentence
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.ui.api.app import create_app
-from ecgkin.ui.api.serving import in_thread
+from ecgkin.retrieval.search.vote import vote
 from ecgkin.ui.api.state import State
 from ecgkin.ui.client import Client
 from ecgkin.ui.fhir import draft as fhir
+from ecgkin.ui.server.app import create_app
+from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
 
 DRAFT = Draft(
@@ -74,6 +76,32 @@ def test_only_what_is_there_is_coded() -> None:
     refused = replace(DRAFT, text="", statements=(), refusal="Nothing similar was found.", measurements={}, evidence=())
     report = report_of(refused)
     assert not {"conclusionCode", "result"} & set(report) and "Nothing similar" in report["conclusion"]
+
+
+@pytest.mark.parametrize(
+    ("text", "coded"),
+    [
+        ("Vorhofflimmern liegt nicht vor. Neither LBBB nor RBBB [1].", []),
+        ("Sinus rhythm [1]. No LBBB. AF: negative.", ["SR"]),
+        ("Sinus rhythm [1]. Atrial fibrillation [1].", ["SR"]),  # no neighbour carries it
+        ("LBBB [1]. Sinus rhythm [2].", ["SR"]),  # the case that is cited has no block
+        ("LBBB [2]. There is no LBBB. Sinus rhythm [1].", ["SR"]),  # said and denied
+        ("Sinus rhythm and LBBB [2].", ["SR", "CLBBB"]),
+    ],
+)
+def test_nothing_denied_or_contradicted_is_coded(text: str, coded: list[str]) -> None:
+    """Of a model's answer only what it states and its cases do not speak against becomes a code."""
+    evidence = (Evidence(1, "a/1", 0.91, ("SR",)), Evidence(2, "a/2", 0.81, ("SR", "CLBBB")))
+    votes = vote([0.91, 0.81], [item.statements for item in evidence])
+    found = ground(text, evidence, vote=votes)
+    draft = replace(
+        DRAFT, text=text, model="m", sentences=found.sentences, statements=found.statements, evidence=evidence,
+        warnings=found.warnings,
+    )  # fmt: skip
+    report = report_of(draft)
+    codes = [c["code"] for item in report.get("conclusionCode", []) for c in item.get("coding", [])]
+    assert [code for code in codes if not code.isdigit()] == coded
+    assert text in report["conclusion"]
 
 
 def test_words_and_sources() -> None:

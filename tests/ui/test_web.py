@@ -48,7 +48,8 @@ from ecgkin.ui.web import (
     why,
 )
 from ecgkin.ui.web import report as report_files
-from ecgkin.ui.web.state import Api, Options, Query, where_text
+from ecgkin.ui.web.query import Options, Query, where_text
+from ecgkin.ui.web.state import Api
 
 EVIL = '<script>alert("x")</script> <img src=x onerror=alert(1)> & {{ 7*7 }}'
 EN, DE = texts.words("en"), texts.words("de")

@@ -1,1 +1,1 @@
-"""The HTTP API: `create_app` in `app`, everything else behind it."""
+"""The HTTP API: what it answers and takes, what a server holds, limits, tokens, and its routes."""

@@ -13,7 +13,7 @@ from ecgkin.retrieval.notes import Language, Note, NoteCode
 from ecgkin.ui.api.schemas import EXAMPLE_CASE
 
 if TYPE_CHECKING:
-    from ecgkin.generation.draft import Draft
+    from ecgkin.generation.types.draft import Draft
     from ecgkin.index.case import Case
     from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.search.search import SearchResult

@@ -5,57 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import problems
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from ecgkin.generation.draft import Draft
-    from ecgkin.generation.drafter import Drafter
-    from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.retrieval.search.search import CaseSearch, SearchResult
+    from ecgkin.generation.drafter import Drafter, DraftResult
+    from ecgkin.retrieval.search.search import CaseSearch
+    from ecgkin.ui.api.decoding import Query
     from ecgkin.ui.api.schemas import DraftOptions
-    from ecgkin.ui.api.uploads import Query
-
-
-@dataclass(frozen=True)
-class Drafted:
-    """A draft, and the search that it stands on, with as many hits as were asked for."""
-
-    draft: Draft
-    result: SearchResult
-
-
-class _KeepingSearch:
-    """A `CaseSearch` that remembers what it found last in each thread: drafters keep that to themselves."""
-
-    def __init__(self, search: CaseSearch) -> None:
-        self._search = search
-        self._local = threading.local()
-
-    @property
-    def last(self) -> SearchResult:
-        """The last result in this thread."""
-        result: SearchResult = self._local.result
-        return result
-
-    def by_ecg(self, record: EcgRecord | str | Path, *given: Any, **named: Any) -> SearchResult:
-        """As `CaseSearch.by_ecg`."""
-        self._local.result = self._search.by_ecg(record, *given, **named)
-        return self.last
-
-    def by_image(self, image: Image.Image | str | Path, *given: Any, **named: Any) -> SearchResult:
-        """As `CaseSearch.by_image`."""
-        self._local.result = self._search.by_image(image, *given, **named)
-        return self.last
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._search, name)
 
 
 class Drafting:
@@ -63,7 +22,7 @@ class Drafting:
 
     Args:
         search: The search of this server.
-        models: Names as `ecgkin.generation.drafter.open_backend` knows them; the first is the default.
+        models: "consensus", or names as `ecgkin.generation.drafter.open_model` knows them; the first is the default.
         device: Where a model in this process runs.
 
     Raises:
@@ -71,16 +30,15 @@ class Drafting:
     """
 
     def __init__(self, search: CaseSearch, models: Sequence[str], device: str = "cpu") -> None:
-        self._search = _KeepingSearch(search)
         self._drafters: dict[str, Drafter] = {}
         if models:
             from ecgkin.generation.drafter import Drafter
 
             for model in models:
-                drafter = Drafter(cast("CaseSearch", self._search), model, device=device)
+                drafter = Drafter(search, model, device=device)
                 self._drafters[drafter.model] = drafter
         # A model in this process answers one at a time; the consensus has none.
-        self._turns = {name: threading.Lock() for name, drafter in self._drafters.items() if drafter.backend}
+        self._turns = {name: threading.Lock() for name, drafter in self._drafters.items() if drafter.backend.exclusive}
 
     def over(self, search: CaseSearch) -> Drafting:
         """The same models over another case base; they keep their turns."""
@@ -88,9 +46,8 @@ class Drafting:
         if self._drafters:
             from ecgkin.generation.drafter import Drafter
 
-            kept = cast("CaseSearch", other._search)
             for name, drafter in self._drafters.items():
-                other._drafters[name] = Drafter(kept, backend=drafter.backend)
+                other._drafters[name] = Drafter(search, backend=drafter.backend)
             other._turns = self._turns
         return other
 
@@ -99,8 +56,8 @@ class Drafting:
         """What there is to choose from, the default first."""
         return list(self._drafters)
 
-    def draft(self, query: Query, options: DraftOptions) -> Drafted:
-        """The whole draft.
+    def draft(self, query: Query, options: DraftOptions) -> DraftResult:
+        """The whole draft, and the search with `options.k` hits.
 
         Raises:
             MissingDrafterError: There is no drafter here.
@@ -109,38 +66,19 @@ class Drafting:
         """
         name, drafter = self._chosen(options.model)
         with self._turns.get(name, nullcontext()):
-            draft = drafter.draft(
-                query,
-                options.question,
-                options.evidence,
-                options.language,
-                where=options.where,
-                exclude_patient=options.exclude_patient,
-            )
-        return self._with_hits(draft, options.k)
+            return drafter.draft(query, **_arguments(options))
 
-    def stream(self, query: Query, options: DraftOptions) -> Iterator[str | Drafted]:
+    def stream(self, query: Query, options: DraftOptions) -> Iterator[str | DraftResult]:
         """Pieces of its text as they come, then the whole. Raises as `draft`."""
         name, drafter = self._chosen(options.model)
         with self._turns.get(name, nullcontext()):
-            pieces = drafter.stream(
-                query,
-                options.question,
-                options.evidence,
-                options.language,
-                where=options.where,
-                exclude_patient=options.exclude_patient,
-            )
+            pieces = drafter.stream(query, **_arguments(options))
             try:
                 yield from pieces
-                if pieces.draft is not None:
-                    yield self._with_hits(pieces.draft, options.k)
+                if pieces.result is not None:
+                    yield pieces.result
             finally:
                 pieces.close()
-
-    def _with_hits(self, draft: Draft, k: int) -> Drafted:
-        result = self._search.last
-        return Drafted(draft, replace(result, hits=result.hits[:k]))
 
     def _chosen(self, model: str | None) -> tuple[str, Drafter]:
         if not self._drafters:
@@ -149,3 +87,15 @@ class Drafting:
         if name not in self._drafters:
             raise QueryError(f"model is {name[:80]!r} (expected {', '.join(self.names)})")
         return name, self._drafters[name]
+
+
+def _arguments(options: DraftOptions) -> dict[str, Any]:
+    """The options of a request as arguments of `Drafter.draft`."""
+    return {
+        "question": options.question,
+        "k": options.evidence,
+        "lang": options.language,
+        "where": options.where,
+        "exclude_patient": options.exclude_patient,
+        "hits": options.k,
+    }

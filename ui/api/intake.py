@@ -18,6 +18,7 @@ from ecgkin.ui.api.schemas import Body, Signal, Units
 if TYPE_CHECKING:
     from fastapi import Request
 
+    from ecgkin.ui.api.decoding import Query
     from ecgkin.ui.api.state import State
 
 Form = TypeVar("Form", bound="FileOptions")
@@ -50,6 +51,9 @@ class Intake(Generic[Form, Json]):
         form: Model of the fields beside files.
         json: Model of a JSON body; its `signal`, where it has one, is the ECG.
         content: What came.
+
+    Attributes:
+        digest: Of the picture or record in the files, once it has been opened; "" for a JSON body.
     """
 
     def __init__(self, state: State, form: type[Form], json: type[Json], content: uploads.Upload | bytes) -> None:
@@ -57,6 +61,7 @@ class Intake(Generic[Form, Json]):
         self._form = form
         self._json = json
         self._content = content
+        self.digest = ""
 
     @property
     def close(self) -> Callable[[], None] | None:
@@ -64,8 +69,8 @@ class Intake(Generic[Form, Json]):
         return None if isinstance(self._content, bytes) else self._content.close
 
     @contextmanager
-    def opened(self) -> Iterator[tuple[uploads.Query | None, Form | Json]]:
-        """The ECG (a record, the path of a picture, or None) and the options; memory is reserved while this lasts.
+    def opened(self) -> Iterator[tuple[Query | None, Form | Json]]:
+        """The ECG (a record, a picture, or None) and the options; memory is reserved while this lasts.
 
         For threads.
 
@@ -82,11 +87,13 @@ class Intake(Generic[Form, Json]):
                 yield (None if signal is None else signal.record()), body
         else:
             form = self._checked(uploads.parsed(self._form, content.fields))
-            with content.query(state.limits, state.budget, form.fs_hz, form.units, form.page) as query:
-                yield query, form
+            decoded = content.decoded(state.decoders, form.fs_hz, form.units, form.page)
+            self.digest = decoded.digest
+            with state.budget.take(min(state.budget.pixels, decoded.n_pixels)):
+                yield decoded.query, form
 
     @contextmanager
-    def with_ecg(self) -> Iterator[tuple[uploads.Query, Form | Json]]:
+    def with_ecg(self) -> Iterator[tuple[Query, Form | Json]]:
         """`opened` where there must be an ECG.
 
         Raises:

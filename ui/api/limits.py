@@ -37,6 +37,9 @@ class Limits:
         requests: In flight; one more is turned away.
         k: Hits.
         workers: Requests worked on at the same time; the others wait.
+        decoders: Processes that decode uploads.
+        decode_seconds: To decode one upload.
+        decode_bytes: Memory of such a process, beyond what it starts with.
     """
 
     body_bytes: int = 64 * MB
@@ -46,6 +49,14 @@ class Limits:
     requests: int = 256
     k: int = 100
     workers: int = 16
+    decoders: int = 2
+    decode_seconds: float = 10.0
+    decode_bytes: int = 1500 * MB
+
+    @property
+    def decoders_waiting(self) -> int:
+        """Uploads that may wait for a decoder: never so many that no thread is left for other questions."""
+        return max(self.decoders, self.workers // 2)
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
@@ -58,6 +69,9 @@ class Limits:
             requests=settings.api_max_requests,
             k=settings.api_max_k,
             workers=settings.api_workers,
+            decoders=settings.api_decoders,
+            decode_seconds=min(settings.api_decode_seconds, settings.api_max_seconds),
+            decode_bytes=int(settings.api_decode_mb * MB),
         )
 
     def checked_k(self, k: int) -> int:
@@ -158,8 +172,9 @@ class PixelBudget:
     take a server down that one does not trouble.
     """
 
-    def __init__(self, pixels: int) -> None:
+    def __init__(self, pixels: int, seconds: float = 30.0) -> None:
         self.pixels = pixels
+        self.seconds = seconds
         self._used = 0
         self._changed = threading.Condition()
 
@@ -169,6 +184,7 @@ class PixelBudget:
 
         Raises:
             TooLargeError: There never will be.
+            BusyError: There is none within `seconds`.
         """
         if pixels > self.pixels:
             raise problems.TooLargeError(
@@ -176,7 +192,8 @@ class PixelBudget:
                 hint="reduce it first; a page of 2200 x 1700 px is plenty",
             )
         with self._changed:
-            self._changed.wait_for(lambda: self._used + pixels <= self.pixels)
+            if not self._changed.wait_for(lambda: self._used + pixels <= self.pixels, self.seconds):
+                raise problems.BusyError("other pictures take all memory", hint="try again in a second")
             self._used += pixels
         try:
             yield

@@ -15,10 +15,11 @@ import numpy as np
 
 from ecgkin.retrieval.search.search import CaseSearch
 from ecgkin.ui.api import problems
+from ecgkin.ui.api.decoding import Decoders
 from ecgkin.ui.api.drafting import Drafting
 from ecgkin.ui.api.feedback import FeedbackStore, RecentQueries, refine
-from ecgkin.ui.api.health import Metrics
 from ecgkin.ui.api.limits import Limits, PixelBudget, Work
+from ecgkin.ui.api.metrics import Metrics
 from ecgkin.ui.api.queue import EncoderQueue, QueuedEncoder
 from ecgkin.ui.api.security import Token, parse_tokens
 
@@ -165,7 +166,8 @@ class State:
         self._live: LiveSearch[Served] = LiveSearch(base, every_s=follow_s, serve=serving)
         self._pinned = threading.local()
         self.work = Work(self.limits, self.pinned)
-        self.budget = PixelBudget(self.limits.pixels)
+        self.budget = PixelBudget(self.limits.pixels, self.limits.seconds)
+        self.decoders = Decoders(self.limits)
         self.started = time.time()
         self.closing = False
 
@@ -225,12 +227,13 @@ class State:
 
         start = time.perf_counter()
         record = simulate(["SR"], np.random.default_rng(0)).record
+        self.decoders.start()
         self.search.by_text("normal ECG", 1)
         self.search.by_ecg(record, 1)
         self.search.by_image(render(record), 1)
         if self.drafting.names:
-            from ecgkin.generation.draft import Draft
-            from ecgkin.generation.measures.measure import measure
+            from ecgkin.generation.measures import measure
+            from ecgkin.generation.types.draft import Draft
             from ecgkin.ui.fhir import draft as fhir
 
             draft = Draft("", "en", self.drafting.names[0], measurements=measure(record).values)
@@ -240,6 +243,7 @@ class State:
     def close(self) -> None:
         """Finish what was begun and let go of everything."""
         self.closing = True
+        self.decoders.close()
         self.work.close()
         self._live.close()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 if TYPE_CHECKING:
@@ -43,15 +44,15 @@ def info(
             opened.verify()
         facts = opened.info()
     if json:
-        common.emit({**facts, "verified": verify})
+        console.emit({**facts, "verified": verify})
         return
     single = [(name, value) for name, value in facts.items() if not isinstance(value, dict)]
-    common.table("", ("what", "value"), single)
+    console.table("", ("what", "value"), single)
     for name, counts in facts.items():
         if isinstance(counts, dict) and counts:
             shown = list(counts.items())[:INFO_ROWS]
             rest = [("...", f"{len(counts) - len(shown)} more, see --json")] if len(counts) > len(shown) else []
-            common.table("", (name, "number"), [*shown, *rest], right=("number",))
+            console.table("", (name, "number"), [*shown, *rest], right=("number",))
 
 
 def copy(
@@ -67,7 +68,7 @@ def copy(
     from ecgkin.index.transfer.copy import copy_base
 
     common.settings()
-    with open_base(source) as base, common.progress("copy") as moved:
+    with open_base(source) as base, console.progress("copy") as moved:
         report = copy_base(
             base, target, kind=kind, mirror=mirror, batch=batch,
             progress=lambda turn, done, total: moved(done, total, f"copy, pass {turn}"),
@@ -91,7 +92,7 @@ def reencode(
 
     settings = common.settings(encoder=encoder, device=device)
     loaded = load_encoder(settings.encoder, device=settings.device)
-    with open_base(source) as base, common.progress("encode") as moved:
+    with open_base(source) as base, console.progress("encode") as moved:
         report = copy_base(
             base, target, kind=kind, encoder=loaded, batch=batch,
             progress=lambda turn, done, total: moved(done, total, f"encode, pass {turn}"),
@@ -110,7 +111,7 @@ def snapshot(
     common.settings()
     found = take_snapshot(source, folder)
     if json:
-        common.emit(found)
+        console.emit(found.model_dump())
     else:
         _line(f"{found.n_cases} cases, checksum {found.digest}: {folder}")
 
@@ -126,7 +127,7 @@ def restore(
     common.settings()
     found = restore_snapshot(folder, target)
     if json:
-        common.emit({**vars(found), "target": target})
+        console.emit({**vars(found), "target": target})
     else:
         _line(f"{found.n_cases} cases, checksum {found.digest}: {target}")
 
@@ -179,14 +180,14 @@ def fill(
     from ecgkin.index.ingest.ray import ray_ingest
 
     settings = common.settings(encoder=encoder)
-    with common.progress("ingest") as moved:
+    with console.progress("ingest") as moved:
         report = ray_ingest(
             path, target, settings.encoder, address=ray, keep_records=records, progress=lambda now: moved(now.n_seen)
         )
     for name, reason in report.failed:
-        common.say(f"not read: {name}: {reason}")
+        console.say(f"not read: {name}: {reason}")
     if json:
-        common.emit({**vars(report), "target": target})
+        console.emit({**vars(report), "target": target})
         return
     counts = f"{report.added} added, {report.updated} updated, {report.skipped} there already"
     _line(f"{counts}, {len(report.duplicates)} duplicates, {len(report.failed)} not read: {target}")
@@ -194,11 +195,11 @@ def fill(
 
 def _say(report: CopyReport, target: str, json: bool) -> None:
     if json:
-        common.emit({**vars(report), "target": target})
+        console.emit({**vars(report), "target": target})
         return
     changed = f"{report.added} added, {report.updated} updated, {report.removed} removed in {report.passes} passes"
     _line(f"{changed}; {target} holds {report.n_cases} cases, checksum {report.digest}")
 
 
 def _line(text: str) -> None:
-    common.out().print(common.safe(text), markup=False, soft_wrap=True)
+    console.out().print(console.safe(text), markup=False, soft_wrap=True)

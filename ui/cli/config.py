@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 
@@ -25,8 +26,8 @@ def show(json: common.Json = False) -> None:
         for name, field in type(settings).model_fields.items()
     }
     if json:
-        common.emit(fields)
+        console.emit(fields)
         return
     rows = [(name, "" if f["value"] is None else f["value"], f["from"], f["meaning"]) for name, f in fields.items()]
-    common.table("", ("setting", "value", "from", "meaning"), rows)
-    common.say(f"Set {PREFIX}NAME in the environment, or name = value in {user_folder() / CONFIG_FILE}.")
+    console.table("", ("setting", "value", "from", "meaning"), rows)
+    console.say(f"Set {PREFIX}NAME in the environment, or name = value in {user_folder() / CONFIG_FILE}.")

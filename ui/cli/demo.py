@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 from ecgkin.ui.cli.web import open_in_browser
 
@@ -49,26 +50,26 @@ def demo(
     from ecgkin.ui.demo.demo import run_demo
 
     settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
-    with common.progress("demo") as moved:
-        shown = run_demo(settings, out, n_cases=cases, seed=seed, say=common.say, moved=moved)
+    with console.progress("demo") as moved:
+        shown = run_demo(settings, out, n_cases=cases, seed=seed, say=console.say, moved=moved)
     if json:
         facts = {"page": shown.page, "source": shown.source, "query_id": shown.query_id, "n_cases": shown.n_cases}
-        common.emit({**facts, "query_labels": shown.query_labels, "search": result_json(shown.result)})
+        console.emit({**facts, "query_labels": shown.query_labels, "search": result_json(shown.result)})
     else:
         labels = " ".join(shown.query_labels)
         show_result(
             shown.result, title=f"{shown.query_id} ({labels}) among {shown.n_cases} cases, {shown.source.words}"
         )
-        common.out().print(f"page: {shown.page}", markup=False, soft_wrap=True)
+        console.out().print(f"page: {shown.page}", markup=False, soft_wrap=True)
     if serve or (serve is None and not json and _has_company()):
         from ecgkin.ui.demo.serve import serve_demo
 
         def ready(address: str) -> None:
-            common.out().print(f"web page: {address}", markup=False, soft_wrap=True)
+            console.out().print(f"web page: {address}", markup=False, soft_wrap=True)
             if open_page:
                 open_in_browser(address)
 
-        serve_demo(settings, shown, say=common.say, ready=ready)
+        serve_demo(settings, shown, say=console.say, ready=ready)
     elif open_page:
         open_in_browser(shown.page.resolve().as_uri())
 

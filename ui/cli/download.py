@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 
@@ -33,7 +34,7 @@ def ptbxl(
     from ecgkin.ui.download.ptbxl import download_ptbxl
 
     settings = common.settings(demo_cases=records, physionet_url=url)
-    with common.progress("download") as moved:
+    with console.progress("download") as moved:
         report = download_ptbxl(
             folder,
             base_url=settings.physionet_url,
@@ -43,10 +44,10 @@ def ptbxl(
             progress=moved,
         )
     if json:
-        common.emit(report)
+        console.emit(report)
         return
     megabytes = report.n_bytes / 1e6
-    common.out().print(
+    console.out().print(
         f"{report.records} records with {len(report.statements)} statements in {report.dest}; "
         f"{report.fetched} files fetched ({megabytes:.1f} MB), {report.skipped} were there, {report.seconds:.0f} s",
         markup=False,

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 if TYPE_CHECKING:
     from ecgkin.generation.backends.pulse.counter import PulseCounter
-    from ecgkin.generation.draft import Draft
     from ecgkin.generation.prompt.context import Context
+    from ecgkin.generation.types.draft import Draft
 
-MODEL_HELP = "consensus, pulse:DIR, or http(s)://HOST/v1#NAME of an OpenAI-compatible server."
+MODEL_HELP = (
+    "consensus, mini, pulse:DIR, http(s)://HOST/v1#NAME of an OpenAI-compatible server, or "
+    "pulse:DIR@http(s)://HOST/v1#NAME of a PULSE checkpoint that was converted into DIR and is served there."
+)
 Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
 Key = Annotated[
     str | None,
@@ -72,17 +76,17 @@ def draft(
         if stream and not json:
             pieces = drafter.stream(file, question, k, lang, where=where, exclude_patient=exclude_patient)
             for piece in pieces:
-                typer.echo(common.safe(piece), nl=False)
+                typer.echo(console.safe(piece), nl=False)
             typer.echo("")
-            done = pieces.draft
-            if done is None:
+            if pieces.result is None:
                 raise QueryError("the draft ended before it was complete")
+            done = pieces.result.draft
         else:
-            done = drafter.draft(file, question, k, lang, where=where, exclude_patient=exclude_patient)
+            done = drafter.draft(file, question, k, lang, where=where, exclude_patient=exclude_patient).draft
     if json:
         from ecgkin.ui.api.answers import DraftOut
 
-        common.emit(DraftOut.of(done).model_dump(mode="json"))
+        console.emit(DraftOut.of(done).model_dump(mode="json"))
     else:
         show_draft(done, text=not stream)
 
@@ -90,21 +94,24 @@ def draft(
 def show_draft(done: Draft, *, text: bool = True) -> None:
     """Print a draft and its evidence; warnings go to stderr."""
     if text:
-        common.out().print(common.safe(done.text), markup=False, soft_wrap=True)
+        console.out().print(console.safe(done.text), markup=False, soft_wrap=True)
     if done.evidence:
         rows = [(e.number, f"{e.score:.3f}", e.case_id, " ".join(e.statements)) for e in done.evidence]
-        common.table("", ("#", "score", "case", "statements"), rows, right=("#", "score"))
-    common.out().print(done.disclaimer, markup=False, soft_wrap=True)
+        console.table("", ("#", "score", "case", "statements"), rows, right=("#", "score"))
+    console.out().print(done.disclaimer, markup=False, soft_wrap=True)
     for warning in done.warnings:
-        common.say(f"note: {warning}")
+        console.say(f"note: {warning}")
 
 
 def prompt_counter(model: str) -> PulseCounter:
     """Who counts the tokens of a prompt: the checkpoint that `model` names, PULSE-7B as published otherwise."""
     from ecgkin.generation.backends.pulse.counter import PulseCounter
 
-    kind, _, folder = model.partition(":")
-    return PulseCounter.of_folder(folder) if kind == "pulse" and folder else PulseCounter.published()
+    kind, _, rest = model.partition(":")
+    folder, served, _ = rest.partition("@http")
+    if kind != "pulse" or not folder:
+        return PulseCounter.published()
+    return PulseCounter.of_converted(folder)[0] if served else PulseCounter.of_folder(folder)
 
 
 def show_context(context: Context, counter: PulseCounter, page: tuple[int, int], room: int, *, json: bool) -> None:
@@ -126,9 +133,9 @@ def show_context(context: Context, counter: PulseCounter, page: tuple[int, int],
         "cases_dropped": context.dropped,
     }
     if json:
-        common.emit({"prompt_name": context.prompt_name, "prompt": context.prompt, **counts})
+        console.emit({"prompt_name": context.prompt_name, "prompt": context.prompt, **counts})
         return
-    common.out().print(common.safe(context.prompt), markup=False, soft_wrap=True)
+    console.out().print(console.safe(context.prompt), markup=False, soft_wrap=True)
     how = "" if counter.exact else " at most (two bytes a token)"
     left = counts["left"]
     for line in (
@@ -136,7 +143,7 @@ def show_context(context: Context, counter: PulseCounter, page: tuple[int, int],
         f"text {counts['text_tokens']} tokens{how}; page {page[0]}x{page[1]} px: {picture} visual tokens",
         f"together {context.n_tokens} of {counter.context_length}; {room} for the answer leave {left}",
     ):
-        common.out().print(common.safe(line), markup=False, soft_wrap=True)
+        console.out().print(console.safe(line), markup=False, soft_wrap=True)
 
 
 def drafts(
@@ -174,7 +181,8 @@ def drafts(
     root = settings.ptbxl
     if root is None:
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
-    from ecgkin.generation.drafter import open_backend
+    from ecgkin.generation.consensus.consensus import MODEL as CONSENSUS
+    from ecgkin.generation.drafter import open_model
     from ecgkin.generation.research.drafts.arms import BUILT_IN, model_arms
     from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
     from ecgkin.retrieval.encoders import load_encoder
@@ -182,7 +190,7 @@ def drafts(
 
     chosen = load_encoder(settings.encoder, device=settings.device)
     calibration = shipped_calibration(chosen)
-    backend = open_backend(model, api_key=api_key)
+    backend = None if model == CONSENSUS else open_model(model, api_key=api_key)
     wanted = [name.strip() for name in arms.split(",")] if arms else [*BUILT_IN, *(model_arms() if backend else ())]
     thresholds = None
     if fit is not None:
@@ -193,8 +201,8 @@ def drafts(
             cache_dir=cache,
         )  # fmt: skip
         thresholds.save(fit)
-        common.say(f"thresholds written to {fit}; cross-validated macro-F1: {dict(thresholds.f1)}")
-    with common.progress("evaluate drafts") as bar:
+        console.say(f"thresholds written to {fit}; cross-validated macro-F1: {dict(thresholds.f1)}")
+    with console.progress("evaluate drafts") as bar:
         report = evaluate_drafts(
             root,
             chosen,
@@ -212,4 +220,4 @@ def drafts(
             bert=bert,
             progress=lambda what, done, total: bar(done, total, what),
         )
-    common.emit_report(report, json)
+    console.emit_report(report, json)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 
@@ -62,7 +63,7 @@ def retrieval(
     from ecgkin.retrieval.search.search import shipped_calibration
 
     chosen = load_encoder(settings.encoder, device=settings.device)
-    with common.progress("evaluate") as bar:
+    with console.progress("evaluate") as bar:
         report = evaluate_retrieval(
             root,
             chosen,
@@ -78,7 +79,7 @@ def retrieval(
             resamples=resamples,
             progress=lambda what, done, total: bar(done, total, what),
         )
-    common.emit_report(report, json)
+    console.emit_report(report, json)
 
 
 def mini(
@@ -114,7 +115,7 @@ def mini(
     from ecgkin.retrieval.search.search import shipped_calibration
 
     chosen: Any = load_encoder(settings.encoder, device=settings.device)
-    with common.progress("evaluate mini") as bar:
+    with console.progress("evaluate mini") as bar:
         report = evaluate_mini(
             settings.ptbxl,
             chosen,
@@ -130,7 +131,7 @@ def mini(
             resamples=resamples,
             progress=lambda what, done, total: bar(done, total, what),
         )
-    common.emit_report(report, json)
+    console.emit_report(report, json)
 
 
 def ecgbench(
@@ -171,17 +172,17 @@ def ecgbench(
 
         if settings.ptbxl is None:
             raise QueryError("there is no PTB-XL folder to rebuild from", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
-        with common.progress("ecgbench") as bar:
+        with console.progress("ecgbench") as bar:
             file = made(
                 PtbXl(settings.ptbxl, fs_hz=None), file, split=split, folds=common.numbers(folds, "--folds"),
                 limit=limit, progress=lambda what, done, total: bar(done, total, what),
             )  # fmt: skip
     rows = bench.load_split(file, images)
     if answers is None:
-        from ecgkin.generation.backends.open import open_backend
-        from ecgkin.generation.drafter import Drafter
+        from ecgkin.generation.consensus.consensus import MODEL as CONSENSUS
+        from ecgkin.generation.drafter import Drafter, open_model
 
-        with common.progress("ecgbench") as bar:
+        with console.progress("ecgbench") as bar:
             if base is not None:
                 with Drafter.open(base, model, api_key=api_key) as drafter:
                     answerer = bench.drafter_answerer(drafter, k, as_question=model.startswith(("pulse:", "http")))
@@ -189,9 +190,9 @@ def ecgbench(
                         split, rows, answerer, out, model, lambda what, done, total: bar(done, total, what)
                     )
             else:
-                backend = open_backend(model, api_key=api_key)
-                if backend is None:
+                if model == CONSENSUS:
                     raise QueryError("the consensus answers from a case base", hint="pass --base DIR")
+                backend = open_model(model, api_key=api_key)
                 answers = bench.answer_split(
                     split, rows, bench.backend_answerer(backend), out, model,
                     lambda what, done, total: bar(done, total, what),
@@ -199,14 +200,15 @@ def ecgbench(
     known = bench.read_answers(answers)
     scores: dict[str, Any] = score_split(split, rows, known) if split != bench.ARENA else {"split": split}
     if judge is not None:
-        from ecgkin.generation.backends.open import open_backend
+        from ecgkin.generation.consensus.consensus import MODEL as CONSENSUS
+        from ecgkin.generation.drafter import open_model
         from ecgkin.generation.research.ecgbench.judge import judge as judged
 
-        referee = open_backend(judge, api_key=api_key)
-        if referee is None:
+        if judge == CONSENSUS:
             raise QueryError("the consensus judges nothing", hint="pass --judge http(s)://HOST/v1#NAME")
+        referee = open_model(judge, api_key=api_key)
         scores["judge"] = judged("arena" if split == bench.ARENA else "report", rows, known, referee)
-    common.emit(scores)
+    console.emit(scores)
 
 
 def run(
@@ -223,15 +225,15 @@ def run(
     from ecgkin.generation.research.study.study import run_study
 
     study = load_study(config, **_changes(change))
-    with common.progress("evaluate run") as bar:
+    with console.progress("evaluate run") as bar:
         report = run_study(
             study, settings.ptbxl, lambda what, done, total: bar(done, total, what), f"ecgkin evaluate run {config}"
         )
     if json:
-        common.emit(report)
+        console.emit(report)
     else:
         text = (Path(study.out) / "report.md").read_text(encoding="utf-8")
-        common.out().print(text, markup=False, soft_wrap=True)
+        console.out().print(text, markup=False, soft_wrap=True)
 
 
 def train(
@@ -253,13 +255,13 @@ def train(
     from ecgkin.generation.research.study.trainings import read_training, train_stage
 
     stage = read_training(config, **overrides)
-    with common.progress("train") as bar:
+    with console.progress("train") as bar:
         figures = train_stage(stage, settings.ptbxl, lambda what, done, total: bar(done, total, what))
     if json:
-        common.emit(figures)
+        console.emit(figures)
     else:
         rows = [(name, f"{value:.4f}" if isinstance(value, float) else value) for name, value in figures.items()]
-        common.table(f"{config}, validation", ("figure", "value"), rows, right=("value",))
+        console.table(f"{config}, validation", ("figure", "value"), rows, right=("value",))
 
 
 def _changes(given: list[str] | None) -> dict[str, Any]:

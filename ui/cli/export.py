@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def export(
     filter_ = Where.parse(where) if where else None
     written: list[str] = []
     without: list[str] = []
-    with open_base(base) as opened, common.progress("export") as moved:
+    with open_base(base) as opened, console.progress("export") as moved:
         wanted = [opened.get(case_id) for case_id in case] if case else opened.cases(filter_, limit=limit)
         try:
             out.mkdir(parents=True, exist_ok=True)
@@ -77,10 +78,10 @@ def export(
         except OSError as error:
             raise QueryError(f"{out} cannot be written: {error}", hint="is it a folder of yours?") from error
     for case_id in without[:20]:
-        common.say(f"no samples: {case_id}")
+        console.say(f"no samples: {case_id}")
     if json:
-        common.emit({"written": written, "without_samples": without, "format": form})
+        console.emit({"written": written, "without_samples": without, "format": form})
     else:
-        common.out().print(f"{len(written)} cases as {form} in {out}, {len(without)} without samples", markup=False)
+        console.out().print(f"{len(written)} cases as {form} in {out}, {len(without)} without samples", markup=False)
     if wanted and not written:
         raise CaseBaseError("no case of the selection has its samples in the base", hint="ingest with --records")

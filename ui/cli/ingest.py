@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecgkin.retrieval.errors import CaseBaseError, QueryError, RecordError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _ingest(
         raise RecordError("there is no file to ingest", hint="is it the right folder?")
     settings = common.settings(encoder=encoder_name, device=device)
     encoder = load_encoder(settings.encoder, device=settings.device)
-    with open_or_create(base, encoder) as opened, common.progress("ingest") as moved:
+    with open_or_create(base, encoder) as opened, console.progress("ingest") as moved:
         report = ingest_records(
             opened,
             items,
@@ -124,14 +125,14 @@ def _ingest(
         n_cases = len(opened)
     for what, found in (("not read", report.failed), ("note", report.notes)):
         for name, words in found[:NAMES_SHOWN]:
-            common.say(f"{what}: {name}: {words}")
+            console.say(f"{what}: {name}: {words}")
         if len(found) > NAMES_SHOWN:
-            common.say(f"... and {len(found) - NAMES_SHOWN} more ({what}); --json names all")
+            console.say(f"... and {len(found) - NAMES_SHOWN} more ({what}); --json names all")
     if json:
-        common.emit({**vars(report), "n_cases": n_cases, "base": base})
+        console.emit({**vars(report), "n_cases": n_cases, "base": base})
     else:
         counts = f"{report.added} added, {report.updated} updated, {report.skipped} there already"
         rest = f"{len(report.duplicates)} duplicates, {len(report.failed)} not read"
-        common.out().print(f"{counts}, {rest}; {base} holds {n_cases} cases", markup=False, soft_wrap=True)
+        console.out().print(f"{counts}, {rest}; {base} holds {n_cases} cases", markup=False, soft_wrap=True)
     if report.failed and not (report.added or report.updated or report.skipped or report.duplicates):
         raise CaseBaseError(f"none of the {len(items)} files could be read", hint="the lines above say why")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 
@@ -44,7 +45,7 @@ def build(
     from ecgkin.retrieval.search.search import shipped_calibration
 
     data = PtbXl(settings.ptbxl, fs_hz=None)
-    with common.progress("instruct") as bar:
+    with console.progress("instruct") as bar:
         embedder = None
         if cases:
             chosen = load_encoder(settings.encoder, device=settings.device)
@@ -62,7 +63,7 @@ def build(
         )
     if json:
         counts = {f"{subtask}, {kind}": n for (subtask, kind), n in result.counts.items()}
-        common.emit({"path": str(result.path), "rows": result.n_rows, "records": result.n_records, "counts": counts})
+        console.emit({"path": str(result.path), "rows": result.n_rows, "records": result.n_records, "counts": counts})
     else:
         rows = [(subtask, kind, n) for (subtask, kind), n in sorted(result.counts.items())]
-        common.table(f"{result.path}: {result.n_rows} rows", ("subtask", "type", "rows"), rows, right=("rows",))
+        console.table(f"{result.path}: {result.n_rows} rows", ("subtask", "type", "rows"), rows, right=("rows",))

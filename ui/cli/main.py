@@ -20,6 +20,7 @@ from ecgkin.ui.cli import (
     demo,
     download,
     draft,
+    encoder,
     evaluate,
     export,
     ingest,
@@ -41,7 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _GROUPS = (
-    demo, ingest, base, export, search, evaluate, draft, instruct, pulse,
+    demo, ingest, base, export, search, evaluate, draft, encoder, instruct, pulse,
     download, serve, web, config,
 )  # fmt: skip
 for group in _GROUPS:  # `draft` adds to what `evaluate` has made
@@ -107,7 +108,7 @@ def joined_folds(words: Sequence[str]) -> list[str]:
 
 
 def _complain(message: str, hint: str) -> None:
-    from ecgkin.ui.cli.common import safe
+    from ecgkin.ui.console import safe
 
     sys.stderr.write(f"ecgkin: {safe(' '.join(message.split()))}\n")
     if hint:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ecgkin.retrieval.errors import ModelError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 Source = Annotated[
@@ -38,10 +39,10 @@ def check(
 
     report = check_checkpoint(source, load=load, dtype=dtype, tower=tower)
     if json:
-        common.emit(report.to_dict())
+        console.emit(report.to_dict())
     else:
         for line in report.lines():
-            common.out().print(common.safe(line), markup=False, soft_wrap=True)
+            console.out().print(console.safe(line), markup=False, soft_wrap=True)
     if not report.ok:
         failed = ", ".join(f.check for f in report.findings if f.status == "failed")
         raise ModelError(f"{source} cannot be used as it is: {failed}", hint="the lines above say why")
@@ -58,7 +59,7 @@ def convert(
 
     report = run(source, target, tower=tower)
     if json:
-        common.emit(report.to_dict())
+        console.emit(report.to_dict())
     else:
         for line in report.lines():
-            common.out().print(common.safe(line), markup=False, soft_wrap=True)
+            console.out().print(console.safe(line), markup=False, soft_wrap=True)

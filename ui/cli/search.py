@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def search(
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
     if json:
-        common.emit(result_json(result))
+        console.emit(result_json(result))
         _say_notes(result)
     else:
         show_result(result, full=full)
@@ -145,19 +146,19 @@ def show_result(result: SearchResult, *, full: bool = False, title: str = "") ->
             report = report[:REPORT_WIDTH].rsplit(" ", 1)[0] + " ..."
         who = person(case.age_years, case.sex).replace(" years", "").replace("female", "F").replace("male", "M")
         rows.append((hit.rank, f"{hit.score:.3f}", case.case_id, who, " ".join(case.labels), report))
-    common.table(title, ("#", "score", "case", "who", "statements", "report"), rows, right=("#", "score"))
+    console.table(title, ("#", "score", "case", "who", "statements", "report"), rows, right=("#", "score"))
     vote = result.vote
     what = "probability" if vote.calibrated else "share of the neighbours"
     top = vote.top(SHOWN_STATEMENTS, 0.02)
     if top:
         line = "  ".join(f"{code} {100 * share:.0f} %" for code, share in top)
-        common.out().print(f"{what}, {vote.n_neighbours} neighbours:  {line}", markup=False)
+        console.out().print(f"{what}, {vote.n_neighbours} neighbours:  {line}", markup=False)
     _say_notes(result)
 
 
 def _say_notes(result: SearchResult) -> None:
     for warning in (*result.warnings, *([result.vote.note] if result.vote.note else [])):
-        common.say(f"note: {warning}")
+        console.say(f"note: {warning}")
 
 
 def render(
@@ -202,9 +203,9 @@ def render(
     notes = (*record.notes, *_page_notes(record, style))
     size = _write_page(record, style, output)
     for note in notes:
-        common.say(f"note: {note}")
+        console.say(f"note: {note}")
     if json:
-        common.emit(
+        console.emit(
             {
                 "output": output,
                 "size_px": size,
@@ -215,7 +216,7 @@ def render(
             }
         )
     else:
-        common.out().print(str(output), markup=False, soft_wrap=True)
+        console.out().print(str(output), markup=False, soft_wrap=True)
 
 
 def _page_notes(record: EcgRecord, style: RenderStyle) -> list[str]:

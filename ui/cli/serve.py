@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ecgkin.ui import console
 from ecgkin.ui.cli import common
 
 
@@ -27,10 +28,10 @@ def serve(
     device: common.Device = None,
 ) -> None:
     """Serve a case base over HTTP; Ctrl-C ends it after the requests in flight."""
-    from ecgkin.ui.api.app import create_app
-    from ecgkin.ui.api.serving import address, bind, server
     from ecgkin.ui.api.state import State
     from ecgkin.ui.logs import configure_logging
+    from ecgkin.ui.server.app import create_app
+    from ecgkin.ui.server.serving import address, bind, server
     from ecgkin.ui.settings import origins
 
     settings = common.settings(api_host=host, api_port=port, device=device)
@@ -49,12 +50,12 @@ def serve(
         app = create_app(settings, state)
         state.preload()
         where = address(listener)
-        common.out().print(f"{where}/docs", markup=False, soft_wrap=True)
+        console.out().print(f"{where}/docs", markup=False, soft_wrap=True)
         if state.tokens:
-            common.say(f"{len(state.tokens)} tokens; every request but /healthz, /readyz and /docs needs one")
+            console.say(f"{len(state.tokens)} tokens; every request but /healthz, /readyz and /docs needs one")
         else:
-            common.say("no tokens: answers this machine alone (loopback)")
-        common.say(f"{len(state.base)} cases, encoder {state.encoder.name}; Ctrl-C ends it")
+            console.say("no tokens: answers this machine alone (loopback)")
+        console.say(f"{len(state.base)} cases, encoder {state.encoder.name}; Ctrl-C ends it")
         server(app, settings).run([listener])
     finally:
         listener.close()
@@ -69,7 +70,7 @@ def token(
 
     secret, setting = new_token(role)
     if json:
-        common.emit({"token": secret, "setting": setting})
+        console.emit({"token": secret, "setting": setting})
         return
-    common.out().print(secret, markup=False, soft_wrap=True)
-    common.say(f"add to api_tokens in config.toml, or set ECGKIN_API_TOKENS='[\"{setting}\"]'")
+    console.out().print(secret, markup=False, soft_wrap=True)
+    console.say(f"add to api_tokens in config.toml, or set ECGKIN_API_TOKENS='[\"{setting}\"]'")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ecgkin.ui.cli import common
+from ecgkin.ui import console
 
 TOKEN_VARIABLE = "ECGKIN_WEB_TOKEN"
 
@@ -36,8 +36,8 @@ def web(
     with Client(api, token) as client:
         facts = client.info()
     with ending(), running(api, token=token, port=port) as (process, where):
-        common.out().print(where, markup=False, soft_wrap=True)
-        common.say(f"{facts.case_base.get('n_cases', '?')} cases of {api}; Ctrl-C ends it")
+        console.out().print(where, markup=False, soft_wrap=True)
+        console.say(f"{facts.case_base.get('n_cases', '?')} cases of {api}; Ctrl-C ends it")
         if open_page:
             open_in_browser(where)
         process.wait()

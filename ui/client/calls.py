@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import httpx
+from httpx_sse import ServerSentEvent
 from pydantic import BaseModel, TypeAdapter
 
 from ecgkin.retrieval.errors import EcgkinError
@@ -82,39 +83,22 @@ def unreachable(base_url: str, error: httpx.HTTPError) -> ApiError:
     return ApiError(f"{base_url} did not answer: {type(error).__name__}", hint="does `ecgkin serve` run there?")
 
 
-class Events:
-    """Lines of an event stream, one by one, to events."""
+def draft_event(event: ServerSentEvent) -> DraftEvent | None:
+    """An event of a streamed draft; None for one of a kind that is not known.
 
-    def __init__(self) -> None:
-        self._name = ""
-        self._data: list[str] = []
-
-    def feed(self, line: str) -> DraftEvent | None:
-        """An event when the line ends one.
-
-        Raises:
-            ApiError: The server broke off with a problem.
-        """
-        if line:
-            name, _, value = line.partition(":")
-            value = value.removeprefix(" ")
-            if name == "event":
-                self._name = value
-            elif name == "data":
-                self._data.append(value)
-            return None
-        name, content = self._name, "\n".join(self._data)
-        self._name, self._data = "", []
-        if name == "token":
-            return DraftEvent(text=str(json.loads(content)["text"]))
-        if name == "draft":
-            return DraftEvent(answer=DraftAnswer.model_validate_json(content))
-        if name == "problem":
-            body = json.loads(content)
-            kind = str(body["type"]).rpartition("#")[2]
-            hint, request = str(body.get("hint", "")), str(body.get("request_id", ""))
-            raise ApiError(str(body["detail"]), hint=hint, status=int(body["status"]), kind=kind, request_id=request)
-        return None
+    Raises:
+        ApiError: The server broke off with a problem.
+    """
+    if event.event == "token":
+        return DraftEvent(text=str(json.loads(event.data)["text"]))
+    if event.event == "draft":
+        return DraftEvent(answer=DraftAnswer.model_validate_json(event.data))
+    if event.event == "problem":
+        body = json.loads(event.data)
+        kind = str(body["type"]).rpartition("#")[2]
+        hint, request = str(body.get("hint", "")), str(body.get("request_id", ""))
+        raise ApiError(str(body["detail"]), hint=hint, status=int(body["status"]), kind=kind, request_id=request)
+    return None
 
 
 T = TypeVar("T")

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import httpx
+from httpx_sse import EventSource
 
 from ecgkin.ui.api.answers import (
     CaseOut,
@@ -28,7 +29,7 @@ from ecgkin.ui.api.answers import (
 )
 from ecgkin.ui.api.schemas import CaseFields, Signal
 from ecgkin.ui.client import calls
-from ecgkin.ui.client.calls import ApiError, DraftEvent, Events, Files, checked, unreachable
+from ecgkin.ui.client.calls import ApiError, DraftEvent, Files, checked, draft_event, unreachable
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
@@ -109,9 +110,8 @@ class Client:
                 if not response.is_success:
                     response.read()
                 checked(response)
-                events = Events()
-                for line in response.iter_lines():
-                    if (event := events.feed(line)) is not None:
+                for sent in EventSource(response).iter_sse():
+                    if (event := draft_event(sent)) is not None:
                         yield event
         except httpx.HTTPError as error:
             raise unreachable(self.base_url, error) from error
@@ -226,9 +226,8 @@ class AsyncClient:
                 if not response.is_success:
                     await response.aread()
                 checked(response)
-                events = Events()
-                async for line in response.aiter_lines():
-                    if (event := events.feed(line)) is not None:
+                async for sent in EventSource(response).aiter_sse():
+                    if (event := draft_event(sent)) is not None:
                         yield event
         except httpx.HTTPError as error:
             raise unreachable(self.base_url, error) from error

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, TypeVar
 import numpy as np
 
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.ui.cli.common import Moved
+from ecgkin.ui.console import Moved
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case

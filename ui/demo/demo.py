@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ManifestError, QueryError
-from ecgkin.ui.cli.common import Moved
+from ecgkin.ui.console import Moved
 from ecgkin.ui.demo.cases import HITS, Asked, Say, Source, ask_ptbxl, ask_simulated, find_source
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from ecgkin.ui.cli.common import safe
+from ecgkin.ui.console import safe
 
 if TYPE_CHECKING:
     from jinja2 import Template

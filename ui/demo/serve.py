@@ -69,9 +69,9 @@ def serve_demo(settings: Settings, shown: Shown, *, say: Say, ready: Callable[[s
     Raises:
         EcgkinError: Server or page cannot start.
     """
-    from ecgkin.ui.api.app import create_app
-    from ecgkin.ui.api.serving import in_thread
     from ecgkin.ui.api.state import State
+    from ecgkin.ui.server.app import create_app
+    from ecgkin.ui.server.serving import in_thread
     from ecgkin.ui.web.serving import HOST, ending, free_port, running
 
     examples = write_queries(shown, shown.folder.with_name(f"{shown.folder.name}-queries"))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 
 if TYPE_CHECKING:
-    from ecgkin.generation.draft import Draft
+    from ecgkin.generation.types.draft import Draft
 
 MEDIA_TYPE = "application/fhir+json"
 SNOMED = "http://snomed.info/sct"
@@ -106,8 +106,15 @@ def _narrative(text: str) -> str:
 
 
 def _codes(draft: Draft) -> Iterator[dict[str, Any]]:
-    """The statements. What is only possible gets words and no code: a code would say that it is so."""
+    """The statements that are there. What is only possible gets words and no code: a code would say that it is so.
+
+    Nothing that the draft denies anywhere, or that its evidence speaks against, is among them.
+    """
+    denied = {code for sentence in draft.sentences for code, said in sentence.statements if said == "absent"}
     for item in draft.statements:
+        unsupported = item.citations and not item.supported_by and item.agreement != "agrees"
+        if item.code in denied or item.agreement == "contradicts" or unsupported:
+            continue
         name = statement(item.code).name(draft.language)
         if item.polarity == "present":
             codings = [_coding(SCP, item.code, statement(item.code).name_en)]

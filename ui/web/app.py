@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web import texts
 from ecgkin.ui.web.context import Page, show_error
-from ecgkin.ui.web.state import Found, Options, Query, Written
+from ecgkin.ui.web.query import Options, Query
+from ecgkin.ui.web.state import Found, Written
 
 if TYPE_CHECKING:
     from ecgkin.ui.api.answers import SearchOut

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.context import show_error
 from ecgkin.ui.web.draft_panel import CONSENSUS, draft_html
-from ecgkin.ui.web.state import EVIDENCE
+from ecgkin.ui.web.query import EVIDENCE
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from ecgkin.ui.api.answers import DraftAnswer, DraftOut, SearchOut, VoteOut
     from ecgkin.ui.web.context import Page
-    from ecgkin.ui.web.state import Found, Options
+    from ecgkin.ui.web.query import Options
+    from ecgkin.ui.web.state import Found
     from ecgkin.ui.web.texts import Lang, Words
 
 # Narrower columns cannot be read on a laptop.

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.context import show_error
 from ecgkin.ui.web.notes import as_said, said
-from ecgkin.ui.web.state import EVIDENCE, Written
+from ecgkin.ui.web.query import EVIDENCE
+from ecgkin.ui.web.state import Written
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from ecgkin.ui.api.answers import DraftOut, HitOut, NoteOut, SearchOut, SentenceOut, VoteOut
     from ecgkin.ui.web.context import Page
-    from ecgkin.ui.web.state import Options, Query
+    from ecgkin.ui.web.query import Options, Query
     from ecgkin.ui.web.texts import Lang, Words
 
 BARS = 8

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import PageOut
-    from ecgkin.ui.web.state import Query
+    from ecgkin.ui.web.query import Query
 
 # Paper, fine grid, coarse grid, ink. Dark: a page that does not glare beside dark text, grid kept readable.
 _LIGHT = ("#ffffff", "#fad6d6", "#f0a0a5", "#101018")
@@ -182,23 +182,22 @@ def svg_address(svg: str) -> str:
 
 
 def read_query(query: Query) -> EcgRecord | NDArray[np.uint8]:
-    """The samples of a query, or its picture, upright, (h, w, 3). The server has read these files before, by this code.
+    """The samples of a query, or its picture, upright, (h, w, 3). They are decoded in a process of its own.
 
     Raises:
         EcgkinError: The files cannot be read.
     """
     from ecgkin.retrieval.ecg.page.reading import load_image
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.api.limits import Limits, PixelBudget
+    from ecgkin.ui.api import decoding
     from ecgkin.ui.api.uploads import Upload
 
-    limits = Limits()
     upload = Upload()
     try:
         for name, content in query.files:
             upload.place(name).write_bytes(content)
-        with upload.query(limits, PixelBudget(limits.pixels), query.fs_hz) as read:
-            return read if isinstance(read, EcgRecord) else load_image(read)
+        read = upload.decoded(decoding.shared(), query.fs_hz).query
+        return read if isinstance(read, EcgRecord) else load_image(read)
     finally:
         upload.close()
 

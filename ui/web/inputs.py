@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.ecg.formats.read import READERS
 from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES
-from ecgkin.ui.web.state import Options, Query, where_text
+from ecgkin.ui.web.query import Options, Query, where_text
 from ecgkin.ui.web.texts import name_of
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ecgkin.ui.api.answers import PageOut, SearchOut
     from ecgkin.ui.web.context import Page
     from ecgkin.ui.web.drawings import Sheet
-    from ecgkin.ui.web.state import Query
+    from ecgkin.ui.web.query import Query
     from ecgkin.ui.web.texts import Words
 
 VIEWER_PX = 380

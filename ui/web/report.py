@@ -16,7 +16,7 @@ from ecgkin.ui.web.texts import name_of
 if TYPE_CHECKING:
     from ecgkin.ui.api.answers import DraftAnswer, DraftOut
     from ecgkin.ui.web.context import Page
-    from ecgkin.ui.web.state import Options, Query
+    from ecgkin.ui.web.query import Options, Query
     from ecgkin.ui.web.texts import Lang, Words
 
 

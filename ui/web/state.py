@@ -1,16 +1,16 @@
-"""What one visitor's session holds: the query, what was found, the marks; and the API behind a small cache."""
+"""What one visitor's session holds: what was found, the marks, the draft; and the API behind a small cache."""
 
 from __future__ import annotations
 
-import hashlib
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.client.client import ApiError
 from ecgkin.ui.web.drawings import USUAL_GAIN, USUAL_SPEED
+from ecgkin.ui.web.query import Options, Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,52 +26,6 @@ INFO_SECONDS = 30.0
 KEPT = 120
 # Drawings asked for at once.
 TOGETHER = 4
-# Cases that a drafting model is shown, as the API has it by default.
-EVIDENCE = 3
-
-
-@dataclass(frozen=True)
-class Query:
-    """What is asked.
-
-    Attributes:
-        kind: An ECG in files, or words.
-        name: For people.
-        files: Name and content of each.
-        text: The words.
-        fs_hz: Samples a second, for a table that does not say.
-    """
-
-    kind: Literal["ecg", "text"]
-    name: str
-    files: tuple[tuple[str, bytes], ...] = ()
-    text: str = ""
-    fs_hz: float | None = None
-
-    @property
-    def digest(self) -> str:
-        """Changes with all that is sent."""
-        made = hashlib.blake2b(f"{self.kind}|{self.text}|{self.fs_hz}".encode(), digest_size=12)
-        for name, content in self.files:
-            made.update(f"|{name}|{len(content)}|".encode() + content)
-        return made.hexdigest()
-
-
-@dataclass(frozen=True)
-class Options:
-    """How it is asked.
-
-    Attributes:
-        k: Hits.
-        where: Filter in the words of the API; "" for none.
-        model: Drafter; None for the server's first.
-        evidence: Cases a model is shown; 0 for a draft without retrieval.
-    """
-
-    k: int = 10
-    where: str = ""
-    model: str | None = None
-    evidence: int = EVIDENCE
 
 
 @dataclass
@@ -227,28 +181,3 @@ def _trim(kept: dict[Any, Any], at_least: int = 0) -> None:
     """Make room for one more; the oldest goes first."""
     while len(kept) >= max(KEPT, at_least):
         del kept[next(iter(kept))]
-
-
-def where_text(ages: tuple[int, int] | None, sex: str | None, statements: list[str], sources: list[str]) -> str:
-    """A filter in the words of the API.
-
-    Args:
-        ages: Youngest and oldest, years; None for all, also for cases of unknown age.
-        sex: "F" or "M"; None for all.
-        statements: Codes that a case must carry, all of them.
-        sources: Where a case may come from; none given: anywhere.
-
-    >>> where_text((60, 80), "F", ["CLBBB", "AFIB"], ["ptbxl"])
-    'age>=60 and age<=80 and sex=F and label:"CLBBB" and label:"AFIB" and source in ("ptbxl")'
-    >>> where_text(None, None, [], [])
-    ''
-    """
-    parts = [f"age>={ages[0]} and age<={ages[1]}"] if ages else []
-    parts += [f"sex={sex}"] if sex else []
-    parts += [f"label:{_quoted(code)}" for code in statements]
-    parts += [f"source in ({', '.join(_quoted(source) for source in sources)})"] if sources else []
-    return " and ".join(parts)
-
-
-def _quoted(value: str) -> str:
-    return '"' + value.replace('"', '""') + '"'

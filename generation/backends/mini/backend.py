@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ class MiniGenerator:
                 hint="train it again: ecgkin train scripts/training/mini.yaml",
             )
         self._encoder: PatchEncoder = seen
+        # A drafter counts a prompt before it asks: the same text is tokenised once.
+        self._prompt_ids = lru_cache(maxsize=4)(lambda prompt: self._ids(parse_prompt(prompt)))
         self._name = NAME if folder is None else f"{NAME}:{folder.name}"
 
     @property
@@ -78,7 +81,7 @@ class MiniGenerator:
         """The whole answer; without a picture it leans on the cases alone."""
         began = time.perf_counter()
         said, image = parse_prompt(request.prompt), request.image
-        ids = self._ids(said)
+        ids = self._prompt_ids(request.prompt)
         limits = (request.max_new_tokens, request.temperature, request.seed)
         (answer,) = self._answers([ids], self._look([image]), *limits)
         ended = self._vocabulary.end in answer
@@ -101,7 +104,7 @@ class MiniGenerator:
         tokens, visible = self._look([request.image])
         limits = (request.max_new_tokens, request.temperature, request.seed)
         answer: list[int] = []
-        for drawn in self._steps([self._ids(said)], tokens, visible, *limits):
+        for drawn in self._steps([self._prompt_ids(request.prompt)], tokens, visible, *limits):
             answer.append(drawn[0])
             words = self._vocabulary.words(answer)
             if words.startswith(shown) and len(words) > len(shown):
@@ -113,7 +116,7 @@ class MiniGenerator:
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
         """What a prompt takes of the context."""
-        return len(self._ids(parse_prompt(prompt))) + (self.shape.visual if image is not None else 0)
+        return len(self._prompt_ids(prompt)) + (self.shape.visual if image is not None else 0)
 
     def write(
         self,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgkin.generation.backends.mini.wording import MiniPrompt, findings_line
-from ecgkin.generation.draft import Language
+from ecgkin.generation.types.draft import Language
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.errors import WeightsMissingError
 

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
-from ecgkin.generation.draft import Language
 from ecgkin.generation.prompt.untrusted import QUOTE_CLOSE, QUOTE_OPEN
+from ecgkin.generation.types.draft import Language
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, STATEMENTS, statement
 
 Task = Literal["report", "question"]

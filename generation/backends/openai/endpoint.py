@@ -9,38 +9,41 @@ import math
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import httpx
+from httpx_sse import EventSource, ServerSentEvent
+
 from ecgkin.generation.backends.base import Completion, Request
 from ecgkin.generation.backends.openai.wire import (
+    NOT_THE_API,
     Answer,
-    EventReader,
+    ChunkReader,
     excerpt,
+    limit_body,
     read_answer,
-    read_limited,
     request_body,
     retry_after_s,
     status_hint,
 )
-from ecgkin.generation.backends.pulse.checkpoint import read_json
-from ecgkin.generation.backends.pulse.images import TileRule, cut_tiles, image_tokens
-from ecgkin.generation.backends.pulse.names import SETTINGS_FILE
+from ecgkin.generation.backends.pulse.counter import PulseCounter
+from ecgkin.generation.backends.pulse.images import cut_tiles
 from ecgkin.generation.backends.pulse.prompt import plain_text
 from ecgkin.retrieval.errors import BackendTimeoutError, GenerationError
 
 if TYPE_CHECKING:
-    import httpx
     from PIL.Image import Image
 
 _log = logging.getLogger(__name__)
 
 __all__ = ["EndpointBackend", "Patience"]
 
-
 _T = TypeVar("_T")
+# "Too many requests" and the answers of a server that is starting, overloaded or behind a proxy that lost it.
+_RETRIED = frozenset({429, 500, 502, 503, 504})
 
 
 class LoopThread:
@@ -83,15 +86,11 @@ class LoopThread:
             loop.call_soon_threadsafe(loop.stop)
 
 
-async def aclose(pieces: AsyncIterator[str]) -> None:
+async def aclose(pieces: AsyncIterator[Any]) -> None:
     """Close an asynchronous generator, and what it holds open, without waiting for the garbage collector."""
     close = getattr(pieces, "aclose", None)
     if close is not None:
         await close()
-
-
-# "Too many requests" and the answers of a server that is starting, overloaded or behind a proxy that lost it.
-_RETRIED = frozenset({429, 500, 502, 503, 504})
 
 
 @dataclass(frozen=True)
@@ -147,8 +146,6 @@ class Connection:
     @contextlib.contextmanager
     def reading(self, when: str) -> Iterator[None]:
         """Turn what httpx raises while an answer is read into this project's errors."""
-        import httpx
-
         try:
             yield
         except (httpx.TimeoutException, TimeoutError) as error:
@@ -174,8 +171,6 @@ class Connection:
             await response.aclose()
 
     async def _accepted(self, client: httpx.AsyncClient, body: dict[str, Any], started: float) -> httpx.Response:
-        import httpx
-
         tried = 0
         while True:
             tried += 1
@@ -214,7 +209,7 @@ class Connection:
 
     async def _refusal(self, response: httpx.Response) -> str:
         try:
-            raw = await read_limited(response, limit=64 * 1024)
+            raw = await limit_body(response, 64 * 1024).aread()
         except GenerationError:
             raw = b"(a long page)"
         finally:
@@ -229,12 +224,13 @@ class EndpointBackend:
     Attributes:
         base_url: With the version, `http://localhost:8000/v1`.
         model: Name that the server knows.
-        context_length: Longest prompt plus answer in tokens; 4096 for PULSE.
+        context_length: Longest prompt plus answer in tokens; that of `counter` where there is one.
         api_key: Sent as bearer token; in no message, log or repr.
-        tile_rule: How pictures become visual tokens, for counting them; None where that is not known.
+        counter: Counts tokens, those of pictures too, by the rules of a PULSE checkpoint. None takes PULSE-7B's
+            published ones where `model` names PULSE; the text of other models is estimated, their pictures count
+            nothing, and their server has the last word.
         send_tiles: True for a `flat` PULSE checkpoint converted for LLaVA-1.5 classes: the picture is cut here, and
-            each tile goes out as a picture of its own. Needs `tile_rule`.
-        count_text: Tokens of a text by the model's own tokenizer; without it they are estimated.
+            each tile goes out as a picture of its own. Needs `counter`.
         patience: Time limits and tries.
         extra_body: Further fields of the request, such as `{"add_special_tokens": True}` for vLLM.
     """
@@ -243,15 +239,12 @@ class EndpointBackend:
     model: str
     context_length: int = 4096
     api_key: str | None = field(default=None, repr=False)
-    tile_rule: TileRule | None = None
+    counter: PulseCounter | None = None
     send_tiles: bool = False
-    count_text: Callable[[str], int] | None = None
     patience: Patience = field(default_factory=Patience)
     extra_body: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        import httpx
-
         try:
             url = httpx.URL(self.base_url)
         except httpx.InvalidURL as error:
@@ -266,10 +259,14 @@ class EndpointBackend:
             not self.api_key.isascii() or not self.api_key.isprintable() or " " in self.api_key
         ):
             raise GenerationError("the API key holds a space or a character that HTTP headers do not allow")
-        if self.send_tiles and self.tile_rule is None:
+        if self.send_tiles and self.counter is None:
             raise GenerationError(
-                "send_tiles needs a tile_rule", hint="read it from pulse.json of the converted folder"
+                "send_tiles needs a counter, which says how pictures are cut", hint="see EndpointBackend.for_pulse"
             )
+        if self.counter is None and "pulse" in self.model.lower():
+            self.counter = PulseCounter.published()
+        if self.counter is not None:
+            self.context_length = self.counter.context_length
         self.base_url = str(url).rstrip("/")
         self._local = url.host in ("localhost", "127.0.0.1", "::1")
         self._loop = LoopThread()
@@ -288,13 +285,9 @@ class EndpointBackend:
             WeightsMissingError: No such file.
             ModelError: It cannot be read.
         """
-        values = read_json(settings / SETTINGS_FILE if settings.is_dir() else settings)
-        rule = TileRule.from_dict(values)
-        known = {
-            "send_tiles": values.get("send_tiles") is True,
-            "context_length": int(values.get("context_length", 4096)),
-        }
-        return cls(base_url, model, tile_rule=rule, **(known | options))
+        counter, send_tiles = PulseCounter.of_converted(settings)
+        known: dict[str, Any] = {"counter": counter, "send_tiles": send_tiles}
+        return cls(base_url, model, **(known | options))
 
     @property
     def name(self) -> str:
@@ -324,15 +317,15 @@ class EndpointBackend:
             self._loop.run(aclose(pieces))
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
-        """Tokens of a prompt, template and visual tokens included.
+        """Tokens of a prompt, template and visual tokens included; by `counter` where there is one.
 
-        Without `count_text` every two bytes count as one token. Llama's vocabulary takes three to four bytes of
-        English or German a token, so this is high on purpose; the server's own count is in `Completion.tokens_in`.
+        Without it every two bytes count as one token. Llama's vocabulary takes three to four bytes of English or
+        German a token, so this is high on purpose; the server's own count is in `Completion.tokens_in`.
         """
-        text = plain_text(prompt)
-        words = self.count_text(text) if self.count_text else math.ceil(len(text.encode()) / 2)
+        if self.counter is not None:
+            return self.counter.count_tokens(prompt, image)
         # system text, role marks and BOS of PULSE's template: 42 tokens of Vicuna's vocabulary
-        return words + 42 + (self._image_tokens(image) or 0)
+        return math.ceil(len(plain_text(prompt).encode()) / 2) + 42
 
     # --- asynchronous ------------------------------------------------------------------------------------------------
 
@@ -343,7 +336,7 @@ class EndpointBackend:
         to = self._connection()
         async with to.deadline(), self._client() as client, to.send(client, body, started) as response:
             with to.reading("before its answer was complete"):
-                raw = await read_limited(response)
+                raw = await limit_body(response).aread()
         answer = read_answer(raw, self.api_key or "")
         return self._completion(answer, request.image, time.monotonic() - started)
 
@@ -352,21 +345,28 @@ class EndpointBackend:
         started = time.monotonic()
         body = self._body(request, stream=True)
         to = self._connection()
-        events = EventReader(self.api_key or "")
+        chunks = ChunkReader(self.api_key or "")
         n_characters = 0
         async with self._client() as client, to.send(client, body, started) as response:
-            chunks = response.aiter_bytes()
-            while not events.done:
-                left = self.patience.total_s - (time.monotonic() - started)
-                with to.reading(f"in mid-answer, after {n_characters} characters"):
-                    async with asyncio.timeout(left):
-                        chunk = await anext(chunks, None)
-                if chunk is None:
-                    break
-                for piece in events.feed(chunk):
-                    n_characters += len(piece)
-                    yield piece
-        if not events.done and events.finish_reason is None:
+            kind = response.headers.get("content-type", "nothing")
+            if "text/event-stream" not in kind:
+                raise GenerationError(f"the server sent no event stream but {excerpt(kind)}", hint=NOT_THE_API)
+            events: AsyncIterator[ServerSentEvent] = EventSource(limit_body(response)).aiter_sse()
+            try:
+                while not chunks.done:
+                    left = self.patience.total_s - (time.monotonic() - started)
+                    with to.reading(f"in mid-answer, after {n_characters} characters"):
+                        async with asyncio.timeout(left):
+                            event = await anext(events, None)
+                    if event is None:
+                        break
+                    piece = chunks.read(event.data)
+                    if piece:
+                        n_characters += len(piece)
+                        yield piece
+            finally:
+                await aclose(events)
+        if not chunks.done and chunks.finish_reason is None:
             raise GenerationError(
                 f"{self.name} ended the answer after {n_characters} characters without saying that it is complete",
                 hint="what has come so far is a torso; ask again",
@@ -375,18 +375,13 @@ class EndpointBackend:
 
     # --- parts -------------------------------------------------------------------------------------------------------
 
-    def _image_tokens(self, image: Image | None) -> int | None:
-        if image is None:
-            return 0
-        return None if self.tile_rule is None else image_tokens(image.width, image.height, self.tile_rule)
-
     def _completion(self, answer: Answer, image: Image | None, seconds: float) -> Completion:
         _log.info("generated tokens_in=%s tokens_out=%s seconds=%.2f", answer.tokens_in, answer.tokens_out, seconds)
         return Completion(
             text=answer.text,
             tokens_in=answer.tokens_in,
             tokens_out=answer.tokens_out,
-            image_tokens=self._image_tokens(image),
+            image_tokens=0 if image is None else self.counter.image_tokens(image) if self.counter else None,
             seconds=seconds,
             finish_reason=answer.finish_reason,
         )
@@ -397,8 +392,8 @@ class EndpointBackend:
     def _body(self, request: Request, *, stream: bool) -> dict[str, Any]:
         image = request.image
         images = [] if image is None else [image]
-        if image is not None and self.send_tiles and self.tile_rule is not None:
-            images = cut_tiles(image, self.tile_rule)
+        if image is not None and self.send_tiles and self.counter is not None:
+            images = cut_tiles(image, self.counter.rule)
         return request_body(
             self.model,
             plain_text(request.prompt),
@@ -411,8 +406,6 @@ class EndpointBackend:
         )
 
     def _client(self) -> httpx.AsyncClient:
-        import httpx
-
         headers = {"Accept-Encoding": "identity"}
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"

@@ -1,4 +1,4 @@
-"""The wire side of an OpenAI-compatible endpoint: requests, answers and server-sent events, all of bounded size."""
+"""The wire side of an OpenAI-compatible endpoint: request bodies, answers and chunks of answers, of bounded size."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import io
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import httpx
 
 from ecgkin.retrieval.errors import GenerationError
 
 if TYPE_CHECKING:
-    import httpx
     from PIL.Image import Image
 
 # A drafted report is a few kilobytes; what is larger than this is no answer.
 MAX_ANSWER_BYTES = 4 * 1024 * 1024
-MAX_EVENT_BYTES = 256 * 1024
 _EXCERPT = 300
-_HINT = "is the address the /v1 of an OpenAI-compatible server?"
+NOT_THE_API = "is the address the /v1 of an OpenAI-compatible server?"
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -89,16 +89,18 @@ def read_answer(raw: bytes, secret: str = "") -> Answer:
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise GenerationError(f"the server sent no JSON: {excerpt(raw, secret)!r}", hint=_HINT) from error
+        raise GenerationError(f"the server sent no JSON: {excerpt(raw, secret)!r}", hint=NOT_THE_API) from error
     _raise_error_field(value, secret)
     try:
         choice = value["choices"][0]
         text = choice["message"]["content"]
         reason = choice.get("finish_reason")
     except (KeyError, IndexError, TypeError, AttributeError) as error:
-        raise GenerationError(f"the server sent no chat completion: {excerpt(raw, secret)!r}", hint=_HINT) from error
+        raise GenerationError(
+            f"the server sent no chat completion: {excerpt(raw, secret)!r}", hint=NOT_THE_API
+        ) from error
     if text is not None and not isinstance(text, str):
-        raise GenerationError(f"the server sent {type(text).__name__} instead of text", hint=_HINT)
+        raise GenerationError(f"the server sent {type(text).__name__} instead of text", hint=NOT_THE_API)
     return Answer(text or "", reason if isinstance(reason, str) else "unknown", *read_usage(value))
 
 
@@ -121,8 +123,8 @@ def _raise_error_field(value: Any, secret: str) -> None:
         raise GenerationError(f"the server reports an error: {excerpt(str(text), secret)}")
 
 
-class EventReader:
-    """Takes a byte stream of server-sent events apart and reads chat-completion chunks from it.
+class ChunkReader:
+    """Reads the chunks of a streamed chat completion.
 
     Attributes:
         finish_reason: Given by the server so far, None before.
@@ -132,66 +134,35 @@ class EventReader:
 
     def __init__(self, secret: str = "") -> None:
         self._secret = secret
-        self._rest = b""
-        self._lines: list[bytes] = []
-        self._size = 0
-        self._total = 0
         self.finish_reason: str | None = None
         self.done = False
         self.tokens_in: int | None = None
         self.tokens_out: int | None = None
 
-    def feed(self, data: bytes) -> Iterator[str]:
-        """Pieces of answer text that these bytes complete.
+    def read(self, data: str) -> str:
+        """The text that the data of one server-sent event adds to the answer, possibly none.
 
         Raises:
-            GenerationError: An event that is no chunk of an answer, an error event, or more than the size limits.
+            GenerationError: It is no chunk of an answer, or an error message.
         """
-        self._total += len(data)
-        if self._total > MAX_ANSWER_BYTES:
-            raise GenerationError(f"the server sent more than {MAX_ANSWER_BYTES} bytes for one answer")
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > MAX_EVENT_BYTES:
-            raise GenerationError(f"the server sent an event of more than {MAX_EVENT_BYTES} bytes")
-        for line in lines:
-            line = line.removesuffix(b"\r")
-            if line:
-                self._add_line(line)
-            elif self._lines:
-                yield from self._end_event()
-
-    def _add_line(self, line: bytes) -> None:
-        if line.startswith(b":"):  # a comment, which servers send to keep the line open
-            return
-        if not line.startswith(b"data:"):
-            if re.match(rb"(event|id|retry)\b", line):
-                return
-            raise GenerationError(f"the server sent no event stream: {excerpt(line, self._secret)!r}", hint=_HINT)
-        self._size += len(line)
-        if self._size > MAX_EVENT_BYTES:
-            raise GenerationError(f"the server sent an event of more than {MAX_EVENT_BYTES} bytes")
-        self._lines.append(line.removeprefix(b"data:").removeprefix(b" "))
-
-    def _end_event(self) -> Iterator[str]:
-        raw, self._lines, self._size = b"\n".join(self._lines), [], 0
-        if raw.strip() == b"[DONE]":
+        if data.strip() == "[DONE]":
             self.done = True
-            return
+        if self.done or not data:
+            return ""
         try:
-            value = json.loads(raw)
+            value = json.loads(data)
             _raise_error_field(value, self._secret)
             choices = value.get("choices") or []
             delta = choices[0].get("delta") or {} if choices else {}
             reason = choices[0].get("finish_reason") if choices else None
             text = delta.get("content")
         except (ValueError, RecursionError, TypeError, AttributeError, KeyError, IndexError) as error:
-            raise GenerationError(f"the server sent a broken event: {excerpt(raw, self._secret)!r}") from error
+            raise GenerationError(f"the server sent a broken event: {excerpt(data, self._secret)!r}") from error
         counts = read_usage(value)
         self.tokens_in, self.tokens_out = counts[0] or self.tokens_in, counts[1] or self.tokens_out
         if isinstance(reason, str):
             self.finish_reason = reason
-        if isinstance(text, str) and text:
-            yield text
+        return text if isinstance(text, str) else ""
 
 
 def retry_after_s(header: str | None) -> float | None:
@@ -221,16 +192,38 @@ def status_hint(status: int) -> str:
     return "the server does not accept this request"
 
 
-async def read_limited(response: httpx.Response, limit: int = MAX_ANSWER_BYTES) -> bytes:
-    """Body of a response, read piece by piece.
+class LimitedBody(httpx.AsyncByteStream):
+    """The body of a response, refused where it grows beyond a number of bytes.
+
+    Args:
+        body: What the response holds.
+        limit: Most bytes.
+    """
+
+    def __init__(self, body: httpx.AsyncByteStream, limit: int = MAX_ANSWER_BYTES) -> None:
+        self._body, self._limit = body, limit
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        size = 0
+        async for part in self._body:
+            size += len(part)
+            if size > self._limit:
+                raise GenerationError(f"the server sent more than {self._limit} bytes for one answer")
+            yield part
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._body.aclose()
+
+
+def limit_body(response: httpx.Response, limit: int = MAX_ANSWER_BYTES) -> httpx.Response:
+    """The response, whose body can be read up to a number of bytes.
 
     Raises:
-        GenerationError: It is larger than `limit` bytes.
+        GenerationError: The body is compressed, which nobody asked for; it may unpack to any size.
     """
-    parts, size = [], 0
-    async for part in response.aiter_bytes():
-        size += len(part)
-        if size > limit:
-            raise GenerationError(f"the server sent more than {limit} bytes for one answer")
-        parts.append(part)
-    return b"".join(parts)
+    packed = response.headers.get("content-encoding", "identity")
+    if packed != "identity":
+        raise GenerationError(f"the server packed its answer as {excerpt(packed)!r}", hint="it was not asked to")
+    response.stream = LimitedBody(cast("httpx.AsyncByteStream", response.stream), limit)
+    return response

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.generation.backends.base import Completion, Request
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
+_KEPT = 4  # conversation texts whose ids are kept
 _BYTE_PIECE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 
 
@@ -137,6 +139,8 @@ class PulseModel:
         self.config = config
         self.name = name
         self._busy = threading.Lock()
+        # A drafter counts a prompt before it asks: the same text is tokenised once.
+        self._encoded = lru_cache(maxsize=_KEPT)(self._encode)
 
     @property
     def context_length(self) -> int:
@@ -150,7 +154,10 @@ class PulseModel:
 
     def encode(self, text: str) -> list[int]:
         """Ids of a conversation text from `render_prompt`, `IMAGE_SLOT` where the picture stands."""
-        return encode_prompt(lambda piece: list(self.tokenizer(piece, verbose=False).input_ids), text)
+        return list(self._encoded(text))
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(encode_prompt(lambda piece: list(self.tokenizer(piece, verbose=False).input_ids), text))
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
         """Tokens of a prompt in the context, template and visual tokens included."""

@@ -8,22 +8,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ecgkin.generation.backends.base import Request, TextBackend
-from ecgkin.generation.consensus.assembly import Neighbour
-from ecgkin.generation.consensus.consensus import write_consensus
+from ecgkin.generation.backends.base import DraftSettings, TextBackend
+from ecgkin.generation.backends.consensus import ConsensusBackend
+from ecgkin.generation.backends.language_model import LanguageModelBackend
 from ecgkin.generation.consensus.thresholds import DraftThresholds
-from ecgkin.generation.draft import Draft, DraftedStatement, Evidence, Language
-from ecgkin.generation.measures.measure import Measurements
-from ecgkin.generation.prompt.context import build_context
+from ecgkin.generation.drafter import write_draft
+from ecgkin.generation.measures import Measurements
 from ecgkin.generation.prompt.grounding import ground
-from ecgkin.generation.prompt.pages import draw_page
-from ecgkin.generation.prompt.untrusted import readable_answer
+from ecgkin.generation.types.draft import Draft, DraftedStatement, Evidence, Language
+from ecgkin.generation.types.task import Task
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.retrieval.search.hits import Hit
+from ecgkin.retrieval.search.hits import Hit, SearchResult
 from ecgkin.retrieval.search.vote import Calibration, Vote, VoteRule, vote
 
 # Built-in arms, which need no model.
@@ -31,7 +30,7 @@ VOTE, CONSENSUS, SIGNAL, RANDOM, NEAREST = "vote", "consensus", "consensus+signa
 BUILT_IN: tuple[str, ...] = (VOTE, CONSENSUS, RANDOM, NEAREST)
 MODEL_KS: tuple[int, ...] = (0, 1, 3, 5)
 _RANDOM_SEED = 71
-_SHOWN = 20  # hits that the context builder may choose from
+_LISTED = 3  # nearest cases that a consensus lists beside those cited
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,11 @@ class Setting:
         """Neighbours that vote."""
         return self.calibration.depth if self.calibration else VoteRule().k
 
+    @property
+    def how(self) -> DraftSettings:
+        """How drafts are written."""
+        return DraftSettings(self.thresholds, self.max_new_tokens)
+
 
 def model_arms(ks: Sequence[int] = MODEL_KS) -> tuple[str, ...]:
     """Names of the arms of a model: without retrieval, with k cases, with random cases."""
@@ -90,36 +94,35 @@ def model_arms(ks: Sequence[int] = MODEL_KS) -> tuple[str, ...]:
 def run_arm(name: str, asked: Asked, setting: Setting) -> Draft:
     """The draft of one arm for one query.
 
+    Args:
+        name: One of `BUILT_IN`, `SIGNAL`, or of `model_arms`.
+        asked: The query and its neighbours.
+        setting: What all arms share.
+
     Raises:
-        QueryError: There is no such arm.
+        QueryError: There is no such arm, or it needs a model and there is none.
         GenerationError: The model failed.
     """
     started = time.perf_counter()
     hits: Sequence[tuple[PtbXlRow, float]] = list(asked.hits[: setting.depth])
     if name == RANDOM or name.startswith("model random"):
         hits = _random_hits(asked, setting)
-    votes = vote(
-        [score for _, score in hits],
-        [row.labels for row, _ in hits],
-        calibration=setting.calibration,
-        n_cases=len(setting.gallery),
-    )
+    found = _result(hits, setting)
     if name == VOTE:
-        draft = _vote_only(votes, hits, setting.thresholds)
+        draft = _vote_only(found.vote, setting.thresholds)
     elif name in (CONSENSUS, RANDOM, SIGNAL):
-        draft = write_consensus(
-            votes,
-            [Neighbour(case_id(row), score, frozenset(row.labels)) for row, score in hits],
-            language=asked.language,
-            thresholds=setting.thresholds,
-            measurements=asked.measurements() if name == SIGNAL else None,
-        )
+        measured = asked.measurements() if name == SIGNAL else None
+        task = Task(None, found, measured, None, _LISTED, asked.language)
         # What counts is what the text says, read as any other text is.
-        draft = _as_read(draft, votes, hits, setting)
+        draft = _as_read(write_draft(task, ConsensusBackend(), setting.how), found, setting)
     elif name == NEAREST:
-        draft = _nearest(votes, hits, setting)
+        draft = _nearest(*hits[0], found, setting)
     elif name.startswith("model"):
-        draft = _model(name, asked, votes, hits, setting)
+        if setting.backend is None:
+            raise QueryError(f"arm {name!r} needs a model", hint="pass --model pulse:DIR or an address")
+        k = int(name.rpartition("=")[2]) if "=" in name else 0
+        task = Task(asked.record(), found, None, None, k, asked.language)
+        draft = write_draft(task, LanguageModelBackend(setting.backend), setting.how)
     else:
         raise QueryError(f"arm is {name!r} (expected {', '.join((*BUILT_IN, SIGNAL, *model_arms()))})")
     return replace(draft, seconds=time.perf_counter() - started)
@@ -137,66 +140,53 @@ def _random_hits(asked: Asked, setting: Setting) -> list[tuple[PtbXlRow, float]]
     return [(setting.gallery[int(i)], 0.0) for i in chosen]
 
 
-def _vote_only(votes: Vote, hits: Sequence[tuple[PtbXlRow, float]], thresholds: DraftThresholds) -> Draft:
+def _result(hits: Sequence[tuple[PtbXlRow, float]], setting: Setting) -> SearchResult:
+    """The neighbours as a search for a record returns them."""
+    neighbours = tuple(
+        Hit(rank, score, Case(case_id(row), labels=row.labels, report=row.report))
+        for rank, (row, score) in enumerate(hits, 1)
+    )
+    votes = vote(
+        [score for _, score in hits],
+        [row.labels for row, _ in hits],
+        calibration=setting.calibration,
+        n_cases=len(setting.gallery),
+    )
+    return SearchResult(
+        hits=neighbours,
+        neighbours=neighbours,
+        vote=votes,
+        nothing_similar=False,
+        threshold=None,
+        page=None,
+        warnings=(),
+        timings_ms={},
+        query="record",
+        vector=np.empty(0, dtype=np.float32),
+    )
+
+
+def _vote_only(votes: Vote, thresholds: DraftThresholds) -> Draft:
     passing = thresholds.passing(votes).statements
     statements = tuple(DraftedStatement(code, "present", p, "agrees") for code, p in passing.items())
     return Draft("", "en", VOTE, statements=statements, probabilities=votes.probabilities, calibrated=votes.calibrated)
 
 
-def _as_read(draft: Draft, votes: Vote, hits: Sequence[tuple[PtbXlRow, float]], setting: Setting) -> Draft:
-    found = ground(draft.text, draft.evidence, vote=votes, neighbours=_labels(hits), thresholds=setting.thresholds)
-    return replace(draft, statements=found.statements)
+def _as_read(draft: Draft, found: SearchResult, setting: Setting) -> Draft:
+    read = ground(draft.text, draft.evidence, vote=found.vote, neighbours=_labels(found), thresholds=setting.thresholds)
+    return replace(draft, statements=read.statements)
 
 
-def _nearest(votes: Vote, hits: Sequence[tuple[PtbXlRow, float]], setting: Setting) -> Draft:
-    row, score = hits[0]
+def _nearest(row: PtbXlRow, score: float, found: SearchResult, setting: Setting) -> Draft:
     evidence = (Evidence(1, case_id(row), score, tuple(row.labels)),)
     text = row.report
-    found = ground(text, evidence, vote=votes, neighbours=_labels(hits), thresholds=setting.thresholds)
+    read = ground(text, evidence, vote=found.vote, neighbours=_labels(found), thresholds=setting.thresholds)
     cited = tuple(
         replace(s, citations=(case_id(row),), supported_by=(case_id(row),) if s.code in row.labels else ())
-        for s in found.statements
+        for s in read.statements
     )
-    return Draft(text, "en", NEAREST, sentences=found.sentences, statements=cited, evidence=evidence)
+    return Draft(text, "en", NEAREST, sentences=read.sentences, statements=cited, evidence=evidence)
 
 
-def _model(name: str, asked: Asked, votes: Vote, hits: Sequence[tuple[PtbXlRow, float]], setting: Setting) -> Draft:
-    if setting.backend is None:
-        raise QueryError(f"arm {name!r} needs a model", hint="pass --model pulse:DIR or an address")
-    k = int(name.rpartition("=")[2]) if "=" in name else 0
-    shown = [
-        Hit(rank, score, Case(case_id(row), labels=row.labels, report=row.report))
-        for rank, (row, score) in enumerate(hits[:_SHOWN], 1)
-    ]
-    image = draw_page(asked.record())
-    context = build_context(
-        shown,
-        votes if k else None,
-        setting.backend,
-        k=k,
-        language=asked.language,
-        image=image,
-        max_new_tokens=setting.max_new_tokens,
-    )
-    done = setting.backend.generate(Request(context.prompt, image, max_new_tokens=setting.max_new_tokens))
-    text = readable_answer(done.text)
-    found = ground(
-        text, context.evidence, vote=votes, neighbours=_labels(hits), thresholds=setting.thresholds, picture=True
-    )
-    return Draft(
-        text,
-        asked.language,
-        setting.backend.name,
-        sentences=found.sentences,
-        statements=found.statements,
-        evidence=context.evidence,
-        unknown_citations=found.unknown_citations,
-        warnings=found.warnings,
-        prompt=context.prompt_name,
-        tokens_in=done.tokens_in,
-        tokens_out=done.tokens_out,
-    )
-
-
-def _labels(hits: Sequence[tuple[PtbXlRow, float]]) -> list[frozenset[str]]:
-    return [frozenset(row.labels) for row, _ in hits]
+def _labels(found: SearchResult) -> list[frozenset[str]]:
+    return [frozenset(hit.case.labels) for hit in found.neighbours]

@@ -16,7 +16,7 @@ import numpy as np
 
 from ecgkin.generation.backends.base import TextBackend
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
-from ecgkin.generation.measures.measure import Measurements, measure
+from ecgkin.generation.measures import Measurements, measure
 from ecgkin.generation.prompt import wording as prompts
 from ecgkin.generation.research.drafts.arms import BUILT_IN, CONSENSUS, VOTE, Asked, Setting, run_arm
 from ecgkin.generation.research.drafts.runs import DraftLine, RunFile

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ecgkin.generation.draft import Draft
 from ecgkin.generation.prompt.grounding import without_marks
+from ecgkin.generation.types.draft import Draft
 from ecgkin.retrieval.errors import QueryError
 
 _LOG = logging.getLogger(__name__)

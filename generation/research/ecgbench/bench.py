@@ -162,8 +162,9 @@ def drafter_answerer(drafter: Drafter, k: int = 3, as_question: bool = False) ->
 
     def answer(split: str, row: BenchRow) -> Answer:
         if as_question:
-            return Answer(tuple(without_marks(drafter.draft(row.image(), prompt, k=k).text) for prompt in row.prompts))
-        draft = drafter.draft(row.image(), k=k)
+            drafts = [drafter.draft(row.image(), prompt, k=k).draft for prompt in row.prompts]
+            return Answer(tuple(without_marks(draft.text) for draft in drafts))
+        draft = drafter.draft(row.image(), k=k).draft
         if split not in rules.LABELS:
             said = [without_marks(s.text) for s in draft.sentences] or [without_marks(draft.text)]
             return Answer((" ".join(said),) * len(row.prompts))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
@@ -11,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.generation import measures
 from ecgkin.generation.consensus.thresholds import DraftThresholds
-from ecgkin.generation.measures import measure as measures
+from ecgkin.generation.measures import NAMES, measure
 from ecgkin.generation.measures.evidence import TERMS_OF, MeasuredModel, excess, share_logit
-from ecgkin.generation.measures.measure import NAMES, measure
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.metrics import vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
@@ -168,7 +167,8 @@ def measure_rows(
         One mapping a record, from name to number; what cannot be measured is absent.
     """
     key = blake2b(digest_size=12)
-    key.update(inspect.getsource(measures).encode())
+    for source in sorted(Path(measures.__path__[0]).glob("*.py")):
+        key.update(source.read_bytes())
     key.update(",".join(str(row.ecg_id) for row in rows).encode())
     path = cache / f"measured-{key.hexdigest()}.npy" if cache else None
     if path is not None and path.is_file():

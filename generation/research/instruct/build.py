@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgkin.generation.draft import Language
 from ecgkin.generation.prompt.context import case_line, choose_cases, vote_line
 from ecgkin.generation.prompt.wording import fill, prompt_name
 from ecgkin.generation.research.instruct import rows as rows_of
 from ecgkin.generation.research.instruct.rows import CARD, FILE, BuildResult, Row, data_card
 from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest, patient_numbers
+from ecgkin.generation.types.draft import Language
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.statements.report_text import normalise_report
@@ -203,7 +203,7 @@ def _rows_of(
         dropped["reports without findings"] += 1
     questions = rows_of.label_questions(row, rng)
     if measure_every and i % measure_every == 0:
-        from ecgkin.generation.measures.measure import measure
+        from ecgkin.generation.measures import measure
 
         questions += rows_of.feature_questions(row, measure(data.record(row)).values, rng)
     for question, answer, subtask, kind in questions:

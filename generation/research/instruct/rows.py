@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ecgkin.generation.backends.mini.wording import findings_line
-from ecgkin.generation.draft import Language
+from ecgkin.generation.types.draft import Language
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, STATEMENTS, statement
 from ecgkin.retrieval.ecg.statements.report_text import has_findings, report_language

@@ -16,7 +16,7 @@ from ecgkin.generation.backends.mini.backend import MiniGenerator
 from ecgkin.generation.backends.mini.tokens import Tokens
 from ecgkin.generation.backends.mini.wording import MiniPrompt, parse_prompt
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
-from ecgkin.generation.measures.measure import Measurements
+from ecgkin.generation.measures import Measurements
 from ecgkin.generation.research.drafts.arms import CONSENSUS, NEAREST, Asked, Setting, run_arm
 from ecgkin.generation.research.drafts.runs import DraftLine
 from ecgkin.generation.research.drafts.scores import ArmScores, score_arm

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ecgkin.generation.research.retrieval.labels import BoolMatrix, set_numbers
 from ecgkin.generation.research.retrieval.ranking import Floats, Ints, Neighbours
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.search.vote import VoteRule, vote_shares
 
 Doubles = NDArray[np.float64]
 
@@ -22,39 +23,25 @@ VOTE_TAUS: tuple[float, ...] = (0.02, 0.05, 0.1, float("inf"))
 CLEAN_POSITIVES = 10
 
 
-def vote_weights(scores: Floats, tau: float) -> Floats:
-    """Weights exp(cos / tau) of the neighbours, summing to 1 a query, shape (n_queries, k); tau = inf is unweighted.
-
-    Raises:
-        QueryError: tau is not positive.
-    """
-    if not tau > 0:
-        raise QueryError(f"tau is {tau} (expected a positive number or inf)")
-    allowed = np.isfinite(scores)
-    top = np.where(allowed, scores, -np.inf).max(axis=1, keepdims=True)
-    shifted = np.where(allowed, scores - np.where(np.isfinite(top), top, 0.0), 0.0)
-    # Shifting by the best score leaves the ratios alone and keeps exp() from overflowing.
-    weights = np.where(allowed, np.exp(shifted / np.float64(tau)), 0.0)
-    total = weights.sum(axis=1, keepdims=True)
-    return np.asarray(weights / np.where(total > 0, total, 1.0), dtype=np.float32)
-
-
 def vote_scores(neighbours: Neighbours, gallery_labels: BoolMatrix, k: int, tau: float) -> Floats:
-    """Share of each label among the k nearest, weighted by exp(cos / tau), shape (n_queries, n_labels).
+    """The vote of `retrieval.search.vote` for many queries, in float32.
+
+    Args:
+        neighbours: Of the queries.
+        gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+        k: Neighbours that vote.
+        tau: Temperature of their weights.
+
+    Returns:
+        Share of each label among the k nearest, weighted by exp(cos / tau), shape (n_queries, n_labels).
 
     Raises:
-        QueryError: More neighbours are asked for than were ranked.
+        QueryError: tau is not positive, or more neighbours are asked for than were ranked.
     """
     if not 1 <= k <= neighbours.rows.shape[1]:
         raise QueryError(f"vote over k = {k} neighbours, but {neighbours.rows.shape[1]} were ranked")
-    rows = neighbours.rows[:, :k]
-    weights = vote_weights(neighbours.scores[:, :k], tau)
-    labels = gallery_labels.astype(np.float32)
-    out = np.empty((len(rows), labels.shape[1]), dtype=np.float32)
-    for start in range(0, len(rows), 512):
-        part = slice(start, start + 512)
-        out[part] = np.matmul(weights[part, None, :], labels[rows[part]])[:, 0, :]
-    return out
+    shares = vote_shares(neighbours.rows, neighbours.scores, gallery_labels, VoteRule(k, tau), np.float32)
+    return np.asarray(shares, dtype=np.float32)
 
 
 def auc_columns(truth: BoolMatrix, scores: NDArray[np.floating]) -> Doubles:

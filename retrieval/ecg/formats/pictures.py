@@ -7,6 +7,7 @@ opened (which page it is, why its lines were not read as numbers) travels in `Im
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,12 @@ def picture_notes(picture: Image.Image) -> tuple[str, ...]:
     """What `open_ecg` or `open_picture` has to say of a picture that it opened."""
     notes = picture.info.get(_NOTES, ())
     return notes if isinstance(notes, tuple) else ()
+
+
+def with_notes(picture: Image.Image, notes: Sequence[str]) -> Image.Image:
+    """The same picture, which `picture_notes` knows these notes of."""
+    picture.info[_NOTES] = tuple(notes)
+    return picture
 
 
 def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:

@@ -322,6 +322,7 @@ def simulate(
     age_years: float | None = None,
     sex: str | None = None,
     noise: float = 1.0,
+    rate_bpm: float | None = None,
 ) -> SimulatedEcg:
     """One ECG that shows the statements.
 
@@ -332,6 +333,8 @@ def simulate(
         duration_s: Length in seconds, 2 to 3,600.
         age_years, sex: Drawn where None; they do not change the shape.
         noise: Factor on wandering baseline, muscle noise and mains hum; 0 for none.
+        rate_bpm: Mean ventricular rate, 20 to 300; None draws one that suits the statements. At any other rate only
+            the intervals follow (QT with the square root of the RR interval), not the statements of rate.
 
     Returns:
         Twelve leads in mV with what is true of them.
@@ -343,6 +346,8 @@ def simulate(
     full = complete_codes(codes)
     if not (fs_hz >= 50 and 2 <= duration_s <= 3600 and noise >= 0):
         raise QueryError(f"fs_hz={fs_hz}, duration_s={duration_s}, noise={noise} (expected >= 50, 2 to 3,600, >= 0)")
+    if rate_bpm is not None and not 20 <= rate_bpm <= 300:
+        raise QueryError(f"rate_bpm={rate_bpm} (expected 20 to 300)")
     known = frozenset(full)
     if duration_s < _SHORTEST_S and known & {"PVC", "PAC", "BIGU", "SARRH"}:
         raise QueryError(
@@ -350,7 +355,7 @@ def simulate(
         )
     if "PACE" in known and ("AFIB" in known or rng.random() < 0.5):
         known |= {"VVI"}  # paced in the ventricle alone; no P wave is drawn
-    rr_s = draw_mean_rr(known, rng)
+    rr_s = draw_mean_rr(known, rng) if rate_bpm is None else 60.0 / rate_bpm
     dower = chest_gains(rng)
     shapes = {"N": draw_beat(known, rr_s, dower, rng)}
     normal = shapes["N"]

@@ -47,35 +47,132 @@ _SAME = {
 # Everyday words or syllables in one of the languages: count as abbreviation only in capitals, or alone.
 _CAPITALS_ONLY = frozenset({"el", "af", "dig", "pm", "es", "sb", "av", "ash", "pat", "sr", "mi", "tab", "std", "ste"})
 _CLAUSE_END = re.compile(
-    r"[.;:!]|\b(?:but|however|otherwise|aber|jedoch|sonst|men|except|ausser|außer)\b", re.IGNORECASE
+    r"[.;:!]|\b(?:but|however|otherwise|aber|jedoch|sonst|sondern|vielmehr|men|except|ausser|außer)\b", re.IGNORECASE
 )
 _JOINED = re.compile(r"\b(?:or|nor|oder|noch|und|and|eller)\b", re.IGNORECASE)
-_REACH = 6  # tokens between a cue and its statement; NegEx takes five words, German compounds count as one here
-
-_NO_BEFORE = re.compile(
-    r"\b(?:no|not|without|never|negative for|absence of|free of|rules? out|ruled out|excludes?|"
-    r"kein\w*|nicht|ohne|ausschluss|weder|fehlend\w*|nie|"
-    r"ingen|inga|inget|ej|utan)\b"
+# What stands between two hits that share the words after the second one ("LBBB and RBBB are not seen").
+_SHARED = re.compile(
+    r"\W*\b(?P<joint>or|nor|oder|noch|and|und|sowie|eller|och)\b\W*(?:\b(?:an?|the|eine?|der|die|das)\W+)?",
+    re.IGNORECASE,
 )
+_PLURAL = re.compile(
+    r"^\W*(?:are|were|have|sind|waren|wurden|haben|konnten|konnen|liegen|lagen|bestehen|bestanden|zeigen|finden|fanden|"
+    r"lassen|liessen|fehlen|fehlten|kunde|ar)\b"
+)
+# Tokens between a cue and its statement: NegEx takes five words, in which a German compound counts as one. A negation
+# reaches further than a doubt: "no signs in any of the leads of this recording of ...".
+_MAYBE_REACH, _NO_REACH = 6, 12
+_LISTED = 12  # hits of one list that share what is said after the last
+_SIGHT = 200  # characters of a clause that are looked at on either side
+# Dots of these words end no sentence; other short words ("AF.", "II.", "no.") end one.
+_DOTTED = frozenset({"ca", "dd", "vs", "nr", "re", "li", "st", "zn", "va", "bd"})
+
+# All patterns below are for folded text (`fold`), in which "does" is "dos" and "erfüllt" is "erfullt".
+_NO_BEFORE = re.compile(
+    r"\b(?:no|not|cannot|\w+n['’]t|nothing|without|never|neither|nor|negative for|absence of|lack(?:s|ing)?|lack of|"
+    r"free (?:of|from)|fail(?:s|ed)? to|rules? out|ruled out|excludes?|denie[sd]|deny|denying|"
+    r"rather than|instead of|as opposed to|"
+    r"kein\w*|nicht|nichts|ohne|ausschluss|weder|fehlend\w*|fehlt|fehlen|nie|niemals|frei von|verneint|statt|anstatt|"
+    r"anstelle|"
+    r"ingen|inga|inget|ej|inte|utan|varken)\b"
+)
+# A negation of something else than the statement that follows: "no change in the LBBB", "not only", "without doubt".
+_NO_OF_ELSE = re.compile(
+    r"\b(?:not (?:only|just|merely)|nicht (?:nur|allein|bloss)|nothing (?:but|other than)|nichts anderes als|inte bara|"
+    r"no (?:\w+ )?changes? (?:in|of|to|from|since)|without (?:\w+ )?changes? (?:in|of)|"
+    r"(?:kein\w*|ohne) (?:\w+ )?(?:befund|ver)?anderung\w* (?:des|der|im|in|bei|von|zum|gegenuber|seit)|"
+    r"(?:not|nicht|ej|inte) (?:determin\w*|bestimm\w*|beurteil\w*|bestamm\w*|assess\w*)|"
+    r"(?:kein\w*|no|inga|ingen|ohne|without) p ?-? ?(?:wel\w*|waves?|vag\w*)|"
+    r"(?:no|without(?: any| a)?) doubt|(?:ohne|kein\w*) zweifel|nicht (?:vor)?bekannt\w*|not previously known)\b"
+)
+# A heading over a list of what is not there: "Absent: AF, LBBB", "Nicht nachweisbar: Vorhofflimmern, WPW".
+_DENIED_LIST = re.compile(
+    r"(?:^|[.;\n])\W*(?:absent|excluded|ruled out|negative|none|no signs of|fehlend|verneint|negativ|"
+    r"not (?:seen|present|found|detected|evident)|"
+    r"ausgeschlossen|nicht (?:nachweisbar|vorhanden|erkennbar|nachgewiesen|gesehen))\s*:[^.;:\n]*$"
+)
+# From here on the words speak of a circumstance, not of what was denied: "no sign of infarction despite the LBBB".
+_ASIDE = re.compile(
+    r"\b(?:bei|trotz|aufgrund|wegen|despite|because of|du to|in (?:the )?(?:presence|setting|context) of|given)\b"
+)
+_BE = (
+    r"is|are|was|were|be|been|being|has|have|had|can|could|would|may|might|do|dos|did|"
+    r"ist|sind|war|waren|wird|werden|wurden?|worden|kann|konnen|konnte\w*|ar|kan|har"
+)
+_ADVERBS = (
+    r"also|any|anymore|longer|now|currently|clearly|definitely|convincingly|reliably|safely|reasonably|thus|therefore|"
+    r"very|highly|quite|rather|completely|to|yet|mehr|sicher|eindeutig|zweifelsfrei|klar|langer|wirklich|sehr|eher|"
+    r"jetzt|nun|hier|derzeit|aktuell|damit|somit|inzwischen|weitgehend|auch|zu"
+)
+_KINDS = r"criteria|signs?|evidence|patterns?|changes|kriterien|zeichen|nachweis|hinweise?"
+_SEEN = (
+    r"seen|present|evident|visible|found|detect(?:ed|able)|identif(?:ied|iable)|observed|noted|demonstra(?:ted|ble)|"
+    r"appreciated|apparent|documented|confirmed|diagnosed|recorded|shown|recogni[sz]ed|discernible|met|fulfilled|"
+    r"satisfied|the (?:case|diagnosis|rhythm)|what|there|"
+    r"nachweisbar|nach(?:ge|zu)wiesen|nachweisen|nachzuweisen|vorhanden|vor|erkennbar|erkennen|erkannt|sichtbar|gesehen|"
+    r"sehen|ersichtlich|gefunden|finden|gegeben|erfullt|belegt|belegbar|belegen|bestatigt|bestatigen|feststellbar|"
+    r"festgestellt|festzustellen|feststellen|darstellbar|abgrenzbar|darstellen|dokumentiert|registriert|"
+    r"pavisas|ses|synligt?"
+)
+_GONE = (
+    r"absent|excluded|ruled out|(?:very |highly )?unlikely|improbable|resolved|disappeared|gone|terminated|"
+    r"ausgeschlossen|auszuschliessen|unwahrscheinlich|verschwunden|weggefallen|verneint|uteslut\w*|osannolik\w*"
+)
+_NOT = r"not|cannot|never|no longer|\w+n['’]t|nicht|nie|niemals|ej|inte"
+_VERBS_DE = (
+    r"besteh(?:t|en)|bestand\w*|zeig(?:t|en)|zeigte\w*|find(?:et|en)|fand\w*|lieg(?:t|en)|lag|lagen|lass(?:t|en)|"
+    r"liess\w*|ergibt|ergeben|ergab\w*|seh(?:e|en)|erkenn(?:e|en|t)|erschein(?:t|en)|imponier(?:t|en)|sieht|gibt|ist|sind|war|waren|wird|werden|wurden?|"
+    r"kann|konnen|konnte\w*"
+)
+# Nothing but a following hit (" >") may come after a value: "Sinusrhythmus: kein >" denies the next one.
+_ENDS = r"[^\w>]*$"
 _NO_AFTER = re.compile(
-    r"^\W*(?:(?:is|are|was|were|has been|have been|can be|ist|sind|wurde\w*)\s+)?"
-    r"(?:not (?:seen|present|evident|visible|found|detected)|absent|excluded|ruled out|unlikely|"
-    r"nicht (?:nachweisbar|vorhanden|erkennbar|sichtbar|nachgewiesen)|ausgeschlossen|unwahrscheinlich|negativ$)"
+    # "is not seen", "could not be identified", "criteria are not met", "nicht mehr nachweisbar"
+    rf"^\W*(?:(?:{_KINDS})\W+)?(?:(?:{_BE})\W+){{0,2}}(?:(?:{_ADVERBS})\W+){{0,2}}(?:{_NOT})\W+"
+    rf"(?:(?:{_BE}|{_ADVERBS})\W+){{0,3}}(?:{_SEEN})\b"
+    # "has resolved", "konnte sicher ausgeschlossen werden"
+    rf"|^\W*(?:(?:{_KINDS})\W+)?(?:(?:{_BE}|{_ADVERBS})\W+){{0,4}}(?:{_GONE})\b"
+    # "liegt hier nicht vor", "zeigt sich im gesamten EKG nicht"
+    rf"|^\W*(?:{_VERBS_DE})(?:\W+\w+){{0,5}}?\W+(?:nicht|nie|niemals)(?:\W+(?:{_ADVERBS})){{0,2}}"
+    rf"(?:{_ENDS}|\W+(?:{_SEEN})\b)"
+    # "besteht keines", "there is no evidence", "gibt es keinen Anhalt", "föreligger ej"
+    rf"|^\W*(?:{_VERBS_DE})(?:\W+\w+){{0,3}}?\W+kein(?:e[rs]?|s)?{_ENDS}"
+    rf"|^\W*(?:there (?:is|are|was|were)|{_VERBS_DE})(?:\W+(?:es|sich|{_ADVERBS})){{0,2}}\W+(?:no|kein\w*)\W+"
+    r"(?:\w+\W+)?(?:evidence|signs?|indication|hinweise?|anhalt\w*|anzeichen|zeichen|nachweis|beleg\w*)\b"
+    r"|^\W*(?:foreligger|finns|ses|syns)(?:\W+\w+){0,2}?\W+(?:ej|inte)\b"
+    # "liegt nicht vor, ein LSB nicht", "fehlt"
+    rf"|^\W*(?:hingegen\W+|dagegen\W+)?nicht(?:\W+mehr)?{_ENDS}"
+    rf"|^\W*(?:{_KINDS})?\W*(?:fehlt|fehlen|fehlte|fehlten|entfallt|entfallen|saknas)\b"
+    # "AF: negative", "AF = no", "AF (absent)", "LVH none"
+    rf"|^\s*[:=–-]\W*(?:no|not|none|nil|neg|negative|absent|nein|nicht|kein\w*|negativ|nej|inga?)\b(?:\s+\w+){{0,2}}{_ENDS}"
+    rf"|^\W*(?:none|nil|negative|negativ){_ENDS}"
+)
+# "not seen before" says that it is there now.
+_EARLIER = re.compile(
+    r"\b(?:previous\w*|prior|earlier|before|vorher\w*|zuvor|bisher\w*|fruher\w*|vorbekannt|voraufnahme\w*|tidigare)\b"
 )
 _MAYBE_BEFORE = re.compile(
     r"\b(?:possibl[ey]|probabl[ey]|suspected|suspicion of|suggest\w*|consider|questionable|may be|might|could be|"
-    r"likely|borderline|compatible with|consistent with|cannot (?:exclude|rule out)|query|"
+    r"likely|borderline|compatible with|consistent with|query|"
+    r"(?:cannot|can not|can't|unable to|dos not|dosn't|do not) (?:\w+ )?(?:exclude|rule out)|"
+    r"not (?:be )?(?:excluded|ruled out)|"
+    r"nicht (?:\w+ )?(?:auszuschliessen|ausgeschlossen|ausschliessbar)|"
     r"v\.? ?a\.?|verdacht\w*|fraglich\w*|moglich\w*|wahrscheinlich\w*|vermutlich\w*|evtl|eventuell\w*|dd|"
     r"hinweis\w* (?:auf|fur)|vereinbar mit|zeichen einer|misstank\w*|mojlig\w*|trolig\w*|sannolik\w*)(?=\W|$)"
 )
 # German and Swedish doubt follows bare ("inferiorer infarkt möglich"), English with a verb or at the clause's end.
 _MAYBE_AFTER = re.compile(
-    r"^.{0,40}?(?:\?|\b(?:(?:can ?not|can't|not|could not) be (?:excluded|ruled out)|not excluded|should be considered|"
+    r"^.{0,40}?(?:\?|\b(?:(?:can ?not|can't|not|could not|couldn't) be (?:\w+ )?(?:excluded|ruled out)|"
+    r"not (?:\w+ )?(?:excluded|ruled out)|should be considered|neither (?:be )?confirmed nor|weder \w+ noch ausge\w+|"
     r"(?:is|are|seems?) (?:possible|probable|suspected|likely)|(?:possible|probable|suspected|likely)\W*$|"
-    r"mogl(?:ich)?|wahrscheinlich(?= alt|\W*$)|fraglich|nicht (?:sicher )?(?:auszuschliessen|ausgeschlossen|"
-    r"ausschliessbar)|zu erwagen|denkbar|kan ej uteslutas|bor overvagas|sannolikt)\b)"
+    r"mogl(?:ich)?|wahrscheinlich(?= alt|\W*$)|fraglich|nicht (?:\w+ ){0,2}?(?:auszuschliessen|ausgeschlossen|"
+    r"ausschliessbar)|zu erwagen|denkbar|kan (?:ej|inte) uteslutas|bor overvagas|sannolikt)\b)"
 )
-_AFTER_END = re.compile(r"[.;,](?=\s|$)|\b(?:but|und|and|sonst|st|t|qrs|aber)\b")
+_NEW_LINE = re.compile(r"\n\s*(?=[A-ZÄÖÜ0-9•*-])")  # of a list or a new sentence; others are wrapped text
+_MARK = re.compile(r"[.;,!](?=\s|$)")
+_AFTER_END = re.compile(
+    r"[.;,](?=\s|$)|\b(?:but|und|and|sonst|st|t|qrs|aber|with|mit|without|ohne|which|because|weil)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,65 +239,94 @@ def find_statements(text: str) -> list[FoundStatement]:
     found: list[FoundStatement] = []
     taken = 0  # what stands before here was about an earlier hit
     for k, (code, start, end) in enumerate(spans):
-        limit = spans[k + 1][1] if k + 1 < len(spans) else None
-        polarity, used = _polarity(text, taken, start, end, limit)
+        after, follower = _words_after(text, spans, k)
+        polarity, used = _polarity(text, taken, start, end, after)
         found.append(FoundStatement(code, polarity, start, end, text[start:end]))
-        taken = used or taken
+        if used and follower == k:
+            # What was said after this hit is no cue before the next one; a new clause is.
+            following = spans[k + 1][1] if k + 1 < len(spans) else len(text)
+            ended = _MARK.search(text, end, following)
+            taken = ended.end() if ended else following
     return found
+
+
+def _words_after(text: str, spans: list[tuple[str, int, int]], k: int) -> tuple[str, int]:
+    """What the clause says after hit k, folded, and the hit after which it stands.
+
+    Hits that are joined without a comma share what is said after the last of them, "LBBB or RBBB is not seen"; of two
+    joined by "and" only where a verb in the plural follows.
+    """
+    last, alternative = k, True
+    while last + 1 < min(len(spans), k + _LISTED):
+        joint = _SHARED.fullmatch(text, spans[last][2], spans[last + 1][1])
+        if joint is None:
+            break
+        alternative &= joint["joint"].lower() not in ("and", "und", "sowie", "och")
+        last += 1
+    for follower in (last, k) if last > k else (k,):
+        end = spans[follower][2]
+        following = spans[follower + 1][1] if follower + 1 < len(spans) else None
+        limit = end + 80 if following is None else min(following, end + 80)
+        line = _NEW_LINE.search(text, end, limit + 1)
+        after = fold(text[end : line.start()] + "." if line else text[end:limit])
+        if follower != k and not alternative and not _PLURAL.match(after):
+            continue
+        mark = _AFTER_END.search(after)
+        words = " ".join((after[: mark.start()] if mark else after).split())
+        # Where the next hit follows without a mark, " >" keeps a word before it from counting as the clause's end.
+        return (words if mark or following is None else words + " >"), follower
+    return "", k
 
 
 def _capitals(text: str, tokens: list[_Token]) -> bool:
     return text[tokens[0].start : tokens[-1].end].isupper()
 
 
-def _polarity(text: str, taken: int, start: int, end: int, following: int | None) -> tuple[Polarity, int]:
-    """What the clause around text[start:end] says about it, and where the next hit's clause begins at the earliest.
+def _polarity(text: str, taken: int, start: int, end: int, after: str) -> tuple[Polarity, bool]:
+    """What the clause around text[start:end] says about it.
 
     Args:
         text: The whole text.
         taken: Words before here belong to an earlier hit.
         start, end: The hit.
-        following: Start of the next hit; None for the last one.
+        after: What the clause says after it, see `_words_after`.
 
     Returns:
-        The polarity, and the end of the hit where a cue after it was used up, else 0.
+        The polarity, and whether it was said after the hit.
     """
-    before = text[taken:start]
+    if _MAYBE_AFTER.match(after):
+        return "possible", True
+    denied = _NO_AFTER.match(after)
+    if denied and not _EARLIER.search(after[: denied.end() + 20]):
+        return "absent", True
+    before = text[max(taken, start - _SIGHT) : start]
+    if _DENIED_LIST.search(fold(before)):
+        return "absent", False
     cut = max((m.end() for m in _CLAUSE_END.finditer(before) if not _is_abbreviation(before, m.start())), default=0)
     before = before[cut:]
     # "no fibrillation, flutter or block": a list carries the cue on, otherwise a comma ends it.
-    stop = _CLAUSE_END.search(text, end)
-    clause_rest = text[end : stop.start() if stop else len(text)]
+    stop = _CLAUSE_END.search(text, end, end + _SIGHT)
+    clause_rest = text[end : stop.start() if stop else end + _SIGHT]
     if "," in before and not _JOINED.search(before[before.rindex(",") :] + clause_rest):
         before = before[before.rindex(",") + 1 :]
-    before = " ".join(fold(before).split()[-_REACH:])
-    after = fold(text[end : end + 80 if following is None else min(following, end + 80)])
-    mark = _AFTER_END.search(after)
-    # Where the next hit follows without a mark, " >" keeps a word before it from counting as the end of this clause.
-    after = (
-        " ".join(after[: mark.start()].split()) if mark else " ".join(after.split()) + " >" * (following is not None)
-    )
-    if _MAYBE_AFTER.match(after):
-        return "possible", following or 0
-    if _NO_AFTER.match(after):
-        return "absent", following or 0
-    maybe = list(_MAYBE_BEFORE.finditer(before))
-    no = list(_NO_BEFORE.finditer(before))
+    words = fold(before).split()
+    near, before = " ".join(words[-_MAYBE_REACH:]), " ".join(words[-_NO_REACH:])
+    aside = max((m.end() for m in _ASIDE.finditer(before)), default=0)
     # "cannot exclude" and "nicht auszuschliessen" hold a negation but express doubt.
-    no = [n for n in no if not any(m.start() <= n.start() < m.end() for m in maybe)]
-    if no:
-        return "absent", 0
-    return ("possible" if maybe else "present"), 0
+    spared = [*_MAYBE_BEFORE.finditer(before), *_NO_OF_ELSE.finditer(before)]
+    for no in _NO_BEFORE.finditer(before, aside):
+        if not any(other.start() <= no.start() < other.end() for other in spared):
+            return "absent", False
+    return ("possible" if _MAYBE_BEFORE.search(near) else "present"), False
 
 
 def _is_abbreviation(text: str, dot: int) -> bool:
-    """Whether the mark at `dot` is the dot of a short word ("V.a.", "Z.n.", "ca.", "1.")."""
+    """Whether the mark at `dot` is the dot of an abbreviation or an ordinal ("V.a.", "Z.n.", "ca.", "1.")."""
     if text[dot : dot + 1] != ".":
         return False
-    start = dot
-    while start > 0 and dot - start <= 2 and text[start - 1].isalnum():
-        start -= 1
-    return dot - start <= 2
+    found = re.search(r"[^\W_]*$", text[max(0, dot - 20) : dot])
+    word = found.group() if found else ""
+    return len(word) <= 1 or (word.isdigit() and len(word) <= 2) or word.lower() in _DOTTED
 
 
 def _tokens(text: str) -> Iterator[_Token]:

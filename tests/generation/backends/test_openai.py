@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import gzip
 import io
 import itertools
 import json
@@ -13,12 +14,14 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
+from httpx_sse import EventSource
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -27,16 +30,19 @@ from ecgkin.generation.backends.base import Completion, Request, TextBackend
 from ecgkin.generation.backends.openai.endpoint import EndpointBackend, Patience
 from ecgkin.generation.backends.openai.wire import (
     MAX_ANSWER_BYTES,
-    MAX_EVENT_BYTES,
-    EventReader,
+    ChunkReader,
+    limit_body,
     read_answer,
     retry_after_s,
 )
+from ecgkin.generation.backends.pulse.counter import PulseCounter
 from ecgkin.generation.backends.pulse.images import TileRule, cut_tiles
-from ecgkin.retrieval.errors import BackendTimeoutError, GenerationError
+from ecgkin.generation.drafter import open_model
+from ecgkin.retrieval.errors import BackendTimeoutError, GenerationError, WeightsMissingError
 
 KEY = "sk-very-secret-0123456789"
 RULE = TileRule(56, 7, ((56, 112), (112, 56), (112, 112), (168, 56), (56, 168)), "flat")
+COUNTER = PulseCounter("tiny", 2048, RULE, lambda text: len(text.split()), True)
 QUICK = Patience(connect_s=1.0, silence_s=0.4, total_s=3.0, tries=3, first_wait_s=0.02, longest_wait_s=0.1)
 
 Reply = Callable[["Handler"], None]
@@ -199,7 +205,7 @@ def sent_images(sent: dict[str, Any]) -> list[Image.Image]:
 def test_picture_goes_out_whole_or_in_tiles(server: Loopback, tiles: bool) -> None:
     server.script = [ok]
     image = noise(220, 170)
-    done = ask(server.backend(tile_rule=RULE, send_tiles=tiles), image=image)
+    done = ask(server.backend(counter=COUNTER, send_tiles=tiles), image=image)
     assert done.image_tokens == 320
     wanted = cut_tiles(image, RULE) if tiles else [image]
     got = sent_images(server.requests[0][2])
@@ -269,11 +275,24 @@ def test_after_close_it_works_again(server: Loopback) -> None:
 def test_counting() -> None:
     image = noise(240, 120)
     plain = EndpointBackend("http://localhost:1/v1", "m")
-    exact = EndpointBackend("http://localhost:1/v1", "m", count_text=lambda text: len(text.split()), tile_rule=RULE)
-    assert exact.count_tokens("four words in all") == 46
-    assert exact.count_tokens("four words in all", image) == 46 + 192
+    exact = EndpointBackend("http://localhost:1/v1", "m", counter=COUNTER)
+    for picture in (None, image):
+        assert exact.count_tokens("four words in all", picture) == COUNTER.count_tokens("four words in all", picture)
+    assert exact.count_tokens("four words", image) > 192 and exact.context_length == 2048
     assert plain.count_tokens("x" * 100) == 92
     assert plain.context_length == 4096
+
+
+def test_a_model_named_pulse_counts_pictures_as_pulse_does() -> None:
+    """A page of 2:1 is three tiles of 576 tokens, whoever serves the model."""
+    backend = open_model("http://localhost:1/v1#PULSE-7B")
+    published = PulseCounter.published()
+    page = noise(2200, 1100)
+    assert backend.count_tokens("Rhythm?", page) == published.count_tokens("Rhythm?", page) > 1728
+    assert backend.context_length == published.context_length
+    assert isinstance(backend, EndpointBackend) and not backend.send_tiles
+    with pytest.raises(WeightsMissingError, match=r"pulse\.json"):
+        open_model("pulse:/nowhere@http://localhost:1/v1#m")
 
 
 # --- refused and retried ---------------------------------------------------------------------------------------------
@@ -523,9 +542,11 @@ def test_huge_body(server: Loopback) -> None:
         (stream(event("a"), b"data: []\n\n"), "broken event"),
         (stream(b"data: 12\n\n"), "broken event"),
         (stream(event("a"), b'data: {"error": {"message": "CUDA"}}\n\n'), "reports an error: CUDA"),
-        (stream(b"<html>\n\n"), "no event stream"),
-        (stream(b"data: " + b"x" * (MAX_EVENT_BYTES + 10)), f"event of more than {MAX_EVENT_BYTES}"),
-        (stream(*[b"data: " + b"x" * 60000 + b"\n"] * 6), f"event of more than {MAX_EVENT_BYTES}"),
+        (stream(b"<html>\n\n"), "ended the answer after 0 characters"),
+        (body(b"<html>"), "no event stream but nothing"),
+        (ok, "no event stream but application/json"),
+        (stream(*[b"data: " + b"x" * 100_000] * 50), f"more than {MAX_ANSWER_BYTES}"),
+        (stream(*[b"data: " + b"x" * 60000 + b"\n"] * 80), f"more than {MAX_ANSWER_BYTES}"),
         (stream(*[b": " + b"x" * 100_000 + b"\n\n"] * 50), f"more than {MAX_ANSWER_BYTES}"),
     ],
 )
@@ -549,16 +570,31 @@ def test_what_came_before_the_break_is_kept(server: Loopback) -> None:
 def test_events_do_not_depend_on_where_the_bytes_are_cut(texts: list[str], cuts: list[int]) -> None:
     raw = b"".join(event(text) for text in texts) + event(None, "stop") + b"data: [DONE]\n\n"
     edges = [0, *sorted(min(cut, len(raw)) for cut in cuts), len(raw)]
-    reader = EventReader()
-    got = [piece for a, b in itertools.pairwise(edges) for piece in reader.feed(raw[a:b])]
-    assert "".join(got) == "".join(texts)
+    reader = ChunkReader()
+
+    async def parts() -> AsyncIterator[bytes]:
+        for a, b in itertools.pairwise(edges):
+            yield raw[a:b]
+
+    async def main() -> list[str]:
+        response = httpx.Response(200, headers={"Content-Type": "text/event-stream"}, content=parts())
+        return [reader.read(event.data) async for event in EventSource(limit_body(response)).aiter_sse()]
+
+    assert "".join(asyncio.run(main())) == "".join(texts)
     assert reader.done and reader.finish_reason == "stop"
 
 
-@given(st.binary(max_size=300))
-def test_any_bytes_are_events_or_an_error(raw: bytes) -> None:
+@given(st.text(max_size=300))
+def test_any_data_is_a_piece_or_an_error(data: str) -> None:
     with contextlib.suppress(GenerationError):
-        assert all(isinstance(piece, str) for piece in EventReader().feed(raw + b"\n\n"))
+        assert isinstance(ChunkReader().read(data), str)
+
+
+def test_a_packed_answer_is_refused(server: Loopback) -> None:
+    """64 KiB of gzip may be 64 MB of answer, and nobody asked for it."""
+    server.script = [lambda handler: handler.send(gzip.compress(answer()), Content_Encoding="gzip")]
+    with pytest.raises(GenerationError, match="packed its answer as 'gzip'"):
+        ask(server.backend())
 
 
 JSON = st.recursive(
@@ -579,4 +615,4 @@ def test_any_json_is_an_answer_or_an_error(value: Any) -> None:
     with contextlib.suppress(GenerationError):
         assert isinstance(read_answer(raw).text, str)
     with contextlib.suppress(GenerationError):
-        assert all(isinstance(piece, str) for piece in EventReader().feed(b"data: " + raw + b"\n\n"))
+        assert isinstance(ChunkReader().read(raw.decode()), str)

@@ -17,8 +17,10 @@ from ecgkin.generation.backends.pulse.build import expected_shapes, import_trans
 from ecgkin.generation.backends.pulse.check import DIFFERS, FAILED, OK, cache_bytes, check_checkpoint, memory_needed
 from ecgkin.generation.backends.pulse.checkpoint import TensorHeader, read_config, read_headers
 from ecgkin.generation.backends.pulse.convert import CHAT_TEMPLATE, convert
+from ecgkin.generation.backends.pulse.counter import PulseCounter
 from ecgkin.generation.backends.pulse.images import TileRule, cut_tiles, image_tokens, pulse_page_size
 from ecgkin.generation.backends.pulse.prompt import IMAGE_SLOT, place_image
+from ecgkin.generation.drafter import open_model
 from ecgkin.retrieval.errors import InputError, ModelError, WeightsMissingError
 
 torch = pytest.importorskip("torch")
@@ -114,10 +116,26 @@ def test_classes_and_files(converted: dict[str, Path]) -> None:
         }
 
 
-def test_settings_make_a_client(converted: dict[str, Path]) -> None:
-    backend = EndpointBackend.for_pulse("http://localhost:1/v1", "tiny", converted["flat"], api_key="k")
-    assert backend.send_tiles and backend.context_length == 4096
-    assert backend.tile_rule == read_config(FIXTURE).rule
+def test_settings_make_a_client(converted: dict[str, Path], tmp_path: Path) -> None:
+    address = f"pulse:{converted['flat']}@http://localhost:1/v1#tiny"
+    original = PulseCounter.of_folder(FIXTURE)
+    page = Image.new("RGB", (220, 110))
+    for backend in (
+        EndpointBackend.for_pulse("http://localhost:1/v1", "tiny", converted["flat"], api_key="k"),
+        open_model(address, api_key="k"),
+    ):
+        assert isinstance(backend, EndpointBackend) and backend.api_key == "k" and backend.counter is not None
+        assert (backend.base_url, backend.model) == ("http://localhost:1/v1", "tiny")
+        assert backend.send_tiles and backend.context_length == 4096
+        assert backend.counter.rule == read_config(FIXTURE).rule and backend.counter.exact
+        for picture in (None, page):
+            assert backend.count_tokens("Vorhofflimmern? </s>", picture) == original.count_tokens(
+                "Vorhofflimmern? </s>", picture
+            )
+    (tmp_path / "pulse.json").write_bytes((converted["spatial_unpad"] / "pulse.json").read_bytes())
+    alone = EndpointBackend.for_pulse("http://localhost:1/v1", "tiny", tmp_path / "pulse.json")
+    assert alone.counter is not None and not alone.counter.exact and not alone.send_tiles
+    assert alone.count_tokens("Rhythm?", page) > original.count_tokens("Rhythm?", page)
     with pytest.raises(WeightsMissingError, match=r"pulse\.json is not there"):
         EndpointBackend.for_pulse("http://localhost:1/v1", "tiny", FIXTURE)
 

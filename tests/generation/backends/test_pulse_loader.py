@@ -620,6 +620,27 @@ def test_right_padding_would_be_noticed(models: dict[str, PulseModel]) -> None:
     assert ids != EXPECTED["flat/wide"]["greedy_16"]
 
 
+def test_a_prompt_that_was_counted_is_not_tokenised_again(
+    models: dict[str, PulseModel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulse, image = models["flat"], picture("flat/wide")
+    seen: list[str] = []
+
+    class Counting:
+        def __call__(self, text: str, **options: Any) -> Any:
+            seen.append(text)
+            return tokenizer(text, **options)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tokenizer, name)
+
+    tokenizer = pulse.tokenizer
+    monkeypatch.setattr(pulse, "tokenizer", Counting())
+    counted = pulse.count_tokens("Is this counted once?", image)
+    assert pulse.generate(Request("Is this counted once?", image, 2)).tokens_in == counted
+    assert sum("counted once" in text for text in seen) == 1
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_stream_is_generate(models: dict[str, PulseModel], temperature: float) -> None:
     pulse, image = models["flat"], picture("flat/wide")

@@ -14,6 +14,8 @@ from ecgkin.generation.consensus.consensus import ABSENT_BELOW, CITED, axis_phra
 from ecgkin.generation.consensus.phrases import (
     ABSENT,
     FINDINGS,
+    PLAIN_FROM,
+    PROBABLE_FROM,
     TITLES,
     WORDS,
     alternative,
@@ -23,11 +25,11 @@ from ecgkin.generation.consensus.phrases import (
 )
 from ecgkin.generation.consensus.sections import EXCLUSIVE, RHYTHMS, SECTION_OF, SECTIONS, settle
 from ecgkin.generation.consensus.thresholds import FLOOR, DraftThresholds, shipped_thresholds
-from ecgkin.generation.draft import DISCLAIMER, LANGUAGES, Draft, Language
+from ecgkin.generation.measures import Measurements
 from ecgkin.generation.measures.evidence import MeasuredModel
-from ecgkin.generation.measures.measure import Measurements
 from ecgkin.generation.prompt.grounding import ground, without_marks
 from ecgkin.generation.research.fit.thresholds import fit_thresholds
+from ecgkin.generation.types.draft import DISCLAIMER, LANGUAGES, Draft, Language
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.ecg.statements.find import find_statements
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
@@ -101,6 +103,19 @@ def test_contradictions_are_settled() -> None:
     assert not {"NORM", "CLBBB"} <= set(mixed.codes())
     fibrillation = drafted(neighbours((9, "AFIB 1AVB LAO/LAE PAC"), (1, "SR")))
     assert set(fibrillation.codes()) == {"AFIB"}
+
+
+@pytest.mark.parametrize(("normal", "said"), [(9, False), (11, True), (14, True)])
+def test_otherwise_normal_is_said_from_a_probability_on(normal: int, said: bool) -> None:
+    """Beside extrasystoles the ECG is called otherwise normal only where that is probable, from 40 %."""
+    rare = ("IMI", "LVH", "CLBBB", "ISCAL", "LAFB", "RVH", "WPW", "ASMI")
+    rest = [(2, f"SR {rare[i]}") for i in range((25 - normal) // 2)]
+    draft = drafted(neighbours((normal, "SR NORM PVC"), *rest))
+    assert "PVC" in draft.codes() and draft.probabilities["NORM"] < PLAIN_FROM
+    assert (draft.probabilities["NORM"] >= PROBABLE_FROM) is said
+    assert ("therwise normal ECG" in draft.text) is said and ("NORM" in draft.codes()) is said
+    conclusion = draft.sections[-1]
+    assert bool(conclusion.sentences) is said and bool(conclusion.abstained) is not said
 
 
 @given(st.dictionaries(st.sampled_from(CODES), st.floats(0.01, 1.0), max_size=20))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecgkin.generation.measures import NAMES, Measurements
 from ecgkin.generation.measures.evidence import TERMS, TERMS_OF, excess
-from ecgkin.generation.measures.measure import NAMES, Measurements
 from ecgkin.generation.research.fit import thresholds as measured_fit
 from ecgkin.generation.research.fit.thresholds import fit_measured, measure_rows, patient_parts, sample_of
 from ecgkin.retrieval.ecg.statements.catalogue import CODES

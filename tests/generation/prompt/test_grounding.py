@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecgkin.generation.draft import Evidence
 from ecgkin.generation.prompt.grounding import citations_in, ground, split_sentences, without_marks
+from ecgkin.generation.types.draft import Evidence
 from ecgkin.retrieval.search.vote import vote
 
 EVIDENCE = (
@@ -74,6 +74,27 @@ def test_contradictions_are_warned_about() -> None:
     unsure = ground("Normal ECG.", EVIDENCE, vote=votes).statements[0]
     assert unsure.agreement == ("agrees" if votes.statements["NORM"] >= 0.33 else "differs")
     assert ground("LBBB", ()).statements[0].agreement == "unknown"
+
+
+@pytest.mark.parametrize(
+    "text", ["Possible LBBB [1]. LBBB [2].", "LBBB [1]. Possible LBBB [2].", "LBBB; possible LBBB."]
+)
+def test_the_firmer_of_two_mentions_counts(text: str) -> None:
+    """Said plainly once, a finding is stated, whatever comes before or after."""
+    found = ground(text, EVIDENCE)
+    assert [(s.code, s.polarity) for s in found.statements] == [("CLBBB", "present")]
+    assert {p for s in found.sentences for _, p in s.statements} <= {"present", "possible"}
+    assert ground("No LBBB. Possible LBBB.", EVIDENCE).statements[0].polarity == "possible"
+
+
+def test_an_answer_against_itself_contradicts() -> None:
+    """What is both stated and denied is no agreement with anything, though every neighbour carries it."""
+    votes = vote([0.95, 0.93, 0.9], [("CLBBB", "SR"), ("CLBBB", "SR"), ("CLBBB", "NORM")])
+    for text in ("LBBB [1]. No LBBB.", "Neither LBBB nor RBBB; LBBB."):
+        found = ground(text, EVIDENCE, vote=votes, neighbours=[("CLBBB",)] * 3)
+        assert {s.code: s.agreement for s in found.statements}["CLBBB"] == "contradicts"
+        assert any("both states and denies" in warning for warning in found.warnings)
+    assert ground("LBBB. Possible LBBB.", EVIDENCE, vote=votes).statements[0].agreement == "agrees"
 
 
 def test_clauses_have_their_own_cases() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ecgkin.generation.research.retrieval import bootstrap, metrics, ranking
 from ecgkin.generation.research.retrieval.labels import LabelSpace, set_numbers
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.search.vote import vote_weights
 
 SPACE = LabelSpace(
     codes=("NORM", "IMI", "ASMI", "SR", "LVH"),
@@ -123,10 +124,10 @@ def test_vote_is_the_weighted_share(seed: int, k: int, tau: float) -> None:
 
 
 def test_a_cold_vote_is_the_first_hit_and_nothing_overflows() -> None:
-    weights = metrics.vote_weights(np.float32([[1.0, 0.5, -1.0]]), 1e-4)
+    weights = vote_weights(np.float32([[1.0, 0.5, -1.0]]), 1e-4)
     assert weights.tolist() == [[1.0, 0.0, 0.0]]
     with pytest.raises(QueryError, match="tau"):
-        metrics.vote_weights(np.float32([[1.0]]), 0.0)
+        vote_weights(np.float32([[1.0]]), 0.0)
 
 
 def test_vote_over_more_than_was_ranked_is_refused() -> None:

@@ -218,9 +218,11 @@ def test_readers_see_what_a_writer_adds(tmp_path: Path) -> None:
         writer.add(made_cases(1, 15), unit(1, 2))
         assert len(reader) == 15 and len(reader.search(unit(1, 2)[0], 99)) == 15
         reader.verify()
-        with pytest.raises(CaseBaseError, match="somebody else is writing"):
+        with writer.exclusive(), pytest.raises(CaseBaseError, match="somebody else is writing"):
             reader.remove(["made/1"])
         assert "made/1" in reader
+        reader.remove(["made/1"])  # the lock is held for a batch, not for ever
+        assert "made/1" not in writer
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,7 +75,8 @@ def test_a_worker_that_dies_is_an_error(clinic: Path, tmp_path: Path) -> None:
 
 def test_prepare_names_what_fails(clinic: Path) -> None:
     items = folder_items(clinic)
-    made = list(prepare([Job(i) for i in range(len(items))], items, HashingEncoder(), keep_records=False))
+    groups = prepare([Job(i) for i in range(len(items))], items, HashingEncoder(), keep_records=False)
+    made = [one for group in groups for one in group]
     assert [one.title for one in made] == [item.title for item in items]
     failed = [one for one in made if one.vector is None]
     assert len(failed) == 1 and failed[0].title.endswith("zz.csv") and failed[0].error

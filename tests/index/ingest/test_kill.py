@@ -33,7 +33,7 @@ from ecgkin.retrieval.ecg.formats import ptbxl
 from ecgkin.retrieval.ecg.formats import wfdb as wfdb_io
 from ecgkin.retrieval.encoders import hashing
 from ecgkin.ui.cli import main as cli
-from ecgkin.ui.cli import common as cli_common
+from ecgkin.ui import console
 from ecgkin.ui import settings
 
 def say(*words):
@@ -43,7 +43,7 @@ def say(*words):
 def progress(label):
     yield lambda done, total=None, what="": say("done", done)
 
-cli_common.progress = progress
+console.progress = progress
 for line in sys.stdin:
     child = os.fork()
     if child == 0:

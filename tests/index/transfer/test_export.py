@@ -89,7 +89,7 @@ def test_fhir_bundle(tmp_path: Path, gappy: EcgRecord) -> None:
 def test_names_stay_in_the_folder(tmp_path: Path, made_record: EcgRecord) -> None:
     assert file_stem("../../etc/passwd") == "etc_passwd" and file_stem("..") == "case"
     for write in (write_csv, write_wfdb, write_dicom, write_fhir):
-        path = write(tmp_path, Case("../../x/../y"), made_record)
+        path = write(tmp_path, Case("x/...//..y\\..\\z:*?"), made_record)
         assert path.parent == tmp_path and path.is_file()
     assert len(FORMATS) == 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ImageError, QueryError
 from ecgkin.retrieval.search.search import CaseSearch, Hit, SearchResult, shipped_calibration
-from ecgkin.retrieval.search.vote import Calibration, Threshold, VoteRule
+from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, Threshold, VoteRule
 
 ENCODER = HashingEncoder(32)
 
@@ -245,3 +246,20 @@ def test_the_package_loads_its_names_on_first_use() -> None:
     assert {"CaseSearch", "Hit", "SearchResult"} <= set(dir(ecgkin.retrieval))
     with pytest.raises(AttributeError, match="nonsense"):
         ecgkin.retrieval.nonsense  # noqa: B018
+
+
+def test_copies_of_one_recording_vote_once(make: Callable[..., CaseBase]) -> None:
+    """A recording stored under thirty ids weighs in the vote as it does under one, and neighbours behind it vote."""
+    own = [replace(case, content_hash=f"{i:032x}") for i, case in enumerate(cases(60))]
+    vectors = ENCODER.encode_records([record(i) for i in range(60)])
+    copies = [Case(f"copy/{i}", labels={"AMI": 100.0}, content_hash="f" * 32) for i in range(30)]
+    copied = np.repeat(ENCODER.encode_records([record(7)]), 30, axis=0)
+    few = make([*own, copies[0]], np.concatenate([vectors, copied[:1]]))
+    many = make([*own, *copies], np.concatenate([vectors, copied]))
+    once, often = (CaseSearch(base, ENCODER).by_ecg(record(7), k=20) for base in (few, many))
+    assert often.vote.raw == once.vote.raw and often.vote.n_neighbours == once.vote.n_neighbours == DEFAULT_K
+    assert 0.4 < often.vote.statements["AMI"] < 0.5, "the recording itself, and one copy of it, are nearest"
+    assert sum(hit.case.case_id.startswith("copy/") for hit in often) == 19, "hits are shown as they are stored"
+    without = [replace(case, content_hash="") for case in copies]
+    base = make([*own, *without], np.concatenate([vectors, copied]))
+    assert CaseSearch(base, ENCODER).by_ecg(record(7)).vote.statements["AMI"] > 0.9, "unknown contents are not equal"

@@ -17,7 +17,7 @@ from ecgkin.index.case import content_hash
 from ecgkin.retrieval.ecg.drawing.style import GRIDS, LAYOUTS, ORDERS, RenderStyle
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.ui.api import intake, openapi, problems, uploads
+from ecgkin.ui.api import decoding, intake, openapi, problems
 from ecgkin.ui.api.answers import CaseOut, CasesOut
 from ecgkin.ui.api.routes.search import vector_of
 from ecgkin.ui.api.schemas import CaseBody, CaseFields, Signal
@@ -97,14 +97,15 @@ async def add(request: Request, response: Response) -> CaseOut:
 
 def _add(state: State, given: intake.Intake[CaseForm, CaseBody]) -> CaseOut:
     with given.with_ecg() as (query, options):
-        return _added(state, options.case, query)
+        return _added(state, options.case, query, given.digest)
 
 
-def _added(state: State, fields: CaseFields, query: uploads.Query) -> CaseOut:
+def _added(state: State, fields: CaseFields, query: decoding.Query, digest: str) -> CaseOut:
     if fields.case_id in state.base:
         raise problems.ConflictError("a case with this case_id is there already", hint="remove it first")
     record = query if isinstance(query, EcgRecord) else None
-    digest = content_hash(query if isinstance(query, EcgRecord) else query.read_bytes())
+    if record is not None:
+        digest = content_hash(record)
     case = replace(fields.case(), content_hash=digest)
     vector = np.asarray([vector_of(state, query)], dtype=np.float32)
     try:

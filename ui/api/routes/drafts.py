@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
@@ -14,10 +14,12 @@ from starlette.responses import StreamingResponse
 
 from ecgkin.ui.api import intake, openapi, problems
 from ecgkin.ui.api.answers import DraftAnswer, DraftOut, SearchOut
-from ecgkin.ui.api.drafting import Drafted
 from ecgkin.ui.api.schemas import DraftBody, DraftOptions
 from ecgkin.ui.api.state import State
 from ecgkin.ui.fhir import draft as fhir
+
+if TYPE_CHECKING:
+    from ecgkin.generation.drafter import DraftResult
 
 router = APIRouter(prefix="/v1", tags=["drafts"])
 
@@ -111,18 +113,18 @@ def accepted(header: str) -> Literal["application/json", "text/event-stream", "a
     )
 
 
-def _remember(state: State, drafted: Drafted) -> str:
+def _remember(state: State, drafted: DraftResult) -> str:
     """The id of the search under a draft; its figures are counted whatever form the answer has."""
     state.metrics.stage("draft", drafted.draft.seconds)
-    return state.remember(drafted.result)
+    return state.remember(drafted.search)
 
 
-def _answer(state: State, drafted: Drafted) -> DraftAnswer:
+def _answer(state: State, drafted: DraftResult) -> DraftAnswer:
     query_id = _remember(state, drafted)
-    return DraftAnswer(draft=DraftOut.of(drafted.draft), search=SearchOut.of(drafted.result, query_id))
+    return DraftAnswer(draft=DraftOut.of(drafted.draft), search=SearchOut.of(drafted.search, query_id))
 
 
-def _fhir(state: State, drafted: Drafted) -> str:
+def _fhir(state: State, drafted: DraftResult) -> str:
     encoder = state.encoder
     facts = state.base.info()
     return fhir.diagnostic_report(
@@ -130,7 +132,7 @@ def _fhir(state: State, drafted: Drafted) -> str:
         base_id=facts["base_id"],
         encoder=f"{encoder.name} {encoder.fingerprint}",
         generation=facts["generation"],
-        warnings=drafted.result.warnings,
+        warnings=drafted.search.warnings,
     )
 
 

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.ui.api import intake, openapi, uploads
+from ecgkin.ui.api import intake, openapi
 from ecgkin.ui.api.answers import ExplanationOut
+from ecgkin.ui.api.decoding import Query
 from ecgkin.ui.api.explain import MapMasks, Masks, RecordMasks, explain
 from ecgkin.ui.api.routes.cases import check_known
 from ecgkin.ui.api.schemas import CaseId, ExplanationBody
@@ -47,7 +48,7 @@ def _explained(state: State, asked: intake.Intake[ExplanationForm, ExplanationBo
     return ExplanationOut(case_id=options.case_id, score=score, stretches=stretches)
 
 
-def _masks(state: State, query: uploads.Query) -> Masks:
+def _masks(state: State, query: Query) -> Masks:
     encoder: Any = state.search.encoder
     if isinstance(query, EcgRecord):
         from ecgkin.retrieval.ecg.searchable import searchable

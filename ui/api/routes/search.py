@@ -10,8 +10,9 @@ from pydantic import Field
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.search import SearchResult
-from ecgkin.ui.api import intake, openapi, uploads
+from ecgkin.ui.api import intake, openapi
 from ecgkin.ui.api.answers import EmbeddingOut, SearchOut
+from ecgkin.ui.api.decoding import Query
 from ecgkin.ui.api.schemas import EmbeddingBody, Question, SearchBody
 from ecgkin.ui.api.state import State
 
@@ -66,7 +67,7 @@ def _check_one_question(body: SearchBody) -> None:
         raise QueryError("similar and not_similar need the query_id of the search that they are about")
 
 
-def ask(state: State, query: uploads.Query | None, text: str | None, asked: Question) -> SearchResult:
+def ask(state: State, query: Query | None, text: str | None, asked: Question) -> SearchResult:
     """One search by an ECG, words, or both; for threads."""
     engine, k, where, patient = state.search, asked.k, asked.where, asked.exclude_patient
     if query is None:
@@ -101,8 +102,8 @@ def _embedded(state: State, asked: intake.Intake[EmbeddingForm, EmbeddingBody]) 
     return EmbeddingOut(encoder=encoder.name, fingerprint=encoder.fingerprint, dim=encoder.dim, embeddings=vectors)
 
 
-def vector_of(state: State, query: uploads.Query) -> list[float]:
-    """The vector of a record or of the picture at a path; for threads."""
+def vector_of(state: State, query: Query) -> list[float]:
+    """The vector of a record or a picture; for threads."""
     encoder: Any = state.search.encoder
     if isinstance(query, EcgRecord):
         return [float(x) for x in encoder.encode_records([query])[0]]
@@ -111,8 +112,4 @@ def vector_of(state: State, query: uploads.Query) -> list[float]:
 
         # Reading takes longer than encoding: it is done here, in a thread of many, not in the encoder's only one.
         return [float(x) for x in encoder.encode_pages([read_page(query)])[0]]
-    from PIL import Image
-
-    from ecgkin.retrieval.ecg.page.reading import load_image
-
-    return [float(x) for x in encoder.encode_images([Image.fromarray(load_image(query))])[0]]
+    return [float(x) for x in encoder.encode_images([query])[0]]

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
-from ecgkin.ui.api import docs_page, health, openapi, problems, schemas
+from ecgkin.ui.api import docs_page, openapi, problems, schemas
 from ecgkin.ui.api.limits import Gate
+from ecgkin.ui.api.metrics import Context
 from ecgkin.ui.api.routes import cases as routes_cases
 from ecgkin.ui.api.routes import drafts as routes_drafts
 from ecgkin.ui.api.routes import explain as routes_explain
 from ecgkin.ui.api.routes import feedback as routes_feedback
+from ecgkin.ui.api.routes import health as routes_health
 from ecgkin.ui.api.routes import info as routes_info
 from ecgkin.ui.api.routes import map as routes_map
 from ecgkin.ui.api.routes import search as routes_search
@@ -58,7 +60,7 @@ def create_app(settings: Settings, state: State) -> FastAPI:
     )
     app.state.ecgkin = state
     modules = (
-        health,
+        routes_health,
         routes_search,
         routes_explain,
         routes_drafts,
@@ -103,5 +105,5 @@ def create_app(settings: Settings, state: State) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
             expose_headers=["X-Request-ID", "Location"],
         )
-    app.add_middleware(health.Context, metrics=state.metrics)
+    app.add_middleware(Context, metrics=state.metrics)
     return app

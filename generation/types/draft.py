@@ -52,7 +52,8 @@ class DraftedStatement:
         code: SCP code.
         polarity: "present", "possible" or "absent".
         probability: What the vote gives it, 0 to 1; None without a vote.
-        agreement: "agrees" or "differs" by the vote; "contradicts" where the draft is against every neighbour.
+        agreement: "agrees" or "differs" by the vote; "contradicts" where the draft is against every neighbour, or
+            says of one statement both that it is there and that it is not.
         citations: Cited case ids.
         supported_by: Those of them that carry the statement (for an absent one: that do not).
     """

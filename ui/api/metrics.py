@@ -1,44 +1,26 @@
-"""Whether the server lives and is ready, its figures for Prometheus, request ids and the log line of each request."""
+"""Figures for Prometheus, request ids, and the log line of each request."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 import time
 import uuid
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    Info,
-    ProcessCollector,
-    generate_latest,
-)
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
-from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.api import problems
 from ecgkin.ui.logs import request_id
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from ecgkin.ui.api.state import State
-
 _LOG = logging.getLogger(__name__)
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 # Seconds; a search takes 10 ms with a small encoder on an idle machine and seconds with a large one under load.
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-router = APIRouter(tags=["health"])
 
 
 class Metrics:
@@ -129,51 +111,3 @@ class Context:
                 self.metrics.problems.labels(str(status)).inc()
             _LOG.info("request method=%s route=%s status=%d ms=%.1f", method, route, status, 1e3 * seconds)
             request_id.reset(mark)
-
-
-@router.get("/healthz", summary="Whether the server lives")
-async def healthz() -> dict[str, str]:
-    """Answers as long as the process does; asks nothing of the case base."""
-    return {"status": "alive"}
-
-
-@router.get(
-    "/readyz", summary="Whether the server can answer", responses={503: {"description": "Not yet, or not any more"}}
-)
-async def readyz(request: Request) -> Response:
-    """200 where the case base can be read and the encoder is there, 503 otherwise."""
-    state: State = request.app.state.ecgkin
-    try:
-        n_cases = await _n_cases(state)
-    except EcgkinError as error:
-        return problems.of_error(error)
-    if state.closing:
-        return problems.of_error(problems.BusyError("the server is shutting down"))
-    content: dict[str, Any] = {"status": "ready", "cases": n_cases, "encoder": state.encoder.name}
-    return JSONResponse(content)
-
-
-@router.get(
-    "/metrics",
-    summary="Figures for Prometheus",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-)
-async def metrics(request: Request) -> Response:
-    """Latencies by route and by step, batch sizes, queue depth, index size."""
-    state: State = request.app.state.ecgkin
-    figures = state.metrics
-    figures.cases.set(await _n_cases(state))
-    figures.queue_depth.set(state.queue.depth)
-    figures.runs(f"{state.encoder.name} {state.encoder.fingerprint}")
-    return Response(generate_latest(figures.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-async def _n_cases(state: State) -> int:
-    """Size of the base, in a thread beside those of the requests: a busy server must be able to tell that it is."""
-
-    def look() -> int:
-        with state.pinned() as served:
-            return len(served.base)
-
-    return await asyncio.to_thread(look)

@@ -1,0 +1,38 @@
+"""The drafter without a model as a back end: the calibrated vote of the neighbours in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ecgkin.generation.backends.base import DraftSettings
+from ecgkin.generation.consensus.assembly import Neighbour
+from ecgkin.generation.consensus.consensus import MODEL, write_consensus
+from ecgkin.generation.types.draft import Draft
+from ecgkin.generation.types.task import Task
+
+
+class ConsensusBackend:
+    """Writes drafts from votes, statements and measurements; see `consensus.write_consensus`. For threads."""
+
+    name = MODEL
+    exclusive = False
+
+    def draft(self, task: Task, settings: DraftSettings) -> Draft:
+        """See `DraftBackend.draft`; a refusal where nothing similar was found."""
+        result = task.result
+        return write_consensus(
+            result.vote,
+            [Neighbour(hit.case.case_id, hit.score, frozenset(hit.case.labels)) for hit in result.neighbours],
+            language=task.language,
+            thresholds=settings.thresholds,
+            measurements=task.measured,
+            question=task.question,
+            k=task.k,
+            nothing_similar=result.nothing_similar or not result.neighbours,
+        )
+
+    def stream(self, task: Task, settings: DraftSettings) -> Iterator[str | Draft]:
+        """See `DraftBackend.stream`; line by line."""
+        draft = self.draft(task, settings)
+        yield from draft.text.splitlines(keepends=True)
+        yield draft

@@ -1,0 +1,322 @@
+"""Serial comparison: what has changed from one ECG of a person to the next, and which changes exceed repeatability.
+
+Thresholds are published where there are any (`RULES` names the source of each); the others lie above the 95 % limits of
+change between two ECGs of one person on one day in PTB-XL (scripts/measure_measures.py pairs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from ecgkin.generation.measures.flags import (
+    CONTIGUOUS,
+    has_left_bundle,
+    has_right_bundle,
+    is_fibrillating,
+    is_fluttering,
+    is_preexcited,
+    pathological_q,
+    repolarisation_secondary,
+)
+from ecgkin.generation.measures.values import Measurements
+from ecgkin.retrieval.notes import Language
+
+RhythmClass = Literal["with P waves", "fibrillation", "flutter", "paced", "without P waves", "unknown"]
+
+
+class ChangeCode(StrEnum):
+    """A change that exceeds repeatability."""
+
+    QTC = "qtc"
+    QRS = "qrs"
+    PR = "pr"
+    RATE = "rate"
+    AXIS = "axis"
+    ST_UP = "st_up"
+    ST_DOWN = "st_down"
+    T_INVERSION = "t_inversion"
+    NEW_Q = "new_q"
+    NEW_BLOCK = "new_block"
+    BLOCK_GONE = "block_gone"
+    RHYTHM = "rhythm"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change.
+
+    Attributes:
+        code: Its kind.
+        leads: Where it shows.
+        before, after: The value that changed; NaN where the change is not one of a number.
+        detail: Of a block or rhythm: its name, or "from -> to".
+    """
+
+    code: ChangeCode
+    leads: tuple[str, ...] = ()
+    before: float = float("nan")
+    after: float = float("nan")
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of values: None where one of the two could not be measured."""
+
+    name: str
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> float | None:
+        """After less before; axes the shorter way round."""
+        if self.before is None or self.after is None:
+            return None
+        difference = self.after - self.before
+        return (difference + 180.0) % 360.0 - 180.0 if self.name.endswith("_deg") else difference
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two ECGs of one person.
+
+    Attributes:
+        rows: Values before and after.
+        changes: What exceeds repeatability.
+        not_comparable: Codes of `NOT_COMPARABLE` that limit the comparison; empty where nothing does.
+    """
+
+    rows: tuple[Row, ...]
+    changes: tuple[Change, ...]
+    not_comparable: tuple[str, ...] = ()
+
+
+_ST_LEADS = ("I", "II", "III", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+_NAMES = ("rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_ms", "qtc_fridericia_ms", "axis_deg", "t_axis_deg")
+
+# Limits: value, and where it comes from.
+RULES: Mapping[ChangeCode, tuple[float, str]] = {
+    ChangeCode.QTC: (60.0, "ICH E14 (2005): QTc longer by more than 60 ms, or above 500 ms"),
+    ChangeCode.QRS: (20.0, "this project: above the 95 % limit of same-day pairs"),
+    ChangeCode.PR: (40.0, "this project; 200 ms by the AHA/ACC/HRS definition"),
+    ChangeCode.RATE: (20.0, "this project"),
+    ChangeCode.AXIS: (30.0, "this project; -30 to 90 degrees by AHA/ACCF/HRS part III (2009)"),
+    ChangeCode.ST_UP: (0.1, "Thygesen 2018: new elevation of 0.1 mV at the J point in two contiguous leads"),
+    ChangeCode.ST_DOWN: (0.1, "Thygesen 2018 asks for 0.05 mV; 0.1 mV here, above the 95 % limit of same-day pairs"),
+    ChangeCode.T_INVERSION: (0.1, "Thygesen 2018: T inverted by more than 0.1 mV in two contiguous leads with R"),
+    ChangeCode.NEW_Q: (0.0, "Thygesen 2018: criteria of prior infarction, met now and not before"),
+    ChangeCode.NEW_BLOCK: (120.0, "AHA/ACCF/HRS part III (2009)"),
+    ChangeCode.BLOCK_GONE: (120.0, "AHA/ACCF/HRS part III (2009)"),
+    ChangeCode.RHYTHM: (0.0, "by P waves, RR intervals, flutter waves and spikes"),
+}
+NOT_COMPARABLE: Mapping[str, Mapping[Language, str]] = {
+    "not_measured": {"en": "one of the two could not be measured", "de": "eines der beiden war nicht messbar"},
+    "lead_placement": {
+        "en": "P points another way: the leads may lie differently",
+        "de": "P zeigt in andere Richtung: die Ableitungen können anders liegen",
+    },
+    "repolarisation": {
+        "en": "ST and T follow the way of excitation in one of the two and are not compared",
+        "de": "ST und T folgen in einem der beiden dem Erregungsweg und werden nicht verglichen",
+    },
+    "rate": {
+        "en": "the rates differ by more than 40/min: intervals and ST change with the rate alone",
+        "de": "die Frequenzen weichen um über 40/min ab: Intervalle und ST ändern sich allein damit",
+    },
+}
+
+
+def compare(before: Measurements, after: Measurements) -> Comparison:
+    """Compare two ECGs of one person.
+
+    Args:
+        before, after: Measurements of the earlier and the later one.
+    """
+    old, new = before.values, after.values
+    rows = [Row(name, old.get(name), new.get(name)) for name in _NAMES]
+    for lead in _ST_LEADS:
+        a, b = before.leads.get(lead), after.leads.get(lead)
+        rows.append(Row(f"st_j_mv {lead}", a.st_j_mv if a else None, b.st_j_mv if b else None))
+    for lead in ("V1", "V2", "V3", "V4"):
+        a, b = before.leads.get(lead), after.leads.get(lead)
+        rows.append(Row(f"r_mv {lead}", a.r_mv if a else None, b.r_mv if b else None))
+    if not old or not new:
+        return Comparison(tuple(rows), (), ("not_measured",))
+    limits = []
+    p_turn = Row("p_axis_deg", old.get("p_axis_deg"), new.get("p_axis_deg")).change
+    if p_turn is not None and abs(p_turn) > 75:
+        limits.append("lead_placement")
+    if abs(old.get("rate_bpm", 0.0) - new.get("rate_bpm", 0.0)) > 40:
+        limits.append("rate")
+    secondary = repolarisation_secondary(before) or repolarisation_secondary(after)
+    if secondary:
+        limits.append("repolarisation")
+    changes = [*_numbers({row.name: row for row in rows}), *_blocks(before, after), *_rhythm(before, after)]
+    if "lead_placement" not in limits:
+        if not secondary:
+            changes += _st_t(before, after)
+        changes += _q(before, after)
+    else:
+        changes = [c for c in changes if c.code is not ChangeCode.AXIS]
+    return Comparison(tuple(rows), tuple(changes), tuple(limits))
+
+
+def _numbers(rows: Mapping[str, Row]) -> list[Change]:
+    out = []
+    for code, name in (
+        (ChangeCode.QTC, "qtc_ms"),
+        (ChangeCode.QRS, "qrs_ms"),
+        (ChangeCode.PR, "pr_ms"),
+        (ChangeCode.RATE, "rate_bpm"),
+        (ChangeCode.AXIS, "axis_deg"),
+    ):
+        row = rows[name]
+        if row.change is None or row.before is None or row.after is None:
+            continue
+        beyond = abs(row.change) > RULES[code][0]
+        if code is ChangeCode.QTC:
+            # Shorter is no alarm, but worth saying; Bazett's formula is not to be trusted above 90/min.
+            other = rows["qtc_fridericia_ms"].change
+            fast = max(rows["rate_bpm"].before or 0.0, rows["rate_bpm"].after or 0.0) > 90
+            beyond = beyond and (not fast or (other is not None and abs(other) > RULES[code][0]))
+            beyond = beyond or (row.after > 500 >= row.before and row.change > 30)
+        if beyond:
+            out.append(Change(code, (), row.before, row.after))
+    return out
+
+
+def _blocks(before: Measurements, after: Measurements) -> list[Change]:
+    out = []
+    tests = (("LBBB", has_left_bundle), ("RBBB", has_right_bundle), ("pre-excitation", is_preexcited))
+    for name, test in tests:
+        old, new = test(before), test(after)
+        # A QRS that only crosses the limit is no new block.
+        grown = abs((after.qrs_ms or 0.0) - (before.qrs_ms or 0.0)) >= 15 or name == "pre-excitation"
+        if new and not old and grown:
+            out.append(Change(ChangeCode.NEW_BLOCK, (), before.qrs_ms or 0.0, after.qrs_ms or 0.0, name))
+        elif old and not new and grown:
+            out.append(Change(ChangeCode.BLOCK_GONE, (), before.qrs_ms or 0.0, after.qrs_ms or 0.0, name))
+    if before.pr_ms is not None and after.pr_ms is not None and before.pr_ms <= 200 < after.pr_ms - 15:
+        out.append(Change(ChangeCode.NEW_BLOCK, (), before.pr_ms, after.pr_ms, "first degree AV block"))
+    return out
+
+
+def rhythm_class(m: Measurements) -> RhythmClass:
+    """The rhythm as far as measurements tell it."""
+    if m.rate_bpm is None:
+        return "unknown"
+    if m.pacing.paced:
+        return "paced"
+    if is_fluttering(m):
+        return "flutter"
+    if is_fibrillating(m):
+        return "fibrillation"
+    if m.p_waves == "present":
+        return "with P waves"
+    return "without P waves" if m.p_waves == "absent" else "unknown"
+
+
+def _rhythm(before: Measurements, after: Measurements) -> list[Change]:
+    old, new = rhythm_class(before), rhythm_class(after)
+    if "unknown" in (old, new) or old == new:
+        return []
+    return [Change(ChangeCode.RHYTHM, detail=f"{old} -> {new}")]
+
+
+def _st_t(before: Measurements, after: Measurements) -> list[Change]:
+    common = [lead for lead in _ST_LEADS if lead in before.leads and lead in after.leads]
+    limit = RULES[ChangeCode.ST_UP][0]
+    shift = {lead: after.leads[lead].st_j_mv - before.leads[lead].st_j_mv for lead in common}
+    # A shift counts beyond what chance in the median beats allows.
+    chance = {lead: 2 * max(before.leads[lead].noise_mv, after.leads[lead].noise_mv) for lead in common}
+    up = {n for n in common if shift[n] >= limit + chance[n] and after.leads[n].st_j_mv >= 0.05}
+    down = {n for n in common if shift[n] <= -limit - chance[n] and after.leads[n].st_j_mv <= -0.05}
+    turned = {
+        n
+        for n in common
+        if after.leads[n].t_mv <= -RULES[ChangeCode.T_INVERSION][0]
+        and before.leads[n].t_mv > -0.05
+        and after.leads[n].t_mv - before.leads[n].t_mv <= -0.2
+        and after.leads[n].r_mv > after.leads[n].s_mv
+    }
+    out = []
+    for code, leads in ((ChangeCode.ST_UP, up), (ChangeCode.ST_DOWN, down), (ChangeCode.T_INVERSION, turned)):
+        both = _contiguous(leads)
+        if both:
+            first = both[0]
+            key = "t_mv" if code is ChangeCode.T_INVERSION else "st_j_mv"
+            out.append(Change(code, both, getattr(before.leads[first], key), getattr(after.leads[first], key)))
+    return out
+
+
+def _q(before: Measurements, after: Measurements) -> list[Change]:
+    if has_left_bundle(after) or after.pacing.paced or is_preexcited(after):
+        return []
+    new = {
+        lead
+        for lead in _ST_LEADS
+        if lead in before.leads
+        and lead in after.leads
+        and pathological_q(lead, after.leads[lead])
+        and not pathological_q(lead, before.leads[lead])
+        and after.leads[lead].q_mv - before.leads[lead].q_mv >= 0.08
+    }
+    both = _contiguous(new)
+    if not both:
+        return []
+    return [Change(ChangeCode.NEW_Q, both, before.leads[both[0]].q_mv, after.leads[both[0]].q_mv)]
+
+
+def _contiguous(leads: set[str]) -> tuple[str, ...]:
+    kept = {lead for pair in CONTIGUOUS if leads.issuperset(pair) for lead in pair}
+    return tuple(lead for lead in _ST_LEADS if lead in kept)
+
+
+_CHANGE_TEXTS: Mapping[ChangeCode, Mapping[Language, str]] = {
+    ChangeCode.QTC: {"en": "QTc {before:.0f} -> {after:.0f} ms", "de": "QTc {before:.0f} -> {after:.0f} ms"},
+    ChangeCode.QRS: {"en": "QRS {before:.0f} -> {after:.0f} ms", "de": "QRS {before:.0f} -> {after:.0f} ms"},
+    ChangeCode.PR: {"en": "PR {before:.0f} -> {after:.0f} ms", "de": "PQ {before:.0f} -> {after:.0f} ms"},
+    ChangeCode.RATE: {"en": "rate {before:.0f} -> {after:.0f}/min", "de": "Frequenz {before:.0f} -> {after:.0f}/min"},
+    ChangeCode.AXIS: {"en": "axis {before:.0f} -> {after:.0f}°", "de": "Lagetyp {before:.0f} -> {after:.0f}°"},
+    ChangeCode.ST_UP: {
+        "en": "ST higher in {leads} ({before:+.2f} -> {after:+.2f} mV)",
+        "de": "ST höher in {leads} ({before:+.2f} -> {after:+.2f} mV)",
+    },
+    ChangeCode.ST_DOWN: {
+        "en": "ST lower in {leads} ({before:+.2f} -> {after:+.2f} mV)",
+        "de": "ST tiefer in {leads} ({before:+.2f} -> {after:+.2f} mV)",
+    },
+    ChangeCode.T_INVERSION: {"en": "T newly inverted in {leads}", "de": "T neu negativ in {leads}"},
+    ChangeCode.NEW_Q: {"en": "new Q waves in {leads}", "de": "neue Q-Zacken in {leads}"},
+    ChangeCode.NEW_BLOCK: {"en": "new: {detail}", "de": "neu: {detail}"},
+    ChangeCode.BLOCK_GONE: {"en": "no longer: {detail}", "de": "nicht mehr: {detail}"},
+    ChangeCode.RHYTHM: {"en": "rhythm {detail}", "de": "Rhythmus {detail}"},
+}
+_DETAILS_DE: Mapping[str, str] = {
+    "LBBB": "Linksschenkelblock",
+    "RBBB": "Rechtsschenkelblock",
+    "pre-excitation": "Präexzitation",
+    "first degree AV block": "AV-Block I. Grades",
+    "with P waves": "mit P-Wellen",
+    "without P waves": "ohne P-Wellen",
+    "fibrillation": "Vorhofflimmern",
+    "flutter": "Vorhofflattern",
+    "paced": "Schrittmacher",
+}
+
+
+def change_text(change: Change, language: Language = "en") -> str:
+    """A change in words.
+
+    >>> change_text(Change(ChangeCode.QTC, (), 430.0, 512.0))
+    'QTc 430 -> 512 ms'
+    """
+    detail = change.detail
+    if language == "de":
+        detail = " -> ".join(_DETAILS_DE.get(part, part) for part in detail.split(" -> "))
+    return _CHANGE_TEXTS[change.code][language].format(
+        before=change.before, after=change.after, leads=", ".join(change.leads), detail=detail
+    )

@@ -1,0 +1,349 @@
+"""The words of the red flags, English and German, with the criterion and its source.
+
+Each flag has a title, the criterion in words and, where it is more often wrong than right among archived ECGs, a caveat
+that says so. Placeholders: {leads} and the measured values of the flag.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ecgkin.generation.measures.flags import Flag, FlagCode, Severity
+from ecgkin.retrieval.notes import Language
+
+_UDMI = "Thygesen 2018, Fourth Universal Definition of Myocardial Infarction, Circulation 138:e618"
+_AHA3 = "Surawicz 2009, AHA/ACCF/HRS recommendations part III, Circulation 119:e235"
+_AHA4 = "Rautaharju 2009, AHA/ACCF/HRS recommendations part IV, Circulation 119:e241"
+_BRADY = "Kusumoto 2018, ACC/AHA/HRS guideline on bradycardia, Circulation 140:e382"
+
+
+@dataclass(frozen=True)
+class Words:
+    """A flag in one language: what to say, and by which rule."""
+
+    title: str
+    criterion: str
+    caveat: str = ""
+
+
+@dataclass(frozen=True)
+class FlagText:
+    """A flag in both languages, with the source of its criterion."""
+
+    en: Words
+    de: Words
+    source: str
+
+
+FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
+    FlagCode.NO_QRS: FlagText(
+        Words(
+            "No regular QRS complexes can be told apart",
+            "noise, asystole or ventricular fibrillation: look at the trace",
+        ),
+        Words("Keine abgrenzbaren QRS-Komplexe", "Störung, Asystolie oder Kammerflimmern: Kurve ansehen"),
+        "this project's measurement",
+    ),
+    FlagCode.WIDE_TACHYCARDIA: FlagText(
+        Words(
+            "Tachycardia with wide QRS ({rate_bpm:.0f}/min, {qrs_ms:.0f} ms)",
+            "QRS of 120 ms or more at over 120/min, or at over 100/min without a constant P wave: ventricular until"
+            " proven otherwise",
+        ),
+        Words(
+            "Tachykardie mit breitem QRS ({rate_bpm:.0f}/min, {qrs_ms:.0f} ms)",
+            "QRS ab 120 ms bei über 120/min, oder bei über 100/min ohne konstante P-Welle: bis zum Beweis des"
+            " Gegenteils"
+            " ventrikulär",
+        ),
+        "Al-Khatib 2017, AHA/ACC/HRS guideline on ventricular arrhythmias, Circulation 138:e272",
+    ),
+    FlagCode.ST_ELEVATION: FlagText(
+        Words(
+            "ST elevation in {leads}",
+            "ST at the J point or 60 ms later raised by 0.1 mV or more in two contiguous leads (V2-V3: 0.2 mV in"
+            " men from 40 years on, 0.25 mV in"
+            " younger men, 0.15 mV in women), or by less beside Q waves: pattern of acute or recent infarction",
+            "in archived ECGs often without acute infarction (early repolarisation, hypertrophy, old infarction,"
+            " pericarditis)",
+        ),
+        Words(
+            "ST-Hebung in {leads}",
+            "ST am J-Punkt oder 60 ms danach um mindestens 0,1 mV gehoben in zwei benachbarten Ableitungen (V2-V3:"
+            " 0,2 mV bei Männern ab 40,"
+            " 0,25 mV bei jüngeren, 0,15 mV bei Frauen), oder um weniger neben Q-Zacken: Muster eines akuten oder"
+            " frischen Infarkts",
+            "in archivierten EKGs oft ohne akuten Infarkt (frühe Repolarisation, Hypertrophie, alter Infarkt,"
+            " Perikarditis)",
+        ),
+        _UDMI,
+    ),
+    FlagCode.SGARBOSSA: FlagText(
+        Words(
+            "ST deviation beyond what left bundle branch block or pacing explains, in {leads}",
+            "concordant ST elevation of 0.1 mV, ST depression of 0.1 mV in V1-V3, or ST elevation of a quarter of the S"
+            " wave: modified Sgarbossa criteria",
+            "in archived ECGs often without acute infarction",
+        ),
+        Words(
+            "ST-Abweichung über das hinaus, was Linksschenkelblock oder Stimulation erklären, in {leads}",
+            "konkordante ST-Hebung von 0,1 mV, ST-Senkung von 0,1 mV in V1-V3 oder ST-Hebung von einem Viertel der"
+            " S-Zacke: modifizierte Sgarbossa-Kriterien",
+            "in archivierten EKGs oft ohne akuten Infarkt",
+        ),
+        "Sgarbossa 1996, N Engl J Med 334:481; Smith 2012, Ann Emerg Med 60:766",
+    ),
+    FlagCode.POSTERIOR: FlagText(
+        Words(
+            "ST depression in {leads} with upright T and tall R",
+            "horizontal ST depression of 0.05 mV or more confined to V1-V3 with positive T: may be the mirror"
+            " image of a"
+            " posterior infarction, record V7-V9",
+            "in archived ECGs often without posterior infarction",
+        ),
+        Words(
+            "ST-Senkung in {leads} mit positivem T und hohem R",
+            "horizontale ST-Senkung ab 0,05 mV nur in V1-V3 mit positivem T: kann Spiegelbild eines posterioren"
+            " Infarkts"
+            " sein, V7-V9 ableiten",
+            "in archivierten EKGs oft ohne posterioren Infarkt",
+        ),
+        _UDMI,
+    ),
+    FlagCode.AVR_ELEVATION: FlagText(
+        Words(
+            "ST elevation in aVR with ST depression in six leads or more",
+            "0.1 mV in aVR and depression of 0.1 mV in at least six leads: multivessel or left main disease",
+            "in archived ECGs often with left ventricular hypertrophy or a fast rate instead",
+        ),
+        Words(
+            "ST-Hebung in aVR mit ST-Senkung in sechs oder mehr Ableitungen",
+            "0,1 mV in aVR und Senkung von 0,1 mV in mindestens sechs Ableitungen: Mehrgefäß- oder"
+            " Hauptstammerkrankung",
+            "in archivierten EKGs oft bei Linkshypertrophie oder schneller Frequenz",
+        ),
+        _UDMI,
+    ),
+    FlagCode.HIGH_GRADE_BLOCK: FlagText(
+        Words(
+            "More atrial waves than QRS complexes (atria about {atrial_bpm:.0f}/min, ventricles {rate_bpm:.0f}/min)",
+            "regular slow ventricles under faster atria: AV block of higher degree or AV dissociation",
+            "the atrial rate is an estimate: look for P waves between the complexes",
+        ),
+        Words(
+            "Mehr Vorhofwellen als QRS-Komplexe (Vorhöfe etwa {atrial_bpm:.0f}/min, Kammern {rate_bpm:.0f}/min)",
+            "regelmäßige langsame Kammern unter schnelleren Vorhöfen: höhergradiger AV-Block oder AV-Dissoziation",
+            "die Vorhoffrequenz ist geschätzt: P-Wellen zwischen den Komplexen suchen",
+        ),
+        _BRADY,
+    ),
+    FlagCode.PAUSE: FlagText(
+        Words("Pause of {pause_ms:.0f} ms", "an RR interval of more than 3 s"),
+        Words("Pause von {pause_ms:.0f} ms", "ein RR-Intervall über 3 s"),
+        _BRADY,
+    ),
+    FlagCode.SLOW: FlagText(
+        Words("Rate {rate_bpm:.0f}/min", "below 40/min"),
+        Words("Frequenz {rate_bpm:.0f}/min", "unter 40/min"),
+        _BRADY,
+    ),
+    FlagCode.FAST: FlagText(
+        Words("Rate {rate_bpm:.0f}/min", "above 150/min"),
+        Words("Frequenz {rate_bpm:.0f}/min", "über 150/min"),
+        "Panchal 2020, AHA guidelines for CPR, tachycardia algorithm, Circulation 142:S366",
+    ),
+    FlagCode.LONG_QT: FlagText(
+        Words(
+            "QTc {qtc_ms:.0f} ms (Bazett; Fridericia {qtc_fridericia_ms:.0f} ms)",
+            "above 500 ms: risk of torsade de pointes; Bazett overcorrects above 90/min",
+        ),
+        Words(
+            "QTc {qtc_ms:.0f} ms (Bazett; Fridericia {qtc_fridericia_ms:.0f} ms)",
+            "über 500 ms: Gefahr von Torsade de pointes; Bazett überkorrigiert über 90/min",
+        ),
+        "Drew 2010, AHA/ACCF statement on torsade de pointes, Circulation 121:1047",
+    ),
+    FlagCode.PEAKED_T: FlagText(
+        Words(
+            "Very tall T waves in {leads}",
+            "1.0 mV in two chest leads or 0.5 mV in two limb leads: hyperkalaemia, earliest infarction",
+            "in archived ECGs often without either (young men, bradycardia)",
+        ),
+        Words(
+            "Sehr hohe T-Wellen in {leads}",
+            "1,0 mV in zwei Brustwand- oder 0,5 mV in zwei Extremitätenableitungen: Hyperkaliämie, frühester Infarkt",
+            "in archivierten EKGs oft ohne beides (junge Männer, Bradykardie)",
+        ),
+        _AHA4,
+    ),
+    FlagCode.BRUGADA: FlagText(
+        Words(
+            "Coved ST elevation in {leads}: Brugada type 1 pattern",
+            "J point of 0.2 mV descending into a negative T in V1 or V2",
+            "in archived ECGs often without Brugada syndrome (infarction, right bundle branch block)",
+        ),
+        Words(
+            "Gewölbte ST-Hebung in {leads}: Brugada-Typ-1-Muster",
+            "J-Punkt von 0,2 mV, abfallend in ein negatives T in V1 oder V2",
+            "in archivierten EKGs oft ohne Brugada-Syndrom (Infarkt, Rechtsschenkelblock)",
+        ),
+        "Priori 2013, HRS/EHRA/APHRS consensus, Heart Rhythm 10:1932",
+    ),
+    FlagCode.WELLENS: FlagText(
+        Words(
+            "Biphasic or deeply inverted T in {leads}",
+            "in V2-V4 with R waves kept and ST not raised: may be a critical stenosis of the LAD (Wellens pattern)",
+            "in archived ECGs often of other cause",
+        ),
+        Words(
+            "Biphasisches oder tief negatives T in {leads}",
+            "in V2-V4 bei erhaltenem R und ohne ST-Hebung: kann eine kritische LAD-Stenose sein (Wellens-Muster)",
+            "in archivierten EKGs oft anderer Ursache",
+        ),
+        "de Zwaan 1982, Am Heart J 103:730",
+    ),
+    FlagCode.PREEXCITATION: FlagText(
+        Words(
+            "Pre-excitation pattern (PR {pr_ms:.0f} ms, QRS {qrs_ms:.0f} ms)",
+            "PR below 120 ms with a wide QRS that begins slowly (delta wave)",
+        ),
+        Words(
+            "Präexzitationsmuster (PQ {pr_ms:.0f} ms, QRS {qrs_ms:.0f} ms)",
+            "PQ unter 120 ms mit breitem, träge beginnendem QRS (Deltawelle)",
+        ),
+        _AHA3,
+    ),
+    FlagCode.FAST_FIBRILLATION: FlagText(
+        Words(
+            "Irregular rhythm without constant P waves at {rate_bpm:.0f}/min: atrial fibrillation with fast rate",
+            "irregular RR intervals, no constant P wave, over 110/min",
+        ),
+        Words(
+            "Arrhythmie ohne konstante P-Wellen mit {rate_bpm:.0f}/min: Vorhofflimmern mit schneller Überleitung",
+            "unregelmäßige RR-Intervalle, keine konstante P-Welle, über 110/min",
+        ),
+        "Hindricks 2021, ESC guideline on atrial fibrillation, Eur Heart J 42:373",
+    ),
+    FlagCode.ST_DEPRESSION: FlagText(
+        Words(
+            "ST depression in {leads}",
+            "horizontal or downsloping by 0.05 mV or more in two contiguous leads",
+            "in archived ECGs often without ischaemia (hypertrophy, digitalis, fast rate)",
+        ),
+        Words(
+            "ST-Senkung in {leads}",
+            "horizontal oder deszendierend um mindestens 0,05 mV in zwei benachbarten Ableitungen",
+            "in archivierten EKGs oft ohne Ischämie (Hypertrophie, Digitalis, schnelle Frequenz)",
+        ),
+        _UDMI,
+    ),
+    FlagCode.FIBRILLATION: FlagText(
+        Words(
+            "Irregular rhythm without constant P waves ({rate_bpm:.0f}/min): atrial fibrillation likely",
+            "irregular RR intervals and no constant P wave",
+        ),
+        Words(
+            "Arrhythmie ohne konstante P-Wellen ({rate_bpm:.0f}/min): Vorhofflimmern wahrscheinlich",
+            "unregelmäßige RR-Intervalle und keine konstante P-Welle",
+        ),
+        "Hindricks 2021, ESC guideline on atrial fibrillation, Eur Heart J 42:373",
+    ),
+    FlagCode.FLUTTER: FlagText(
+        Words(
+            "Regular atrial waves of about {atrial_bpm:.0f}/min: atrial flutter likely",
+            "a train of waves of 200 to 370/min that keeps time",
+        ),
+        Words(
+            "Regelmäßige Vorhofwellen von etwa {atrial_bpm:.0f}/min: Vorhofflattern wahrscheinlich",
+            "Wellen von 200 bis 370/min in gleichem Takt",
+        ),
+        "Page 2015, ACC/AHA/HRS guideline on supraventricular tachycardia, Circulation 133:e506",
+    ),
+    FlagCode.PACED: FlagText(
+        Words("Paced rhythm", "pacemaker spikes in time with the beats"),
+        Words("Schrittmacherrhythmus", "Schrittmacherimpulse im Takt der Herzschläge"),
+        "this project's measurement",
+    ),
+    FlagCode.LEFT_BUNDLE: FlagText(
+        Words(
+            "Left bundle branch block pattern (QRS {qrs_ms:.0f} ms)",
+            "QRS of 120 ms or more, negative in V1, R without Q in V6 or I",
+        ),
+        Words(
+            "Linksschenkelblockbild (QRS {qrs_ms:.0f} ms)",
+            "QRS ab 120 ms, negativ in V1, R ohne Q in V6 oder I",
+        ),
+        _AHA3,
+    ),
+    FlagCode.RIGHT_BUNDLE: FlagText(
+        Words(
+            "Right bundle branch block pattern (QRS {qrs_ms:.0f} ms)",
+            "QRS of 120 ms or more, ending positive in V1, S in I or V6",
+        ),
+        Words(
+            "Rechtsschenkelblockbild (QRS {qrs_ms:.0f} ms)",
+            "QRS ab 120 ms, positiv endend in V1, S in I oder V6",
+        ),
+        _AHA3,
+    ),
+    FlagCode.Q_WAVES: FlagText(
+        Words(
+            "Q waves in {leads}",
+            "30 ms and 0.1 mV in two contiguous leads (V2-V3: 20 ms or QS): infarction of any age",
+            "in archived ECGs often without infarction",
+        ),
+        Words(
+            "Q-Zacken in {leads}",
+            "30 ms und 0,1 mV in zwei benachbarten Ableitungen (V2-V3: 20 ms oder QS): Infarkt beliebigen Alters",
+            "in archivierten EKGs oft ohne Infarkt",
+        ),
+        _UDMI,
+    ),
+    FlagCode.REVERSAL: FlagText(
+        Words(
+            "Limb leads may be exchanged (lead {leads})",
+            "P, QRS and T upside down in I but not in V6, or a limb lead that is nearly flat",
+        ),
+        Words(
+            "Extremitätenableitungen möglicherweise vertauscht (Ableitung {leads})",
+            "P, QRS und T in I umgekehrt, in V6 nicht, oder eine fast flache Extremitätenableitung",
+        ),
+        "Kligfield 2007, AHA/ACC/HRS recommendations part I, Circulation 115:1306",
+    ),
+}  # fmt: skip
+
+SEVERITY_TEXTS: Mapping[Severity, Mapping[Language, str]] = {
+    Severity.URGENT: {"en": "urgent", "de": "dringend"},
+    Severity.IMPORTANT: {"en": "important", "de": "wichtig"},
+    Severity.NOTE: {"en": "note", "de": "Hinweis"},
+}
+
+
+def flag_title(flag: Flag, language: Language = "en") -> str:
+    """What is flagged, with the leads and values that show it."""
+    return _words(flag, language).title.format(leads=_leads(flag), **flag.measured)
+
+
+def flag_text(flag: Flag, language: Language = "en") -> str:
+    """Title, criterion, measured values, caveat and source in one sentence each."""
+    words = _words(flag, language)
+    by_lead = ", ".join(
+        f"{name} {value:.0f} ms" if flag.code is FlagCode.Q_WAVES else f"{name} {value:+.2f} mV"
+        for name, value in flag.measured.items()
+        if name in flag.leads
+    )
+    parts = [flag_title(flag, language) + (f" ({by_lead})" if by_lead else ""), words.criterion]
+    if words.caveat:
+        parts.append(words.caveat)
+    head = ". ".join(part[0].upper() + part[1:] for part in parts)
+    return f"{head}. [{FLAG_TEXTS[flag.code].source}]"
+
+
+def _words(flag: Flag, language: Language) -> Words:
+    text = FLAG_TEXTS[flag.code]
+    return text.de if language == "de" else text.en
+
+
+def _leads(flag: Flag) -> str:
+    return ", ".join(flag.leads)

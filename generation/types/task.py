@@ -1,0 +1,46 @@
+"""`Task`: what a drafter works on, the query read, its neighbours found, its samples measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ecgkin.generation.types.draft import Language
+from ecgkin.retrieval.ecg.record import EcgRecord
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ecgkin.generation.measures import Measurements
+    from ecgkin.retrieval.search.hits import SearchResult
+
+
+@dataclass(frozen=True)
+class Task:
+    """One draft to be made.
+
+    Attributes:
+        ecg: The query; None where only its neighbours are at hand, and then no model can be asked.
+        result: The search for it; its `neighbours` are as many as the vote looks at.
+        measured: Of the samples; None for a picture.
+        question: What is asked, on one line without control characters; None for the report.
+        k: Cases that a model is shown, or that are listed beside those cited.
+        language: Of the draft.
+    """
+
+    ecg: EcgRecord | Image.Image | None
+    result: SearchResult
+    measured: Measurements | None
+    question: str | None
+    k: int
+    language: Language
+
+    @property
+    def refused(self) -> bool:
+        """Nothing near: no evidence to condition on. With k = 0 a model was asked for without any."""
+        return self.k > 0 and (self.result.nothing_similar or not self.result.neighbours)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Measurements by name; empty for a picture."""
+        return self.measured.values if self.measured else {}

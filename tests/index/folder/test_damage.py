@@ -1,0 +1,321 @@
+"""Bases that were damaged, made by a stranger or replaced: said in one line, never read wrongly, never waited for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ecgkin.index import create_base, open_base
+from ecgkin.index.base import CaseBase
+from ecgkin.index.case import Case, check_case_id, safe_case_id
+from ecgkin.index.engines.protocol import Vectors
+from ecgkin.index.folder import base as folder_base
+from ecgkin.index.folder.base import FolderBase
+from ecgkin.index.folder.store import STORE
+from ecgkin.index.manifest import MANIFEST, Manifest, _checksum
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import CaseBaseError, ManifestError, RecordError
+from ecgkin.retrieval.search.live import LiveSearch
+
+DIM = 16
+N = 20
+
+
+def unit(n: int, seed: int = 0) -> Vectors:
+    rows = np.random.default_rng(seed).standard_normal((n, DIM))
+    units: Vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return units
+
+
+def case(i: int) -> Case:
+    return Case(
+        f"c/{i}", report=f"Befund {i}", labels={"NORM": 100.0}, age_years=60, meta={"a": i}, content_hash=str(i)
+    )
+
+
+def record(i: int) -> EcgRecord:
+    signal = np.random.default_rng(i).normal(0, 0.5, (12, 100)).round(3).astype(np.float32)
+    return EcgRecord(signal, 100.0, LEADS, record_id=str(i))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    with create_base(tmp_path / "b", "none", "0", DIM) as made:
+        made.add([case(i) for i in range(N)], unit(N), [record(i) for i in range(N)])
+    return tmp_path / "b"
+
+
+def execute(base: Path, sql: str, *values: object) -> None:
+    with closing(sqlite3.connect(base / STORE)) as db, db:
+        db.execute(sql, values)
+
+
+@pytest.mark.parametrize(
+    ("sql", "read"),
+    [
+        ("UPDATE cases SET report = 'Befund 8' WHERE row = 8", lambda base: base.get("c/7")),
+        ("UPDATE cases SET labels = '{\"AFIB\": 100.0}' WHERE row = 8", lambda base: base.cases()),
+        ("UPDATE cases SET labels = '{\"AF' WHERE row = 8", lambda base: base.search(unit(N)[7], 1)),
+        ("UPDATE cases SET meta = '[1]' WHERE row = 8", lambda base: base.find(["c/7"])),
+        ("UPDATE cases SET age_years = 61 WHERE row = 8", lambda base: base.some(["c/7"])),
+        ("UPDATE cases SET sex = 'F' WHERE row = 8", lambda base: list(base.blocks())),
+        ("UPDATE cases SET content_hash = x'00' WHERE row = 8", lambda base: base.get("c/7")),
+        ("UPDATE vectors SET vector = zeroblob(64) WHERE row = 8", lambda base: base.vector("c/7")),
+        ("UPDATE vectors SET vector = 'text' WHERE row = 8", lambda base: base.vector("c/7")),
+        ("UPDATE vectors SET vector = x'00' WHERE row = 8", lambda base: base.vector("c/7")),
+        ("UPDATE records SET head = replace(head, '100', '500') WHERE row = 8", lambda base: base.record("c/7")),
+        ("UPDATE records SET samples = zeroblob(99) WHERE row = 8", lambda base: base.record("c/7")),
+        ("UPDATE checksums SET text = zeroblob(8) WHERE row = 8", lambda base: base.get("c/7")),
+        ("DELETE FROM checksums WHERE row = 8", lambda base: base.get("c/7")),
+        ("UPDATE labels SET code = 'AFIB', statement = 'AFIB' WHERE row = 8", None),
+        ("DELETE FROM labels WHERE row = 8", None),
+    ],
+)  # fmt: skip
+def test_what_was_changed_is_not_read(base: Path, sql: str, read: Callable[[CaseBase], object] | None) -> None:
+    """Each part of a case has a checksum: compared when it is read, and by --verify."""
+    execute(base, sql)
+    with open_base(base) as opened:
+        if read is not None:
+            with pytest.raises(ManifestError, match=r"is damaged: .* row 8"):
+                read(opened)
+        assert opened.get("c/3") == case(3)
+        with pytest.raises(ManifestError, match=r"row 8|rows of cases"):
+            opened.verify()
+
+
+def test_random_flips_are_found(base: Path) -> None:
+    """Bits of texts, vectors and samples flipped where they lie: --verify finds each, or the file does not open."""
+    whole = (base / STORE).read_bytes()
+    rng = np.random.default_rng(5)
+    places = [(table, column) for table, column in (("cases", "report"), ("vectors", "vector"), ("records", "samples"))]
+    for turn in range(12):
+        table, column = places[turn % 3]
+        with closing(sqlite3.connect(base / STORE)) as db:
+            (value,) = db.execute(f"SELECT {column} FROM {table} WHERE row = ?", (turn + 1,)).fetchone()
+        raw = value.encode() if isinstance(value, str) else value
+        at = whole.find(raw)
+        assert at > 0
+        flipped = bytearray(whole)
+        flipped[at + int(rng.integers(len(raw)))] ^= 1 << int(rng.integers(7))
+        (base / STORE).write_bytes(flipped)
+        with open_base(base) as opened, pytest.raises(ManifestError, match="damaged"):
+            opened.verify()
+        (base / STORE).write_bytes(whole)
+    with open_base(base) as opened:
+        opened.verify()
+
+
+def test_a_vector_that_is_none(base: Path) -> None:
+    """NaN with a checksum that fits, as a stranger would write it."""
+    from ecgkin.index.folder.store import _sum
+
+    bad = np.full(DIM, np.nan, dtype="<f4").tobytes()
+    execute(base, "UPDATE vectors SET vector = ? WHERE row = 8", bad)
+    execute(base, "UPDATE checksums SET vector = ? WHERE row = 8", _sum(bad))
+    with open_base(base) as opened, pytest.raises(ManifestError, match="damaged vector of 1 cases"):
+        opened.verify()
+    for path in base.glob("index-*"):
+        path.unlink()
+    with pytest.raises(ManifestError, match=r"row 0 has NaN|damaged vector"):
+        FolderBase.repair(base)
+
+
+def test_an_older_base_gets_checksums_when_it_is_compacted(base: Path) -> None:
+    execute(base, "DROP TABLE checksums")
+    with open_base(base) as opened:
+        opened.add([case(50)], unit(1, 50), [record(50)])
+        opened.update([case(3)], unit(1, 51))
+        opened.remove(["c/4"])
+        opened.verify()
+        opened.compact()
+        opened.verify()
+        opened.add([case(51)], unit(1, 52))
+        opened.update([Case("c/51", report="new")])
+        opened.verify()
+    execute(base, "UPDATE cases SET report = 'x' WHERE case_id = 'c/50'")
+    with open_base(base) as opened, pytest.raises(ManifestError, match="damaged text of 1 cases"):
+        opened.verify()
+
+
+VIEW = "CREATE VIEW cases AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["ALTER TABLE cases RENAME TO old", VIEW],
+        [VIEW.replace("VIEW cases", "VIEW more")],
+        ["CREATE TRIGGER t AFTER UPDATE ON meta BEGIN DELETE FROM cases; END"],
+        ["CREATE TABLE more (a)"],
+        ["DROP TABLE labels"],
+        ["ALTER TABLE cases ADD COLUMN x"],
+    ],
+)
+def test_tables_that_are_not_ours(base: Path, statements: list[str]) -> None:
+    """A view that never ends must not be asked for a row."""
+    for statement in statements:
+        execute(base, statement)
+    with pytest.raises(ManifestError, match="is not a case store"):
+        open_base(base)
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "", "1e3", str(10**30), b"\x00", None, "٣"])
+@pytest.mark.parametrize("key", ["dim", "generation", "n_cases", "next_row"])
+def test_numbers_of_the_store(base: Path, key: str, value: object) -> None:
+    sql = (
+        "UPDATE meta SET value = ? WHERE key = ?"
+        if value is not None
+        else "DELETE FROM meta WHERE ? IS NULL AND key = ?"
+    )
+    execute(base, sql, value, key)
+    with pytest.raises(ManifestError):
+        open_base(base)
+
+
+WRONG: list[tuple[str, Any]] = [
+    ("dim", "16"), ("dim", 1e400), ("dim", -1), ("dim", None), ("dim", 10**40), ("generation", 1.5), ("n_cases", [3]),
+    ("index_file", "../../etc/passwd"), ("index_file", 7), ("index_bytes", "x"), ("preprocessing", "x"),
+    ("encoder_name", {}), ("base_id", None), ("max_row", True), ("more", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG)
+@pytest.mark.parametrize("fits", [True, False])
+def test_fields_of_the_manifest(base: Path, field: str, value: object, fits: bool) -> None:
+    """One line that names the file, whether or not the checksum was made to fit."""
+    content = json.loads((base / MANIFEST).read_text())
+    checksum = content.pop("checksum")
+    content[field] = value
+    content["checksum"] = _checksum(content) if fits else checksum
+    (base / MANIFEST).write_text(json.dumps(content))
+    with pytest.raises(ManifestError, match=MANIFEST) as caught:
+        open_base(base)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "7", "{", '{"format": "ecgkin-casebase"}', "[" * 100_000, "\ud800"])
+def test_manifests_that_are_none(base: Path, text: str) -> None:
+    (base / MANIFEST).write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(ManifestError, match=MANIFEST):
+        Manifest.read(base)
+
+
+BAD_IDS = ["", " ", "\n", "a\n", "a\tb", ".", "..", "../x", "a/../b", "a/.", " a", "a ", "\x00", "a\x7f", "a\u2028b",
+           "a\u202eb", "x" * 501, "\ud800"]  # fmt: skip
+
+
+@pytest.mark.parametrize("case_id", BAD_IDS)
+def test_ids_that_could_never_be_fetched(case_id: str) -> None:
+    with pytest.raises(RecordError, match="case id"):
+        Case(case_id)
+    check_case_id(safe_case_id(case_id))
+
+
+def test_ids_that_are_allowed() -> None:
+    for case_id in ("ptbxl/1", "ward 3/ä b.scp#2", 'say "x" \\', "a//b", "...", ".hidden", "x" * 500, "心電図/1"):
+        assert Case(case_id).case_id == safe_case_id(case_id) == case_id
+
+
+def test_a_folder_that_was_replaced(base: Path, tmp_path: Path) -> None:
+    """What is written into files that nobody will find is not acknowledged, and a server goes over to the new ones."""
+    shutil.copytree(base, tmp_path / "other")
+    with open_base(tmp_path / "other") as other:
+        other.remove(["c/0"])
+    opened = open_base(base)
+    live = LiveSearch(base, every_s=0.0, serve=_Served)
+    with live.current() as now:
+        assert len(now.base) == N
+    shutil.move(base, tmp_path / "away")
+    for call in (lambda: opened.add([case(99)], unit(1, 99)), lambda: len(opened), lambda: opened.get("c/1")):
+        with pytest.raises(CaseBaseError, match="was removed while it was open"):
+            call()
+    (tmp_path / "other").rename(base)
+    with pytest.raises(CaseBaseError, match="was replaced while it was open"):
+        opened.remove(["c/1"])
+    opened.close()
+    with live.current() as now:
+        assert len(now.base) == N - 1
+    live.close()
+
+
+class _Served:
+    """What `LiveSearch` asks of a search."""
+
+    def __init__(self, base: CaseBase) -> None:
+        self.base, self.encoder = base, self
+        self.name = "none"
+
+    def close(self) -> None:
+        self.base.close()
+
+
+LOCKER = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_readers_do_not_wait_for_a_writer_that_waits(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program keeps SQLite's lock: the write fails after its time, and reads go on meanwhile."""
+    monkeypatch.setattr(folder_base, "WRITE_WAIT_S", 1.5)
+    command = [sys.executable, "-c", LOCKER, str(base / STORE)]
+    errors: list[Exception] = []
+    with (
+        open_base(base) as opened,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as locker,
+    ):
+        assert locker.stdout is not None and locker.stdin is not None
+        assert locker.stdout.readline() == "locked\n"
+
+        def write() -> None:
+            try:
+                opened.remove(["c/1"])
+            except CaseBaseError as error:
+                errors.append(error)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        reads = 0
+        while writer.is_alive():
+            assert opened.get("c/1") == case(1)
+            reads += 1
+            time.sleep(0.01)
+        writer.join()
+        assert reads > 10, "reads waited for the writer"
+        assert len(errors) == 1 and "keeps" in str(errors[0]) and "locked" in str(errors[0])
+        locker.stdin.write("\n")
+        locker.stdin.flush()
+        locker.wait()
+        opened.remove(["c/1"])
+        assert len(opened) == N - 1
+
+
+def test_two_objects_take_turns(base: Path) -> None:
+    """After one write nobody keeps the lock."""
+    with open_base(base) as one, open_base(base) as other:
+        for i in range(6):
+            (one, other)[i % 2].add([case(100 + i)], unit(1, 100 + i))
+        assert len(one) == len(other) == N + 6
+        one.compact()
+        other.remove(["c/100"])
+        one.verify()
+        other.verify()
+    with open_base(base) as again:
+        assert len(again) == N + 5
+        again.verify()

@@ -1,0 +1,160 @@
+"""Negation and doubt in reports and answers (English, German, Swedish): what is denied is never read as there.
+
+The sentences were written for this test.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from ecgkin.retrieval.ecg.statements.find import find_statements
+
+NO, YES, MAYBE = "absent", "present", "possible"
+
+SENTENCES: list[tuple[str, dict[str, str]]] = [
+    ("Neither LBBB nor RBBB [1].", {"CLBBB": NO, "CRBBB": NO}),
+    ("Neither atrial fibrillation nor atrial flutter is seen.", {"AFIB": NO, "AFLT": NO}),
+    ("There is neither left ventricular hypertrophy nor a left bundle branch block.", {"LVH": NO, "CLBBB": NO}),
+    ("AF: negative", {"AFIB": NO}),
+    ("Atrial fibrillation: no. Left bundle branch block: yes.", {"AFIB": NO, "CLBBB": YES}),
+    ("LVH: absent; RVH: none; LBBB: present.", {"LVH": NO, "RVH": NO, "CLBBB": YES}),
+    ("Left bundle branch block - not present", {"CLBBB": NO}),
+    ("The patient denies atrial fibrillation.", {"AFIB": NO}),
+    ("Atrial fibrillation is no longer present.", {"AFIB": NO}),
+    ("The atrial fibrillation has resolved.", {"AFIB": NO}),
+    ("No longer in atrial flutter; now in sinus rhythm.", {"AFLT": NO, "SR": YES}),
+    ("The ECG does not show a left bundle branch block.", {"CLBBB": NO}),
+    ("There isn't any left bundle branch block.", {"CLBBB": NO}),
+    ("This doesn't look like atrial fibrillation.", {"AFIB": NO}),
+    ("A left bundle branch block could not be identified.", {"CLBBB": NO}),
+    ("Left ventricular hypertrophy was not observed in this tracing.", {"LVH": NO}),
+    ("Left bundle branch block cannot be seen.", {"CLBBB": NO}),
+    ("Voltage criteria for left ventricular hypertrophy are not met.", {"VCLVH": NO}),
+    ("Does not meet criteria for left ventricular hypertrophy.", {"LVH": NO}),
+    ("Left ventricular hypertrophy criteria not fulfilled.", {"LVH": NO}),
+    ("Sinus rhythm rather than atrial fibrillation.", {"SR": YES, "AFIB": NO}),
+    ("Sinus rhythm instead of atrial flutter.", {"SR": YES, "AFLT": NO}),
+    ("Lack of left ventricular hypertrophy.", {"LVH": NO}),
+    ("No AFIB, AFLT, CLBBB or WPW.", {"AFIB": NO, "AFLT": NO, "CLBBB": NO, "WPW": NO}),
+    ("No signs whatsoever at any point of the whole recording of atrial fibrillation.", {"AFIB": NO}),
+    ("Anterior myocardial infarction can be ruled out.", {"AMI": NO}),
+    ("Inferior myocardial infarction is very unlikely.", {"IMI": NO}),
+    ("Free from atrial fibrillation.", {"AFIB": NO}),
+    ("Nothing to suggest atrial fibrillation.", {"AFIB": NO}),
+    ("Atrial fibrillation is not what this tracing shows.", {"AFIB": NO}),
+    ("Atrial fibrillation cannot be excluded.", {"AFIB": MAYBE}),
+    ("Not only atrial fibrillation but also left bundle branch block.", {"AFIB": YES, "CLBBB": YES}),
+    ("Atrial fibrillation without left bundle branch block.", {"AFIB": YES, "CLBBB": NO}),
+    ("No P waves: atrial fibrillation.", {"AFIB": YES}),
+    ("Left bundle branch block, not seen before.", {"CLBBB": YES}),
+    ("No change: left bundle branch block persists.", {"CLBBB": YES}),
+    ("No change in the left bundle branch block.", {"CLBBB": YES}),
+    ("Not sinus rhythm but atrial fibrillation.", {"SR": NO, "AFIB": YES}),
+    ("Vorhofflimmern liegt nicht vor. Neither LBBB nor RBBB [1].", {"AFIB": NO, "CLBBB": NO, "CRBBB": NO}),
+    ("Ein Linksschenkelblock besteht nicht.", {"CLBBB": NO}),
+    ("Vorhofflimmern ist nicht mehr nachweisbar.", {"AFIB": NO}),
+    ("Vorhofflimmern nicht mehr nachweisbar, jetzt Sinusrhythmus.", {"AFIB": NO, "SR": YES}),
+    ("Weder Linksschenkelblock noch Rechtsschenkelblock.", {"CLBBB": NO, "CRBBB": NO}),
+    ("Es liegen weder Vorhofflimmern noch ein Linksschenkelblock vor.", {"AFIB": NO, "CLBBB": NO}),
+    ("Der Patient ist frei von Vorhofflimmern.", {"AFIB": NO}),
+    ("Vorhofflimmern: negativ", {"AFIB": NO}),
+    ("Vorhofflimmern: nein; Linksschenkelblock: ja.", {"AFIB": NO, "CLBBB": YES}),
+    ("Ein Linksschenkelblock lässt sich nicht nachweisen.", {"CLBBB": NO}),
+    ("Ein Linksschenkelblock ist nicht zu erkennen.", {"CLBBB": NO}),
+    ("Vorhofflimmern findet sich nicht.", {"AFIB": NO}),
+    ("Ein Linksschenkelblock zeigt sich im gesamten EKG nicht.", {"CLBBB": NO}),
+    ("Vorhofflimmern wird verneint.", {"AFIB": NO}),
+    ("Vorhofflimmern konnte ausgeschlossen werden.", {"AFIB": NO}),
+    ("Die Kriterien für eine Linksherzhypertrophie sind nicht erfüllt.", {"LVH": NO}),
+    ("Sinusrhythmus statt Vorhofflimmern.", {"SR": YES, "AFIB": NO}),
+    ("Keinerlei Hinweis auf Vorhofflimmern oder Vorhofflattern.", {"AFIB": NO, "AFLT": NO}),
+    ("Zeichen einer Linksherzhypertrophie fehlen.", {"LVH": NO}),
+    ("Kein Vorhofflimmern mehr, sondern Sinusrhythmus.", {"AFIB": NO, "SR": YES}),
+    ("Vorhofflimmern ist unwahrscheinlich.", {"AFIB": NO}),
+    ("Vorhofflimmern ist nicht auszuschließen.", {"AFIB": MAYBE}),
+    ("Vorhofflimmern kann nicht sicher ausgeschlossen werden.", {"AFIB": MAYBE}),
+    ("Nicht nur Vorhofflimmern, auch ein Linksschenkelblock liegt vor.", {"AFIB": YES, "CLBBB": YES}),
+    ("Vorhofflimmern ohne Linksschenkelblock.", {"AFIB": YES, "CLBBB": NO}),
+    ("Linksschenkelblock, nicht vorbekannt.", {"CLBBB": YES}),
+    ("Vorhofflimmern liegt vor, ein Linksschenkelblock nicht.", {"AFIB": YES, "CLBBB": NO}),
+    ("Keine Änderung: weiterhin Vorhofflimmern.", {"AFIB": YES}),
+    ("Kein Sinusrhythmus, sondern Vorhofflimmern.", {"SR": NO, "AFIB": YES}),
+    ("LBBB and RBBB are not seen.", {"CLBBB": NO, "CRBBB": NO}),
+    ("Linksschenkelblock und Rechtsschenkelblock sind nicht nachweisbar.", {"CLBBB": NO, "CRBBB": NO}),
+    ("Left bundle branch block or atrial fibrillation is not seen.", {"CLBBB": NO, "AFIB": NO}),
+    ("Sinus rhythm and left bundle branch block.", {"SR": YES, "CLBBB": YES}),
+    ("Sinusrhythmus: kein Vorhofflimmern.", {"SR": YES, "AFIB": NO}),
+    ("No evidence of ischemia in the presence of left bundle branch block.", {"ISC_": NO, "CLBBB": YES}),
+    ("Atrial fibrillation without rapid ventricular response", {"AFIB": YES}),
+    ("Vorhofflimmern mit nicht tachykarder Überleitung.", {"AFIB": YES}),
+    ("Linksschenkelblock, QRS-Dauer nicht verlängert gegenüber Vor-EKG.", {"CLBBB": YES}),
+    ("Left bundle branch block is not new.", {"CLBBB": YES}),
+    ("Linksschenkelblock ist nicht neu.", {"CLBBB": YES}),
+    ("Vorhofflimmern kann weder bestätigt noch ausgeschlossen werden.", {"AFIB": MAYBE}),
+    ("Atrial fibrillation can neither be confirmed nor excluded.", {"AFIB": MAYBE}),
+    ("I do not see atrial fibrillation.", {"AFIB": NO}),
+    ("I see no left bundle branch block and no hypertrophy.", {"CLBBB": NO}),
+    ("Ich sehe hier kein Vorhofflimmern und auch keinen Linksschenkelblock.", {"AFIB": NO, "CLBBB": NO}),
+    ("Ein Vorhofflimmern sehe ich nicht.", {"AFIB": NO}),
+    (
+        "Ein Vorhofflimmern ist in diesem EKG nicht zu sehen, es besteht ein Linksschenkelblock.",
+        {"AFIB": NO, "CLBBB": YES},
+    ),
+    ("There is no atrial fibrillation, but there is left bundle branch block.", {"AFIB": NO, "CLBBB": YES}),
+    ("The ECG excludes atrial fibrillation.", {"AFIB": NO}),
+    ("not atrial fibrillation", {"AFIB": NO}),
+    ("Atrial fibrillation (absent), left bundle branch block (present)", {"AFIB": NO, "CLBBB": YES}),
+    ("Absent: atrial fibrillation. Present: left bundle branch block.", {"AFIB": NO, "CLBBB": YES}),
+    ("Ausgeschlossen: Vorhofflimmern.", {"AFIB": NO}),
+    ("Nicht vorhanden: Vorhofflimmern, Linksschenkelblock.", {"AFIB": NO, "CLBBB": NO}),
+    ("Atrial fibrillation ruled out.", {"AFIB": NO}),
+    ("Hinweise auf Vorhofflimmern ergeben sich nicht.", {"AFIB": NO}),
+    ("Hinweise auf Vorhofflimmern bestehen nicht.", {"AFIB": NO}),
+    ("For atrial fibrillation there is no evidence.", {"AFIB": NO}),
+    ("Für Vorhofflimmern gibt es keinen Anhalt.", {"AFIB": NO}),
+    ("Atrial fibrillation: not detected", {"AFIB": NO}),
+    ("Atrial fibrillation - no evidence", {"AFIB": NO}),
+    ("Vorhofflimmern besteht keines.", {"AFIB": NO}),
+    ("Inga tecken på förmaksflimmer.", {"AFIB": NO}),
+    ("Förmaksflimmer föreligger ej.", {"AFIB": NO}),
+    ("Left bundle branch block is unlikely.", {"CLBBB": NO}),
+    ("Left bundle branch block is improbable.", {"CLBBB": NO}),
+    ("Kein sicherer Hinweis auf Vorhofflimmern", {"AFIB": NO}),
+    ("The absence of atrial fibrillation is noted", {"AFIB": NO}),
+    ("Patient hat kein VHF, LSB oder WPW", {"AFIB": NO, "CLBBB": NO, "WPW": NO}),
+    ("Atrial fibrillation has not been seen in this tracing.", {"AFIB": NO}),
+    ("Left bundle branch block has not changed.", {"CLBBB": YES}),
+    ("QRS is wide, but this is not a left bundle branch block.", {"CLBBB": NO}),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), SENTENCES, ids=[text[:60] for text, _ in SENTENCES])
+def test_polarity(text: str, expected: dict[str, str]) -> None:
+    found: dict[str, set[str]] = {}
+    for hit in find_statements(text):
+        found.setdefault(hit.code, set()).add(hit.polarity)
+    assert found == {code: {polarity} for code, polarity in expected.items()}
+
+
+@pytest.mark.parametrize("text", [text for text, expected in SENTENCES if set(expected.values()) == {NO}])
+def test_capitals_and_neighbours_change_nothing(text: str) -> None:
+    """The same sentence in capitals, or between two others, denies the same."""
+    codes = {hit.code for hit in find_statements(text)}
+    capitals = text.upper() if " es " not in text else text  # "ES" is an abbreviation of extrasystoles
+    for other in (capitals, f"ECG of poor quality. {text}\nHeart rate 72/min.", f"Report:\n{text}\nSinus rhythm."):
+        assert not {hit.code for hit in find_statements(other) if hit.polarity != NO} & (codes - {"SR"}), other
+
+
+def test_a_mark_after_a_short_word_ends_the_sentence() -> None:
+    hits = find_statements("Kein AF. LBBB. Artefakte in II. Wide QRS no. 5")
+    assert [(hit.code, hit.polarity) for hit in hits[:2]] == [("AFIB", NO), ("CLBBB", YES)]
+    hits = find_statements("Z. n. Hinterwandinfarkt, V. a. Linksschenkelblock, kein AV-Block 1. Grades")
+    assert [(hit.code, hit.polarity) for hit in hits] == [("IMI", YES), ("CLBBB", MAYBE), ("1AVB", NO)]
+
+
+def test_lists_and_single_words() -> None:
+    hits = find_statements("No LBBB, RBBB, WPW, AFIB or LVH. LVH. Kein Vorhofflimmern. LBBB? No.")
+    assert [(hit.code, hit.polarity) for hit in hits] == [
+        ("CLBBB", NO), ("CRBBB", NO), ("WPW", NO), ("AFIB", NO), ("LVH", NO), ("LVH", YES), ("AFIB", NO),
+        ("CLBBB", MAYBE),
+    ]  # fmt: skip
