@@ -44,7 +44,7 @@ class Job:
         folder: Where its files lie; what is unpacked and decoded is written there.
         files: Their names.
         fs_hz, units: Of samples, for a file that does not say.
-        page: Of a document, from 1.
+        page: Of a document, from 1; None for the first that shows an ECG.
         max_bytes: Of what a zip unpacks to.
         max_record_bytes: Of a recording, and of its samples a sixteenth part: text takes more bytes than numbers.
         max_pixels: Of a picture.
@@ -55,7 +55,7 @@ class Job:
     files: tuple[str, ...]
     fs_hz: float | None
     units: str | None
-    page: int
+    page: int | None
     max_bytes: int
     max_record_bytes: int
     max_pixels: int

@@ -207,7 +207,7 @@ class Decoders:
         files: Sequence[Path],
         fs_hz: float | None = None,
         units: str | None = None,
-        page: int = 1,
+        page: int | None = None,
     ) -> Decoded:
         """Decode an upload.
 
@@ -215,7 +215,7 @@ class Decoders:
             folder: Where its files lie.
             files: Them.
             fs_hz, units: Of samples, for a file that does not say.
-            page: Of a document, from 1.
+            page: Of a document, from 1; None for the first that shows an ECG.
 
         Raises:
             InputError: It is no ECG, broken, or takes too long.

@@ -60,14 +60,14 @@ class Upload:
         return path
 
     def decoded(
-        self, decoders: Decoders, fs_hz: float | None = None, units: Units | None = None, page: int = 1
+        self, decoders: Decoders, fs_hz: float | None = None, units: Units | None = None, page: int | None = None
     ) -> Decoded:
         """The ECG in the files. For threads.
 
         Args:
             decoders: Who decodes them.
             fs_hz, units: Of samples, for a file that does not say.
-            page: Of a document, from 1.
+            page: Of a document, from 1; None for the first that shows an ECG.
 
         Raises:
             InputError, TooLargeError, BusyError: See `Decoders.decode`.
