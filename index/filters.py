@@ -32,6 +32,7 @@ _HINT = 'write e.g. age>=60 and sex=F and label:AFIB and not label:PACE and date
 # SQLite's parser stops at expressions 1,000 deep and 32,766 parameters; nobody types a tenth of that.
 MAX_DEPTH = 60
 MAX_TOKENS = 2000
+MAX_VALUES = 900
 
 COLUMNS = {
     "age": "age_years",
@@ -248,6 +249,7 @@ class Where:
         if isinstance(source, str):
             return cls(_Parser(source).parse())
         if isinstance(source, Mapping):
+            _check_size(source)
             return cls(_from_mapping(source, "where", 0))
         raise QueryError(f"filter is a {type(source).__name__} (expected a text or an object)", hint=_HINT)
 
@@ -269,6 +271,22 @@ class Where:
         if self.is_all or other.is_all:
             return other if self.is_all else self
         return Where(Join("and", (self.root, other.root)))
+
+
+def _check_size(source: Any) -> None:
+    """Count the values of a dictionary, those in lists included, before anything is made of them.
+
+    Raises:
+        QueryError: There are more than `MAX_VALUES`.
+    """
+    left, found = [source], 0
+    while left:
+        value = left.pop()
+        if isinstance(value, Mapping | list | tuple):
+            found += len(value)
+            if found > MAX_VALUES:
+                raise QueryError(f"filter holds more than {MAX_VALUES} values", hint="ask for fewer at a time")
+            left.extend(value.values() if isinstance(value, Mapping) else value)
 
 
 WhereLike: TypeAlias = "str | Mapping[str, Any] | Where | None"

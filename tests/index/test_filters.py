@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ecgkin.index import create_base
 from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
-from ecgkin.index.filters import COLUMNS, MAX_DEPTH, Where
+from ecgkin.index.filters import COLUMNS, MAX_DEPTH, MAX_VALUES, Where
 from ecgkin.index.folder.store import STORE
 from ecgkin.retrieval.errors import QueryError
 
@@ -265,3 +265,12 @@ def test_not_binds_before_and_and_before_or(text: str, meaning: Callable[[bool, 
             "c", sex="M" if sex else "F", age_years=70.0 if old else 40.0, labels={"AFIB": 100.0} if label else {}
         )
         assert where.matches(case) == meaning(sex, old, label), (sex, old, label)
+
+
+def test_filters_of_very_many_values_are_refused_at_once() -> None:
+    """A list longer than SQLite's parser goes deep is a mistake of the question, not of the base; nested ones count."""
+    many = [f"s{i}" for i in range(MAX_VALUES + 1)]
+    assert Where.parse({"source": many[: MAX_VALUES - 1]}).root
+    for too_many in ({"source": many}, {"or": [{"source": many[:500]}, {"not": {"source": many[:500]}}]}):
+        with pytest.raises(QueryError, match="more than 900 values"):
+            Where.parse(too_many)

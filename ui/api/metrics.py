@@ -88,6 +88,7 @@ class Context:
                 status = message["status"]
                 present = {name.lower() for name, _ in message["headers"]}
                 extra = [(b"x-request-id", own.encode()), (b"x-content-type-options", b"nosniff")]
+                extra.append((b"cross-origin-resource-policy", b"same-origin"))
                 if b"cache-control" not in present:
                     extra.append((b"cache-control", b"no-store"))
                 message["headers"] = [*message["headers"], *extra]
