@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 
+from ecgkin import __version__
 from ecgkin.ui.api import docs_page, openapi, problems, schemas
 from ecgkin.ui.api.limits import Gate
 from ecgkin.ui.api.metrics import Context
@@ -50,7 +50,7 @@ def create_app(settings: Settings, state: State) -> FastAPI:
 
     app = FastAPI(
         title="ecgkin",
-        version=version("ecgkin"),
+        version=__version__,
         summary="Retrieval-augmented ECG case search",
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
