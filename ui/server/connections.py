@@ -19,7 +19,84 @@ if TYPE_CHECKING:
 _TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-def bounded(header_seconds: float, write_seconds: float, most: int) -> type[H11Protocol]:
+class BoundedProtocol(H11Protocol):
+    """uvicorn's protocol with deadlines; `bounded` sets them."""
+
+    header_seconds = 10.0
+    write_seconds = 30.0
+    most = 1000
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a head; one too many makes the one that has waited longest leave."""
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._head: asyncio.TimerHandle | None = self.loop.call_later(self.header_seconds, self._head_is_late)
+        self._reader: asyncio.TimerHandle | None = None
+        if len(self.connections) > self.most:
+            others: list[Any] = [other for other in self.connections if getattr(other, "waits", False)]
+            min(others, key=lambda other: other._since, default=self).transport.abort()
+
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is being answered here, nor has a whole head come."""
+        return self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete)
+
+    def data_received(self, data: bytes) -> None:
+        """The first byte of a head starts its deadline, the last one ends it."""
+        if self.waits:
+            self._since = self.loop.time() if self._head is None else self._since
+            self._head = self._head or self.loop.call_later(self.header_seconds, self._head_is_late)
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._stop()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next head."""
+        super().on_response_complete()
+        # The rest of a head may have come with the request before it.
+        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and self._head is None:
+            self._head = self.loop.call_later(self.header_seconds, self._head_is_late)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close, whether or not the answer is read."""
+        super().timeout_keep_alive_handler()
+        # `close` waits for what is not read yet; not for ever.
+        self.loop.call_later(self.write_seconds, self.transport.abort)
+
+    def pause_writing(self) -> None:
+        """The reader is slow: his deadline begins."""
+        super().pause_writing()
+        self._reader = self._reader or self.loop.call_later(self.write_seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """He reads again."""
+        super().resume_writing()
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the deadlines."""
+        self._stop()
+        if self._reader is not None:
+            self._reader.cancel()
+        super().connection_lost(exc)
+
+    def _stop(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _head_is_late(self) -> None:
+        self._head = None
+        if not self.waits or self.transport.is_closing():
+            return
+        self.transport.write(_TIMEOUT)
+        self.transport.close()
+        self.loop.call_later(self.write_seconds, self.transport.abort)
+
+
+def bounded(header_seconds: float, write_seconds: float, most: int) -> type[BoundedProtocol]:
     """A protocol class for `uvicorn.Config(http=...)`.
 
     Args:
@@ -27,71 +104,8 @@ def bounded(header_seconds: float, write_seconds: float, most: int) -> type[H11P
         write_seconds: An answer may wait so long for its reader.
         most: Connections.
     """
-
-    class Bounded(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            self._since = self.loop.time()
-            self._head: asyncio.TimerHandle | None = self.loop.call_later(header_seconds, self._head_is_late)
-            self._reader: asyncio.TimerHandle | None = None
-            if len(self.connections) > most:
-                others: list[Any] = [other for other in self.connections if getattr(other, "waits", False)]
-                min(others, key=lambda other: other._since, default=self).transport.abort()
-
-        @property
-        def waits(self) -> bool:
-            """Whether nothing is being answered here, nor has a whole head come."""
-            return self.conn.their_state is h11.IDLE and (self.cycle is None or self.cycle.response_complete)
-
-        def data_received(self, data: bytes) -> None:
-            if self.waits:
-                self._since = self.loop.time() if self._head is None else self._since
-                self._head = self._head or self.loop.call_later(header_seconds, self._head_is_late)
-            super().data_received(data)
-            if self.conn.their_state is not h11.IDLE:
-                self._stop()
-
-        def on_response_complete(self) -> None:
-            super().on_response_complete()
-            # The rest of a head may have come with the request before it.
-            if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0] and self._head is None:
-                self._head = self.loop.call_later(header_seconds, self._head_is_late)
-
-        def timeout_keep_alive_handler(self) -> None:
-            super().timeout_keep_alive_handler()
-            # `close` waits for what is not read yet; not for ever.
-            self.loop.call_later(write_seconds, self.transport.abort)
-
-        def pause_writing(self) -> None:
-            super().pause_writing()
-            self._reader = self._reader or self.loop.call_later(write_seconds, self.transport.abort)
-
-        def resume_writing(self) -> None:
-            super().resume_writing()
-            if self._reader is not None:
-                self._reader.cancel()
-                self._reader = None
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop()
-            if self._reader is not None:
-                self._reader.cancel()
-            super().connection_lost(exc)
-
-        def _stop(self) -> None:
-            if self._head is not None:
-                self._head.cancel()
-                self._head = None
-
-        def _head_is_late(self) -> None:
-            self._head = None
-            if not self.waits or self.transport.is_closing():
-                return
-            self.transport.write(_TIMEOUT)
-            self.transport.close()
-            self.loop.call_later(write_seconds, self.transport.abort)
-
-    return Bounded
+    limits = {"header_seconds": header_seconds, "write_seconds": write_seconds, "most": most}
+    return type("BoundedProtocol", (BoundedProtocol,), limits)
 
 
 def room_for_connections(wanted: int) -> int:
