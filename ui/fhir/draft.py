@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import escape
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from ecgkin import __version__
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _device(draft: Draft, encoder: str) -> dict[str, Any]:
         "status": "active",
         "deviceName": [{"name": f"ecgkin, drafter {draft.model}", "type": "model-name"}],
         "version": [
-            {"type": {"text": "software"}, "value": version("ecgkin")},
+            {"type": {"text": "software"}, "value": __version__},
             {"type": {"text": "encoder"}, "value": encoder},
             *([{"type": {"text": "prompt"}, "value": draft.prompt}] if draft.prompt else []),
         ],
