@@ -105,11 +105,10 @@ def draft_html(
         # Flags have lines of their own below.
         flagged = {flag.text for flag in draft.flags}
         head += "".join(f"<p>{escape(line)}</p>" for line in measured if line not in flagged)
-    head += "".join(
-        f'<p class="ek-notice"><b>{escape(flag.title)}</b> {escape(flag.text.removeprefix(flag.title).lstrip(". "))}</p>'
-        for flag in draft.flags
-        if flag.severity != "note"
-    )
+    for flag in draft.flags:
+        if flag.severity != "note":
+            rest = flag.text.removeprefix(flag.title).lstrip(". ")
+            head += f'<p class="ek-notice"><b>{escape(flag.title)}</b> {escape(rest)}</p>'
     numbers = {item.number: item.case_id for item in draft.evidence}
     rows = ""
     for section in draft.sections:

@@ -128,7 +128,8 @@ def meteor(text: Sequence[str], reference: Sequence[str]) -> float:
     n = sum(place is not None for place in matched)
     if n == 0:
         return 0.0
-    chunks, last = 0, None
+    chunks = 0
+    last: int | None = None
     for place in matched:
         if place is not None and (last is None or place != last + 1):
             chunks += 1
