@@ -146,7 +146,7 @@ def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
     if size[0] >= page.shape[1]:
         page = np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
         return torch.from_numpy(page).permute(2, 0, 1)[None]
-    planes = torch.from_numpy(np.ascontiguousarray(page)).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(np.require(page, requirements=["C", "W"])).permute(2, 0, 1)[None]
     # Four times faster than OpenCV's INTER_AREA.
     return torch.nn.functional.interpolate(planes, size=(size[1], size[0]), mode="bilinear", antialias=True)
 
