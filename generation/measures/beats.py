@@ -272,6 +272,10 @@ def _kinds(at: Ints, likeness: Doubles, curve: Doubles, clearness: float) -> Bea
     normal = groups == main
     early = before < _EARLY * pace
     early[0] = False
+    # An extrasystole comes before the pause that follows it, where every second beat is one before no usual interval.
+    after = np.r_[rr, usual].astype(np.float64)
+    early |= ~normal & (before < _EARLY * after)
+    early[0] = False
     kinds = ["N" if same else "V" for same in normal]
     irregular = _irregular(rr)
     for i in range(1, n):
