@@ -290,7 +290,7 @@ def _irregular(rr: Ints) -> bool:
     if len(rr) < 3:
         return False
     changes = np.abs(np.diff(rr)) / np.median(rr)
-    return float(np.median(changes)) > 0.07
+    return float(np.median(changes)) > 0.1
 
 
 def _groups(likeness: Doubles) -> Ints:
