@@ -33,9 +33,13 @@ class NoteCode(StrEnum):
     LAYOUT_UNKNOWN = "layout_unknown"
     ROWS_LEVELLED = "rows_levelled"
     TRACES_FAINT = "traces_faint"
+    GAIN_ASSUMED = "gain_assumed"
+    SPEED_ASSUMED = "speed_assumed"
+    LIMB_LEADS_CONTRADICT = "limb_leads_contradict"
     # Documents that hold pages.
     PAGE_OF_DOCUMENT = "page_of_document"
     LINES_NOT_READ = "lines_not_read"
+    ECG_PAGES = "ecg_pages"
     # Records.
     LEADS_MISSING = "leads_missing"
     LEADS_FLAT = "leads_flat"
@@ -97,6 +101,12 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "rows were bent or sloped and were levelled",
         "Zeilen waren gebogen oder schräg und wurden begradigt",
     ),
+    NoteCode.GAIN_ASSUMED: ("gain assumed: 10 mm/mV", "Verstärkung angenommen: 10 mm/mV"),
+    NoteCode.SPEED_ASSUMED: ("paper speed assumed: 25 mm/s", "Papiervorschub angenommen: 25 mm/s"),
+    NoteCode.LIMB_LEADS_CONTRADICT: (
+        "the limb leads contradict Einthoven's law: rows may be swapped or misread",
+        "die Extremitätenableitungen widersprechen dem Einthoven-Gesetz: Zeilen vertauscht oder falsch gelesen",
+    ),
     NoteCode.TRACES_FAINT: (
         "traces are hard to tell from the paper",
         "Kurven heben sich kaum vom Papier ab",
@@ -108,6 +118,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.LINES_NOT_READ: (
         "read as a picture, its lines are not read as numbers: {reason}",
         "als Bild gelesen, die Linien wurden nicht als Messwerte gelesen: {reason}",
+    ),
+    NoteCode.ECG_PAGES: (
+        "pages {pages} of the document show an ECG: the first of them is read unless a page is asked for",
+        "die Seiten {pages} des Dokuments zeigen ein EKG: die erste davon wurde gelesen, wenn keine verlangt ist",
     ),
     NoteCode.LEADS_MISSING: ("missing leads: {leads}", "Ableitungen fehlen: {leads}"),
     NoteCode.LEADS_FLAT: ("flat leads: {leads}", "Ableitungen ohne Ausschlag: {leads}"),

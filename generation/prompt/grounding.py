@@ -91,7 +91,7 @@ def citations_in(text: str, evidence: Sequence[Evidence]) -> tuple[tuple[str, ..
 
 def without_marks(text: str) -> str:
     """The text without citations and "(62 %)", as statements are looked for in it."""
-    return re.sub(r"\s+([.,;:])", r"\1", _PERCENT.sub("", _CITATION.sub("", text))).strip()
+    return re.sub(r"(?<!\s)\s+([.,;:])", r"\1", _PERCENT.sub("", _CITATION.sub("", text))).strip()
 
 
 def ground(

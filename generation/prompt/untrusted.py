@@ -14,7 +14,7 @@ MAX_ANSWER_CHARACTERS = 20_000
 _SPACE = re.compile(r"\s+")
 _TAG = re.compile(r"<[^<>]{0,200}>")
 _LINK = re.compile(r"!?\[([^\[\]]{0,200})\]\([^()]{0,500}\)|https?://\S+|www\.\S+", re.IGNORECASE)
-_MARKDOWN = re.compile(r"[`*_#~|]{1,}|^\s*>+", re.MULTILINE)
+_MARKDOWN = re.compile(r"[`*_#~|]{1,}|^[^\S\n]*>+", re.MULTILINE)
 _MARKS = str.maketrans({"[": "(", "]": ")", "<": "‹", ">": "›", "{": "(", "}": ")"})
 # Words that speak to a reader or a program; no ECG report needs them. A clause that holds one is left out.
 _COMMANDS = re.compile(

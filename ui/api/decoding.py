@@ -45,6 +45,7 @@ _JOBS_OF_A_WORKER = 500
 _LONGEST_ANSWER = 4_000_000  # bytes; an answer holds names and notes, never samples
 # Raised here as there; whatever else a worker names is an InputError.
 _ERRORS: dict[str, type[EcgkinError]] = {
+    "StorageFullError": problems.StorageFullError,
     "OutsizeError": problems.TooLargeError,
     "RecordError": errors.RecordError,
     "ImageError": errors.ImageError,
@@ -207,7 +208,7 @@ class Decoders:
         files: Sequence[Path],
         fs_hz: float | None = None,
         units: str | None = None,
-        page: int = 1,
+        page: int | None = None,
     ) -> Decoded:
         """Decode an upload.
 
@@ -215,7 +216,7 @@ class Decoders:
             folder: Where its files lie.
             files: Them.
             fs_hz, units: Of samples, for a file that does not say.
-            page: Of a document, from 1.
+            page: Of a document, from 1; None for the first that shows an ECG.
 
         Raises:
             InputError: It is no ECG, broken, or takes too long.

@@ -101,6 +101,14 @@ def draft_html(
         head += f'<p class="ek-notice">{escape(note)}</p>'
     if draft.refusal:
         head += f'<p class="ek-notice">{escape(draft.refusal)}</p>'
+        measured = draft.text.removeprefix(draft.refusal).strip().splitlines()
+        # Flags have lines of their own below.
+        flagged = {flag.text for flag in draft.flags}
+        head += "".join(f"<p>{escape(line)}</p>" for line in measured if line not in flagged)
+    for flag in draft.flags:
+        if flag.severity != "note":
+            rest = flag.text.removeprefix(flag.title).lstrip(". ")
+            head += f'<p class="ek-notice"><b>{escape(flag.title)}</b> {escape(rest)}</p>'
     numbers = {item.number: item.case_id for item in draft.evidence}
     rows = ""
     for section in draft.sections:
