@@ -33,6 +33,9 @@ class NoteCode(StrEnum):
     LAYOUT_UNKNOWN = "layout_unknown"
     ROWS_LEVELLED = "rows_levelled"
     TRACES_FAINT = "traces_faint"
+    GAIN_ASSUMED = "gain_assumed"
+    SPEED_ASSUMED = "speed_assumed"
+    LIMB_LEADS_CONTRADICT = "limb_leads_contradict"
     # Documents that hold pages.
     PAGE_OF_DOCUMENT = "page_of_document"
     LINES_NOT_READ = "lines_not_read"
@@ -97,6 +100,12 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.ROWS_LEVELLED: (
         "rows were bent or sloped and were levelled",
         "Zeilen waren gebogen oder schräg und wurden begradigt",
+    ),
+    NoteCode.GAIN_ASSUMED: ("gain assumed: 10 mm/mV", "Verstärkung angenommen: 10 mm/mV"),
+    NoteCode.SPEED_ASSUMED: ("paper speed assumed: 25 mm/s", "Papiervorschub angenommen: 25 mm/s"),
+    NoteCode.LIMB_LEADS_CONTRADICT: (
+        "the limb leads contradict Einthoven's law: rows may be swapped or misread",
+        "die Extremitätenableitungen widersprechen dem Einthoven-Gesetz: Zeilen vertauscht oder falsch gelesen",
     ),
     NoteCode.TRACES_FAINT: (
         "traces are hard to tell from the paper",

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.formats.read import read_ecg as read_ecg
     from ecgkin.retrieval.ecg.leads import LEADS as LEADS
     from ecgkin.retrieval.ecg.leads import canonical_lead as canonical_lead
+    from ecgkin.retrieval.ecg.page.digitize import Digitized as Digitized
+    from ecgkin.retrieval.ecg.page.digitize import digitize as digitize
     from ecgkin.retrieval.ecg.page.reading import PageReading as PageReading
     from ecgkin.retrieval.ecg.page.reading import read_page as read_page
     from ecgkin.retrieval.ecg.record import EcgRecord as EcgRecord
@@ -43,6 +45,7 @@ _MODULE = {
     "STATEMENTS": "statements.catalogue",
     "SUPERCLASSES": "statements.catalogue",
     "AugmentStyle": "augment.photograph",
+    "Digitized": "page.digitize",
     "EcgRecord": "record",
     "FoundStatement": "statements.find",
     "PageReading": "page.reading",
@@ -53,6 +56,7 @@ _MODULE = {
     "Statement": "statements.catalogue",
     "canonical_lead": "leads",
     "clean_report": "statements.report_text",
+    "digitize": "page.digitize",
     "find_statements": "statements.find",
     "normalise_report": "statements.report_text",
     "photograph": "augment.photograph",
@@ -70,6 +74,7 @@ __all__ = [
     "STATEMENTS",
     "SUPERCLASSES",
     "AugmentStyle",
+    "Digitized",
     "EcgRecord",
     "FoundStatement",
     "PageReading",
@@ -80,6 +85,7 @@ __all__ = [
     "Statement",
     "canonical_lead",
     "clean_report",
+    "digitize",
     "find_statements",
     "normalise_report",
     "photograph",

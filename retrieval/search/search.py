@@ -1,4 +1,8 @@
-"""`CaseSearch`: a query (ECG, picture, words, or two of them) in, the most similar cases and their vote out."""
+"""`CaseSearch`: a query (ECG, picture, words, or two of them) in, the most similar cases and their vote out.
+
+`image_query`, `record_query`, `text_query`, `mixed_query` and `vector_query` make a `Query`, a unit vector with what
+was learnt on the way; `CaseSearch` finds its neighbours in a case base and lets them vote.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +37,13 @@ __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
 
 
 MAX_TEXT = 10_000
+
+_LOG = logging.getLogger(__name__)
+
+# Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
+MAX_K = 1_000
+# Where cases share one recording, voters of other contents are looked for up to so many times as deep.
+MOST_COPIES = 16
 
 
 @dataclass(slots=True)
@@ -175,14 +186,6 @@ def _open_record(path: str | Path) -> EcgRecord:
     from ecgkin.retrieval.ecg.formats.read import read_ecg
 
     return read_ecg(path)
-
-
-_LOG = logging.getLogger(__name__)
-
-# Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
-MAX_K = 1_000
-# Where cases share one recording, voters of other contents are looked for up to so many times as deep.
-MOST_COPIES = 16
 
 
 class CaseSearch:

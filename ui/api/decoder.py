@@ -8,6 +8,7 @@ operating system (`setrlimit`); what takes too long is killed from outside.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -128,7 +129,11 @@ def unpack(path: Path, place: Callable[[str], Path], suffixes: Collection[str], 
                         if left < 0:
                             raise OutsizeError(f"the zip unpacks to more than {max_bytes / MB:g} MB")
                         file.write(chunk)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"the zip cannot be unpacked: {type(error).__name__}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise InputError(f"the zip cannot be unpacked: {type(error).__name__}") from error
     if not placed:
         raise InputError("the zip holds no picture and no recording")
@@ -345,6 +350,10 @@ def answered(line: str) -> dict[str, Any]:
         return decode(job)
     except EcgkinError as error:
         return {"error": type(error).__name__, "message": _clean(str(error), job), "hint": _clean(error.hint, job)}
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return {"error": "StorageFullError", "message": "the server has no room to decode the upload", "hint": ""}
+        return {"error": "InputError", "message": f"the file cannot be read: {type(error).__name__}", "hint": ""}
     except MemoryError:
         return {"error": "OutsizeError", "message": "the file needs more memory than this server gives", "hint": ""}
     except Exception as error:  # decoders raise whatever they stumble over

@@ -45,6 +45,7 @@ _JOBS_OF_A_WORKER = 500
 _LONGEST_ANSWER = 4_000_000  # bytes; an answer holds names and notes, never samples
 # Raised here as there; whatever else a worker names is an InputError.
 _ERRORS: dict[str, type[EcgkinError]] = {
+    "StorageFullError": problems.StorageFullError,
     "OutsizeError": problems.TooLargeError,
     "RecordError": errors.RecordError,
     "ImageError": errors.ImageError,

@@ -128,5 +128,5 @@ async def taken(request: Request, state: State, form: type[Form], json: type[Jso
         InputError: Its files are not as they should be.
     """
     if uploads.media_type(request) == "multipart/form-data":
-        return Intake(state, form, json, await uploads.receive(request, state.limits))
+        return Intake(state, form, json, await uploads.receive(request))
     return Intake(state, form, json, await uploads.body_bytes(request))

@@ -6,11 +6,11 @@ import logging
 import re
 import time
 import uuid
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
+from ecgkin import __version__
 from ecgkin.ui.api import problems
 from ecgkin.ui.logs import request_id
 
@@ -49,7 +49,7 @@ class Metrics:
 
     def runs(self, encoder: str) -> None:
         """What runs here: the version, and an encoder by its name and fingerprint."""
-        self._runs.info({"version": version("ecgkin"), "encoder": encoder})
+        self._runs.info({"version": __version__, "encoder": encoder})
 
     def stage(self, name: str, seconds: float) -> None:
         """One step took so long."""
@@ -88,6 +88,7 @@ class Context:
                 status = message["status"]
                 present = {name.lower() for name, _ in message["headers"]}
                 extra = [(b"x-request-id", own.encode()), (b"x-content-type-options", b"nosniff")]
+                extra.append((b"cross-origin-resource-policy", b"same-origin"))
                 if b"cache-control" not in present:
                     extra.append((b"cache-control", b"no-store"))
                 message["headers"] = [*message["headers"], *extra]

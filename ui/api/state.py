@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
 import uuid
@@ -22,6 +23,7 @@ from ecgkin.ui.api.limits import Limits, PixelBudget, Work
 from ecgkin.ui.api.metrics import Metrics
 from ecgkin.ui.api.queue import EncoderQueue, QueuedEncoder
 from ecgkin.ui.api.security import Token, parse_tokens
+from ecgkin.ui.api.uploads import remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -169,6 +171,7 @@ class State:
         self.budget = PixelBudget(self.limits.pixels, self.limits.seconds)
         self.decoders = Decoders(self.limits)
         self.started = time.time()
+        remove_abandoned(Path(tempfile.gettempdir()))
         self.closing = False
 
     @contextmanager

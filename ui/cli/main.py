@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from ecgkin import __version__
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.cli import (
     base,
@@ -51,9 +52,7 @@ for group in _GROUPS:  # `draft` adds to what `evaluate` has made
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(version("ecgkin"))
+        typer.echo(__version__)
         raise typer.Exit
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api.security import is_loopback
+from ecgkin.ui.logs import Repeats
 
 if TYPE_CHECKING:
     import uvicorn
@@ -61,8 +63,16 @@ def server(app: FastAPI, settings: Settings) -> uvicorn.Server:
     """
     import uvicorn
 
+    from ecgkin.ui.server.connections import bounded, room_for_connections
+
+    for name in ("asyncio", "uvicorn.error"):  # strangers choose how often these speak
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, Repeats) for known in logger.filters):
+            logger.addFilter(Repeats())
+    most = room_for_connections(settings.api_max_connections)
     config = uvicorn.Config(
         app,
+        http=bounded(settings.api_header_seconds, settings.api_max_seconds, most),
         log_config=None,
         access_log=False,
         lifespan="on",

@@ -101,6 +101,15 @@ def draft_html(
         head += f'<p class="ek-notice">{escape(note)}</p>'
     if draft.refusal:
         head += f'<p class="ek-notice">{escape(draft.refusal)}</p>'
+        measured = draft.text.removeprefix(draft.refusal).strip().splitlines()
+        # Flags have lines of their own below.
+        flagged = {flag.text for flag in draft.flags}
+        head += "".join(f"<p>{escape(line)}</p>" for line in measured if line not in flagged)
+    head += "".join(
+        f'<p class="ek-notice"><b>{escape(flag.title)}</b> {escape(flag.text.removeprefix(flag.title).lstrip(". "))}</p>'
+        for flag in draft.flags
+        if flag.severity != "note"
+    )
     numbers = {item.number: item.case_id for item in draft.evidence}
     rows = ""
     for section in draft.sections:

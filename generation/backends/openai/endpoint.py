@@ -1,4 +1,8 @@
-"""Any OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, transformers serve) as a `TextBackend`."""
+"""Any OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, transformers serve) as a `TextBackend`.
+
+`EndpointBackend` is the back end, `Connection` sends a request with time limits and new tries as `Patience` allows, and
+`LoopThread` runs the asynchronous work for synchronous callers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""PULSE in process: an original-layout checkpoint in transformers' LLaVA-NeXT classes."""
+"""PULSE in process: an original-layout checkpoint in transformers' LLaVA-NeXT classes.
+
+`PulseModel` is the back end. The parts of decoding that transformers lacks stand before it: sampling by a seed of its
+own, text in pieces that never have to be taken back, and tokens handed from the thread that computes to the one that
+reads.
+"""
 
 from __future__ import annotations
 

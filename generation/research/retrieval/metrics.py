@@ -44,17 +44,6 @@ def vote_scores(neighbours: Neighbours, gallery_labels: BoolMatrix, k: int, tau:
     return np.asarray(shares, dtype=np.float32)
 
 
-def auc_columns(truth: BoolMatrix, scores: NDArray[np.floating]) -> Doubles:
-    """Area under the ROC curve of each column, shape (n_labels,); NaN where a column has one class only."""
-    from sklearn.metrics import roc_auc_score
-
-    both = truth.any(axis=0) & ~truth.all(axis=0)
-    out = np.full(truth.shape[1], np.nan)
-    for column in np.flatnonzero(both):
-        out[column] = roc_auc_score(truth[:, column], scores[:, column])
-    return out
-
-
 def clean_columns(truth: BoolMatrix) -> NDArray[np.bool_]:
     """Columns with at least `CLEAN_POSITIVES` positives (and as many negatives), shape (n_labels,)."""
     positives = truth.sum(axis=0)

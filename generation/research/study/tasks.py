@@ -1,4 +1,8 @@
-"""The tasks of `ecgkin evaluate run`: each gives plain values for report.json, tables, and data for figures."""
+"""The tasks of `ecgkin evaluate run`: each gives plain values for report.json, tables, and data for figures.
+
+There are tasks on other pictures (photographs, damage, foreign records, print-outs, the map of all cases), tasks that
+write (drafts, the mini generator, ECGBench), and those of retrieval itself; `RUNNERS` names them all.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,11 @@ from ecgkin.generation.research.retrieval.report import HEADLINE
 from ecgkin.generation.research.study.shared import Study, Values
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.vote import VoteRule
+
+_ADDED_AT_ONCE = 2_000
+COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+_RUN_DEPTH = 100
+_PART_LIMIT = 4_000
 
 
 def photo_identity(study: Study, options: Values) -> Values:
@@ -143,9 +152,6 @@ def embedding_map(study: Study, options: Values) -> Values:
     return {"x": places[:, 0].round(2).tolist(), "y": places[:, 1].round(2).tolist(), "superclass": names}
 
 
-_ADDED_AT_ONCE = 2_000
-
-
 def drafts(study: Study, options: Values) -> Values:
     """Drafts without a model, as `ecgkin evaluate drafts`."""
     from ecgkin.generation.research.drafts.arms import BUILT_IN
@@ -228,11 +234,6 @@ def gallery_base(study: Study) -> Path:
             base.add(cases[start : start + _ADDED_AT_ONCE], vectors[start : start + _ADDED_AT_ONCE])
     (folder / "done").touch()
     return folder / "cases"
-
-
-COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-_RUN_DEPTH = 100
-_PART_LIMIT = 4_000
 
 
 def _choice(study: Study) -> Rules | None:

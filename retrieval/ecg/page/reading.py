@@ -28,10 +28,12 @@ from ecgkin.retrieval.ecg.page.ink import (
     working_copy,
 )
 from ecgkin.retrieval.ecg.page.layout import guess_layout, has_layout
+from ecgkin.retrieval.ecg.page.network.segment import FoundName
 from ecgkin.retrieval.ecg.page.paper import find_paper, flatten, inner_mask, straighten
 from ecgkin.retrieval.ecg.page.pieces import find_pieces
 from ecgkin.retrieval.ecg.page.redraw import pulse_stands, redraw
 from ecgkin.retrieval.ecg.page.rows import TraceRows, check_rows, find_rows
+from ecgkin.retrieval.ecg.page.sheet import Marks, Sheet
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode, without
 
@@ -90,14 +92,40 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
     Raises:
         ImageError: The picture cannot be read or shows no ECG.
     """
-    rgb = load_image(image)
+    return look_at(load_image(image)).reading
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """A page found in a picture.
+
+    Attributes:
+        reading: What was understood of it.
+        sheet: The page straightened, of the picture turned upright.
+        turns: Quarter turns counter-clockwise by which the picture was turned.
+        stands: Whether its calibration pulses stand (see `pulse_stands`).
+    """
+
+    reading: PageReading
+    sheet: Sheet
+    turns: int
+    stands: bool | None
+
+
+def look_at(rgb: ByteImage) -> Look:
+    """The page in a picture, turned the right way up.
+
+    Raises:
+        ImageError: The picture shows no ECG.
+    """
     try:
         return _upright(rgb)[0]
     except ImageError as error:
         try:
-            turned, sure = _upright(np.ascontiguousarray(np.rot90(rgb)))
+            look, sure = _upright(np.ascontiguousarray(np.rot90(rgb)))
         except ImageError:
             raise error from None
+        turned = look.reading
         # Much is a curve in one of two directions: on its side only a clear page counts.
         if turned.n_rows < 3 or turned.quality < 0.75:
             raise
@@ -105,25 +133,28 @@ def read_page(image: Image.Image | NDArray[Any] | str | Path | bytes) -> PageRea
     corners = np.stack([rgb.shape[1] - 1 - turned.corners[:, 1], turned.corners[:, 0]], axis=1)
     said = without(turned.warnings, NoteCode.PAGE_ROTATED, NoteCode.PAGE_UPSIDE_DOWN)
     side = Note(NoteCode.PAGE_ON_ITS_SIDE if sure else NoteCode.PAGE_ON_ITS_SIDE_UNSURE)
-    return replace(
+    reading = replace(
         turned,
         corners=corners,
         rotation_deg=turned.rotation_deg + (-270.0 if turned.rotation_deg > 90.0 else 90.0),
         warnings=(side, *said),
     )
+    return replace(look, reading=reading, turns=look.turns + 1)
 
 
-def _upright(rgb: ByteImage) -> tuple[PageReading, bool]:
+def _upright(rgb: ByteImage) -> tuple[Look, bool]:
     """The page read the right way up by its calibration pulses, and whether it had any."""
-    reading, stands = _read(rgb)
-    if stands is not False:
-        return reading, bool(stands)
+    look = _read(rgb)
+    if look.stands is not False:
+        return look, bool(look.stands)
+    reading = look.reading
     try:
-        turned, stands = _read(np.ascontiguousarray(rgb[::-1, ::-1]))
+        over = _read(np.ascontiguousarray(rgb[::-1, ::-1]))
     except ImageError:
-        return reading, False
-    if not stands or turned.quality < reading.quality - 0.05:
-        return reading, False
+        return look, False
+    turned = over.reading
+    if not over.stands or turned.quality < reading.quality - 0.05:
+        return look, False
     said = without(turned.warnings, NoteCode.PAGE_ROTATED)
     turned = replace(
         turned,
@@ -131,14 +162,15 @@ def _upright(rgb: ByteImage) -> tuple[PageReading, bool]:
         rotation_deg=turned.rotation_deg + 180.0,
         warnings=(Note(NoteCode.PAGE_UPSIDE_DOWN), *said),
     )
-    return turned, True
+    return replace(over, reading=turned, turns=2), True
 
 
-def _read(rgb: ByteImage) -> tuple[PageReading, bool | None]:
-    """A page taken as it lies, and whether its pulses stand (see `pulse_stands`)."""
+def _read(rgb: ByteImage) -> Look:
+    """A page taken as it lies."""
     work, scale = working_copy(rgb)
     warnings: list[Note] = []
-    to_work = np.diag([scale, scale, 1.0])
+    # Pixel centres: working x + 0.5 = scale * (x + 0.5).
+    to_work = np.array([[scale, 0.0, 0.5 * scale - 0.5], [0.0, scale, 0.5 * scale - 0.5], [0.0, 0.0, 1.0]])
 
     small = quarter(work)
     quad, paper = find_paper(small)
@@ -151,7 +183,11 @@ def _read(rgb: ByteImage) -> tuple[PageReading, bool | None]:
     mask = None if paper is None else inner_mask(paper, (work.shape[1], work.shape[0]))
     ink, lines = paper_normalised(work, small)
     field = line_field(lines, mask)
-    found = _find(ink, lines, mask, field)
+    learned = _learned(rgb, np.asarray(to_work), (work.shape[1], work.shape[0]))
+    try:
+        found = _find_learned(learned, lines, field)
+    except ImageError:
+        found = _find(ink, lines, mask, field)
     to_work = found.onto @ to_work
     straight, bow, rows, pitch, quality = found.straight, found.bow, found.rows, found.pitch, found.quality
     box = np.array([[rows.left, rows.top], [rows.right, rows.top], [rows.right, rows.bottom], [rows.left, rows.bottom]])
@@ -194,19 +230,86 @@ def _read(rgb: ByteImage) -> tuple[PageReading, bool | None]:
         speed_mm_s=redrawn.speed_mm_s if redrawn else None,
         gain_mm_mv=redrawn.gain_mm_mv if redrawn else None,
     )
-    return reading, pulse_stands(rows, redrawn.pulse if redrawn else None)
+    sheet = Sheet(rgb, to_work, bow, rows, found.lines, scale, quality, found.marks)
+    return Look(reading, sheet, 0, pulse_stands(rows, redrawn.pulse if redrawn else None))
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Traces on the straightened page: its ink, how it was straightened, the rows, and how sure that is."""
+    """Traces on the straightened page: its ink, all lines, how it was straightened, the rows, and how sure that is."""
 
     straight: ByteImage
+    lines: ByteImage
     onto: Matrix
     bow: Matrix | None
     rows: TraceRows
     pitch: float | None
     quality: float
+    marks: Marks | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Learned:
+    """What the network says, on the page before it is straightened: maps of classes at working size, and names."""
+
+    trace: ByteImage
+    pulse: ByteImage
+    other: ByteImage
+    stroke: ByteImage
+    names: tuple[FoundName, ...]
+    to_work: Matrix
+
+
+def _learned(rgb: ByteImage, to_work: Matrix, size: tuple[int, int]) -> _Learned:
+    from ecgkin.retrieval.ecg.page.network.segment import look
+
+    looks = look(rgb)
+    # Half the network's px (continuous, first middle .5) -> the picture -> working px.
+    sx, sy = 2.0 / looks.zoom[0], 2.0 / looks.zoom[1]
+    back = np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
+    onto = to_work @ back
+    text = cv2.max(looks.of("text"), looks.of("outside"))
+    maps = [
+        np.asarray(cv2.warpPerspective(plane, onto, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
+        for plane in (looks.of("trace"), looks.of("pulse"), np.asarray(text, dtype=np.uint8), looks.of("stroke"))
+    ]
+    return _Learned(*maps, looks.lead_names, to_work)
+
+
+def _find_learned(learned: _Learned, lines: ByteImage, field: LineField) -> _Found:
+    """Traces by the network's map of them."""
+    traced = np.asarray(cv2.max(learned.trace, learned.pulse), dtype=np.uint8)
+    straight, onto = straighten(traced, field.to_picture, field.angle_deg, field.perspective)
+    size = (straight.shape[1], straight.shape[0])
+    moved = straight is not traced
+
+    def upright(plane: ByteImage) -> ByteImage:
+        return np.asarray(cv2.warpPerspective(plane, onto, size) if moved else plane, dtype=np.uint8)
+
+    pieces = find_pieces(straight)
+    bow = row_bow(pieces.strands)
+    planes = [upright(plane) for plane in (learned.pulse, learned.other, learned.stroke)]
+    if bow is not None:
+        straight = straighten_rows(straight, bow)
+        planes = [straighten_rows(plane, bow) for plane in planes]
+        pieces = find_pieces(straight)
+    rows = find_rows(pieces)
+    lines = upright(lines)
+    pitch = grid_pitch(lines, straight)
+    names = tuple(_moved_name(name, onto @ learned.to_work, bow, size[1]) for name in learned.names)
+    marks = Marks(*planes, names)
+    return _Found(straight, lines, onto, bow, rows, pitch, check_rows(rows, pitch is not None), marks)
+
+
+def _moved_name(name: FoundName, onto: Matrix, bow: Matrix | None, height: int) -> FoundName:
+    """A name with its place on the straightened page, working px (pixel centres are whole numbers)."""
+    at = np.array([[[name.x - 0.5, name.y - 0.5]]])
+    x, y = cv2.perspectiveTransform(at, onto)[0, 0]
+    scale = float(np.sqrt(abs(np.linalg.det(onto[:2, :2]))))
+    if bow is not None:
+        column = int(np.clip(round(x), 0, bow.shape[1] - 1))
+        y -= bow[0, column] + (bow[1, column] - bow[0, column]) * y / height
+    return replace(name, x=float(x), y=float(y), height_px=name.height_px * scale)
 
 
 def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
@@ -264,7 +367,9 @@ def _find_in(plane: ByteImage, grid_off: bool, lines: ByteImage, mask: ByteImage
     rows = find_rows(pieces)
     moved_lines = cv2.warpPerspective(lines, onto, size) if moved else lines
     pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)
-    return _Found(straight, onto, bow, rows, pitch, check_rows(rows, pitch is not None))
+    return _Found(
+        straight, np.asarray(moved_lines, dtype=np.uint8), onto, bow, rows, pitch, check_rows(rows, pitch is not None)
+    )
 
 
 def _scale(pitch: float, span: int) -> float:

@@ -115,6 +115,13 @@ def look(
     return PageLooks(pixels, size, zoom, names, frame)
 
 
+def suspected_places(page: NDArray[np.uint8], weights: Path | None = None) -> list[_Place]:
+    """Where the first network alone suspects lead names: x, y, letter height, score, scores by lead; surest first."""
+    height, width = page.shape[:2]
+    size = working_size(height, width)
+    return _places(_run(page, size, weights)[1], (size[0] / width, size[1] / height))
+
+
 @contextmanager
 def _threads(wanted: int | None) -> Iterator[None]:
     """Torch with another number of threads; one such caller at a time, since the number belongs to the process."""
@@ -221,8 +228,9 @@ def _read_names(
     with torch.inference_mode():
         read = torch.softmax(model(as_batch(cuts)), dim=1).numpy()
     found = []
-    for (x, y, height, _, scores), chances in zip(places, read, strict=True):
-        prior = np.append(scores / max(float(scores.sum()), 1e-6) + 0.08, 0.15)
+    for (x, y, height, place, scores), chances in zip(places, read, strict=True):
+        by_lead = scores / max(float(scores.sum()), 1e-6) + 0.1
+        prior = np.append(place * by_lead / by_lead.sum() * len(by_lead) / 4, 1.1 - place)
         both = chances * prior
         both = (both / both.sum()).astype(np.float32)
         best = int(both[:-1].argmax())

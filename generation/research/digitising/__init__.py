@@ -1,0 +1,1 @@
+"""Measuring how well signals are read from pictures of ECG pages."""

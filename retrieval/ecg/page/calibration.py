@@ -1,0 +1,137 @@
+"""The calibration pulses of a page, found on its curves: how high a millivolt is, and where the rows really begin."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.page.pulse import Pulse
+from ecgkin.retrieval.ecg.page.tracks import Tracks
+
+FloatArray = NDArray[np.float64]
+
+GAINS_MM_MV = (10.0, 5.0, 20.0)
+# Pulses stand in the first or last part of a row.
+_ENDS = 0.14
+_LEAST_EDGE_MM = 3.5
+_WIDTH_MM = (1.6, 14.0)
+
+
+def find_pulses(tracks: Tracks, per_mm: tuple[float, float], area: tuple[float, float]) -> Pulse | None:
+    """The pulse that the rows share.
+
+    Args:
+        tracks: Curves of the rows.
+        per_mm: Fine px per mm along and across the rows, as far as known.
+        area: Left and right end of the traces, fine px.
+
+    Returns:
+        The pulse in fine px, or None.
+    """
+    n_rows = tracks.y.shape[0]
+    found = [(*edge, row) for row in range(n_rows) for edge in _in_row(tracks, row, per_mm, area)]
+    if not found:
+        return None
+    table = np.array(found, dtype=np.float64)
+    best, most = None, 0.0
+    for entry in table:
+        alike = (np.abs(table[:, :2] - entry[:2]) <= 1.2 * per_mm[0] + 1).all(axis=1)
+        alike &= np.abs(np.log(table[:, 2] / entry[2])) < 0.09
+        # One pulse a row counts; a pulse of a usual size counts more than any other shape.
+        rows = np.unique(table[alike, 3]).size
+        usual = min(abs(np.log(entry[2] / per_mm[1] / gain)) for gain in GAINS_MM_MV) < 0.08
+        wide = (entry[1] - entry[0]) / per_mm[0]
+        usual &= min(abs(np.log(wide / 5.0)), abs(np.log(wide / 10.0))) < 0.15
+        rank = rows + (0.7 if usual else 0.0)
+        if rank > most and (rows >= max(2, 0.4 * n_rows) or usual):
+            most, best = rank, alike
+    if best is None:
+        return None
+    left, right, tall = np.median(table[best, :3], axis=0)
+    middle = (area[0] + area[1]) / 2
+    return Pulse(float(left), float(right), float(tall), bool(left > middle), int(np.unique(table[best, 3]).size))
+
+
+def _in_row(
+    tracks: Tracks, row: int, per_mm: tuple[float, float], area: tuple[float, float]
+) -> list[tuple[float, float, float]]:
+    """Left edge, right edge and height of what has the shape of a pulse near the ends of a row."""
+    top, bottom = tracks.top[row], tracks.bottom[row]
+    width = top.size
+    mm_x, mm_y = per_mm
+    span = area[1] - area[0]
+    tall = np.nan_to_num(bottom - top) > _LEAST_EDGE_MM * mm_y
+    near = np.zeros(width, dtype=bool)
+    near[max(0, round(area[0] - _ENDS * span)) : round(area[0] + _ENDS * span)] = True
+    near[max(0, round(area[1] - _ENDS * span)) : round(area[1] + _ENDS * span)] = True
+    tall &= near
+    groups = np.flatnonzero(np.diff(np.concatenate([[False], tall, [False]]).astype(np.int8))).reshape(-1, 2)
+    groups = groups[groups[:, 1] - groups[:, 0] <= 1.3 * mm_x + tracks.stroke]
+    out: list[tuple[float, float, float]] = []
+    for a0, a1 in groups:
+        for step in (1, -1):
+            shape = _pulse_from(tracks, row, int(a0), int(a1) - 1, step, groups, per_mm)
+            if shape is not None:
+                out.append(shape)
+    return out
+
+
+def _pulse_from(
+    tracks: Tracks, row: int, first: int, last: int, step: int, groups: NDArray[np.int64], per_mm: tuple[float, float]
+) -> tuple[float, float, float] | None:
+    """The pulse that an upright edge (columns `first` to `last`) begins in the direction `step`, if it is one.
+
+    Behind the edge follows a level roof, then another edge that comes down, or the end of the curve (a pulse that the
+    border of the picture cuts).
+    """
+    y, top, bottom = tracks.y[row], tracks.top[row], tracks.bottom[row]
+    mm_x, mm_y = per_mm
+    begin = (last if step > 0 else first) + step * max(1, round(0.15 * mm_x))
+    reach = round(_WIDTH_MM[1] * mm_x)
+    along = y[begin : begin + reach] if step > 0 else y[max(0, begin - reach + 1) : begin + 1][::-1]
+    start = along[: max(3, round(1.0 * mm_x))]
+    if not np.isfinite(start).any():
+        return None
+    level = float(np.nanmedian(start))
+    off = ~(np.abs(along - level) < 0.35 * mm_y + 0.5)
+    length = int(off.argmax()) if off.any() else along.size
+    if length < _WIDTH_MM[0] * mm_x or length >= reach:
+        return None
+    stop = begin + step * length
+    peak = float(np.nanmin(top[first : last + 1]))
+    if abs(peak + tracks.stroke / 2 - level) > 0.8 * mm_y + tracks.stroke:
+        return None
+    slack = 0.6 * mm_x + tracks.stroke + 2
+    other = [g for g in groups if g[0] - slack <= stop <= g[1] - 1 + slack and not g[0] <= first < g[1]]
+    ends = [float(np.nanmax(bottom[first : last + 1]))]
+    feet = [_foot(tracks, row, first if step > 0 else last, -step, mm_x)]
+    near, far = (first + last) / 2, float(stop)
+    if other:
+        group = min(other, key=lambda g: abs((g[0] + g[1] - 1) / 2 - stop))
+        far = float(group[0] + group[1] - 1) / 2
+        ends.append(float(np.nanmax(bottom[group[0] : group[1]])))
+        feet.append(_foot(tracks, row, int(group[1]) - 1 if step > 0 else int(group[0]), step, mm_x))
+    else:
+        beyond = y[stop : stop + round(mm_x)] if step > 0 else y[max(0, stop - round(mm_x) + 1) : stop + 1]
+        if np.isfinite(beyond).mean() > 0.5 if beyond.size else False:
+            return None  # the curve goes on without an edge: a beat
+    gaps = [abs(e - tracks.stroke / 2 - f) for e, f in zip(ends, feet, strict=True) if f is not None]
+    known = [f for f in feet if f is not None]
+    base = known[int(np.argmin(gaps))] if known else min(ends) - tracks.stroke / 2
+    height = base - level
+    # The edge must end at its foot: else it is a piece of a beat.
+    if height < _LEAST_EDGE_MM * mm_y or (gaps and min(gaps) > 1.0 * mm_y):
+        return None
+    left, right = min(near, far), max(near, far)
+    if not _WIDTH_MM[0] * mm_x <= right - left <= _WIDTH_MM[1] * mm_x:
+        return None
+    return left, right, height
+
+
+def _foot(tracks: Tracks, row: int, edge: int, step: int, mm_x: float) -> float | None:
+    """Level of the curve just outside of an edge, None where it shows nothing there."""
+    begin, stop = edge + step * max(2, round(0.25 * mm_x)), edge + step * round(1.3 * mm_x)
+    low, high = sorted((begin, stop))
+    part = tracks.y[row, max(0, low) : max(0, high + 1)]
+    part = part[np.isfinite(part)]
+    return float(np.median(part)) if part.size >= 2 else None

@@ -1,0 +1,175 @@
+"""Where the rows of a page begin and end, and where one lead follows another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.page.pulse import Pulse
+from ecgkin.retrieval.ecg.page.tracks import Tracks
+
+FloatArray = NDArray[np.float64]
+
+TEN_SECONDS_MM = 250.0
+_FOOT_MM = 4.0  # level foot of a pulse before the trace begins
+_EVEN_MM = 1.2  # strokes nearer than this to the even place leave it there
+_BORDER_MM = 4.0  # how far a border of columns may lie from its even place
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Time axis of a page's rows.
+
+    Attributes:
+        left, right: Ends of the rows of leads, mm of paper.
+        rows: Ends of every row's ink, (n_rows, 2), mm; NaN for a row without ink.
+        gaps: Where nearly all rows are blank between `left` and `right`, as (begin, end), mm.
+    """
+
+    left: float
+    right: float
+    rows: FloatArray
+    gaps: tuple[tuple[float, float], ...]
+
+    @property
+    def length(self) -> float:
+        """Length of the rows, mm."""
+        return self.right - self.left
+
+
+def find_extent(
+    tracks: Tracks, x_mm: FloatArray, px_per_mm: float, pulse: Pulse | None, area: tuple[float, float]
+) -> Extent:
+    """Ends of the rows, without calibration pulses.
+
+    Args:
+        tracks: Curves of the rows.
+        x_mm: Millimetres of every fine column in each row, (n_rows, w).
+        px_per_mm: Scale along the rows.
+        pulse: The calibration pulse, fine px.
+        area: Left and right end of the traces as first seen, fine px.
+    """
+    n_rows, width = tracks.y.shape
+    mm = px_per_mm
+    inked = np.isfinite(tracks.y)
+    wide = 2 * max(1, round(1.5 * mm)) + 1
+    cover = cv2.blur(inked.astype(np.float32), (wide, 1), borderType=cv2.BORDER_CONSTANT)
+    solid = inked & (cover > 0.45)
+    if pulse is not None:
+        if pulse.at_end:
+            solid[:, max(0, round(pulse.left - 0.6 * mm)) :] = False
+        else:
+            solid[:, : round(pulse.right + 0.6 * mm) + 1] = False
+    rows = np.full((n_rows, 2), np.nan)
+    columns = np.arange(width)
+    for row in range(n_rows):
+        rows[row] = np.interp(_ends(solid[row], area, 8.0 * mm, 1.0 * mm), columns, x_mm[row])
+    known = rows[np.isfinite(rows[:, 0])]
+    left, right = float(np.median(known[:, 0])), float(np.median(known[:, 1]))
+    if pulse is not None:
+        edges = np.median([np.interp([pulse.left, pulse.right], columns, row) for row in x_mm], axis=0)
+        left, right = _ten_seconds(left, right, float(edges[0]), float(edges[1]), pulse.at_end)
+    return Extent(left, right, rows, _gaps(inked, x_mm, left, right))
+
+
+def _gaps(inked: NDArray[np.bool_], x_mm: FloatArray, left: float, right: float) -> tuple[tuple[float, float], ...]:
+    """Stretches of 0.8 mm or more in which at most three in ten rows have ink."""
+    step = 0.1
+    at = np.arange(left, right, step)
+    if at.size < 2:
+        return ()
+    columns = np.arange(inked.shape[1])
+    share = np.mean(
+        [inked[row, np.round(np.interp(at, x_mm[row], columns)).astype(int)] for row in range(len(x_mm))], axis=0
+    )
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], (share <= 0.3).astype(np.int8), [0]]))).reshape(-1, 2)
+    return tuple((left + a * step, left + b * step) for a, b in edges if (b - a) * step >= 0.8)
+
+
+def _ends(solid: NDArray[np.bool_], area: tuple[float, float], margin: float, gap: float) -> tuple[float, float]:
+    """First and last column of a row's ink: what lies outside of the area counts only where it goes on from inside."""
+    index = np.flatnonzero(solid)
+    inside = index[(index >= area[0]) & (index <= area[1])]
+    if not inside.size:
+        return np.nan, np.nan
+    first, last = int(inside[0]), int(inside[-1])
+    if first - area[0] <= gap:
+        for x in index[(index < first) & (index >= area[0] - margin)][::-1]:
+            if first - x > gap:
+                break
+            first = int(x)
+    if area[1] - last <= gap:
+        for x in index[(index > last) & (index <= area[1] + margin)]:
+            if x - last > gap:
+                break
+            last = int(x)
+    return float(first), float(last)
+
+
+def _ten_seconds(left: float, right: float, begin: float, end: float, at_end: bool) -> tuple[float, float]:
+    """Rows that are 250 mm long from their pulse on: the foot of a pulse, or the ink lost at its edge, is left out.
+
+    Args:
+        left, right: Ends of the rows' ink, mm.
+        begin, end: Edges of the pulse, mm.
+        at_end: Whether the pulse stands behind the leads.
+    """
+    for whole in (TEN_SECONDS_MM, 2 * TEN_SECONDS_MM):
+        if not at_end and end - 1.0 <= right - whole <= left + _FOOT_MM:
+            return right - whole, right
+        if at_end and right - _FOOT_MM <= left + whole <= begin + 1.0:
+            return left, left + whole
+    return left, right
+
+
+def boundaries(
+    tracks: Tracks, x_mm: FloatArray, extent: Extent, columns: int, rows: int, strokes: FloatArray | None
+) -> tuple[tuple[float, float], ...]:
+    """Begin and end of each column of leads, mm.
+
+    Columns are of one length. Where a gap or a stroke stands in most rows near the border of two of them, that is the
+    border.
+
+    Args:
+        tracks: Curves of the rows.
+        x_mm: Millimetres of every fine column in each row.
+        extent: Ends of the rows.
+        columns, rows: Columns and rows of leads.
+        strokes: Likelihood of a stroke in every fine column of each row, 0 to 1, (n_rows, w), or None.
+    """
+    length = extent.length / columns
+    step = 0.1
+    places = np.arange(tracks.y.shape[1])
+    ends = [extent.left]
+    begins = []
+    for k in range(1, columns):
+        about = extent.left + k * length
+        at = about + np.arange(-_BORDER_MM, _BORDER_MM + step / 2, step)
+        index = np.stack([np.interp(at, x_mm[row], places) for row in range(rows)]).round().astype(int)
+        blank = np.mean([~np.isfinite(tracks.y[row, index[row]]) for row in range(rows)], axis=0) >= 0.6
+        gap = _nearest_run(blank, max(1, round(0.35 / step)))
+        if gap is not None:
+            begins.append(float(at[gap[0]]))
+            ends.append(float(at[gap[1] - 1]))
+            continue
+        border = about
+        if strokes is not None:
+            likely = np.mean([np.minimum(1.0, strokes[row, index[row]]) for row in range(rows)], axis=0)
+            likely = np.convolve(likely, np.ones(5) / 5, mode="same")
+            if likely.max() > 0.35:
+                stroke = float((at * likely**2).sum() / (likely**2).sum())
+                border = stroke if abs(stroke - about) > _EVEN_MM else about
+        begins.append(border)
+        ends.append(border)
+    begins.append(extent.right)
+    return tuple(zip(ends, begins, strict=True))
+
+
+def _nearest_run(flags: NDArray[np.bool_], least: int) -> tuple[int, int] | None:
+    """The run of True of at least that length that lies nearest to the middle."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))).reshape(-1, 2)
+    runs = [(int(a), int(b)) for a, b in edges if b - a >= least]
+    return min(runs, key=lambda run: abs((run[0] + run[1]) / 2 - flags.size / 2)) if runs else None

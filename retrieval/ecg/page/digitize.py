@@ -1,0 +1,457 @@
+"""The signals of a printed ECG: `digitize` follows every curve of a page and gives it back in millivolts and seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
+from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, find_pulses
+from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent
+from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
+from ecgkin.retrieval.ecg.page.image import load_image
+from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of
+from ecgkin.retrieval.ecg.page.pulse import Pulse
+from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
+from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
+from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet
+from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.notes import Note, NoteCode
+
+ByteImage = NDArray[np.uint8]
+FloatArray = NDArray[np.float64]
+
+FS_HZ = 500.0
+_BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One lead printed in one place.
+
+    Attributes:
+        lead: Standard name; `sign` is -1 where it is printed upside down (-aVR).
+        row: Row of the page, from 0.
+        left, right: Its columns on the fine page, px.
+        start_s, length_s: Its place in time.
+        strip: Whether it is a rhythm strip.
+    """
+
+    lead: str
+    sign: int
+    row: int
+    left: float
+    right: float
+    start_s: float
+    length_s: float
+    strip: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Digitized:
+    """A printed ECG as signals.
+
+    Attributes:
+        record: Leads in standard order at 500 Hz over the time that the page shows, mV, NaN where it shows nothing.
+        page: What was understood of the page.
+        confidence: For each lead of the record how sure its curve is, 0 to 1.
+        einthoven_db: How well the limb leads fulfil Einthoven's and Goldberger's laws, None where they cannot be tested.
+        stretches: Where on the page each lead was read.
+        curves: The rows' curves as they were followed, on the straightened page.
+        onto_picture: Homography from the straightened fine page to the picture.
+    """
+
+    record: EcgRecord
+    page: PageReading
+    confidence: dict[str, float]
+    einthoven_db: float | None
+    stretches: tuple[Stretch, ...]
+    curves: Tracks
+    fine: FineSheet
+
+
+def digitize(picture: Image.Image | NDArray[Any] | str | Path | bytes) -> Digitized:
+    """Read the signals off a picture of an ECG page.
+
+    Args:
+        picture: PIL image, RGB or gray array, encoded bytes, or a path; never modified.
+
+    Returns:
+        The printed leads as samples, with what was understood of the page.
+
+    Raises:
+        ImageError: The picture cannot be read or shows no ECG.
+    """
+    return digitize_look(look_at(load_image(picture)))
+
+
+def digitize_look(look: Look) -> Digitized:
+    """Signals of a page that was found (see `digitize`)."""
+    sheet = look.sheet
+    rows = sheet.rows
+    height, width = sheet.shape
+    fine = fine_sheet(sheet)
+    darkness = _without_marks(sheet, fine)
+    half = _likely(sheet, darkness)
+    baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
+    paths = follow(np.asarray(half, dtype=np.uint8), baselines, 0, width // 2)
+    size = (fine.darkness.shape[1], fine.darkness.shape[0])
+    tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, darkness))
+    k = fine.factor
+    box = (
+        max(0, round(rows.left * k)), max(0, round(rows.top * k)),
+        min(size[0], round(rows.right * k)), min(size[1], round(rows.bottom * k)),
+    )  # fmt: skip
+    drawn = cv2.resize(cv2.dilate(rows.solid, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
+    scale = paper_scale(fine.lines, np.asarray(drawn, dtype=np.uint8), box)
+    pulse = find_pulses(tracks, scale.px_per_mm, (float(box[0]), float(box[2])))
+    x_mm = _along(tracks, scale)
+    extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
+    warnings = list(look.reading.warnings)
+    if not scale.found:  # as if the rows were ten seconds long
+        per_mm = scale.px_per_mm[0] * extent.length / 250.0
+        scale = replace(scale, px_per_mm=(per_mm, per_mm))
+        x_mm = _along(tracks, scale)
+        extent = find_extent(tracks, x_mm, per_mm, pulse, (float(box[0]), float(box[2])))
+    gain, gain_known, per_mv = _gain(pulse, scale)
+    speed, speed_known = _speed(pulse, scale, extent)
+    if not gain_known:
+        warnings.append(Note(NoteCode.GAIN_ASSUMED))
+    if not speed_known:
+        warnings.append(Note(NoteCode.SPEED_ASSUMED))
+    n_rows = tracks.y.shape[0]
+    duration = extent.length / speed
+    if abs(duration - 10.0) < 0.1 or not scale.found:
+        duration = 10.0
+    if pulse is not None:
+        first, last = round(pulse.left - tracks.stroke) - 1, round(pulse.right + tracks.stroke) + 1
+        tracks.y[:, max(0, first) : last + 1] = np.nan
+    names = _placed_names(sheet, tracks, x_mm, extent, k)
+    strokes = _strokes(sheet, tracks, k)
+    best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...]] | None = None
+    for place, layout in enumerate(_candidates(n_rows, look.reading.layout)):
+        parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
+        stretches = _stretches(layout, extent, parts, duration, x_mm)
+        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
+        sampler.without_strokes(stretches)
+        signal = sampler.signals(stretches, duration)
+        rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - 3.0 * place
+        if best is None or rank > best[0]:
+            best = (rank, EcgRecord(signal.astype(np.float32), FS_HZ, LEADS), layout, stretches)
+    if best is None:
+        record = EcgRecord(np.full((12, round(duration * FS_HZ)), np.nan, dtype=np.float32), FS_HZ, LEADS)
+        best = (0.0, record, Layout(n_rows, 1, 0, ()), ())
+    _, record, layout, stretches = best
+    sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
+    signals = {name: row for name, row in zip(LEADS, record.signal_mv, strict=True) if np.isfinite(row).any()}
+    law = einthoven_db(signals)
+    if law is not None and law < 3.0:
+        warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
+    shown = {s.lead for s in stretches}
+    page = replace(
+        look.reading,
+        px_per_mm=look.reading.px_per_mm,
+        layout=layout.name,
+        leads=tuple(name for name in LEADS if name in shown),
+        speed_mm_s=speed if speed_known else None,
+        gain_mm_mv=gain if gain_known else None,
+        warnings=tuple(warnings),
+    )
+    confidence = {s.lead: sampler.cover(s) for s in stretches}
+    return Digitized(record, page, confidence, law, stretches, tracks, fine)
+
+
+def _likely(sheet: Sheet, darkness: ByteImage) -> ByteImage:
+    """Likelihood of trace at half the working size: full for what was taken for traces, less for other ink."""
+    height, width = sheet.shape
+    size = (width // 2, height // 2)
+    trace = cv2.resize(sheet.rows.trace, size, interpolation=cv2.INTER_AREA)
+    solid = cv2.resize(sheet.rows.solid, size, interpolation=cv2.INTER_AREA)
+    dark = cv2.resize(cv2.dilate(darkness, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_AREA)
+    out = cv2.max(cv2.convertScaleAbs(solid, alpha=1.2), cv2.convertScaleAbs(dark, alpha=0.8))
+    return np.asarray(
+        cv2.max(cv2.min(out, np.full_like(out, 150)), cv2.convertScaleAbs(trace, alpha=2.0)), dtype=np.uint8
+    )
+
+
+def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
+    """Darkness from which on something is ink: above nearly all of the paper and its grid.
+
+    Fast strokes are thin and pale, so that as little as stands out of the paper counts where a path touches it.
+    """
+    rows = sheet.rows
+    free = cv2.bitwise_not(cv2.dilate(rows.solid, np.ones((9, 9), np.uint8)))
+    size = (rows.solid.shape[1], rows.solid.shape[0])
+    coarse = cv2.resize(darkness, size, interpolation=cv2.INTER_NEAREST)
+    part = (slice(rows.top, rows.bottom), slice(rows.left, rows.right))
+    paper = coarse[part][free[part] > 0]
+    return float(np.clip(1.2 * np.percentile(paper, 99), 50.0, 115.0)) if paper.size > 100 else 100.0
+
+
+def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
+    """Darkness less what the network is sure is print or off the paper."""
+    if sheet.marks is None:
+        return fine.darkness
+    marks = sheet.marks.text
+    # Where a trace runs through print, both keep their say; edges of calibration pulses are upright strokes, too.
+    marks = cv2.subtract(marks, cv2.convertScaleAbs(sheet.rows.trace, alpha=0.5))
+    marks = cv2.subtract(marks, cv2.dilate(sheet.marks.pulse, np.ones((9, 21), np.uint8)))
+    size = (fine.darkness.shape[1], fine.darkness.shape[0])
+    wide = cv2.resize(marks, size, interpolation=cv2.INTER_LINEAR)
+    keep = cv2.bitwise_not(cv2.convertScaleAbs(wide, alpha=1.3))
+    return np.asarray(cv2.multiply(fine.darkness, keep, scale=1 / 255), dtype=np.uint8)
+
+
+def _gain(pulse: Pulse | None, scale: PaperScale) -> tuple[float, bool, float]:
+    """Gain in mm/mV, whether it is known, and px per mV."""
+    mm = scale.px_per_mm[1]
+    if pulse is None:
+        return 10.0, False, 10.0 * mm
+    tall = pulse.height_px / mm
+    gain = min(GAINS_MM_MV, key=lambda value: abs(np.log(tall / value)))
+    if not scale.found:
+        return 10.0, False, pulse.height_px
+    if abs(np.log(tall / gain)) < 0.12:
+        return gain, True, gain * mm
+    return 10.0, False, 10.0 * mm
+
+
+def _speed(pulse: Pulse | None, scale: PaperScale, extent: Extent) -> tuple[float, bool]:
+    if not scale.found:
+        return 25.0, False
+    length = extent.length
+    wide = None if pulse is None else (pulse.right - pulse.left) / scale.px_per_mm[0]
+    if wide is not None and wide > 7.5 and length > 400:
+        return 50.0, True
+    return 25.0, wide is not None or abs(length / 250 - 1) < 0.1
+
+
+def _candidates(n_rows: int, guess: str) -> list[Layout]:
+    every = layouts_of(n_rows)
+    every.sort(key=lambda layout: layout.name != guess)
+    out: list[Layout] = []
+    for layout in every:
+        out.append(layout)
+        if (other := cabrera(layout)) is not None:
+            out.append(other)
+    return out
+
+
+def _fit(layout: Layout, signal: FloatArray) -> float:
+    """How well the limb leads of the columns fit together under a layout, dB, -3 to 12 each, 0 where not testable."""
+    found = []
+    signals = dict(zip(LEADS, signal, strict=True))
+    for column in range(layout.columns):
+        names = [layout.lead(row, column).lstrip("-") for row in range(layout.rows)]
+        for first in range(0, len(names) - 2, 3):
+            three = names[first : first + 3]
+            if all(name in LIMB_LEADS for name in three):
+                value = triple_db(signals, (three[0], three[1], three[2]))
+                if value is not None:
+                    found.append(float(np.clip(value, -3.0, 12.0)))
+    return float(np.mean(found)) if found else 0.0
+
+
+def _placed_names(
+    sheet: Sheet, tracks: Tracks, x_mm: FloatArray, extent: Extent, factor: float
+) -> tuple[PlacedName, ...]:
+    """The names that the network read, with their rows and their places along them."""
+    if sheet.marks is None:
+        return ()
+    baselines = np.array(sheet.rows.baselines)
+    pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else 0.3 * sheet.shape[0]
+    columns = np.arange(x_mm.shape[1])
+    out = []
+    for name in sheet.marks.names:
+        # A name stands above, on or under its trace: the nearest baseline, a little in favour of the one below it.
+        away = baselines - (name.y + 0.1 * pitch)
+        row = int(np.abs(away).argmin())
+        if abs(away[row]) > 0.62 * pitch:
+            continue
+        x = np.interp((name.x + 0.5) * factor - 0.5, columns, x_mm[row])
+        out.append(PlacedName(name.lead, row, float((x - extent.left) / extent.length), name.score))
+    return tuple(out)
+
+
+def _strokes(sheet: Sheet, tracks: Tracks, factor: float) -> FloatArray | None:
+    """Likelihood of a stroke between leads in every fine column of each row."""
+    if sheet.marks is None:
+        return None
+    baselines = sheet.rows.baselines
+    pitch = float(np.median(np.diff(baselines))) if len(baselines) > 1 else 0.3 * sheet.shape[0]
+    width = tracks.y.shape[1]
+    source = np.clip(((np.arange(width) + 0.5) / factor).astype(int), 0, sheet.shape[1] - 1)
+    out = []
+    for y in baselines:
+        zone = sheet.marks.stroke[max(0, round(y - 0.4 * pitch)) : round(y + 0.4 * pitch) + 1]
+        # A stroke of 2 mm or more: the mean of its darkest part.
+        deep = np.sort(zone, axis=0)[-max(2, round(0.06 * pitch)) :].mean(axis=0) / 255.0
+        out.append(deep[source])
+    return np.stack(out)
+
+
+def _along(tracks: Tracks, scale: PaperScale) -> FloatArray:
+    """Millimetres of every fine column in each row, (n_rows, w)."""
+    x = np.arange(tracks.y.shape[1], dtype=np.float64)
+    out = []
+    for y in tracks.y:
+        level = float(np.nanmedian(y)) if np.isfinite(y).any() else 0.0
+        out.append(np.maximum.accumulate(scale.x_mm(x, np.full(x.size, level))))
+    return np.stack(out)
+
+
+def _stretches(
+    layout: Layout, extent: Extent, parts: tuple[tuple[float, float], ...], duration: float, x_mm: FloatArray
+) -> tuple[Stretch, ...]:
+    out = []
+    columns = np.arange(x_mm.shape[1])
+    length = duration / layout.columns
+    for column, ends in enumerate(parts):
+        # A gap between columns is no time.
+        shown = min(length, (ends[1] - ends[0]) * duration / extent.length)
+        for row in range(layout.rows):
+            label = layout.lead(row, column)
+            lead = label.lstrip("-")
+            left, right = np.interp(ends, x_mm[row], columns)
+            sign = -1 if label != lead else 1
+            out.append(Stretch(lead, sign, row, float(left), float(right), column * length, shown, False))
+    for row, lead in enumerate(STRIPS[layout.strips], start=layout.rows):
+        left, right = np.interp([extent.left, extent.right], x_mm[row], columns)
+        out.append(Stretch(lead, 1, row, float(left), float(right), 0.0, duration, True))
+    return tuple(out)
+
+
+class _Sampler:
+    """Samples of stretches, from the rows' curves."""
+
+    def __init__(self, tracks: Tracks, x_mm: FloatArray, scale: PaperScale, mm_per_s: float, per_mv: float) -> None:
+        n_rows, width = tracks.y.shape
+        self._x = np.arange(width, dtype=np.float64)
+        self._known = np.isfinite(tracks.y)
+        self._mm: list[FloatArray] = []
+        self._mv: list[FloatArray] = []
+        self._mm_per_s = mm_per_s
+        self._per_mm = scale.px_per_mm[0]
+        self._tracks = tracks
+        self._level = [float(np.nanmedian(y)) if np.isfinite(y).any() else 0.0 for y in tracks.y]
+        y_mm = per_mv / scale.px_per_mm[1]
+        for row in range(n_rows):
+            known = np.flatnonzero(self._known[row])
+            y = np.interp(self._x, known, tracks.y[row, known]) if known.size else np.zeros(width)
+            self._mm.append(x_mm[row])
+            self._mv.append(-scale.y_mm(self._x, y) / y_mm)
+
+    def without_strokes(self, stretches: tuple[Stretch, ...]) -> None:
+        """Bridge the upright strokes that stand between columns of leads: alike in all rows, above and below."""
+        for column in sorted({s.start_s for s in stretches if not s.strip}):
+            panels = [s for s in stretches if not s.strip and s.start_s == column]
+            self._without_stroke(panels, [s.left for s in panels])
+            if column + panels[0].length_s > max(s.start_s for s in stretches) + 1e-6:
+                self._without_stroke(panels, [s.right for s in panels])
+
+    def _without_stroke(self, panels: list[Stretch], edges: list[float]) -> None:
+        reach = round(1.6 * self._per_mm)
+        width = self._x.size
+        rows = np.array([s.row for s in panels])
+        columns = np.clip(np.round(edges).astype(int)[:, None] + np.arange(-reach, reach + 1)[None, :], 0, width - 1)
+        level = np.array([self._level[row] for row in rows])[:, None]
+        up = level - self._tracks.top[rows[:, None], columns]
+        down = self._tracks.bottom[rows[:, None], columns] - level
+        tall = (np.nan_to_num(up + down) > 2.0 * self._per_mm) & (up > 0.7 * self._per_mm) & (down > 0.7 * self._per_mm)
+        for k in np.flatnonzero(tall.sum(axis=0) >= max(2, 0.6 * rows.size)):
+            inside = tall[:, k]
+            if np.std(up[inside, k]) + np.std(down[inside, k]) > 0.8 * self._per_mm:
+                continue
+            for row, x in zip(rows[inside].tolist(), columns[inside, k].tolist(), strict=True):
+                self._bridge(row, x - 1, x + 1)
+
+    def _bridge(self, row: int, first: int, last: int) -> None:
+        """Take columns of a row for lost, with the sides of the same stroke: columns as tall, within its width."""
+        thick = np.nan_to_num(self._tracks.bottom[row] - self._tracks.top[row])
+        tall = 0.5 * thick[first : last + 1].max()
+        for _ in range(round(1.5 * self._tracks.stroke) + 1):
+            first -= 1 if first > 0 and thick[first] > tall else 0
+            last += 1 if last < thick.size - 1 and thick[last] > tall else 0
+        a, b = max(0, first - 1), min(thick.size - 1, last + 1)
+        self._mv[row][a : b + 1] = np.interp(np.arange(a, b + 1), [a, b], [self._mv[row][a], self._mv[row][b]])
+
+    def cover(self, stretch: Stretch) -> float:
+        """Share of a stretch's columns that hold ink."""
+        part = self._known[stretch.row, max(0, round(stretch.left)) : round(stretch.right) + 1]
+        return float(part.mean()) if part.size else 0.0
+
+    def signals(self, stretches: tuple[Stretch, ...], duration: float) -> FloatArray:
+        """All leads in standard order, (12, n), mV, each less its median; strips do not overwrite what leads show."""
+        out = np.full((12, round(duration * FS_HZ)), np.nan)
+        for stretch in sorted(stretches, key=lambda s: s.strip):
+            index = LEADS.index(stretch.lead)
+            first, values = self.samples(stretch)
+            values = values[: max(0, out.shape[1] - first)]
+            if stretch.strip:
+                out[index] = np.nan
+            place = slice(first, first + values.size)
+            out[index, place] = stretch.sign * values
+        return out
+
+    def samples(self, stretch: Stretch) -> tuple[int, FloatArray]:
+        """Number of the first sample, and the samples."""
+        first, last = round(stretch.start_s * FS_HZ), round((stretch.start_s + stretch.length_s) * FS_HZ)
+        mm, mv, known = self._mm[stretch.row], self._mv[stretch.row], self._known[stretch.row]
+        begin, end = np.interp([stretch.left, stretch.right], self._x, mm)
+        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s) * self._mm_per_s
+        at = at[at <= end + self._mm_per_s / FS_HZ]
+        place = np.interp(at, mm, self._x)
+        # The columns at either end may hold ink of the neighbour.
+        a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
+        values = _band_limited(_steady_ends(mv[a:b], max(2, round(0.3 * self._per_mm)), 0.12), place - a)
+        holes = ~known
+        holes[:a] = holes[b:] = False
+        missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))
+        values[missing[np.clip(np.round(place).astype(int), 0, missing.size - 1)]] = np.nan
+        if np.isfinite(values).any():
+            values = values - np.nanmedian(values)
+        return first, values
+
+
+def _steady_ends(values: FloatArray, reach: int, jump: float) -> FloatArray:
+    """Values whose ends, where they leap within `reach`, go on as they were before the leap."""
+    out = values
+    if values.size < 6 * reach or reach < 1:
+        return out
+    for ends in (slice(None), slice(None, None, -1)):
+        part = out[ends]
+        leaps = np.flatnonzero(np.abs(np.diff(part[: reach + 1])) > jump)
+        if leaps.size:
+            out = out.copy()
+            part = out[ends]
+            keep = int(leaps[-1]) + 1
+            part[:keep] = float(np.median(part[keep : keep + max(2, reach // 2)]))
+    return out
+
+
+def _band_limited(values: FloatArray, at: FloatArray) -> FloatArray:
+    """Values at fractional places, by Fourier interpolation of the evenly spaced columns."""
+    n = values.size
+    if n < 8:
+        return np.interp(at, np.arange(n), values)
+    padded = np.concatenate([values, values[::-1]])  # even, so that the ends do not jump
+    times = 8
+    fine = np.fft.irfft(np.fft.rfft(padded), times * padded.size) * times
+    return np.interp(at * times, np.arange(times * (n - 1) + 1), fine[: times * (n - 1) + 1])
+
+
+def _long_runs(flags: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
+    """Only the runs of True that are longer than `least`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8))).reshape(-1, 2)
+    out = np.zeros_like(flags)
+    for a, b in edges:
+        if b - a > least:
+            out[a:b] = True
+    return out

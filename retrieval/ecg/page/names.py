@@ -1,0 +1,100 @@
+"""Which lead is printed where: by the names that were read, else by the usual layouts, checked by the limb leads' laws.
+
+A layout is a number of columns of leads and of rhythm strips below them. Leads run down the columns in the order of
+the recording (I, II, III, aVR, ... V6) or in Cabrera's (aVL, I, -aVR, II, aVF, III).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
+
+STRIPS: dict[int, tuple[str, ...]] = {0: (), 1: ("II",), 2: ("V1", "II"), 3: ("V1", "II", "V5")}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where leads stand on a page.
+
+    Attributes:
+        rows: Rows of leads, without rhythm strips.
+        columns: Columns of leads.
+        strips: Rhythm strips below them.
+        leads: Name of each lead, row by row within a column, column by column; "-aVR" is turned over.
+    """
+
+    rows: int
+    columns: int
+    strips: int
+    leads: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """As pages are called: "3x4+1R", "6x2", "12x1"."""
+        return f"{self.rows}x{self.columns}" + (f"+{self.strips}R" if self.strips else "")
+
+    def lead(self, row: int, column: int) -> str:
+        """What stands in a row of leads and a column."""
+        return self.leads[column * self.rows + row]
+
+
+def layouts_of(n_rows: int) -> list[Layout]:
+    """Layouts that have so many rows of traces, the most usual first."""
+    out = []
+    for rows, columns in ((3, 4), (6, 2), (12, 1)):
+        strips = n_rows - rows
+        if 0 <= strips <= 3:
+            out.append(Layout(rows, columns, strips, LEADS))
+    if n_rows == 6:
+        out.append(Layout(6, 1, 0, LEADS[:6]))
+        out.append(Layout(6, 1, 0, LEADS[6:]))
+    if n_rows == 3:
+        out.append(Layout(3, 2, 0, LEADS[6:]))
+        out.append(Layout(3, 2, 0, LEADS[:6]))
+    if n_rows == 2:
+        out.append(Layout(2, 6, 0, LEADS))
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedName:
+    """A lead name that was read on the page.
+
+    Attributes:
+        lead: As printed ("-aVR" included).
+        row: Row of traces that it belongs to.
+        share: Where its middle stands between the ends of the rows, 0 to 1.
+        score: How sure it is, 0 to 1.
+    """
+
+    lead: str
+    row: int
+    share: float
+    score: float
+
+
+def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
+    """How well a layout agrees with the names that were read: their scores where they agree less where they do not.
+
+    A name stands at the beginning of its lead, at most a little before it.
+    """
+    total = 0.0
+    for name in names:
+        if name.row >= layout.rows:
+            strip = STRIPS[layout.strips][name.row - layout.rows] if layout.strips else None
+            if name.share < 0.15:
+                total += 0.3 * name.score if name.lead == strip else -0.1 * name.score
+            continue
+        place = name.share * layout.columns + 0.08
+        column = min(layout.columns - 1, max(0, int(place)))
+        at_start = place - column < 0.5
+        total += name.score if at_start and layout.lead(name.row, column) == name.lead else -0.6 * name.score
+    return total
+
+
+def cabrera(layout: Layout) -> Layout | None:
+    """The same layout with Cabrera's order of the limb leads; None where it has not all of them."""
+    if layout.leads != LEADS:
+        return None
+    return Layout(layout.rows, layout.columns, layout.strips, CABRERA_LEADS)

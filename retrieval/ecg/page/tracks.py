@@ -1,0 +1,331 @@
+"""Following each row's curve across a page: first roughly, as a cheapest path, then to a fraction of a pixel.
+
+The path runs over the page at half the working size. A step to the right costs as much as the paper that it crosses,
+a step up or down within a column of ink nearly nothing, so that the path climbs every beat whose sides stand apart, and
+bridges gaps. The fine curve is read off the darkness of the picture in the columns' runs of ink that the path touches:
+where the trace is flat its centre of mass, where it is steep the upper and lower edge of the stroke, from which a
+closing and an opening with the pen's width give the curve back with peaks and valleys at their full height.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ByteImage = NDArray[np.uint8]
+FloatArray = NDArray[np.float64]
+Floats = NDArray[np.float32]
+
+# Costs of a step of one px at half the working size, on paper; ink costs nothing but `_ANY`.
+_ACROSS = 1.0
+_UPRIGHT = 0.12
+_ANY = 0.004
+_FOREIGN = 0.85  # being on the baseline of another row
+# A column of px shows the mean of the time that it covers, which at a peak stays behind its end: by this share of the
+# column's depth for an infinitely thin pen, and the less the more of that depth is the pen's width.
+_BEHIND = 0.3
+_BROKEN = 0.0025  # share of the width by which pieces of one upright stroke may lie apart
+_GROWTH = 4  # columns that a row's ink may spread beyond its path
+_REACH = 2.2  # how far from its baseline a row is looked for, in row distances
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Paths:
+    """Rough courses of the rows.
+
+    Attributes:
+        low, high: Smallest and largest y that a row's path takes in each column, (n_rows, w), px at the size of `ink`.
+        on_ink: Share of ink under the path in each column, 0 to 1, same shape.
+    """
+
+    low: FloatArray
+    high: FloatArray
+    on_ink: FloatArray
+
+
+def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Paths:
+    """Cheapest path of every row from the left to the right end of the traces.
+
+    Args:
+        ink: Likelihood of trace, 255 = sure, uint8 (h, w).
+        baselines: y of the rows, px, from the top.
+        left, right: First and last column (exclusive) that are followed.
+
+    Returns:
+        Paths over the columns of `ink`; NaN outside of `left` to `right`.
+    """
+    height, width = ink.shape
+    n_rows = baselines.size
+    pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else 0.5 * height
+    reach = int(min(np.ceil(_REACH * pitch), height))
+    size = 2 * reach + 1
+    offsets = np.round(baselines).astype(int) - reach
+    padded = np.zeros((height + 2 * size, right - left), dtype=np.float32)
+    padded[size : size + height] = ink[:, left:right].astype(np.float32) / 255.0
+    # (columns, rows, y): a column's windows lie together in memory.
+    windows = np.stack([padded[size + o : size + o + size] for o in offsets]).transpose(2, 0, 1)
+    windows = np.ascontiguousarray(windows)
+    paper = 1.0 - windows
+    across = paper * np.float32(_ACROSS) + np.float32(_ANY)
+    y = np.arange(size) + offsets[:, None]
+    if n_rows > 1:
+        others = np.abs(y[:, :, None] - baselines[None, None, :])
+        own = np.abs(y - baselines[:, None])
+        foreign = (others.min(axis=2) < 0.16 * pitch) & (own > 0.6 * pitch)
+        across += (foreign * np.float32(_FOREIGN))[None]
+    outside = (y < 0) | (y >= height)
+    across += (outside * np.float32(4.0))[None]
+    # A slight pull home, so that a path in the open returns.
+    across += ((np.abs(y - baselines[:, None]) / pitch) * np.float32(0.02)).astype(np.float32)[None]
+    upright = np.cumsum(paper * np.float32(_UPRIGHT) + np.float32(_ANY), axis=2, dtype=np.float32)
+    n = right - left
+    best = np.empty((n, n_rows, size), dtype=np.float32)
+    home = (np.abs(y - baselines[:, None]) * np.float32(0.02)).astype(np.float32)
+    here = home
+    for x in range(n):
+        here = here + across[x]
+        rise = upright[x]
+        down = np.minimum.accumulate(here - rise, axis=1) + rise
+        up = np.minimum.accumulate((here + rise)[:, ::-1], axis=1)[:, ::-1] - rise
+        here = np.minimum(down, up)
+        best[x] = here
+    rows = np.arange(n_rows)
+    low = np.full((n_rows, width), np.nan)
+    high = np.full((n_rows, width), np.nan)
+    on_ink = np.zeros((n_rows, width))
+    at = (here + home).argmin(axis=1)
+    for x in range(n - 1, -1, -1):
+        before = (best[x - 1] if x else home) + across[x]
+        rise = upright[x]
+        level = rise[rows, at][:, None]
+        came = (before + np.abs(rise - level)).argmin(axis=1)
+        low[:, left + x] = np.minimum(at, came)
+        high[:, left + x] = np.maximum(at, came)
+        on_ink[:, left + x] = np.maximum(windows[x, rows, at], windows[x, rows, came])
+        at = came
+    return Paths(low + offsets[:, None], high + offsets[:, None], on_ink)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tracks:
+    """The rows' curves in the columns of the fine page.
+
+    Attributes:
+        y: Height of the curve, (n_rows, w), fine px; NaN where a row shows nothing.
+        top, bottom: Upper and lower edge of its stroke, same shape.
+        weight: How sure a column is, 0 to 1.
+        stroke: Thickness of a level stroke, px.
+    """
+
+    y: FloatArray
+    top: FloatArray
+    bottom: FloatArray
+    weight: FloatArray
+    stroke: float
+
+
+def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float = 100.0) -> Tracks:
+    """The rows' curves to a fraction of a pixel.
+
+    Args:
+        darkness: 0 = paper, 255 = middle of a stroke, uint8 (h, w), fine px.
+        paths: Rough courses, at 1 / `factor` of the fine size.
+        factor: Fine px per px of the paths.
+        level: Darkness from which on something is ink.
+
+    Returns:
+        Curves; a column has a value where the path of the row touches ink there.
+    """
+    height, width = darkness.shape
+    n_rows = paths.low.shape[0]
+    solid = cv2.threshold(darkness, level, 255, cv2.THRESH_BINARY)[1]
+    tall = max(3, round(_BROKEN * width)) | 1
+    solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8))
+    column, begin, end = _runs(np.asarray(solid, dtype=np.uint8))
+    low, high = _enlarged(paths, factor, width)
+    slack = 0.6 * factor + 1.0
+    touches = np.zeros((column.size, n_rows), dtype=bool)
+    for row in range(n_rows):
+        touches[:, row] = (begin <= high[row, column] + slack) & (end >= low[row, column] - slack)
+    top = np.full((n_rows, width), np.inf)
+    bottom = np.full((n_rows, width), -np.inf)
+    many = touches.sum(axis=1) > 1
+    for row in range(n_rows):
+        mine = touches[:, row]
+        first, last = begin.astype(np.float64), end.astype(np.float64)
+        # A run that two rows touch: each keeps to what its own path visits.
+        shared = mine & many
+        first = np.where(shared, np.maximum(first, low[row, column] - slack), first)
+        last = np.where(shared, np.minimum(last, high[row, column] + slack), last)
+        np.minimum.at(top[row], column[mine], first[mine])
+        np.maximum.at(bottom[row], column[mine], last[mine])
+    _fill(top, bottom, column, begin, end, touches.any(axis=1))
+    missing = ~np.isfinite(top)
+    top[missing] = bottom[missing] = np.nan
+    depth = (bottom - top + 1)[~missing]
+    stroke = float(np.percentile(depth, 25)) if depth.size else 1.0
+    edge_top, edge_bottom, centre = _sub_pixel(darkness, top, bottom, stroke)
+    thick = edge_bottom - edge_top
+    if depth.size:
+        stroke = max(1.0, float(np.nanpercentile(thick, 25)))
+    y = _curve(edge_top, edge_bottom, centre, stroke)
+    weight = np.where(missing, 0.0, 1.0)
+    return Tracks(y, edge_top, edge_bottom, weight, stroke)
+
+
+def _runs(solid: ByteImage) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Column, first and last y of every upright run of ink."""
+    from ecgkin.retrieval.ecg.page.pieces import inked_pixels
+
+    height = solid.shape[0]
+    upright = cv2.copyMakeBorder(cv2.transpose(solid), 0, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    begun = np.asarray(cv2.subtract(upright[:, 1:], upright[:, :-1]), dtype=np.uint8)
+    ended = np.asarray(cv2.subtract(upright[:, :-1], upright[:, 1:]), dtype=np.uint8)
+    column, begin = np.divmod(inked_pixels(begun), height + 1)
+    end = inked_pixels(ended) % (height + 1) - 1
+    return column, begin, end
+
+
+def _enlarged(paths: Paths, factor: float, width: int) -> tuple[FloatArray, FloatArray]:
+    """The paths' intervals in fine columns and fine px."""
+    source = np.clip(((np.arange(width) + 0.5) / factor).astype(int), 0, paths.low.shape[1] - 1)
+    low = paths.low[:, source] * factor
+    high = (paths.high[:, source] + 1.0) * factor - 1.0
+    return np.where(np.isnan(low), 1e9, low), np.where(np.isnan(high), -1e9, high)
+
+
+def _fill(
+    top: FloatArray,
+    bottom: FloatArray,
+    column: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    taken: NDArray[np.bool_],
+) -> None:
+    """Give empty columns, in place, the runs that hang together with the row's ink in a neighbouring column.
+
+    Such are the caps of narrow beats, which the path crosses at their foot.
+    """
+    width = top.shape[1]
+    column, begin, end = column[~taken], begin[~taken], end[~taken]
+    for row in range(top.shape[0]):
+        for _ in range(_GROWTH):
+            empty = ~np.isfinite(top[row])
+            mine = empty[column]
+            if not mine.any():
+                break
+            c, first, last = column[mine], begin[mine], end[mine]
+            touching = np.zeros(c.size, dtype=bool)
+            for step in (-1, 1):
+                beside = np.clip(c + step, 0, width - 1)
+                touching |= (first <= bottom[row, beside] + 1) & (last >= top[row, beside] - 1)
+            if not touching.any():
+                break
+            np.minimum.at(top[row], c[touching], first[touching])
+            np.maximum.at(bottom[row], c[touching], last[touching])
+
+
+def _sub_pixel(
+    darkness: ByteImage, top: FloatArray, bottom: FloatArray, stroke: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Edges of the strokes where darkness is half way between stroke and surroundings, and their centre of mass.
+
+    Coordinates are those of pixel centres.
+    """
+    height, _ = darkness.shape
+    rows, columns = np.nonzero(np.isfinite(top))
+    edge_top, edge_bottom = top.copy(), bottom.copy()
+    centre = np.full_like(top, np.nan)
+    if not rows.size:
+        return edge_top, edge_bottom, centre
+    first, last = top[rows, columns].round().astype(int), bottom[rows, columns].round().astype(int)
+    reach = max(3, round(0.6 * stroke) + 2)
+    span = np.arange(-reach, reach + 1)
+
+    def window(at: NDArray[np.int64]) -> FloatArray:
+        places = np.clip(at[:, None] + span[None, :], 0, height - 1)
+        return darkness[places, columns[:, None]].astype(np.float64)
+
+    above, below = window(first), window(last)
+    ground_above, ground_below = above[:, :2].mean(axis=1), below[:, -2:].mean(axis=1)
+    peak = np.maximum(above[:, reach:].max(axis=1), below[:, : reach + 1].max(axis=1))
+    edge_top[rows, columns] = first + _crossing(above, (ground_above + peak) / 2, reach)
+    edge_bottom[rows, columns] = last - _crossing(below[:, ::-1], (ground_below + peak) / 2, reach)
+    flat = last - first + 1 <= 2.2 * stroke + 2
+    middle = ((first + last) / 2).round().astype(int)
+    far = max(4, round(1.1 * stroke + 3))
+    wide = np.arange(-far, far + 1)
+    places = np.clip(middle[:, None] + wide[None, :], 0, height - 1)
+    values = darkness[places, columns[:, None]].astype(np.float64)
+    ground = np.minimum(values[:, :2].mean(axis=1), values[:, -2:].mean(axis=1))
+    inside = (places >= first[:, None] - 2) & (places <= last[:, None] + 2)
+    mass = np.where(inside, np.maximum(values - ground[:, None], 0.0), 0.0)
+    total = mass.sum(axis=1)
+    found = flat & (total > 0)
+    value = middle + (mass * wide[None, :]).sum(axis=1) / np.maximum(total, 1e-9)
+    centre[rows[found], columns[found]] = value[found]
+    return edge_top, edge_bottom, centre
+
+
+def _crossing(profile: FloatArray, level: FloatArray, middle: int) -> FloatArray:
+    """Where profiles that rise along their second axis cross a level last before `middle`, relative to it."""
+    above = profile >= level[:, None]
+    n = profile.shape[1]
+    index = np.arange(n)
+    # The innermost sample below the level, at or before the middle + 1.
+    below = np.where(~above & (index[None, :] <= middle + 1), index[None, :], -1).max(axis=1)
+    lower = np.clip(below, 0, n - 2)
+    p0, p1 = profile[np.arange(lower.size), lower], profile[np.arange(lower.size), lower + 1]
+    share = np.clip((level - p0) / np.where(p1 > p0, p1 - p0, 1.0), 0.0, 1.0)
+    found = lower + share - middle
+    return np.where((below < 0) | (p1 <= p0), -0.5, found)
+
+
+def _curve(top: FloatArray, bottom: FloatArray, centre: FloatArray, stroke: float) -> FloatArray:
+    """The curve of a pen from the edges of its stroke.
+
+    The upper edge is the smallest y within the pen's width, the lower edge the largest: an erosion and a dilation of the
+    curve. Undoing them gives two curves that enclose it: the first is right at peaks, the second in valleys, their mean
+    on slopes.
+    """
+    half = stroke / 2
+    reach = int(half)
+    shifts = np.arange(-reach, reach + 1)
+    # A round pen reaches less high at its sides.
+    lift = np.sqrt(np.maximum(half**2 - shifts.astype(np.float64) ** 2, 0.0))
+    upper = _moving(top, shifts, lift, np.fmax)  # y grows downwards: undoing the upper edge is a maximum
+    lower = _moving(bottom, shifts, -lift, np.fmin)
+    middle = (upper + lower) / 2
+    around = np.arange(-reach - 1, reach + 2)
+    level = np.zeros(around.size)
+    peak = top <= _moving(top, around, level, np.fmin) + 0.5
+    valley = bottom >= _moving(bottom, around, level, np.fmax) - 0.5
+    # Where a column holds both, the one that is farther from the course of the neighbours.
+    both = peak & valley
+    if both.any():
+        wide = 4 * reach + 6
+        smooth = cv2.blur(np.nan_to_num(middle).astype(np.float32), (2 * wide + 1, 1))
+        share = cv2.blur(np.isfinite(middle).astype(np.float32), (2 * wide + 1, 1))
+        smooth = smooth / np.maximum(share, 1e-6)
+        up = np.abs(upper - smooth) >= np.abs(lower - smooth)
+        peak, valley = peak & (~both | up), valley & (~both | ~up)
+    apart = lower - upper > 0.5
+    end = np.where(apart & peak, upper, np.where(apart & valley, lower, middle))
+    out = end + min(0.6, _BEHIND / (0.5 * (half + 0.5))) * (middle - end)
+    flat = np.isfinite(centre) & (bottom - top <= 1.5 * stroke + 1)
+    return np.where(flat, centre, out)
+
+
+def _moving(values: FloatArray, shifts: NDArray[np.int64], lift: FloatArray, take: np.ufunc) -> FloatArray:
+    """`take` (fmin or fmax) over shifted copies of the rows, each lifted; NaN stays NaN."""
+    n_rows, width = values.shape
+    reach = int(np.abs(shifts).max())
+    padded = np.full((n_rows, width + 2 * reach), np.nan)
+    padded[:, reach : reach + width] = values
+    out = np.full_like(values, np.nan)
+    for shift, rise in zip(shifts, lift, strict=True):
+        out = take(out, padded[:, reach + shift : reach + shift + width] + rise)
+    return np.where(np.isnan(values), np.nan, out)
