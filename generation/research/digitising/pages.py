@@ -18,7 +18,7 @@ from ecgkin.retrieval.ecg.drawing.raster import render_array
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
 from ecgkin.retrieval.ecg.drawing.style import LAYOUTS, RHYTHM_LEADS, RenderStyle
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 
 FS = 500.0
