@@ -234,7 +234,7 @@ def _piecewise_likeness(samples: Samples, at: Ints) -> Doubles:
     """Likeness of beats that share known leads; NaN for those that share none."""
     offsets = np.arange(-_CORE, _CORE + 1, 2)
     places = at[:, None] + offsets[None, :]
-    windows, known = samples.mv[:, places], samples.known[:, places].all(axis=2)
+    windows, known = samples.mv[:, places], np.asarray(samples.known[:, places].all(axis=2))
     windows = windows - windows.mean(axis=2, keepdims=True)
     out = np.full((len(at), len(at)), np.nan)
     for i in range(len(at)):

@@ -174,7 +174,7 @@ def _constant(beat: MedianBeat, rows: Bools, first: int, last: int, direction: D
         quick: Their median in this stretch, filtered, shape (n_used, last - first).
     """
     single = beat.single[rows, first:last]  # (leads, times, beats)
-    known = np.isfinite(single).all(axis=1)
+    known = np.asarray(np.isfinite(single).all(axis=1))
     some = known.any(axis=0)
     if some.sum() < 2:
         return float("nan")
