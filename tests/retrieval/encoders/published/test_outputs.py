@@ -243,22 +243,24 @@ def test_pictures_are_digitised_or_refused(doors: dict[str, Any], system: str, m
 @pytest.mark.slow
 @pytest.mark.weights
 @pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
-def test_a_drawn_page_goes_the_whole_way(doors: dict[str, Any], made_record: EcgRecord) -> None:
+def test_a_drawn_page_goes_the_whole_way(doors: dict[str, Any]) -> None:
     """A page in 12x1 shows ten seconds of every lead: its vector is near the recording's; one in 3x4 is refused."""
     from ecgkin.retrieval.ecg.drawing.raster import render
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.retrieval.ecg.page.network.weights_file import load_reader
+    from ecgkin.retrieval.encoders.published.check import simulated_records
 
     try:
         load_reader()
     except WeightsMissingError:
         pytest.skip("the page reader's weights are not here")
-    page = render(made_record, RenderStyle(layout="12x1", px_per_mm=8))
+    (record,) = simulated_records(1)
+    page = render(record, RenderStyle(layout="12x1", px_per_mm=8))
     for door in doors.values():
-        cosine = float(door.encode_images([page])[0] @ door.encode_records([made_record])[0])
+        cosine = float(door.encode_images([page])[0] @ door.encode_records([record])[0])
         assert cosine > 0.98, door.name
         with pytest.raises(ImageError, match="the page shows too little"):
-            door.encode_images([render(made_record, RenderStyle(px_per_mm=8))])
+            door.encode_images([render(record, RenderStyle(px_per_mm=8))])
 
 
 def test_xrays_are_refused(doors: dict[str, Any]) -> None:
