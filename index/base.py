@@ -132,7 +132,18 @@ class CaseBase(Protocol):
         exclude_patients: Sequence[str | None] | None = None,
         exclude_cases: Sequence[str | None] | None = None,
     ) -> list[list[tuple[Case, float]]]:
-        """`search` for many vectors of shape (n_queries, dim), with one exclusion for each or none at all."""
+        """`search` for many vectors of shape (n_queries, dim), with one exclusion for each or none at all.
+
+        Args:
+            vectors: Unit rows, shape (n_queries, dim).
+            k: >= 1.
+            where: Filter that acts inside the search, the same for all.
+            exclude_patients: For each query the patient whose cases are left out, or None; None for no exclusions.
+            exclude_cases: For each query the case that is left out, or None.
+
+        Returns:
+            For each query cases and scores (true cosines), best first.
+        """
 
     def get(self, case_id: str) -> Case:
         """One case; QueryError if it is not there."""
@@ -147,6 +158,9 @@ class CaseBase(Protocol):
             where: The filter.
             offset: How many are passed over, >= 0.
             limit: How many at most; None for all.
+
+        Returns:
+            At most `limit` cases.
         """
 
     def count(self, where: WhereLike = None) -> int:
@@ -286,6 +300,10 @@ def distinct_ids(case_ids: Collection[str]) -> list[str]:
 
 def check_all_known(wanted: Sequence[str], known: Mapping[str, object]) -> None:
     """Refuse ids that are not there.
+
+    Args:
+        wanted: Ids that were asked for.
+        known: What is there, by id.
 
     Raises:
         QueryError: One is not among the known ones.
