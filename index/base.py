@@ -191,16 +191,11 @@ class CaseBase(Protocol):
     def some(self, case_ids: Sequence[str]) -> Block:
         """Cases, vectors (n, dim) and samples of those ids that are there, in the order given."""
 
-    def has_content(self, content_hash: str) -> bool:
-        """Whether a case with this content (see `case.content_hash`) is there."""
-        return bool(self.case_ids_with_content(content_hash))
-
-    def case_ids_with_content(self, content_hash: str) -> list[str]:
-        """The cases with this content, in the order in which they came; none for ""."""
-        return self.ids_by_content([content_hash]).get(content_hash, []) if content_hash else []
-
     def ids_by_content(self, content_hashes: Collection[str]) -> dict[str, list[str]]:
-        """Content hash to the cases with that content, for those hashes that some case has."""
+        """Content hash (`case.content_hash`) to the cases with that content, in the order in which they came.
+
+        Hashes that no case has, and "", are left out.
+        """
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep other writers out until the block ends, where the kind of base can; without it they may come in between.

@@ -295,11 +295,6 @@ class FaissIndex:
         return self._ids
 
     @property
-    def n_dead(self) -> int:
-        """Removed ids that still take up room (hnsw)."""
-        return len(self._dead)
-
-    @property
     def outgrown(self) -> bool:
         """`rebuild` would pay: a fifth of the graph is dead, or the lists suit another size."""
         if self.kind == "hnsw":
