@@ -1,7 +1,7 @@
 """Pages to measure digitising on, each with the samples that it prints where they are known.
 
-Data that is only measured on (`shared`): `ludb_pages`, `photos`, `ood/printouts`, `pages_real`. Own pages are drawn from
-fold 9 of PTB-XL.
+Data that is only measured on (`shared`): `ludb_pages`, `photos`, `ood/printouts`, `pages_real`. Own pages are drawn
+from fold 9 of PTB-XL.
 """
 
 from __future__ import annotations
