@@ -154,7 +154,7 @@ def main() -> None:
     from ecgkin.generation.research.digitising import pages as sources
     from ecgkin.generation.research.digitising.metric import score
     from ecgkin.retrieval.ecg import digitize
-    from ecgkin.retrieval.ecg.ptbxl import PtbXl
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", type=Path, required=True, help="folder with ludb_pages, photos, ood, pages_real")

@@ -70,15 +70,33 @@ class DraftThresholds:
     f1: Mapping[str, float] = field(default_factory=dict)
 
     def margin(self, vote: Vote, code: str) -> float:
-        """Log-odds by which the share of a statement lies above its threshold; negative below it."""
+        """Log-odds by which the share of a statement lies above its threshold; negative below it.
+
+        Args:
+            vote: Of the neighbours.
+            code: SCP code.
+        """
         return _logit(vote.raw[code]) - _logit(self.statements.get(code, self.default))
 
     def superclass_margin(self, vote: Vote, name: str) -> float:
-        """The same for a superclass."""
+        """The same for a superclass.
+
+        Args:
+            vote: Of the neighbours.
+            name: One of the five superclasses.
+        """
         return _logit(vote.raw[f"super:{name}"]) - _logit(self.superclasses.get(name, self.default))
 
     def supports(self, vote: Vote, code: str) -> bool:
-        """Whether the vote is for a statement."""
+        """Whether the vote is for a statement.
+
+        Args:
+            vote: Of the neighbours.
+            code: SCP code.
+
+        Returns:
+            True where share and probability reach their limits.
+        """
         return self.margin(vote, code) >= 0 and vote.statements[code] >= FLOOR
 
     def passing(self, vote: Vote, carried: Collection[str] | None = None, refined: Refined | None = None) -> Passing:

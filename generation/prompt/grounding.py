@@ -63,6 +63,13 @@ def split_sentences(text: str) -> list[str]:
 def citations_in(text: str, evidence: Sequence[Evidence]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Cited case ids, and the marks that mean no given case, in the order of the text.
 
+    Args:
+        text: A sentence or more.
+        evidence: The cases that were given, numbered.
+
+    Returns:
+        Case ids, and marks as they stand in the text; each once.
+
     >>> citations_in("LBBB [1, 7].", [Evidence(1, "x/1", 0.9, ())])
     (('x/1',), ('7',))
     """

@@ -30,6 +30,13 @@ _CLAUSES = re.compile(r"(?<=[.;!?])\s+|\n+")
 def plain_characters(text: str, limit: int) -> str:
     """The first `limit` characters in composed form, control, format and unassigned characters as blanks.
 
+    Args:
+        text: Of any origin.
+        limit: Most characters that are looked at.
+
+    Returns:
+        Text of at most that many characters.
+
     >>> plain_characters("sinus\\x1b[2J\\u202e rhythm\\x00", 100)
     'sinus [2J  rhythm '
     """
@@ -55,7 +62,15 @@ def quotable(report: str, limit: int = MAX_REPORT_CHARACTERS) -> str:
 
 
 def question_line(question: str, limit: int = 500) -> str:
-    """A user's question on one line, without control characters; cut at `limit` characters."""
+    """A user's question on one line, without control characters; cut at `limit` characters.
+
+    Args:
+        question: As it was typed.
+        limit: Most characters.
+
+    Returns:
+        One line; "" where nothing readable is in it.
+    """
     return _SPACE.sub(" ", plain_characters(question, limit)).strip()
 
 

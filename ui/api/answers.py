@@ -239,7 +239,12 @@ class SearchOut(BaseModel):
 
     @classmethod
     def of(cls, result: SearchResult, query_id: str = "") -> SearchOut:
-        """Of a search, which a server keeps under `query_id`."""
+        """The answer to a search.
+
+        Args:
+            result: What was found.
+            query_id: Under which a server keeps its vector; "" where nobody does.
+        """
         page = result.page
         return cls(
             query_id=query_id,

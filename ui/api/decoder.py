@@ -320,7 +320,12 @@ def _plain_notes(notes: Sequence[str]) -> list[list[Any]]:
 
 
 def limit_process(memory_bytes: int, file_bytes: int) -> None:
-    """Bound what this process may take, beyond what it has taken already; on systems that know `setrlimit`."""
+    """Bound what this process may take, beyond what it has taken already; on systems that know `setrlimit`.
+
+    Args:
+        memory_bytes: Address space beyond what is in use when this is called (RLIMIT_AS).
+        file_bytes: Largest file that may be written (RLIMIT_FSIZE).
+    """
     try:
         import resource
     except ImportError:  # Windows: time is bounded from outside, memory is not

@@ -73,6 +73,13 @@ class Drafting:
     def draft(self, query: Query, options: DraftOptions) -> DraftResult:
         """The whole draft, and the search with `options.k` hits.
 
+        Args:
+            query: The record or the picture.
+            options: Of the request: model, question, language, filter, cases to show, hits.
+
+        Returns:
+            Draft and search; the draft names its model without address.
+
         Raises:
             MissingDrafterError: There is no drafter here.
             QueryError: There is none of that name; and as `Drafter.draft`.
@@ -83,7 +90,15 @@ class Drafting:
             return _public(drafter.draft(query, **_arguments(options)))
 
     def stream(self, query: Query, options: DraftOptions) -> Iterator[str | DraftResult]:
-        """Pieces of its text as they come, then the whole. Raises as `draft`."""
+        """The draft in pieces as they are written, then the whole.
+
+        Args:
+            query: The record or the picture.
+            options: As for `draft`.
+
+        Returns:
+            Texts, and last the whole result.
+        """
         name, drafter = self._chosen(options.model)
         with self._turns.get(name, nullcontext()):
             pieces = drafter.stream(query, **_arguments(options))

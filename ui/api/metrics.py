@@ -52,11 +52,22 @@ class Metrics:
         self._runs.info({"version": __version__, "encoder": encoder})
 
     def stage(self, name: str, seconds: float) -> None:
-        """One step took so long."""
+        """Count the time of one step of a request.
+
+        Args:
+            name: "read", "encode", "index", "vote", "draft", "encoder_call".
+            seconds: How long it took.
+        """
         self.stages.labels(name).observe(seconds)
 
     def encoded(self, method: str, n: int, seconds: float) -> None:
-        """One call of the encoder."""
+        """Count one call of the encoder.
+
+        Args:
+            method: "encode_texts", "encode_records", "encode_pages" or "encode_images".
+            n: Inputs that were encoded together.
+            seconds: How long it took.
+        """
         self.batches.labels(method).observe(n)
         self.stage("encoder_call", seconds)
 

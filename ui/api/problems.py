@@ -178,7 +178,14 @@ def kind_of(error: Exception) -> Kind:
 
 
 def body_of(kind: Kind, detail: str, hint: str = "", **more: Any) -> dict[str, Any]:
-    """The members of a problem."""
+    """The members of a problem (RFC 9457).
+
+    Args:
+        kind: Row of the table.
+        detail: What was found and what was expected.
+        hint: What to do about it; "" leaves it out.
+        more: Further members.
+    """
     body = {"type": f"{ADDRESS}#{kind.slug}", "title": kind.title, "status": kind.status, "detail": detail}
     if hint:
         body["hint"] = hint
@@ -195,7 +202,12 @@ def body_of_error(error: Exception) -> dict[str, Any]:
 
 
 def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """The problem as a response."""
+    """The problem as a response.
+
+    Args:
+        body: Members of the problem; its status is the status of the response.
+        headers: Beside those that every response has.
+    """
     content = json.dumps(body, ensure_ascii=False).encode("utf-8", errors="replace")
     return Response(content, body["status"], dict(headers or {}), MEDIA_TYPE)
 
@@ -215,6 +227,12 @@ async def refuse(error: EcgkinError, scope: Scope, receive: Receive, send: Send)
 
     What is being sent is taken in for a moment first: a connection that is closed on unread bytes is reset, and the
     answer is lost with it.
+
+    Args:
+        error: Why.
+        scope: Of the request.
+        receive: Its body, unread.
+        send: Takes the answer.
     """
     if not any(name == b"expect" for name, _ in scope["headers"]):
         await drain(receive)

@@ -202,7 +202,11 @@ def media_type(request: Request) -> str:
 
 
 def parsed(model: type[Model], content: bytes | dict[str, str]) -> Model:
-    """JSON, or the fields of a form, as a model.
+    """A body as a model, checked.
+
+    Args:
+        model: What is expected.
+        content: JSON, or the fields of a form.
 
     Raises:
         RequestValidationError: It does not fit.

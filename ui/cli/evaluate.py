@@ -319,7 +319,7 @@ def zero_shot(
         if column not in ("cpsc2018", "csn") or not folder:
             raise QueryError(f"--split is {one!r} (expected cpsc2018=FILE@FOLDER or csn=FILE@FOLDER)")
         sets.append(read_split(column, Path(file), Path(folder)))
-    with common.progress("evaluate zero-shot") as bar:
+    with console.progress("evaluate zero-shot") as bar:
         found = zero_shot_table(
             settings.ptbxl,
             encoder or ALL,
@@ -335,7 +335,7 @@ def zero_shot(
         )
     if out is not None:
         _write(out, "zero_shot", found)
-    common.emit_report(found, json)
+    console.emit_report(found, json)
 
 
 def regen(
@@ -359,15 +359,15 @@ def regen(
     settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
     if settings.ptbxl is None:
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
-    from ecgkin.generation.backends.open import open_backend
+    from ecgkin.generation.drafter import open_model
     from ecgkin.generation.research.drafts.regen import evaluate_regen
     from ecgkin.retrieval.encoders import load_encoder
 
-    with common.progress("evaluate regen") as bar:
+    with console.progress("evaluate regen") as bar:
         found = evaluate_regen(
             settings.ptbxl,
             load_encoder(settings.encoder, device=settings.device),
-            backend=None if model == "none" else open_backend(model, device=settings.device),
+            backend=None if model == "none" else open_model(model, device=settings.device),
             ks=common.numbers(ks, "--ks"),
             query_folds=common.numbers(query_folds, "--query-folds"),
             gallery_folds=common.numbers(gallery_folds, "--gallery-folds"),
@@ -379,13 +379,13 @@ def regen(
         )
     if out is not None:
         _write(out, "regen", found)
-    common.emit_report(found, json)
+    console.emit_report(found, json)
 
 
-def _write(folder: Path, name: str, found: common.Report) -> None:
+def _write(folder: Path, name: str, found: console.Report) -> None:
     """The report as Markdown and as JSON."""
     import json
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(found.as_markdown(), encoding="utf-8")
-    (folder / f"{name}.json").write_text(json.dumps(common.plain(found.as_dict()), indent=1), encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(console.plain(found.as_dict()), indent=1), encoding="utf-8")

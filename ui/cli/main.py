@@ -19,6 +19,7 @@ from ecgkin.ui.cli import (
     base,
     config,
     demo,
+    digitize,
     download,
     draft,
     encoder,
@@ -43,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _GROUPS = (
-    demo, ingest, base, export, search, evaluate, draft, encoder, instruct, pulse,
+    demo, ingest, base, export, search, evaluate, draft, digitize, encoder, instruct, pulse,
     download, serve, web, config,
 )  # fmt: skip
 for group in _GROUPS:  # `draft` adds to what `evaluate` has made

@@ -57,9 +57,13 @@ def address(listener: socket.socket) -> str:
 
 
 def server(app: FastAPI, settings: Settings) -> uvicorn.Server:
-    """A uvicorn server that finishes requests in flight when it is told to stop.
+    """A uvicorn server with deadlines, which finishes requests in flight when it is told to stop.
 
     Its own access log stays off: addresses hold filters, and filters hold patients.
+
+    Args:
+        app: Of `create_app`.
+        settings: In force: seconds and connections.
     """
     import uvicorn
 
@@ -87,7 +91,12 @@ def server(app: FastAPI, settings: Settings) -> uvicorn.Server:
 
 @contextmanager
 def in_thread(app: FastAPI, settings: Settings) -> Iterator[str]:
-    """Serve from a thread while this lasts; the value is the address."""
+    """Serve from a thread while this lasts; the value is the address.
+
+    Args:
+        app: Of `create_app`.
+        settings: In force; port 0 takes a free one.
+    """
     listener = bind(settings)
     running = server(app, settings)
     thread = threading.Thread(target=running.run, args=([listener],), name="ecgkin-server", daemon=True)

@@ -1,7 +1,7 @@
 """Pages to measure digitising on, each with the samples that it prints where they are known.
 
-Data that is only measured on (`shared`): `ludb_pages`, `photos`, `ood/printouts`, `pages_real`. Own pages are drawn from
-fold 9 of PTB-XL.
+Data that is only measured on (`shared`): `ludb_pages`, `photos`, `ood/printouts`, `pages_real`. Own pages are drawn
+from fold 9 of PTB-XL.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
 from ecgkin.retrieval.ecg.drawing.raster import render_array
 from ecgkin.retrieval.ecg.drawing.style import LAYOUTS, RHYTHM_LEADS, RenderStyle
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 
 FS = 500.0

@@ -128,10 +128,11 @@ def meteor(text: Sequence[str], reference: Sequence[str]) -> float:
     n = sum(place is not None for place in matched)
     if n == 0:
         return 0.0
-    chunks, last = 0, None
-    for place in matched:
-        if place is not None and (last is None or place != last + 1):
+    chunks = 0
+    last: int | None = None
+    for found in matched:
+        if found is not None and (last is None or found != last + 1):
             chunks += 1
-        last = place
+        last = found
     precision, recall = n / len(text), n / len(reference)
     return 10 * precision * recall / (recall + 9 * precision) * (1 - 0.5 * (chunks / n) ** 3)

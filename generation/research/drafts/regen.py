@@ -15,6 +15,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -225,7 +226,7 @@ def _arms(setting: _Setting, ks: Sequence[int]) -> dict[str, Callable[[int], str
     }
     if setting.backend is not None:
         for k in ks:
-            out[f"model, k={k}"] = lambda place, k=k: _write(setting, place, k)
+            out[f"model, k={k}"] = partial(_write, setting, k=k)
         middle = sorted(ks)[len(ks) // 2]
         out[f"model, k={middle}, random neighbours"] = lambda place: _write(setting, place, middle, random=True)
         out[f"model, k={middle}, reports blanked"] = lambda place: _write(setting, place, middle, blank=True)
@@ -338,6 +339,11 @@ def _rhythm(labels: Mapping[str, float]) -> str:
     return next((code for code in _RHYTHMS if code in labels), "")
 
 
+def _nearest_vote(setting: _Setting, k: int, question: Question) -> str:
+    """The answer of the k nearest cases."""
+    return _voted(question, [row for row, _ in _cases(setting, question.place, k)])
+
+
 def _voted(question: Question, cases: Sequence[PtbXlRow]) -> str:
     """The answer that most of the cases give."""
     if question.kind == "verify":
@@ -357,8 +363,8 @@ def _read(question: Question, text: str) -> str:
         first = lower.split()[:1]
         if first and first[0].strip(".,") in ("yes", "no", "ja", "nein"):
             return "yes" if first[0].strip(".,") in ("yes", "ja") else "no"
-        found = {f.code for f in find_statements(text) if f.polarity != "absent"}
-        return "yes" if question.subject[0] in found else "no"
+        said = {f.code for f in find_statements(text) if f.polarity != "absent"}
+        return "yes" if question.subject[0] in said else "no"
     found = {f.code: 1.0 for f in find_statements(text) if f.polarity != "absent"}
     if question.kind == "choose":
         named = [name for name in question.subject if SUPERCLASS_NAMES[name][0].lower() in lower]
@@ -373,7 +379,7 @@ def _answers(setting: _Setting, ks: Sequence[int], weights: Any) -> dict[str, di
     usual = {kind: Counter(q.truth for q in every if q.kind == kind) for kind in QUESTION_TYPES}
     arms["most frequent answer"] = lambda q: usual[q.kind].most_common(1)[0][0]
     for k in ks:
-        arms[f"{k} nearest"] = lambda q, k=k: _voted(q, [row for row, _ in _cases(setting, q.place, k)])
+        arms[f"{k} nearest"] = partial(_nearest_vote, setting, k)
     middle = sorted(ks)[len(ks) // 2]
     arms[f"{middle} random"] = lambda q: _voted(q, [row for row, _ in _cases(setting, q.place, middle, random=True)])
     backend = setting.backend

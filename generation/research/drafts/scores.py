@@ -203,13 +203,31 @@ def score_arm(
 
 
 def macro_f1(truth: BoolMatrix, drafted: BoolMatrix, weights: NDArray[np.float32]) -> tuple[float, Doubles]:
-    """Mean F1 over the columns with a positive, and the same in each resample (over those that have one there)."""
+    """Mean F1 over the columns with a positive, and the same in each resample (over those that have one there).
+
+    Args:
+        truth: Multi-hot, shape (n, n_labels).
+        drafted: What was said, of the same shape.
+        weights: How often each row is drawn, shape (n_resamples, n).
+
+    Returns:
+        The value, and those of the resamples, shape (n_resamples,).
+    """
     value, drawn = (_f1(*_counts(truth, drafted, w)) for w in (np.ones((1, len(truth)), np.float32), weights))
     return float(np.nanmean(value)) if np.isfinite(value).any() else float("nan"), _row_means(drawn)
 
 
 def micro_f1(truth: BoolMatrix, drafted: BoolMatrix, weights: NDArray[np.float32]) -> tuple[float, Doubles]:
-    """F1 of all pairs of query and label together, and in each resample."""
+    """F1 of all pairs of query and label together, and in each resample.
+
+    Args:
+        truth: Multi-hot, shape (n, n_labels).
+        drafted: What was said, of the same shape.
+        weights: How often each row is drawn, shape (n_resamples, n).
+
+    Returns:
+        The value, and those of the resamples, shape (n_resamples,).
+    """
     out = []
     for w in (np.ones((1, len(truth)), np.float32), weights):
         hit, said, true = (part.sum(axis=1, keepdims=True) for part in _counts(truth, drafted, w))

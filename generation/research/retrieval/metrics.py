@@ -54,6 +54,12 @@ def identical_share(neighbours: Neighbours, query_labels: BoolMatrix, gallery_la
     """Share of the first k hits whose label set equals the query's, shape (n_queries,).
 
     A hit that is missing (fewer than k allowed) counts as wrong.
+
+    Args:
+        neighbours: Of the queries.
+        query_labels: Multi-hot, shape (n_queries, n_labels).
+        gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+        k: Hits that count.
     """
     if not 1 <= k <= neighbours.rows.shape[1]:
         raise QueryError(f"share among k = {k} hits, but {neighbours.rows.shape[1]} were ranked")
@@ -64,14 +70,24 @@ def identical_share(neighbours: Neighbours, query_labels: BoolMatrix, gallery_la
 
 
 def identical_in_gallery(query_labels: BoolMatrix, gallery_labels: BoolMatrix) -> Ints:
-    """How many gallery rows have exactly the label set of each query, shape (n_queries,)."""
+    """How many gallery rows have exactly the label set of each query, shape (n_queries,).
+
+    Args:
+        query_labels: Multi-hot, shape (n_queries, n_labels).
+        gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+    """
     own, others = set_numbers(query_labels, gallery_labels)
     counts = np.bincount(others, minlength=int(max(own.max(initial=0), others.max(initial=0))) + 1)
     return np.asarray(counts[own], dtype=np.int64)
 
 
 def jaccard(queries: BoolMatrix, gallery: BoolMatrix) -> Floats:
-    """Size of the intersection over size of the union of label sets, shape (n_queries, n_gallery); 0 for two empty."""
+    """Size of the intersection over size of the union of label sets, shape (n_queries, n_gallery); 0 for two empty.
+
+    Args:
+        queries: Multi-hot, shape (n_queries, n_labels).
+        gallery: Multi-hot, shape (n_gallery, n_labels).
+    """
     both = queries.astype(np.float32) @ gallery.astype(np.float32).T
     either = queries.sum(axis=1, dtype=np.float32)[:, None] + gallery.sum(axis=1, dtype=np.float32)[None, :] - both
     return np.asarray(both / np.maximum(either, 1.0), dtype=np.float32)
@@ -113,6 +129,11 @@ def without_rhythm_and_normal(
 
     SR (77 % of the records) and NORM (44 %) carry most of an unweighted Jaccard; the second nDCG column is taken on
     what is left.
+
+    Args:
+        query_labels: Multi-hot, shape (n_queries, n_labels).
+        gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+        codes: Of the columns.
 
     Returns:
         Query and gallery labels with the SR column cleared, and a mask of the queries whose set is then neither

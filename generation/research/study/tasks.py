@@ -36,7 +36,15 @@ _PART_LIMIT = 4_000
 
 
 def photo_identity(study: Study, options: Values) -> Values:
-    """Where the same record comes for a photo of its page."""
+    """Where the same record comes for a photo of its page.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.cross_modal import join_rank
 
     rows = list(study.queries)[: int(options.get("limit", 300))]
@@ -53,7 +61,15 @@ def photo_identity(study: Study, options: Values) -> Values:
 
 
 def robustness(study: Study, options: Values) -> Values:
-    """Curves over damages."""
+    """Curves over damages.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.robustness import ALL_DAMAGES, STRENGTHS, evaluate_robustness
 
     points = evaluate_robustness(
@@ -65,7 +81,15 @@ def robustness(study: Study, options: Values) -> Values:
 
 
 def out_of_domain(study: Study, options: Values) -> Values:
-    """Foreign databases as queries."""
+    """Foreign databases as queries.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval import out_of_domain as foreign
 
     root = _foreign_root("out_of_domain", options)
@@ -96,7 +120,15 @@ def out_of_domain(study: Study, options: Values) -> Values:
 
 
 def printouts(study: Study, options: Values) -> Values:
-    """Labelled print-outs of other devices as queries: where their own findings stand among PTB-XL's queries."""
+    """Labelled print-outs of other devices as queries: where their own findings stand among PTB-XL's queries.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval import printouts as prints
     from ecgkin.generation.research.retrieval.out_of_domain import class_names
 
@@ -138,7 +170,15 @@ def _foreign_root(task: str, options: Values) -> Path:
 
 
 def embedding_map(study: Study, options: Values) -> Values:
-    """Two dimensions for the queries (t-SNE by scikit-learn, cosine), with the first superclass of each."""
+    """Two dimensions for the queries (t-SNE by scikit-learn, cosine), with the first superclass of each.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from sklearn.manifold import TSNE
 
     from ecgkin.retrieval.ecg.statements.catalogue import superclasses
@@ -153,7 +193,15 @@ def embedding_map(study: Study, options: Values) -> Values:
 
 
 def drafts(study: Study, options: Values) -> Values:
-    """Drafts without a model, as `ecgkin evaluate drafts`."""
+    """Drafts without a model, as `ecgkin evaluate drafts`.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.drafts.arms import BUILT_IN
     from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
 
@@ -168,7 +216,15 @@ def drafts(study: Study, options: Values) -> Values:
 
 
 def mini(study: Study, options: Values) -> Values:
-    """Retrieval, generation, both: the generator that was trained here, and the one that was trained without cases."""
+    """Retrieval, generation, both: the generator that was trained here, and the one that was trained without cases.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.backends.mini.backend import MiniGenerator
     from ecgkin.generation.research.mini.evaluate import evaluate_mini
 
@@ -186,7 +242,15 @@ def mini(study: Study, options: Values) -> Values:
 
 
 def ecgbench(study: Study, options: Values) -> Values:
-    """ECGBench: sets at hand, and the PTB-XL parts rebuilt, answered by drafters over a case base of the gallery."""
+    """ECGBench: sets at hand, and the PTB-XL parts rebuilt, answered by drafters over a case base of the gallery.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.drafter import Drafter
     from ecgkin.generation.research.ecgbench import bench
     from ecgkin.generation.research.ecgbench.rebuild import rebuild
@@ -242,12 +306,28 @@ def _choice(study: Study) -> Rules | None:
 
 
 def retrieval(study: Study, options: Values) -> Values:
-    """All arms on task A, paired tests against the first and between those asked for, run files."""
+    """All arms on task A, paired tests against the first and between those asked for, run files.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     return _compared(study, study.settings.arms, options, None)
 
 
 def part(study: Study, options: Values) -> Values:
-    """The same on a part of both sides, for arms that take long; the run's encoder is measured on that part too."""
+    """The same on a part of both sides, for arms that take long; the run's encoder is measured on that part too.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     if "arms" not in options:
         raise QueryError("task part needs its arms", hint="part: {arms: [encoder, features, untrained:1]}")
     return _compared(study.part(int(options.get("limit", _PART_LIMIT))), options["arms"], options, study)
@@ -329,7 +409,15 @@ def _run_file(study: Study, arm: str, result: CaseRetrievalResult, prefix: str) 
 
 
 def vote(study: Study, options: Values) -> Values:
-    """Reliability and abstention of the first arm's vote on superclasses."""
+    """Reliability and abstention of the first arm's vote on superclasses.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.calibrate import calibration_error, cross_fitted
 
     found = arm_neighbours(study.settings.arms[0], ArmSetting(study.embedder, study.queries, study.gallery))
@@ -360,7 +448,15 @@ def _bins(truth: Any, probabilities: Any) -> list[list[float]]:
 
 
 def cross_modal(study: Study, options: Values) -> Values:
-    """ECG to report and back."""
+    """ECG to report and back.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.cross_modal import evaluate_cross_modal
 
     found = evaluate_cross_modal(
@@ -379,7 +475,15 @@ def cross_modal(study: Study, options: Values) -> Values:
 
 
 def aligned(study: Study, options: Values) -> Values:
-    """ECG and report for any arm with vectors: all are aligned with the same language model in the same way."""
+    """ECG and report for any arm with vectors: all are aligned with the same language model in the same way.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.aligned import aligned_tests, evaluate_aligned
     from ecgkin.generation.research.retrieval.arms import arm_vectors, report_vectors
 
@@ -404,7 +508,15 @@ def aligned(study: Study, options: Values) -> Values:
 
 
 def zero_shot(study: Study, options: Values) -> Values:
-    """AUC of the cosine between pictures and words."""
+    """AUC of the cosine between pictures and words.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.zero_shot import evaluate_zero_shot
 
     vectors = study.embedder.queries(study.queries, PRIMARY)
@@ -419,7 +531,15 @@ def zero_shot(study: Study, options: Values) -> Values:
 
 
 def text_search(study: Study, options: Values) -> Values:
-    """P@10 of words for cases."""
+    """P@10 of words for cases.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.text_search import FORMS, evaluate_text_search, text_queries
 
     vectors = study.embedder.texts([text for _, _, text in text_queries()])

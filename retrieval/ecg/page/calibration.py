@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.pulse import Pulse
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
 FloatArray = NDArray[np.float64]
@@ -17,30 +18,53 @@ _LEAST_EDGE_MM = 3.5
 _WIDTH_MM = (1.6, 14.0)
 
 
-def find_pulses(tracks: Tracks, per_mm: tuple[float, float], area: tuple[float, float]) -> Pulse | None:
-    """The pulse that the rows share.
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The calibration pulse of a page.
+
+    Attributes:
+        left, right: Its edges, mm of paper from the left.
+        height_px: Height of 1 mV, fine px.
+        at_end: Whether it stands behind the leads.
+        rows: In how many rows it was seen.
+    """
+
+    left: float
+    right: float
+    height_px: float
+    at_end: bool
+    rows: int
+
+
+def find_pulses(
+    tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float], area: tuple[float, float]
+) -> Calibration | None:
+    """The pulse that the rows share, or None.
 
     Args:
         tracks: Curves of the rows.
+        x_mm: Millimetres of every fine column in each row, (n_rows, w).
         per_mm: Fine px per mm along and across the rows, as far as known.
         area: Left and right end of the traces, fine px.
-
-    Returns:
-        The pulse in fine px, or None.
     """
-    n_rows = tracks.y.shape[0]
-    found = [(*edge, row) for row in range(n_rows) for edge in _in_row(tracks, row, per_mm, area)]
+    n_rows, width = tracks.y.shape
+    columns = np.arange(width)
+    found: list[tuple[float, float, float, float]] = []
+    for row in range(n_rows):
+        for left, right, tall in _in_row(tracks, row, per_mm, area):
+            ends = np.interp([left, right], columns, x_mm[row])
+            found.append((float(ends[0]), float(ends[1]), tall, float(row)))
     if not found:
         return None
     table = np.array(found, dtype=np.float64)
     best, most = None, 0.0
     for entry in table:
-        alike = (np.abs(table[:, :2] - entry[:2]) <= 1.2 * per_mm[0] + 1).all(axis=1)
+        alike = (np.abs(table[:, :2] - entry[:2]) <= 1.4).all(axis=1)
         alike &= np.abs(np.log(table[:, 2] / entry[2])) < 0.09
         # One pulse a row counts; a pulse of a usual size counts more than any other shape.
         rows = np.unique(table[alike, 3]).size
         usual = min(abs(np.log(entry[2] / per_mm[1] / gain)) for gain in GAINS_MM_MV) < 0.08
-        wide = (entry[1] - entry[0]) / per_mm[0]
+        wide = max(0.1, entry[1] - entry[0])
         usual &= min(abs(np.log(wide / 5.0)), abs(np.log(wide / 10.0))) < 0.15
         rank = rows + (0.7 if usual else 0.0)
         if rank > most and (rows >= max(2, 0.4 * n_rows) or usual):
@@ -48,8 +72,9 @@ def find_pulses(tracks: Tracks, per_mm: tuple[float, float], area: tuple[float, 
     if best is None:
         return None
     left, right, tall = np.median(table[best, :3], axis=0)
-    middle = (area[0] + area[1]) / 2
-    return Pulse(float(left), float(right), float(tall), bool(left > middle), int(np.unique(table[best, 3]).size))
+    middle = float(np.median(x_mm[:, min(width - 1, max(0, round((area[0] + area[1]) / 2)))]))
+    rows = int(np.unique(table[best, 3]).size)
+    return Calibration(float(left), float(right), float(tall), bool(left > middle), rows)
 
 
 def _in_row(

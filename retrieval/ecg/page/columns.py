@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.pulse import Pulse
+from ecgkin.retrieval.ecg.page.calibration import Calibration
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
 FloatArray = NDArray[np.float64]
@@ -41,7 +41,7 @@ class Extent:
 
 
 def find_extent(
-    tracks: Tracks, x_mm: FloatArray, px_per_mm: float, pulse: Pulse | None, area: tuple[float, float]
+    tracks: Tracks, x_mm: FloatArray, px_per_mm: float, pulse: Calibration | None, area: tuple[float, float]
 ) -> Extent:
     """Ends of the rows, without calibration pulses.
 
@@ -49,7 +49,7 @@ def find_extent(
         tracks: Curves of the rows.
         x_mm: Millimetres of every fine column in each row, (n_rows, w).
         px_per_mm: Scale along the rows.
-        pulse: The calibration pulse, fine px.
+        pulse: The calibration pulse.
         area: Left and right end of the traces as first seen, fine px.
     """
     n_rows, width = tracks.y.shape
@@ -59,20 +59,23 @@ def find_extent(
     cover = cv2.blur(inked.astype(np.float32), (wide, 1), borderType=cv2.BORDER_CONSTANT)
     solid = inked & (cover > 0.45)
     if pulse is not None:
-        if pulse.at_end:
-            solid[:, max(0, round(pulse.left - 0.6 * mm)) :] = False
-        else:
-            solid[:, : round(pulse.right + 0.6 * mm) + 1] = False
+        solid &= (x_mm < pulse.left - 0.6) if pulse.at_end else (x_mm > pulse.right + 0.6)
     rows = np.full((n_rows, 2), np.nan)
     columns = np.arange(width)
     for row in range(n_rows):
         rows[row] = np.interp(_ends(solid[row], area, 8.0 * mm, 1.0 * mm), columns, x_mm[row])
     known = rows[np.isfinite(rows[:, 0])]
-    left, right = float(np.median(known[:, 0])), float(np.median(known[:, 1]))
+    left, right = _common(known[:, 0]), _common(known[:, 1])
     if pulse is not None:
-        edges = np.median([np.interp([pulse.left, pulse.right], columns, row) for row in x_mm], axis=0)
-        left, right = _ten_seconds(left, right, float(edges[0]), float(edges[1]), pulse.at_end)
+        left, right = _ten_seconds(left, right, pulse.left, pulse.right, pulse.at_end)
     return Extent(left, right, rows, _gaps(inked, x_mm, left, right))
+
+
+def _common(values: FloatArray) -> float:
+    """The place that most rows share within 0.8 mm; their median where none share one."""
+    near = np.abs(values[:, None] - values[None, :]) <= 0.8
+    best = int(near.sum(axis=1).argmax())
+    return float(np.median(values[near[best]] if near[best].sum() > 1 else values))
 
 
 def _gaps(inked: NDArray[np.bool_], x_mm: FloatArray, left: float, right: float) -> tuple[tuple[float, float], ...]:

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
-from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, find_pulses
+from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent
 from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
 from ecgkin.retrieval.ecg.page.image import load_image
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of
-from ecgkin.retrieval.ecg.page.pulse import Pulse
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet
@@ -111,14 +110,15 @@ def digitize_look(look: Look) -> Digitized:
     )  # fmt: skip
     drawn = cv2.resize(cv2.dilate(rows.solid, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
     scale = paper_scale(fine.lines, np.asarray(drawn, dtype=np.uint8), box)
-    pulse = find_pulses(tracks, scale.px_per_mm, (float(box[0]), float(box[2])))
     x_mm = _along(tracks, scale)
+    pulse = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     warnings = list(look.reading.warnings)
     if not scale.found:  # as if the rows were ten seconds long
         per_mm = scale.px_per_mm[0] * extent.length / 250.0
         scale = replace(scale, px_per_mm=(per_mm, per_mm))
         x_mm = _along(tracks, scale)
+        pulse = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
         extent = find_extent(tracks, x_mm, per_mm, pulse, (float(box[0]), float(box[2])))
     gain, gain_known, per_mv = _gain(pulse, scale)
     speed, speed_known = _speed(pulse, scale, extent)
@@ -131,8 +131,8 @@ def digitize_look(look: Look) -> Digitized:
     if abs(duration - 10.0) < 0.1 or not scale.found:
         duration = 10.0
     if pulse is not None:
-        first, last = round(pulse.left - tracks.stroke) - 1, round(pulse.right + tracks.stroke) + 1
-        tracks.y[:, max(0, first) : last + 1] = np.nan
+        edge = (tracks.stroke + 1) / scale.px_per_mm[0]
+        tracks.y[(x_mm >= pulse.left - edge) & (x_mm <= pulse.right + edge)] = np.nan
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
     best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...]] | None = None
@@ -209,7 +209,7 @@ def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
     return np.asarray(cv2.multiply(fine.darkness, keep, scale=1 / 255), dtype=np.uint8)
 
 
-def _gain(pulse: Pulse | None, scale: PaperScale) -> tuple[float, bool, float]:
+def _gain(pulse: Calibration | None, scale: PaperScale) -> tuple[float, bool, float]:
     """Gain in mm/mV, whether it is known, and px per mV."""
     mm = scale.px_per_mm[1]
     if pulse is None:
@@ -223,11 +223,11 @@ def _gain(pulse: Pulse | None, scale: PaperScale) -> tuple[float, bool, float]:
     return 10.0, False, 10.0 * mm
 
 
-def _speed(pulse: Pulse | None, scale: PaperScale, extent: Extent) -> tuple[float, bool]:
+def _speed(pulse: Calibration | None, scale: PaperScale, extent: Extent) -> tuple[float, bool]:
     if not scale.found:
         return 25.0, False
     length = extent.length
-    wide = None if pulse is None else (pulse.right - pulse.left) / scale.px_per_mm[0]
+    wide = None if pulse is None else pulse.right - pulse.left
     if wide is not None and wide > 7.5 and length > 400:
         return 50.0, True
     return 25.0, wide is not None or abs(length / 250 - 1) < 0.1

@@ -80,6 +80,7 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
     A name stands at the beginning of its lead, at most a little before it.
     """
     total = 0.0
+    seen: set[tuple[int, int]] = set()
     for name in names:
         if name.row >= layout.rows:
             strip = STRIPS[layout.strips][name.row - layout.rows] if layout.strips else None
@@ -90,6 +91,10 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
         column = min(layout.columns - 1, max(0, int(place)))
         at_start = place - column < 0.5
         total += name.score if at_start and layout.lead(name.row, column) == name.lead else -0.6 * name.score
+        seen.add((name.row, column))
+    # Where names were read, leads without one speak against a layout that has them.
+    if len(names) >= 3:
+        total -= 0.1 * (layout.rows * layout.columns - len(seen))
     return total
 
 

@@ -63,7 +63,7 @@ def profiles(lines: ByteImage, trace: ByteImage, axis: int, bands: int) -> tuple
     smooth = cv2.blur(out.astype(np.float32), (2 * (width // 40) + 1, 1), borderType=cv2.BORDER_REFLECT)
     out -= smooth
     # One dark stroke must not outweigh a hundred pale lines.
-    limit = 3.0 * np.percentile(np.abs(out), 80, axis=1, keepdims=True) + 1e-6
+    limit = 1.5 * np.percentile(np.abs(out), 96, axis=1, keepdims=True) + 1e-6
     return np.clip(out, -limit, limit), (edges[:-1] + edges[1:]) / 2
 
 
@@ -102,8 +102,13 @@ def find_comb(profile: FloatArray, longest: float, near: float | None = None) ->
     top = float(scores.max())
     if top < (LEAST_COMB if near is None else 0.5 * LEAST_COMB):
         return None
-    chosen = scores.argmax() if near is not None else np.flatnonzero(scores >= 0.72 * top)[-1]
-    period = _refined(white, size, float(periods[chosen]))
+    if near is not None:
+        period = float(periods[scores.argmax()])
+    else:
+        # The largest multiple whose own teeth, which the strongest line's comb has not, are there.
+        every = [k for k in (5, 4, 3, 2) if k * strongest <= longest and _own_teeth(peak, size, k * strongest, k) > LEAST_COMB]
+        period = strongest * (every[0] if every else 1)
+    period = _refined(white, size, period)
     fifth: bool | None = None
     if period / 6 > 2.2:
         fives, others = _at(peak, size, period, (5,)), _at(peak, size, period, (3, 4, 6))
@@ -121,6 +126,17 @@ def _teeth(peak: FloatArray, size: int, period: float) -> float:
     off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 0.5))
     # The first tooth must be there itself.
     return float(min(on.mean(), 1.7 * on[0]) - off.mean())
+
+
+def _own_teeth(peak: FloatArray, size: int, period: float, times: int) -> float:
+    """Log level of a comb's teeth that a comb `times` as fine has not, over that between them."""
+    last = int(min(2 * times - 1, period / 2.3))
+    teeth = np.array([m for m in range(1, last + 1) if m % times])
+    if not teeth.size:
+        return 0.0
+    on = np.log(np.maximum(peak[np.round(teeth * size / period).astype(int)], 0.5))
+    off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 0.5))
+    return float(min(on.mean(), 1.5 * on[0]) - off.mean())
 
 
 def _at(peak: FloatArray, size: int, period: float, teeth: tuple[int, ...]) -> float:
@@ -224,12 +240,13 @@ def follow_phase(
 def _unwrap_from(phase: FloatArray, weight: FloatArray, start: int) -> FloatArray:
     """Phases made continuous from a window that is clear; windows that are not clear follow their neighbours."""
     out = phase.copy()
+    clear = 0.15 * float(np.percentile(weight, 80)) + 1e-12
     for order in (range(start + 1, phase.size), range(start - 1, -1, -1)):
         last, slope = out[start], 0.0
         for k in order:
             guess = last + slope
             jump = np.angle(np.exp(1j * (phase[k] - guess)))
-            sure = min(1.0, float(weight[k]) / 0.15)
+            sure = min(1.0, float(weight[k]) / clear)
             value = guess + jump * sure
             slope = 0.7 * slope + 0.3 * (value - last)
             slope = float(np.clip(slope, -0.8, 0.8))

@@ -27,6 +27,7 @@ _FOREIGN = 0.85  # being on the baseline of another row
 # A column of px shows the mean of the time that it covers, which at a peak stays behind its end: by this share of the
 # column's depth for an infinitely thin pen, and the less the more of that depth is the pen's width.
 _BEHIND = 0.3
+_HALF = 0.6  # of the darkest px beside it that a px must have to be ink
 _BROKEN = 0.0025  # share of the width by which pieces of one upright stroke may lie apart
 _GROWTH = 4  # columns that a row's ink may spread beyond its path
 _REACH = 2.2  # how far from its baseline a row is looked for, in row distances
@@ -141,7 +142,10 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
     """
     height, width = darkness.shape
     n_rows = paths.low.shape[0]
-    solid = cv2.threshold(darkness, level, 255, cv2.THRESH_BINARY)[1]
+    # Beside a dark upright stroke its pale border is no stroke of its own: half of what is darkest nearby counts.
+    near = cv2.convertScaleAbs(cv2.dilate(darkness, np.ones((1, 5), np.uint8)), alpha=_HALF)
+    least = cv2.max(near, np.full_like(near, round(level)))
+    solid = cv2.compare(darkness, least, cv2.CMP_GE)
     tall = max(3, round(_BROKEN * width)) | 1
     solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8))
     column, begin, end = _runs(np.asarray(solid, dtype=np.uint8))

@@ -33,6 +33,10 @@ def run_stage(settings: TrainSettings, data: Path | None = None) -> dict[str, An
         from ecgkin.retrieval.encoders.training.signal import train_signal
 
         return train_signal(settings, root)
+    if settings.stage == "ensemble":
+        from ecgkin.retrieval.encoders.training.ensemble import train_ensemble
+
+        return train_ensemble(settings, root)
     if settings.stage == "image":
         from ecgkin.retrieval.encoders.training.image import train_image
 

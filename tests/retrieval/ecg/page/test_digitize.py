@@ -1,0 +1,45 @@
+"""From a drawn page back to its samples."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ecgkin.generation.research.digitising.metric import page_ratio
+from ecgkin.generation.research.digitising.pages import shown
+from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, digitize, render_array, simulate
+from ecgkin.retrieval.ecg.page.network.weights_file import default_weights
+from ecgkin.retrieval.errors import ImageError
+
+pytestmark = pytest.mark.skipif(not default_weights().is_file(), reason="no weights of the page reader")
+
+
+def _record(seed: int) -> EcgRecord:
+    return simulate(["NORM"], np.random.default_rng(seed)).record.resampled(500.0)
+
+
+@pytest.mark.parametrize("layout", ["3x4+1R", "3x4", "6x2"])
+def test_a_clean_page_comes_back(layout: str) -> None:
+    record = _record(4)
+    style = RenderStyle(layout=layout)
+    found = digitize(render_array(record, style))
+    guess = np.full((12, 5000), np.nan)
+    part = found.record.standard()[:, :5000]
+    guess[:, : part.shape[1]] = part
+    assert found.page.layout == layout
+    assert found.page.gain_mm_mv == 10.0 and found.page.speed_mm_s == 25.0
+    assert 10 * np.log10(page_ratio(shown(record, style), guess)) > 18
+    assert found.record.fs_hz == 500.0 and found.record.duration_s == pytest.approx(10.0, abs=0.05)
+
+
+def test_leads_stand_at_their_time_and_the_rest_is_missing() -> None:
+    found = digitize(render_array(_record(5), RenderStyle(layout="3x4+1R")))
+    known = np.isfinite(found.record.standard())
+    assert known[3, 1300:2450].all() and not known[3, :1200].any() and not known[3, 2550:].any()
+    assert known[1, 20:4980].mean() > 0.98  # the strip fills lead II
+    assert set(found.confidence) == set(found.page.leads) and min(found.confidence.values()) > 0.8
+
+
+def test_a_blank_page_is_refused() -> None:
+    with pytest.raises(ImageError):
+        digitize(np.full((800, 1200, 3), 255, np.uint8))
