@@ -81,6 +81,11 @@ def open_model(model: str, *, device: str = "auto", api_key: str | None = None) 
 def open_backend(model: str, *, device: str = "auto", api_key: str | None = None) -> DraftBackend:
     """What writes drafts under a name: "consensus", or a model as `open_model` knows them, which says the arguments.
 
+    Args:
+        model: "consensus", or a name as `open_model` knows it.
+        device: Where a model in this process runs.
+        api_key: For a server.
+
     Raises:
         QueryError, WeightsMissingError, ModelError, GenerationError: As `open_model`.
     """
@@ -204,7 +209,14 @@ class Drafter:
     def open(
         cls, base: str | Path | CaseBase, model: str = MODEL, *, device: str = "cpu", api_key: str | None = None
     ) -> Drafter:
-        """A drafter over a case base with the encoder that its manifest names; raises as `CaseSearch.open`."""
+        """A drafter over a case base with the encoder that its manifest names; raises as `CaseSearch.open`.
+
+        Args:
+            base: Its folder or address, or the base itself.
+            model: See `open_model`, or "consensus".
+            device: Where the encoder runs.
+            api_key: For a server that answers as a model.
+        """
         from ecgkin.retrieval.search.search import CaseSearch
 
         return cls(CaseSearch.open(base, device=device), model, api_key=api_key)

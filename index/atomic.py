@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, whenever the power goes; and the lock of the one writer."""
+"""Files that are either the old ones or the new ones, whenever the power goes; checksums; the lock of a writer."""
 
 from __future__ import annotations
 
@@ -46,6 +46,15 @@ def file_digest(path: Path) -> str:
     """BLAKE2b of a file, 128 bits as 32 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def checksum(*parts: str | bytes) -> bytes:
+    """BLAKE2b of texts and blobs, 64 bits: 8 bytes. Where one part ends and the next begins counts."""
+    found = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        raw = part.encode() if isinstance(part, str) else part
+        found.update(len(raw).to_bytes(8, "little") + raw)
+    return found.digest()
 
 
 class WriterLock:

@@ -32,6 +32,7 @@ _HINT = 'write e.g. age>=60 and sex=F and label:AFIB and not label:PACE and date
 # SQLite's parser stops at expressions 1,000 deep and 32,766 parameters; nobody types a tenth of that.
 MAX_DEPTH = 60
 MAX_TOKENS = 2000
+MAX_PARTS = 2000  # comparisons in the dictionary form
 
 COLUMNS = {
     "age": "age_years",
@@ -148,8 +149,17 @@ class Join:
         """(... AND ...)."""
         if not self.parts:
             return ("(1)" if self.op == "and" else "(0)"), []
-        texts, values = zip(*(part.sql() for part in self.parts), strict=True)
-        return "(" + f" {self.op.upper()} ".join(texts) + ")", [v for more in values for v in more]
+        texts: list[str] = []
+        values: list[Any] = []
+        for part in self.parts:
+            text, more = part.sql()
+            texts.append(text)
+            values += more
+        # In pairs of pairs: SQLite reads "a OR b OR c ..." as deep as it has parts, and stops at 1,000.
+        while len(texts) > 1:
+            pairs = [f"({one} {self.op.upper()} {other})" for one, other in zip(texts[::2], texts[1::2], strict=False)]
+            texts = pairs + texts[len(texts) // 2 * 2 :]
+        return texts[0], values
 
     def matches(self, case: Case) -> bool:
         """The same in Python."""
@@ -248,7 +258,10 @@ class Where:
         if isinstance(source, str):
             return cls(_Parser(source).parse())
         if isinstance(source, Mapping):
-            return cls(_from_mapping(source, "where", 0))
+            root = _from_mapping(source, "where", 0)
+            if _size(root) > MAX_PARTS:
+                raise QueryError(f"filter has more than {MAX_PARTS} comparisons", hint=_HINT)
+            return cls(root)
         raise QueryError(f"filter is a {type(source).__name__} (expected a text or an object)", hint=_HINT)
 
     @property
@@ -445,7 +458,18 @@ def _from_mapping(source: Mapping[str, Any], where: str, depth: int) -> Node:
     return parts[0] if len(parts) == 1 else Join("and", tuple(parts))
 
 
+def _size(node: Node) -> int:
+    """Comparisons in a filter."""
+    if isinstance(node, Not):
+        return _size(node.part)
+    return sum(map(_size, node.parts)) if isinstance(node, Join) else 1
+
+
 def _from_item(key: str, value: Any, at: str, depth: int) -> Node:
+    if depth > MAX_DEPTH:
+        raise QueryError(f"filter has more than {MAX_DEPTH} levels, at {at[:80]}")
+    if isinstance(value, Sequence | Mapping) and not isinstance(value, str) and len(value) > MAX_PARTS:
+        raise QueryError(f"{len(value)} values (expected at most {MAX_PARTS})")
     if key in ("and", "or"):
         if not isinstance(value, Sequence) or isinstance(value, str) or not all(isinstance(v, Mapping) for v in value):
             raise QueryError(f"{value!r:.60} is not a list of objects")
@@ -457,7 +481,7 @@ def _from_item(key: str, value: Any, at: str, depth: int) -> Node:
     if key not in COLUMNS and key != "label":
         raise QueryError(f"unknown field (expected {', '.join(COLUMNS)}, label, and, or, not)")
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return Join("and" if key == "label" else "or", tuple(_from_item(key, v, at, depth) for v in value))
+        return Join("and" if key == "label" else "or", tuple(_from_item(key, v, at, depth + 1) for v in value))
     if not isinstance(value, Mapping):
         return compare(key, "=", value)
     if key == "label":

@@ -11,8 +11,7 @@
     ├─ ModelError               HTTP 503, exit 4   encoders and checkpoints
     │  └─ WeightsMissingError   no weights where they were looked for
     └─ GenerationError          HTTP 502, exit 5   drafters and their back ends
-       ├─ BackendTimeoutError
-       └─ UngroundedAnswerError
+       └─ BackendTimeoutError
 
 A message says what was found, what was expected and where; `hint` says what to do about it.
 
@@ -91,7 +90,3 @@ class GenerationError(EcgkinError):
 
 class BackendTimeoutError(GenerationError):
     """A back end did not answer in time."""
-
-
-class UngroundedAnswerError(GenerationError):
-    """An answer cites nothing that was given to the drafter."""

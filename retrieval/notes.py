@@ -39,6 +39,7 @@ class NoteCode(StrEnum):
     # Documents that hold pages.
     PAGE_OF_DOCUMENT = "page_of_document"
     LINES_NOT_READ = "lines_not_read"
+    ECG_PAGES = "ecg_pages"
     # Records.
     LEADS_MISSING = "leads_missing"
     LEADS_FLAT = "leads_flat"
@@ -117,6 +118,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.LINES_NOT_READ: (
         "read as a picture, its lines are not read as numbers: {reason}",
         "als Bild gelesen, die Linien wurden nicht als Messwerte gelesen: {reason}",
+    ),
+    NoteCode.ECG_PAGES: (
+        "pages {pages} of the document show an ECG: the first of them is read unless a page is asked for",
+        "die Seiten {pages} des Dokuments zeigen ein EKG: die erste davon wurde gelesen, wenn keine verlangt ist",
     ),
     NoteCode.LEADS_MISSING: ("missing leads: {leads}", "Ableitungen fehlen: {leads}"),
     NoteCode.LEADS_FLAT: ("flat leads: {leads}", "Ableitungen ohne Ausschlag: {leads}"),

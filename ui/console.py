@@ -68,7 +68,12 @@ def emit(value: Any) -> None:
 
 
 def emit_report(report: Report, as_json: bool) -> None:
-    """Print what an evaluation found: as JSON, or as Markdown."""
+    """Print what an evaluation found: as JSON, or as Markdown.
+
+    Args:
+        report: What was found.
+        as_json: JSON instead of Markdown.
+    """
     if as_json:
         emit(report.as_dict())
     else:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
+from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
@@ -29,6 +31,34 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)
+
+
+class Repeats(logging.Filter):
+    """Lets the same message of a logger through a few times, then holds it back and counts.
+
+    Args:
+        most: Times within `seconds`.
+        seconds: After which counting begins anew; the first line then says how many were held back.
+        clock: For tests.
+    """
+
+    def __init__(self, most: int = 20, seconds: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._most, self._seconds, self._clock = most, seconds, clock
+        self._seen: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is written."""
+        key, now = (record.name, str(record.msg)[:200]), self._clock()
+        since, n = self._seen.get(key, (now, 0))
+        if now - since >= self._seconds:
+            if n > self._most:
+                record.msg = f"{record.msg} ({n - self._most} more of these were not logged)"
+            since, n = now, 0
+        if len(self._seen) > 1000:
+            self._seen.clear()
+        self._seen[key] = (since, n + 1)
+        return n < self._most
 
 
 def is_configured() -> bool:

@@ -55,6 +55,8 @@ class Settings(BaseSettings):
     api_max_json_mb: float = Field(8.0, gt=0, le=256, description="largest JSON body, MB (1e6 bytes)")
     api_max_megapixels: float = Field(60.0, gt=0, le=100, description="largest picture, megapixels")
     api_max_seconds: float = Field(30.0, gt=0, le=3600, description="seconds to receive a body, and to answer it")
+    api_header_seconds: float = Field(10.0, gt=0, le=600, description="seconds to receive the head of a request")
+    api_max_connections: int = Field(1000, ge=16, le=60_000, description="open connections; idle ones make room")
     api_max_requests: int = Field(256, ge=1, le=10_000, description="requests in flight; more are turned away")
     api_max_k: int = Field(100, ge=1, le=1000, description="most hits of one search")
     api_workers: int = Field(16, ge=1, le=256, description="requests worked on at the same time")

@@ -99,7 +99,15 @@ class TextBackend(Protocol):
         ...
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
-        """Tokens that the prompt takes in the context, template and visual tokens included."""
+        """Tokens that the prompt takes in the context, template and visual tokens included.
+
+        Args:
+            prompt: The user's turn.
+            image: The picture that goes along, or None.
+
+        Returns:
+            Tokens.
+        """
         ...
 
 
@@ -137,11 +145,23 @@ class DraftBackend(Protocol):
     def draft(self, task: Task, settings: DraftSettings) -> Draft:
         """The draft for a task.
 
+        Args:
+            task: The query, its neighbours and what is asked.
+            settings: Thresholds, and length, temperature and seed of a model's answer.
+
         Raises:
             GenerationError: The model failed, or the prompt does not fit.
         """
         ...
 
     def stream(self, task: Task, settings: DraftSettings) -> Iterator[str | Draft]:
-        """Pieces of its text as they come, then the whole draft. Raises as `draft`."""
+        """Pieces of its text as they come, then the whole draft. Raises as `draft`.
+
+        Args:
+            task: The query, its neighbours and what is asked.
+            settings: Thresholds, and length, temperature and seed of a model's answer.
+
+        Returns:
+            Text, then one `Draft`.
+        """
         ...

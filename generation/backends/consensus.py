@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ecgkin.generation.backends.base import DraftSettings
-from ecgkin.generation.consensus.assembly import Neighbour
+from ecgkin.generation.consensus.assembly import neighbours_of
 from ecgkin.generation.consensus.consensus import MODEL, write_consensus
 from ecgkin.generation.types.draft import Draft
 from ecgkin.generation.types.task import Task
@@ -22,7 +22,7 @@ class ConsensusBackend:
         result = task.result
         return write_consensus(
             result.vote,
-            [Neighbour(hit.case.case_id, hit.score, frozenset(hit.case.labels)) for hit in result.neighbours],
+            neighbours_of(result.neighbours),
             language=task.language,
             thresholds=settings.thresholds,
             measurements=task.measured,

@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ecgkin.generation.consensus.phrases import TITLES, capital
 from ecgkin.generation.consensus.sections import SECTIONS
 from ecgkin.generation.types.draft import Basis, Draft, DraftedStatement, Evidence, Section, Sentence
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
-from ecgkin.retrieval.ecg.statements.find import Polarity
+from ecgkin.retrieval.ecg.statements.find import Polarity, find_statements
 
+if TYPE_CHECKING:
+    from ecgkin.retrieval.search.hits import Hit
+
+# Of so many of the nearest cases the report is searched for statements that its codes lack.
+_REPORTS_READ = 20
 _MARK = re.compile(r"@(\d+)@")
 _ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
 
@@ -24,11 +30,14 @@ class Neighbour:
         case_id: Its id.
         score: Cosine to the query.
         codes: Its statements.
+        named: Statements that its report names as present or possible, beyond its codes: it is not cited for their
+            absence. Codes only: no text of a report comes near the draft.
     """
 
     case_id: str
     score: float
     codes: frozenset[str]
+    named: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,28 @@ class Note:
     cites: tuple[int, ...]
     probability: float | None
     basis: Basis = "cases"
+
+
+def neighbours_of(hits: Sequence[Hit]) -> list[Neighbour]:
+    """Hits as the consensus reads them.
+
+    Args:
+        hits: Nearest first.
+    """
+    return [
+        Neighbour(
+            hit.case.case_id,
+            hit.score,
+            frozenset(hit.case.labels),
+            _named(hit.case.report) if place < _REPORTS_READ else frozenset(),
+        )
+        for place, hit in enumerate(hits)
+    ]
+
+
+def _named(report: str) -> frozenset[str]:
+    """Statements that a report names as present or possible."""
+    return frozenset(found.code for found in find_statements(report) if found.polarity != "absent")
 
 
 def evidence_of(

@@ -5,10 +5,11 @@ Only statement codes of the neighbours are read, never their text, so that nothi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ecgkin.generation.consensus.assembly import Neighbour, Note, assemble, evidence_of
+from ecgkin.generation.consensus.measured import MeasuredFindings, measured_findings, veiled
 from ecgkin.generation.consensus.phrases import (
     ABSENT,
     PLAIN_FROM,
@@ -28,7 +29,7 @@ from ecgkin.generation.consensus.sections import (
     SUPERCLASS_OF_SECTION,
     settle,
 )
-from ecgkin.generation.consensus.thresholds import DraftThresholds
+from ecgkin.generation.consensus.thresholds import FLOOR, DraftThresholds
 from ecgkin.generation.measures import Measurements, reason_text
 from ecgkin.generation.types.draft import Draft, Language
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, superclasses
@@ -78,6 +79,8 @@ _ABNORMAL_FROM, _MAYBE_ABNORMAL_FROM = 0.8, 0.6
 # 450 to 460 ms) plus the 20 ms by which this project's measurement may be off.
 LONG_PR_MS, WIDE_QRS_MS, LONG_QTC_MS = 220.0, 130.0, 480.0
 _ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
+# Probability of what the measured rhythm excludes, and the margin of what was measured.
+_EXCLUDED, _SURE_MARGIN = 0.02, 2.0
 
 
 def write_consensus(
@@ -114,15 +117,53 @@ def write_consensus(
         calibrated=vote.calibrated,
         measurements=measurements.values if measurements else {},
     )
+    found = measured_findings(measurements)
+    empty = replace(empty, flags=found.drafted(language))
     if nothing_similar or not neighbours:
         refusal = words["nothing_similar"]
-        return replace(empty, text=refusal, refusal=refusal, evidence=evidence_of(neighbours, range(k))[0])
-    writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements)
+        text = "\n".join([refusal, *_measured_only(found, measurements, language)])
+        return replace(empty, text=text, refusal=refusal, evidence=evidence_of(neighbours, range(k))[0])
+    writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements, found)
     asked = tuple(dict.fromkeys(f.code for f in find_statements(question))) if question else ()
     notes, abstained = writer.answers(asked) if asked else writer.report()
     done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, answering=bool(asked))
     probabilities = {**vote.probabilities, **writer.probabilities}
     return replace(done, warnings=(vote.note,) if vote.note else (), probabilities=probabilities)
+
+
+def _measured_only(found: MeasuredFindings, measurements: Measurements | None, language: Language) -> list[str]:
+    """Flags and numbers in lines, for a query without similar cases."""
+    if measurements is None or not measurements.values:
+        return [f"{flag.title}." for flag in found.drafted(language)]
+    lines = [f"{flag.text}" for flag in found.drafted(language)]
+    rate = WORDS[language]["rate"].format(rate=f"{measurements.values.get('rate_bpm', 0.0):.0f}")
+    parts = [rate] if "rate_bpm" in measurements.values else []
+    parts += interval_phrases(measurements.values, language, without_p=measurements.p_waves != "present")
+    return [*lines, f"{WORDS[language]['measured_only']}: {', '.join(parts)}."]
+
+
+def interval_phrases(values: Mapping[str, float], language: Language, *, without_p: bool) -> list[str]:
+    """Axis, PR, QRS and QT in words, each called long or wide where it is.
+
+    Args:
+        values: Of `Measurements`.
+        language: Of the words.
+        without_p: Whether PR is left out.
+    """
+    words = WORDS[language]
+    parts = []
+    if "axis_deg" in values:
+        parts.append(axis_phrase(values["axis_deg"], language))
+    if "pr_ms" in values and not without_p:
+        long = f" ({words['long']})" if values["pr_ms"] > LONG_PR_MS else ""
+        parts.append(f"{words['interval_pr']} {values['pr_ms']:.0f} ms{long}")
+    if "qrs_ms" in values:
+        wide = f" ({words['wide']})" if values["qrs_ms"] > WIDE_QRS_MS else ""
+        parts.append(f"QRS {values['qrs_ms']:.0f} ms{wide}")
+    if "qt_ms" in values and "qtc_ms" in values:
+        long = f" ({words['long']})" if values["qtc_ms"] > LONG_QTC_MS else ""
+        parts.append(f"QT/QTc {values['qt_ms']:.0f}/{values['qtc_ms']:.0f} ms{long}")
+    return parts
 
 
 class _Writer:
@@ -135,7 +176,9 @@ class _Writer:
         language: Language,
         thresholds: DraftThresholds,
         measurements: Measurements | None,
+        found: MeasuredFindings,
     ) -> None:
+        self.found = found
         self.vote, self.neighbours, self.language = vote, neighbours, language
         self.measurements = measurements
         self.values = measurements.values if measurements else {}
@@ -145,13 +188,20 @@ class _Writer:
         carried = frozenset().union(*(n.codes for n in neighbours))
         refined = thresholds.refine(vote, self.values)
         self.probabilities = {**vote.statements, **{code: p for code, (p, _) in refined.items()}}
+        # What was measured is at least as probable as the measurement is right; what it excludes is not probable.
+        self.probabilities |= {c: max(self.probabilities[c], p) for c, p in found.added.items()}
+        self.probabilities |= {c: min(self.probabilities[c], _EXCLUDED) for c in found.ruled_out}
         passing = thresholds.passing(vote, carried, refined)
-        candidates = dict(passing.statements)
+        candidates = {c: self.probabilities[c] for c in passing.statements if c not in found.ruled_out}
+        candidates |= {c: self.probabilities[c] for c in found.added if self.probabilities[c] >= FLOOR}
+        if found.not_normal:
+            candidates.pop("NORM", None)
         # Every ECG has a rhythm: the likeliest one is named even where it stays below its threshold.
         rhythm = max(sorted(RHYTHMS & carried), key=lambda c: self.probabilities[c], default="")
         if rhythm and self.probabilities[rhythm] >= _RHYTHM_FROM:
             candidates.setdefault(rhythm, self.probabilities[rhythm])
-        self.settled = settle(candidates, self.values, passing.margins, passing.superclass_margins)
+        margins = {**passing.margins, **dict.fromkeys(found.added, _SURE_MARGIN)}
+        self.settled = settle(candidates, self.values, margins, passing.superclass_margins)
         self.kept = {} if self.few else dict(self.settled.kept)
         self.alternatives = {} if self.few else dict(self.settled.alternatives)
 
@@ -172,6 +222,7 @@ class _Writer:
                 found += [self._alternative(c, section) for c in beside[: _IN_SECTION - len(found) + 1]]
                 if section == "axis_intervals":
                     found = self._measured() + found
+                found += self.found.notes(section, self.kept, self.language)
                 if not found:
                     found = self._absent(section)
             notes += found
@@ -219,19 +270,8 @@ class _Writer:
 
     def _measured(self) -> list[Note]:
         v = self.values
-        parts = []
-        if "axis_deg" in v:
-            parts.append(axis_phrase(v["axis_deg"], self.language))
         without_p = bool({"AFIB", "AFLT", "PACE", "3AVB"} & self.kept.keys())
-        if "pr_ms" in v and not without_p:
-            long = f" ({self.words['long']})" if v["pr_ms"] > LONG_PR_MS else ""
-            parts.append(f"{self.words['interval_pr']} {v['pr_ms']:.0f} ms{long}")
-        if "qrs_ms" in v:
-            wide = f" ({self.words['wide']})" if v["qrs_ms"] > WIDE_QRS_MS else ""
-            parts.append(f"QRS {v['qrs_ms']:.0f} ms{wide}")
-        if "qt_ms" in v and "qtc_ms" in v:
-            long = f" ({self.words['long']})" if v["qtc_ms"] > LONG_QTC_MS else ""
-            parts.append(f"QT/QTc {v['qt_ms']:.0f}/{v['qtc_ms']:.0f} ms{long}")
+        parts = interval_phrases(v, self.language, without_p=without_p)
         if "rate_bpm" in v and not RHYTHMS & self.kept.keys():
             parts.insert(0, self.words["rate"].format(rate=f"{v['rate_bpm']:.0f}"))
         return [Note(", ".join(parts), "axis_intervals", (), (), None, "measurement")] if parts else []
@@ -240,14 +280,23 @@ class _Writer:
         """The sentence that nothing is wrong here, where the vote is sure of it."""
         if section not in SUPERCLASS_OF_SECTION or self.few:
             return []
+        if section in self.found.forbidden | self._veiled():
+            return []  # its criteria do not hold here, or are met
         p = self._doubt(section)
         normal = self.kept.get("NORM", 0.0) >= PLAIN_FROM
         if p > (_ABSENT_BESIDE_NORMAL if normal else ABSENT_BELOW):
             return []
         codes = {code for code, home in SECTION_OF.items() if home == section}
-        cites = tuple(i for i, n in enumerate(self.neighbours) if not n.codes & codes)[:CITED]
+        cites = self._without(codes)
         words = ABSENT[self.language][section].removesuffix(".")
         return [Note(words, section, (), cites, 1 - p)] if cites else []
+
+    def _veiled(self) -> frozenset[str]:
+        """Sections that pacing, left bundle branch block or pre-excitation, if only possible, keep from judgement."""
+        if "NORM" in self.kept:
+            return frozenset()
+        open_still = {c: p for c, p in self.probabilities.items() if c not in self.settled.dropped}
+        return veiled(open_still, POSSIBLE_FROM)
 
     def _doubt(self, section: str) -> float:
         """How probable a finding of a section is at least: that of its superclass, or of its likeliest statement."""
@@ -256,6 +305,9 @@ class _Writer:
         return max(single, self.vote.superclasses.get(superclass, 0.0)) if superclass else single
 
     def _conclusion(self) -> list[Note]:
+        return [*self.found.sentences(self.language), *self._voted_conclusion()]
+
+    def _voted_conclusion(self) -> list[Note]:
         if self.few or not self.kept:
             return []
         others = [code for code in self.kept if code not in ("NORM", "SR")]
@@ -285,6 +337,16 @@ class _Writer:
         )
         return [Note(words, "conclusion", said_of, cites, p)]
 
+    def _without(self, codes: Collection[str]) -> tuple[int, ...]:
+        """The nearest cases that carry none of these statements and whose report names none."""
+        out: list[int] = []
+        for i, neighbour in enumerate(self.neighbours):
+            if not (neighbour.codes | neighbour.named) & set(codes):
+                out.append(i)
+            if len(out) == CITED:
+                break
+        return tuple(out)
+
     def _cases(self, code: str, *, carrying: bool = True) -> tuple[int, ...]:
         return tuple(i for i, n in enumerate(self.neighbours) if (code in n.codes) == carrying)[:CITED]
 
@@ -297,6 +359,10 @@ class _Writer:
             return self.words["not_measured"].format(reason=text)
         if self.few:
             return self.words["few"].format(n=len(self.neighbours))
+        if section in self._veiled():
+            return self.words["veiled"]
+        if section in self.found.forbidden:
+            return self.words["flagged"]
         doubt = 1 - self.vote.statements["NORM"] if section == "conclusion" else self._doubt(section)
         return self._open(doubt)
 

@@ -179,7 +179,7 @@ _DE: Mapping[str, str] = {
 FINDINGS: Mapping[Language, Mapping[str, str]] = {"en": _EN, "de": _DE}
 
 # From which probability on a finding is stated plainly, as probable, as possible; below that it cannot be excluded.
-PLAIN_FROM, PROBABLE_FROM, POSSIBLE_FROM = 0.7, 0.4, 0.15
+PLAIN_FROM, PROBABLE_FROM, POSSIBLE_FROM = 0.7, 0.6, 0.15
 _HEDGES: Mapping[Language, tuple[str, str, str]] = {
     "en": ("probable {}", "possible {}", "cannot exclude {}"),
     "de": ("wahrscheinlich {}", "möglicherweise {}", "{} nicht auszuschließen"),
@@ -212,10 +212,13 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "otherwise": "otherwise normal ECG.",
         "open": "not settled by the similar cases (any finding: {percent} %)",
         "few": "too few similar cases ({n})",
+        "veiled": "not to be judged: the usual criteria do not hold where the ventricles are excited another way",
+        "flagged": "not free of findings by what was measured",
         "interval_pr": "PR",
         "no_samples": "not measured: the query is a picture",
         "not_measured": "not measured ({reason})",
         "nothing_similar": "No draft: the case base holds nothing similar enough to this ECG to base one on.",
+        "measured_only": "Measured on this ECG alone",
         "no": "no evidence of {finding}",
     },
     "de": {
@@ -230,10 +233,13 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "otherwise": "sonst normales EKG.",
         "open": "aus den ähnlichen Fällen nicht zu beurteilen (irgendein Befund: {percent} %)",
         "few": "zu wenige ähnliche Fälle ({n})",
+        "veiled": "nicht zu beurteilen: bei anderem Erregungsweg der Kammern gelten die üblichen Kriterien nicht",
+        "flagged": "nach den gemessenen Werten nicht unauffällig",
         "interval_pr": "PQ",
         "no_samples": "nicht gemessen: die Anfrage ist ein Bild",
         "not_measured": "nicht gemessen ({reason})",
         "nothing_similar": "Kein Entwurf: die Fallsammlung enthält nichts, was diesem EKG ähnlich genug wäre.",
+        "measured_only": "Allein an diesem EKG gemessen",
         "no": "{finding} nicht nachweisbar",
     },
 }
@@ -251,7 +257,7 @@ def capital(text: str) -> str:
 def finding(code: str, language: Language, probability: float = 1.0) -> str:
     """A finding with the hedge that its probability asks for, without capital and full stop.
 
-    >>> finding("IMI", "en", 0.55), finding("IMI", "de", 0.3), finding("DIG", "en", 0.1), finding("AFIB", "de", 0.9)
+    >>> finding("IMI", "en", 0.65), finding("IMI", "de", 0.3), finding("DIG", "en", 0.1), finding("AFIB", "de", 0.9)
     ('probable inferior myocardial infarction', 'möglicherweise inferiorer Myokardinfarkt', \
 'cannot exclude ST-T changes of digitalis effect', 'Vorhofflimmern')
     """

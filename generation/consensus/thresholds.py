@@ -27,9 +27,8 @@ FORMAT = 2
 # Without a fitted file: a finding that one neighbour in three carries is worth naming as possible, and it is what the
 # rule "half of the best F1" (Lipton et al. 2014) gives for the mean F1 of the well-measured statements, about 0.65.
 DEFAULT_THRESHOLD = 0.33
-# No finding is stated whose probability is below this, whatever its F1: nineteen of twenty such sentences would be
-# wrong.
-FLOOR = 0.05
+# No finding is stated whose probability is below this, whatever its F1: six of seven such sentences would be wrong.
+FLOOR = 0.15
 SUPERCLASS_OF: Mapping[str, str | None] = {s.code: s.superclass for s in STATEMENTS}
 
 
@@ -71,15 +70,33 @@ class DraftThresholds:
     f1: Mapping[str, float] = field(default_factory=dict)
 
     def margin(self, vote: Vote, code: str) -> float:
-        """Log-odds by which the share of a statement lies above its threshold; negative below it."""
+        """Log-odds by which the share of a statement lies above its threshold; negative below it.
+
+        Args:
+            vote: Of the neighbours.
+            code: SCP code.
+        """
         return _logit(vote.raw[code]) - _logit(self.statements.get(code, self.default))
 
     def superclass_margin(self, vote: Vote, name: str) -> float:
-        """The same for a superclass."""
+        """The same for a superclass.
+
+        Args:
+            vote: Of the neighbours.
+            name: One of the five superclasses.
+        """
         return _logit(vote.raw[f"super:{name}"]) - _logit(self.superclasses.get(name, self.default))
 
     def supports(self, vote: Vote, code: str) -> bool:
-        """Whether the vote is for a statement."""
+        """Whether the vote is for a statement.
+
+        Args:
+            vote: Of the neighbours.
+            code: SCP code.
+
+        Returns:
+            True where share and probability reach their limits.
+        """
         return self.margin(vote, code) >= 0 and vote.statements[code] >= FLOOR
 
     def passing(self, vote: Vote, carried: Collection[str] | None = None, refined: Refined | None = None) -> Passing:

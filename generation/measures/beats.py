@@ -234,7 +234,7 @@ def _piecewise_likeness(samples: Samples, at: Ints) -> Doubles:
     """Likeness of beats that share known leads; NaN for those that share none."""
     offsets = np.arange(-_CORE, _CORE + 1, 2)
     places = at[:, None] + offsets[None, :]
-    windows, known = samples.mv[:, places], samples.known[:, places].all(axis=2)
+    windows, known = samples.mv[:, places], np.asarray(samples.known[:, places].all(axis=2))
     windows = windows - windows.mean(axis=2, keepdims=True)
     out = np.full((len(at), len(at)), np.nan)
     for i in range(len(at)):
@@ -272,6 +272,10 @@ def _kinds(at: Ints, likeness: Doubles, curve: Doubles, clearness: float) -> Bea
     normal = groups == main
     early = before < _EARLY * pace
     early[0] = False
+    # An extrasystole comes before the pause that follows it, where every second beat is one before no usual interval.
+    after = np.r_[rr, usual].astype(np.float64)
+    early |= ~normal & (before < _EARLY * after)
+    early[0] = False
     kinds = ["N" if same else "V" for same in normal]
     irregular = _irregular(rr)
     for i in range(1, n):
@@ -286,7 +290,7 @@ def _irregular(rr: Ints) -> bool:
     if len(rr) < 3:
         return False
     changes = np.abs(np.diff(rr)) / np.median(rr)
-    return float(np.median(changes)) > 0.07
+    return float(np.median(changes)) > 0.1
 
 
 def _groups(likeness: Doubles) -> Ints:

@@ -78,10 +78,9 @@ def lead_measures(beat: MedianBeat, t_end: int | None) -> Mapping[str, LeadMeasu
         smooth = smoothed(known, 5)
         j = beat.offset + 1
         t, polarity = _t(smooth, j, last if np.isfinite(part).all() else j + 45)
-        out[name] = LeadMeasures(
-            *waves, *(float(smooth[min(j + round(s * FS), len(smooth) - 1)]) for s in (0.0, 0.06, 0.08)), t, polarity,
-            float(noise) / float(np.sqrt(max(1, int(n)))), int(n),
-        )  # fmt: skip
+        at_j, at_60, at_80 = (float(smooth[min(j + round(s * FS), len(smooth) - 1)]) for s in (0.0, 0.06, 0.08))
+        spread = float(noise) / float(np.sqrt(max(1, int(n))))
+        out[name] = LeadMeasures(*waves, at_j, at_60, at_80, t, polarity, spread, int(n))
     return out
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -74,7 +75,7 @@ def _measured(record: EcgRecord) -> Measurements:
     if beats.clearness < _CLEAR_BEATS:
         return _nothing(Reason.NO_BEATS)
     intervals = intervals_of(beats)
-    values: dict[str, float | None] = {"rr_variation": intervals.variation}
+    values: dict[str, Any] = {"rr_variation": intervals.variation}
     reasons: dict[str, Reason] = {}
     sure = {"rate_bpm": _rate_confidence(beats), "rr_variation": _rate_confidence(beats)}
     values["rate_bpm"] = _plausible("rate_bpm", intervals.rate_bpm, reasons)
@@ -108,7 +109,7 @@ def _from_beat(
     sure: dict[str, float],
 ) -> Measurements:
     """Intervals, axes and amplitudes of the median beat."""
-    values: dict[str, float | None] = {}
+    values: dict[str, Any] = {}  # floats, None where not measurable
     p, t = _waves(beat, intervals)
     values["qrs_ms"] = _plausible("qrs_ms", (beat.offset - beat.onset) * 1000.0 / FS, reasons)
     many = 1.0 - 0.5 ** float(np.median(beat.n_beats[beat.n_beats > 0])) if (beat.n_beats > 0).any() else 0.0

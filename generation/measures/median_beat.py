@@ -51,7 +51,7 @@ class MedianBeat:
 
 
 def median_beat(samples: Samples, beats: Beats) -> MedianBeat | None:
-    """The median over the beats of kind "N"; None where there are fewer than two of them, or one in a short record.
+    """The median over the beats of kind "N"; None where there is none, or none that is known from P to T in any lead.
 
     Args:
         samples: The leads.
@@ -66,11 +66,15 @@ def median_beat(samples: Samples, beats: Beats) -> MedianBeat | None:
     # First without a common baseline: each beat on its own level before QRS, enough to find its onset.
     rough = raw - _middle(raw[:, :, BEFORE - 60 : BEFORE - 30])[:, :, None]
     first = _median(rough.transpose(0, 2, 1))
+    if not np.isfinite(first[:, BEFORE - 60 : BEFORE + 100]).all(axis=1).any():
+        return None
     onset, _ = qrs_limits(first, _noise(rough.transpose(0, 2, 1), first))
     level = _baseline(samples, padded, chosen, onset)
     flattened = _pad(np.where(samples.known, samples.mv - level, np.nan))
     single = np.ascontiguousarray(flattened[:, windows].transpose(0, 2, 1))
     mv = _median(single)
+    if not np.isfinite(mv[:, BEFORE - 60 : BEFORE + 100]).all(axis=1).any():
+        return None
     noise = _noise(single, mv)
     onset, offset = qrs_limits(mv, noise)
     n_beats = np.isfinite(single[:, BEFORE, :]).sum(axis=1)

@@ -41,7 +41,7 @@ class Samples:
     @property
     def seconds(self) -> float:
         """Length."""
-        return self.mv.shape[1] / FS
+        return float(self.mv.shape[1] / FS)
 
     def row(self, name: str) -> int | None:
         """Row of a lead, None where it is missing."""

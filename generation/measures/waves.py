@@ -117,7 +117,7 @@ def p_wave(beat: MedianBeat, free_s: float) -> PWave | None:
     noise = float(np.sqrt(np.square(direction * beat.noise_mv[rows]).sum()))
     noise /= float(np.sqrt(max(1.0, np.median(beat.n_beats[rows]))))
     onset, end, both = _flanks(mv[:, margin:-margin], peak)
-    constant = _constant(beat, rows, first, last, direction, direction @ quick)
+    constant = _constant(beat, rows, first, last, direction, quick)
     whole = np.zeros(len(rows))
     whole[rows] = direction
     return PWave(
@@ -163,16 +163,29 @@ def _flanks(mv: Doubles, peak: int) -> tuple[int, int, bool]:
     return onset, end, rises
 
 
-def _constant(beat: MedianBeat, rows: Bools, first: int, last: int, direction: Doubles, wave: Doubles) -> float:
-    single = np.tensordot(direction, beat.single[rows, first:last], axes=(0, 0))  # (times, beats)
-    whole = np.isfinite(single).all(axis=0)
-    if whole.sum() < 2:
+def _constant(beat: MedianBeat, rows: Bools, first: int, last: int, direction: Doubles, quick: Doubles) -> float:
+    """Mean correlation of single beats with the median one; a beat counts with the leads in which it is known.
+
+    Args:
+        beat: The median beat and the beats it is made of.
+        rows: Leads that are used, shape (n_leads,).
+        first, last: Stretch before QRS.
+        direction: Weight of each of the used leads.
+        quick: Their median in this stretch, filtered, shape (n_used, last - first).
+    """
+    single = beat.single[rows, first:last]  # (leads, times, beats)
+    known = np.asarray(np.isfinite(single).all(axis=1))
+    some = known.any(axis=0)
+    if some.sum() < 2:
         return float("nan")
-    single = _quick(single[:, whole], 0)[::2]
-    single = single - single.mean(axis=0)
-    template = wave[::2] - wave[::2].mean()
-    norms = np.linalg.norm(single, axis=0) * np.linalg.norm(template)
-    return float(np.mean(template @ single / np.maximum(norms, 1e-9)))
+    weights = direction[:, None] * known[:, some]  # (leads, beats)
+    single = np.where(known[:, None, :], single, 0.0)[:, :, some]
+    shown = _quick(np.einsum("lb,ltb->tb", weights, single), 0)[::2]
+    shown = shown - shown.mean(axis=0)
+    template = (weights.T @ quick).T[::2]
+    template = template - template.mean(axis=0)
+    norms = np.linalg.norm(shown, axis=0) * np.linalg.norm(template, axis=0)
+    return float(np.mean((template * shown).sum(axis=0) / np.maximum(norms, 1e-9)))
 
 
 def t_wave(beat: MedianBeat, peak: int, last: int) -> TWave | None:
@@ -189,7 +202,7 @@ def t_wave(beat: MedianBeat, peak: int, last: int) -> TWave | None:
     rows = _usable(beat, beat.offset, last + 5)
     if not rows.any():
         return None
-    mv = beat.mv[rows]
+    mv = np.nan_to_num(beat.mv[rows])  # a running mean would carry NaN from elsewhere into the window
     level = mv[:, last : last + 5].mean(axis=1, keepdims=True)
     size = smoothed(np.sqrt(np.square(mv - level).mean(axis=0)), 11)
     top = max(beat.offset + 10, peak - 20)

@@ -39,7 +39,12 @@ class Counter(Protocol):
         """Longest prompt plus answer, in tokens."""
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
-        """Tokens of a prompt, visual tokens included."""
+        """Tokens of a prompt, visual tokens included.
+
+        Args:
+            prompt: The user's turn.
+            image: The picture that goes along, or None.
+        """
 
 
 @dataclass(frozen=True)

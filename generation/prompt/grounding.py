@@ -63,6 +63,13 @@ def split_sentences(text: str) -> list[str]:
 def citations_in(text: str, evidence: Sequence[Evidence]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Cited case ids, and the marks that mean no given case, in the order of the text.
 
+    Args:
+        text: A sentence or more.
+        evidence: The cases that were given, numbered.
+
+    Returns:
+        Case ids, and marks as they stand in the text; each once.
+
     >>> citations_in("LBBB [1, 7].", [Evidence(1, "x/1", 0.9, ())])
     (('x/1',), ('7',))
     """
@@ -84,7 +91,7 @@ def citations_in(text: str, evidence: Sequence[Evidence]) -> tuple[tuple[str, ..
 
 def without_marks(text: str) -> str:
     """The text without citations and "(62 %)", as statements are looked for in it."""
-    return re.sub(r"\s+([.,;:])", r"\1", _PERCENT.sub("", _CITATION.sub("", text))).strip()
+    return re.sub(r"(?<!\s)\s+([.,;:])", r"\1", _PERCENT.sub("", _CITATION.sub("", text))).strip()
 
 
 def ground(

@@ -14,7 +14,7 @@ MAX_ANSWER_CHARACTERS = 20_000
 _SPACE = re.compile(r"\s+")
 _TAG = re.compile(r"<[^<>]{0,200}>")
 _LINK = re.compile(r"!?\[([^\[\]]{0,200})\]\([^()]{0,500}\)|https?://\S+|www\.\S+", re.IGNORECASE)
-_MARKDOWN = re.compile(r"[`*_#~|]{1,}|^\s*>+", re.MULTILINE)
+_MARKDOWN = re.compile(r"[`*_#~|]{1,}|^[^\S\n]*>+", re.MULTILINE)
 _MARKS = str.maketrans({"[": "(", "]": ")", "<": "‹", ">": "›", "{": "(", "}": ")"})
 # Words that speak to a reader or a program; no ECG report needs them. A clause that holds one is left out.
 _COMMANDS = re.compile(
@@ -29,6 +29,13 @@ _CLAUSES = re.compile(r"(?<=[.;!?])\s+|\n+")
 
 def plain_characters(text: str, limit: int) -> str:
     """The first `limit` characters in composed form, control, format and unassigned characters as blanks.
+
+    Args:
+        text: Of any origin.
+        limit: Most characters that are looked at.
+
+    Returns:
+        Text of at most that many characters.
 
     >>> plain_characters("sinus\\x1b[2J\\u202e rhythm\\x00", 100)
     'sinus [2J  rhythm '
@@ -55,7 +62,15 @@ def quotable(report: str, limit: int = MAX_REPORT_CHARACTERS) -> str:
 
 
 def question_line(question: str, limit: int = 500) -> str:
-    """A user's question on one line, without control characters; cut at `limit` characters."""
+    """A user's question on one line, without control characters; cut at `limit` characters.
+
+    Args:
+        question: As it was typed.
+        limit: Most characters.
+
+    Returns:
+        One line; "" where nothing readable is in it.
+    """
     return _SPACE.sub(" ", plain_characters(question, limit)).strip()
 
 

@@ -39,7 +39,15 @@ PROMPTS: Mapping[str, str] = {
 
 
 def prompt_name(*, question: bool, cases: bool) -> str:
-    """Name of the current prompt for a task."""
+    """Name of the current prompt for a task.
+
+    Args:
+        question: Whether a question is asked, not the whole report.
+        cases: Whether cases are shown.
+
+    Returns:
+        A key of `PROMPTS`.
+    """
     if question:
         return QUESTION_CASES_V1 if cases else QUESTION_PLAIN_V1
     return REPORT_CASES_V1 if cases else REPORT_PLAIN_V1

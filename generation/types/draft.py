@@ -107,6 +107,27 @@ class Section:
 
 
 @dataclass(frozen=True)
+class DraftFlag:
+    """A red flag by a published criterion on measured values, whatever the neighbours say.
+
+    Attributes:
+        code: Of `measures.flags.FlagCode`.
+        severity: "urgent", "important" or "note".
+        title: What is flagged, with leads and values, in the draft's language.
+        text: The same with the criterion, how often it is wrong, and its source.
+        leads: Where it shows.
+        measured: The values that meet the criterion, by name or lead.
+    """
+
+    code: str
+    severity: str
+    title: str
+    text: str
+    leads: tuple[str, ...] = ()
+    measured: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Draft:
     """A preliminary interpretation; supports and does not replace a clinician.
 
@@ -125,6 +146,7 @@ class Draft:
         probabilities: The vote on all statements and superclasses; empty without one.
         calibrated: Whether these are fitted probabilities; else they are shares of the neighbours.
         measurements: Numbers taken from the samples, by name; empty for a picture.
+        flags: Red flags of the measurements, the most dangerous first; also where the draft is a refusal.
         prompt: Name and version of the prompt that a model was given; "" without a model.
         tokens_in, tokens_out: Of a model, None where it does not say.
         seconds: From the query to the draft.
@@ -146,6 +168,7 @@ class Draft:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     calibrated: bool = False
     measurements: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[DraftFlag, ...] = ()
     prompt: str = ""
     tokens_in: int | None = None
     tokens_out: int | None = None

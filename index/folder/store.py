@@ -11,7 +11,6 @@ Write-ahead log with synchronous=FULL: a transaction that has returned is on the
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from ecgkin.index.atomic import checksum
 from ecgkin.index.case import Case
 from ecgkin.index.engines.protocol import Ids, Vectors, check_vectors
 from ecgkin.index.filters import Where
@@ -316,7 +316,7 @@ class StoreReader:
     def _whole(self, row: int, what: str, given: object, *parts: str | bytes) -> bytes:
         """The last part, if the parts fit the checksum."""
         try:
-            fits = given == "" or given == _sum(*parts)
+            fits = given == "" or given == checksum(*parts)
         except (TypeError, AttributeError):  # a part of another type than was written
             fits = False
         if not fits or not isinstance(parts[-1], bytes):
@@ -353,18 +353,9 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _sum(*parts: str | bytes) -> bytes:
-    """Checksum of texts and blobs, 8 bytes."""
-    found = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        raw = part.encode() if isinstance(part, str) else part
-        found.update(len(raw).to_bytes(8, "little") + raw)
-    return found.digest()
-
-
 def _text_sum(values: Sequence[Any]) -> bytes:
     """Checksum of the columns of a case."""
-    return _sum(json.dumps(list(values)))
+    return checksum(json.dumps(list(values)))
 
 
 @cache
@@ -488,7 +479,7 @@ class Store(StoreReader):
         for row, *values in self._db.execute(f"SELECT row, {COLUMNS} FROM cases").fetchall():
             (vector,) = self._db.execute("SELECT vector FROM vectors WHERE row = ?", (row,)).fetchone()
             record = self._db.execute("SELECT head, samples FROM records WHERE row = ?", (row,)).fetchone()
-            own = (row, _text_sum(values), _sum(vector), None if record is None else _sum(*record))
+            own = (row, _text_sum(values), checksum(vector), None if record is None else checksum(*record))
             self._db.execute(f"INSERT INTO {CHECKSUMS} VALUES (?, ?, ?, ?)", own)
         self.has_checksums = True
 
@@ -510,7 +501,7 @@ class Store(StoreReader):
         self._insert_labels(rows, cases)
         self._db.executemany("INSERT INTO vectors VALUES (?, ?)", zip(rows, blobs, strict=True))
         if self.has_checksums:
-            sums = [(row, _text_sum(own), _sum(blob)) for row, own, blob in zip(rows, values, blobs, strict=True)]
+            sums = [(row, _text_sum(own), checksum(blob)) for row, own, blob in zip(rows, values, blobs, strict=True)]
             self._db.executemany(f"INSERT INTO {CHECKSUMS} (row, text, vector) VALUES (?, ?, ?)", sums)
         self.set_meta("next_row", first + len(cases))
         self.set_meta("n_cases", self.number("n_cases") + len(cases))
@@ -521,7 +512,7 @@ class Store(StoreReader):
         packed = [(row, *pack_record(record)) for row, record in records]
         self._db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", packed)
         if self.has_checksums:
-            sums = [(_sum(head, samples), row) for row, head, samples in packed]
+            sums = [(checksum(head, samples), row) for row, head, samples in packed]
             self._db.executemany(f"UPDATE {CHECKSUMS} SET record = ? WHERE row = ?", sums)
 
     def update(self, rows: Sequence[int], cases: Sequence[Case]) -> None:
@@ -546,7 +537,7 @@ class Store(StoreReader):
             self._db.executemany(sql, zip(new, rows, strict=True))
         self._db.executemany("UPDATE vectors SET vector = ? WHERE row = ?", zip(blobs, new, strict=True))
         if self.has_checksums:
-            sums = [(_sum(blob), row) for blob, row in zip(blobs, new, strict=True)]
+            sums = [(checksum(blob), row) for blob, row in zip(blobs, new, strict=True)]
             self._db.executemany(f"UPDATE {CHECKSUMS} SET vector = ? WHERE row = ?", sums)
         self._bury(rows)
         self.set_meta("next_row", first + len(rows))

@@ -236,6 +236,8 @@ def _read(job: Job, item: IngestItem, keep_records: bool) -> tuple[Prepared, Loa
             if digest == job.known:
                 return Prepared(title, item.case), None
         case = filled(replace(item.case, content_hash=digest), loaded)
+        if item.finish is not None:
+            case = item.finish(case, loaded)
         if isinstance(loaded, EcgRecord):
             shown = searchable(loaded)
             return Prepared(title, case, None, loaded if keep_records else None, "; ".join(shown.notes)), shown

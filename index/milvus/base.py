@@ -37,6 +37,7 @@ from ecgkin.index.milvus.rows import (
     manifest_row,
     record_of,
     sample_rows,
+    samples_sum_of,
 )
 from ecgkin.index.milvus.table import (
     INDEXES,
@@ -235,7 +236,9 @@ class MilvusBase(CaseBase):
 
     def vectors(self, case_ids: Sequence[str]) -> Vectors:
         """See `CaseBase`."""
-        rows = self._known(case_ids, ("pk", "vector"))
+        rows = self._known(case_ids, (*BODY_FIELDS, "vector"))
+        for row in rows.values():
+            case_of(row)  # compares the checksums
         out = np.empty((len(case_ids), self.dim), dtype=np.float32)
         for i, case_id in enumerate(case_ids):
             out[i] = rows[case_id]["vector"]
@@ -243,7 +246,7 @@ class MilvusBase(CaseBase):
 
     def record(self, case_id: str) -> EcgRecord | None:
         """See `CaseBase`."""
-        row = self._known([case_id], ("pk", "samples", "n_pieces"))[case_id]
+        row = self._known([case_id], BODY_FIELDS)[case_id]
         return self._records([row])[0]
 
     def ids_by_content(self, content_hashes: Collection[str]) -> dict[str, list[str]]:
@@ -320,7 +323,7 @@ class MilvusBase(CaseBase):
     ) -> None:
         """See `CaseBase`."""
         ids, matrix = checked_batch(self.dim, cases, vectors, records)
-        rows = self._known(ids, ("pk", "sequence", "samples", "n_pieces", "vector"))
+        rows = self._known(ids, (*BODY_FIELDS, "vector"))
         if vectors is None:
             matrix = np.array([rows[case_id]["vector"] for case_id in ids], dtype=np.float32)
         replaced = self._put(cases, matrix, records, rows, keep_order=vectors is None)
@@ -369,13 +372,8 @@ class MilvusBase(CaseBase):
 
     def _records(self, rows: Sequence[Mapping[str, Any]]) -> list[EcgRecord | None]:
         keys = [key for row in rows for key in piece_keys(row)]
-        pieces: dict[str, list[Mapping[str, Any]]] = {}
-        for piece in self._table().by_key(keys, ["pk", "piece"], samples=True):
-            pieces.setdefault(piece["pk"].partition(".")[0], []).append(piece)
-        return [
-            record_of(row["samples"], int(row["n_pieces"]), pieces.get(row["samples"], [])) if row["samples"] else None
-            for row in rows
-        ]
+        pieces = {row["pk"]: row["piece"] for row in self._table().by_key(keys, ["pk", "piece"], samples=True)}
+        return [record_of(row, pieces) if row["samples"] else None for row in rows]
 
     def _put(
         self,
@@ -393,14 +391,15 @@ class MilvusBase(CaseBase):
             before = old.get(case.case_id, {"samples": "", "n_pieces": 0})
             record = records[i] if records is not None else None
             prefix, n_pieces = str(before["samples"]), int(before["n_pieces"])
+            samples_sum = samples_sum_of(before) if prefix else ""
             if record is not None:
                 replaced += piece_keys(before)
                 prefix = uuid.uuid4().hex
-                own = sample_rows(prefix, record)
+                own, samples_sum = sample_rows(prefix, record)
                 n_pieces = len(own)
                 pieces += own
             sequence = int(before["sequence"]) if keep_order else now + i
-            rows.append(case_row(case, matrix[i], self._address.tenant, sequence, prefix, n_pieces))
+            rows.append(case_row(case, matrix[i], self._address.tenant, sequence, prefix, n_pieces, samples_sum))
         self._table().write(pieces, samples=True)
         self._table().write(rows)
         return replaced

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ecgkin.index.atomic import checksum
 from ecgkin.index.case import Case
 from ecgkin.index.engines.protocol import Vectors
 from ecgkin.index.filters import fold
@@ -30,7 +31,9 @@ BODY_FIELDS = ("pk", "body", "sequence", "samples", "n_pieces")
 SAMPLE_DIM = 2  # each collection of Milvus needs a vector; nobody searches this one
 
 
-def case_row(case: Case, vector: Vectors, tenant: str, sequence: int, samples: str, n_pieces: int) -> dict[str, Any]:
+def case_row(
+    case: Case, vector: Vectors, tenant: str, sequence: int, samples: str, n_pieces: int, samples_sum: str = ""
+) -> dict[str, Any]:
     """The row of a case.
 
     Args:
@@ -40,12 +43,16 @@ def case_row(case: Case, vector: Vectors, tenant: str, sequence: int, samples: s
         sequence: Rises with the order in which vectors come.
         samples: Prefix of the keys of its samples; "" where there are none.
         n_pieces: How many pieces those are.
+        samples_sum: Checksum of the samples (`samples_sum_of`); "" where there are none.
 
     Raises:
         RecordError: It does not fit into a row (its report, meta and labels together have more than 65,535 bytes).
     """
+    plain = np.asarray(vector, dtype="<f4")
     try:
-        body = json.dumps(case.as_dict(), ensure_ascii=False)
+        said = json.loads(json.dumps(case.as_dict()))  # keys of meta as they will be read back
+        sums = {"text": _text_sum(said), "vector": checksum(plain.tobytes()).hex(), "samples": samples_sum}
+        body = json.dumps({**said, "checksums": sums}, ensure_ascii=False)
     except (TypeError, ValueError) as error:
         raise RecordError(f"meta of {case.case_id} cannot be stored: {error} (expected JSON values)") from error
     size = len(body.encode())
@@ -66,20 +73,37 @@ def case_row(case: Case, vector: Vectors, tenant: str, sequence: int, samples: s
         "body": body,
         "samples": samples,
         "n_pieces": n_pieces,
-        "vector": np.asarray(vector, dtype=np.float32),
+        "vector": plain,
     }
 
 
 def case_of(row: Mapping[str, Any]) -> Case:
-    """The case of a row that was asked for with its body.
+    """The case of a row that was asked for with its body, and perhaps its vector: compared with their checksums.
 
     Raises:
-        CaseBaseError: The row is damaged.
+        ManifestError: The row is damaged.
     """
     try:
-        return Case(**json.loads(row["body"]))
-    except (ValueError, TypeError, KeyError) as error:
-        raise CaseBaseError(f"row {row.get('pk')!r} of the collection is damaged: {error}") from error
+        said = json.loads(row["body"])
+        sums = said.pop("checksums", None)  # rows that older versions wrote have none
+        if sums is not None:
+            if sums["text"] != _text_sum(said):
+                raise ValueError("the text does not fit its checksum")
+            vector = row.get("vector")
+            if vector is not None and sums["vector"] != checksum(np.asarray(vector, dtype="<f4").tobytes()).hex():
+                raise ValueError("the vector does not fit its checksum")
+        return Case(**said)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ManifestError(f"row {row.get('pk')!r} of the collection is damaged: {error}") from error
+
+
+def samples_sum_of(row: Mapping[str, Any]) -> str:
+    """The checksum of its samples that a row with its body names; "" where it names none."""
+    return str((json.loads(row["body"]).get("checksums") or {}).get("samples", ""))
+
+
+def _text_sum(said: Mapping[str, Any]) -> str:
+    return checksum(json.dumps(said, sort_keys=True)).hex()
 
 
 def manifest_row(manifest: Manifest, kind: str) -> dict[str, Any]:
@@ -103,8 +127,8 @@ def manifest_of(row: Mapping[str, Any], where: str) -> tuple[Manifest, str]:
     return Manifest.of(content, where), kind
 
 
-def sample_rows(samples: str, record: EcgRecord) -> list[dict[str, Any]]:
-    """The pieces of a record, under keys that begin with `samples`.
+def sample_rows(samples: str, record: EcgRecord) -> tuple[list[dict[str, Any]], str]:
+    """The pieces of a record, under keys that begin with `samples`, and their checksum.
 
     Raises:
         RecordError: A sample is infinite.
@@ -113,24 +137,33 @@ def sample_rows(samples: str, record: EcgRecord) -> list[dict[str, Any]]:
     text = base64.b64encode(json.dumps({"head": head}).encode() + b"\n" + blob).decode()
     pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
     vector = [1.0] + [0.0] * (SAMPLE_DIM - 1)
-    return [{"pk": f"{samples}.{i}", "piece": piece, "vector": vector} for i, piece in enumerate(pieces)]
+    rows = [{"pk": f"{samples}.{i}", "piece": piece, "vector": vector} for i, piece in enumerate(pieces)]
+    return rows, checksum(text).hex()
 
 
-def record_of(samples: str, n_pieces: int, rows: Sequence[Mapping[str, Any]]) -> EcgRecord:
-    """The record of its pieces.
+def record_of(row: Mapping[str, Any], pieces: Mapping[str, str]) -> EcgRecord:
+    """The record of a case.
+
+    Args:
+        row: Of the case, with its body.
+        pieces: Pieces by key.
 
     Raises:
-        CaseBaseError: A piece is missing or damaged.
+        ManifestError: A piece is missing or damaged.
     """
-    pieces = {row["pk"]: row["piece"] for row in rows}
+    samples, n_pieces = row["samples"], int(row["n_pieces"])
     keys = [f"{samples}.{i}" for i in range(n_pieces)]
-    if any(key not in pieces for key in keys):
-        raise CaseBaseError(f"{n_pieces - len(pieces)} of {n_pieces} pieces of the samples {samples} are missing")
+    missing = sum(key not in pieces for key in keys)
+    if missing:
+        raise ManifestError(f"{missing} of {n_pieces} pieces of the samples {samples} are missing")
+    text = "".join(pieces[key] for key in keys)
     try:
-        head, _, blob = base64.b64decode("".join(pieces[key] for key in keys)).partition(b"\n")
+        if samples_sum_of(row) not in ("", checksum(text).hex()):
+            raise ValueError("they do not fit their checksum")
+        head, _, blob = base64.b64decode(text).partition(b"\n")
         return unpack_record(json.loads(head)["head"], blob)
-    except (ValueError, KeyError) as error:
-        raise CaseBaseError(f"stored samples {samples} are damaged: {error}") from error
+    except (ValueError, KeyError, CaseBaseError) as error:
+        raise ManifestError(f"stored samples {samples} are damaged: {error}") from error
 
 
 def facts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

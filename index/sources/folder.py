@@ -104,7 +104,8 @@ def _zip_items(archive: Path, table: str | Path | None, name: str = "") -> list[
 
         shown = str(archive / Path(item.name).relative_to(unpacked.folder)) if item.name else item.name
         case_id = f"{name}/{item.case.case_id.partition('/')[2]}"
-        return IngestItem(replace(item.case, case_id=case_id, source=name.partition("/")[0]), load, item.content, shown)
+        case = replace(item.case, case_id=case_id, source=name.partition("/")[0])
+        return replace(item, case=case, load=load, name=shown)
 
     return [held(item) for item in folder_items(unpacked.folder, table)]
 

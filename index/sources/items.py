@@ -25,12 +25,15 @@ class IngestItem:
         load: Reads the ECG or the picture.
         content: The hash of what `load` would read, cheaper than reading it; None: the loaded record is hashed.
         name: What to call it in a report of failures; "" for the case id.
+        finish: (case, what `load` gave) -> case; called in the process that has just loaded it, after the gaps of the
+            case are filled. None: the case stays as it is.
     """
 
     case: Case
     load: Callable[[], Loaded]
     content: Callable[[], str] | None = None
     name: str = ""
+    finish: Callable[[Case, Loaded], Case] | None = None
 
     @property
     def title(self) -> str:

@@ -1,4 +1,4 @@
-"""Cases out of a base as files: WFDB records and CSV tables; DICOM is `export_dicom`, FHIR is in ui.
+"""Cases out of a base as files: WFDB, EDF+ and CSV; DICOM is `export_dicom`, FHIR is in ui.
 
 File names are made of the case id, with what is no letter, digit, dot, dash or underscore replaced.
 """
@@ -103,4 +103,38 @@ def write_csv(folder: Path, case: Case, record: EcgRecord) -> Path:
         table.writerow(["time (s)", *(f"{lead} (mV)" for lead in record.leads)])
         for k, row in enumerate(record.signal_mv.T):
             table.writerow([f"{k / record.fs_hz:.6f}", *("" if np.isnan(v) else f"{v:.4f}" for v in row)])
+    return path
+
+
+def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
+    """An EDF+ file of 16-bit steps; stretches without samples are written as 0 mV and named in its annotations.
+
+    EDF knows no missing sample: who reads it without its annotations takes such stretches for a straight line.
+
+    Returns:
+        The file.
+    """
+    from edfio import Edf, EdfAnnotation, EdfSignal, Patient
+
+    steps, step = steps_of(record, missing=0)
+    scale = 32767 * step
+    signals = [
+        EdfSignal(
+            row.astype(np.float64) * step,
+            sampling_frequency=record.fs_hz,
+            label=f"ECG {lead}",
+            physical_dimension="mV",
+            physical_range=(-scale, scale),
+            digital_range=(-32767, 32767),
+        )
+        for lead, row in zip(record.leads, steps, strict=True)
+    ]
+    gaps = []
+    for lead, row in zip(record.leads, np.isnan(record.signal_mv), strict=True):
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(np.int8))).reshape(-1, 2)
+        for begin, end in edges[:100]:
+            gaps.append(EdfAnnotation(begin / record.fs_hz, (end - begin) / record.fs_hz, f"{lead}: no samples"))
+    patient = Patient(code=plain_text(case.patient_id or "X", 20).replace(" ", "_"), sex="F" if case.sex == "F" else "M" if case.sex == "M" else "X")
+    path = folder / f"{file_stem(case.case_id)}.edf"
+    Edf(signals, patient=patient, annotations=gaps).write(path)
     return path

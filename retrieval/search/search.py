@@ -1,4 +1,8 @@
-"""`CaseSearch`: a query (ECG, picture, words, or two of them) in, the most similar cases and their vote out."""
+"""`CaseSearch`: a query (ECG, picture, words, or two of them) in, the most similar cases and their vote out.
+
+`image_query`, `record_query`, `text_query`, `mixed_query` and `vector_query` make a `Query`, a unit vector with what
+was learnt on the way; `CaseSearch` finds its neighbours in a case base and lets them vote.
+"""
 
 from __future__ import annotations
 
@@ -34,6 +38,13 @@ __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
 
 MAX_TEXT = 10_000
 
+_LOG = logging.getLogger(__name__)
+
+# Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
+MAX_K = 1_000
+# Where cases share one recording, voters of other contents are looked for up to so many times as deep.
+MOST_COPIES = 16
+
 
 @dataclass(slots=True)
 class Query:
@@ -56,6 +67,13 @@ class Query:
 
 def image_query(encoder: Encoder, image: Image.Image | str | Path) -> Query:
     """A query by a picture of an ECG page, or by the path of one.
+
+    Args:
+        encoder: Of the case base.
+        image: The picture, or its path.
+
+    Returns:
+        With the page that was read, where the encoder looks at pages.
 
     Raises:
         ImageError: No picture, or no ECG in it.
@@ -84,6 +102,10 @@ def image_query(encoder: Encoder, image: Image.Image | str | Path) -> Query:
 def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
     """A query by a recorded ECG, or by the file of one; of a long one the first page counts (`searchable`).
 
+    Args:
+        encoder: Of the case base.
+        record: The record, or its path.
+
     Raises:
         RecordError: The file cannot be read, or there is no ECG in it.
         QueryError: The encoder has no vector for it.
@@ -107,6 +129,10 @@ def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
 def text_query(encoder: Encoder, text: str) -> Query:
     """A query by words.
 
+    Args:
+        encoder: Of the case base.
+        text: A report, a question, a statement's name.
+
     Raises:
         QueryError: They are none, or more than `MAX_TEXT` characters; or the encoder has no vector for them.
     """
@@ -121,6 +147,11 @@ def text_query(encoder: Encoder, text: str) -> Query:
 
 def vector_query(encoder: Encoder, vector: NDArray[np.float32], kind: str) -> Query:
     """A query by a vector of this encoder, shape (dim,), of any length.
+
+    Args:
+        encoder: Whose vector it is.
+        vector: Shape (dim,).
+        kind: What the result calls the query.
 
     Raises:
         QueryError: The vector is not finite or has no length.
@@ -149,7 +180,12 @@ def mixed_query(ecg: Query, words: Query, weight: float) -> Query:
 
 
 def elapsed_ms(start: float, end: float | None = None) -> float:
-    """Milliseconds between two readings of `time.perf_counter`; without the second one, until now."""
+    """Milliseconds between two readings of `time.perf_counter`; without the second one, until now.
+
+    Args:
+        start: The earlier reading, seconds.
+        end: The later one; None for now.
+    """
     return 1000.0 * ((time.perf_counter() if end is None else end) - start)
 
 
@@ -175,14 +211,6 @@ def _open_record(path: str | Path) -> EcgRecord:
     from ecgkin.retrieval.ecg.formats.read import read_ecg
 
     return read_ecg(path)
-
-
-_LOG = logging.getLogger(__name__)
-
-# Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
-MAX_K = 1_000
-# Where cases share one recording, voters of other contents are looked for up to so many times as deep.
-MOST_COPIES = 16
 
 
 class CaseSearch:
@@ -319,6 +347,13 @@ class CaseSearch:
         depth: int | None = None,
     ) -> SearchResult:
         """Cases whose ECG fits words: a report, a question, a statement's name or abbreviation, German or English.
+
+        Args:
+            text: At most 10,000 characters.
+            k: Hits wanted, 1 to 1000.
+            where: Filter on the cases.
+            exclude_patient: Cases of this patient are left out.
+            depth: Neighbours that are found for the vote; None for `CaseSearch.depth`.
 
         Raises:
             QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.

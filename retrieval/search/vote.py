@@ -180,7 +180,15 @@ class Vote:
         return {**self.superclasses, **self.statements}
 
     def top(self, n: int = 10, at_least: float = 0.0) -> list[tuple[str, float]]:
-        """The most probable statements, at most n, none below `at_least`."""
+        """The most probable statements, at most n, none below `at_least`.
+
+        Args:
+            n: Most statements.
+            at_least: Least probability.
+
+        Returns:
+            Code and probability.
+        """
         return [(code, p) for code, p in self.statements.items() if p >= at_least][:n]
 
 
@@ -188,6 +196,14 @@ def smoothed_logit(share: NDArray[np.floating], n_neighbours: int, prior: NDArra
     """Logit of a vote to which one more neighbour was added that carries each label at its prior.
 
     Without that neighbour a share of 0 or 1, the rule for rare statements, would be infinite.
+
+    Args:
+        share: Votes, 0 to 1, any shape.
+        n_neighbours: How many voted.
+        prior: Share of each label in the gallery, above 0; broadcast to `share`.
+
+    Returns:
+        Logits, shape of `share`.
     """
     # Shares come from float32 sums and may pass 1 by a rounding error.
     clipped = np.clip(share, 0.0, 1.0)

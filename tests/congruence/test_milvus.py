@@ -33,7 +33,14 @@ from ecgkin.index.milvus.table import choose_milvus_kind
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError, RecordError
+from ecgkin.retrieval.errors import (
+    CaseBaseError,
+    EcgkinError,
+    EncoderMismatchError,
+    ManifestError,
+    QueryError,
+    RecordError,
+)
 
 pytest.importorskip("pymilvus", reason="extra [milvus] is not installed")
 pytest.importorskip("milvus_lite", reason="extra [milvus] is not installed")
@@ -319,6 +326,38 @@ def test_both_kinds_do_what_the_protocol_says() -> None:
         for name in left_open - {"path", "manifest"}:
             own, said = (inspect.signature(getattr(owner, name)).parameters for owner in (kind, CaseBase))
             assert list(own) == list(said), f"{kind.__name__}.{name} takes other arguments"
+
+
+@pytest.mark.parametrize("damage", ["text", "vector", "samples"])
+def test_damaged_rows_are_not_read(tmp_path: Path, damage: str) -> None:
+    """Text, vector and samples of a case on Milvus carry checksums, as they do in a folder."""
+    from ecgkin.index.milvus.base import MilvusBase
+
+    with made(f"{tmp_path}/b.db", 5) as base:
+        assert isinstance(base, MilvusBase)
+        base.add([Case("bare", report="Befund 1")], unit(1, 99), [record()])
+        base.update([Case("bare", report="Befund 2")])
+        base.verify()
+        table = base._table()
+        (row,) = table.by_key([base._key("bare")], ["*"])
+        if damage == "samples":
+            (piece,) = table.by_key([f"{row['samples']}.0"], ["*"], samples=True)
+            text = piece["piece"]
+            table.write(
+                [{**piece, "piece": text[:999] + ("B" if text[999] == "A" else "A") + text[1000:]}], samples=True
+            )
+        else:
+            changed = {"text": {"body": row["body"].replace("Befund 2", "Befund 3")}, "vector": {"vector": unit(1)[0]}}
+            table.write([{**row, **changed[damage]}])
+        reads: dict[str, Callable[[], object]] = {
+            "text": lambda: base.get("bare"),
+            "vector": lambda: base.vector("bare"),
+            "samples": lambda: base.record("bare"),
+        }
+        for read in (reads[damage], base.verify):
+            with pytest.raises(ManifestError, match="damaged"):
+                read()
+        assert base.get("made/1") == made_cases(2)[1]
 
 
 def test_tenants_do_not_see_each_other(tmp_path: Path) -> None:

@@ -173,7 +173,9 @@ def test_nothing_similar_is_refused_without_asking(search: CaseSearch, query: Ec
     for drafter in (Drafter(CaseSearch(search.base, search.encoder, strict), backend=model),
                     Drafter(CaseSearch(search.base, search.encoder, strict))):  # fmt: skip
         draft = drafter.draft(query).draft
-        assert draft.refusal == draft.text and "nothing similar" in draft.text and not draft.statements
+        assert draft.text.startswith(draft.refusal) and "nothing similar" in draft.refusal and not draft.statements
+        # What was measured is said all the same.
+        assert "Measured on this ECG alone: rate" in draft.text and draft.measurements
     assert model.prompts == []
 
 

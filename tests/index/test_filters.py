@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ecgkin.index import create_base
 from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
-from ecgkin.index.filters import COLUMNS, MAX_DEPTH, Where
+from ecgkin.index.filters import COLUMNS, MAX_DEPTH, MAX_PARTS, Where
 from ecgkin.index.folder.store import STORE
 from ecgkin.retrieval.errors import QueryError
 
@@ -118,6 +118,27 @@ def test_depth_and_length_are_bounded() -> None:
         nested = {"not": nested}
     with pytest.raises(QueryError):
         Where.parse(nested)
+
+
+def test_many_values_are_searched_or_refused(base: CaseBase) -> None:
+    """As many as are allowed reach SQLite, which stops at expressions 1,000 deep; more are the caller's mistake."""
+    base.remove([case.case_id for case in base.cases()])
+    base.add([replace(CASE, case_id="v/1500")], np.array([[1, 0]], dtype=np.float32))
+    many = [f"v/{i}" for i in range(MAX_PARTS)]
+    for where in (
+        {"case": many},
+        {"or": [{"case": name} for name in many]},
+        {"and": [{"case": {"!=": f"w/{i}"}} for i in range(MAX_PARTS)]},
+        f"case in ({', '.join(many[1200:1700])})",
+    ):
+        assert base.count(where) == 1
+    deep: Any = "x"
+    for _ in range(5000):
+        deep = [deep]
+    for wrong in ({"case": [*many, "x"]}, {"case": many, "source": ["a"]}, {"case": ["x"] * 300_000}, {"case": deep},
+                  {"label": {f"L{i}": {">": 1} for i in range(3000)}}, {"or": [{"age": 1}] * 300_000}):  # fmt: skip
+        with pytest.raises(QueryError, match=r"comparisons|values|levels"):
+            Where.parse(wrong)
 
 
 @pytest.mark.parametrize(

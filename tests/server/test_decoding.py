@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -24,11 +26,13 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import EcgkinError, ImageError, InputError, RecordError
 from ecgkin.retrieval.notes import NoteCode
-from ecgkin.ui.api import decoding, problems
+from ecgkin.ui.api import decoding, problems, uploads
 from ecgkin.ui.api.decoding import Decoders
+from ecgkin.ui.api.drafting import public_name
 from ecgkin.ui.api.limits import Limits
+from ecgkin.ui.api.problems import for_strangers
 from ecgkin.ui.api.state import State
-from ecgkin.ui.api.uploads import Upload
+from ecgkin.ui.api.uploads import Upload, remove_abandoned
 from ecgkin.ui.demo.serve import write_csv
 from ecgkin.ui.server.app import create_app
 from ecgkin.ui.server.serving import in_thread
@@ -225,3 +229,51 @@ def test_the_server_goes_on(simulated_base: Path, tmp_path: Path) -> None:
         assert http.post("/v1/search", files={"file": ("x.png", png(300, 200))}).status_code == 200
         wait_for(lambda: http.get("/readyz").json()["decoders"] == {"alive": 2, "of": 2})
     assert not state.decoders._idle
+
+
+def test_uploads_of_a_killed_server_are_deleted(tmp_path: Path) -> None:
+    """And those of a server that lives are not."""
+    code = (
+        "import os, sys\nfrom ecgkin.ui.api.uploads import Upload\n"
+        "upload = Upload(); upload.place('a.csv').write_text('secret'); print(upload.folder, flush=True)\n"
+        "sys.stdin.readline()\n"
+    )
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    started = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    folders = [Path(process.stdout.readline().decode().strip()) for process in started if process.stdout]
+    assert all(folder.is_relative_to(tmp_path) and list(folder.iterdir()) for folder in folders)
+    started[0].kill()
+    started[0].communicate()
+    assert remove_abandoned(tmp_path) == 1
+    assert [folder.exists() for folder in folders] == [False, True]
+    started[1].communicate(b"\n", timeout=PATIENCE_S)
+    assert not list(tmp_path.iterdir())  # one that ends by itself cleans up
+
+
+def test_a_full_temporary_folder_is_said(simulated_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """507, and the log names the error; what needs no folder is answered."""
+    shutil.copytree(simulated_base, tmp_path / "base")
+    config = load_settings(api_port=0, api_drafters=())
+    state = State(tmp_path / "base", config, HashingEncoder())
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/tmp/secret")
+
+    with in_thread(create_app(config, state), config) as url, httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
+        monkeypatch.setattr(uploads, "_save", full)
+        answer = http.post("/v1/search", files={"file": ("x.png", png(100, 100))})
+        assert answer.status_code == 507 and answer.json()["type"].endswith("#storage-full")
+        assert "secret" not in answer.text and "retry-after" in answer.headers
+        assert http.post("/v1/search", json={"text": "LBBB"}).status_code == 200
+
+
+def test_messages_for_strangers(tmp_path: Path) -> None:
+    """No folder of this machine, no address behind it; addresses of the API and fractions stay."""
+    said = for_strangers(f"{tmp_path}/base/cases.sqlite is locked (a/b, 3/4, 25 mm/s); see /v1/info and /docs")
+    assert said == "cases.sqlite is locked (a/b, 3/4, 25 mm/s); see /v1/info and /docs"
+    assert for_strangers(f"no case base at '{tmp_path}'") == f"no case base at '{tmp_path.name}'"
+    assert for_strangers("made at http://10.0.0.7:8000/v1 failed twice") == "made failed twice"
+    assert public_name("made at http://10.0.0.7:8000/v1") == "made"

@@ -96,6 +96,17 @@ class SectionOut(BaseModel):
     abstained: str = Field(description="why nothing is said here")
 
 
+class FlagOut(BaseModel):
+    """A red flag by a published criterion on measured values."""
+
+    code: str
+    severity: str = Field(description="urgent, important or note")
+    title: str
+    text: str = Field(description="with criterion, caveat and source")
+    leads: list[str]
+    measured: dict[str, float]
+
+
 class DraftOut(BaseModel):
     """A preliminary draft. It supports and does not replace a clinician."""
 
@@ -115,6 +126,7 @@ class DraftOut(BaseModel):
     probabilities: dict[str, float]
     calibrated: bool
     measurements: dict[str, float]
+    flags: list[FlagOut] = Field(default_factory=list)
     prompt: str
     tokens_in: int | None
     tokens_out: int | None
@@ -227,7 +239,12 @@ class SearchOut(BaseModel):
 
     @classmethod
     def of(cls, result: SearchResult, query_id: str = "") -> SearchOut:
-        """Of a search, which a server keeps under `query_id`."""
+        """The answer to a search.
+
+        Args:
+            result: What was found.
+            query_id: Under which a server keeps its vector; "" where nobody does.
+        """
         page = result.page
         return cls(
             query_id=query_id,

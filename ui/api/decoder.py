@@ -8,6 +8,7 @@ operating system (`setrlimit`); what takes too long is killed from outside.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -44,7 +45,7 @@ class Job:
         folder: Where its files lie; what is unpacked and decoded is written there.
         files: Their names.
         fs_hz, units: Of samples, for a file that does not say.
-        page: Of a document, from 1.
+        page: Of a document, from 1; None for the first that shows an ECG.
         max_bytes: Of what a zip unpacks to.
         max_record_bytes: Of a recording, and of its samples a sixteenth part: text takes more bytes than numbers.
         max_pixels: Of a picture.
@@ -55,7 +56,7 @@ class Job:
     files: tuple[str, ...]
     fs_hz: float | None
     units: str | None
-    page: int
+    page: int | None
     max_bytes: int
     max_record_bytes: int
     max_pixels: int
@@ -128,7 +129,11 @@ def unpack(path: Path, place: Callable[[str], Path], suffixes: Collection[str], 
                         if left < 0:
                             raise OutsizeError(f"the zip unpacks to more than {max_bytes / MB:g} MB")
                         file.write(chunk)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError, ValueError) as error:
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"the zip cannot be unpacked: {type(error).__name__}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise InputError(f"the zip cannot be unpacked: {type(error).__name__}") from error
     if not placed:
         raise InputError("the zip holds no picture and no recording")
@@ -315,7 +320,12 @@ def _plain_notes(notes: Sequence[str]) -> list[list[Any]]:
 
 
 def limit_process(memory_bytes: int, file_bytes: int) -> None:
-    """Bound what this process may take, beyond what it has taken already; on systems that know `setrlimit`."""
+    """Bound what this process may take, beyond what it has taken already; on systems that know `setrlimit`.
+
+    Args:
+        memory_bytes: Address space beyond what is in use when this is called (RLIMIT_AS).
+        file_bytes: Largest file that may be written (RLIMIT_FSIZE).
+    """
     try:
         import resource
     except ImportError:  # Windows: time is bounded from outside, memory is not
@@ -345,6 +355,10 @@ def answered(line: str) -> dict[str, Any]:
         return decode(job)
     except EcgkinError as error:
         return {"error": type(error).__name__, "message": _clean(str(error), job), "hint": _clean(error.hint, job)}
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return {"error": "StorageFullError", "message": "the server has no room to decode the upload", "hint": ""}
+        return {"error": "InputError", "message": f"the file cannot be read: {type(error).__name__}", "hint": ""}
     except MemoryError:
         return {"error": "OutsizeError", "message": "the file needs more memory than this server gives", "hint": ""}
     except Exception as error:  # decoders raise whatever they stumble over

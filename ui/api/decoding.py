@@ -42,9 +42,11 @@ _LOG = logging.getLogger(__name__)
 START_SECONDS = 60.0
 # A worker that has decoded so many files gives way to a new one: what libraries leak is bounded.
 _JOBS_OF_A_WORKER = 500
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")
 _LONGEST_ANSWER = 4_000_000  # bytes; an answer holds names and notes, never samples
 # Raised here as there; whatever else a worker names is an InputError.
 _ERRORS: dict[str, type[EcgkinError]] = {
+    "StorageFullError": problems.StorageFullError,
     "OutsizeError": problems.TooLargeError,
     "RecordError": errors.RecordError,
     "ImageError": errors.ImageError,
@@ -81,12 +83,12 @@ class _Worker:
 
     def __init__(self, memory_bytes: int, file_bytes: int) -> None:
         # Of the environment only what Python needs: tokens and keys are no business of a decoder.
-        environment = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
         environment |= {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"}
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONUTF8": "1"}
         self.jobs = 0
         self._process = subprocess.Popen(
-            [sys.executable, "-m", decoder.__name__, str(memory_bytes), str(file_bytes)],
+            [sys.executable, "-P", "-m", decoder.__name__, str(memory_bytes), str(file_bytes)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -207,7 +209,7 @@ class Decoders:
         files: Sequence[Path],
         fs_hz: float | None = None,
         units: str | None = None,
-        page: int = 1,
+        page: int | None = None,
     ) -> Decoded:
         """Decode an upload.
 
@@ -215,7 +217,7 @@ class Decoders:
             folder: Where its files lie.
             files: Them.
             fs_hz, units: Of samples, for a file that does not say.
-            page: Of a document, from 1.
+            page: Of a document, from 1; None for the first that shows an ECG.
 
         Raises:
             InputError: It is no ECG, broken, or takes too long.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import QueryError
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.search.search import CaseSearch
     from ecgkin.ui.api.decoding import Query
     from ecgkin.ui.api.schemas import DraftOptions
+
+
+def public_name(model: str) -> str:
+    """The name of a drafter for callers: without the address of a model behind this server.
+
+    >>> public_name("pulse-7b at http://10.0.0.7:8000/v1"), public_name("consensus")
+    ('pulse-7b', 'consensus')
+    """
+    return model.partition(" at http")[0]
+
+
+def _public(result: DraftResult) -> DraftResult:
+    return replace(result, draft=replace(result.draft, model=public_name(result.draft.model)))
 
 
 class Drafting:
@@ -36,7 +50,7 @@ class Drafting:
 
             for model in models:
                 drafter = Drafter(search, model, device=device)
-                self._drafters[drafter.model] = drafter
+                self._drafters[public_name(drafter.model)] = drafter
         # A model in this process answers one at a time; the consensus has none.
         self._turns = {name: threading.Lock() for name, drafter in self._drafters.items() if drafter.backend.exclusive}
 
@@ -59,6 +73,13 @@ class Drafting:
     def draft(self, query: Query, options: DraftOptions) -> DraftResult:
         """The whole draft, and the search with `options.k` hits.
 
+        Args:
+            query: The record or the picture.
+            options: Of the request: model, question, language, filter, cases to show, hits.
+
+        Returns:
+            Draft and search; the draft names its model without address.
+
         Raises:
             MissingDrafterError: There is no drafter here.
             QueryError: There is none of that name; and as `Drafter.draft`.
@@ -66,17 +87,25 @@ class Drafting:
         """
         name, drafter = self._chosen(options.model)
         with self._turns.get(name, nullcontext()):
-            return drafter.draft(query, **_arguments(options))
+            return _public(drafter.draft(query, **_arguments(options)))
 
     def stream(self, query: Query, options: DraftOptions) -> Iterator[str | DraftResult]:
-        """Pieces of its text as they come, then the whole. Raises as `draft`."""
+        """The draft in pieces as they are written, then the whole.
+
+        Args:
+            query: The record or the picture.
+            options: As for `draft`.
+
+        Returns:
+            Texts, and last the whole result.
+        """
         name, drafter = self._chosen(options.model)
         with self._turns.get(name, nullcontext()):
             pieces = drafter.stream(query, **_arguments(options))
             try:
                 yield from pieces
                 if pieces.result is not None:
-                    yield pieces.result
+                    yield _public(pieces.result)
             finally:
                 pieces.close()
 

@@ -51,7 +51,12 @@ class Masks(Protocol):
         ...
 
     def told(self, stretch: Stretch, loss: float) -> StretchOut:
-        """For the answer."""
+        """A stretch as the answer has it.
+
+        Args:
+            stretch: Which part of which panel.
+            loss: Cosine that is lost without it.
+        """
         ...
 
 
@@ -82,7 +87,12 @@ class RecordMasks:
         return replace(self._record, signal_mv=signal)
 
     def told(self, stretch: Stretch, loss: float) -> StretchOut:
-        """With its seconds."""
+        """A stretch as the answer has it, with its seconds.
+
+        Args:
+            stretch: Which part of which lead.
+            loss: Cosine that is lost without it.
+        """
         begin_s, end_s = (share * self._record.duration_s for share in (stretch.begin, stretch.end))
         lead = self._record.leads[stretch.panel]
         return StretchOut(
@@ -139,7 +149,12 @@ class MapMasks:
         return ink
 
     def told(self, stretch: Stretch, loss: float) -> StretchOut:
-        """With its place on the picture as it came."""
+        """A stretch as the answer has it, with its place on the picture as it came.
+
+        Args:
+            stretch: Which part of which panel.
+            loss: Cosine that is lost without it.
+        """
         panel = self._panels[stretch.panel]
         a, b = panel.across
         x0, x1 = (a + share * (b - a) for share in (stretch.begin, stretch.end))

@@ -86,7 +86,13 @@ class RecentQueries:
         self._known: OrderedDict[str, tuple[str, NDArray[np.float32]]] = OrderedDict()
 
     def put(self, query_id: str, kind: str, vector: NDArray[np.float32]) -> None:
-        """Remember a search."""
+        """Keep the vector of a search; the oldest gives way.
+
+        Args:
+            query_id: 32 hex digits.
+            kind: "image", "record", "text" ...
+            vector: Unit vector, shape (dim,).
+        """
         with self._turn:
             self._known[query_id] = (kind, vector)
             while len(self._known) > self.keep:
@@ -111,7 +117,14 @@ class FeedbackStore:
         self._db: sqlite3.Connection | None = None
 
     def add(self, query_id: str, kind: str, vector: NDArray[np.float32], marks: Mapping[str, bool]) -> None:
-        """Keep marks (case id to similar or not); a second mark of a case replaces the first. On the disk on return."""
+        """Keep marks; a second mark of a case replaces the first. They are on the disk on return.
+
+        Args:
+            query_id: Of the search.
+            kind: What it was made with: "image", "record", "text" ...
+            vector: Its unit vector, shape (dim,).
+            marks: Case id to whether it is similar.
+        """
         now = datetime.now(tz=UTC).isoformat(timespec="seconds")
         with self._open() as db, db:
             db.execute("BEGIN IMMEDIATE")

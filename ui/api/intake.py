@@ -34,7 +34,9 @@ class FileOptions(Body):
         default=None, gt=0, le=100_000, description="samples a second, for a file that does not say"
     )
     units: Units | None = Field(default=None, description="of the samples, for a file that does not say")
-    page: int = Field(default=1, ge=1, le=500, description="of a PDF document")
+    page: int | None = Field(
+        default=None, ge=1, le=500, description="of a document; left out: the first page that shows an ECG"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -126,5 +128,5 @@ async def taken(request: Request, state: State, form: type[Form], json: type[Jso
         InputError: Its files are not as they should be.
     """
     if uploads.media_type(request) == "multipart/form-data":
-        return Intake(state, form, json, await uploads.receive(request, state.limits))
+        return Intake(state, form, json, await uploads.receive(request))
     return Intake(state, form, json, await uploads.body_bytes(request))

@@ -237,7 +237,15 @@ class Work:
         return waiting.result()
 
     def start(self, task: Callable[[], T], cleanup: Callable[[], None] | None = None) -> Future[T]:
-        """Begin a task as `run` does, without waiting for it."""
+        """Begin a task as `run` does, without waiting for it.
+
+        Args:
+            task: Called in a thread, in the context of the caller.
+            cleanup: Called when it is over, or was given up before it began.
+
+        Returns:
+            The future of its result.
+        """
         context = contextvars.copy_context()
         future = self._pool.submit(context.run, self._within, task)
         if cleanup is not None:

@@ -6,11 +6,11 @@ import logging
 import re
 import time
 import uuid
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
+from ecgkin import __version__
 from ecgkin.ui.api import problems
 from ecgkin.ui.logs import request_id
 
@@ -49,14 +49,25 @@ class Metrics:
 
     def runs(self, encoder: str) -> None:
         """What runs here: the version, and an encoder by its name and fingerprint."""
-        self._runs.info({"version": version("ecgkin"), "encoder": encoder})
+        self._runs.info({"version": __version__, "encoder": encoder})
 
     def stage(self, name: str, seconds: float) -> None:
-        """One step took so long."""
+        """Count the time of one step of a request.
+
+        Args:
+            name: "read", "encode", "index", "vote", "draft", "encoder_call".
+            seconds: How long it took.
+        """
         self.stages.labels(name).observe(seconds)
 
     def encoded(self, method: str, n: int, seconds: float) -> None:
-        """One call of the encoder."""
+        """Count one call of the encoder.
+
+        Args:
+            method: "encode_texts", "encode_records", "encode_pages" or "encode_images".
+            n: Inputs that were encoded together.
+            seconds: How long it took.
+        """
         self.batches.labels(method).observe(n)
         self.stage("encoder_call", seconds)
 
@@ -88,6 +99,7 @@ class Context:
                 status = message["status"]
                 present = {name.lower() for name, _ in message["headers"]}
                 extra = [(b"x-request-id", own.encode()), (b"x-content-type-options", b"nosniff")]
+                extra.append((b"cross-origin-resource-policy", b"same-origin"))
                 if b"cache-control" not in present:
                     extra.append((b"cache-control", b"no-store"))
                 message["headers"] = [*message["headers"], *extra]

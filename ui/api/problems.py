@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
+import re
 import time
 import traceback
 from collections.abc import Mapping
@@ -37,6 +39,27 @@ _SAID = {
 }
 _DRAIN_SECONDS = 2.0
 _DRAIN_BYTES = 32_000_000
+
+
+_PATH = re.compile(r"(?<![\w.:/])/([\w.+~-]+)(?:/[\w.+~@%-]+)+")
+_ADDRESS_AT = re.compile(r" at https?://\S+")
+
+
+def for_strangers(text: str) -> str:
+    """A message without what only the server's owner should know: folders of this machine, addresses behind it.
+
+    Of a path its last part stays; paths of the API are left as they are.
+
+    >>> for_strangers("/tmp/base/cases.sqlite cannot be read; see limits in /v1/info")
+    'cases.sqlite cannot be read; see limits in /v1/info'
+    >>> for_strangers("pulse at http://10.0.0.7:8000/v1 cannot be reached")
+    'pulse cannot be reached'
+    """
+
+    def last(found: re.Match[str]) -> str:
+        return found[0].rpartition("/")[2] if os.path.isdir(f"/{found[1]}") else found[0]
+
+    return _PATH.sub(last, _ADDRESS_AT.sub("", text))
 
 
 class RequestError(EcgkinError):
@@ -87,6 +110,10 @@ class BusyError(RequestError):
     """Too many requests at once."""
 
 
+class StorageFullError(RequestError):
+    """The server's temporary folder is full."""
+
+
 class DeadlineError(RequestError):
     """The answer took too long."""
 
@@ -134,6 +161,7 @@ TABLE: dict[type[Exception], Kind] = {
     errors.BackendTimeoutError: Kind("generation-timeout", 504, "The drafter's model did not answer in time"),
     MissingDrafterError: Kind("no-drafter", 503, "This server writes no drafts"),
     BusyError: Kind("busy", 503, "The server is busy", {"Retry-After": "1"}),
+    StorageFullError: Kind("storage-full", 507, "The server has no room for the upload", {"Retry-After": "60"}),
     DeadlineError: Kind("deadline", 504, "The answer took too long", {"Retry-After": "5"}),
     EcgkinError: Kind("error", 500, "The request failed"),
     Exception: Kind("internal", 500, "The request failed through a fault of the server"),
@@ -150,7 +178,14 @@ def kind_of(error: Exception) -> Kind:
 
 
 def body_of(kind: Kind, detail: str, hint: str = "", **more: Any) -> dict[str, Any]:
-    """The members of a problem."""
+    """The members of a problem (RFC 9457).
+
+    Args:
+        kind: Row of the table.
+        detail: What was found and what was expected.
+        hint: What to do about it; "" leaves it out.
+        more: Further members.
+    """
     body = {"type": f"{ADDRESS}#{kind.slug}", "title": kind.title, "status": kind.status, "detail": detail}
     if hint:
         body["hint"] = hint
@@ -162,12 +197,17 @@ def body_of(kind: Kind, detail: str, hint: str = "", **more: Any) -> dict[str, A
 def body_of_error(error: Exception) -> dict[str, Any]:
     """The members of the problem that an error makes; what is not meant for callers stays out."""
     if isinstance(error, EcgkinError):
-        return body_of(kind_of(error), str(error), error.hint)
+        return body_of(kind_of(error), for_strangers(str(error)), for_strangers(error.hint))
     return body_of(kind_of(error), "something unexpected happened; the log knows it by request_id")
 
 
 def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    """The problem as a response."""
+    """The problem as a response.
+
+    Args:
+        body: Members of the problem; its status is the status of the response.
+        headers: Beside those that every response has.
+    """
     content = json.dumps(body, ensure_ascii=False).encode("utf-8", errors="replace")
     return Response(content, body["status"], dict(headers or {}), MEDIA_TYPE)
 
@@ -187,6 +227,12 @@ async def refuse(error: EcgkinError, scope: Scope, receive: Receive, send: Send)
 
     What is being sent is taken in for a moment first: a connection that is closed on unread bytes is reset, and the
     answer is lost with it.
+
+    Args:
+        error: Why.
+        scope: Of the request.
+        receive: Its body, unread.
+        send: Takes the answer.
     """
     if not any(name == b"expect" for name, _ in scope["headers"]):
         await drain(receive)

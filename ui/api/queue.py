@@ -90,7 +90,15 @@ class EncoderQueue:
         return job.answer
 
     async def encode(self, method: str, item: Any) -> Vector:
-        """`submit` for coroutines."""
+        """`submit` for coroutines.
+
+        Args:
+            method: Of the encoder: "encode_texts" ...
+            item: One input of that method.
+
+        Returns:
+            Its vector, shape (dim,).
+        """
         return await asyncio.wrap_future(self.submit(method, item))
 
     def close(self) -> None:

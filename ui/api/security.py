@@ -28,7 +28,7 @@ _SETTING = re.compile(r"(read|write):([0-9a-f]{64})")
 # Whoever may see nothing else may still ask whether the server lives and how it is used.
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", docs_page.PAGE, problems.ADDRESS})
 # POST because a question can be large; nothing is kept of it but its vector.
-ASKING = frozenset({"/v1/search", "/v1/drafts", "/v1/embeddings"})
+ASKING = frozenset({"/v1/search", "/v1/drafts", "/v1/embeddings", "/v1/explanations"})
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,12 @@ def hashed(token: str) -> str:
 
 
 def role_of(token: str, known: Sequence[Token]) -> Role | None:
-    """What a token allows, None where it is not known; takes the same time for every wrong token."""
+    """What a token allows, None where it is not known; takes the same time for every wrong token.
+
+    Args:
+        token: As it was sent.
+        known: Tokens of the settings, by their hashes.
+    """
     digest = hashed(token)
     found: Role | None = None
     for candidate in known:  # to the end, so that time does not tell which one it was
@@ -99,7 +104,12 @@ def is_loopback(host: str) -> bool:
 
 
 def needed_role(method: str, path: str) -> Role | None:
-    """What a request needs; None for what is open to all. What is not known to be harmless needs "write"."""
+    """What a request needs; None for what is open to all. What is not known to be harmless needs "write".
+
+    Args:
+        method: HTTP method in capitals.
+        path: Without the query.
+    """
     if (path in OPEN or path.startswith(f"{docs_page.ASSETS}/")) and method in ("GET", "HEAD"):
         return None
     return "read" if method in ("GET", "HEAD") or (method == "POST" and path in ASKING) else "write"

@@ -1,8 +1,9 @@
-"""`State`: what a server holds, loaded once: case base, encoder and its queue, drafter, feedback, limits, figures."""
+"""What a server holds, loaded once: `State`, and `Served`, one case base with all that belongs to it."""
 
 from __future__ import annotations
 
 import logging
+import tempfile
 import threading
 import time
 import uuid
@@ -22,6 +23,7 @@ from ecgkin.ui.api.limits import Limits, PixelBudget, Work
 from ecgkin.ui.api.metrics import Metrics
 from ecgkin.ui.api.queue import EncoderQueue, QueuedEncoder
 from ecgkin.ui.api.security import Token, parse_tokens
+from ecgkin.ui.api.uploads import remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,12 +34,9 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.search.live import LiveSearch
     from ecgkin.retrieval.search.search import SearchResult
-    from ecgkin.ui.api.drafting import Drafting
-    from ecgkin.ui.api.feedback import FeedbackStore, RecentQueries
-    from ecgkin.ui.api.queue import EncoderQueue
     from ecgkin.ui.settings import Settings
 
-__all__ = ["Served", "Serving"]
+_LOG = logging.getLogger(__name__)
 
 
 class Served(CaseSearch):
@@ -132,9 +131,6 @@ def _fits(encoder: Encoder, base: CaseBase) -> bool:
     return (encoder.name, encoder.fingerprint) == (base.encoder_name, base.encoder_fingerprint)
 
 
-_LOG = logging.getLogger(__name__)
-
-
 class State:
     """Everything that requests share.
 
@@ -169,6 +165,7 @@ class State:
         self.budget = PixelBudget(self.limits.pixels, self.limits.seconds)
         self.decoders = Decoders(self.limits)
         self.started = time.time()
+        remove_abandoned(Path(tempfile.gettempdir()))
         self.closing = False
 
     @contextmanager
@@ -268,6 +265,14 @@ class State:
 
     def refined(self, query_id: str, similar: Sequence[str], dissimilar: Sequence[str]) -> NDArray[np.float32]:
         """The vector of an earlier search after what was marked, in the store and here; the latter counts.
+
+        Args:
+            query_id: Of the earlier search.
+            similar: Case ids to move towards.
+            dissimilar: Case ids to move away from.
+
+        Returns:
+            Unit vector, shape (dim,).
 
         Raises:
             NotFoundError: The query is not known.

@@ -7,10 +7,15 @@ if they are plain.
 from __future__ import annotations
 
 import asyncio
+import atexit
+import errno
+import logging
+import os
 import shutil
 import tempfile
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeVar
+from typing import IO, TYPE_CHECKING, BinaryIO, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
@@ -18,7 +23,6 @@ from pydantic import BaseModel, ValidationError
 from ecgkin.retrieval.errors import InputError
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.decoder import CHUNK, known_suffixes, plain_name
-from ecgkin.ui.api.limits import Limits
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from ecgkin.ui.api.schemas import Units
 
 
+_LOG = logging.getLogger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_FILES = 8
@@ -34,11 +39,71 @@ _MAX_FIELDS = 32
 _MAX_FIELD_BYTES = 256 * 1024
 
 
+_PREFIX, _LOCK = "ecgkin-uploads-", "lock"
+_turn = threading.Lock()
+_own: dict[tuple[int, str], tuple[Path, IO[bytes]]] = {}
+
+
+def own_folder() -> Path:
+    """The folder for the uploads of this process, locked as long as the process lives.
+
+    The first call also deletes what killed servers left behind.
+    """
+    parent = tempfile.gettempdir()
+    with _turn:
+        key = (os.getpid(), parent)
+        if key in _own and _own[key][0].is_dir():
+            return _own[key][0]
+        remove_abandoned(Path(parent))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        lock = (folder / "lock.new").open("wb")
+        _locked(lock)
+        os.rename(lock.name, folder / _LOCK)  # others see the lock file only once it is locked
+        _own[key] = (folder, lock)
+        atexit.register(_leave, folder, lock)
+        return folder
+
+
+def _leave(folder: Path, lock: IO[bytes]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.close()
+
+
+def remove_abandoned(parent: Path) -> int:
+    """Delete the upload folders of processes that live no more; how many there were."""
+    n = 0
+    for folder in parent.glob(f"{_PREFIX}*"):
+        try:
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            with (folder / _LOCK).open("rb+") as lock:
+                if not _locked(lock):
+                    continue
+                shutil.rmtree(folder, ignore_errors=True)
+                n += 1
+        except (OSError, AttributeError):  # no lock: just being made; or not ours
+            continue
+    if n:
+        _LOG.info("abandoned uploads removed folders=%d", n)
+    return n
+
+
+def _locked(file: IO[bytes]) -> bool:
+    """Lock a file for as long as it is open; False where another process has locked it, or locks are not known."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
 class Upload:
     """What came with a multipart request. Close it."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="ecgkin-upload-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix="upload-", dir=own_folder(), ignore_cleanup_errors=True)
         self.folder = Path(self._folder.name)
         self.files: list[Path] = []
         self.fields: dict[str, str] = {}
@@ -60,14 +125,14 @@ class Upload:
         return path
 
     def decoded(
-        self, decoders: Decoders, fs_hz: float | None = None, units: Units | None = None, page: int = 1
+        self, decoders: Decoders, fs_hz: float | None = None, units: Units | None = None, page: int | None = None
     ) -> Decoded:
         """The ECG in the files. For threads.
 
         Args:
             decoders: Who decodes them.
             fs_hz, units: Of samples, for a file that does not say.
-            page: Of a document, from 1.
+            page: Of a document, from 1; None for the first that shows an ECG.
 
         Raises:
             InputError, TooLargeError, BusyError: See `Decoders.decode`.
@@ -75,14 +140,27 @@ class Upload:
         return decoders.decode(self.folder, self.files, fs_hz, units, page)
 
 
-async def receive(request: Request, limits: Limits) -> Upload:
+async def receive(request: Request) -> Upload:
     """Take in a multipart body.
 
     Raises:
         MediaTypeError: It is something else.
         TooLargeError, SlowBodyError: See `Gate`.
+        StorageFullError: The temporary folder takes no more.
         HTTPException: It is broken.
     """
+    try:
+        return await _received(request)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT):
+            _LOG.error("uploads folder unusable error=%s", errno.errorcode[error.errno])
+            raise problems.StorageFullError(
+                "there is no room for uploads on this server", hint="try again later, or tell its owner"
+            ) from None
+        raise
+
+
+async def _received(request: Request) -> Upload:
     upload = Upload()
     try:
         async with request.form(max_files=MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
@@ -124,7 +202,11 @@ def media_type(request: Request) -> str:
 
 
 def parsed(model: type[Model], content: bytes | dict[str, str]) -> Model:
-    """JSON, or the fields of a form, as a model.
+    """A body as a model, checked.
+
+    Args:
+        model: What is expected.
+        content: JSON, or the fields of a form.
 
     Raises:
         RequestValidationError: It does not fit.

@@ -19,6 +19,8 @@ def register(app: typer.Typer) -> None:
     group.command("mini")(mini)
     group.command("ecgbench")(ecgbench)
     group.command("run")(run)
+    group.command("zero-shot")(zero_shot)
+    group.command("regen")(regen)
     app.add_typer(group, name="evaluate")
     app.command()(train)
 
@@ -275,3 +277,115 @@ def _changes(given: list[str] | None) -> dict[str, Any]:
             raise QueryError(f"--set is {part!r} (expected NAME=VALUE)")
         out[name] = yaml.safe_load(value)
     return out
+
+
+def zero_shot(
+    ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Encoder by name; merl, d-beta, ecgfounder, more without a place keep a row.", show_default="all"
+        ),
+    ] = None,
+    device: common.Device = None,
+    query_folds: Annotated[str, typer.Option(help="Folds that ask; published figures are of 10.")] = "9",
+    gallery_folds: Annotated[str, typer.Option(help="Folds that are searched; empty for no retrieval table.")] = "1-8",
+    split: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="cpsc2018=FILE@FOLDER or csn=FILE@FOLDER: split file, and where its recordings lie.",
+            show_default=False,
+        ),
+    ] = None,
+    prompts: Annotated[
+        Path | None, typer.Option(help="Your copy of CKEPE_prompt.json or context_llm.json.", show_default="own words")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="At most this many ECGs of each set.", show_default=False)] = None,
+    gallery_limit: Annotated[int | None, typer.Option(help="At most this many cases.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for zero_shot.md and .json.", show_default=False)] = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples over patients.", min=1)] = 1000,
+    json: common.Json = False,
+) -> None:
+    """Zero-shot and retrieval tables of encoders with a text tower; what is not at hand keeps its row."""
+    settings = common.settings(ptbxl=ptbxl, device=device)
+    if settings.ptbxl is None:
+        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    from ecgkin.generation.research.retrieval.zero_shot_table import ALL, read_prompts, read_split, zero_shot_table
+
+    sets = []
+    for one in split or ():
+        column, _, rest = one.partition("=")
+        file, _, folder = rest.partition("@")
+        if column not in ("cpsc2018", "csn") or not folder:
+            raise QueryError(f"--split is {one!r} (expected cpsc2018=FILE@FOLDER or csn=FILE@FOLDER)")
+        sets.append(read_split(column, Path(file), Path(folder)))
+    with console.progress("evaluate zero-shot") as bar:
+        found = zero_shot_table(
+            settings.ptbxl,
+            encoder or ALL,
+            query_folds=common.numbers(query_folds, "--query-folds"),
+            gallery_folds=common.numbers(gallery_folds, "--gallery-folds") if gallery_folds else (),
+            splits=sets,
+            prompts=read_prompts(prompts) if prompts is not None else None,
+            limit=limit,
+            gallery_limit=gallery_limit,
+            resamples=resamples,
+            device=settings.device,
+            progress=lambda what, done, total: bar(done, total, what),
+        )
+    if out is not None:
+        _write(out, "zero_shot", found)
+    console.emit_report(found, json)
+
+
+def regen(
+    ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
+    encoder: common.Encoder = None,
+    device: common.Device = None,
+    model: Annotated[str, typer.Option(help="none, mini, mini:DIR, pulse:DIR, or http(s)://HOST/v1#NAME.")] = "none",
+    ks: Annotated[str, typer.Option("--ks", help="How many reports a model sees, with commas.")] = "1,3,5,10",
+    query_folds: Annotated[str, typer.Option(help="Folds that ask.")] = "9",
+    gallery_folds: Annotated[str, typer.Option(help="Folds that are searched.")] = "1-8",
+    limit: Annotated[int | None, typer.Option(help="At most this many queries.", show_default=False)] = None,
+    gallery_limit: Annotated[int | None, typer.Option(help="At most this many cases.", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for regen.md and regen.json.", show_default=False)] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder where embeddings are kept between runs.", show_default=False)
+    ] = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples over patients.", min=1)] = 1000,
+    json: common.Json = False,
+) -> None:
+    """ECG-ReGen: reports and answers from the nearest reports, beside what they must beat."""
+    settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
+    if settings.ptbxl is None:
+        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    from ecgkin.generation.drafter import open_model
+    from ecgkin.generation.research.drafts.regen import evaluate_regen
+    from ecgkin.retrieval.encoders import load_encoder
+
+    with console.progress("evaluate regen") as bar:
+        found = evaluate_regen(
+            settings.ptbxl,
+            load_encoder(settings.encoder, device=settings.device),
+            backend=None if model == "none" else open_model(model, device=settings.device),
+            ks=common.numbers(ks, "--ks"),
+            query_folds=common.numbers(query_folds, "--query-folds"),
+            gallery_folds=common.numbers(gallery_folds, "--gallery-folds"),
+            limit=limit,
+            gallery_limit=gallery_limit,
+            resamples=resamples,
+            cache_dir=cache,
+            progress=lambda what, done, total: bar(done, total, what),
+        )
+    if out is not None:
+        _write(out, "regen", found)
+    console.emit_report(found, json)
+
+
+def _write(folder: Path, name: str, found: console.Report) -> None:
+    """The report as Markdown and as JSON."""
+    import json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.md").write_text(found.as_markdown(), encoding="utf-8")
+    (folder / f"{name}.json").write_text(json.dumps(console.plain(found.as_dict()), indent=1), encoding="utf-8")

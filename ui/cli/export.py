@@ -1,4 +1,4 @@
-"""`ecgkin export`: cases of a base as WFDB, DICOM, CSV or FHIR files."""
+"""`ecgkin export`: cases of a base as WFDB, DICOM, EDF, CSV or FHIR files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ecgkin.ui.cli import common
 if TYPE_CHECKING:
     from ecgkin.index.transfer.export import Writer
 
-FORMATS = ("wfdb", "dicom", "csv", "fhir")
+FORMATS = ("wfdb", "dicom", "edf", "csv", "fhir")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +32,10 @@ def writer_of(name: str) -> Writer:
         from ecgkin.index.transfer.export import write_wfdb
 
         return write_wfdb
+    if name == "edf":
+        from ecgkin.index.transfer.export import write_edf
+
+        return write_edf
     if name == "csv":
         from ecgkin.index.transfer.export import write_csv
 
@@ -50,7 +54,7 @@ def writer_of(name: str) -> Writer:
 def export(
     base: common.Base,
     out: Annotated[Path, typer.Option("--out", help="Folder for the files; made where it is missing.")],
-    form: Annotated[str, typer.Option("--format", help="wfdb, dicom, csv or fhir.")] = "wfdb",
+    form: Annotated[str, typer.Option("--format", help="wfdb, dicom, edf, csv or fhir.")] = "wfdb",
     where: Annotated[str, typer.Option(help="Only cases that a filter lets through.", show_default="all")] = "",
     case: Annotated[list[str] | None, typer.Option(help="Only this case id; may be given again.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many cases.", show_default="all")] = None,

@@ -13,11 +13,13 @@ from typing import Annotated
 
 import typer
 
+from ecgkin import __version__
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.cli import (
     base,
     config,
     demo,
+    digitize,
     download,
     draft,
     encoder,
@@ -42,7 +44,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _GROUPS = (
-    demo, ingest, base, export, search, evaluate, draft, encoder, instruct, pulse,
+    demo, ingest, base, export, search, evaluate, draft, digitize, encoder, instruct, pulse,
     download, serve, web, config,
 )  # fmt: skip
 for group in _GROUPS:  # `draft` adds to what `evaluate` has made
@@ -51,9 +53,7 @@ for group in _GROUPS:  # `draft` adds to what `evaluate` has made
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(version("ecgkin"))
+        typer.echo(__version__)
         raise typer.Exit
 
 

@@ -52,6 +52,9 @@ def search(
         Literal["auto", "picture", "recording"], typer.Option("--as", help="What FILE is; auto looks at it.")
     ] = "auto",
     start: Annotated[float, typer.Option(help="Where in a recording longer than a page the page begins, s.")] = 0.0,
+    page: Annotated[
+        int | None, typer.Option(min=1, help="Of a document; without: the first that shows an ECG.")
+    ] = None,
     fs: Fs = None,
     units: InUnits = None,
     encoder: common.Encoder = None,
@@ -75,7 +78,7 @@ def search(
 
         for part in where:
             Where.parse(part)  # so that a mistake is shown in what was typed, before models are loaded
-    query = _query(file, kind, fs, units, start) if file is not None else None
+    query = _query(file, kind, fs, units, start, page) if file is not None else None
     result: SearchResult
     with open_search(base, settings.device, encoder, calibration) as engine:
         if query is None:
@@ -112,14 +115,16 @@ def is_record(query: EcgRecord | Image.Image | Path) -> bool:
     return isinstance(query, EcgRecord)
 
 
-def _query(file: Path, kind: str, fs_hz: float | None, units: Units | None, start_s: float) -> Any:
+def _query(
+    file: Path, kind: str, fs_hz: float | None, units: Units | None, start_s: float, page: int | None = None
+) -> Any:
     """The page of the record, the picture, or the path of the picture."""
-    if kind == "picture":
-        return file
-    from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg
+    from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg, open_picture
 
+    if kind == "picture":
+        return file if page is None else open_picture(file, page)
     if kind == "auto" and is_picture(file):
-        return open_ecg(file)
+        return open_ecg(file, page)
     from ecgkin.retrieval.ecg.formats.read import read_ecg
     from ecgkin.retrieval.ecg.searchable import searchable
 

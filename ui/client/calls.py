@@ -79,7 +79,12 @@ def checked(response: httpx.Response) -> httpx.Response:
 
 
 def unreachable(base_url: str, error: httpx.HTTPError) -> ApiError:
-    """The error for a server that did not answer."""
+    """The error for a server that did not answer.
+
+    Args:
+        base_url: Address of the server.
+        error: What httpx said.
+    """
     return ApiError(f"{base_url} did not answer: {type(error).__name__}", hint="does `ecgkin serve` run there?")
 
 
@@ -133,7 +138,12 @@ def parsed_as(model: type[Model]) -> Callable[[httpx.Response], Model]:
 
 
 def case_path(case_id: str, below: str = "") -> str:
-    """Address of a case, or of something below it; slashes in the id stay."""
+    """Address of a case, or of something below it; slashes in the id stay.
+
+    Args:
+        case_id: Of the case.
+        below: "/signal" ...; "" for the case itself.
+    """
     return f"/v1/cases/{quote(case_id)}{below}"
 
 
@@ -180,7 +190,23 @@ def search(
     units: str | None = None,
     page: int | None = None,
 ) -> Call[SearchOut]:
-    """A search; see `Client.search`."""
+    """A call for a search.
+
+    Args:
+        file: A path, its name and bytes, or several of these (the files of a WFDB record).
+        record: A recording, in place of a file.
+        text: Words; with an ECG the search is for both.
+        query_id: Of an earlier search.
+        k: Hits.
+        where: Filter in the words of the API; None for all.
+        exclude_patient: Leave out the cases of this patient.
+        weight: With an ECG and words: share of the ECG, 0 to 1.
+        similar: Case ids marked as similar.
+        not_similar: Case ids marked as not similar.
+        fs_hz: Samples a second, for a file that does not say.
+        units: "mV", "uV" or "V", for a file that does not say.
+        page: Of a document, from 1.
+    """
     values = {
         "text": text, "query_id": query_id, "k": k, "where": where, "exclude_patient": exclude_patient,
         "weight": weight, "similar": list(similar) or None, "not_similar": list(not_similar) or None,
@@ -206,7 +232,24 @@ def draft(
     units: str | None = None,
     page: int | None = None,
 ) -> Call[T]:
-    """A draft in the form that `accept` names; see `Client.draft`."""
+    """A call for a draft.
+
+    Args:
+        file: A path, its name and bytes, or several of these (the files of a WFDB record).
+        record: A recording, in place of a file.
+        take: Reads the answer.
+        accept: Media type of the answer.
+        k: Hits.
+        question: None for a report.
+        language: Of the draft.
+        model: One of the server's drafters; None for its first.
+        evidence: Cases that a model is shown.
+        where: Filter in the words of the API; None for all.
+        exclude_patient: Leave out the cases of this patient.
+        fs_hz: Samples a second, for a file that does not say.
+        units: "mV", "uV" or "V", for a file that does not say.
+        page: Of a document, from 1.
+    """
     values = {
         "k": k, "question": question, "language": language, "model": model, "evidence": evidence, "where": where,
         "exclude_patient": exclude_patient, "fs_hz": fs_hz, "units": units, "page": page,
@@ -215,18 +258,36 @@ def draft(
 
 
 def page(case_id: str, form: str, options: Mapping[str, Any]) -> Call[bytes]:
-    """A case drawn."""
+    """A call for a drawing of a case.
+
+    Args:
+        case_id: Of the case.
+        form: "svg" or "png".
+        options: layout, order, speed, gain, grid, start, width.
+    """
     return Call("GET", case_path(case_id, f"/page.{form}"), lambda response: response.content, params=options)
 
 
 def cases(where: str | None, offset: int, limit: int) -> Call[CasesOut]:
-    """One page of cases."""
+    """A call for one page of the stored cases.
+
+    Args:
+        where: Filter in the words of the API; None for all.
+        offset: Cases to pass over.
+        limit: Most of them.
+    """
     params = {"offset": offset, "limit": limit} | ({"where": where} if where else {})
     return Call("GET", "/v1/cases", parsed_as(CasesOut), params=params)
 
 
 def add_case(case: CaseFields, file: Files | None, record: EcgRecord | None) -> Call[CaseOut]:
-    """A new case."""
+    """A call that adds a case.
+
+    Args:
+        case: What is known of it.
+        file: A path, its name and bytes, or several of these (the files of a WFDB record).
+        record: A recording, in place of a file.
+    """
     if file is not None:
         data = {"case": case.model_dump_json()}
         return Call("POST", "/v1/cases", parsed_as(CaseOut), files=_opened(file), data=data)
@@ -235,19 +296,38 @@ def add_case(case: CaseFields, file: Files | None, record: EcgRecord | None) -> 
 
 
 def embed(texts: Sequence[str], file: Files | None, record: EcgRecord | None) -> Call[EmbeddingOut]:
-    """Vectors."""
+    """A call for vectors.
+
+    Args:
+        texts: Reports, names, abbreviations; or none, with an ECG.
+        file: A path, its name and bytes, or several of these (the files of a WFDB record).
+        record: A recording, in place of a file.
+    """
     values = {"texts": list(texts) or None}
     return _question("/v1/embeddings", parsed_as(EmbeddingOut), file, record, values)
 
 
 def explain(case_id: str, file: Files | None, record: EcgRecord | None, fs_hz: float | None) -> Call[ExplanationOut]:
-    """What makes a case near."""
+    """A call for what makes a case near.
+
+    Args:
+        case_id: Of the case.
+        file: A path, its name and bytes, or several of these (the files of a WFDB record).
+        record: A recording, in place of a file.
+        fs_hz: Samples a second, for a file that does not say.
+    """
     values = {"case_id": case_id, "fs_hz": fs_hz}
     return _question("/v1/explanations", parsed_as(ExplanationOut), file, record, values)
 
 
 def feedback(query_id: str, similar: Sequence[str], not_similar: Sequence[str]) -> Call[FeedbackOut]:
-    """Marks for the hits of a search."""
+    """A call that marks hits of a search.
+
+    Args:
+        query_id: Of an earlier search.
+        similar: Case ids marked as similar.
+        not_similar: Case ids marked as not similar.
+    """
     given = [{"case_id": case, "similar": True} for case in similar]
     given += [{"case_id": case, "similar": False} for case in not_similar]
     return Call("POST", "/v1/feedback", parsed_as(FeedbackOut), json={"query_id": query_id, "marks": given})
@@ -260,7 +340,12 @@ def marks(query_id: str | None) -> Call[list[MarkOut]]:
 
 
 def case_map(limit: int, query_id: str | None) -> Call[MapOut]:
-    """The case base in a plane."""
+    """A call for the case base as points in a plane.
+
+    Args:
+        limit: Most of them.
+        query_id: Of an earlier search.
+    """
     params = {"limit": limit} | ({"query_id": query_id} if query_id else {})
     return Call("GET", "/v1/map", parsed_as(MapOut), params=params)
 
@@ -276,7 +361,13 @@ def nothing(response: httpx.Response) -> None:
 
 
 def connection(base_url: str, token: str | None, timeout_s: float) -> dict[str, Any]:
-    """What both kinds of httpx client are made with."""
+    """Arguments of both kinds of httpx client.
+
+    Args:
+        base_url: Address of the server.
+        token: Bearer token; None for a server without.
+        timeout_s: Seconds to wait for an answer.
+    """
     return {
         "base_url": base_url,
         "headers": {"Authorization": f"Bearer {token}"} if token else {},

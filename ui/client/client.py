@@ -92,18 +92,44 @@ class Client:
         return self._run(calls.search(file, record, text, query_id, **options))
 
     def draft(self, file: Files | None = None, record: EcgRecord | None = None, **options: Any) -> DraftAnswer:
-        """A preliminary draft; options: k, model, evidence, question, language, where,
-        exclude_patient, fs_hz, units, page."""
+        """A preliminary draft, and the search under it.
+
+        Args:
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+
+        Returns:
+            The draft and the search.
+        """
         return self._run(calls.draft(file, record, calls.parsed_as(DraftAnswer), "application/json", **options))
 
     def draft_fhir(self, file: Files | None = None, record: EcgRecord | None = None, **options: Any) -> dict[str, Any]:
-        """The draft as a FHIR R4 DiagnosticReport; options as in `draft`."""
+        """The draft as a FHIR R4 DiagnosticReport, status preliminary.
+
+        Args:
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+
+        Returns:
+            The resource as plain values.
+        """
         return self._run(calls.draft(file, record, calls.report, "application/fhir+json", **options))
 
     def draft_events(
         self, file: Files | None = None, record: EcgRecord | None = None, **options: Any
     ) -> Iterator[DraftEvent]:
-        """The draft word by word, the whole answer last; options as in `draft`."""
+        """The draft word by word, the whole answer last.
+
+        Args:
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+
+        Returns:
+            Pieces of text, then the answer.
+        """
         call = calls.draft(file, record, calls.nothing, "text/event-stream", **options)
         try:
             with self._http.stream(call.method, call.path, **call.arguments()) as response:
@@ -121,11 +147,26 @@ class Client:
         return self._run(calls.Call("GET", calls.case_path(case_id), calls.parsed_as(CaseOut)))
 
     def cases(self, where: str | None = None, offset: int = 0, limit: int = 20) -> CasesOut:
-        """One page of the cases that a filter lets through."""
+        """One page of the cases that a filter lets through, in the order in which they came.
+
+        Args:
+            where: Filter in the words of the API; None for all.
+            offset: Cases to pass over.
+            limit: Most of them.
+        """
         return self._run(calls.cases(where, offset, limit))
 
     def page(self, case_id: str, form: Literal["svg", "png"] = "svg", **options: Any) -> bytes:
-        """A case drawn; options: layout, order, speed, gain, grid, start, width."""
+        """A case drawn on ECG paper.
+
+        Args:
+            case_id: Of the case.
+            form: SVG or PNG.
+            options: layout, order, speed, gain, grid, start, width.
+
+        Returns:
+            The picture.
+        """
         return self._run(calls.page(case_id, form, options))
 
     def signal(self, case_id: str) -> EcgRecord:
@@ -133,7 +174,13 @@ class Client:
         return self._run(calls.Call("GET", calls.case_path(case_id, "/signal"), calls.parsed_as(Signal))).record()
 
     def add_case(self, case: CaseFields, file: Files | None = None, record: EcgRecord | None = None) -> CaseOut:
-        """Add a case; it is on the server's disk when this returns."""
+        """Add a case; it is on the server's disk when this returns.
+
+        Args:
+            case: What is known of it.
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+        """
         return self._run(calls.add_case(case, file, record))
 
     def remove_case(self, case_id: str) -> None:
@@ -143,17 +190,39 @@ class Client:
     def embed(
         self, texts: Sequence[str] = (), file: Files | None = None, record: EcgRecord | None = None
     ) -> EmbeddingOut:
-        """Vectors of texts, or of one ECG."""
+        """Unit vectors of texts, or of one ECG.
+
+        Args:
+            texts: Reports, names, abbreviations; or none, with an ECG.
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+        """
         return self._run(calls.embed(texts, file, record))
 
     def explain(
         self, case_id: str, file: Files | None = None, record: EcgRecord | None = None, fs_hz: float | None = None
     ) -> ExplanationOut:
-        """Which stretches of an ECG make a case near."""
+        """Which stretches of an ECG make a case near.
+
+        Args:
+            case_id: Of the case.
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+            fs_hz: Samples a second, for a file that does not say.
+
+        Returns:
+            Those that cost most similarity first.
+        """
         return self._run(calls.explain(case_id, file, record, fs_hz))
 
     def feedback(self, query_id: str, similar: Sequence[str] = (), not_similar: Sequence[str] = ()) -> FeedbackOut:
-        """Mark hits of a search; `search(query_id=...)` then follows them."""
+        """Mark hits of a search; `search(query_id=...)` then follows them.
+
+        Args:
+            query_id: Of an earlier search.
+            similar: Case ids marked as similar.
+            not_similar: Case ids marked as not similar.
+        """
         return self._run(calls.feedback(query_id, similar, not_similar))
 
     def marks(self, query_id: str | None = None) -> list[MarkOut]:
@@ -161,7 +230,12 @@ class Client:
         return self._run(calls.marks(query_id))
 
     def map(self, limit: int = 2000, query_id: str | None = None) -> MapOut:
-        """The case base as points in a plane, and where a search lies among them."""
+        """The case base as points in a plane, and where a search lies among them.
+
+        Args:
+            limit: Most of them.
+            query_id: Of an earlier search.
+        """
         return self._run(calls.case_map(limit, query_id))
 
     def info(self) -> InfoOut:
@@ -203,23 +277,61 @@ class AsyncClient:
         query_id: str | None = None,
         **options: Any,
     ) -> SearchOut:
-        """Similar cases; see `Client.search`."""
+        """The most similar cases to an ECG, to words, to both, or to an earlier search after its marks.
+
+        Args:
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+            text: Words; with an ECG the search is for both.
+            query_id: Of an earlier search.
+            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page.
+
+        Returns:
+            Hits, vote, what was read of the page, warnings.
+        """
         return await self._run(calls.search(file, record, text, query_id, **options))
 
     async def draft(self, file: Files | None = None, record: EcgRecord | None = None, **options: Any) -> DraftAnswer:
-        """A preliminary draft."""
+        """A preliminary draft, and the search under it.
+
+        Args:
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+
+        Returns:
+            The draft and the search.
+        """
         return await self._run(calls.draft(file, record, calls.parsed_as(DraftAnswer), "application/json", **options))
 
     async def draft_fhir(
         self, file: Files | None = None, record: EcgRecord | None = None, **options: Any
     ) -> dict[str, Any]:
-        """The draft as a FHIR R4 DiagnosticReport."""
+        """The draft as a FHIR R4 DiagnosticReport, status preliminary.
+
+        Args:
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+
+        Returns:
+            The resource as plain values.
+        """
         return await self._run(calls.draft(file, record, calls.report, "application/fhir+json", **options))
 
     async def draft_events(
         self, file: Files | None = None, record: EcgRecord | None = None, **options: Any
     ) -> AsyncIterator[DraftEvent]:
-        """The draft word by word, the whole answer last."""
+        """The draft word by word, the whole answer last.
+
+        Args:
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+
+        Returns:
+            Pieces of text, then the answer.
+        """
         call = calls.draft(file, record, calls.nothing, "text/event-stream", **options)
         try:
             async with self._http.stream(call.method, call.path, **call.arguments()) as response:
@@ -237,11 +349,26 @@ class AsyncClient:
         return await self._run(calls.Call("GET", calls.case_path(case_id), calls.parsed_as(CaseOut)))
 
     async def cases(self, where: str | None = None, offset: int = 0, limit: int = 20) -> CasesOut:
-        """One page of cases."""
+        """One page of the cases that a filter lets through, in the order in which they came.
+
+        Args:
+            where: Filter in the words of the API; None for all.
+            offset: Cases to pass over.
+            limit: Most of them.
+        """
         return await self._run(calls.cases(where, offset, limit))
 
     async def page(self, case_id: str, form: Literal["svg", "png"] = "svg", **options: Any) -> bytes:
-        """A case drawn."""
+        """A case drawn on ECG paper.
+
+        Args:
+            case_id: Of the case.
+            form: SVG or PNG.
+            options: layout, order, speed, gain, grid, start, width.
+
+        Returns:
+            The picture.
+        """
         return await self._run(calls.page(case_id, form, options))
 
     async def signal(self, case_id: str) -> EcgRecord:
@@ -251,7 +378,13 @@ class AsyncClient:
         ).record()
 
     async def add_case(self, case: CaseFields, file: Files | None = None, record: EcgRecord | None = None) -> CaseOut:
-        """Add a case."""
+        """Add a case.
+
+        Args:
+            case: What is known of it.
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+        """
         return await self._run(calls.add_case(case, file, record))
 
     async def remove_case(self, case_id: str) -> None:
@@ -261,19 +394,41 @@ class AsyncClient:
     async def embed(
         self, texts: Sequence[str] = (), file: Files | None = None, record: EcgRecord | None = None
     ) -> EmbeddingOut:
-        """Vectors of texts, or of one ECG."""
+        """Unit vectors of texts, or of one ECG.
+
+        Args:
+            texts: Reports, names, abbreviations; or none, with an ECG.
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+        """
         return await self._run(calls.embed(texts, file, record))
 
     async def explain(
         self, case_id: str, file: Files | None = None, record: EcgRecord | None = None, fs_hz: float | None = None
     ) -> ExplanationOut:
-        """Which stretches of an ECG make a case near."""
+        """Which stretches of an ECG make a case near.
+
+        Args:
+            case_id: Of the case.
+            file: A path, its name and bytes, or several of these (the files of a WFDB record).
+            record: A recording, in place of a file.
+            fs_hz: Samples a second, for a file that does not say.
+
+        Returns:
+            Those that cost most similarity first.
+        """
         return await self._run(calls.explain(case_id, file, record, fs_hz))
 
     async def feedback(
         self, query_id: str, similar: Sequence[str] = (), not_similar: Sequence[str] = ()
     ) -> FeedbackOut:
-        """Mark hits of a search."""
+        """Mark hits of a search.
+
+        Args:
+            query_id: Of an earlier search.
+            similar: Case ids marked as similar.
+            not_similar: Case ids marked as not similar.
+        """
         return await self._run(calls.feedback(query_id, similar, not_similar))
 
     async def marks(self, query_id: str | None = None) -> list[MarkOut]:
@@ -281,7 +436,12 @@ class AsyncClient:
         return await self._run(calls.marks(query_id))
 
     async def map(self, limit: int = 2000, query_id: str | None = None) -> MapOut:
-        """The case base as points in a plane."""
+        """The case base as points in a plane.
+
+        Args:
+            limit: Most of them.
+            query_id: Of an earlier search.
+        """
         return await self._run(calls.case_map(limit, query_id))
 
     async def info(self) -> InfoOut:

@@ -274,7 +274,12 @@ def ask_ptbxl(root: Path, n_cases: int, seed: int) -> Asked:
 
 
 def ask_simulated(n_cases: int, seed: int) -> Asked:
-    """Query and gallery made by `retrieval.ecg.simulate`; arguments as in `ask_ptbxl`."""
+    """Query and gallery made by `retrieval.ecg.simulation`.
+
+    Args:
+        n_cases: Cases of the gallery.
+        seed: Which ECG is asked about; the gallery is always the same.
+    """
     case, record = simulated_query(seed)
 
     def others(n: int) -> Iterator[EcgRecord]:

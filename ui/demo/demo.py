@@ -107,6 +107,16 @@ def _key(source: Source, n_cases: int, encoder: Encoder) -> str:
 def open_or_fill(folder: Path, encoder: Encoder, asked: Asked, say: Say, moved: Moved) -> CaseBase:
     """The demo's case base: the one of the last time where it is whole, else (or in part) filled now.
 
+    Args:
+        folder: Of the case base.
+        encoder: That it is, or will be, built with.
+        asked: The cases that it should hold.
+        say: Told in words what was left out.
+        moved: Told how many cases are done.
+
+    Returns:
+        The open base.
+
     Raises:
         CaseBaseError: The folder cannot be written, or another process fills it at this moment.
     """

@@ -112,7 +112,15 @@ def page_html(page: Page) -> str:
 
 
 def drawing_svg(record: EcgRecord, *, fs_hz: float = CARD_FS_HZ) -> str:
-    """Drawing of a record for the page: 3x4 with a rhythm strip, no more samples and paper than the eye can use."""
+    """Drawing of a record for the page: 3x4 with a rhythm strip, no more samples and paper than the eye can use.
+
+    Args:
+        record: Any recording.
+        fs_hz: Samples a second that are drawn at most.
+
+    Returns:
+        An SVG document.
+    """
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.retrieval.ecg.drawing.svg import render_svg
 
@@ -122,7 +130,12 @@ def drawing_svg(record: EcgRecord, *, fs_hz: float = CARD_FS_HZ) -> str:
 
 
 def chips(labels: Iterable[str], shared_with: Iterable[str] = ()) -> tuple[Chip, ...]:
-    """Statements in the fixed order of the vocabulary, those outside it last."""
+    """Statements in the fixed order of the vocabulary, those outside it last.
+
+    Args:
+        labels: Statement codes of a case.
+        shared_with: Those of the query, which are marked.
+    """
     from ecgkin.retrieval.ecg.statements.catalogue import CODES
 
     place = {code: number for number, code in enumerate(CODES)}
@@ -141,7 +154,17 @@ def statement_name(code: str) -> str:
 
 
 def bars(shares: Mapping[str, float], true: Iterable[str], n: int, at_least: float = 0.02) -> tuple[Bar, ...]:
-    """The n largest shares, none below `at_least`."""
+    """The n largest shares, none below `at_least`.
+
+    Args:
+        shares: Statement or superclass to its share, 0 to 1.
+        true: Codes of the query's own record, which are marked.
+        n: Most bars.
+        at_least: Least share that is shown.
+
+    Returns:
+        Largest first.
+    """
     own = set(true)
     top = sorted(shares.items(), key=lambda item: -item[1])[:n]
     return tuple(Bar(code, statement_name(code), share, code in own) for code, share in top if share >= at_least)
@@ -149,6 +172,10 @@ def bars(shares: Mapping[str, float], true: Iterable[str], n: int, at_least: flo
 
 def person(age_years: float | None, sex: str | None) -> str:
     """Age and sex in words.
+
+    Args:
+        age_years: None where unknown.
+        sex: "F", "M" or None.
 
     >>> person(62.0, "F"), person(None, "M"), person(None, None)
     ('62 years, female', 'male', '')

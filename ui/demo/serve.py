@@ -50,7 +50,12 @@ def write_queries(shown: Shown, folder: Path) -> Path:
 
 
 def write_csv(record: EcgRecord, path: Path) -> None:
-    """Samples in mV, one lead a column, with a column of seconds; nothing about the patient."""
+    """Samples in mV, one lead a column, with a column of seconds; nothing about the patient.
+
+    Args:
+        record: The recording.
+        path: File to write; replaced where it is there.
+    """
     seconds = np.arange(record.signal_mv.shape[1]) / record.fs_hz
     table = np.column_stack([seconds, record.signal_mv.T.astype(np.float64)])
     header = ",".join(["time_s", *(f"{lead} (mV)" for lead in record.leads)])

@@ -68,6 +68,10 @@ class Fetcher:
     def fetch(self, name: str, sha256: str | None) -> None:
         """Bring one file under its name; without a sum (the list of sums itself) it is always fetched anew.
 
+        Args:
+            name: Path below the address and below the folder.
+            sha256: Its published sum in hex; None for the list of sums itself.
+
         Raises:
             DownloadError: The server lacks it, keeps failing, or sends what the sum contradicts twice.
         """
@@ -147,6 +151,12 @@ class Fetcher:
 def fetch_all(fetcher: Fetcher, names: list[str], workers: int, progress: Progress | None) -> None:
     """Fetch files in parallel, `workers` at a time; the first failure stops the others.
 
+    Args:
+        fetcher: Fetches one.
+        names: Paths below its address.
+        workers: Files at the same time.
+        progress: Told how many of how many are done, and the name of the last.
+
     Raises:
         DownloadError: See `Fetcher.fetch`.
     """
@@ -165,6 +175,10 @@ def fetch_all(fetcher: Fetcher, names: list[str], workers: int, progress: Progre
 
 def first_contact(client: httpx.Client, base_url: str) -> None:
     """Ask for the list of sums, in a thread, as looking up a name obeys no time limit.
+
+    Args:
+        client: With which it is asked.
+        base_url: Address of the folder.
 
     Raises:
         DownloadError: Nothing answers within `FIRST_CONTACT_S`, or an error does.

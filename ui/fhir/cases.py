@@ -27,6 +27,11 @@ def write_fhir(folder: Path, case: Case, record: EcgRecord) -> Path:
 
     The report's status is "unknown": a case base does not say who signed it.
 
+    Args:
+        folder: Where the file goes.
+        case: Report and statements.
+        record: Its samples.
+
     Returns:
         The file.
     """

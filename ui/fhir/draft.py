@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import escape
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from ecgkin import __version__
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def _coding(system: str, code: str, display: str) -> dict[str, str]:
 
 
 def _conclusion(draft: Draft, warnings: tuple[str, ...]) -> str:
-    parts = [draft.disclaimer, draft.refusal or draft.text]
+    parts = [draft.disclaimer, draft.text or draft.refusal]
+    parts += [flag.text for flag in draft.flags if flag.text not in draft.text]
     parts += [f"[{item.number}] {item.case_id}" for item in draft.evidence if item.case_id in draft.citations]
     parts += dict.fromkeys((*draft.warnings, *warnings))
     return "\n".join(_printable(part) for part in parts if part.strip())
@@ -133,7 +134,7 @@ def _device(draft: Draft, encoder: str) -> dict[str, Any]:
         "status": "active",
         "deviceName": [{"name": f"ecgkin, drafter {draft.model}", "type": "model-name"}],
         "version": [
-            {"type": {"text": "software"}, "value": version("ecgkin")},
+            {"type": {"text": "software"}, "value": __version__},
             {"type": {"text": "encoder"}, "value": encoder},
             *([{"type": {"text": "prompt"}, "value": draft.prompt}] if draft.prompt else []),
         ],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.middleware.cors import CORSMiddleware
 
+from ecgkin import __version__
 from ecgkin.ui.api import docs_page, openapi, problems, schemas
 from ecgkin.ui.api.limits import Gate
 from ecgkin.ui.api.metrics import Context
@@ -26,6 +27,34 @@ from ecgkin.ui.api.security import Guard
 if TYPE_CHECKING:
     from ecgkin.ui.api.state import State
     from ecgkin.ui.settings import Settings
+
+
+_ROUTES = (
+    routes_health,
+    routes_search,
+    routes_explain,
+    routes_drafts,
+    routes_cases,
+    routes_feedback,
+    routes_map,
+    routes_info,
+)
+# What requests send: as JSON, and as fields beside a file.
+_BODIES: list[type[BaseModel]] = [
+    schemas.SearchBody,
+    schemas.ExplanationBody,
+    schemas.DraftBody,
+    schemas.EmbeddingBody,
+    schemas.CaseBody,
+    schemas.FeedbackBody,
+]
+_FORMS: list[type[BaseModel]] = [
+    routes_search.SearchForm,
+    routes_search.EmbeddingForm,
+    routes_explain.ExplanationForm,
+    routes_drafts.DraftForm,
+    routes_cases.CaseForm,
+]
 
 
 def create_app(settings: Settings, state: State) -> FastAPI:
@@ -50,7 +79,7 @@ def create_app(settings: Settings, state: State) -> FastAPI:
 
     app = FastAPI(
         title="ecgkin",
-        version=version("ecgkin"),
+        version=__version__,
         summary="Retrieval-augmented ECG case search",
         description=openapi.DESCRIPTION,
         lifespan=lifespan,
@@ -59,41 +88,17 @@ def create_app(settings: Settings, state: State) -> FastAPI:
         redoc_url=None,
     )
     app.state.ecgkin = state
-    modules = (
-        routes_health,
-        routes_search,
-        routes_explain,
-        routes_drafts,
-        routes_cases,
-        routes_feedback,
-        routes_map,
-        routes_info,
-    )
-    for module in modules:
+    for module in _ROUTES:
         app.include_router(module.router)
     docs_page.install(app)
     problems.install(app)
-    openapi.install(
-        app,
-        bodies=[
-            schemas.SearchBody,
-            schemas.ExplanationBody,
-            schemas.DraftBody,
-            schemas.EmbeddingBody,
-            schemas.CaseBody,
-            schemas.FeedbackBody,
-        ],
-        forms=[
-            routes_search.SearchForm,
-            routes_search.EmbeddingForm,
-            routes_explain.ExplanationForm,
-            routes_drafts.DraftForm,
-            routes_cases.CaseForm,
-        ],
-        tokens=bool(state.tokens),
-        case_id=example,
-    )
-    # The last one added is the outermost: context, then who may, then other origins, then how much.
+    openapi.install(app, bodies=_BODIES, forms=_FORMS, tokens=bool(state.tokens), case_id=example)
+    _add_middleware(app, settings, state)
+    return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings, state: State) -> None:
+    """The last one added is the outermost: context, then who may, then other origins, then how much."""
     app.add_middleware(Gate, limits=state.limits)
     origins = list(settings.api_cors_origins)
     app.add_middleware(Guard, tokens=state.tokens, origins=origins)
@@ -106,4 +111,3 @@ def create_app(settings: Settings, state: State) -> FastAPI:
             expose_headers=["X-Request-ID", "Location"],
         )
     app.add_middleware(Context, metrics=state.metrics)
-    return app

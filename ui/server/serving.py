@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api.security import is_loopback
+from ecgkin.ui.logs import Repeats
 
 if TYPE_CHECKING:
     import uvicorn
@@ -55,14 +57,26 @@ def address(listener: socket.socket) -> str:
 
 
 def server(app: FastAPI, settings: Settings) -> uvicorn.Server:
-    """A uvicorn server that finishes requests in flight when it is told to stop.
+    """A uvicorn server with deadlines, which finishes requests in flight when it is told to stop.
 
     Its own access log stays off: addresses hold filters, and filters hold patients.
+
+    Args:
+        app: Of `create_app`.
+        settings: In force: seconds and connections.
     """
     import uvicorn
 
+    from ecgkin.ui.server.connections import bounded, room_for_connections
+
+    for name in ("asyncio", "uvicorn.error"):  # strangers choose how often these speak
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, Repeats) for known in logger.filters):
+            logger.addFilter(Repeats())
+    most = room_for_connections(settings.api_max_connections)
     config = uvicorn.Config(
         app,
+        http=bounded(settings.api_header_seconds, settings.api_max_seconds, most),
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -77,7 +91,12 @@ def server(app: FastAPI, settings: Settings) -> uvicorn.Server:
 
 @contextmanager
 def in_thread(app: FastAPI, settings: Settings) -> Iterator[str]:
-    """Serve from a thread while this lasts; the value is the address."""
+    """Serve from a thread while this lasts; the value is the address.
+
+    Args:
+        app: Of `create_app`.
+        settings: In force; port 0 takes a free one.
+    """
     listener = bind(settings)
     running = server(app, settings)
     thread = threading.Thread(target=running.run, args=([listener],), name="ecgkin-server", daemon=True)

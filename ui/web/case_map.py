@@ -25,7 +25,12 @@ QUERY = "query"
 
 
 def case_map(page: Page, shown: SearchOut) -> None:
-    """Draw the map; a click on a case opens it beside the query."""
+    """Draw the map; a click on a case opens it beside the query.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        shown: The search whose cases are on the page.
+    """
     import streamlit as st
 
     word = page.word

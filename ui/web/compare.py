@@ -28,7 +28,14 @@ TOP_STRETCHES = 4
 
 
 def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> None:
-    """Draw the view for one case, with a way back and to the cases before and after it."""
+    """Draw the view for one case, with a way back and to the cases before and after it.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        found: The search of this session, before and after its marks.
+        shown: The search whose cases are on the page.
+        case_id: The case beside the query.
+    """
     import streamlit as st
 
     word = page.word

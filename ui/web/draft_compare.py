@@ -50,7 +50,14 @@ def arms_of(drafters: Sequence[str]) -> list[Arm]:
 
 
 def compare_drafts(page: Page, found: Found, shown: SearchOut, options: Options) -> None:
-    """Draw the comparison; drafts are written when asked for, and kept with the search."""
+    """Draw the comparison; drafts are written when asked for, and kept with the search.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        found: The search of this session, before and after its marks.
+        shown: The search whose cases are on the page.
+        options: Hits, filter, drafter.
+    """
     import streamlit as st
 
     word, arms = page.word, arms_of(page.info.drafters)
@@ -109,7 +116,17 @@ def _columns(page: Page, shown: SearchOut, made: Mapping[Arm, DraftAnswer | Ecgk
 
 
 def differences_html(drafts: Mapping[str, DraftOut], vote: VoteOut, lang: Lang, word: Words) -> str:
-    """A table of all statements that a draft speaks of: what each says, beside the vote; disagreement comes first."""
+    """A table of all statements that a draft speaks of: what each says, beside the vote; disagreement comes first.
+
+    Args:
+        drafts: Name of the drafter to its draft.
+        vote: Of the neighbours.
+        lang: "en" or "de".
+        word: Looks up texts in the language of the page.
+
+    Returns:
+        HTML, escaped.
+    """
     said = {name: {item.code: item.polarity for item in draft.statements} for name, draft in drafts.items()}
     codes = list(dict.fromkeys(code for one in said.values() for code in one))
 

@@ -31,7 +31,17 @@ _MARKS = re.compile(r"\[(\d+(?:\s*,\s*\d+)*)\]")
 
 
 def write_draft(page: Page, query: Query, options: Options, key: tuple[Any, ...]) -> Written:
-    """Ask for the draft and show its words as they come."""
+    """Ask for the draft and show its words as they come.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        query: What is asked.
+        options: Hits, filter, drafter.
+        key: What the draft is for: search, drafter, evidence, language.
+
+    Returns:
+        The draft, or why there is none.
+    """
     import streamlit as st
 
     place = st.empty()
@@ -101,6 +111,14 @@ def draft_html(
         head += f'<p class="ek-notice">{escape(note)}</p>'
     if draft.refusal:
         head += f'<p class="ek-notice">{escape(draft.refusal)}</p>'
+        measured = draft.text.removeprefix(draft.refusal).strip().splitlines()
+        # Flags have lines of their own below.
+        flagged = {flag.text for flag in draft.flags}
+        head += "".join(f"<p>{escape(line)}</p>" for line in measured if line not in flagged)
+    for flag in draft.flags:
+        if flag.severity != "note":
+            rest = flag.text.removeprefix(flag.title).lstrip(". ")
+            head += f'<p class="ek-notice"><b>{escape(flag.title)}</b> {escape(rest)}</p>'
     numbers = {item.number: item.case_id for item in draft.evidence}
     rows = ""
     for section in draft.sections:
@@ -117,7 +135,17 @@ def draft_html(
 
 
 def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], hits: Mapping[str, HitOut], word: Words) -> str:
-    """One sentence with its evidence folded below; a citation links to its card, or is struck: it means no case."""
+    """One sentence with its evidence folded below; a citation links to its card, or is struck: it means no case.
+
+    Args:
+        sentence: Of a draft.
+        numbers: Number of a citation to its case id.
+        hits: Case id to the hit on the page.
+        word: Looks up texts in the language of the page.
+
+    Returns:
+        HTML, escaped.
+    """
     out, at = "", 0
     for match in _MARKS.finditer(sentence.text):
         out += escape(sentence.text[at : match.start()])
@@ -156,7 +184,12 @@ def _citation(number: int, numbers: Mapping[int, str], hits: Mapping[str, HitOut
 
 
 def vote_panel(page: Page, vote: VoteOut) -> None:
-    """Draw the vote."""
+    """Draw the vote of the neighbours as bars.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        vote: From the API.
+    """
     import streamlit as st
 
     word = page.word
@@ -170,7 +203,15 @@ def vote_panel(page: Page, vote: VoteOut) -> None:
 
 
 def drafter_choice(page: Page, options: Options) -> Options:
-    """Who writes, and whether it is shown the neighbours; nothing to choose where there is the consensus alone."""
+    """Who writes, and whether it is shown the neighbours; nothing to choose where there is the consensus alone.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        options: Hits, filter, drafter.
+
+    Returns:
+        The options with what was chosen.
+    """
     import streamlit as st
 
     names, word = page.info.drafters, page.word
@@ -187,7 +228,17 @@ def drafter_choice(page: Page, options: Options) -> Options:
 
 
 def bars_html(title: str, shares: Mapping[str, float], lang: Lang, least: float = BAR_FROM) -> str:
-    """The largest shares as bars with their numbers."""
+    """The largest shares as bars with their numbers.
+
+    Args:
+        title: Heading above them.
+        shares: Code to share, 0 to 1.
+        lang: "en" or "de".
+        least: Least share that is shown.
+
+    Returns:
+        HTML, escaped.
+    """
     top = [(code, share) for code, share in sorted(shares.items(), key=lambda item: -item[1])[:BARS] if share >= least]
     rows = ""
     for code, share in top:

@@ -76,13 +76,30 @@ class Sheet:
 
 
 def case_sheet(svg: str, layout: str, dark: bool, speed_mm_s: float = USUAL_SPEED, gain: float = USUAL_GAIN) -> Sheet:
-    """A page of the API, in full size, its empty margins cut off."""
+    """A page of the API, in full size, its empty margins cut off.
+
+    Args:
+        svg: From the API.
+        layout: Of the page: "3x4", "3x4+1R", "6x2" ...
+        dark: Whether the page is dark.
+        speed_mm_s: Paper speed it was drawn at.
+        gain: Its gain, mm/mV.
+    """
     _, _, width, height = crop(layout)
     return Sheet(svg_address(_styled(svg, layout, dark)), width, height, speed_mm_s=speed_mm_s, gain_mm_mv=gain)
 
 
 def card_address(svg: str, layout: str, dark: bool) -> str:
-    """A page of the API as a small picture."""
+    """A page of the API as a small picture.
+
+    Args:
+        svg: From the API.
+        layout: Of the page: "3x4", "3x4+1R", "6x2" ...
+        dark: Whether the page is dark.
+
+    Returns:
+        A data: address.
+    """
     # Names stay readable where a trace runs through them.
     halo = f"paint-order:stroke;stroke:{(_DARK if dark else _LIGHT)[0]};stroke-width:1.6"
     text = f"g.text{{font-size:6.5px;font-weight:600;{halo}}}"
@@ -91,7 +108,13 @@ def card_address(svg: str, layout: str, dark: bool) -> str:
 
 
 def record_sheet(record: EcgRecord, dark: bool, layout: str = "3x4+1R") -> Sheet:
-    """A recording that was dropped onto the page."""
+    """A recording that was dropped onto the page.
+
+    Args:
+        record: The recording.
+        dark: Whether the page is dark.
+        layout: Of the page: "3x4", "3x4+1R", "6x2" ...
+    """
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.retrieval.ecg.drawing.svg import render_svg
 
@@ -241,6 +264,11 @@ def _shortened(svg: str) -> str:
 
 def overlay_data(query: EcgRecord, case: EcgRecord, names: tuple[str, str]) -> dict[str, Any]:
     """Both recordings for the viewer, at one rate, every lead without its median.
+
+    Args:
+        query: The recording that was asked about.
+        case: The case's recording.
+        names: What to call the two.
 
     Returns:
         leads, a and b (values in mV by lead, None where a lead or a sample is missing), fs, names, and shift_ms: how

@@ -118,7 +118,12 @@ def _by_ecg(page: Page, examples: Path | None) -> Query | None:
 
 
 def start(page: Page, examples: Path | None) -> None:
-    """What is there before a query: what can be done here, and the demo's ECGs to begin with."""
+    """What is there before a query: what can be done here, and the demo's ECGs to begin with.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        examples: Folder of the demo's ECGs; None without a demo.
+    """
     import streamlit as st
 
     word = page.word
@@ -171,7 +176,12 @@ def example_files(folder: Path | None) -> list[Path]:
 
 
 def example_name(path: Path, page: Page) -> str:
-    """A file of the demo for people: a number and a kind."""
+    """A file of the demo for people: a number and a kind.
+
+    Args:
+        path: "ECG_3.png", "ECG_3.csv".
+        page: What every panel is given: language, texts, API, colours.
+    """
     kind = page.word("as_page" if path.suffix == ".png" else "as_record")
     return f"{_number(path, page)} ({kind})"
 

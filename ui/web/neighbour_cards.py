@@ -31,6 +31,11 @@ def voted(vote: VoteOut) -> frozenset[str]:
 def neighbour_cards(page: Page, found: Found, shown: SearchOut) -> bool:
     """Draw the cards and the button that searches again.
 
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        found: The search of this session, before and after its marks.
+        shown: The search whose cases are on the page.
+
     Returns:
         Whether "search again like these" was pressed.
     """
@@ -130,7 +135,17 @@ def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: 
 
 
 def chips_html(labels: dict[str, float], own: frozenset[str], lang: Lang, word: Words) -> str:
-    """Statements, those shared with the query's vote first and marked."""
+    """Statements, those shared with the query's vote first and marked.
+
+    Args:
+        labels: Statement code to likelihood, percent.
+        own: Statements of the query's vote.
+        lang: "en" or "de".
+        word: Looks up texts in the language of the page.
+
+    Returns:
+        HTML, escaped.
+    """
     items = []
     for code in sorted(labels, key=lambda code: (code not in own, -labels[code], code)):
         shared = code in own
@@ -144,7 +159,16 @@ def chips_html(labels: dict[str, float], own: frozenset[str], lang: Lang, word: 
 
 
 def report_html(report: str, language: str | None, word: Words) -> str:
-    """The report as text; a long one folds."""
+    """The report as text; a long one folds.
+
+    Args:
+        report: As stored.
+        language: ISO 639-1 code; None where unknown.
+        word: Looks up texts in the language of the page.
+
+    Returns:
+        HTML, escaped.
+    """
     if not report.strip():
         return f'<p class="ek-soft">{escape(word("no_report"))}</p>'
     report = as_said(report)

@@ -26,7 +26,13 @@ GOOD, FAIR = 0.7, 0.4
 
 
 def query_panel(page: Page, query: Query, found: SearchOut) -> None:
-    """Draw the query."""
+    """Draw the query large, and what was understood of it.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        query: What is asked.
+        found: What the server answered.
+    """
     import streamlit as st
 
     st.header(page.word("query"), anchor=False)
@@ -50,6 +56,11 @@ def query_panel(page: Page, query: Query, found: SearchOut) -> None:
 
 def query_sheet(query: Query, page: PageOut | None, dark: bool) -> tuple[Sheet, EcgRecord | None]:
     """The query as a sheet of the viewer, with its samples where it has them; made once.
+
+    Args:
+        query: What is asked.
+        page: What the server read of the picture; None of a recording.
+        dark: Whether the page is dark.
 
     Raises:
         EcgkinError: It cannot be read.
@@ -87,7 +98,17 @@ def query_picture(query: Query) -> bytes | None:
 
 
 def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, word: Words) -> str:
-    """What was understood, as a list of facts."""
+    """What was understood, as a list of facts.
+
+    Args:
+        query: What is asked.
+        found: What the server answered.
+        record: Samples of the query; None of a picture or words.
+        word: Looks up texts in the language of the page.
+
+    Returns:
+        HTML, escaped.
+    """
     kind = found.query if found.query in ("image", "record", "text", "refined") else query.kind
     facts = [(word("understood"), word(f"kind_{kind}") if kind != "ecg" else query.name)]
     if record is not None:
@@ -102,7 +123,12 @@ def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, wo
 
 
 def page_facts(page: PageOut, word: Words) -> list[tuple[str, str]]:
-    """What was read off a picture, for people."""
+    """What was read off a picture, as names and values for people.
+
+    Args:
+        page: From the API.
+        word: Looks up texts in the language of the page.
+    """
     scale = word("scale_unknown")
     if page.px_per_mm:
         speed, gain, assumed = drawings.paper_scale(page)

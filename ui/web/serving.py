@@ -23,7 +23,12 @@ _STOP_SECONDS = 5.0
 
 
 def free_port(usual: int, host: str = HOST) -> int:
-    """The usual port where nobody listens on it, else a free one."""
+    """The usual port where nobody listens on it, else a free one.
+
+    Args:
+        usual: Tried first.
+        host: Address to listen on.
+    """
     for port in (usual, 0):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

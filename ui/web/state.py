@@ -89,38 +89,86 @@ class Api:
         return self._info[1]
 
     def search(self, query: Query, options: Options) -> SearchOut:
-        """The nearest cases."""
+        """Search by a query.
+
+        Args:
+            query: What is asked.
+            options: Hits, filter, drafter.
+
+        Returns:
+            What the server answers.
+        """
         where = options.where or None
         if query.kind == "text":
             return self.client.search(text=query.text, k=options.k, where=where)
         return self.client.search(file=list(query.files), k=options.k, where=where, fs_hz=query.fs_hz)
 
     def again(self, query_id: str, marks: dict[str, bool], options: Options) -> SearchOut:
-        """The search after its marks, which the server keeps."""
+        """Search again after marks, which the server keeps.
+
+        Args:
+            query_id: Of the search before.
+            marks: Case id to whether it is similar.
+            options: Hits, filter, drafter.
+
+        Returns:
+            What the server answers.
+        """
         near, far = ([case for case, yes in marks.items() if yes is wanted] for wanted in (True, False))
         self.client.feedback(query_id, similar=near, not_similar=far)
         return self.client.search(query_id=query_id, k=options.k, where=options.where or None)
 
     def draft_events(self, query: Query, options: Options, lang: Lang) -> Iterator[DraftEvent]:
-        """The draft as it is written."""
+        """The draft as it is written.
+
+        Args:
+            query: What is asked.
+            options: Hits, filter, drafter.
+            lang: "en" or "de".
+
+        Returns:
+            Pieces of text, the whole answer last.
+        """
         return self.client.draft_events(file=list(query.files), **_draft_options(query, options, lang))
 
     def draft(self, query: Query, options: Options, lang: Lang) -> DraftAnswer:
-        """The draft at once."""
+        """The draft, once it is whole.
+
+        Args:
+            query: What is asked.
+            options: Hits, filter, drafter.
+            lang: "en" or "de".
+        """
         return self.client.draft(file=list(query.files), **_draft_options(query, options, lang))
 
     def draft_fhir(self, query: Query, options: Options, lang: Lang) -> dict[str, Any]:
-        """The draft as a FHIR resource."""
+        """The draft as a FHIR R4 DiagnosticReport.
+
+        Args:
+            query: What is asked.
+            options: Hits, filter, drafter.
+            lang: "en" or "de".
+        """
         return self.client.draft_fhir(file=list(query.files), **_draft_options(query, options, lang))
 
     def map(self, query_id: str, limit: int) -> MapOut:
-        """The case base in a plane, with a search among the cases; asked for once a search."""
+        """The case base in a plane, with a search among the cases; asked for once a search.
+
+        Args:
+            query_id: Of the search to place among the cases.
+            limit: Most points.
+        """
         if self._map is None or self._map[0] != query_id:
             self._map = (query_id, self.client.map(limit, query_id))
         return self._map[1]
 
     def why(self, query: Query, case_id: str) -> ExplanationOut:
-        """Which stretches of an ECG make a case near."""
+        """Which stretches of an ECG make a case near.
+
+        Args:
+            query: What is asked.
+            case_id: Of the case.
+        """
         return self.client.explain(case_id, list(query.files), fs_hz=query.fs_hz)
 
     def case(self, case_id: str) -> CaseOut:
@@ -130,7 +178,14 @@ class Api:
     def svg(
         self, case_id: str, layout: str = "3x4+1R", speed: float = USUAL_SPEED, gain: float = USUAL_GAIN
     ) -> str | None:
-        """A case drawn; None where its samples were not kept."""
+        """A case drawn; None where its samples were not kept.
+
+        Args:
+            case_id: Of the case.
+            layout: Of the page: "3x4", "3x4+1R", "6x2" ...
+            speed: Paper speed, mm/s.
+            gain: mm/mV.
+        """
         key = (case_id, layout, speed, gain)
         if key not in self._svgs:
             options = {"layout": layout} | ({"speed": speed} if speed != USUAL_SPEED else {})
@@ -146,7 +201,16 @@ class Api:
         return self._svgs[key]
 
     def cards(self, case_ids: Sequence[str], layout: str, dark: bool) -> dict[str, str]:
-        """Small pages of cases as addresses of pictures, fetched some at a time; "" where there are no samples."""
+        """Small pages of cases as addresses of pictures, fetched some at a time; "" where there are no samples.
+
+        Args:
+            case_ids: Of the cases.
+            layout: Of the page: "3x4", "3x4+1R", "6x2" ...
+            dark: Whether the page is dark.
+
+        Returns:
+            Case id to a data: address.
+        """
         from ecgkin.ui.web.drawings import card_address
 
         missing = [case_id for case_id in case_ids if (case_id, layout, dark) not in self._made]

@@ -255,7 +255,12 @@ def lang_of(tag: str | None) -> Lang:
 
 
 def name_of(code: str, lang: Lang) -> str:
-    """Name of a statement or superclass; the code itself where it is neither."""
+    """Name of a statement or superclass; the code itself where it is neither.
+
+    Args:
+        code: "AFIB", "MI" ...
+        lang: "en" or "de".
+    """
     from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASS_NAMES, statement
 
     if code in CODES:
@@ -265,6 +270,11 @@ def name_of(code: str, lang: Lang) -> str:
 
 def person(age_years: float | None, sex: str | None, lang: Lang) -> str:
     """Age and sex in words.
+
+    Args:
+        age_years: None where unknown.
+        sex: "F", "M" or None.
+        lang: "en" or "de".
 
     >>> person(62.0, "F", "en"), person(None, "M", "de"), person(None, None, "en")
     ('62 years, female', 'männlich', '')

@@ -21,7 +21,15 @@ Points: TypeAlias = tuple[tuple[float, float], ...]
 
 
 def on_record(record: EcgRecord, part: StretchOut) -> Points:
-    """Corners of a stretch of a recording on a page of `LAYOUT`, mm of its sheet; none where it is not shown."""
+    """Corners of a stretch of a recording on a page of `LAYOUT`, mm of its sheet; none where it is not shown.
+
+    Args:
+        record: The recording.
+        part: From the API.
+
+    Returns:
+        x and y, mm.
+    """
     from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.ui.web.drawings import crop
@@ -39,14 +47,27 @@ def on_record(record: EcgRecord, part: StretchOut) -> Points:
 
 
 def on_picture(sheet: Sheet, part: StretchOut) -> Points:
-    """Corners of a stretch of a picture, mm of its sheet."""
+    """Corners of a stretch of a picture, mm of its sheet.
+
+    Args:
+        sheet: The picture as it is shown.
+        part: From the API.
+
+    Returns:
+        x and y, mm.
+    """
     from ecgkin.ui.web.drawings import points_mm
 
     return points_mm(part.corners, sheet.px_per_mm, sheet.turned_px)
 
 
 def name(part: StretchOut, word: Words) -> str:
-    """A stretch for people: lead, and which part of it."""
+    """A stretch for people: lead, and which part of it.
+
+    Args:
+        part: From the API.
+        word: Looks up texts in the language of the page.
+    """
     lead = part.lead or word("why_row", part=str(part.row))
     if part.end - part.begin >= 1:
         return lead
@@ -56,7 +77,12 @@ def name(part: StretchOut, word: Words) -> str:
 
 
 def marks(parts: Sequence[StretchOut], places: Sequence[Points]) -> tuple[Mark, ...]:
-    """Patches for the viewer: the more similarity goes with a length of a lead, the stronger."""
+    """Patches for the viewer: the more similarity goes with a length of a lead, the stronger.
+
+    Args:
+        parts: From the API.
+        places: Corners of each, mm; empty for one that is not shown.
+    """
     from ecgkin.ui.web.drawings import Mark
 
     weights = [part.loss / (part.end - part.begin) for part in parts]

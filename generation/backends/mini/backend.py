@@ -115,7 +115,15 @@ class MiniGenerator:
             yield rest
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
-        """What a prompt takes of the context."""
+        """What a prompt takes of the context.
+
+        Args:
+            prompt: The user's turn.
+            image: The picture that goes along, or None.
+
+        Returns:
+            Tokens, visual ones included.
+        """
         return len(self._prompt_ids(prompt)) + (self.shape.visual if image is not None else 0)
 
     def write(

@@ -184,7 +184,14 @@ def decode_steps(
 
 
 def save_mini(folder: Path, state: dict[str, Tensor], shape: MiniShape, about: dict[str, Any]) -> None:
-    """Write config and weights (half precision) of a finished training."""
+    """Write config and weights (half precision) of a finished training.
+
+    Args:
+        folder: Where to; made where it is missing.
+        state: Weights by name.
+        shape: Sizes of the model.
+        about: What goes into config.json beside them: data, image tower, training.
+    """
     import torch
     from safetensors.torch import save_file
 

@@ -87,12 +87,28 @@ class Vocabulary:
         return self._id[END]
 
     def pieces(self, text: str, limit: int) -> list[int]:
-        """Pieces of a text without any mark, at most `limit`."""
+        """Pieces of a text without any mark, at most `limit`.
+
+        Args:
+            text: Words.
+            limit: Most pieces.
+
+        Returns:
+            Their numbers.
+        """
         # What others wrote can never become a mark: "<" separates nothing in an ECG report.
         return list(self._tokenizer.encode(text.replace("<", " "), add_special_tokens=False).ids[:limit])
 
     def prompt_ids(self, prompt: MiniPrompt, max_cases: int = MAX_CASES) -> list[int]:
-        """Tokens between the picture and the answer."""
+        """Tokens between the picture and the answer.
+
+        Args:
+            prompt: What is asked, with cases and vote.
+            max_cases: Cases that are shown at most; the nearest come first.
+
+        Returns:
+            Token numbers.
+        """
         out = [self._id[BEGIN]]
         for case in prompt.cases[:max_cases]:
             out += [self._id[CASE], *(self._id[f"<{code}>"] for code in case.codes)]
@@ -110,7 +126,15 @@ class Vocabulary:
         return out
 
     def answer_ids(self, codes: Sequence[str] | None, text: str) -> list[int]:
-        """Tokens of an answer: the findings first, so that the words follow from them, then the words."""
+        """Tokens of an answer: the findings first, so that the words follow from them, then the words.
+
+        Args:
+            codes: Statements; None for an answer without findings.
+            text: The words.
+
+        Returns:
+            Token numbers, the end mark included.
+        """
         out: list[int] = []
         if codes is not None:
             out += [self._id[FINDINGS], *(self._id[f"<{code}>"] for code in CODES if code in codes)]
@@ -125,7 +149,15 @@ class Vocabulary:
         return str(self._tokenizer.decode([i for i in ids if i >= len(SPECIALS)], skip_special_tokens=True)).strip()
 
     def text(self, ids: Sequence[int], language: Language) -> str:
-        """An answer as people read it: the words, and the findings on a line of their own where it gives some."""
+        """An answer as people read it: the words, and the findings on a line of their own where it gives some.
+
+        Args:
+            ids: Token numbers of an answer.
+            language: Of the line of findings.
+
+        Returns:
+            Text; empty where the answer holds neither.
+        """
         words = self.words(ids)
         if self._id[FINDINGS] not in ids:
             return words

@@ -83,6 +83,13 @@ def codes_of_names(names: str) -> tuple[str, ...]:
 def findings_line(codes: Collection[str], language: Language) -> str:
     """The statements in words, in the fixed order of the 71.
 
+    Args:
+        codes: SCP codes.
+        language: Of the names.
+
+    Returns:
+        One line, with "none coded" where there is no code.
+
     >>> findings_line({"SR", "NORM"}, "de")
     'Befunde: normales EKG; Sinusrhythmus.'
     """

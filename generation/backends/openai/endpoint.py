@@ -1,4 +1,8 @@
-"""Any OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, transformers serve) as a `TextBackend`."""
+"""Any OpenAI-compatible endpoint (vLLM, SGLang, llama.cpp, transformers serve) as a `TextBackend`.
+
+`EndpointBackend` is the back end, `Connection` sends a request with time limits and new tries as `Patience` allows, and
+`LoopThread` runs the asynchronous work for synchronous callers.
+"""
 
 from __future__ import annotations
 
@@ -163,7 +167,13 @@ class Connection:
     async def send(
         self, client: httpx.AsyncClient, body: dict[str, Any], started: float
     ) -> AsyncIterator[httpx.Response]:
-        """A response with status 200, body unread; tries again where that can help."""
+        """A response with status 200, body unread; tries again where that can help.
+
+        Args:
+            client: Open client with the key in its headers.
+            body: JSON of the request.
+            started: Reading of `time.monotonic` from which the total limit counts.
+        """
         response = await self._accepted(client, body, started)
         try:
             yield response
@@ -321,6 +331,13 @@ class EndpointBackend:
 
         Without it every two bytes count as one token. Llama's vocabulary takes three to four bytes of English or
         German a token, so this is high on purpose; the server's own count is in `Completion.tokens_in`.
+
+        Args:
+            prompt: The user's turn.
+            image: The picture that goes along, or None.
+
+        Returns:
+            Tokens.
         """
         if self.counter is not None:
             return self.counter.count_tokens(prompt, image)
@@ -394,16 +411,7 @@ class EndpointBackend:
         images = [] if image is None else [image]
         if image is not None and self.send_tiles and self.counter is not None:
             images = cut_tiles(image, self.counter.rule)
-        return request_body(
-            self.model,
-            plain_text(request.prompt),
-            images,
-            max_new_tokens=request.max_new_tokens,
-            temperature=request.temperature,
-            seed=request.seed,
-            stream=stream,
-            extra=self.extra_body,
-        )
+        return request_body(self.model, request, images, stream=stream, extra=self.extra_body)
 
     def _client(self) -> httpx.AsyncClient:
         headers = {"Accept-Encoding": "identity"}

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 
+from ecgkin.generation.backends.base import Request
+from ecgkin.generation.backends.pulse.prompt import plain_text
 from ecgkin.retrieval.errors import GenerationError
 
 if TYPE_CHECKING:
@@ -44,17 +46,18 @@ def data_url(image: Image) -> str:
 
 
 def request_body(
-    model: str,
-    prompt: str,
-    images: Sequence[Image],
-    *,
-    max_new_tokens: int,
-    temperature: float,
-    seed: int | None,
-    stream: bool,
-    extra: Mapping[str, Any],
+    model: str, request: Request, images: Sequence[Image], *, stream: bool, extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Body of a POST to /chat/completions: one user turn, pictures first."""
+    """Body of a POST to /chat/completions: one user turn, pictures first.
+
+    Args:
+        model: Name that the server knows.
+        request: Of it prompt, length, temperature and seed are sent.
+        images: The picture of the request as it goes out: whole, in tiles, or none.
+        stream: Whether the answer is to come in pieces.
+        extra: Further fields, which win over those made here.
+    """
+    prompt = plain_text(request.prompt)
     content: Any = prompt
     if images:
         content = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in images]
@@ -62,17 +65,25 @@ def request_body(
     body: dict[str, Any] = {
         "model": model,
         "messages": [{"role": "user", "content": content}],
-        "max_tokens": max_new_tokens,
-        "temperature": temperature,
+        "max_tokens": request.max_new_tokens,
+        "temperature": request.temperature,
         "stream": stream,
     }
-    if seed is not None:
-        body["seed"] = seed
+    if request.seed is not None:
+        body["seed"] = request.seed
     return body | dict(extra)
 
 
 def excerpt(raw: bytes | str, secret: str = "") -> str:
-    """A short printable piece of what a server sent, without the key even if the server echoes it."""
+    """A short printable piece of what a server sent, without the key even if the server echoes it.
+
+    Args:
+        raw: What was sent.
+        secret: The key; "" without one.
+
+    Returns:
+        At most 300 characters on one line.
+    """
     text = raw.decode("utf-8", errors="replace") if isinstance(raw, bytes) else raw
     if secret:
         text = text.replace(secret, "***")
@@ -82,6 +93,13 @@ def excerpt(raw: bytes | str, secret: str = "") -> str:
 
 def read_answer(raw: bytes, secret: str = "") -> Answer:
     """Read the body of a complete (not streamed) answer.
+
+    Args:
+        raw: The body.
+        secret: The key, which no message shows.
+
+    Returns:
+        Text, reason of its end and token counts.
 
     Raises:
         GenerationError: It is no JSON, no chat completion, or an error message.
@@ -218,6 +236,13 @@ class LimitedBody(httpx.AsyncByteStream):
 
 def limit_body(response: httpx.Response, limit: int = MAX_ANSWER_BYTES) -> httpx.Response:
     """The response, whose body can be read up to a number of bytes.
+
+    Args:
+        response: With its body unread.
+        limit: Most bytes; reading on raises GenerationError.
+
+    Returns:
+        The same response.
 
     Raises:
         GenerationError: The body is compressed, which nobody asked for; it may unpack to any size.

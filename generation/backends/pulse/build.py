@@ -147,7 +147,12 @@ def _pack_spatial(tiles: Any, size_wh: tuple[int, int], rule: TileRule, newline:
 
 
 def use_packing(model: Any, rule: TileRule) -> None:
-    """Make a `LlavaNextForConditionalGeneration` merge as its checkpoint was trained; stock it knows one way only."""
+    """Make a `LlavaNextForConditionalGeneration` merge as its checkpoint was trained; stock it knows one way only.
+
+    Args:
+        model: Changed in place.
+        rule: How the checkpoint cuts pictures and merges their tiles.
+    """
 
     def pack(image_features: Sequence[Any], image_sizes: Any, *_: Any, image_newline: Any = None, **__: Any) -> Any:
         return pack_features(image_features, image_sizes, rule, image_newline)

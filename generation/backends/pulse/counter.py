@@ -109,7 +109,15 @@ class PulseCounter:
         return 0 if image is None else image_tokens(image.width, image.height, self.rule)
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
-        """Tokens of a prompt in the context, template and visual tokens included."""
+        """Tokens of a prompt in the context, template and visual tokens included.
+
+        Args:
+            prompt: The user's turn.
+            image: The picture that goes along, or None.
+
+        Returns:
+            Tokens.
+        """
         text = self.count_text(render_prompt(prompt, picture=image is not None))
         # The slot of the picture counts as one token of the text.
         return text - (image is not None) + self.image_tokens(image)

@@ -81,6 +81,14 @@ def choose_resolution(width: int, height: int, pinpoints_wh: tuple[Size, ...]) -
 
     Scaled sides are truncated, the area counted is never larger than the picture's own, and ties keep the first entry.
 
+    Args:
+        width: Of the picture, pixels.
+        height: Of the picture, pixels.
+        pinpoints_wh: Resolutions to choose from, (width, height).
+
+    Returns:
+        One of them.
+
     >>> choose_resolution(2200, 1700, ((336, 672), (672, 336), (672, 672)))
     (672, 672)
     """
@@ -97,7 +105,16 @@ def choose_resolution(width: int, height: int, pinpoints_wh: tuple[Size, ...]) -
 
 
 def fitted_size(width: int, height: int, resolution: Size) -> Size:
-    """Size (width, height) of a picture scaled into `resolution`: one side fills it, the other is rounded up."""
+    """Size (width, height) of a picture scaled into `resolution`: one side fills it, the other is rounded up.
+
+    Args:
+        width: Of the picture, pixels.
+        height: Of the picture, pixels.
+        resolution: (width, height) that it is fitted into.
+
+    Returns:
+        (width, height), pixels.
+    """
     target_w, target_h = resolution
     scale_w, scale_h = target_w / width, target_h / height
     if scale_w < scale_h:
@@ -119,13 +136,30 @@ def cut_borders(width: int, height: int, columns: int, rows: int) -> Size:
 
 
 def tile_count(width: int, height: int, rule: TileRule) -> int:
-    """Tiles of a picture, the overview included."""
+    """Tiles of a picture, the overview included.
+
+    Args:
+        width: Of the picture, pixels.
+        height: Of the picture, pixels.
+        rule: Of the checkpoint.
+
+    Returns:
+        1 and more.
+    """
     target_w, target_h = choose_resolution(width, height, rule.pinpoints_wh)
     return 1 + (target_w // rule.tile_px) * (target_h // rule.tile_px)
 
 
 def image_tokens(width: int, height: int, rule: TileRule) -> int:
     """Visual tokens that a picture of this size costs.
+
+    Args:
+        width: Of the picture, pixels.
+        height: Of the picture, pixels.
+        rule: Of the checkpoint.
+
+    Returns:
+        Tokens in the language model's context.
 
     >>> rule = TileRule(336, 14, ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008)), "flat")
     >>> image_tokens(2200, 1700, rule), image_tokens(2200, 1100, rule)
@@ -159,6 +193,13 @@ def cut_tiles(image: Image.Image, rule: TileRule) -> list[Image.Image]:
 
     For servers: a `flat` checkpoint behind a LLaVA-1.5 class reads them as so many pictures in a row, with the same
     result as the original code.
+
+    Args:
+        image: Any size and mode.
+        rule: Of the checkpoint.
+
+    Returns:
+        RGB pictures of one size.
     """
     picture = image.convert("RGB")
     side = rule.tile_px

@@ -97,6 +97,11 @@ def find_checkpoint(source: str | Path) -> Path:
 def check_tensors(folder: Path, config: PulseConfig, tower: str | Path | None = None) -> Path | None:
     """Check every tensor by its header, and that there is a tower.
 
+    Args:
+        folder: Of the checkpoint.
+        config: Read from it.
+        tower: Folder of the CLIP tower, for a checkpoint without its own.
+
     Returns:
         The folder to take the tower from, None if the checkpoint's own is the one to use.
 
@@ -204,7 +209,15 @@ def _read_tower(model: Any, tower: Path) -> None:
 
 
 def make_ready(model: Any, config: PulseConfig) -> Any:
-    """Packing, a row for the picture's token, and greedy decoding that can never emit that token."""
+    """Packing, a row for the picture's token, and greedy decoding that can never emit that token.
+
+    Args:
+        model: As transformers loaded it; changed in place.
+        config: Of the checkpoint.
+
+    Returns:
+        The model in eval mode.
+    """
     transformers = import_transformers()
     use_packing(model, config.rule)
     # transformers looks the placeholder up in the embedding table before it overwrites the rows

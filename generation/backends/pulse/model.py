@@ -1,4 +1,9 @@
-"""PULSE in process: an original-layout checkpoint in transformers' LLaVA-NeXT classes."""
+"""PULSE in process: an original-layout checkpoint in transformers' LLaVA-NeXT classes.
+
+`PulseModel` is the back end. The parts of decoding that transformers lacks stand before it: sampling by a seed of its
+own, text in pieces that never have to be taken back, and tokens handed from the thread that computes to the one that
+reads.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +95,15 @@ class GrowingText:
 
 
 def decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    """Text of generated tokens, without special ones."""
+    """Text of generated tokens, without special ones.
+
+    Args:
+        tokenizer: Of the checkpoint.
+        ids: Generated tokens.
+
+    Returns:
+        Text.
+    """
     return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
@@ -160,7 +173,15 @@ class PulseModel:
         return tuple(encode_prompt(lambda piece: list(self.tokenizer(piece, verbose=False).input_ids), text))
 
     def count_tokens(self, prompt: str, image: Image | None = None) -> int:
-        """Tokens of a prompt in the context, template and visual tokens included."""
+        """Tokens of a prompt in the context, template and visual tokens included.
+
+        Args:
+            prompt: The user's turn.
+            image: The picture that goes along, or None.
+
+        Returns:
+            Tokens.
+        """
         ids = self.encode(render_prompt(prompt, picture=image is not None))
         return len(ids) - 1 + self.image_tokens(image) if image is not None else len(ids)
 

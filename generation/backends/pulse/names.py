@@ -143,6 +143,10 @@ def key_mapping() -> dict[str, str]:
 def to_transformers(name: str, prefixes: tuple[tuple[str, str], ...] = TENSOR_PREFIXES) -> str | None:
     """Name of an original tensor in transformers, None for a name that the layout does not know.
 
+    Args:
+        name: Of a tensor in the original layout.
+        prefixes: Original prefix to that of transformers, in the order in which they are tried.
+
     >>> to_transformers("model.mm_projector.2.bias")
     'model.multi_modal_projector.linear_2.bias'
     """

@@ -68,7 +68,16 @@ def encode_prompt(tokenize: Callable[[str], list[int]], text: str) -> list[int]:
 
 
 def place_image(ids: Sequence[int], n_visual: int, image_token: int) -> list[int]:
-    """`ids` with `IMAGE_SLOT` replaced by `n_visual` times `image_token`."""
+    """`ids` with `IMAGE_SLOT` replaced by `n_visual` times `image_token`.
+
+    Args:
+        ids: Of `encode_prompt`.
+        n_visual: Visual tokens of the picture.
+        image_token: Id that holds their places.
+
+    Returns:
+        Token ids without `IMAGE_SLOT`.
+    """
     placed: list[int] = []
     for token in ids:
         placed += [image_token] * n_visual if token == IMAGE_SLOT else [token]

@@ -1,7 +1,7 @@
 """Pages to measure digitising on, each with the samples that it prints where they are known.
 
-Data that is only measured on (`shared`): `ludb_pages`, `photos`, `ood/printouts`, `pages_real`. Own pages are drawn from
-fold 9 of PTB-XL.
+Data that is only measured on (`shared`): `ludb_pages`, `photos`, `ood/printouts`, `pages_real`. Own pages are drawn
+from fold 9 of PTB-XL.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.drawing.raster import render_array
-from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
+from ecgkin.retrieval.ecg.drawing.raster import render_array
 from ecgkin.retrieval.ecg.drawing.style import LAYOUTS, RHYTHM_LEADS, RenderStyle
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
+from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 
 FS = 500.0
@@ -81,7 +81,9 @@ def foreign_pictures(folder: Path, data: PtbXl) -> Iterator[MeasuredPage]:
         for item in csv.DictReader(stream):
             if item.get("ecg_id"):
                 record = data.record(rows[int(item["ecg_id"])]).resampled(FS)
-                yield MeasuredPage(Path(item["file"]).stem, folder / item["file"], printed(record.standard(), 4, ("II",)))
+                yield MeasuredPage(
+                    Path(item["file"]).stem, folder / item["file"], printed(record.standard(), 4, ("II",))
+                )
 
 
 def real_pages(folder: Path) -> Iterator[MeasuredPage]:

@@ -1,4 +1,8 @@
-"""`ecgkin evaluate drafts`: what retrieval gives to a draft, arm against arm on held-out ECGs."""
+"""`ecgkin evaluate drafts`: what retrieval gives to a draft, arm against arm on held-out ECGs.
+
+`evaluate_drafts` embeds, retrieves, runs the arms of `drafts.arms` and scores them; `DraftsReport` shows them side by
+side as tables and as plain values, with paired tests against the consensus.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,15 @@ from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import GenerationError, QueryError
 from ecgkin.retrieval.search.vote import Calibration
+
+_LOG = logging.getLogger(__name__)
+
+# Raised when the wording or the rules of the built-in drafters change, so that older run files are not mixed in.
+DRAFTER_VERSION = 2
+COMPARED: tuple[str, ...] = ("superclass macro-F1", "statement macro-F1")
+_SEED = 9
+_TINY_NOTE = "model arms with random weights (the tiny checkpoint) prove the road, not the quality"
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -89,17 +102,6 @@ class DraftsReport:
             lines += ["", "| against consensus | difference | p | p (Holm) |", "|---|---|---|---|"]
             lines += [f"| {n} | {d:+.3f} | {p:.3f} | {h:.3f} |" for n, (d, p, h) in self.tests.items()]
         return "\n".join(lines) + "\n"
-
-
-_LOG = logging.getLogger(__name__)
-
-# Raised when the wording or the rules of the built-in drafters change, so that older run files are not mixed in.
-DRAFTER_VERSION = 2
-COMPARED: tuple[str, ...] = ("superclass macro-F1", "statement macro-F1")
-_SEED = 9
-_TINY_NOTE = "model arms with random weights (the tiny checkpoint) prove the road, not the quality"
-
-Progress = Callable[[str, int, int], None]
 
 
 def evaluate_drafts(

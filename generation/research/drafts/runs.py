@@ -53,7 +53,15 @@ class DraftLine:
 
     @classmethod
     def of(cls, ecg_id: int, draft: Draft) -> DraftLine:
-        """The line of a draft."""
+        """The line of a draft.
+
+        Args:
+            ecg_id: Of the query.
+            draft: What an arm wrote for it.
+
+        Returns:
+            What is scored of it.
+        """
         stated = [s for s in draft.statements if s.polarity != "absent"]
         said = [without_marks(s.text) for s in draft.sentences] or [without_marks(draft.text)]
         return cls(
@@ -72,7 +80,12 @@ class DraftLine:
 
     @classmethod
     def failed(cls, ecg_id: int, error: str) -> DraftLine:
-        """The line of a query that got no draft; it counts as a draft that says nothing."""
+        """The line of a query that got no draft; it counts as a draft that says nothing.
+
+        Args:
+            ecg_id: Of the query.
+            error: Name of the error.
+        """
         return cls(ecg_id, "", {}, {}, 0, 0, 0, (), 0.0, None, None, error)
 
 

@@ -1,4 +1,9 @@
-"""Figures of one arm of `evaluate drafts` from its lines: F1, AUC, citations, text measures, abstention, cost."""
+"""Figures of one arm of `evaluate drafts` from its lines: F1, AUC, citations, text measures, abstention, cost.
+
+BERTScore is that of Zhang et al. 2020 ("BERTScore: Evaluating text generation with BERT", Equations 1 to 3) with a
+model that is at hand: every word piece is matched with its most similar piece of the other text, precision and recall
+are mean cosines; no weights by document frequency, no rescaling.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +34,9 @@ from ecgkin.retrieval.errors import ModelError
 
 _LONGEST = 256  # word pieces of a draft or report that count
 _BATCH = 16
+
+COVERAGES: tuple[float, ...] = (1.0, 0.9, 0.75, 0.5)
+_WORD = re.compile(r"\w+")
 
 
 def bert_scores(drafts: Sequence[str], references: Sequence[str], folder: str | Path) -> NDArray[np.float64]:
@@ -92,10 +100,6 @@ def _vectors(model: Any, tokenizer: Any, texts: Sequence[str]) -> list[NDArray[n
     states = torch.nn.functional.normalize(states, dim=-1)
     words = coded["attention_mask"].bool() & ~marks
     return [np.asarray(row[kept].numpy()) for row, kept in zip(states, words, strict=True)]
-
-
-COVERAGES: tuple[float, ...] = (1.0, 0.9, 0.75, 0.5)
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -199,13 +203,31 @@ def score_arm(
 
 
 def macro_f1(truth: BoolMatrix, drafted: BoolMatrix, weights: NDArray[np.float32]) -> tuple[float, Doubles]:
-    """Mean F1 over the columns with a positive, and the same in each resample (over those that have one there)."""
+    """Mean F1 over the columns with a positive, and the same in each resample (over those that have one there).
+
+    Args:
+        truth: Multi-hot, shape (n, n_labels).
+        drafted: What was said, of the same shape.
+        weights: How often each row is drawn, shape (n_resamples, n).
+
+    Returns:
+        The value, and those of the resamples, shape (n_resamples,).
+    """
     value, drawn = (_f1(*_counts(truth, drafted, w)) for w in (np.ones((1, len(truth)), np.float32), weights))
     return float(np.nanmean(value)) if np.isfinite(value).any() else float("nan"), _row_means(drawn)
 
 
 def micro_f1(truth: BoolMatrix, drafted: BoolMatrix, weights: NDArray[np.float32]) -> tuple[float, Doubles]:
-    """F1 of all pairs of query and label together, and in each resample."""
+    """F1 of all pairs of query and label together, and in each resample.
+
+    Args:
+        truth: Multi-hot, shape (n, n_labels).
+        drafted: What was said, of the same shape.
+        weights: How often each row is drawn, shape (n_resamples, n).
+
+    Returns:
+        The value, and those of the resamples, shape (n_resamples,).
+    """
     out = []
     for w in (np.ones((1, len(truth)), np.float32), weights):
         hit, said, true = (part.sum(axis=1, keepdims=True) for part in _counts(truth, drafted, w))

@@ -230,27 +230,6 @@ def report_score(reply: Mapping[str, Mapping[str, object]]) -> float:
     return 10 * float(np.mean([float(str(part["Score"])) for part in reply.values()]))
 
 
-def report_set_score(
-    replies: Mapping[str, Mapping[str, Mapping[str, object]]],
-) -> tuple[float, dict[str, float], int]:
-    """Score of a set of reports, means by aspect, and how many replies were left.
-
-    A reply is filed under what follows the last dash of its id, and a later one takes the place of an earlier one: ids
-    of the hub ("ptb-xl-14149") stay apart, those of the repository's own file ("ptb-report-07190_hr-0") are all "0".
-    Aspects count under the very key that the judge gave: "Form" and "Waveform" are two.
-
-    Args:
-        replies: Row id to the judge's reply.
-    """
-    filed = {row_id.rsplit("-", 1)[-1]: reply for row_id, reply in replies.items()}
-    given: dict[str, list[float]] = {}
-    for reply in filed.values():
-        for aspect, part in reply.items():
-            given.setdefault(aspect, []).append(10 * float(str(part["Score"])))
-    score = float(np.mean([report_score(reply) for reply in filed.values()]))
-    return score, {aspect: float(np.mean(scores)) for aspect, scores in given.items()}, len(filed)
-
-
 def arena_score(replies: Sequence[Mapping[str, Mapping[str, object]]]) -> float:
     """Score of the Arena: mean over the three aspects of all replies, times 10; other keys are an error.
 

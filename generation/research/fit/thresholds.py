@@ -1,4 +1,8 @@
-"""Fits the drafter's thresholds for one encoder from the gallery alone: every record asks all other patients'."""
+"""Fits the drafter's thresholds for one encoder from the gallery alone: every record asks all other patients'.
+
+Three parts: thresholds of best F1 with what they are worth on patients left out; models of what measurements add to the
+vote, on a sample of the gallery; and both together for a PTB-XL folder.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,15 @@ FOLDS = 5
 # Thresholds are averaged over this many random halves of the patients: the best one on a sample jumps from one
 # borderline record to the next where a statement has few.
 _HALVES = 20
+
+_LOG = logging.getLogger(__name__)
+
+# Measuring takes some 25 ms a record; a statement that one record in a hundred carries has 40 positives among these.
+SAMPLE = 4_000
+_SAMPLE_SEED = 11
+_LEAST_POSITIVES = 15  # fewer leave a curve of three numbers to chance
+# Weight of the ridge: one pseudo-observation's worth, enough to keep a weight finite where a value tells all.
+_RIDGE = 1.0
 
 
 def fit_thresholds(
@@ -131,16 +144,6 @@ def _f1(hit: NDArray[np.floating], drafted: NDArray[np.floating], true: NDArray[
 def _logit(p: NDArray[np.floating]) -> NDArray[np.float64]:
     clipped = np.clip(p, 1e-4, 1 - 1e-4)
     return np.asarray(np.log(clipped) - np.log1p(-clipped), dtype=np.float64)
-
-
-_LOG = logging.getLogger(__name__)
-
-# Measuring takes some 25 ms a record; a statement that one record in a hundred carries has 40 positives among these.
-SAMPLE = 4_000
-_SAMPLE_SEED = 11
-_LEAST_POSITIVES = 15  # fewer leave a curve of three numbers to chance
-# Weight of the ridge: one pseudo-observation's worth, enough to keep a weight finite where a value tells all.
-_RIDGE = 1.0
 
 
 def sample_of(rows: Sequence[PtbXlRow]) -> NDArray[np.int64]:

@@ -1,4 +1,8 @@
-"""The files of `ecgkin instruct build`: rows read back, what a build wrote, and the card that says what is in it."""
+"""Instruction rows of `ecgkin instruct build`: made from labels and reports, written with their card, read back.
+
+The layout is that of ECGInstruct. Kinds are closed (yes or no), multiple-choice, fill-in-the-blank and open questions
+on features, rhythm and morphology, and whole reports. All wording was written for this project.
+"""
 
 from __future__ import annotations
 
@@ -83,6 +87,8 @@ _FEATURE_OPEN: Mapping[Language, str] = {
 }
 _LETTERS = "ABCDEFGH"
 _RHYTHM = frozenset(s.code for s in STATEMENTS if "rhythm" in s.kinds)
+
+FILE, CARD = "ecginstruct.json", "README.md"
 
 
 def language_of(row: PtbXlRow) -> Language:
@@ -203,9 +209,6 @@ def _rhythms(codes: Sequence[str]) -> list[str]:
 
 def _one(codes: Sequence[str], rng: np.random.Generator) -> str | None:
     return str(rng.choice(codes)) if codes else None
-
-
-FILE, CARD = "ecginstruct.json", "README.md"
 
 
 @dataclass(frozen=True)

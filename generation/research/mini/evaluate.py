@@ -1,4 +1,8 @@
-"""`ecgkin evaluate mini`: picture, neighbours, or both, on the same held-out ECGs, beside drafters without a model."""
+"""`ecgkin evaluate mini`: picture, neighbours, or both, on the same held-out ECGs, beside drafters without a model.
+
+`evaluate_mini` runs and scores the arms; `MiniReport` shows them side by side: scores, what is made up and what is
+missed, paired tests, and reports to read.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +56,13 @@ _PAIRS = (
     (PICTURE, CONSENSUS),
     (WITH_CASES[0], NEAREST),
 )
+
+_LOG = logging.getLogger(__name__)
+
+MINI_ARMS = (PICTURE, *WITH_CASES, WITH_VOTE, RANDOM_CASES, CASES_ONLY, CASES_VOTE_ONLY)
+ARMS = (*MINI_ARMS, WITHOUT, CONSENSUS, NEAREST)
+_BATCH = 64
+_RANDOM_SEED = 71
 
 
 @dataclass(frozen=True)
@@ -176,14 +187,6 @@ def write_report(report: MiniReport, lines: Mapping[str, Sequence[DraftLine]], o
         name = "".join(c if c.isalnum() else "-" for c in arm)
         body = "".join(json.dumps(vars(line), ensure_ascii=False) + "\n" for line in written)
         (out / "runs" / f"{name}.jsonl").write_text(body, encoding="utf-8")
-
-
-_LOG = logging.getLogger(__name__)
-
-MINI_ARMS = (PICTURE, *WITH_CASES, WITH_VOTE, RANDOM_CASES, CASES_ONLY, CASES_VOTE_ONLY)
-ARMS = (*MINI_ARMS, WITHOUT, CONSENSUS, NEAREST)
-_BATCH = 64
-_RANDOM_SEED = 71
 
 
 def evaluate_mini(

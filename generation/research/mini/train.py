@@ -1,4 +1,7 @@
-"""`ecgkin train scripts/training/mini.yaml`: rows, tokens, vocabulary, then the decoder; resumable at every point."""
+"""`ecgkin train scripts/training/mini.yaml`: rows, tokens, vocabulary, then the decoder; resumable at every point.
+
+`Example` is an instruction row as the decoder is trained on it: prompt tokens, answer tokens, which record.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,8 @@ from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import InputError, ModelError
 
 PLAIN, RETRIEVED, ASKED = "plain", "retrieved", "question"
+
+_JUDGED_CODES = 24  # tokens that a judged answer may take: its findings come first
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +123,6 @@ def epoch_examples(examples: Sequence[Example], settings: MiniSettings, epoch: i
     order = sorted(range(len(chosen)), key=lambda i: len(chosen[i].prompt) + len(chosen[i].answer) + 8 * rng.random())
     groups = [order[i : i + settings.batch] for i in range(0, len(order), settings.batch)]
     return [chosen[i] for g in rng.permutation(len(groups)) for i in groups[g]]
-
-
-_JUDGED_CODES = 24  # tokens that a judged answer may take: its findings come first
 
 
 def train_mini(

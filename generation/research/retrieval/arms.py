@@ -11,6 +11,9 @@ log-spectrum        log power per lead, PCA
 report bm25         the query's own report against the gallery's, by words: an oracle, nobody has that report yet
 report minilm       the same by all-MiniLM-L6-v2
 constant list, random
+
+The hand-made features are a baseline to beat: NeuroKit2 finds the beats, the median beat of each lead gives amplitudes
+and intervals.
 """
 
 from __future__ import annotations
@@ -57,6 +60,14 @@ WINDOWS: tuple[tuple[str, float, float, str], ...] = (
 )
 RHYTHM = ("rate", "RR spread", "RR step", "QRS width", "beats")
 N_FEATURES = len(RHYTHM) + len(LEADS) * len(WINDOWS)
+
+_LOG = logging.getLogger(__name__)
+
+ENCODER, CONSTANT, RANDOM, SPECTRUM = "encoder", "constant list", "random", "log-spectrum"
+FEATURES, BM25, MINILM = "features", "report bm25", "report minilm"
+PLAIN: tuple[str, ...] = (ENCODER, FEATURES, SPECTRUM, BM25, MINILM, CONSTANT, RANDOM)
+PREFIXES: tuple[str, ...] = ("encoder", "untrained", "fields", "paper", "signal")
+_PART = 512
 
 
 def hand_made(record: EcgRecord) -> NDArray[np.float64]:
@@ -134,15 +145,6 @@ def feature_vectors(gallery: Floats, queries: Floats) -> tuple[Floats, Floats]:
 def features_of(records: Iterable[EcgRecord]) -> Floats:
     """Features of many records, shape (n, 89), float32."""
     return np.stack([hand_made(record) for record in records]).astype(np.float32)
-
-
-_LOG = logging.getLogger(__name__)
-
-ENCODER, CONSTANT, RANDOM, SPECTRUM = "encoder", "constant list", "random", "log-spectrum"
-FEATURES, BM25, MINILM = "features", "report bm25", "report minilm"
-PLAIN: tuple[str, ...] = (ENCODER, FEATURES, SPECTRUM, BM25, MINILM, CONSTANT, RANDOM)
-PREFIXES: tuple[str, ...] = ("encoder", "untrained", "fields", "paper", "signal")
-_PART = 512
 
 
 def check_arm(name: str) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -103,24 +102,6 @@ def default_space() -> LabelSpace:
         superclass_of={s.code: s.superclass or None for s in STATEMENTS},
         subclass_of={s.code: s.subclass or None for s in STATEMENTS},
     )
-
-
-def space_of_table(path: str | Path) -> LabelSpace:
-    """The statements of a PTB-XL folder's own `scp_statements.csv` (an independent check of `default_space`)."""
-    import pandas as pd
-
-    table = pd.read_csv(path, index_col=0)
-    table = table.astype({"diagnostic_class": object, "diagnostic_subclass": object})
-    diagnostic = table["diagnostic"] == 1
-
-    def column(name: str) -> dict[str, str | None]:
-        return {
-            str(code): str(value) if keep and value == value else None
-            for code, value, keep in zip(table.index, table[name], diagnostic, strict=True)
-        }
-
-    codes = tuple(str(code) for code in table.index)
-    return LabelSpace(codes, column("diagnostic_class"), column("diagnostic_subclass"))
 
 
 def set_numbers(*matrices: BoolMatrix) -> list[NDArray[np.int64]]:

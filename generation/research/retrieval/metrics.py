@@ -44,17 +44,6 @@ def vote_scores(neighbours: Neighbours, gallery_labels: BoolMatrix, k: int, tau:
     return np.asarray(shares, dtype=np.float32)
 
 
-def auc_columns(truth: BoolMatrix, scores: NDArray[np.floating]) -> Doubles:
-    """Area under the ROC curve of each column, shape (n_labels,); NaN where a column has one class only."""
-    from sklearn.metrics import roc_auc_score
-
-    both = truth.any(axis=0) & ~truth.all(axis=0)
-    out = np.full(truth.shape[1], np.nan)
-    for column in np.flatnonzero(both):
-        out[column] = roc_auc_score(truth[:, column], scores[:, column])
-    return out
-
-
 def clean_columns(truth: BoolMatrix) -> NDArray[np.bool_]:
     """Columns with at least `CLEAN_POSITIVES` positives (and as many negatives), shape (n_labels,)."""
     positives = truth.sum(axis=0)
@@ -65,6 +54,12 @@ def identical_share(neighbours: Neighbours, query_labels: BoolMatrix, gallery_la
     """Share of the first k hits whose label set equals the query's, shape (n_queries,).
 
     A hit that is missing (fewer than k allowed) counts as wrong.
+
+    Args:
+        neighbours: Of the queries.
+        query_labels: Multi-hot, shape (n_queries, n_labels).
+        gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+        k: Hits that count.
     """
     if not 1 <= k <= neighbours.rows.shape[1]:
         raise QueryError(f"share among k = {k} hits, but {neighbours.rows.shape[1]} were ranked")
@@ -75,14 +70,24 @@ def identical_share(neighbours: Neighbours, query_labels: BoolMatrix, gallery_la
 
 
 def identical_in_gallery(query_labels: BoolMatrix, gallery_labels: BoolMatrix) -> Ints:
-    """How many gallery rows have exactly the label set of each query, shape (n_queries,)."""
+    """How many gallery rows have exactly the label set of each query, shape (n_queries,).
+
+    Args:
+        query_labels: Multi-hot, shape (n_queries, n_labels).
+        gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+    """
     own, others = set_numbers(query_labels, gallery_labels)
     counts = np.bincount(others, minlength=int(max(own.max(initial=0), others.max(initial=0))) + 1)
     return np.asarray(counts[own], dtype=np.int64)
 
 
 def jaccard(queries: BoolMatrix, gallery: BoolMatrix) -> Floats:
-    """Size of the intersection over size of the union of label sets, shape (n_queries, n_gallery); 0 for two empty."""
+    """Size of the intersection over size of the union of label sets, shape (n_queries, n_gallery); 0 for two empty.
+
+    Args:
+        queries: Multi-hot, shape (n_queries, n_labels).
+        gallery: Multi-hot, shape (n_gallery, n_labels).
+    """
     both = queries.astype(np.float32) @ gallery.astype(np.float32).T
     either = queries.sum(axis=1, dtype=np.float32)[:, None] + gallery.sum(axis=1, dtype=np.float32)[None, :] - both
     return np.asarray(both / np.maximum(either, 1.0), dtype=np.float32)
@@ -124,6 +129,11 @@ def without_rhythm_and_normal(
 
     SR (77 % of the records) and NORM (44 %) carry most of an unweighted Jaccard; the second nDCG column is taken on
     what is left.
+
+    Args:
+        query_labels: Multi-hot, shape (n_queries, n_labels).
+        gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+        codes: Of the columns.
 
     Returns:
         Query and gallery labels with the SR column cleared, and a mask of the queries whose set is then neither

@@ -3,6 +3,9 @@
 Galleries are made as an ingest makes them, queries are full drawn pages (or "photos" of them) that go the way of any
 uploaded picture. Folds that the folder does not hold are left out; the query fold 9 is where k, tau, curves and
 thresholds may be chosen, any other takes them from the calibration or the defaults.
+
+Also here: queries that no case answers (pages without heartbeats, words without an ECG), by which the threshold of
+"nothing similar" is judged, and the calibration that `--fit` writes, with its error on other patients.
 """
 
 from __future__ import annotations
@@ -88,6 +91,14 @@ SENTENCES: tuple[str, ...] = (
     "asdf qwer zxcv",
 )
 
+_LOG = logging.getLogger(__name__)
+
+_STRANGERS = 200
+VALIDATION_FOLD = 9
+JOIN_PHOTOS = 300
+_TIMED = 40
+_SEED = 300
+
 
 def stranger_records(records: Sequence[EcgRecord], seed: int = 4) -> list[EcgRecord]:
     """Signals that are no ECG, one for each record given, kinds in turn.
@@ -130,9 +141,6 @@ def _make(kind: str, signal: NDArray[np.float64], fs_hz: float, rng: np.random.G
         return np.asarray(np.sin(2 * np.pi * (rng.uniform(0.3, 12.0, (leads, 1)) * t + rng.random((leads, 1)))))
     edges = rng.random((leads, n)) < 2.0 / fs_hz
     return np.asarray(np.where(np.cumsum(edges, axis=1) % 2 == 0, 1.0, -1.0))
-
-
-_STRANGERS = 200
 
 
 def fitted_calibration(
@@ -214,14 +222,6 @@ def _thresholds(
             best(words), best(embedder.texts(SENTENCES)), outside_words="sentences without an ECG in them"
         ),
     }
-
-
-_LOG = logging.getLogger(__name__)
-
-VALIDATION_FOLD = 9
-JOIN_PHOTOS = 300
-_TIMED = 40
-_SEED = 300
 
 
 def evaluate_retrieval(

@@ -1,4 +1,4 @@
-"""What an evaluation found: as figures (JSON), as run files, and in tables (`report_tables`)."""
+"""Results of the retrieval protocol: as values (JSON), as run files in TREC's layout, and as tables in Markdown."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ from ecgkin.generation.research.retrieval.cross_modal import RECALL_KS, CrossMod
 from ecgkin.generation.research.retrieval.ranking import Ints
 from ecgkin.generation.research.retrieval.text_search import COMMON, FORMS, TextQueryResult
 from ecgkin.retrieval.search.vote import Calibration
+
+HEADLINE: tuple[str, ...] = (
+    "AUC superclasses",
+    "AUC statements",
+    "P@10 superclass sets",
+    "P@10 statement sets",
+    "nDCG@10",
+)
+_RUN_DEPTH = 100
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -151,16 +160,6 @@ def calibration_tables(calibration: Calibration, errors: Mapping[str, Calibratio
         ],
     )
     return votes + "\n\n" + thresholds
-
-
-HEADLINE: tuple[str, ...] = (
-    "AUC superclasses",
-    "AUC statements",
-    "P@10 superclass sets",
-    "P@10 statement sets",
-    "nDCG@10",
-)
-_RUN_DEPTH = 100
 
 
 @dataclass(frozen=True)

@@ -34,13 +34,31 @@ _LAYOUTS: tuple[str, ...] = (PRIMARY, "cabrera", "6x2", "12x1", "50mm/s")
 
 
 def rotated(page: Page, strength: int, rng: np.random.Generator) -> Page:
-    """Turned by 1, 3, 6, 12 or 25 degrees to either side, on a table."""
+    """Turned by 1, 3, 6, 12 or 25 degrees to either side, on a table.
+
+    Args:
+        page: RGB, shape (h, w, 3), uint8.
+        strength: One of the five steps, 1 to 5.
+        rng: Of the side, place and size.
+
+    Returns:
+        The damaged page, RGB, uint8.
+    """
     degrees = (1, 3, 6, 12, 25)[strength - 1] * float(rng.choice((-1, 1)))
     return np.asarray(Image.fromarray(page).rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=_TABLE))
 
 
 def slanted(page: Page, strength: int, rng: np.random.Generator) -> Page:
-    """Seen from the side: corners moved by up to 1, 3, 6, 10 or 15 % of the page."""
+    """Seen from the side: corners moved by up to 1, 3, 6, 10 or 15 % of the page.
+
+    Args:
+        page: RGB, shape (h, w, 3), uint8.
+        strength: One of the five steps, 1 to 5.
+        rng: Of the side, place and size.
+
+    Returns:
+        The damaged page, RGB, uint8.
+    """
     import cv2
 
     h, w = page.shape[:2]
@@ -53,7 +71,16 @@ def slanted(page: Page, strength: int, rng: np.random.Generator) -> Page:
 
 
 def creased(page: Page, strength: int, rng: np.random.Generator) -> Page:
-    """1, 2, 4, 6 or 9 folds: dark and bright lines across the page, with a shift of the paper at each."""
+    """1, 2, 4, 6 or 9 folds: dark and bright lines across the page, with a shift of the paper at each.
+
+    Args:
+        page: RGB, shape (h, w, 3), uint8.
+        strength: One of the five steps, 1 to 5.
+        rng: Of the side, place and size.
+
+    Returns:
+        The damaged page, RGB, uint8.
+    """
     out = page.astype(np.float32)
     h, w = page.shape[:2]
     for _ in range((1, 2, 4, 6, 9)[strength - 1]):
@@ -70,7 +97,16 @@ def creased(page: Page, strength: int, rng: np.random.Generator) -> Page:
 
 
 def shaded(page: Page, strength: int, rng: np.random.Generator) -> Page:
-    """A shadow from one side that leaves 85, 70, 55, 40 or 25 % of the light, with a soft edge."""
+    """A shadow from one side that leaves 85, 70, 55, 40 or 25 % of the light, with a soft edge.
+
+    Args:
+        page: RGB, shape (h, w, 3), uint8.
+        strength: One of the five steps, 1 to 5.
+        rng: Of the side, place and size.
+
+    Returns:
+        The damaged page, RGB, uint8.
+    """
     h, w = page.shape[:2]
     angle = rng.uniform(0, 2 * math.pi)
     y, x = np.mgrid[0:h, 0:w]
@@ -81,7 +117,16 @@ def shaded(page: Page, strength: int, rng: np.random.Generator) -> Page:
 
 
 def blurred(page: Page, strength: int, rng: np.random.Generator) -> Page:
-    """Out of focus: a Gaussian of 0.1, 0.2, 0.4, 0.7 or 1.1 mm on the page (280 mm wide)."""
+    """Out of focus: a Gaussian of 0.1, 0.2, 0.4, 0.7 or 1.1 mm on the page (280 mm wide).
+
+    Args:
+        page: RGB, shape (h, w, 3), uint8.
+        strength: One of the five steps, 1 to 5.
+        rng: Of the side, place and size.
+
+    Returns:
+        The damaged page, RGB, uint8.
+    """
     from scipy.ndimage import gaussian_filter
 
     sigma = (0.1, 0.2, 0.4, 0.7, 1.1)[strength - 1] * page.shape[1] / 280
@@ -89,14 +134,32 @@ def blurred(page: Page, strength: int, rng: np.random.Generator) -> Page:
 
 
 def compressed(page: Page, strength: int, rng: np.random.Generator) -> Page:
-    """JPEG of quality 60, 30, 15, 8 or 4."""
+    """JPEG of quality 60, 30, 15, 8 or 4.
+
+    Args:
+        page: RGB, shape (h, w, 3), uint8.
+        strength: One of the five steps, 1 to 5.
+        rng: Of the side, place and size.
+
+    Returns:
+        The damaged page, RGB, uint8.
+    """
     buffer = io.BytesIO()
     Image.fromarray(page).save(buffer, "JPEG", quality=(60, 30, 15, 8, 4)[strength - 1])
     return np.asarray(Image.open(buffer, formats=("JPEG",)).convert("RGB"))
 
 
 def cropped(page: Page, strength: int, rng: np.random.Generator) -> Page:
-    """A margin of 2, 5, 8, 12 or 18 % cut off one side: first paper is lost, then traces."""
+    """A margin of 2, 5, 8, 12 or 18 % cut off one side: first paper is lost, then traces.
+
+    Args:
+        page: RGB, shape (h, w, 3), uint8.
+        strength: One of the five steps, 1 to 5.
+        rng: Of the side, place and size.
+
+    Returns:
+        The damaged page, RGB, uint8.
+    """
     share = (0.02, 0.05, 0.08, 0.12, 0.18)[strength - 1]
     h, w = page.shape[:2]
     dy, dx = int(share * h), int(share * w)
@@ -106,7 +169,16 @@ def cropped(page: Page, strength: int, rng: np.random.Generator) -> Page:
 
 
 def coarse(page: Page, strength: int, rng: np.random.Generator) -> Page:
-    """1,100, 800, 600, 450 or 320 px wide."""
+    """1,100, 800, 600, 450 or 320 px wide.
+
+    Args:
+        page: RGB, shape (h, w, 3), uint8.
+        strength: One of the five steps, 1 to 5.
+        rng: Of the side, place and size.
+
+    Returns:
+        The damaged page, RGB, uint8.
+    """
     w = (1100, 800, 600, 450, 320)[strength - 1]
     height = max(1, round(page.shape[0] * w / page.shape[1]))
     return np.asarray(Image.fromarray(page).resize((w, height), Image.Resampling.BOX))

@@ -7,10 +7,10 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ecgkin import __version__
 from ecgkin.generation.backends.mini.backend import SHIPPED
 from ecgkin.generation.backends.mini.model import weights_fingerprint
 from ecgkin.generation.research.retrieval.arm_weights import trained_fingerprint
@@ -123,5 +123,5 @@ def _about(settings: StudySettings, study: Study) -> dict[str, Any]:
         if {r.fold for r in study.queries} == {9}
         else "fixed beforehand",
         "intervals": f"95 %, {settings.resamples} bootstrap resamples over patients, the same for all arms",
-        "ecgkin": version("ecgkin"),
+        "ecgkin": __version__,
     }

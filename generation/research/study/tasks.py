@@ -1,4 +1,8 @@
-"""The tasks of `ecgkin evaluate run`: each gives plain values for report.json, tables, and data for figures."""
+"""The tasks of `ecgkin evaluate run`: each gives plain values for report.json, tables, and data for figures.
+
+There are tasks on other pictures (photographs, damage, foreign records, print-outs, the map of all cases), tasks that
+write (drafts, the mini generator, ECGBench), and those of retrieval itself; `RUNNERS` names them all.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +29,22 @@ from ecgkin.generation.research.study.shared import Study, Values
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.vote import VoteRule
 
+_ADDED_AT_ONCE = 2_000
+COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
+_RUN_DEPTH = 100
+_PART_LIMIT = 4_000
+
 
 def photo_identity(study: Study, options: Values) -> Values:
-    """Where the same record comes for a photo of its page."""
+    """Where the same record comes for a photo of its page.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.cross_modal import join_rank
 
     rows = list(study.queries)[: int(options.get("limit", 300))]
@@ -44,7 +61,15 @@ def photo_identity(study: Study, options: Values) -> Values:
 
 
 def robustness(study: Study, options: Values) -> Values:
-    """Curves over damages."""
+    """Curves over damages.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.robustness import ALL_DAMAGES, STRENGTHS, evaluate_robustness
 
     points = evaluate_robustness(
@@ -56,7 +81,15 @@ def robustness(study: Study, options: Values) -> Values:
 
 
 def out_of_domain(study: Study, options: Values) -> Values:
-    """Foreign databases as queries."""
+    """Foreign databases as queries.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval import out_of_domain as foreign
 
     root = _foreign_root("out_of_domain", options)
@@ -87,7 +120,15 @@ def out_of_domain(study: Study, options: Values) -> Values:
 
 
 def printouts(study: Study, options: Values) -> Values:
-    """Labelled print-outs of other devices as queries: where their own findings stand among PTB-XL's queries."""
+    """Labelled print-outs of other devices as queries: where their own findings stand among PTB-XL's queries.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval import printouts as prints
     from ecgkin.generation.research.retrieval.out_of_domain import class_names
 
@@ -129,7 +170,15 @@ def _foreign_root(task: str, options: Values) -> Path:
 
 
 def embedding_map(study: Study, options: Values) -> Values:
-    """Two dimensions for the queries (t-SNE by scikit-learn, cosine), with the first superclass of each."""
+    """Two dimensions for the queries (t-SNE by scikit-learn, cosine), with the first superclass of each.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from sklearn.manifold import TSNE
 
     from ecgkin.retrieval.ecg.statements.catalogue import superclasses
@@ -143,11 +192,16 @@ def embedding_map(study: Study, options: Values) -> Values:
     return {"x": places[:, 0].round(2).tolist(), "y": places[:, 1].round(2).tolist(), "superclass": names}
 
 
-_ADDED_AT_ONCE = 2_000
-
-
 def drafts(study: Study, options: Values) -> Values:
-    """Drafts without a model, as `ecgkin evaluate drafts`."""
+    """Drafts without a model, as `ecgkin evaluate drafts`.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.drafts.arms import BUILT_IN
     from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
 
@@ -162,7 +216,15 @@ def drafts(study: Study, options: Values) -> Values:
 
 
 def mini(study: Study, options: Values) -> Values:
-    """Retrieval, generation, both: the generator that was trained here, and the one that was trained without cases."""
+    """Retrieval, generation, both: the generator that was trained here, and the one that was trained without cases.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.backends.mini.backend import MiniGenerator
     from ecgkin.generation.research.mini.evaluate import evaluate_mini
 
@@ -180,7 +242,15 @@ def mini(study: Study, options: Values) -> Values:
 
 
 def ecgbench(study: Study, options: Values) -> Values:
-    """ECGBench: sets at hand, and the PTB-XL parts rebuilt, answered by drafters over a case base of the gallery."""
+    """ECGBench: sets at hand, and the PTB-XL parts rebuilt, answered by drafters over a case base of the gallery.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.drafter import Drafter
     from ecgkin.generation.research.ecgbench import bench
     from ecgkin.generation.research.ecgbench.rebuild import rebuild
@@ -230,23 +300,34 @@ def gallery_base(study: Study) -> Path:
     return folder / "cases"
 
 
-COVERAGES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2)
-_RUN_DEPTH = 100
-_PART_LIMIT = 4_000
-
-
 def _choice(study: Study) -> Rules | None:
     """On fold 9 every arm may choose its own vote; elsewhere the rules are fixed beforehand."""
     return None if {row.fold for row in study.queries} == {9} else study.rules
 
 
 def retrieval(study: Study, options: Values) -> Values:
-    """All arms on task A, paired tests against the first and between those asked for, run files."""
+    """All arms on task A, paired tests against the first and between those asked for, run files.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     return _compared(study, study.settings.arms, options, None)
 
 
 def part(study: Study, options: Values) -> Values:
-    """The same on a part of both sides, for arms that take long; the run's encoder is measured on that part too."""
+    """The same on a part of both sides, for arms that take long; the run's encoder is measured on that part too.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     if "arms" not in options:
         raise QueryError("task part needs its arms", hint="part: {arms: [encoder, features, untrained:1]}")
     return _compared(study.part(int(options.get("limit", _PART_LIMIT))), options["arms"], options, study)
@@ -328,7 +409,15 @@ def _run_file(study: Study, arm: str, result: CaseRetrievalResult, prefix: str) 
 
 
 def vote(study: Study, options: Values) -> Values:
-    """Reliability and abstention of the first arm's vote on superclasses."""
+    """Reliability and abstention of the first arm's vote on superclasses.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.calibrate import calibration_error, cross_fitted
 
     found = arm_neighbours(study.settings.arms[0], ArmSetting(study.embedder, study.queries, study.gallery))
@@ -359,7 +448,15 @@ def _bins(truth: Any, probabilities: Any) -> list[list[float]]:
 
 
 def cross_modal(study: Study, options: Values) -> Values:
-    """ECG to report and back."""
+    """ECG to report and back.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.cross_modal import evaluate_cross_modal
 
     found = evaluate_cross_modal(
@@ -378,7 +475,15 @@ def cross_modal(study: Study, options: Values) -> Values:
 
 
 def aligned(study: Study, options: Values) -> Values:
-    """ECG and report for any arm with vectors: all are aligned with the same language model in the same way."""
+    """ECG and report for any arm with vectors: all are aligned with the same language model in the same way.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.aligned import aligned_tests, evaluate_aligned
     from ecgkin.generation.research.retrieval.arms import arm_vectors, report_vectors
 
@@ -403,7 +508,15 @@ def aligned(study: Study, options: Values) -> Values:
 
 
 def zero_shot(study: Study, options: Values) -> Values:
-    """AUC of the cosine between pictures and words."""
+    """AUC of the cosine between pictures and words.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.zero_shot import evaluate_zero_shot
 
     vectors = study.embedder.queries(study.queries, PRIMARY)
@@ -418,7 +531,15 @@ def zero_shot(study: Study, options: Values) -> Values:
 
 
 def text_search(study: Study, options: Values) -> Values:
-    """P@10 of words for cases."""
+    """P@10 of words for cases.
+
+    Args:
+        study: The run with its data, arms and embeddings.
+        options: Of the task, from the run's YAML file.
+
+    Returns:
+        Plain values for report.json.
+    """
     from ecgkin.generation.research.retrieval.text_search import FORMS, evaluate_text_search, text_queries
 
     vectors = study.embedder.texts([text for _, _, text in text_queries()])

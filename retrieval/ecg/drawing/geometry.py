@@ -114,10 +114,6 @@ class PageGeometry:
         """Page height."""
         return self.height_px / self.px_per_mm
 
-    def panel_of(self, lead: str) -> Panel:
-        """The panel of a lead, never its rhythm strip."""
-        return next(p for p in self.panels if p.lead == lead and not p.is_rhythm)
-
 
 @lru_cache(maxsize=256)
 def page_geometry(style: RenderStyle = RenderStyle()) -> PageGeometry:

@@ -44,14 +44,14 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
     return kind.is_picture or kind is Kind.PDF or by_name
 
 
-def open_ecg(path: str | os.PathLike[str], page: int = 1) -> EcgRecord | Image.Image:
+def open_ecg(path: str | os.PathLike[str], page: int | None = None) -> EcgRecord | Image.Image:
     """The ECG in a file: samples where the file holds them, or draws them as lines on a PDF page; else its picture.
 
     A page whose lines cannot be read as numbers without doubt comes as a picture whose notes say why.
 
     Args:
         path: Anything that `read_ecg` or `open_picture` takes.
-        page: Of a document, from 1.
+        page: Of a document, from 1; None for the first that shows an ECG, others are named in the notes.
 
     Raises:
         RecordError, ImageError: It is neither, or broken, or has no such page.
@@ -62,12 +62,26 @@ def open_ecg(path: str | os.PathLike[str], page: int = 1) -> EcgRecord | Image.I
     document = document_in(path)
     if document is None:
         return open_picture(path, page) if is_picture(path) else read_ecg(path)
+    page, others = _chosen(document, page)
     try:
-        return read_pdf(document, page)
+        return read_pdf(document, page).noted(*others)
     except NoTracesError:  # scanned
-        return _page(document, page)
+        return _page(document, page, *others)
     except RecordError as error:
-        return _page(document, page, Note(NoteCode.LINES_NOT_READ, reason=str(error)))
+        return _page(document, page, Note(NoteCode.LINES_NOT_READ, reason=str(error)), *others)
+
+
+def _chosen(document: bytes, page: int | None) -> tuple[int, tuple[str, ...]]:
+    """The page to read, and what to say of others that show an ECG as well."""
+    from ecgkin.retrieval.ecg.formats.pdf.pages import page_count
+    from ecgkin.retrieval.ecg.formats.pdf.traces import ecg_pages
+
+    if page is not None or page_count(document) == 1:
+        return page or 1, ()
+    found = ecg_pages(document)
+    if len(found) < 2:
+        return (found or [1])[0], ()
+    return found[0], (Note(NoteCode.ECG_PAGES, pages=", ".join(map(str, found))),)
 
 
 def picture_notes(picture: Image.Image) -> tuple[str, ...]:
@@ -82,12 +96,12 @@ def with_notes(picture: Image.Image, notes: Sequence[str]) -> Image.Image:
     return picture
 
 
-def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:
+def open_picture(path: str | os.PathLike[str], page: int | None = None) -> Image.Image:
     """The picture, upright, as RGB.
 
     Args:
         path: A picture file, a PDF document, or a DICOM file that wraps one.
-        page: Of a document, from 1.
+        page: Of a document, from 1; None for the first that shows an ECG, or the first.
 
     Raises:
         ImageError: It is none of these, is broken, or has no such page.
@@ -98,7 +112,9 @@ def open_picture(path: str | os.PathLike[str], page: int = 1) -> Image.Image:
 
     document = document_in(path)
     if document is not None:
-        return _page(document, page)
+        page, others = _chosen(document, page)
+        return _page(document, page, *others)
+    page = page or 1
     n_pages = page_count_of(path)
     if not 1 <= page <= n_pages:
         raise ImageError(f"page is {page}, but {Path(path).name} has {n_pages} page{'s' * (n_pages > 1)}")

@@ -78,6 +78,12 @@ READERS: list[Reader] = [
     Reader("ISHNE", (".ecg", ".ishne"), frozenset({Kind.ISHNE}), _plain("ishne", "read_ishne")),
     Reader("PDF with traces drawn as lines", (".pdf",), frozenset({Kind.PDF}), _plain("pdf.traces", "read_pdf")),
     _CSV,
+    Reader(
+        "Mortara XML, Edan ARC, Kardia JSON or XLE with the extra [formats]",
+        (".arc", ".xle"),
+        frozenset({Kind.JSON}),
+        _plain("datakit", "read_with_datakit"),
+    ),
 ]
 _UNTOLD = frozenset({Kind.TEXT, Kind.BINARY, Kind.MATLAB})
 """Content that may be several formats: the name decides."""

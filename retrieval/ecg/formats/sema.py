@@ -84,7 +84,7 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
 
 
 def _header(root: Element) -> SourceHeader:
-    measured = {}
+    measured: dict[str, float] = {}
     for told in root.iter("annotation_global"):
         name, value = _MEASURES.get(text_of(told, "name").upper()), number(text_of(told, "value"))
         if name and value and value > 0:

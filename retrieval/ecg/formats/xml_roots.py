@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from ecgkin.retrieval.ecg.formats.datakit import read_with_datakit
 from ecgkin.retrieval.ecg.formats.xml import parse_xml
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
@@ -21,6 +22,7 @@ ROOTS: dict[str, tuple[str, str]] = {
     "com.xiriuz.sema.xml.schillerEDI.SchillerEDI": ("Schiller SEMA", "sema"),
     "Cardio7": ("Bionet Cardio7", "cardio7"),
 }
+_BY_DATAKIT = frozenset({"ECG"})  # Mortara EL250
 
 
 def read_xml(path: str | os.PathLike[str]) -> EcgRecord:
@@ -31,6 +33,8 @@ def read_xml(path: str | os.PathLike[str]) -> EcgRecord:
     """
     file = Path(path)
     root, notes = parse_xml(file)
+    if root.tag in _BY_DATAKIT:
+        return read_with_datakit(file)
     known = ROOTS.get(str(root.tag))
     if known is None:
         names = ", ".join(f"<{name}>" for name in ROOTS)

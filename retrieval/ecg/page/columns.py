@@ -95,7 +95,9 @@ def _gaps(inked: NDArray[np.bool_], x_mm: FloatArray, left: float, right: float)
     if at.size < 2:
         return ()
     columns = np.arange(inked.shape[1])
-    share = np.mean([inked[row, np.round(np.interp(at, x_mm[row], columns)).astype(int)] for row in range(len(x_mm))], axis=0)
+    share = np.mean(
+        [inked[row, np.round(np.interp(at, x_mm[row], columns)).astype(int)] for row in range(len(x_mm))], axis=0
+    )
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (share <= 0.3).astype(np.int8), [0]]))).reshape(-1, 2)
     return tuple((left + a * step, left + b * step) for a, b in edges if (b - a) * step >= 0.8)
 

@@ -200,7 +200,9 @@ def _likely(sheet: Sheet, darkness: ByteImage) -> ByteImage:
     solid = cv2.resize(sheet.rows.solid, size, interpolation=cv2.INTER_AREA)
     dark = cv2.resize(cv2.dilate(darkness, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_AREA)
     out = cv2.max(cv2.convertScaleAbs(solid, alpha=1.2), cv2.convertScaleAbs(dark, alpha=0.8))
-    return np.asarray(cv2.max(cv2.min(out, np.full_like(out, 150)), cv2.convertScaleAbs(trace, alpha=2.0)), dtype=np.uint8)
+    return np.asarray(
+        cv2.max(cv2.min(out, np.full_like(out, 150)), cv2.convertScaleAbs(trace, alpha=2.0)), dtype=np.uint8
+    )
 
 
 def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:

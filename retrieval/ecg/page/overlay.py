@@ -1,61 +1,56 @@
-"""The curves that were read, drawn over the picture, for people to check."""
+"""What was digitised, drawn over the page that it was read from: the check that a person makes before trusting it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ecgkin.retrieval.ecg.page.digitize import Digitized
-from ecgkin.retrieval.ecg.page.image import load_image
+if TYPE_CHECKING:
+    from ecgkin.retrieval.ecg.page.digitize import Digitized
 
-FloatArray = NDArray[np.float64]
-
-# One colour a lead, dark enough for white paper; neighbours on a page differ in hue.
-COLOURS: dict[str, tuple[int, int, int]] = {
-    "I": (200, 30, 30), "II": (30, 60, 200), "III": (20, 130, 40), "aVR": (170, 30, 170), "aVL": (190, 110, 10),
-    "aVF": (10, 120, 140), "V1": (200, 30, 90), "V2": (70, 40, 200), "V3": (90, 130, 10), "V4": (140, 60, 150),
-    "V5": (160, 80, 20), "V6": (20, 90, 170),
-}  # fmt: skip
-DOUBTFUL = (255, 140, 0)
-_LEAST_CONFIDENCE = 0.7
+# Colours that stay apart for most people with a colour vision deficiency (Okabe and Ito 2008), RGB; neighbours on a
+# page differ.
+COLOURS = ((0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (230, 159, 0), (86, 180, 233))
+DOUBTFUL = (220, 0, 0)
+SURE = 0.5
+"""Columns of a curve that are less sure than this are marked."""
 
 
-def check_overlay(found: Digitized, picture: Image.Image | NDArray[Any] | str | Path | bytes) -> Image.Image:
-    """The picture with the curves over it, each lead in its colour with its name; doubtful stretches orange and wide.
+def check_overlay(found: Digitized) -> NDArray[np.uint8]:
+    """The straightened page, pale, with the curves that were followed, a colour a lead, their names, and doubts in red.
 
     Args:
-        found: What `digitize` gave for the picture.
-        picture: The same picture.
+        found: What `digitize` gave.
 
-    Raises:
-        ImageError: The picture cannot be read.
+    Returns:
+        RGB, uint8 (h, w, 3).
     """
-    canvas = np.ascontiguousarray(load_image(picture))
-    canvas = np.ascontiguousarray(cv2.addWeighted(canvas, 0.55, np.full_like(canvas, 255), 0.45, 0.0))
-    wide = max(1, round(max(canvas.shape) / 1400))
-    for stretch in found.stretches:
-        y = found.curves.y[stretch.row]
-        first, last = max(0, round(stretch.left)), min(y.size, round(stretch.right) + 1)
-        columns = np.arange(first, last)[np.isfinite(y[first:last])]
-        if not columns.size:
-            continue
-        doubtful = found.confidence.get(stretch.lead, 1.0) < _LEAST_CONFIDENCE
-        points = found.on_picture(columns.astype(np.float64), y[columns])
-        parts = np.split(points, np.flatnonzero(np.diff(columns) > 1) + 1)
-        for colour, width in ((DOUBTFUL, 4 * wide), (COLOURS[stretch.lead], wide)):
-            if colour == DOUBTFUL and not doubtful:
-                continue
-            for part in parts:
-                cv2.polylines(canvas, [(part * 16).astype(np.int32)], False, colour, width, cv2.LINE_AA, 4)
-        label = ("-" if stretch.sign < 0 else "") + stretch.lead
-        at = points[0] + np.array([4.0, -12.0]) * wide
-        cv2.putText(
-            canvas, label, (int(at[0]), int(at[1])), cv2.FONT_HERSHEY_SIMPLEX, 0.5 * wide, COLOURS[stretch.lead], wide,
-            cv2.LINE_AA,
-        )  # fmt: skip
-    return Image.fromarray(canvas)
+    grey = 255 - (found.fine.lines // 2)
+    picture = np.ascontiguousarray(np.repeat(grey[:, :, None], 3, axis=2))
+    curves, size = found.curves, max(1.0, found.curves.stroke)
+    width = max(1, round(size / 2))
+    for number, stretch in enumerate(found.stretches):
+        colour = COLOURS[number % len(COLOURS)]
+        first, last = max(0, round(stretch.left)), min(curves.y.shape[1], round(stretch.right) + 1)
+        y, weight = curves.y[stretch.row, first:last], curves.weight[stretch.row, first:last]
+        for begin, end in _runs(np.isfinite(y)):
+            points = np.stack([np.arange(first + begin, first + end), y[begin:end]], axis=1)
+            cv2.polylines(picture, [np.round(points * 16).astype(np.int32)], False, colour, width, cv2.LINE_AA, 4)
+        for begin, end in _runs(np.isfinite(y) & (weight < SURE)):
+            points = np.stack([np.arange(first + begin, first + end), y[begin:end]], axis=1)
+            cv2.polylines(picture, [np.round(points * 16).astype(np.int32)], False, DOUBTFUL, width + 1, cv2.LINE_AA, 4)
+        known = y[np.isfinite(y)]
+        place = (first + 4, round(float(known.min())) - 6 if known.size else 20)
+        name = f"{'-' if stretch.sign < 0 else ''}{stretch.lead} {100 * found.confidence.get(stretch.lead, 0):.0f} %"
+        scale = picture.shape[1] / 2200
+        cv2.putText(picture, name, place, cv2.FONT_HERSHEY_SIMPLEX, 0.9 * scale, colour, max(1, round(2 * scale)))
+    return np.asarray(picture, dtype=np.uint8)
+
+
+def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Beginning and end (not included) of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]

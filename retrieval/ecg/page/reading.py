@@ -367,7 +367,9 @@ def _find_in(plane: ByteImage, grid_off: bool, lines: ByteImage, mask: ByteImage
     rows = find_rows(pieces)
     moved_lines = cv2.warpPerspective(lines, onto, size) if moved else lines
     pitch = grid_pitch(np.asarray(moved_lines, dtype=np.uint8), straight)
-    return _Found(straight, np.asarray(moved_lines, dtype=np.uint8), onto, bow, rows, pitch, check_rows(rows, pitch is not None))
+    return _Found(
+        straight, np.asarray(moved_lines, dtype=np.uint8), onto, bow, rows, pitch, check_rows(rows, pitch is not None)
+    )
 
 
 def _scale(pitch: float, span: int) -> float:

@@ -86,7 +86,9 @@ def find_comb(profile: FloatArray, longest: float, near: float | None = None) ->
     level = cv2.blur(np.minimum(coarse, np.float32(2 * np.median(coarse))).reshape(1, -1), (wide, 1)).ravel()
     level = np.repeat(level, 4)[: spectrum.size]
     white = spectrum / np.maximum(level, 1e-9)
-    peak = np.asarray(cv2.dilate(white.astype(np.float32).reshape(1, -1), np.ones((1, 2 * (size // n) // 2 + 1)))).ravel()
+    peak = np.asarray(
+        cv2.dilate(white.astype(np.float32).reshape(1, -1), np.ones((1, 2 * (size // n) // 2 + 1)))
+    ).ravel()
     # The strongest line of the spectrum is a tooth of the comb: its first to fifth.
     first, last = int(np.ceil(size / longest)), int(size / LEAST_PERIOD)
     if last - first < 8:
@@ -187,12 +189,12 @@ def follow_phase(
     at = np.arange(width // 2, n - width // 2, step)
     if at.size < 4:
         return None
-    z = np.stack([np.convolve(row * wave, kernel, mode="valid")[:: step][: at.size] for row in profile])
+    z = np.stack([np.convolve(row * wave, kernel, mode="valid")[::step][: at.size] for row in profile])
     at = at[: z.shape[1]]
     loud = np.abs(z)
     # Share of the window's energy that is the comb's: 0 to 1.
     energy = np.stack(
-        [np.sqrt(np.convolve(row**2, kernel, mode="valid")[:: step][: at.size] * kernel.sum()) for row in profile]
+        [np.sqrt(np.convolve(row**2, kernel, mode="valid")[::step][: at.size] * kernel.sum()) for row in profile]
     )
     clear = loud / np.maximum(energy, 1e-9)
     weight = clear**2

@@ -10,16 +10,17 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# The patterns are for text whose white space is squeezed: a pattern that begins with `\s*` costs the square of a run of
+# blanks, and texts come from strangers.
 # The note runs to the end of the text in every report that has one; "Edit:" also follows the boilerplate.
-_EDIT_NOTE = re.compile(r"\bedit\s*:.*\Z", re.IGNORECASE | re.DOTALL)
+_EDIT_NOTE = re.compile(r"\bedit ?:.*\Z", re.IGNORECASE | re.DOTALL)
 # Program version and status of the device: whole wherever it stands, at the end of the text also cut off by a field
 # width ("4.46  unbe", "4.4"). The same words without the number are a clinician's and stay ("infarkt alter unbest.").
 _DEVICE_LINE = re.compile(
-    r"\s*\b4\.4\d\s+(?:unbest(?:ä|ae)tigter\s+bericht|unconfirmed\s+report)\b\s*\.?"
-    r"|\s*\b4\.4\d?(?:\s+u(?:n[^\W\d_]*)?(?:\s+[br][^\W\d_]*)?)?\s*\.?\s*\Z",
+    r" ?\b4\.4\d (?:unbest(?:ä|ae)tigter bericht|unconfirmed report)\b ?\.?"
+    r"| ?\b4\.4\d?(?: u(?:n[^\W\d_]*)?(?: [br][^\W\d_]*)?)? ?\.? ?\Z",
     re.IGNORECASE,
 )
-_SPACE = re.compile(r"\s+")
 _NOT_WORD = re.compile(r"[\W_]+")
 # A trace without an interpretation: nothing in it describes the ECG.
 _EMPTY_OF_FINDINGS = frozenset({"", "trace only requested".replace("ue", "ü")})
@@ -58,6 +59,8 @@ _ENGLISH = _words(
     pathology incomplete complete patient
     """
 )
+COMMON_WORDS = _SWEDISH | _GERMAN | _ENGLISH
+"""Folded words that are common in reports of the three languages: none of them is a name."""
 # Words of two or three of the lists say nothing on their own.
 _SHARED = (_SWEDISH & _GERMAN) | (_SWEDISH & _ENGLISH) | (_GERMAN & _ENGLISH)
 
@@ -87,8 +90,13 @@ def clean_report(text: str | None) -> str:
     """
     if not text:
         return ""
-    kept = _EDIT_NOTE.sub("", unicodedata.normalize("NFC", text))
-    return _SPACE.sub(" ", _DEVICE_LINE.sub(" ", kept)).strip()
+    kept = _EDIT_NOTE.sub("", _squeezed(unicodedata.normalize("NFC", text)))
+    return _squeezed(_DEVICE_LINE.sub(" ", kept))
+
+
+def _squeezed(text: str) -> str:
+    """Runs of white space as one blank, none at the ends."""
+    return " ".join(text.split())
 
 
 def normalise_report(text: str | None) -> str:

@@ -199,15 +199,8 @@ class PublishedEncoder:
         return []
 
     def _digitised(self, image: Image.Image) -> EcgRecord:
-        try:
-            from ecgkin.retrieval.ecg import digitize
-        except ImportError:
-            digitize = None
-        if not callable(digitize):
-            raise ImageError(
-                f"{self.system} reads recordings, no pages, and this installation cannot digitise pages",
-                hint="search with the recording itself (WFDB, DICOM, SCP-ECG, XML, EDF, CSV)",
-            )
+        from ecgkin.retrieval.ecg import digitize
+
         record: EcgRecord = digitize(image).record
         try:
             self.prepare(record)

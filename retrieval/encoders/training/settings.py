@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 S = TypeVar("S", bound="DataclassInstance")
-FOLDERS = ("out", "data", "teacher", "image", "join")
-STAGES = ("signal", "image", "join", "text")
+FOLDERS = ("out", "data", "teacher", "teachers", "image", "join")
+STAGES = ("signal", "ensemble", "image", "join", "text")
+NETWORKS = ("conv", "attention")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,8 @@ class TrainSettings:
     """One training stage.
 
     Attributes:
-        stage: "signal" (1-D network on samples, the teacher), "image" (image tower towards the teacher's space),
+        stage: "signal" (1-D network on samples, a teacher), "ensemble" (several of them as one), "image" (image tower
+            towards the teacher's space),
             "join" (identity directions of the finished tower), or "text" (text tower towards it).
         out: Folder for checkpoints, logs and results; a later run with the same folder goes on where it stopped.
         data: PTB-XL folder in its official layout; "" takes the environment variable ECGKIN_PTBXL.
@@ -35,6 +37,11 @@ class TrainSettings:
         join: Folder of the finished join stage (text stage, which writes the whole encoder).
         picture: What the image tower sees: "paper" (drawn pages), or "fields" (the encodings of Qiu et al., see
             `fields`; an arm of the evaluation, no finished encoder comes of it).
+        network: Kind of signal network, "conv" or "attention" (signal stage).
+        fs_hz: Samples a second that it takes.
+        domain_share: Part of each batch that is made to look as if another machine had recorded it (signal stage).
+        likelihoods: Learn how sure the reader was in place of whether a statement stands in the report (signal stage).
+        teachers: Folders of the finished signal stages (ensemble stage).
         page_share: Share of training pictures that are full pages, photographed and read; the rest are drawn as trace
             maps.
         keep_tokens: Share of image tokens kept during training.
@@ -68,6 +75,11 @@ class TrainSettings:
     image: str = ""
     join: str = ""
     picture: str = "paper"
+    network: str = "conv"
+    fs_hz: float = 50.0
+    domain_share: float = 0.0
+    likelihoods: bool = False
+    teachers: tuple[str, ...] = ()
     page_share: float = 0.1
     keep_tokens: float = 1.0
     full_tokens_from: float = 1.0
@@ -93,6 +105,15 @@ class TrainSettings:
             object.__setattr__(self, name, tuple(int(f) for f in getattr(self, name)))
         if self.stage not in STAGES:
             raise QueryError(f"stage is {self.stage!r} (expected one of {', '.join(STAGES)})")
+        object.__setattr__(self, "teachers", tuple(str(folder) for folder in self.teachers))
+        if self.network not in NETWORKS:
+            raise QueryError(f"network is {self.network!r} (expected {' or '.join(NETWORKS)})")
+        if not 0 <= self.domain_share <= 1:
+            raise QueryError(f"domain_share is {self.domain_share} (expected 0 to 1)")
+        if not 25 <= self.fs_hz <= 500:
+            raise QueryError(f"fs_hz is {self.fs_hz} (expected 25 to 500)")
+        if self.stage == "ensemble" and not self.teachers:
+            raise QueryError("the ensemble stage needs 'teachers' (folders of signal stages)", hint="train those first")
         if self.picture not in PICTURES:
             raise QueryError(f"picture is {self.picture!r} (expected {' or '.join(PICTURES)})")
         for name in ("epochs", "batch"):

@@ -17,6 +17,7 @@ from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from ecgkin.retrieval.encoders.training.corpus import CORPUS_FS_HZ, Corpus, load_corpus
+from ecgkin.retrieval.encoders.training.domain import other_machine
 from ecgkin.retrieval.encoders.training.loop import (
     Resumable,
     RunningAverage,
@@ -30,83 +31,25 @@ from ecgkin.retrieval.encoders.training.loop import (
 )
 from ecgkin.retrieval.encoders.training.losses import jaccard, label_contrastive, text_contrastive
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
+from ecgkin.retrieval.encoders.training.signal_networks import SignalNet
 
-NET_FS_HZ = 50.0
-CROP = 420  # samples of a training crop, 8.4 s
-
-
-class SignalBlock(nn.Module):
-    """Two convolutions along time with a skip. (1, k) kernels on 4-D tensors: CPUs have a fast path for these."""
-
-    def __init__(self, c_in: int, c_out: int, kernel: int = 7, stride: int = 1) -> None:
-        super().__init__()
-        pad = (0, kernel // 2)
-        self.conv1 = nn.Conv2d(c_in, c_out, (1, kernel), stride=(1, stride), padding=pad, bias=False)
-        self.norm1 = nn.BatchNorm2d(c_out)
-        self.conv2 = nn.Conv2d(c_out, c_out, (1, kernel), padding=pad, bias=False)
-        self.norm2 = nn.BatchNorm2d(c_out)
-        nn.init.zeros_(self.norm2.weight)
-        self.skip: nn.Module = nn.Identity()
-        if c_in != c_out or stride != 1:
-            pool = nn.AvgPool2d((1, stride), ceil_mode=True) if stride > 1 else nn.Identity()
-            self.skip = nn.Sequential(pool, nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(n, c_in, 1, t) -> (n, c_out, 1, t / stride)."""
-        out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
-        return F.relu(out + self.skip(x))
+CROP_S = 8.4  # length of a training crop
 
 
-class SignalNet(nn.Module):
-    """Samples (n, 12, t) in mV at 50 Hz, 0 where a lead is missing -> unit vectors and label logits.
-
-    Args:
-        dim: Length of the vectors.
-        n_labels: Columns of the label head.
-        widths: Channels of the four stages, two blocks each.
-    """
-
-    def __init__(self, dim: int, n_labels: int, widths: tuple[int, ...] = (64, 128, 256, 256)) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(12, widths[0], (1, 9), stride=(1, 2), padding=(0, 4), bias=False),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(),
-        )
-        blocks: list[nn.Module] = []
-        channels = widths[0]
-        for stage, width in enumerate(widths):
-            blocks += [SignalBlock(channels, width, stride=1 if stage == 0 else 2), SignalBlock(width, width)]
-            channels = width
-        self.body = nn.Sequential(*blocks)
-        self.attention = nn.Sequential(nn.Conv2d(channels, 64, 1), nn.Tanh(), nn.Conv2d(64, 4, 1))
-        self.neck = nn.Sequential(nn.Linear(6 * channels, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.25))
-        self.label_head = nn.Linear(512, n_labels)
-        self.project = nn.Linear(512, dim)
-
-    def forward(self, signals: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors (n, dim) and logits (n, n_labels), float32."""
-        hidden = self.body(self.stem(signals[:, :, None]))
-        weights = self.attention(hidden)[:, :, 0].float().softmax(-1)
-        time = hidden[:, :, 0].float()
-        pooled = torch.einsum("bct,bkt->bkc", time, weights).flatten(1)
-        features = self.neck(torch.cat([pooled, time.mean(-1), time.amax(-1)], dim=1))
-        return F.normalize(self.project(features).float(), dim=-1), self.label_head(features).float()
-
-
-def network_signals(signals: NDArray[np.float16], fs_hz: float) -> Tensor:
-    """Signals (n, 12, t) in mV -> float32 tensor at 50 Hz; missing samples become 0.
+def network_signals(signals: NDArray[np.float16], fs_hz: float, net_fs_hz: float = 50.0) -> Tensor:
+    """Signals (n, 12, t) in mV at the rate of a network; missing samples become 0.
 
     Args:
         signals: mV, (n, 12, t); NaN where there is no sample.
-        fs_hz: Samples a second.
+        fs_hz: Samples a second, as they are.
+        net_fs_hz: Samples a second, as the network takes them.
 
     Returns:
-        float32 (n, 12, t') at 50 Hz, 0 where there is no sample.
+        float32 (n, 12, t'), 0 where there is no sample.
     """
     from scipy.signal import resample_poly
 
-    up, down = int(NET_FS_HZ), round(fs_hz)
+    up, down = round(net_fs_hz), round(fs_hz)
     factor = math.gcd(up, down)
     parts = []
     for begin in range(0, len(signals), 500):
@@ -115,22 +58,27 @@ def network_signals(signals: NDArray[np.float16], fs_hz: float) -> Tensor:
     return torch.from_numpy(np.concatenate(parts))
 
 
-def damaged(signals: Tensor, crop: int = CROP) -> Tensor:
+def damaged(signals: Tensor, fs_hz: float = 50.0, domain_share: float = 0.0) -> Tensor:
     """A random crop with other gains, offsets, drift, noise, and a lead missing now and then; (n, 12, t).
 
     Args:
-        signals: (n, 12, t) at 50 Hz, mV.
-        crop: Samples that are kept.
+        signals: mV, (n, 12, t).
+        fs_hz: Samples a second.
+        domain_share: Part of the batch that goes through `domain.other_machine` besides.
 
     Returns:
-        (n, 12, crop).
+        (n, 12, crop), mV.
     """
     n, _, samples = signals.shape
+    crop = round(CROP_S * fs_hz)
+    if domain_share:
+        signals = other_machine(signals, fs_hz, domain_share)
+    there = signals != 0
     out = signals * (1 + 0.15 * torch.randn(n, 1, 1)).clamp(0.6, 1.5)
     out = out + 0.03 * torch.randn(n, 12, 1) + 0.02 * torch.rand(n, 1, 1) * torch.randn_like(out)
-    time = torch.arange(samples) / NET_FS_HZ
+    time = torch.arange(samples) / fs_hz
     drift = torch.sin(2 * math.pi * (0.1 + 0.4 * torch.rand(n, 1, 1)) * time + 2 * math.pi * torch.rand(n, 12, 1))
-    out = out + 0.1 * torch.rand(n, 12, 1) * drift
+    out = (out + 0.1 * torch.rand(n, 12, 1) * drift) * there
     begin = int(torch.randint(0, max(1, samples - crop + 1), (1,)))
     return out[:, :, begin : begin + crop].masked_fill(torch.rand(n, 12, 1) < 0.04, 0.0)
 
@@ -159,8 +107,11 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
     train = corpus.rows_of(settings.train_folds)
     if settings.limit:
         train = train[: settings.limit]
-    signals = network_signals(corpus.signals, CORPUS_FS_HZ)
+    signals = network_signals(corpus.signals, CORPUS_FS_HZ, settings.fs_hz)
     labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
+    soft = labels.clone()
+    if settings.likelihoods:
+        soft[:, :71] = torch.from_numpy(corpus.likelihoods)
     statements = labels[:, :71]
     rarity = torch.log((len(train) + 1) / (statements[torch.from_numpy(train)].sum(0) + 1)).clamp(0.3, 6.0).sqrt()
     _, same_text = np.unique(corpus.normalised, return_inverse=True)
@@ -174,7 +125,10 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
         write_text_config(folder, architecture, tokenizer.get_vocab_size())
     ids = torch.from_numpy(token_ids(load_tokenizer(folder), corpus.reports, length=48))
     model = nn.ModuleDict(
-        {"signal": SignalNet(architecture.dim, N_LABELS), "text": build_text_tower(architecture.dim, folder)}
+        {
+            "signal": SignalNet(architecture.dim, N_LABELS, kind=settings.network),
+            "text": build_text_tower(architecture.dim, folder),
+        }
     ).to(place.device)
     scale = nn.Parameter(torch.tensor(2.66))
     model.register_parameter("log_scale", scale)
@@ -193,12 +147,14 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
             words = ids[rows]
             words = words[:, : max(1, int((words != 0).sum(1).max()))].to(place.device)
             with place.autocast():
-                vectors, logits = model["signal"](damaged(signals[rows]).to(place.device))
+                vectors, logits = model["signal"](
+                    damaged(signals[rows], settings.fs_hz, settings.domain_share).to(place.device)
+                )
             texts = F.normalize(model["text"](words).float(), dim=-1)
-            truth = labels[rows].to(place.device)
+            truth = soft[rows].to(place.device)
             label = 8 * F.binary_cross_entropy_with_logits(logits[:, :71], truth[:, :71])
             label = label + 1.5 * F.binary_cross_entropy_with_logits(logits[:, 71:], truth[:, 71:])
-            own = truth[:, :71].cpu()
+            own = statements[rows]
             bank = torch.cat([vectors, run.extra["vectors"].to(place.device)])
             bank_labels = torch.cat([own, run.extra["labels"]])
             alike = 0.5 * jaccard(own, bank_labels) + 0.5 * jaccard(own, bank_labels, rarity)

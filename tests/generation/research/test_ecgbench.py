@@ -215,19 +215,6 @@ def test_rows_without_an_answer_are_left_out_as_published_and_wrong_in_the_corre
     assert found["corrected"]["n"] == 3 and found["corrected"]["measures"]["macro-F1"]["value"] < 1.0
 
 
-def test_replies_to_reports_are_filed_under_the_end_of_their_id() -> None:
-    def reply(score: int, second: str = "Waveform") -> dict[str, dict[str, object]]:
-        return {"Diagnosis": {"Score": score}, second: {"Score": 10}}
-
-    score, aspects, n = rules.report_set_score({"ptb-xl-1": reply(0), "ptb-xl-2": reply(10, "Form")})
-    assert (score, n) == (75.0, 2) and aspects == {"Diagnosis": 50.0, "Waveform": 100.0, "Form": 100.0}
-    # The repository's own ids all end in 0: of two replies the last is left.
-    assert rules.report_set_score({"ptb-report-07190_hr-0": reply(0), "ptb-report-07191_hr-0": reply(10)})[::2] == (
-        100.0,
-        1,
-    )
-
-
 def test_judges_scores_are_averaged_as_published() -> None:
     reply = {"Diagnosis": {"Score": 5}, "Form": {"Score": 10}, "Rhythm": {"Score": "9"}}
     assert rules.report_score(reply) == pytest.approx(80.0)

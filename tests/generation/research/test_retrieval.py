@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from ecgkin.generation.research.retrieval import baselines, cross_modal, metrics
 from ecgkin.generation.research.retrieval import protocol as strangers
 from ecgkin.generation.research.retrieval.case_retrieval import evaluate_case_retrieval
 from ecgkin.generation.research.retrieval.galleries import Embedder, draw_query, encode_pictures
-from ecgkin.generation.research.retrieval.labels import default_space, space_of_table
+from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.protocol import evaluate_retrieval
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.leads import LEADS
@@ -316,11 +317,15 @@ def test_photos_are_the_same_in_every_run(made_record: EcgRecord) -> None:
 
 
 def test_label_space_equals_the_table_of_the_folder(ptbxl_root: Path) -> None:
-    ours, theirs = default_space(), space_of_table(ptbxl_root / "scp_statements.csv")
-    assert set(ours.codes) == set(theirs.codes)
-    assert ours.superclass_of == dict(theirs.superclass_of)
-    assert ours.subclass_of == dict(theirs.subclass_of)
-    assert ours.superclasses == theirs.superclasses and len(ours.subclasses) == 23
+    ours = default_space()
+    with (ptbxl_root / "scp_statements.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row[""]: row for row in csv.DictReader(file)}
+    diagnostic = {code for code, row in rows.items() if row["diagnostic"]}
+    assert set(ours.codes) == set(rows)
+    for of_codes, column in ((ours.superclass_of, "diagnostic_class"), (ours.subclass_of, "diagnostic_subclass")):
+        assert of_codes == {code: row[column] or None if code in diagnostic else None for code, row in rows.items()}
+    assert set(ours.superclasses) == {rows[code]["diagnostic_class"] for code in diagnostic}
+    assert len(ours.subclasses) == 23
 
 
 def test_chance_levels_of_fold_9_are_the_known_ones(ptbxl_root: Path) -> None:

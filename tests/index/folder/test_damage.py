@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from ecgkin.index import create_base, open_base
+from ecgkin.index.atomic import checksum
 from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case, check_case_id, safe_case_id
 from ecgkin.index.engines.protocol import Vectors
@@ -120,11 +121,9 @@ def test_random_flips_are_found(base: Path) -> None:
 
 def test_a_vector_that_is_none(base: Path) -> None:
     """NaN with a checksum that fits, as a stranger would write it."""
-    from ecgkin.index.folder.store import _sum
-
     bad = np.full(DIM, np.nan, dtype="<f4").tobytes()
     execute(base, "UPDATE vectors SET vector = ? WHERE row = 8", bad)
-    execute(base, "UPDATE checksums SET vector = ? WHERE row = 8", _sum(bad))
+    execute(base, "UPDATE checksums SET vector = ? WHERE row = 8", checksum(bad))
     with open_base(base) as opened, pytest.raises(ManifestError, match="damaged vector of 1 cases"):
         opened.verify()
     for path in base.glob("index-*"):

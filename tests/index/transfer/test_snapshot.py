@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import sqlite3
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ecgkin.index import create_base, open_base
+from ecgkin.index.atomic import file_digest
 from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
+from ecgkin.index.engines.faiss import FaissIndex
 from ecgkin.index.engines.protocol import Vectors
 from ecgkin.index.folder.store import STORE
 from ecgkin.index.transfer.backup import FILE, read_snapshot, restore_snapshot, take_snapshot
@@ -135,3 +142,102 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert "30 cases, index flat" in said("compact", tmp_path / "live")
     copied = json.loads(said("copy", tmp_path / "live", tmp_path / "c", "--json"))
     assert (copied["added"], copied["passes"], copied["digest"]) == (30, 2, taken["digest"])
+
+
+def hostile(tmp_path: Path, change: Callable[[dict[str, Any], Path], None]) -> Path:
+    """A snapshot whose head, or whose files, were changed by somebody who made the checksums fit."""
+    made(tmp_path / "b").close()
+    take_snapshot(tmp_path / "b", tmp_path / "s")
+    head = json.loads((tmp_path / "s" / FILE).read_text())
+    change(head, tmp_path / "s")
+    (tmp_path / "s" / FILE).write_text(json.dumps(head))
+    return tmp_path / "s"
+
+
+def outside(head: dict[str, Any], folder: Path) -> None:
+    (folder.parent / "evil").write_text("x")
+    head["files"]["../evil"] = file_digest(folder.parent / "evil")
+
+
+def hidden(head: dict[str, Any], folder: Path) -> None:
+    (folder / ".bashrc").write_text("x")
+    head["files"][".bashrc"] = file_digest(folder / ".bashrc")
+
+
+def absolute(head: dict[str, Any], folder: Path) -> None:
+    head["files"]["/etc/hostname"] = "0" * 32
+
+
+def link(head: dict[str, Any], folder: Path) -> None:
+    (folder / STORE).rename(folder.parent / "elsewhere")
+    (folder / STORE).symlink_to(folder.parent / "elsewhere")
+
+
+def head_link(head: dict[str, Any], folder: Path) -> None:
+    (folder / FILE).rename(folder.parent / "head.json")
+    (folder / FILE).symlink_to(folder.parent / "head.json")
+
+
+def counts(head: dict[str, Any], folder: Path) -> None:
+    head["n_cases"] = "30"
+
+
+def fewer(head: dict[str, Any], folder: Path) -> None:
+    head["n_cases"] = 29
+
+
+def no_store(head: dict[str, Any], folder: Path) -> None:
+    del head["files"][STORE]
+
+
+def lists(head: dict[str, Any], folder: Path) -> None:
+    head["files"] = [STORE]
+
+
+def view(head: dict[str, Any], folder: Path) -> None:
+    with closing(sqlite3.connect(folder / STORE)) as db, db:
+        db.execute("CREATE VIEW more AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT i FROM n")
+    head["files"][STORE] = file_digest(folder / STORE)
+
+
+@pytest.mark.parametrize("change", [outside, hidden, absolute, link, head_link, counts, fewer, no_store, lists, view])
+def test_a_hostile_snapshot_writes_nothing(tmp_path: Path, change: Callable[[dict[str, Any], Path], None]) -> None:
+    """No path outside the target, no link followed, one line that says why, and nothing left behind."""
+    snapshot = hostile(tmp_path, change)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(CaseBaseError) as caught:
+        restore_snapshot(snapshot, tmp_path / "deep" / "again")
+    assert "\n" not in str(caught.value)
+    left = sorted(path.name for path in tmp_path.iterdir() if path.name != "deep")
+    assert left == before and not list((tmp_path / "deep").glob("*"))
+
+
+def test_an_index_that_a_stranger_made_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAISS's own format is not safe to read: it is built anew from the vectors."""
+    made(tmp_path / "b").close()
+    take_snapshot(tmp_path / "b", tmp_path / "s")
+    read: list[Path] = []
+    load = FaissIndex.load
+
+    def noted(path: Path, **options: Any) -> FaissIndex:
+        read.append(path)
+        return load(path, **options)
+
+    monkeypatch.setattr(FaissIndex, "load", noted)
+    theirs = {path.name: file_digest(path) for path in (tmp_path / "s").glob("index-*")}
+    restore_snapshot(tmp_path / "s", tmp_path / "again")
+    assert theirs and not {path.name for path in read} & set(theirs)
+    with open_base(tmp_path / "again") as back:
+        back.verify()
+
+
+def test_snapshot_of_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path / "b").close()
+    # Whoever runs the tests may write anywhere, so the answer is made up.
+    real = os.access
+    monkeypatch.setattr(
+        "ecgkin.index.folder.store.os.access", lambda path, mode: Path(path) != tmp_path / "b" and real(path, mode)
+    )
+    before = sorted(path.name for path in (tmp_path / "b").iterdir())
+    assert take_snapshot(tmp_path / "b", tmp_path / "s").n_cases == 30
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == before

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request
 
+from ecgkin import __version__
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.answers import InfoOut
 from ecgkin.ui.api.limits import MB
@@ -29,7 +29,7 @@ async def info(request: Request) -> InfoOut:
         facts["bytes"] = sum(facts["bytes"].values())
         encoder = state.encoder
         return InfoOut(
-            version=version("ecgkin"),
+            version=__version__,
             notice=NOTICE,
             encoder={"name": encoder.name, "fingerprint": encoder.fingerprint, "dim": encoder.dim},
             case_base=facts,

@@ -18,6 +18,7 @@ MAX_PAGES = 500
 _DPI = 200.0
 _LONGEST_PX = 3400
 _LARGEST_MPX = 100.0  # of a picture inside the page, as for picture files
+_SCAN = 0.3  # share of a page that a scanned ECG covers at the least
 MAX_OBJECTS = 200_000
 MAX_DEPTH = 4  # of forms inside forms
 
@@ -60,6 +61,41 @@ def page_picture(source: str | os.PathLike[str] | bytes, page: int = 1) -> Image
         return picture.convert("RGB")
     finally:
         document.close()
+
+
+def pages_of_pictures(source: str | os.PathLike[str] | bytes, most: int) -> list[int]:
+    """Pages, from 1, that are a scan: a picture covers `_SCAN` of the page or more.
+
+    Args:
+        source: Path or bytes of the document.
+        most: So many pages are looked at.
+
+    Raises:
+        ImageError: As in `page_count`.
+    """
+    import pypdfium2.raw as raw
+
+    document = opened_document(source)
+    found: list[int] = []
+    try:
+        for number in range(min(most, len(document))):
+            try:
+                sheet = document[number]
+                width, height = sheet.get_size()
+                for count, thing in enumerate(sheet.get_objects(max_depth=MAX_DEPTH)):
+                    if count > MAX_OBJECTS:
+                        break
+                    if thing.type != raw.FPDF_PAGEOBJ_IMAGE:
+                        continue
+                    left, bottom, right, top = thing.get_bounds()
+                    if (right - left) * (top - bottom) >= _SCAN * width * height:
+                        found.append(number + 1)
+                        break
+            except (RuntimeError, ValueError):  # a page that cannot be opened is none
+                continue
+    finally:
+        document.close()
+    return found
 
 
 def opened_document(source: str | os.PathLike[str] | bytes) -> pypdfium2.PdfDocument:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.assemble import assemble, named
 from ecgkin.retrieval.ecg.formats.pdf.drawing import Drawing, Line, Points, drawing_on
 from ecgkin.retrieval.ecg.formats.pdf.names import LEAST_LEADS, LEAST_MM, Trace, named_traces
+from ecgkin.retrieval.ecg.formats.pdf.pages import page_count, pages_of_pictures
 from ecgkin.retrieval.ecg.formats.pdf.scale import Pulse, Scale, pulse_at_start, scale_of
 from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -33,6 +34,9 @@ _DIFFERENT_MV = 0.1
 # Part of the signal that Einthoven's law may leave unexplained: swapped names leave as much as there was.
 _EINTHOVEN = 0.35
 _LONGEST_S = 60.0
+_MOST_PAGES = 20  # of a document that are looked at for ECGs
+# A trace of 2.5 s at the least: 62 mm of paper at 25 mm/s, printed small; samples at 50 Hz; two complexes, up and down.
+_TRACE_PT, _TRACE_POINTS, _TRACE_TURNS = 100.0, 100, 6
 
 
 class NoTracesError(RecordError):
@@ -77,6 +81,41 @@ def read_pdf(source: str | os.PathLike[str] | bytes, page: int = 1) -> EcgRecord
     return assemble(
         channels, fs_hz, where=where, notes=[f"{form}: {scale.said}", *notes], header=SourceHeader(format=form)
     )
+
+
+def ecg_pages(source: str | os.PathLike[str] | bytes) -> list[int]:
+    """The pages of a document that show an ECG, from 1: those with traces drawn as lines, else those that are pictures.
+
+    Exports of carts and watches begin with a cover of words, and go on over several pages.
+
+    Args:
+        source: Path or bytes of the document; at most `_MOST_PAGES` of it are looked at.
+
+    Returns:
+        Ascending; empty where no page is one by these signs.
+
+    Raises:
+        ImageError: It is no readable document.
+    """
+    drawn: list[int] = []
+    for page in range(1, min(page_count(source), _MOST_PAGES) + 1):
+        try:
+            lines = drawing_on(source, page).lines
+        except ImageError:  # more on it than an ECG is drawn of
+            continue
+        if any(_is_trace(line) for line in lines):
+            drawn.append(page)
+    return drawn or pages_of_pictures(source, _MOST_PAGES)
+
+
+def _is_trace(line: Line) -> bool:
+    """Whether a line runs from left to right over a good part of the page and bends often up and down."""
+    points = _left_to_right(line)
+    if points is None or len(points) < _TRACE_POINTS:
+        return False
+    rises = np.sign(np.diff(points[:, 1]))
+    turns = int((np.diff(rises[rises != 0]) != 0).sum())
+    return float(points[-1, 0] - points[0, 0]) >= _TRACE_PT and turns >= _TRACE_TURNS
 
 
 def _candidates(drawing: Drawing) -> tuple[list[Points], list[Pulse]]:

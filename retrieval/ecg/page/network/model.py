@@ -76,6 +76,7 @@ def build_reader(config: ReaderConfig, *, training: bool = False) -> torch.nn.Mo
             self.names = nn.Sequential(conv(b, b), nn.Conv2d(b, config.n_leads + 1, 1))
             self.frame = nn.Sequential(conv(d, c), nn.Conv2d(c, 4, 1))
             last = self.names[1].bias
+            assert isinstance(last, torch.Tensor)
             with torch.no_grad():
                 last[:-1].fill_(-4.6)  # names are rare: begin with 1 in 100 (focal loss, Lin et al. 2017)
                 last[-1].fill_(2.7)

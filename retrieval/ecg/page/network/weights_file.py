@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,53 +38,39 @@ def load_reader(folder: Path | None = None) -> torch.nn.Module:
         WeightsMissingError: There is no such file.
         ModelError: The file is damaged, belongs to something else, lacks tensors, has others, or holds NaN.
     """
-
-    def build(header: Mapping[str, str]) -> torch.nn.Module:
-        sizes = json.loads(header["config"])
-        return build_reader(ReaderConfig(tuple(sizes["widths"]), sizes["n_classes"], sizes["n_leads"]))
-
-    labels = {"classes": ",".join(CLASSES), "leads": ",".join(LEADS)}
-    return _kept((folder or weights_folder()) / "reader.safetensors", READER_FORMAT, labels, build)
+    return _kept(folder, "reader.safetensors", READER_FORMAT)
 
 
 def load_name_reader(folder: Path | None = None) -> torch.nn.Module:
     """The network for lead names, as `load_reader` loads the one for pages (`names.safetensors`)."""
-    path = (folder or weights_folder()) / "names.safetensors"
-    return _kept(path, NAMES_FORMAT, {"names": ",".join(NAMES)}, lambda _: build_name_reader())
+    return _kept(folder, "names.safetensors", NAMES_FORMAT)
 
 
-_Builder = Callable[[Mapping[str, str]], "torch.nn.Module"]
-
-
-def _kept(path: Path, kind: str, labels: Mapping[str, str], build: _Builder) -> torch.nn.Module:
-    if path.parent.is_file():  # a file of the folder was named
-        path = path.parent.parent / path.name
-    path = path.resolve()
+def _kept(folder: Path | None, name: str, kind: str) -> torch.nn.Module:
+    where = folder or weights_folder()
+    path = ((where.parent if where.is_file() else where) / name).resolve()
     if not path.is_file():
         raise WeightsMissingError(f"no weights of the page reader at {path}", hint=_HINT)
     stat = path.stat()
-    return _models(path, stat.st_mtime_ns, stat.st_size)(kind, labels, build)
+    return _read(path, kind, stat.st_mtime_ns, stat.st_size)
 
 
-class _Slot:
-    """One file's network, once it has been read."""
+def _labels(kind: str) -> dict[str, str]:
+    """What the header of a file must say beside its format."""
+    if kind == NAMES_FORMAT:
+        return {"names": ",".join(NAMES)}
+    return {"classes": ",".join(CLASSES), "leads": ",".join(LEADS)}
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._model: torch.nn.Module | None = None
 
-    def __call__(self, kind: str, labels: Mapping[str, str], build: _Builder) -> torch.nn.Module:
-        if self._model is None:
-            self._model = _read(self._path, kind, labels, build)
-        return self._model
+def _built(kind: str, header: Mapping[str, str]) -> torch.nn.Module:
+    if kind == NAMES_FORMAT:
+        return build_name_reader()
+    sizes = json.loads(header["config"])
+    return build_reader(ReaderConfig(tuple(sizes["widths"]), sizes["n_classes"], sizes["n_leads"]))
 
 
 @lru_cache(maxsize=4)
-def _models(path: Path, _changed_ns: int, _size: int) -> _Slot:
-    return _Slot(path)
-
-
-def _read(path: Path, kind: str, labels: Mapping[str, str], build: _Builder) -> torch.nn.Module:
+def _read(path: Path, kind: str, _changed_ns: int, _size: int) -> torch.nn.Module:
     import torch
     from safetensors import SafetensorError, safe_open
 
@@ -96,11 +82,11 @@ def _read(path: Path, kind: str, labels: Mapping[str, str], build: _Builder) -> 
         raise ModelError(f"{path} cannot be read as safetensors: {error}", hint=_HINT) from error
     if header.get("format") != kind:
         raise ModelError(f"{path} has format {header.get('format')!r} (expected {kind!r})", hint=_HINT)
-    for key, expected in labels.items():
+    for key, expected in _labels(kind).items():
         if header.get(key) != expected:
             raise ModelError(f"{path} was trained for {key} {header.get(key)} (expected {expected})", hint=_HINT)
     try:
-        model = build(header)
+        model = _built(kind, header)
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path} names no sizes of the network: {error!r}", hint=_HINT) from error
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}

@@ -37,7 +37,7 @@ from ecgkin.retrieval.ecg.page.training.signals import SignalSource
 if TYPE_CHECKING:
     import torch
 
-_CLASS_WEIGHTS = {"paper": 0.35, "grid": 0.5, "trace": 2.0, "text": 1.2, "pulse": 3.0, "stroke": 3.0, "outside": 0.4}
+_CLASS_WEIGHTS = {"paper": 0.35, "grid": 0.5, "trace": 2.0, "text": 1.2, "pulse": 2.5, "stroke": 1.5, "outside": 0.4}
 _SPREAD = 1.2  # cells; width of the bell over a name's middle
 
 

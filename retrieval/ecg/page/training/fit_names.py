@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.network.model import folded
 from ecgkin.retrieval.ecg.page.network.names import CUT, NAMES, NOTHING, as_batch, build_name_reader, cut_out
+from ecgkin.retrieval.ecg.page.network.segment import suspected_places
 from ecgkin.retrieval.ecg.page.network.weights_file import NAMES_FORMAT
 from ecgkin.retrieval.ecg.page.training.camera import KINDS, expose, lay_on_table, place, to_picture, warp
 from ecgkin.retrieval.ecg.page.training.layouts import draw_layout
+from ecgkin.retrieval.ecg.page.training.pages import wild_page
 from ecgkin.retrieval.ecg.page.training.sheets import INKS, draw_sheet
 from ecgkin.retrieval.ecg.page.training.signals import Signals, SignalSource
 
@@ -78,6 +80,39 @@ def draw_cuts(n: int, seed: int, source: SignalSource) -> tuple[NDArray[np.uint8
             cuts.append(cut)
             classes.append(which)
         number += 1
+    return np.stack(cuts), np.array(classes, dtype=np.int64)
+
+
+def cuts_where_found(
+    first: int, n_pages: int, seed: int, source: SignalSource, weights: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Cuts at the places where the network for pages suspects names on whole drawn pages, right or wrong.
+
+    Args:
+        first, n_pages: Which pages of `seed`.
+        seed: Start of chance.
+        source: Signals.
+        weights: Folder with `reader.safetensors`.
+
+    Returns:
+        As `draw_cuts`; most are places without a name, which single names on small pictures do not teach.
+    """
+    cuts: list[NDArray[np.uint8]] = []
+    classes: list[int] = []
+    for number in range(first, first + n_pages):
+        page = wild_page(np.random.default_rng((seed, number)), source, truth=False)
+        for x, y, height, _, _ in suspected_places(page.image, weights):
+            which = NAMES.index(NOTHING)
+            unsure = False
+            for lead, corners in page.names:
+                (cx, cy), (wide, tall) = corners.mean(axis=0), np.ptp(corners, axis=0)
+                if abs(x - cx) < 0.45 * max(wide, tall) and abs(y - cy) < 0.6 * tall:
+                    which = NAMES.index(lead)
+                elif abs(x - cx) < wide + 0.6 * height and abs(y - cy) < tall + 0.6 * height:
+                    unsure = True  # beside a name: neither the name nor surely nothing
+            if which != NAMES.index(NOTHING) or not unsure:
+                cuts.append(cut_out(page.image, x, y, height))
+                classes.append(which)
     return np.stack(cuts), np.array(classes, dtype=np.int64)
 
 
@@ -169,6 +204,8 @@ def main() -> None:
     parser.add_argument("--signals", type=Path)
     parser.add_argument("--cache", type=Path, required=True, help="NumPy file of the cuts; drawn where it is missing")
     parser.add_argument("--export", type=Path, required=True)
+    parser.add_argument("--found-with", type=Path, help="folder of a trained reader.safetensors: its places are added")
+    parser.add_argument("--pages", type=int, default=150, help="pages for --found-with")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     if not arguments.cache.exists():
@@ -176,6 +213,18 @@ def main() -> None:
         np.savez(arguments.cache, cuts=cuts, classes=classes)
     stored = np.load(arguments.cache)
     cuts, classes = stored["cuts"], stored["classes"]
+    if arguments.found_with is not None:
+        more = arguments.cache.with_suffix(".found.npz")
+        if not more.exists():
+            found = cuts_where_found(
+                200_000, arguments.pages, arguments.seed, SignalSource.from_file(arguments.signals),
+                arguments.found_with,
+            )  # fmt: skip
+            np.savez(more, cuts=found[0], classes=found[1])
+        second = np.load(more)
+        cuts, classes = np.concatenate([cuts, second["cuts"]]), np.concatenate([classes, second["classes"]])
+        order = np.random.default_rng(arguments.seed).permutation(len(cuts))
+        cuts, classes = cuts[order], classes[order]
     assert cuts.shape[1:] == (CUT[1], CUT[0], 3)
     fit_names(
         cuts, classes, arguments.export, epochs=arguments.epochs, seed=arguments.seed,

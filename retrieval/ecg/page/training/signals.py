@@ -1,7 +1,15 @@
-"""Twelve-lead signals for drawn pages: recorded or simulated, then changed as other machines would write them."""
+"""Twelve-lead signals for drawn pages: recorded or simulated, then changed as other machines would write them.
+
+    python -m ecgkin.retrieval.ecg.page.training.signals --ptbxl FOLDER --out signals.npy
+
+collects the recorded ones in one file.
+"""
 
 from __future__ import annotations
 
+import argparse
+import csv
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,3 +129,43 @@ def _machine(signal: NDArray[np.float32], rng: np.random.Generator) -> NDArray[n
     if rng.random() < 0.12:
         changed = _smooth(np.asarray(changed, dtype=np.float32), int(rng.choice((5, 7, 9, 13))))
     return np.asarray(changed, dtype=np.float32)
+
+
+def collect(ptbxl: Path, out: Path, *, last_fold: int = 8, every: int = 2) -> int:
+    """Put PTB-XL's 100 Hz records into one NumPy file for `SignalSource.from_file`.
+
+    Args:
+        ptbxl: Folder with `ptbxl_database.csv` and `records100`.
+        out: File to write: int16 microvolts, shape (n, 12, 1000).
+        last_fold: Folds 1 to this one are taken; 9 and 10 stay unseen.
+        every: Every how manieth record of them.
+
+    Returns:
+        How many records were written.
+    """
+    import wfdb
+
+    with (ptbxl / "ptbxl_database.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if int(float(row["strat_fold"])) <= last_fold][::every]
+    signals = np.zeros((len(rows), len(LEADS), 1000), dtype=np.int16)
+    kept = 0
+    for row in rows:
+        signal = wfdb.rdrecord(str(ptbxl / row["filename_lr"])).p_signal
+        if signal is not None and signal.shape == (1000, len(LEADS)):
+            signals[kept] = np.clip(np.nan_to_num(signal.T) * 1000.0, -32_000, 32_000)
+            kept += 1
+    np.save(out, signals[:kept])
+    return kept
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Collect recorded signals for drawn pages.")
+    parser.add_argument("--ptbxl", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    sys.stdout.write(f"{collect(arguments.ptbxl, arguments.out)} records\n")
+
+
+if __name__ == "__main__":
+    main()

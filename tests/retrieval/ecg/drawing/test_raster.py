@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.drawing.geometry import LAYOUTS, GridColours, Panel, RenderStyle, page_geometry
+from ecgkin.retrieval.ecg.drawing.geometry import LAYOUTS, GridColours, PageGeometry, Panel, RenderStyle, page_geometry
 from ecgkin.retrieval.ecg.drawing.raster import background, render, render_array
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -36,6 +36,11 @@ def ink(page: NDArray[np.uint8]) -> NDArray[np.float64]:
     return 1.0 - page.mean(axis=2) / 255.0
 
 
+def panel_of(geometry: PageGeometry, lead: str) -> Panel:
+    """The panel of a lead, never its rhythm strip."""
+    return next(panel for panel in geometry.panels if panel.lead == lead and not panel.is_rhythm)
+
+
 def box(darkness: NDArray[np.float64], style: RenderStyle, panel: Panel) -> NDArray[np.float64]:
     """The part of the page where nothing but this panel's trace should be."""
     geometry = page_geometry(style)
@@ -53,7 +58,7 @@ def centre(weights: NDArray[np.float64]) -> float:
 def measure_pulse(style: RenderStyle, lead: str, height_mv: float) -> None:
     """Draw a rectangular pulse in one lead and measure its place, height and width off the picture."""
     geometry = page_geometry(style)
-    panel = geometry.panel_of(lead)
+    panel = panel_of(geometry, lead)
     begin = round((panel.start_s + 0.4 * panel.length_s) * FS_HZ)
     end = round((panel.start_s + 0.7 * panel.length_s) * FS_HZ)
     signal = np.zeros((1, round((style.start_s + style.window_s) * FS_HZ)), np.float32)
@@ -129,7 +134,7 @@ def test_a_triangle_keeps_its_height_on_a_small_page_of_a_fast_record() -> None:
     geometry = page_geometry(style)
     record = zeros(fs_hz=1000.0)
     record.signal_mv[1, 1234] = 1.0
-    darkness = box(ink(render_array(record, style)), style, geometry.panel_of("II"))
+    darkness = box(ink(render_array(record, style)), style, panel_of(geometry, "II"))
     rows = np.flatnonzero(darkness.max(axis=1) > 0.3)
     height_px = rows.max() - rows.min()
     assert height_px == pytest.approx(10.0 * geometry.px_per_mm, abs=2.5)  # 1 mV, and a line one to two px thick
@@ -198,7 +203,7 @@ def test_cabrera_turns_avr_over() -> None:
     record.signal_mv[LEADS.index("aVR"), 700:900] = 0.5
     up, down = (replace(BARE, order=order, px_per_mm=4.0, simultaneous=True) for order in ("standard", "cabrera"))
     for style, sign in ((up, 1), (down, -1)):
-        panel = page_geometry(style).panel_of("aVR")
+        panel = panel_of(page_geometry(style), "aVR")
         assert panel.sign == sign
         darkness = box(ink(render_array(record, style)), style, panel)
         rows = np.flatnonzero(darkness.max(axis=1) > 0.5)
@@ -232,7 +237,7 @@ def test_gaps_break_the_line_and_lone_samples_show() -> None:
     record.signal_mv[4, 300:600] = np.inf
     page = ink(render_array(record, style))
     for lead, dot in (("aVR", True), ("aVL", False)):
-        part = box(page, style, page_geometry(style).panel_of(lead))
+        part = box(page, style, panel_of(page_geometry(style), lead))
         offset = round(0.5 * 4)  # `box` leaves out the first half millimetre
         assert part[:, 100 : 300 - offset - 2].max(axis=0).min() > 0.5
         assert part[:, 600 - offset + 2 : 900].max(axis=0).min() > 0.5
@@ -265,7 +270,7 @@ def test_centring_moves_a_panel_and_changes_nothing_else() -> None:
     assert np.array_equal(render_array(record, BARE), render_array(moved, BARE))
     as_it_is = replace(BARE, center=False)
     geometry = page_geometry(as_it_is)
-    part = box(ink(render_array(moved, as_it_is)), as_it_is, geometry.panel_of("V1"))
+    part = box(ink(render_array(moved, as_it_is)), as_it_is, panel_of(geometry, "V1"))
     offset_mm = (part.shape[0] / 2 - centre(part[:, 5])) / geometry.px_per_mm
     assert offset_mm == pytest.approx(7.5, abs=0.2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from PIL import Image
 from ecgkin.index import open_base
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.folder import folder_items
+from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
 from ecgkin.retrieval.ecg.formats.pdf.scale import pulse_at_start, stated
-from ecgkin.retrieval.ecg.formats.pdf.traces import NoTracesError, read_pdf
+from ecgkin.retrieval.ecg.formats.pdf.traces import NoTracesError, ecg_pages, read_pdf
 from ecgkin.retrieval.ecg.formats.pictures import open_ecg, open_picture, picture_notes
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -232,3 +234,67 @@ def test_damaged_pages(tmp_path: Path, record: EcgRecord) -> None:
     found, wrong = fuzzing.fuzz(path, 30, 0, tmp_path / "out")
     assert not wrong, wrong[0]
     assert sum(found.values()) == 30 and found["record"] and found["error"]
+
+
+def joined(*documents: bytes) -> bytes:
+    """Several documents as one."""
+    import pypdfium2
+
+    whole = pypdfium2.PdfDocument.new()
+    for document in documents:
+        part = pypdfium2.PdfDocument(document)
+        whole.import_pages(part)
+        part.close()
+    stream = io.BytesIO()
+    whole.save(stream)
+    whole.close()
+    return stream.getvalue()
+
+
+def cover() -> bytes:
+    """A page of words, a frame and a small logo, as the exports of watches begin."""
+    from fpdf import FPDF
+
+    sheet = FPDF(unit="mm", format="A4")
+    sheet.add_page()
+    sheet.set_font("Helvetica", size=12)
+    for k in range(20):
+        sheet.text(20, 30 + 8 * k, f"Recorded on 1 January, finding number {k}")
+    sheet.rect(15, 15, 180, 250)
+    return bytes(sheet.output())
+
+
+def test_pages_behind_a_cover_are_found_and_named(record: EcgRecord, tmp_path: Path) -> None:
+    """The first page that shows an ECG is read, the others are named; a page that is asked for is read."""
+    other = simulate(("NORM",), np.random.default_rng(5)).record
+    file = tmp_path / "export.pdf"
+    file.write_bytes(joined(cover(), drawn.from_svg(record), drawn.from_svg(other), cover()))
+    assert ecg_pages(file) == [2, 3]
+    back = open_ecg(file)
+    assert isinstance(back, EcgRecord) and farthest_mv(back, record) < 1.5e-3
+    assert "the document has 4 pages: page 2 is read" in back.notes
+    assert any("pages 2, 3 of the document show an ECG" in note for note in back.notes)
+    third = open_ecg(file, 3)
+    assert isinstance(third, EcgRecord) and farthest_mv(third, other) < 1.5e-3
+    assert isinstance(open_ecg(file, 1), Image.Image)
+
+
+def test_scans_behind_a_cover_are_found(record: EcgRecord, tmp_path: Path) -> None:
+    page = render(record, RenderStyle(px_per_mm=6.0))
+    stream = io.BytesIO()
+    page.save(stream, "PDF", resolution=150)
+    file = tmp_path / "scan.pdf"
+    file.write_bytes(joined(cover(), stream.getvalue()))
+    assert ecg_pages(file) == [2]
+    picture = open_ecg(file)
+    assert isinstance(picture, Image.Image) and picture_notes(picture) == ("the document has 2 pages: page 2 is read",)
+    file.write_bytes(joined(cover(), cover()))
+    assert ecg_pages(file) == [] and isinstance(open_ecg(file), Image.Image)
+
+
+def test_bytes_before_the_document(record: EcgRecord, tmp_path: Path) -> None:
+    """Mail gateways leave some in front; the content is a PDF document all the same."""
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"X-Header: 16 b\r\n" + drawn.from_svg(record))
+    back = open_ecg(file)
+    assert isinstance(back, EcgRecord) and farthest_mv(back, record) < 1.5e-3

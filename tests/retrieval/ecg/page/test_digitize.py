@@ -55,4 +55,4 @@ def test_the_overlay_lies_on_the_traces(turns: int) -> None:
     places = found.on_picture(columns.astype(float), y[columns]).round().astype(int)
     darkness = 255 - page.max(axis=2)[places[:, 1], places[:, 0]]
     assert (darkness > 60).mean() > 0.9
-    assert check_overlay(found, page).size == (page.shape[1], page.shape[0])
+    assert check_overlay(found).shape[:2] == found.fine.darkness.shape

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
+import wfdb
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS, working_size
 from ecgkin.retrieval.ecg.page.training.camera import KINDS, place, to_picture
@@ -12,7 +15,7 @@ from ecgkin.retrieval.ecg.page.training.fit import FitConfig, half_planes, page_
 from ecgkin.retrieval.ecg.page.training.layouts import draw_layout
 from ecgkin.retrieval.ecg.page.training.lettering import Lettering, text_mask
 from ecgkin.retrieval.ecg.page.training.pages import WildPage, wild_page
-from ecgkin.retrieval.ecg.page.training.signals import N_SAMPLES, SignalSource
+from ecgkin.retrieval.ecg.page.training.signals import N_SAMPLES, SignalSource, collect
 from ecgkin.retrieval.ecg.page.training.wording import name_spelling
 
 TRACE, TEXT = CLASSES.index("trace"), CLASSES.index("text")
@@ -199,3 +202,25 @@ def test_working_size_keeps_the_shape() -> None:
         assert w % 32 == h % 32 == 0 and max(w, h) <= 1664
         assert w * h < 1.5e6 and w <= 2.2 * width + 32
         assert w / h == pytest.approx(width / height, rel=0.2)
+
+
+def test_recorded_signals_are_collected(tmp_path: Path) -> None:
+    """Records of the training folds, every second one, in microvolts; those of folds 9 and 10 stay out."""
+    rng = np.random.default_rng(0)
+    rows = ["ecg_id,strat_fold,filename_lr"]
+    truth = []
+    for number, fold in enumerate((1, 2, 9, 8, 10, 3)):
+        signal = rng.normal(0, 0.3, (1000, 12)).round(3)
+        wfdb.wrsamp(
+            f"r{number}", fs=100, units=["mV"] * 12, sig_name=list(LEADS[:12]), p_signal=signal, fmt=["16"] * 12,
+            adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(tmp_path),
+        )  # fmt: skip
+        rows.append(f"{number},{fold},r{number}")
+        if fold <= 8:
+            truth.append(signal.T)
+    (tmp_path / "ptbxl_database.csv").write_text("\n".join(rows) + "\n")
+    assert collect(tmp_path, tmp_path / "signals.npy") == 2
+    source = SignalSource.from_file(tmp_path / "signals.npy")
+    assert source.recorded is not None
+    assert np.abs(np.asarray(source.recorded) / 1000.0 - np.stack(truth[::2])).max() < 0.0011
+    assert all(np.isfinite(source.draw(np.random.default_rng(n))["II"]).all() for n in range(4))

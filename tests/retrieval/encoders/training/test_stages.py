@@ -127,8 +127,9 @@ def test_a_training_killed_at_random_moments_can_always_go_on(made_ptbxl: Path, 
     settings = _settings("image", tmp_path, epochs=40, checkpoint_minutes=0.0).to_dict()
     config.write_text(json.dumps({k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}))
     code = (
-        "from pathlib import Path; from ecgkin.retrieval.encoders.training.stages import train; "
-        f"train(Path({str(config)!r}))"
+        "from pathlib import Path; from ecgkin.retrieval.encoders.training.settings import load_settings; "
+        "from ecgkin.retrieval.encoders.training.stages import run_stage; "
+        f"run_stage(load_settings(Path({str(config)!r})))"
     )
     environment = {**os.environ, "ECGKIN_PTBXL": str(made_ptbxl)}
     rng = np.random.default_rng(3)
@@ -161,8 +162,9 @@ def test_two_processes_under_torchrun_train_one_model(made_ptbxl: Path, tmp_path
     config.write_text(json.dumps({k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}))
     script = tmp_path / "go.py"
     script.write_text(
-        "from pathlib import Path\nfrom ecgkin.retrieval.encoders.training.stages import train\n"
-        f"train(Path({str(config)!r}))\n"
+        "from pathlib import Path\nfrom ecgkin.retrieval.encoders.training.settings import load_settings\n"
+        "from ecgkin.retrieval.encoders.training.stages import run_stage\n"
+        f"run_stage(load_settings(Path({str(config)!r})))\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     environment = {**os.environ, "ECGKIN_PTBXL": str(made_ptbxl), "OMP_NUM_THREADS": "1"}

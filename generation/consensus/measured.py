@@ -1,0 +1,174 @@
+"""What measuring alone says for the draft: flags, findings that it adds or rules out, negatives that it forbids.
+
+The vote knows which statements ECGs like this one carry; it does not look at this one. Where the two differ on what a
+ruler can settle, the ruler speaks first: flags open the conclusion, and no section is called free of findings whose
+criteria do not hold (ST-T and infarction under pacing, left bundle branch block or pre-excitation) or are met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ecgkin.generation.consensus.assembly import Note
+from ecgkin.generation.measures import Measurements
+from ecgkin.generation.measures.flag_texts import flag_text, flag_title
+from ecgkin.generation.measures.flags import (
+    Flag,
+    FlagCode,
+    Severity,
+    has_right_bundle,
+    is_fibrillating,
+    is_fluttering,
+    red_flags,
+    repolarisation_secondary,
+)
+from ecgkin.generation.types.draft import DraftFlag, Language
+
+# Statement that a flag measures, and how often the flag is right about it: precision on the 2,173 records of PTB-XL
+# fold 8, whose shares of findings are those of the archive (scripts/measure_measures.py flags).
+STATEMENT_OF: Mapping[FlagCode, tuple[str, float]] = {
+    FlagCode.PACED: ("PACE", 0.65),
+    FlagCode.LEFT_BUNDLE: ("CLBBB", 0.65),
+    FlagCode.RIGHT_BUNDLE: ("CRBBB", 0.77),
+    FlagCode.FIBRILLATION: ("AFIB", 0.84),
+    FlagCode.FAST_FIBRILLATION: ("AFIB", 0.9),
+    FlagCode.FLUTTER: ("AFLT", 0.15),
+    FlagCode.PREEXCITATION: ("WPW", 0.6),
+}
+# Sections in which a flag speaks against "nothing found".
+_AGAINST: Mapping[FlagCode, frozenset[str]] = {
+    FlagCode.ST_ELEVATION: frozenset({"st_t", "infarction"}),
+    FlagCode.SGARBOSSA: frozenset({"st_t", "infarction"}),
+    FlagCode.POSTERIOR: frozenset({"st_t", "infarction"}),
+    FlagCode.AVR_ELEVATION: frozenset({"st_t", "infarction"}),
+    FlagCode.ST_DEPRESSION: frozenset({"st_t", "infarction"}),
+    FlagCode.WELLENS: frozenset({"st_t", "infarction"}),
+    FlagCode.BRUGADA: frozenset({"st_t", "infarction", "conduction"}),
+    FlagCode.PEAKED_T: frozenset({"st_t", "infarction"}),
+    FlagCode.LONG_QT: frozenset({"st_t"}),
+    FlagCode.Q_WAVES: frozenset({"infarction"}),
+    FlagCode.HIGH_GRADE_BLOCK: frozenset({"conduction"}),
+    FlagCode.PAUSE: frozenset({"conduction"}),
+    FlagCode.SLOW: frozenset({"conduction"}),
+    FlagCode.WIDE_TACHYCARDIA: frozenset({"conduction", "st_t", "infarction", "hypertrophy"}),
+    FlagCode.NO_QRS: frozenset({"conduction", "st_t", "infarction", "hypertrophy"}),
+    FlagCode.LEFT_BUNDLE: frozenset({"conduction", "st_t", "infarction"}),
+    FlagCode.RIGHT_BUNDLE: frozenset({"conduction"}),
+    FlagCode.PREEXCITATION: frozenset({"conduction", "st_t", "infarction"}),
+    FlagCode.PACED: frozenset({"conduction", "st_t", "infarction", "hypertrophy"}),
+}
+# Sections whose negative these statements forbid where the vote makes them possible.
+_VEILS: Mapping[str, frozenset[str]] = {
+    "PACE": frozenset({"conduction", "st_t", "infarction", "hypertrophy"}),
+    "CLBBB": frozenset({"st_t", "infarction"}),
+    "WPW": frozenset({"st_t", "infarction"}),
+}
+_SECTION_OF_NOTE: Mapping[FlagCode, str] = {
+    FlagCode.PACED: "rhythm",
+    FlagCode.FIBRILLATION: "rhythm",
+    FlagCode.FLUTTER: "rhythm",
+    FlagCode.LEFT_BUNDLE: "conduction",
+    FlagCode.RIGHT_BUNDLE: "conduction",
+    FlagCode.Q_WAVES: "infarction",
+}
+_T_NEGATIVE_MV = -0.1
+_SINUS = ("SR", "STACH", "SBRAD", "SARRH")
+
+
+@dataclass(frozen=True)
+class MeasuredFindings:
+    """What measuring says.
+
+    Attributes:
+        flags: The most dangerous first.
+        added: Statement -> probability that measuring alone gives it.
+        ruled_out: Statements that the measured rhythm excludes.
+        forbidden: Sections that may not be called free of findings.
+        not_normal: Whether the ECG cannot be called normal.
+    """
+
+    flags: tuple[Flag, ...] = ()
+    added: Mapping[str, float] = field(default_factory=dict)
+    ruled_out: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
+    not_normal: bool = False
+
+    def sentences(self, language: Language) -> list[Note]:
+        """Urgent and important flags for the conclusion, in order."""
+        return [
+            Note(flag_title(flag, language), "conclusion", (), (), None, "measurement")
+            for flag in self.flags
+            if flag.severity is not Severity.NOTE
+        ]
+
+    def notes(self, section: str, said: Mapping[str, float], language: Language) -> list[Note]:
+        """Flags that are no alarm, in the section where they belong, unless their statement is said anyway."""
+        return [
+            Note(flag_title(flag, language), section, (), (), None, "measurement")
+            for flag in self.flags
+            if _SECTION_OF_NOTE.get(flag.code) == section
+            and (flag.code not in STATEMENT_OF or STATEMENT_OF[flag.code][0] not in said)
+        ]
+
+    def drafted(self, language: Language) -> tuple[DraftFlag, ...]:
+        """The flags as a draft carries them."""
+        return tuple(
+            DraftFlag(
+                code=str(flag.code),
+                severity=flag.severity.value,
+                title=flag_title(flag, language),
+                text=flag_text(flag, language),
+                leads=flag.leads,
+                measured={name: round(float(value), 3) for name, value in flag.measured.items()},
+            )
+            for flag in self.flags
+        )
+
+
+def measured_findings(measured: Measurements | None) -> MeasuredFindings:
+    """What the measurements of a query say; nothing for a picture that was not measured."""
+    if measured is None:
+        return MeasuredFindings()
+    flags = red_flags(measured)
+    forbidden: set[str] = set()
+    for flag in flags:
+        forbidden |= _AGAINST.get(flag.code, frozenset())
+    if repolarisation_secondary(measured):
+        forbidden |= {"st_t", "infarction", "conduction"}
+    if (measured.qrs_ms or 0.0) >= 120 or (measured.pr_ms or 0.0) > 220 or has_right_bundle(measured):
+        forbidden.add("conduction")
+    if _t_abnormal(measured):
+        forbidden.add("st_t")
+    added = {code: p for flag in flags if flag.code in STATEMENT_OF for code, p in (STATEMENT_OF[flag.code],)}
+    ruled_out: set[str] = set()
+    if is_fibrillating(measured):
+        ruled_out.update(_SINUS)
+    elif measured.p_waves == "present" and measured.regular and not is_fluttering(measured):
+        ruled_out.update({"AFIB", "AFLT"})
+    if measured.pacing.paced and measured.pacing.ventricular >= 0.5:
+        ruled_out.update({"CLBBB", "CRBBB", "IVCD", "LAFB", "LPFB", "IRBBB", "ILBBB"})
+    return MeasuredFindings(
+        flags, added, frozenset(ruled_out), frozenset(forbidden), any(f.code is not FlagCode.REVERSAL for f in flags)
+    )
+
+
+def veiled(probabilities: Mapping[str, float], possible_from: float) -> frozenset[str]:
+    """Sections whose negatives do not hold because pacing, left bundle branch block or pre-excitation is possible.
+
+    Args:
+        probabilities: Of the statements.
+        possible_from: From where on a statement counts as possible.
+    """
+    sections = (home for code, home in _VEILS.items() if probabilities.get(code, 0.0) >= possible_from)
+    return frozenset().union(*sections)
+
+
+def _t_abnormal(measured: Measurements) -> bool:
+    """T inverted in two leads in which it points up in a normal ECG."""
+    down = [
+        name
+        for name in ("I", "II", "V3", "V4", "V5", "V6")
+        if name in measured.leads and measured.leads[name].t_mv <= _T_NEGATIVE_MV
+    ]
+    return len(down) >= 2

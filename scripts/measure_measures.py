@@ -1,0 +1,503 @@
+"""Measures the measuring: against the simulator's truth, PTB-XL's statements and reports, and other data bases.
+
+    python scripts/measure_measures.py simulator
+    python scripts/measure_measures.py rates
+    python scripts/measure_measures.py statements --ptbxl DIR --fold 9
+    python scripts/measure_measures.py beats --ptbxl DIR --fold 9
+    python scripts/measure_measures.py flags --ptbxl DIR --fold 9
+    python scripts/measure_measures.py records --shared DIR
+    python scripts/measure_measures.py pairs --ptbxl DIR
+    python scripts/measure_measures.py time
+
+Prints Markdown tables. Records of PTB-XL are measured once and kept in --cache (a pickle a fold, remade when the code
+that measures changes).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import math
+import pickle
+import re
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ecgkin.generation import measures
+from ecgkin.generation.measures import Measurements, measure
+from ecgkin.generation.measures.compare import ChangeCode, compare, rhythm_class
+from ecgkin.generation.measures.flags import FlagCode, red_flags
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.simulation.simulate import simulate
+
+F = FlagCode
+INFARCTS = frozenset("IMI ASMI ILMI AMI ALMI LMI IPLMI IPMI PMI INJAS INJAL INJIN INJLA INJIL".split())
+INJURIES = frozenset("INJAS INJAL INJIN INJLA INJIL".split())
+# Statements that a flag should agree with; ST elevation and its relatives are held against reports of acute infarction.
+STATEMENTS_OF: dict[FlagCode, frozenset[str]] = {
+    F.HIGH_GRADE_BLOCK: frozenset({"2AVB", "3AVB"}),
+    F.LONG_QT: frozenset({"LNGQT"}),
+    F.PREEXCITATION: frozenset({"WPW"}),
+    F.FAST_FIBRILLATION: frozenset({"AFIB"}),
+    F.FIBRILLATION: frozenset({"AFIB"}),
+    F.FLUTTER: frozenset({"AFLT"}),
+    F.PACED: frozenset({"PACE"}),
+    F.LEFT_BUNDLE: frozenset({"CLBBB"}),
+    F.RIGHT_BUNDLE: frozenset({"CRBBB"}),
+    F.Q_WAVES: (INFARCTS - INJURIES) | {"QWAVE"},
+    F.ST_DEPRESSION: frozenset("STD_ NST_ ISC_ ISCAL ISCAS ISCIN ISCIL ISCLA ISCAN".split()) | INJURIES,
+    F.POSTERIOR: frozenset({"PMI", "IPMI", "IPLMI"}),
+    F.PEAKED_T: frozenset({"EL"}),
+}  # fmt: skip
+OF_ACUTE = frozenset({F.ST_ELEVATION, F.SGARBOSSA, F.AVR_ELEVATION})
+OF_FIBRILLATION = frozenset({F.FIBRILLATION, F.FAST_FIBRILLATION})
+OF_BLOCK = frozenset({F.HIGH_GRADE_BLOCK})
+OF_ISCHAEMIA = OF_ACUTE | {F.ST_DEPRESSION, F.POSTERIOR, F.WELLENS, F.BRUGADA, F.PEAKED_T}
+_ACUTE_WORDS = re.compile(r"akut|frisch|f.rsk|acute|recent", re.IGNORECASE)
+_NO_ACUTE = re.compile(r"unlikely|no definite|no ecg evidence of recent|ingen", re.IGNORECASE)
+
+
+def wilson(hits: int, n: int) -> str:
+    """A share with its 95 % interval (Wilson 1927), in percent."""
+    if n == 0:
+        return "-"
+    z, p = 1.96, hits / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return f"{100 * p:.1f} [{100 * max(0, middle - half):.1f}, {100 * min(1, middle + half):.1f}]"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a Markdown table."""
+    print("\n| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+    print()
+
+
+def spread(errors: Sequence[float]) -> str:
+    """Median and 95th percentile of the size of errors."""
+    known = [e for e in errors if math.isfinite(e)]
+    if not known:
+        return "-"
+    return f"{statistics.median(known):+.1f} / {np.percentile(np.abs(known), 95):.1f}"
+
+
+# --- simulator -------------------------------------------------------------------------------------------------------
+
+
+def simulator(repeats: int) -> None:
+    """Errors against the exact truth, by statement and noise."""
+    rows = []
+    codes = "NORM 1AVB CLBBB CRBBB IRBBB LAFB LVH IMI ASMI STD_ LOWT LVOLT LNGQT WPW STACH SBRAD SARRH".split()
+    codes += "PVC BIGU PAC AFIB AFLT PACE".split()
+    for code in codes:
+        for noise in (1.0, 4.0):
+            errors: dict[str, list[float]] = {name: [] for name in ("rate", "pr", "qrs", "qt", "axis")}
+            missing = dict.fromkeys(errors, 0)
+            for seed in range(repeats):
+                made = simulate([code], np.random.default_rng(seed), fs_hz=(100.0, 500.0)[seed % 2], noise=noise)
+                found, truth = measure(made.record), made.truth
+                for name, got, true in (
+                    ("rate", found.rate_bpm, truth.rate_bpm),
+                    ("pr", found.pr_ms, truth.pr_ms),
+                    ("qrs", found.qrs_ms, truth.qrs_ms),
+                    ("qt", found.qt_ms, truth.qt_ms),
+                    ("axis", found.axis_deg, truth.axis_deg),
+                ):
+                    if true is None:
+                        continue
+                    if got is None:
+                        missing[name] += 1
+                        errors[name].append(math.nan)
+                    else:
+                        off = got - true
+                        errors[name].append((off + 180) % 360 - 180 if name == "axis" else off)
+            cells = [f"{spread(errors[n])} ({missing[n]}/{len(errors[n])})" if errors[n] else "-" for n in errors]
+            rows.append((code, f"{noise:g}", *cells))
+    print(f"Error against the simulator, {repeats} records a row (half at 100, half at 500 Hz):")
+    print("median / 95th percentile of the size (missing)")
+    table(("statement", "noise", "rate /min", "PR ms", "QRS ms", "QT ms", "axis °"), rows)
+
+
+def rates(repeats: int) -> None:
+    """Share of records whose rate is within 5 % of the truth, by rate."""
+    wanted = (20, 25, 30, 40, 50, 60, 80, 100, 120, 150, 180, 210, 240, 270, 300)
+    rows = []
+    for code in ("SR", "AFIB", "CLBBB", "CRBBB", "LVH", "STD_", "LVOLT", "PACE"):
+        for noise in (1.0, 4.0):
+            cells = []
+            for rate in wanted:
+                if code in ("PACE",) and rate > 150:
+                    cells.append("-")
+                    continue
+                right = 0
+                for seed in range(repeats):
+                    rng = np.random.default_rng(seed)
+                    made = simulate([code], rng, fs_hz=(100.0, 500.0)[seed % 2], rate_bpm=rate, noise=noise)
+                    got = measure(made.record).rate_bpm
+                    right += got is not None and abs(got / made.truth.rate_bpm - 1) <= 0.05
+                cells.append(f"{right}/{repeats}")
+            rows.append((code, f"{noise:g}", *cells))
+    print(f"Rate within 5 % of the truth, of {repeats}:")
+    table(("statement", "noise", *map(str, wanted)), rows)
+
+
+# --- PTB-XL ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Measured:
+    """A row of PTB-XL with its measurements."""
+
+    row: PtbXlRow
+    found: Measurements
+    acute: bool
+
+
+def fold_of(root: Path, fold: int, cache: Path) -> list[Measured]:
+    """All records of a fold, measured once."""
+    data = PtbXl(root)
+    rows = data.select([fold])
+    stages = acute_records(root)
+    key = blake2b(digest_size=8)
+    for source in sorted(Path(measures.__path__[0]).glob("*.py")):
+        if source.stem not in ("flags", "flag_texts", "compare", "evidence"):
+            key.update(source.read_bytes())
+    path = cache / f"measured-{fold}-{data.fs_hz}-{key.hexdigest()}.pkl"
+    if path.is_file():
+        found = pickle.loads(path.read_bytes())
+    else:
+        found = [measure(data.record(row)) for row in rows]
+        cache.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(pickle.dumps(found))
+    return [Measured(row, m, row.ecg_id in stages) for row, m in zip(rows, found, strict=True)]
+
+
+def acute_records(root: Path) -> frozenset[int]:
+    """Records of infarction stage I, or whose report calls an infarction acute, fresh or recent."""
+    out = set()
+    with (root / "ptbxl_database.csv").open(encoding="utf-8", newline="") as file:
+        for cells in csv.DictReader(file):
+            stages = {cells.get("infarction_stadium1", ""), cells.get("infarction_stadium2", "")}
+            report = cells["report"]
+            infarct = any(f"'{code}'" in cells["scp_codes"] for code in INFARCTS)
+            said = bool(_ACUTE_WORDS.search(report)) and infarct and not _NO_ACUTE.search(report)
+            if stages & {"Stadium I", "Stadium I-II"} or said:
+                out.add(int(float(cells["ecg_id"])))
+    return frozenset(out)
+
+
+def auc(truth: np.ndarray, values: np.ndarray, inside: np.ndarray) -> str:
+    """AUC among known values, with positives and the share missing."""
+    from sklearn.metrics import roc_auc_score
+
+    known = inside & np.isfinite(values)
+    if not truth[known].any():
+        return "-"
+    return (
+        f"{roc_auc_score(truth[known], values[known]):.3f} ({truth[known].sum()} of {truth[inside].sum()} positives,"
+        f" {100 * (1 - known.sum() / inside.sum()):.1f} % missing)"
+    )
+
+
+def statements(records: Sequence[Measured], fold: int) -> None:
+    """AUC of statements by the value that defines them."""
+    labels = [r.row.labels for r in records]
+
+    def carries(*codes: str) -> np.ndarray:
+        return np.array([any(c in of for c in codes) for of in labels])
+
+    def values(name: str) -> np.ndarray:
+        return np.array([getattr(r.found, name) or math.nan for r in records], dtype=np.float64)
+
+    every = np.ones(len(records), dtype=bool)
+    with_p = ~carries("AFIB", "AFLT", "PACE", "2AVB", "3AVB", "SVTAC", "PSVT")
+    print(f"PTB-XL fold {fold}, {len(records)} records")
+    table(
+        ("statement", "by", "among", "AUC"),
+        [
+            ("1AVB", "PR", "all", auc(carries("1AVB"), values("pr_ms"), every)),
+            ("1AVB", "PR", "no AF, flutter, SVT, pacing, higher block", auc(carries("1AVB"), values("pr_ms"), with_p)),
+            ("1AVB or LPR", "PR", "the same", auc(carries("1AVB", "LPR"), values("pr_ms"), with_p)),
+            ("CLBBB or CRBBB", "QRS", "all", auc(carries("CLBBB", "CRBBB"), values("qrs_ms"), every)),
+            ("CLBBB or CRBBB", "QRS", "not paced", auc(carries("CLBBB", "CRBBB"), values("qrs_ms"), ~carries("PACE"))),
+            ("LNGQT", "QTc (Bazett)", "all", auc(carries("LNGQT"), values("qtc_ms"), every)),
+            ("LNGQT", "QTc (Fridericia)", "all", auc(carries("LNGQT"), values("qtc_fridericia_ms"), every)),
+            ("STACH", "rate", "all", auc(carries("STACH"), values("rate_bpm"), every)),
+            ("SBRAD", "-rate", "all", auc(carries("SBRAD"), -values("rate_bpm"), every)),
+            ("LAFB", "-axis", "all", auc(carries("LAFB"), -values("axis_deg"), every)),
+            ("AFIB", "RR variation", "all", auc(carries("AFIB"), values("rr_variation"), every)),
+            ("AFIB", "P waves unlike", "not paced", auc(carries("AFIB"), -values("p_constant"), ~carries("PACE"))),
+        ],
+    )  # fmt: skip
+
+
+def beats(records: Sequence[Measured], root: Path, fold: int) -> None:
+    """Rate against NeuroKit2 and wfdb's XQRS, which see one lead each."""
+    import neurokit2 as nk
+    from scipy.signal import resample_poly
+    from wfdb.processing import XQRS
+
+    data = PtbXl(root, fs_hz=100)
+    by_id = {row.ecg_id: row for row in data.select([fold])}
+    within = {0.05: 0, 0.1: 0}
+    judged, worst = 0, []
+    for item in records:
+        record = data.record(by_id[item.row.ecg_id])
+        counted = []
+        for lead in ("II", "V2", "V5"):
+            signal = record.lead(lead)
+            if signal is None:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    clean = nk.ecg_clean(resample_poly(signal.astype(np.float64), 5, 1), sampling_rate=500)
+                    peaks = np.asarray(nk.ecg_peaks(clean, sampling_rate=500)[1]["ECG_R_Peaks"]) / 500
+                except (ValueError, IndexError, KeyError, TypeError, ZeroDivisionError):
+                    continue
+            if len(peaks) > 2:
+                counted.append(60 * (len(peaks) - 1) / (peaks[-1] - peaks[0]))
+        try:
+            finder = XQRS(sig=np.asarray(record.lead("II"), dtype=np.float64), fs=100)
+            finder.detect(verbose=False)
+            peaks = finder.qrs_inds / 100
+            if len(peaks) > 2:
+                counted.append(60 * (len(peaks) - 1) / (peaks[-1] - peaks[0]))
+        except (ValueError, IndexError, TypeError):
+            pass
+        if len(counted) < 3:
+            continue
+        middle = float(np.median(counted))
+        if sum(abs(c - middle) <= 0.05 * middle for c in counted) < 3:
+            continue  # the counters do not agree among themselves
+        judged += 1
+        got = item.found.rate_bpm or 0.0
+        for limit in within:
+            within[limit] += abs(got - middle) <= limit * middle
+        if abs(got - middle) > 0.05 * middle:
+            worst.append(f"{item.row.ecg_id}: {got:.0f} for {middle:.0f}")
+    print(f"Rate on fold {fold}: {judged} of {len(records)} records where three of four counts agree within 5 %")
+    table(("within", "share"), [(f"{100 * limit:.0f} %", wilson(n, judged)) for limit, n in within.items()])
+    print("beyond 5 %:", "; ".join(worst))
+
+
+def flags(records: Sequence[Measured], fold: int) -> None:
+    """Counts of every flag with sensitivity, specificity and predictive value."""
+    found = [{flag.code for flag in red_flags(r.found)} for r in records]
+    acute = np.array([r.acute for r in records])
+    normal = np.array(["NORM" in r.row.labels for r in records])
+    print(f"PTB-XL fold {fold}: {len(records)} records, {acute.sum()} acute by stage or report, {normal.sum()} NORM")
+    rows = []
+    for code in FlagCode:
+        flagged = np.array([code in of for of in found])
+        if code in OF_ACUTE:
+            truth, name = acute, "acute infarction"
+        elif code in STATEMENTS_OF:
+            truth = np.array([bool(STATEMENTS_OF[code] & r.row.labels.keys()) for r in records])
+            name = " ".join(sorted(STATEMENTS_OF[code])[:3])
+        else:
+            rows.append(
+                (code, "-", flagged.sum(), "-", "-", "-", wilson(int((flagged & normal).sum()), int(normal.sum())))
+            )
+            continue
+        rows.append((
+            code, f"{name} ({truth.sum()})", flagged.sum(), wilson(int((flagged & truth).sum()), int(truth.sum())),
+            wilson(int((~flagged & ~truth).sum()), int((~truth).sum())),
+            wilson(int((flagged & truth).sum()), int(flagged.sum())),
+            wilson(int((flagged & normal).sum()), int(normal.sum())),
+        ))  # fmt: skip
+    table(("flag", "against (n)", "flagged", "sensitivity %", "specificity %", "PPV %", "of NORM %"), rows)
+    for name, codes in (
+        ("ST elevation or Sgarbossa", OF_ACUTE - {F.AVR_ELEVATION}),
+        ("any of ischaemia", OF_ISCHAEMIA),
+    ):
+        some = np.array([bool(of & codes) for of in found])
+        print(
+            f"{name}: {wilson(int((some & acute).sum()), int(acute.sum()))} of acute,"
+            f" {wilson(int((some & normal).sum()), int(normal.sum()))} of NORM"
+        )
+
+
+# --- other data bases ------------------------------------------------------------------------------------------------
+
+
+def records_of(path: Path) -> list[tuple[str, Measurements]]:
+    """Label and measurements of every record of a packed data base."""
+    packed = np.load(path)
+    out = []
+    for i in range(len(packed["record"])):
+        signal = packed["signal_uv"][i, :, : int(packed["n_valid"][i])].astype(np.float32) / 1000.0
+        age, sex = str(packed["age"][i]), str(packed["sex"][i]).upper()[:1]
+        record = EcgRecord(
+            signal, 100.0, LEADS, age_years=float(age) if age.isdigit() else None,
+            sex=sex if sex in ("F", "M") else None,
+        )  # fmt: skip
+        out.append((str(packed["label"][i]), measure(record)))
+    return out
+
+
+def records(shared: Path) -> None:
+    """Flags on LUDB, CPSC, PTB, Brugada and the other packed records, against words of their labels."""
+    wanted: list[tuple[str, str, Callable[[str], bool], frozenset[FlagCode]]] = [
+        ("ludb", "STEMI", lambda t: "stemi" in t and "nstemi" not in t, OF_ACUTE | {F.Q_WAVES}),
+        ("ludb", "STEMI, ST elevation alone", lambda t: "stemi" in t and "nstemi" not in t, OF_ACUTE),
+        ("ludb", "third-degree block", lambda t: "iii degree" in t or "complete av" in t, OF_BLOCK),
+        ("ludb", "paced", lambda t: "pacing" in t or "pacemaker" in t, frozenset({F.PACED})),
+        ("ludb", "atrial fibrillation", lambda t: "fibrillation" in t, OF_FIBRILLATION),
+        ("ludb", "atrial flutter", lambda t: "flutter" in t, frozenset({F.FLUTTER})),
+        ("ludb", "complete LBBB", lambda t: re.search(r"(?<!in)complete left bundle", t) is not None,
+         frozenset({F.LEFT_BUNDLE})),
+        ("ludb", "complete RBBB", lambda t: re.search(r"(?<!in)complete right bundle", t) is not None,
+         frozenset({F.RIGHT_BUNDLE})),
+        ("cpsc2018", "LBBB", lambda t: "lbbb" in t, frozenset({F.LEFT_BUNDLE})),
+        ("cpsc2018", "RBBB", lambda t: "rbbb" in t, frozenset({F.RIGHT_BUNDLE})),
+        ("cpsc2018", "AF", lambda t: t in ("af", "afib"), OF_FIBRILLATION),
+        ("cpsc2018", "STE", lambda t: t == "ste", OF_ACUTE),
+        ("cpsc2018", "STD", lambda t: t == "std", frozenset({F.ST_DEPRESSION, F.AVR_ELEVATION, F.POSTERIOR})),
+        ("ptb_diagnostic", "acute infarction", lambda t: "acute infarction" in t or not t, OF_ACUTE | {F.Q_WAVES}),
+        ("brugada_huca", "Brugada with basal pattern", lambda t: '"basal_pattern": "1"' in t, frozenset({F.BRUGADA})),
+    ]  # fmt: skip
+    cache: dict[str, list[tuple[str, Measurements]]] = {}
+    rows = []
+    for base, name, test, codes in wanted:
+        if base not in cache:
+            cache[base] = records_of(shared / "records" / f"{base}.npz")
+        truth = np.array([test(label.lower()) for label, _ in cache[base]])
+        flagged = np.array([bool({f.code for f in red_flags(m)} & codes) for _, m in cache[base]])
+        rows.append((
+            base, name, int(truth.sum()), wilson(int((flagged & truth).sum()), int(truth.sum())),
+            wilson(int((~flagged & ~truth).sum()), int((~truth).sum())),
+            wilson(int((flagged & truth).sum()), int(flagged.sum())),
+        ))  # fmt: skip
+    table(("data base", "label", "n", "sensitivity %", "specificity %", "PPV %"), rows)
+    long = [m.pr_ms for label, m in cache["ludb"] if "i degree" in label.lower() and "ii degree" not in label.lower()]
+    print("LUDB first-degree block, PR:", [None if v is None else round(v) for v in long])
+
+
+# --- pairs of one person ---------------------------------------------------------------------------------------------
+
+
+def pairs(root: Path, cache: Path) -> None:
+    """Changes between consecutive ECGs of one person: noise floor on one day, agreement with statements on all."""
+    measured = [item for fold in range(1, 10) for item in fold_of(root, fold, cache)]
+    by_patient: dict[str, list[Measured]] = {}
+    for item in measured:
+        by_patient.setdefault(item.row.patient_id, []).append(item)
+    couples = []
+    for own in by_patient.values():
+        own.sort(key=lambda item: item.row.recording_date)
+        couples += [(a, b) for a, b in pairwise(own)]
+
+    def gap(a: Measured, b: Measured) -> float:
+        first, last = (datetime.datetime.fromisoformat(x.row.recording_date) for x in (a, b))
+        return (last - first).total_seconds() / 86_400
+
+    same_day = [(a, b) for a, b in couples if gap(a, b) < 1.0]
+    stable = [(a, b) for a, b in same_day if a.row.labels.keys() == b.row.labels.keys()]
+    print(f"{len(couples)} consecutive pairs of {sum(len(v) > 1 for v in by_patient.values())} patients,"
+          f" {len(same_day)} within a day, {len(stable)} of these with the same statements")  # fmt: skip
+    names = ("rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_ms", "axis_deg", "st_j_mv II", "st_j_mv V2", "st_j_mv V5")
+    rows = []
+    for name in names:
+        cells = []
+        for group in (same_day, stable):
+            changes = [
+                abs(row.change)
+                for a, b in group
+                for row in compare(a.found, b.found).rows
+                if row.name == name and row.change is not None
+            ]
+            cells.append(f"{np.median(changes):.3g} / {np.percentile(changes, 95):.3g} ({len(changes)})")
+        rows.append((name, *cells))
+    table(("value", "same day: median / 95 % of the change (n)", "same day, same statements"), rows)
+    week = [(a, b) for a, b in couples if gap(a, b) < 7 and {"NORM"} <= a.row.labels.keys() & b.row.labels.keys()]
+    rows = []
+    for code in ChangeCode:
+        row = [code]
+        for group in (stable, week, couples):
+            fired = sum(any(c.code is code for c in compare(a.found, b.found).changes) for a, b in group)
+            row.append(wilson(fired, len(group)))
+        rows.append(row)
+    table(("change", f"same day, same statements ({len(stable)})", f"NORM twice in a week ({len(week)})",
+           f"all pairs ({len(couples)})"), rows)  # fmt: skip
+    rows = []
+    for name, codes, test in (
+        ("AF or flutter", {"AFIB", "AFLT"}, lambda a, b: rhythm_class(b.found) in ("fibrillation", "flutter")
+         and rhythm_class(a.found) not in ("fibrillation", "flutter")),
+        ("paced", {"PACE"}, lambda a, b: rhythm_class(b.found) == "paced" and rhythm_class(a.found) != "paced"),
+        ("LBBB", {"CLBBB"}, lambda a, b: any(c.code is ChangeCode.NEW_BLOCK and c.detail == "LBBB"
+                                             for c in compare(a.found, b.found).changes)),
+        ("RBBB", {"CRBBB"}, lambda a, b: any(c.code is ChangeCode.NEW_BLOCK and c.detail == "RBBB"
+                                             for c in compare(a.found, b.found).changes)),
+        ("first degree AV block", {"1AVB"}, lambda a, b: any(c.detail == "first degree AV block"
+                                                             for c in compare(a.found, b.found).changes)),
+        ("infarct by new Q", INFARCTS, lambda a, b: any(c.code is ChangeCode.NEW_Q
+                                                        for c in compare(a.found, b.found).changes)),
+    ):  # fmt: skip
+        truth = np.array([bool(codes & b.row.labels.keys()) and not codes & a.row.labels.keys() for a, b in couples])
+        said = np.array([bool(test(a, b)) for a, b in couples])
+        rows.append((name, int(truth.sum()), int(said.sum()), wilson(int((truth & said).sum()), int(truth.sum())),
+                     wilson(int((truth & said).sum()), int(said.sum()))))  # fmt: skip
+    table(("new", "by statements", "by measuring", "found %", "of those said, right %"), rows)
+
+
+def timing() -> None:
+    """CPU time of measuring 10 s of twelve leads at 500 Hz."""
+    made = [simulate([c], np.random.default_rng(s)).record for c in ("NORM", "AFIB", "PACE", "STACH") for s in range(5)]
+    measure(made[0])
+    spent = []
+    for record in made * 3:
+        started = time.process_time()
+        measure(record)
+        spent.append(1000 * (time.process_time() - started))
+    print(f"CPU ms a record: median {np.median(spent):.1f}, 95th percentile {np.percentile(spent, 95):.1f}")
+
+
+def main() -> None:
+    """Run what is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    what = ("simulator", "rates", "statements", "beats", "flags", "records", "pairs", "time")
+    parser.add_argument("what", choices=what)
+    parser.add_argument("--ptbxl", type=Path)
+    parser.add_argument("--shared", type=Path)
+    parser.add_argument("--fold", type=int, default=9)
+    parser.add_argument("--cache", type=Path, default=Path("runs/measures"))
+    parser.add_argument("--repeats", type=int, default=12)
+    asked = parser.parse_args()
+    if asked.what in ("statements", "beats", "flags", "pairs") and asked.ptbxl is None:
+        parser.error(f"{asked.what} needs --ptbxl, an official PTB-XL folder")
+    if asked.what == "records" and asked.shared is None:
+        parser.error("records needs --shared, the folder that holds records/*.npz")
+    if asked.what == "simulator":
+        simulator(asked.repeats)
+    elif asked.what == "rates":
+        rates(asked.repeats)
+    elif asked.what == "statements":
+        statements(fold_of(asked.ptbxl, asked.fold, asked.cache), asked.fold)
+    elif asked.what == "beats":
+        beats(fold_of(asked.ptbxl, asked.fold, asked.cache), asked.ptbxl, asked.fold)
+    elif asked.what == "flags":
+        flags(fold_of(asked.ptbxl, asked.fold, asked.cache), asked.fold)
+    elif asked.what == "records":
+        records(asked.shared)
+    elif asked.what == "pairs":
+        pairs(asked.ptbxl, asked.cache)
+    else:
+        timing()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""Serial comparison: nothing changes against itself, each rule fires beyond its limit and not within."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ecgkin.generation.measures import Measurements, measure
+from ecgkin.generation.measures.compare import NOT_COMPARABLE, RULES, Change, ChangeCode, change_text, compare
+from ecgkin.generation.measures.leads import LeadMeasures
+from ecgkin.generation.measures.pacing import Pacing
+from ecgkin.generation.types.draft import LANGUAGES
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.simulation.simulate import simulate
+
+C = ChangeCode
+
+
+def lead(**values: float) -> LeadMeasures:
+    """R of 1 mV, T of 0.3 mV, flat ST, changed where named."""
+    usual = dict.fromkeys(("q_mv", "q_ms", "s_mv", "r2_mv", "st_j_mv", "st_60_mv", "st_80_mv"), 0.0)
+    return LeadMeasures(
+        **{**usual, "r_mv": 1.0, "t_mv": 0.3, "noise_mv": 0.002, **values}, t_polarity="positive", n_beats=9
+    )
+
+
+def ecg(leads: dict[str, LeadMeasures] | None = None, **values: object) -> Measurements:
+    """An unremarkable ECG, changed where named."""
+    usual: dict[str, object] = {
+        "rate_bpm": 70.0, "rr_variation": 0.02, "pr_ms": 160.0, "qrs_ms": 90.0, "qt_ms": 390.0, "qtc_ms": 421.0,
+        "qtc_fridericia_ms": 410.0, "axis_deg": 40.0, "p_axis_deg": 50.0, "n_beats": 12, "p_waves": "present",
+        "regular": True, "rr_ms": (857.0,) * 11, "slow_start_ms": 10.0,
+    }  # fmt: skip
+    return Measurements(**{**usual, "leads": {n: lead() for n in LEADS} | (leads or {}), **values})  # type: ignore[arg-type]
+
+
+def changed(before: Measurements, after: Measurements) -> set[ChangeCode]:
+    return {change.code for change in compare(before, after).changes}
+
+
+def test_nothing_changes_against_itself() -> None:
+    for code in ("NORM", "CLBBB", "AFIB", "IMI", "PACE"):
+        found = measure(simulate([code], np.random.default_rng(1)).record)
+        result = compare(found, found)
+        assert not result.changes and all(row.change in (None, 0.0) for row in result.rows)
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"qtc_ms": 482.0, "qtc_fridericia_ms": 471.0}, C.QTC),
+        ({"qrs_ms": 111.0}, C.QRS),
+        ({"pr_ms": 201.0}, C.PR),
+        ({"rate_bpm": 91.0}, C.RATE),
+        ({"axis_deg": 71.0}, C.AXIS),
+    ],
+)
+def test_numbers_beyond_their_limits(values: dict[str, float], code: ChangeCode) -> None:
+    """One unit beyond the limit fires, two less do not; in both directions."""
+    old = ecg()
+    new = replace(old, **values)  # type: ignore[arg-type]
+    assert changed(old, new) == {code} == changed(new, old)
+    nearer = {name: value - 2.0 for name, value in values.items()}
+    assert changed(old, replace(old, **nearer)) == set()  # type: ignore[arg-type]
+
+
+def test_axes_turn_the_shorter_way() -> None:
+    left, right = ecg(axis_deg=-175.0), ecg(axis_deg=170.0)
+    (row,) = (r for r in compare(left, right).rows if r.name == "axis_deg")
+    assert row.change == pytest.approx(-15.0) and changed(left, right) == set()
+
+
+def test_st_t_and_q() -> None:
+    """Two contiguous leads and 0.1 mV beyond chance; not where the QRS itself explains ST."""
+    old = ecg()
+    up = {name: lead(st_j_mv=0.13) for name in ("II", "aVF")}
+    assert changed(old, ecg(up)) == {C.ST_UP} and changed(old, ecg({"II": up["II"]})) == set()
+    assert changed(old, ecg({name: lead(st_j_mv=-0.13) for name in ("V5", "V6")})) == {C.ST_DOWN}
+    assert changed(old, ecg({name: lead(t_mv=-0.2) for name in ("V4", "V5")})) == {C.T_INVERSION}
+    assert changed(old, ecg({name: lead(q_mv=0.3, q_ms=40.0) for name in ("III", "aVF")})) == {C.NEW_Q}
+    noisy = {name: lead(st_j_mv=0.13, noise_mv=0.03) for name in ("II", "aVF")}
+    assert changed(old, ecg(noisy)) == set()
+    wide = compare(old, ecg(up, qrs_ms=150.0))
+    assert C.ST_UP not in {c.code for c in wide.changes} and "repolarisation" in wide.not_comparable
+
+
+def test_blocks_and_rhythms() -> None:
+    block = {"V1": lead(r_mv=0.1, s_mv=1.5), "V6": lead(r_mv=1.5, t_mv=-0.3)}
+    result = compare(ecg(), ecg(block, qrs_ms=150.0))
+    assert [(c.code, c.detail) for c in result.changes if c.code is C.NEW_BLOCK] == [(C.NEW_BLOCK, "LBBB")]
+    assert C.BLOCK_GONE in changed(ecg(block, qrs_ms=150.0), ecg())
+    uneven = (600.0, 900.0, 700.0, 1000.0, 650.0, 800.0, 940.0, 610.0, 720.0)
+    fibrillation = ecg(rr_variation=0.2, p_waves="absent", regular=False, rr_ms=uneven, pr_ms=None, p_axis_deg=None)
+    (change,) = compare(ecg(), fibrillation).changes
+    assert (change.code, change.detail) == (C.RHYTHM, "with P waves -> fibrillation")
+    paced = ecg(pacing=Pacing((1.0, 2.0, 3.0), 1.0, 0.0, 0.05), qrs_ms=150.0)
+    assert C.RHYTHM in changed(ecg(), paced)
+
+
+def test_what_forbids_a_comparison() -> None:
+    assert compare(Measurements(), ecg()).not_comparable == ("not_measured",)
+    moved = compare(ecg(), ecg(p_axis_deg=150.0, axis_deg=140.0))
+    assert "lead_placement" in moved.not_comparable and C.AXIS not in {c.code for c in moved.changes}
+    assert "rate" in compare(ecg(), ecg(rate_bpm=120.0)).not_comparable
+    assert all(set(words) == set(LANGUAGES) for words in NOT_COMPARABLE.values())
+
+
+@pytest.mark.parametrize("code", ChangeCode)
+def test_every_change_has_words_and_a_rule(code: ChangeCode) -> None:
+    for language in LANGUAGES:
+        text = change_text(Change(code, ("II", "aVF"), 1.0, 2.0, "with P waves -> flutter"), language)
+        assert "{" not in text and len(text) > 4
+    assert RULES[code][1]

@@ -1,0 +1,115 @@
+"""`ecgkin digitize`, called as a person would call it, on pages that are drawn here."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ecgkin.retrieval.ecg import RenderStyle, digitize, read_ecg, render
+from ecgkin.retrieval.ecg.page.overlay import check_overlay
+from ecgkin.retrieval.ecg.simulation.simulate import simulate
+from ecgkin.ui.cli.digitize import TABLE
+from ecgkin.ui.cli.main import main
+
+pytestmark = pytest.mark.weights
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a page, a page below it, and a picture of nothing."""
+    folder = tmp_path_factory.mktemp("pages")
+    record = simulate(("NORM", "SR"), np.random.default_rng(3), fs_hz=500.0).record
+    (folder / "below").mkdir()
+    render(record, RenderStyle(px_per_mm=6)).save(folder / "one.png")
+    render(record, RenderStyle(layout="6x2", px_per_mm=6)).save(folder / "below" / "one.png")
+    Image.fromarray(np.full((600, 900, 3), 200, dtype=np.uint8)).save(folder / "nothing.png")
+    return folder
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / TABLE).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_with_its_table(pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Signals come back through the reader, names from different folders stay apart, what is no ECG is said."""
+    main_ok(["digitize", str(pages), "-o", str(tmp_path / "out"), "--check", str(tmp_path / "check")])
+    table = {Path(row["file"]).relative_to(pages).as_posix(): row for row in rows(tmp_path / "out")}
+    assert set(table) == {"one.png", "below/one.png", "nothing.png"}
+    assert table["nothing.png"]["error"] and not table["nothing.png"]["output"]
+    assert table["one.png"]["output"] != table["below/one.png"]["output"]
+    assert table["one.png"]["layout"] == "3x4+1R" and float(table["one.png"]["gain_mm_mv"]) == 10
+    record = read_ecg(tmp_path / "out" / table["one.png"]["output"])
+    assert record.fs_hz == 500 and len(record.leads) == 12
+    standard = record.standard()
+    assert np.isfinite(standard[1]).mean() > 0.95  # the strip
+    assert 0.2 < np.isfinite(standard[6]).mean() < 0.3  # V1 stands in its column alone
+    assert "nothing.png" in capsys.readouterr().err
+    with Image.open(tmp_path / "check" / "one.png") as drawn:
+        assert drawn.width > 1000
+
+
+def test_what_is_done_is_passed_over(pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second run reads only what is new or was not readable."""
+    from ecgkin.ui.cli import digitize as command
+
+    out = str(tmp_path / "out")
+    main_ok(["digitize", str(pages / "one.png"), "-o", out])
+    first = rows(tmp_path / "out")
+    monkeypatch.setattr(command, "_one", lambda *given: pytest.fail("read again"))
+    main_ok(["digitize", str(pages / "one.png"), "-o", out])
+    assert rows(tmp_path / "out") == first
+
+
+def test_edf_names_what_is_missing(pages: Path, tmp_path: Path) -> None:
+    """EDF has no missing samples: its annotations name the stretches that are not on the page."""
+    import edfio
+
+    main_ok(["digitize", str(pages / "one.png"), "-o", str(tmp_path), "--format", "edf"])
+    (path,) = tmp_path.glob("*.edf")
+    written = edfio.read_edf(path)
+    gaps = {note.text for note in written.annotations}
+    assert "V1: no samples" in gaps and "II: no samples" not in {n.text for n in written.annotations if n.duration > 1}
+    found = digitize(pages / "one.png").record.standard()
+    one = written.signals[0].data[: found.shape[1]]
+    shown = np.isfinite(found[0])
+    np.testing.assert_allclose(one[shown], found[0][shown], atol=0.002)
+
+
+def test_mistakes_are_said(pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["digitize", str(pages / "one.png"), "-o", str(tmp_path), "--format", "mp3"], "format is 'mp3'"),
+        (["digitize", str(pages / "absent.png"), "-o", str(tmp_path)], "no file"),
+        (["digitize", str(pages / "nothing.png"), "-o", str(tmp_path / "x")], "no picture could be read"),
+        (["digitize", str(pages), "-o", str(tmp_path), "--check", str(tmp_path / "a.png")], "expected a folder"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        assert stopped.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_the_overlay_lies_on_the_traces(pages: Path) -> None:
+    """Coloured pixels stand where the page is dark, in the size of the straightened page."""
+    found = digitize(pages / "one.png")
+    drawn = check_overlay(found).astype(int)
+    assert drawn.shape[:2] == found.fine.lines.shape
+    coloured = drawn.max(axis=2) - drawn.min(axis=2) > 60
+    assert coloured.sum() > 2000
+    # Names stand beside the traces; most of what is coloured lies on ink.
+    import cv2
+
+    ink = cv2.dilate(found.fine.lines, np.ones((9, 9), np.uint8)) > 60
+    assert (ink & coloured).sum() > 0.5 * coloured.sum()
+
+
+def main_ok(words: list[str]) -> None:
+    """Run a command that must succeed."""
+    try:
+        main(words)
+    except SystemExit as stopped:
+        assert stopped.code in (0, None)
