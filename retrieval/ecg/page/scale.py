@@ -122,8 +122,8 @@ def _teeth(peak: FloatArray, size: int, period: float) -> float:
     if last < 1:
         return 0.0
     teeth = np.arange(1, last + 1)
-    on = np.log(np.maximum(peak[np.round(teeth * size / period).astype(int)], 0.5))
-    off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 0.5))
+    on = np.log(np.maximum(peak[np.round(teeth * size / period).astype(int)], 1.0))
+    off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 1.0))
     # The first tooth must be there itself.
     return float(min(on.mean(), 1.7 * on[0]) - off.mean())
 
@@ -134,8 +134,8 @@ def _own_teeth(peak: FloatArray, size: int, period: float, times: int) -> float:
     teeth = np.array([m for m in range(1, last + 1) if m % times])
     if not teeth.size:
         return 0.0
-    on = np.log(np.maximum(peak[np.round(teeth * size / period).astype(int)], 0.5))
-    off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 0.5))
+    on = np.log(np.maximum(peak[np.round(teeth * size / period).astype(int)], 1.0))
+    off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 1.0))
     return float(min(on.mean(), 1.5 * on[0]) - off.mean())
 
 
