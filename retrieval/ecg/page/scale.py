@@ -106,7 +106,11 @@ def find_comb(profile: FloatArray, longest: float, near: float | None = None) ->
         period = float(periods[scores.argmax()])
     else:
         # The largest multiple whose own teeth, which the strongest line's comb has not, are there.
-        every = [k for k in (5, 4, 3, 2) if k * strongest <= longest and _own_teeth(peak, size, k * strongest, k) > LEAST_COMB]
+        every = [
+            k
+            for k in (5, 4, 3, 2)
+            if k * strongest <= longest and _own_teeth(peak, size, k * strongest, k) > LEAST_COMB
+        ]
         period = strongest * (every[0] if every else 1)
     period = _refined(white, size, period)
     fifth: bool | None = None

@@ -8,11 +8,13 @@ import pytest
 from ecgkin.generation.research.digitising.metric import page_ratio
 from ecgkin.generation.research.digitising.pages import shown
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, digitize, render_array, simulate
-from ecgkin.retrieval.ecg.page.overlay import check_overlay
 from ecgkin.retrieval.ecg.page.network.weights_file import weights_folder
+from ecgkin.retrieval.ecg.page.overlay import check_overlay
 from ecgkin.retrieval.errors import ImageError
 
-pytestmark = pytest.mark.skipif(not (weights_folder() / "reader.safetensors").is_file(), reason="no weights of the page reader")
+pytestmark = pytest.mark.skipif(
+    not (weights_folder() / "reader.safetensors").is_file(), reason="no weights of the page reader"
+)
 
 
 def _record(seed: int) -> EcgRecord:
