@@ -91,7 +91,7 @@ def _profile(length: int, first_px: float, step_px: float, width_px: float) -> N
     centre = first_px + k * step_px
     low, high = centre - width_px / 2, centre + width_px / 2
     covered = np.minimum(edges[1:], high) - np.maximum(edges[:-1], low)
-    return np.rint(255 * np.clip(covered, 0.0, 1.0)).astype(np.uint8)
+    return np.asarray(np.rint(255 * np.clip(covered, 0.0, 1.0)), dtype=np.uint8)
 
 
 def draw_grid(
