@@ -91,7 +91,7 @@ def test_names_stay_in_the_folder(tmp_path: Path, made_record: EcgRecord) -> Non
     for write in (write_csv, write_wfdb, write_dicom, write_fhir):
         path = write(tmp_path, Case("x/...//..y\\..\\z:*?"), made_record)
         assert path.parent == tmp_path and path.is_file()
-    assert len(FORMATS) == 4
+    assert len(FORMATS) == 5
 
 
 # ---------------------------------------------------------------- damaged files
