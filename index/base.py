@@ -84,11 +84,12 @@ class CaseBase(Protocol):
             encoder: The one that is loaded.
 
         Raises:
-            EncoderMismatchError: Name, fingerprint or dimension differ.
+            EncoderMismatchError: Name, fingerprint or dimension differ. Where the weights of a published encoder lie
+                ("merl:DIR") may differ: the fingerprint says that they are the same.
         """
         have = (self.encoder_name, self.encoder_fingerprint, self.dim)
         given = (encoder.name, encoder.fingerprint, encoder.dim)
-        if have != given:
+        if have[1:] != given[1:] or have[0].partition(":")[0] != given[0].partition(":")[0]:
             raise EncoderMismatchError(
                 f"case base {self.place} was built with encoder {have[0]} {have[1][:12]} ({have[2]} dimensions), "
                 f"loaded is {given[0]} {given[1][:12]} ({given[2]} dimensions)",
