@@ -49,7 +49,9 @@ class Settings(BaseSettings):
     api_tokens: tuple[str, ...] = Field((), description="bearer tokens as role:SHA-256, from `ecgkin token read|write`")
     api_cors_origins: tuple[str, ...] = Field((), description="origins of web pages that may call the server")
     api_drafters: tuple[str, ...] = Field(
-        ("consensus",), description="what drafts: consensus, pulse:DIR, http(s)://HOST/v1#NAME; the first by default"
+        ("consensus",),
+        description="what drafts: consensus, mini, pulse:DIR, http(s)://HOST/v1#NAME, pulse:DIR@http(s)://HOST/v1#NAME "
+        "(converted into DIR, served there); the first by default",
     )
     api_max_body_mb: float = Field(64.0, gt=0, le=4096, description="largest upload, MB (1e6 bytes)")
     api_max_json_mb: float = Field(8.0, gt=0, le=256, description="largest JSON body, MB (1e6 bytes)")

@@ -36,6 +36,9 @@ def open_or_create(path: str | Path, encoder: Encoder, *, preprocessing: dict[st
         encoder: The one whose vectors it holds, or will hold.
         preprocessing: How pictures are prepared for the encoder, kept in the manifest of a base that is made.
 
+    Returns:
+        The open base.
+
     Raises:
         EncoderMismatchError: It is there and was built with another encoder, or with other drawings.
         CaseBaseError: It cannot be opened or made.
@@ -110,6 +113,9 @@ def run(
         batch: Records that are committed together.
         chunk: Jobs that are given to the executor together.
         progress: Called with the running report.
+
+    Returns:
+        The report.
     """
     report = IngestReport()
     told = progress or (lambda now: None)

@@ -104,6 +104,13 @@ def test_nothing_denied_or_contradicted_is_coded(text: str, coded: list[str]) ->
     assert text in report["conclusion"]
 
 
+def test_what_any_sentence_denies_is_not_coded() -> None:
+    """Whatever the list of statements says, by whoever wrote the draft."""
+    denied = replace(DRAFT, sentences=(*DRAFT.sentences, Sentence("No SR.", statements=(("SR", "absent"),))))
+    assert [item.get("coding") for item in report_of(denied)["conclusionCode"]] == [None]
+    assert report_of(DRAFT)["conclusionCode"][0]["coding"]
+
+
 def test_words_and_sources() -> None:
     """Disclaimer first, warnings last, markup harmless, control characters gone; the cases are the sources."""
     report = report_of(DRAFT)

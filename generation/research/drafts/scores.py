@@ -152,34 +152,8 @@ def score_arm(
     supers, drafted_supers = space.superclass_matrix(truth), space.superclass_matrix(drafted)
     weights = patient_weights(patient_numbers([row.patient_id for row in rows])[0], resamples)
     known = np.asarray(supers.any(axis=1))
-    measures: dict[str, Interval] = {}
-    resampled: dict[str, Doubles] = {}
-
-    def add(name: str, value: float, drawn: Doubles) -> None:
-        measures[name], resampled[name] = interval(value, drawn), drawn
-
-    for name, y, d, w in (
-        ("superclass macro-F1", supers[known], drafted_supers[known], weights[:, known]),
-        ("statement macro-F1", truth, drafted, weights),
-    ):
-        add(name, *macro_f1(y, d, w))
-        add(name.replace("macro", "micro"), *micro_f1(y, d, w))
-    clean = clean_columns(truth)
-    if clean.any():
-        add("statement macro-F1 (>= 10 positives)", *macro_f1(truth[:, clean], drafted[:, clean], weights))
-    hamming = (supers[known] != drafted_supers[known]).mean(axis=1).astype(np.float64)
-    measures["superclass Hamming loss"] = mean_interval(hamming, weights[:, known])
-    if known.any():
-        table = AucTable.of(supers[known], drafted_supers[known].astype(np.float32), weights[:, known]).macro()
-        add("superclass AUC of the text (0/1)", table.interval.value, table.resampled)
     probabilities = _probabilities(lines, space)
-    if probabilities is not None and known.any():
-        by_super = probabilities[known, len(space.codes) :]
-        table = AucTable.of(supers[known], by_super, weights[:, known]).macro()
-        add("superclass AUC of the probabilities", table.interval.value, table.resampled)
-        none = np.empty((0, len(truth)), dtype=np.float32)
-        plain = AucTable.of(truth, probabilities[:, : len(space.codes)], none).macro().interval
-        measures["statement AUC of the probabilities"] = plain
+    measures, resampled = _label_measures(truth, drafted, probabilities, space, weights)
     measures["citation precision"] = _ratio([x.carried for x in lines], [x.cited for x in lines], weights)
     measures["unknown citations a draft"] = mean_interval(
         np.array([x.unknown for x in lines], dtype=np.float64), weights
@@ -200,6 +174,53 @@ def score_arm(
         cost=_cost(lines),
         resampled=resampled,
     )
+
+
+def _label_measures(
+    truth: BoolMatrix,
+    drafted: BoolMatrix,
+    probabilities: NDArray[np.float32] | None,
+    space: LabelSpace,
+    weights: NDArray[np.float32],
+) -> tuple[dict[str, Interval], dict[str, Doubles]]:
+    """F1, Hamming loss and AUC of what was said against the labels; of those that are compared also the resamples.
+
+    Args:
+        truth, drafted: Statements, shape (n, 71).
+        probabilities: Of statements and superclasses; None where the arm gives none.
+        space: Of the columns.
+        weights: How often each row is drawn, shape (n_resamples, n).
+    """
+    measures: dict[str, Interval] = {}
+    resampled: dict[str, Doubles] = {}
+    supers, drafted_supers = space.superclass_matrix(truth), space.superclass_matrix(drafted)
+    known = np.asarray(supers.any(axis=1))
+
+    def add(name: str, value: float, drawn: Doubles) -> None:
+        measures[name], resampled[name] = interval(value, drawn), drawn
+
+    for name, y, d, w in (
+        ("superclass macro-F1", supers[known], drafted_supers[known], weights[:, known]),
+        ("statement macro-F1", truth, drafted, weights),
+    ):
+        add(name, *macro_f1(y, d, w))
+        add(name.replace("macro", "micro"), *micro_f1(y, d, w))
+    clean = clean_columns(truth)
+    if clean.any():
+        add("statement macro-F1 (>= 10 positives)", *macro_f1(truth[:, clean], drafted[:, clean], weights))
+    hamming = (supers[known] != drafted_supers[known]).mean(axis=1).astype(np.float64)
+    measures["superclass Hamming loss"] = mean_interval(hamming, weights[:, known])
+    if known.any():
+        table = AucTable.of(supers[known], drafted_supers[known].astype(np.float32), weights[:, known]).macro()
+        add("superclass AUC of the text (0/1)", table.interval.value, table.resampled)
+    if probabilities is not None and known.any():
+        by_super = probabilities[known, len(space.codes) :]
+        table = AucTable.of(supers[known], by_super, weights[:, known]).macro()
+        add("superclass AUC of the probabilities", table.interval.value, table.resampled)
+        none = np.empty((0, len(truth)), dtype=np.float32)
+        plain = AucTable.of(truth, probabilities[:, : len(space.codes)], none).macro().interval
+        measures["statement AUC of the probabilities"] = plain
+    return measures, resampled
 
 
 def macro_f1(truth: BoolMatrix, drafted: BoolMatrix, weights: NDArray[np.float32]) -> tuple[float, Doubles]:

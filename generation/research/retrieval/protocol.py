@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ from ecgkin.generation.research.retrieval.case_retrieval import (
     evaluate_neighbours,
 )
 from ecgkin.generation.research.retrieval.cross_modal import (
+    CrossModalResult,
     evaluate_cross_modal,
     evaluate_similarity,
     join_rank,
@@ -291,30 +293,12 @@ def evaluate_retrieval(
             )
     systems = {encoder.name: result, **_baselines(embedder, untrained, queries, gallery, fixed, weights)}
 
-    texts = embedder.texts([row.report for row in queries])
-    similarity = _oracle_similarity(queries)
-    cross = {
-        encoder.name: evaluate_cross_modal(query_emb[PRIMARY], texts, queries, weights=weights),
-        "random": evaluate_similarity(_random_similarity(len(queries)), queries, weights=weights),
-        # Without sub-galleries: a list of fixed cases means nothing where some of them are not drawn.
-        "commonest reports": evaluate_similarity(
-            _constant_similarity(queries), queries, sub_gallery=len(queries), weights=weights
-        ),
-        "label oracle": evaluate_similarity(similarity, queries, weights=weights),
-    }
-    if PHOTO in query_emb:
-        cross[f"{encoder.name}, photos"] = evaluate_cross_modal(query_emb[PHOTO], texts, queries, weights=weights)
+    cross = _cross_modal(embedder, queries, query_emb, weights)
     text_emb = embedder.texts([text for _, _, text in text_queries()])
     report = RetrievalReport(
-        about={
-            "data": f"PTB-XL, table of {data.n_listed} records (version 1.0.3 has 21799), {data.fs_hz} Hz",
-            "query folds": sorted({row.fold for row in queries}),
-            "gallery folds": sorted({row.fold for row in gallery}),
+        about=_about(embedder, queries, gallery)
+        | {
             "limit": limit,
-            "encoder": encoder.name,
-            "fingerprint": encoder.fingerprint,
-            "dim": encoder.dim,
-            "index bytes (float32, flat)": 4 * encoder.dim * len(gallery),
             "vote": "chosen on these queries" if fixed is None else "fixed beforehand",
             "resamples": resamples,
         },
@@ -335,6 +319,40 @@ def evaluate_retrieval(
     if out_dir is not None:
         write_report(report, Path(out_dir), queries, gallery)
     return report
+
+
+def _cross_modal(
+    embedder: Embedder, queries: Sequence[PtbXlRow], query_emb: Mapping[str, Floats], weights: Floats
+) -> dict[str, CrossModalResult]:
+    """ECG to report and back: the encoder on pages and photos, chance, the commonest reports, labels as an oracle."""
+    name = embedder.encoder.name
+    texts = embedder.texts([row.report for row in queries])
+    cross = {
+        name: evaluate_cross_modal(query_emb[PRIMARY], texts, queries, weights=weights),
+        "random": evaluate_similarity(_random_similarity(len(queries)), queries, weights=weights),
+        # Without sub-galleries: a list of fixed cases means nothing where some of them are not drawn.
+        "commonest reports": evaluate_similarity(
+            _constant_similarity(queries), queries, sub_gallery=len(queries), weights=weights
+        ),
+        "label oracle": evaluate_similarity(_oracle_similarity(queries), queries, weights=weights),
+    }
+    if PHOTO in query_emb:
+        cross[f"{name}, photos"] = evaluate_cross_modal(query_emb[PHOTO], texts, queries, weights=weights)
+    return cross
+
+
+def _about(embedder: Embedder, queries: Sequence[PtbXlRow], gallery: Sequence[PtbXlRow]) -> dict[str, Any]:
+    """Data and encoder of a run."""
+    data, encoder = embedder.data, embedder.encoder
+    return {
+        "data": f"PTB-XL, table of {data.n_listed} records (version 1.0.3 has 21799), {data.fs_hz} Hz",
+        "query folds": sorted({row.fold for row in queries}),
+        "gallery folds": sorted({row.fold for row in gallery}),
+        "encoder": encoder.name,
+        "fingerprint": encoder.fingerprint,
+        "dim": encoder.dim,
+        "index bytes (float32, flat)": 4 * encoder.dim * len(gallery),
+    }
 
 
 def _chosen(

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ecgkin.index.case import Case
-from ecgkin.index.transfer.export import file_stem, write_csv, write_wfdb
+from ecgkin.index.transfer.export import file_stem, write_csv, write_edf, write_wfdb
 from ecgkin.index.transfer.export_dicom import write_dicom
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -88,10 +88,10 @@ def test_fhir_bundle(tmp_path: Path, gappy: EcgRecord) -> None:
 
 def test_names_stay_in_the_folder(tmp_path: Path, made_record: EcgRecord) -> None:
     assert file_stem("../../etc/passwd") == "etc_passwd" and file_stem("..") == "case"
-    for write in (write_csv, write_wfdb, write_dicom, write_fhir):
+    for write in (write_csv, write_wfdb, write_dicom, write_edf, write_fhir):
         path = write(tmp_path, Case("x/...//..y\\..\\z:*?"), made_record)
         assert path.parent == tmp_path and path.is_file()
-    assert len(FORMATS) == 4
+    assert len(FORMATS) == 5
 
 
 # ---------------------------------------------------------------- damaged files

@@ -82,6 +82,11 @@ def test_vote_equals_the_vote_of_the_evaluation(hits: list[tuple[float, set[str]
     np.testing.assert_allclose([got.statements[code] for code in space.codes], expected, atol=1e-6)
     supers = metrics.vote_scores(neighbours, space.superclass_matrix(labels), len(hits), tau)[0]
     np.testing.assert_allclose([got.superclasses[name] for name in space.superclasses], supers, atol=1e-6)
+    # By hand, neighbour by neighbour.
+    weights = [math.exp((float(score) - float(neighbours.scores[0, 0])) / tau) for score in neighbours.scores[0]]
+    for code in CODES:
+        share = sum(w for w, (_, codes) in zip(weights, hits, strict=True) if code in codes) / sum(weights)
+        assert got.raw[code] == pytest.approx(share, abs=1e-9)
 
 
 def test_calibration_lowers_the_error_on_other_patients() -> None:
