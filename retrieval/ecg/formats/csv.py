@@ -130,7 +130,8 @@ def _of_watch(export: Export, fs_hz: float | None, units: str | None, file: Path
     factor = millivolts_per(units or export.unit)
     if factor is None:
         raise RecordError(f"{file.name}: unit {export.unit!r} is no voltage", hint="pass units=")
-    row = (np.asarray(export.values) * factor).astype(np.float32)
+    with np.errstate(over="ignore"):
+        row = (np.asarray(export.values) * factor).astype(np.float32)
     return assemble(
         [(export.lead, row)],
         checked_rate(rate, file.name),
