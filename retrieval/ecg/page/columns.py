@@ -14,6 +14,10 @@ from ecgkin.retrieval.ecg.page.tracks import Tracks
 FloatArray = NDArray[np.float64]
 
 TEN_SECONDS_MM = 250.0
+_ASKEW_MM = 2.5  # how far a row may lie off the others along the page
+_STEP_MM = 0.1
+_IN_STEP_MM = 0.4  # 16 ms: leads differ as much in when they are steepest
+_ALIKE = 0.35  # least correlation of steepness that tells a lag
 _FOOT_MM = 4.0  # level foot of a pulse before the trace begins
 _EVEN_MM = 1.2  # strokes nearer than this to the even place leave it there
 _BORDER_MM = 4.0  # how far a border of columns may lie from its even place
@@ -100,6 +104,84 @@ def _gaps(inked: NDArray[np.bool_], x_mm: FloatArray, left: float, right: float)
     )
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (share <= 0.3).astype(np.int8), [0]]))).reshape(-1, 2)
     return tuple((left + a * step, left + b * step) for a, b in edges if (b - a) * step >= 0.8)
+
+
+def in_step(x_mm: FloatArray, curves: FloatArray, px_per_mm: float, extent: Extent) -> FloatArray:
+    """Millimetres of the columns, so that beats stand at one place in every row.
+
+    All rows of a page show the same time, and a beat is steep in every lead at once, to about 10 ms. Where the grid
+    leaves a row askew by more than that, as it may on paper that does not lie flat, the row is moved: by the lag at
+    which its steepness agrees best with that of all rows, found in five parts of the page and made a straight line.
+
+    Args:
+        x_mm: Millimetres of every fine column in each row, (n_rows, w).
+        curves: Height of the curves, (n_rows, w), fine px.
+        px_per_mm: Scale across the rows.
+        extent: Ends of the rows.
+    """
+    at = np.arange(extent.left, extent.right, _STEP_MM)
+    if x_mm.shape[0] < 2 or at.size < 1000:
+        return x_mm
+    before = _steepness(x_mm, curves, px_per_mm, at)
+    best, agreement = x_mm, _agreement(before)
+    # A line along the page must earn its second figure.
+    for degree, gain in ((0, 1.02), (1, 1.03)):
+        moved = _moved(x_mm, before, at, extent, degree)
+        found = _agreement(_steepness(moved, curves, px_per_mm, at))
+        if found > gain * agreement:
+            best, agreement = moved, found
+    return best
+
+
+def _steepness(x_mm: FloatArray, curves: FloatArray, px_per_mm: float, at: FloatArray) -> FloatArray:
+    """Steepness of every row at places of the page (mm), smoothed over half a mm, of mean 0 and variance 1."""
+    kernel = np.exp(-((np.arange(-20, 21) * _STEP_MM / 0.5) ** 2))
+    out = np.zeros((x_mm.shape[0], at.size))
+    for row in range(x_mm.shape[0]):
+        known = np.isfinite(curves[row])
+        if known.sum() > 100:
+            height = np.interp(at, x_mm[row][known], curves[row][known]) / px_per_mm
+            out[row] = np.convolve(np.minimum(np.abs(np.gradient(height, _STEP_MM)), 6.0), kernel, mode="same")
+    out -= out.mean(axis=1, keepdims=True)
+    return np.asarray(out / np.maximum(out.std(axis=1, keepdims=True), 1e-9))
+
+
+def _agreement(steep: FloatArray) -> float:
+    """Mean correlation of each row with the mean of the others."""
+    rest = steep.sum(axis=0)[None] - steep
+    rest /= np.maximum(rest.std(axis=1, keepdims=True), 1e-9)
+    return float((steep * rest).mean())
+
+
+def _moved(x_mm: FloatArray, steep: FloatArray, at: FloatArray, extent: Extent, degree: int) -> FloatArray:
+    """Rows moved by the lags at which their steepness agrees best with that of the others, in five parts."""
+    out = x_mm.copy()
+    reach = round(_ASKEW_MM / _STEP_MM)
+    edges = np.linspace(0, at.size, 6).astype(int)
+    centre = (edges[:-1] + edges[1:]) / 2
+    for row in range(x_mm.shape[0]):
+        others = np.delete(steep, row, axis=0).mean(axis=0)
+        shifts, sure = np.zeros(5), np.zeros(5)
+        for part in range(5):
+            first, last = max(reach, edges[part]), min(at.size - reach, edges[part + 1])
+            template = others[first:last] - others[first:last].mean()
+            own = steep[row, first - reach : last + reach]
+            match = np.correlate(own - own.mean(), template, mode="valid")
+            best = int(match.argmax())
+            if 0 < best < match.size - 1 and match[best] > 0:
+                shifts[part] = -(best - reach) * _STEP_MM
+                sure[part] = match[best] / max(1e-9, float(np.linalg.norm(template) * np.linalg.norm(own)))
+        good = sure > _ALIKE
+        if good.sum() < 2:
+            continue
+        good &= np.abs(shifts - np.median(shifts[good])) < 1.2
+        if not good.any():
+            continue
+        line = np.polyfit(centre[good], shifts[good], degree if good.sum() > 2 else 0, w=sure[good])
+        ends = np.polyval(line, [0.0, float(at.size)])
+        if np.abs(ends).max() > _IN_STEP_MM:
+            out[row] += np.interp(out[row], [extent.left, extent.right], ends)
+    return np.asarray(np.maximum.accumulate(out, axis=1), dtype=np.float64)
 
 
 def _ends(solid: NDArray[np.bool_], area: tuple[float, float], margin: float, gap: float) -> tuple[float, float]:

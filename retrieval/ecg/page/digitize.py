@@ -13,7 +13,7 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_pulses
-from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent
+from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
 from ecgkin.retrieval.ecg.page.image import load_image
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of
@@ -144,6 +144,9 @@ def digitize_look(look: Look) -> Digitized:
         x_mm = _along(tracks, scale)
         pulse = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
         extent = find_extent(tracks, x_mm, per_mm, pulse, (float(box[0]), float(box[2])))
+    if scale.found and not scale.flat:
+        x_mm = in_step(x_mm, tracks.y, scale.px_per_mm[1], extent)
+        extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     gain, gain_known, per_mv = _gain(pulse, scale)
     speed, speed_known = _speed(pulse, scale, extent)
     if not gain_known:

@@ -278,7 +278,8 @@ def _learned(rgb: ByteImage, to_work: Matrix, size: tuple[int, int]) -> _Learned
 
 def _find_learned(learned: _Learned, lines: ByteImage, field: LineField) -> _Found:
     """Traces by the network's map of them."""
-    traced = np.asarray(cv2.max(learned.trace, learned.pulse), dtype=np.uint8)
+    # Lines of print that look a little like traces are no rows.
+    traced = np.asarray(cv2.subtract(cv2.max(learned.trace, learned.pulse), learned.other), dtype=np.uint8)
     straight, onto = straighten(traced, field.to_picture, field.angle_deg, field.perspective)
     size = (straight.shape[1], straight.shape[0])
     moved = straight is not traced

@@ -286,6 +286,7 @@ class PaperScale:
         last: Middle of the last band of each.
         found: Whether a grid was seen.
         certain: Whether lines every 5 mm were told from lines every 1 mm.
+        flat: Whether nearly all upright lines lie where `along` says, as on paper that lies flat.
     """
 
     box: tuple[int, int, int, int]
@@ -296,6 +297,7 @@ class PaperScale:
     last: tuple[float, float]
     found: bool
     certain: bool
+    flat: bool = False
 
     def x_mm(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Distance from the left, mm."""
@@ -343,6 +345,7 @@ def paper_scale(lines: ByteImage, drawn: ByteImage, box: tuple[int, int, int, in
             again = find_comb(profile, longest, five)
             periods.append(five if again is None else again.period)
     fits: list[FloatArray | None] = []
+    flat = True
     for (profile, across), period, degree in zip(sides, periods, ((3, 1), (2, 4)), strict=True):
         found = follow_phase(profile, across, period, degree)
         if found is None or found[1] < 0.6:
@@ -350,6 +353,7 @@ def paper_scale(lines: ByteImage, drawn: ByteImage, box: tuple[int, int, int, in
             finer = follow_phase(profile, across, period / 5, degree) if period / 5 > 3 else None
             if finer is not None and finer[1] > 0.7:
                 found = (finer[0] / 5, finer[1])
+        flat &= found is not None and found[1] > 0.985
         fits.append(found[0] if found is not None and found[1] >= 0.45 else None)
     sizes = (right - left, bottom - top)
     mean = []
@@ -360,7 +364,7 @@ def paper_scale(lines: ByteImage, drawn: ByteImage, box: tuple[int, int, int, in
             ends = evaluate(fit, np.array([0.0, float(size)]), np.full(2, other / 2), size, 1.0 * other)
             mean.append(size / (float(ends[1] - ends[0]) * unit))
     last = (float(sides[0][1].max()), float(sides[1][1].max()))
-    return PaperScale(box, (mean[0], mean[1]), fits[0], fits[1], unit, last, True, certain)
+    return PaperScale(box, (mean[0], mean[1]), fits[0], fits[1], unit, last, True, certain, flat)
 
 
 def _five_mm(combs: list[Comb | None], length: float) -> float | None:
