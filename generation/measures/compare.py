@@ -1,7 +1,7 @@
 """Serial comparison: what has changed from one ECG of a person to the next, and which changes exceed repeatability.
 
-Thresholds are published where there are any (`RULES` names the source of each); the others are this project's, to be held
-against the change between two ECGs of one person on one day (scripts/measure_measures.py pairs).
+Thresholds are published where there are any (`RULES` names the source of each); the others are this project's, to be
+held against the change between two ECGs of one person on one day (scripts/measure_measures.py pairs).
 """
 
 from __future__ import annotations
