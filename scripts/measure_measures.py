@@ -424,17 +424,17 @@ def pairs(root: Path, cache: Path) -> None:
         rows.append((name, *cells))
     table(("value", "same day: median / 95 % of the change (n)", "same day, same statements"), rows)
     week = [(a, b) for a, b in couples if gap(a, b) < 7 and {"NORM"} <= a.row.labels.keys() & b.row.labels.keys()]
-    changes: list[list[object]] = []
+    fired_rows: list[list[object]] = []
     for code in ChangeCode:
         row: list[object] = [code]
         for group in (stable, week, couples):
             fired = sum(any(c.code is code for c in compare(a.found, b.found).changes) for a, b in group)
             row.append(wilson(fired, len(group)))
-        changes.append(row)
+        fired_rows.append(row)
     table(("change", f"same day, same statements ({len(stable)})", f"NORM twice in a week ({len(week)})",
-           f"all pairs ({len(couples)})"), changes)  # fmt: skip
+           f"all pairs ({len(couples)})"), fired_rows)  # fmt: skip
     agreement: list[list[object]] = []
-    for name, codes, test in (
+    tests: list[tuple[str, frozenset[str] | set[str], Callable[[Measured, Measured], bool]]] = [
         ("AF or flutter", {"AFIB", "AFLT"}, lambda a, b: rhythm_class(b.found) in ("fibrillation", "flutter")
          and rhythm_class(a.found) not in ("fibrillation", "flutter")),
         ("paced", {"PACE"}, lambda a, b: rhythm_class(b.found) == "paced" and rhythm_class(a.found) != "paced"),
@@ -446,7 +446,8 @@ def pairs(root: Path, cache: Path) -> None:
                                                              for c in compare(a.found, b.found).changes)),
         ("infarct by new Q", INFARCTS, lambda a, b: any(c.code is ChangeCode.NEW_Q
                                                         for c in compare(a.found, b.found).changes)),
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for name, codes, test in tests:
         truth = np.array([bool(codes & b.row.labels.keys()) and not codes & a.row.labels.keys() for a, b in couples])
         said = np.array([bool(test(a, b)) for a, b in couples])
         agreement.append([name, int(truth.sum()), int(said.sum()), wilson(int((truth & said).sum()), int(truth.sum())),

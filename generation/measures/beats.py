@@ -126,7 +126,7 @@ def _peaks(curve: Doubles) -> tuple[Ints, float]:
     heights = curve[found]
     least = max(3, round(len(curve) / FS / 3.0))  # as many beats as 20/min gives
     top = float(np.median(np.sort(heights)[::-1][: 2 * least]))
-    top = max(top, 0.6 * float(np.sort(heights)[::-1][:least].mean()))
+    top = max(top, 0.95 * float(np.median(np.sort(heights)[::-1][:least])))
     limit = _level_between(heights, top)
     chosen = found[heights >= limit]
     # A wave that the record cuts off is no beat unless it is as fast as the others.
