@@ -6,7 +6,8 @@ cases. The encoder and the model are whatever is at hand: any encoder of `load_e
 `generation.backends.open`; without a model the nearest report stands for the answer.
 
 Beside it stand what it must beat: the most frequent report (which scores high on PTB-XL), a random case's report, the
-same with random neighbours and with their reports blanked, and, as a ceiling, the nearest report with the same labels.
+same with random neighbours and with their reports blanked, and the nearest report with the same labels (empty where the
+labels occur nowhere).
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ def _arms(setting: _Setting, ks: Sequence[int]) -> dict[str, Callable[[int], str
         "most frequent report": lambda place: frequent,
         "random case": lambda place: gallery[int(setting.random[place, 0])].report,
         "nearest report copied": lambda place: gallery[int(setting.found.rows[place, 0])].report,
-        "report of the same labels (ceiling)": of_same_labels,
+        "report of the same labels": of_same_labels,
     }
     if setting.backend is not None:
         for k in ks:

@@ -120,7 +120,7 @@ def test_without_a_model(made_ptbxl: Path) -> None:
         made_ptbxl, HashingEncoder(32), query_folds=(9,), gallery_folds=range(1, 9), resamples=20, ks=(1, 3)
     )
     assert set(found.arms) == {
-        "most frequent report", "random case", "nearest report copied", "report of the same labels (ceiling)",
+        "most frequent report", "random case", "nearest report copied", "report of the same labels",
     }  # fmt: skip
     assert found.about["model"] == "none (nearest report)"
     with pytest.raises(QueryError):
