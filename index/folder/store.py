@@ -366,14 +366,16 @@ class StoreReader:
             raise ManifestError(f"{self.path} is damaged: a vector has another length than {self.dim}", hint=_DAMAGED)
         return np.frombuffer(joined, dtype="<f4").reshape(len(blobs), self.dim).astype(np.float32)
 
-    def _cases(self, found: Sequence[Sequence[Any]]) -> Iterator[tuple[int, Case]]:
-        """Cases by row number, from (row, checksum, values of the columns ...)."""
+    def _cases(self, found: Sequence[Sequence[Any]]) -> list[tuple[int, Case]]:
+        """Cases with their row numbers, from (row, checksum, values of the columns ...)."""
         try:
             sums = checksums([(json.dumps(list(values)),) for _, _, *values in found])
         except (TypeError, ValueError):  # one of them is damaged: said below
             sums = [b""] * len(found)
-        for (row, given, *values), own in zip(found, sums, strict=True):
-            yield row, self._case(row, "" if given == own else given, values)
+        return [
+            (row, self._case(row, "" if given == own else given, values))
+            for (row, given, *values), own in zip(found, sums, strict=True)
+        ]
 
     def _case(self, row: int, given: object, values: Sequence[Any]) -> Case:
         try:
@@ -578,7 +580,13 @@ class Store(StoreReader):
         packed = [(row, *pack_record(record)) for row, record in records]
         self._db.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?)", packed)
         if self.has_checksums:
-            sums = list(zip(checksums([parts for _, *parts in packed]), [row for row, *_ in packed], strict=True))
+            sums = list(
+                zip(
+                    checksums([(head, samples) for _, head, samples in packed]),
+                    [row for row, *_ in packed],
+                    strict=True,
+                )
+            )
             self._db.executemany(f"UPDATE {CHECKSUMS} SET record = ? WHERE row = ?", sums)
 
     def update(self, rows: Sequence[int], cases: Sequence[Case]) -> None:
