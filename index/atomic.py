@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from ecgkin.retrieval.errors import CaseBaseError
@@ -55,6 +55,11 @@ def checksum(*parts: str | bytes) -> bytes:
         raw = part.encode() if isinstance(part, str) else part
         found.update(len(raw).to_bytes(8, "little") + raw)
     return found.digest()
+
+
+def checksums(many: Iterable[Sequence[str | bytes]]) -> list[bytes]:
+    """`checksum` of each of many sequences of parts."""
+    return [checksum(*parts) for parts in many]
 
 
 class WriterLock:
