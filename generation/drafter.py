@@ -16,6 +16,7 @@ from ecgkin.generation.backends.language_model import LanguageModelBackend, prom
 from ecgkin.generation.consensus.consensus import MODEL
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import measure
+from ecgkin.generation.measures.pages import measure_picture
 from ecgkin.generation.prompt.context import Context, Counter
 from ecgkin.generation.prompt.pages import page_of
 from ecgkin.generation.prompt.untrusted import question_line
@@ -348,4 +349,5 @@ class Drafter:
         if isinstance(ecg, EcgRecord):
             result = self.search.by_ecg(ecg, shown, where, exclude_patient, depth=depth)
             return Task(ecg, result, measure(ecg), asked, k, lang)
-        return Task(ecg, self.search.by_image(ecg, shown, where, exclude_patient, depth=depth), None, asked, k, lang)
+        result = self.search.by_image(ecg, shown, where, exclude_patient, depth=depth)
+        return Task(ecg, result, measure_picture(ecg), asked, k, lang)

@@ -84,11 +84,12 @@ class CaseBase(Protocol):
             encoder: The one that is loaded.
 
         Raises:
-            EncoderMismatchError: Name, fingerprint or dimension differ.
+            EncoderMismatchError: Name, fingerprint or dimension differ. Where the weights of a published encoder lie
+                ("merl:DIR") may differ: the fingerprint says that they are the same.
         """
         have = (self.encoder_name, self.encoder_fingerprint, self.dim)
         given = (encoder.name, encoder.fingerprint, encoder.dim)
-        if have != given:
+        if have[1:] != given[1:] or have[0].partition(":")[0] != given[0].partition(":")[0]:
             raise EncoderMismatchError(
                 f"case base {self.place} was built with encoder {have[0]} {have[1][:12]} ({have[2]} dimensions), "
                 f"loaded is {given[0]} {given[1][:12]} ({given[2]} dimensions)",
@@ -132,7 +133,18 @@ class CaseBase(Protocol):
         exclude_patients: Sequence[str | None] | None = None,
         exclude_cases: Sequence[str | None] | None = None,
     ) -> list[list[tuple[Case, float]]]:
-        """`search` for many vectors of shape (n_queries, dim), with one exclusion for each or none at all."""
+        """`search` for many vectors of shape (n_queries, dim), with one exclusion for each or none at all.
+
+        Args:
+            vectors: Unit rows, shape (n_queries, dim).
+            k: >= 1.
+            where: Filter that acts inside the search, the same for all.
+            exclude_patients: For each query the patient whose cases are left out, or None; None for no exclusions.
+            exclude_cases: For each query the case that is left out, or None.
+
+        Returns:
+            For each query cases and scores (true cosines), best first.
+        """
 
     def get(self, case_id: str) -> Case:
         """One case; QueryError if it is not there."""
@@ -147,6 +159,9 @@ class CaseBase(Protocol):
             where: The filter.
             offset: How many are passed over, >= 0.
             limit: How many at most; None for all.
+
+        Returns:
+            At most `limit` cases.
         """
 
     def count(self, where: WhereLike = None) -> int:
@@ -177,16 +192,11 @@ class CaseBase(Protocol):
     def some(self, case_ids: Sequence[str]) -> Block:
         """Cases, vectors (n, dim) and samples of those ids that are there, in the order given."""
 
-    def has_content(self, content_hash: str) -> bool:
-        """Whether a case with this content (see `case.content_hash`) is there."""
-        return bool(self.case_ids_with_content(content_hash))
-
-    def case_ids_with_content(self, content_hash: str) -> list[str]:
-        """The cases with this content, in the order in which they came; none for ""."""
-        return self.ids_by_content([content_hash]).get(content_hash, []) if content_hash else []
-
     def ids_by_content(self, content_hashes: Collection[str]) -> dict[str, list[str]]:
-        """Content hash to the cases with that content, for those hashes that some case has."""
+        """Content hash (`case.content_hash`) to the cases with that content, in the order in which they came.
+
+        Hashes that no case has, and "", are left out.
+        """
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Keep other writers out until the block ends, where the kind of base can; without it they may come in between.
@@ -286,6 +296,10 @@ def distinct_ids(case_ids: Collection[str]) -> list[str]:
 
 def check_all_known(wanted: Sequence[str], known: Mapping[str, object]) -> None:
     """Refuse ids that are not there.
+
+    Args:
+        wanted: Ids that were asked for.
+        known: What is there, by id.
 
     Raises:
         QueryError: One is not among the known ones.

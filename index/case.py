@@ -124,6 +124,9 @@ def iso_date(text: str, what: str = "date") -> str:
         text: "1984", "1984-11", "1984-11-09", "1984-11-09 09:17", "1984-11-09T09:17:34".
         what: What to call it in the message.
 
+    Returns:
+        The date with "T" between day and time.
+
     Raises:
         RecordError: It is none of these, or no such day exists.
 

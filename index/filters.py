@@ -172,6 +172,14 @@ Node: TypeAlias = Compare | HasLabel | Not | Join
 def compare(name: str, op: str, value: Any) -> Node:
     """One comparison with its value checked and in the type of its field.
 
+    Args:
+        name: A field of `COLUMNS`, or "label".
+        op: One of the six comparisons.
+        value: Text or number; None for "the case does not say".
+
+    Returns:
+        The comparison, or its negation.
+
     Raises:
         QueryError: The field has no such order, or the value is not of its kind.
     """
@@ -210,7 +218,15 @@ def operation(text: str) -> str:
 
 
 def number(value: Any, what: str) -> float:
-    """The value as a finite number, or QueryError."""
+    """The value as a finite number, or QueryError.
+
+    Args:
+        value: Text or number.
+        what: What was expected, for the message.
+
+    Returns:
+        The number.
+    """
     try:
         found = float(value)
     except (TypeError, ValueError):
@@ -226,7 +242,15 @@ def _prefix(column: str, value: Any) -> str:
 
 
 def plain_text(text: str, what: str) -> str:
-    """The text itself, if it can be stored and sent as UTF-8, or QueryError."""
+    """The text itself, if it can be stored and sent as UTF-8, or QueryError.
+
+    Args:
+        text: A value of a filter.
+        what: The field, for the message.
+
+    Returns:
+        The text.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

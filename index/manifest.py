@@ -51,7 +51,7 @@ class Manifest(BaseModel):
     schema_version: Literal[1] = SCHEMA_VERSION
 
     def identity(self) -> dict[str, Any]:
-        """What tells which base this is and whose vectors it holds, for people."""
+        """Identity of the base and of the encoder whose vectors it holds, as JSON values."""
         return {
             "schema_version": self.schema_version,
             "base_id": self.base_id,
@@ -69,6 +69,9 @@ class Manifest(BaseModel):
         Args:
             content: As `model_dump` gave it.
             where: What to call it in messages.
+
+        Returns:
+            The manifest.
 
         Raises:
             ManifestError: It is none, another version of ecgkin wrote it, or a value is not of its kind.

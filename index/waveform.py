@@ -50,6 +50,13 @@ def pack_record(record: EcgRecord) -> tuple[str, bytes]:
 def unpack_record(head_json: str, blob: bytes) -> EcgRecord:
     """The record that `pack_record` packed.
 
+    Args:
+        head_json: The head.
+        blob: The samples.
+
+    Returns:
+        The record, mV, shape (n_leads, n_samples).
+
     Raises:
         CaseBaseError: The blob is damaged.
     """

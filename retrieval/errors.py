@@ -3,6 +3,7 @@
     EcgkinError                 .hint: one sentence on what to do next
     ├─ InputError               HTTP 422, exit 2   what the caller handed in cannot be used
     │  ├─ RecordError           an ECG record or its file
+    │  │  └─ RateUnknownError   which does not say how many samples a second it holds
     │  ├─ ImageError            a picture
     │  └─ QueryError            a question: filter, k, text, configuration value
     ├─ CaseBaseError            HTTP 503, exit 3   a case base on disk or in a server
@@ -45,6 +46,10 @@ class InputError(EcgkinError):
 
 class RecordError(InputError):
     """An ECG record, or the file it should come from, cannot be used."""
+
+
+class RateUnknownError(RecordError):
+    """A recording does not say how many samples a second it holds."""
 
 
 class ImageError(InputError):

@@ -51,6 +51,7 @@ class NoteCode(StrEnum):
     AMPLITUDE_TINY = "amplitude_tiny"
     RECORD_WINDOWED = "record_windowed"
     RECORD_SHORT = "record_short"
+    NO_BEATS = "no_beats"
     # Search and vote.
     NO_CASE_PASSES = "no_case_passes"
     NOTHING_SIMILAR = "nothing_similar"
@@ -150,6 +151,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.RECORD_SHORT: (
         "the record lasts {total_s:g} s, a page shows {page_s:g} s: all of it is used",
         "die Aufzeichnung dauert {total_s:g} s, ein Blatt zeigt {page_s:g} s: sie zählt ganz",
+    ),
+    NoteCode.NO_BEATS: (
+        "no heartbeats are found: noise, or no ECG",
+        "keine Herzschläge gefunden: Rauschen oder kein EKG",
     ),
     NoteCode.NO_CASE_PASSES: ("no case passes the filter", "kein Fall passt zu den Filtern"),
     NoteCode.NOTHING_SIMILAR: (

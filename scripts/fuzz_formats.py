@@ -13,6 +13,7 @@ import json
 import random
 import re
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -31,7 +32,7 @@ MEMORY = 1 << 30
 HEAD = 2000
 _NUMBER = re.compile(rb"-?\d+(?:\.\d+)?")
 _ODD = [*b"0 -1 1 65535 99999999 -2147483648 4294967295 1e308 nan 0.000001 x".split(), b""]
-_TEXTS = (".xml", ".csv", ".hea", ".pdf")  # a PDF written without compression is text, too
+_TEXTS = (".xml", ".csv", ".txt", ".json", ".hea", ".pdf")  # a PDF written without compression is text, too
 
 
 def mutated(data: bytes, rng: random.Random, *, text: bool) -> bytes:
@@ -71,7 +72,7 @@ def verdict(path: Path, fs_hz: float | None = None) -> str:
         AssertionError: The record is not sound, or the message of the error says nothing.
     """
     try:
-        record = read_ecg(path, fs_hz=fs_hz) if path.suffix == ".csv" else open_ecg(path)
+        record = _read_table(path, fs_hz) if path.suffix in (".csv", ".txt") else open_ecg(path)
     except EcgkinError as error:
         text = str(error)
         assert 10 < len(text) < 1500, text[:2000]
@@ -81,6 +82,16 @@ def verdict(path: Path, fs_hz: float | None = None) -> str:
         return "record"
     assert record.size > (0, 0)
     return "picture"
+
+
+def _read_table(path: Path, fs_hz: float | None) -> EcgRecord:
+    """A table by the rate that it states, or else by the given one."""
+    try:
+        return read_ecg(path)
+    except EcgkinError as error:
+        if fs_hz is None or "sampling rate" not in str(error):
+            raise
+        return read_ecg(path, fs_hz=fs_hz)
 
 
 def sound(record: EcgRecord) -> bool:
@@ -101,6 +112,9 @@ def fuzz(path: Path, n: int, seed: int, folder: Path, fs_hz: float | None = None
     """Verdicts of `n` mutations, and tracebacks (seed of the mutation first) of what must not be."""
     data = path.read_bytes()
     target = folder / path.name
+    for other in path.parent.glob(f"{path.stem}.*"):  # a header and its samples
+        if other != path and other.is_file():
+            shutil.copy(other, folder)
     found: Counter[str] = Counter()
     wrong: list[str] = []
     for k in range(n):

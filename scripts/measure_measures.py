@@ -424,16 +424,16 @@ def pairs(root: Path, cache: Path) -> None:
         rows.append((name, *cells))
     table(("value", "same day: median / 95 % of the change (n)", "same day, same statements"), rows)
     week = [(a, b) for a, b in couples if gap(a, b) < 7 and {"NORM"} <= a.row.labels.keys() & b.row.labels.keys()]
-    rows = []
+    changes: list[list[object]] = []
     for code in ChangeCode:
-        row = [code]
+        row: list[object] = [code]
         for group in (stable, week, couples):
             fired = sum(any(c.code is code for c in compare(a.found, b.found).changes) for a, b in group)
             row.append(wilson(fired, len(group)))
-        rows.append(row)
+        changes.append(row)
     table(("change", f"same day, same statements ({len(stable)})", f"NORM twice in a week ({len(week)})",
-           f"all pairs ({len(couples)})"), rows)  # fmt: skip
-    rows = []
+           f"all pairs ({len(couples)})"), changes)  # fmt: skip
+    agreement: list[list[object]] = []
     for name, codes, test in (
         ("AF or flutter", {"AFIB", "AFLT"}, lambda a, b: rhythm_class(b.found) in ("fibrillation", "flutter")
          and rhythm_class(a.found) not in ("fibrillation", "flutter")),
@@ -449,9 +449,9 @@ def pairs(root: Path, cache: Path) -> None:
     ):  # fmt: skip
         truth = np.array([bool(codes & b.row.labels.keys()) and not codes & a.row.labels.keys() for a, b in couples])
         said = np.array([bool(test(a, b)) for a, b in couples])
-        rows.append((name, int(truth.sum()), int(said.sum()), wilson(int((truth & said).sum()), int(truth.sum())),
-                     wilson(int((truth & said).sum()), int(said.sum()))))  # fmt: skip
-    table(("new", "by statements", "by measuring", "found %", "of those said, right %"), rows)
+        agreement.append([name, int(truth.sum()), int(said.sum()), wilson(int((truth & said).sum()), int(truth.sum())),
+                     wilson(int((truth & said).sum()), int(said.sum()))])  # fmt: skip
+    table(("new", "by statements", "by measuring", "found %", "of those said, right %"), agreement)
 
 
 def timing() -> None:

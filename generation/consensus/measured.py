@@ -136,7 +136,9 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
         forbidden |= _AGAINST.get(flag.code, frozenset())
     if repolarisation_secondary(measured):
         forbidden |= {"st_t", "infarction", "conduction"}
-    if (measured.qrs_ms or 0.0) >= 120 or (measured.pr_ms or 0.0) > 220 or has_right_bundle(measured):
+    qrs, pr = measured.qrs_ms or 0.0, measured.pr_ms
+    # From 110 ms on a QRS is incompletely blocked or delayed; PR is normal from 120 to 200 ms.
+    if qrs >= 110 or has_right_bundle(measured) or (pr is not None and not 115 <= pr <= 205):
         forbidden.add("conduction")
     if _t_abnormal(measured):
         forbidden.add("st_t")

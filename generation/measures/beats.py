@@ -234,7 +234,8 @@ def _piecewise_likeness(samples: Samples, at: Ints) -> Doubles:
     """Likeness of beats that share known leads; NaN for those that share none."""
     offsets = np.arange(-_CORE, _CORE + 1, 2)
     places = at[:, None] + offsets[None, :]
-    windows, known = samples.mv[:, places], np.asarray(samples.known[:, places].all(axis=2))
+    windows = samples.mv[:, places]
+    known = np.asarray(samples.known[:, places].all(axis=2), dtype=np.bool_)
     windows = windows - windows.mean(axis=2, keepdims=True)
     out = np.full((len(at), len(at)), np.nan)
     for i in range(len(at)):
@@ -270,8 +271,7 @@ def _kinds(at: Ints, likeness: Doubles, curve: Doubles, clearness: float) -> Bea
     if sizes[main] < 0.62 * n and len(large) > 1 and max(map(lateness, large)) < 1.15 * min(map(lateness, large)):
         main = max(large, key=lambda g: sizes[g])  # neither is early: the commoner one
     normal = groups == main
-    early = before < _EARLY * pace
-    early[0] = False
+    early = np.asarray(before < _EARLY * pace, dtype=np.bool_)
     # An extrasystole comes before the pause that follows it, where every second beat is one before no usual interval.
     after = np.r_[rr, usual].astype(np.float64)
     early |= ~normal & (before < _EARLY * after)

@@ -228,12 +228,13 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     FlagCode.ST_DEPRESSION: FlagText(
         Words(
             "ST depression in {leads}",
-            "horizontal or downsloping by 0.05 mV or more in two contiguous leads",
+            "0.05 mV or more 60 and 80 ms after the J point (horizontal or downsloping) in two contiguous leads",
             "in archived ECGs often without ischaemia (hypertrophy, digitalis, fast rate)",
         ),
         Words(
             "ST-Senkung in {leads}",
-            "horizontal oder deszendierend um mindestens 0,05 mV in zwei benachbarten Ableitungen",
+            "mindestens 0,05 mV 60 und 80 ms nach dem J-Punkt (horizontal oder deszendierend) in zwei benachbarten"
+            " Ableitungen",
             "in archivierten EKGs oft ohne Ischämie (Hypertrophie, Digitalis, schnelle Frequenz)",
         ),
         _UDMI,

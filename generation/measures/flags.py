@@ -233,8 +233,12 @@ def _sgarbossa(m: Measurements) -> Iterator[Flag]:
 
 
 def _depressed(lead: LeadMeasures, by_mv: float) -> bool:
-    """ST down by so much at J and not rising from there (horizontal or downsloping)."""
-    return lead.st_j_mv <= -by_mv and lead.st_80_mv <= lead.st_j_mv + 0.02
+    """ST down by so much 60 and 80 ms after J: horizontal or downsloping, not rising from J.
+
+    Of the rules tried on PTB-XL fold 8 this finds most records with a statement of ST depression or ischaemia (53 %, of
+    normal ones 0.8 %); at J alone what is left of the S wave counts as depression.
+    """
+    return max(lead.st_60_mv, lead.st_80_mv) <= -by_mv
 
 
 def _st_depression(m: Measurements) -> Iterator[Flag]:
@@ -242,7 +246,7 @@ def _st_depression(m: Measurements) -> Iterator[Flag]:
         return
     leads = _pairs(m, lambda _name, lead: _depressed(lead, 0.05))
     if leads:
-        yield Flag(FlagCode.ST_DEPRESSION, leads, {name: m.leads[name].st_j_mv for name in leads})
+        yield Flag(FlagCode.ST_DEPRESSION, leads, {name: m.leads[name].st_60_mv for name in leads})
 
 
 def _posterior(m: Measurements) -> Iterator[Flag]:
@@ -257,7 +261,7 @@ def _posterior(m: Measurements) -> Iterator[Flag]:
     others = [name for name in ("V4", "V5", "V6") if name in judged and judged[name].st_j_mv <= -0.1]
     tall = any(judged[n].r_mv >= 0.8 * max(judged[n].s_mv, 0.05) for n in ("V2", "V3") if n in judged)
     if len(leads) >= 2 and tall and not others:
-        yield Flag(FlagCode.POSTERIOR, leads, {name: m.leads[name].st_j_mv for name in leads})
+        yield Flag(FlagCode.POSTERIOR, leads, {name: m.leads[name].st_60_mv for name in leads})
 
 
 def _avr(m: Measurements) -> Iterator[Flag]:

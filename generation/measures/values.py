@@ -17,7 +17,7 @@ NAMES: tuple[str, ...] = (
 )  # fmt: skip
 # Outside of these a value is an artefact, not a finding.
 PLAUSIBLE: Mapping[str, tuple[float, float]] = {
-    "rate_bpm": (20.0, 320.0),
+    "rate_bpm": (15.0, 330.0),
     "pr_ms": (60.0, 420.0),
     "qrs_ms": (40.0, 260.0),
     "qt_ms": (140.0, 720.0),

@@ -22,7 +22,7 @@ class Task:
     Attributes:
         ecg: The query; None where only its neighbours are at hand, and then no model can be asked.
         result: The search for it; its `neighbours` are as many as the vote looks at.
-        measured: Of the samples; None for a picture.
+        measured: Of the samples, of a picture those read off its page; None where none could be read.
         question: What is asked, on one line without control characters; None for the report.
         k: Cases that a model is shown, or that are listed beside those cited.
         language: Of the draft.
@@ -42,5 +42,5 @@ class Task:
 
     @property
     def values(self) -> dict[str, float]:
-        """Measurements by name; empty for a picture."""
+        """Measurements by name; empty where nothing could be measured."""
         return self.measured.values if self.measured else {}

@@ -24,7 +24,12 @@ class ExactIndex:
         return len(self._ids)
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Add vectors, shape (n, dim), under new ids, shape (n,)."""
+        """Add vectors, shape (n, dim), under new ids, shape (n,).
+
+        Args:
+            ids: Shape (n,), >= 0.
+            vectors: Unit rows, shape (n, dim).
+        """
         matrix = check_vectors(vectors, self.dim)
         new = check_ids(ids, len(matrix))
         taken = np.intersect1d(new, self._ids)

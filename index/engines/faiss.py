@@ -97,6 +97,13 @@ FLAT_BYTES = 200_000 * 256 * 4
 def choose_kind(n: int, dim: int) -> str:
     """The kind for n vectors, by measurements (see FLAT_BYTES).
 
+    Args:
+        n: Number of vectors.
+        dim: Length of a vector.
+
+    Returns:
+        One of `KINDS`.
+
     >>> choose_kind(20_000, 256), choose_kind(1_000_000, 256)
     ('flat', 'ivf_sq8')
     """
@@ -119,6 +126,9 @@ def new_index(kind: str, dim: int, n: int) -> Any:
         kind: One of `KINDS`.
         dim: Length of a vector.
         n: Vectors that will come; decides how many lists there are.
+
+    Returns:
+        An index of FAISS.
 
     Raises:
         QueryError: They are too few to train it.
@@ -228,7 +238,15 @@ def exact_search(vectors: FetchVectors, queries: Vectors, rows: Ids, want: int) 
 
 
 def in_order(scores: Vectors, ids: Ids) -> tuple[Vectors, Ids]:
-    """Each row by falling score, ties to the smaller id."""
+    """Each row by falling score, ties to the smaller id.
+
+    Args:
+        scores: Shape (n_queries, k).
+        ids: Shape (n_queries, k).
+
+    Returns:
+        Both in their new order.
+    """
     order = np.lexsort((ids, -scores), axis=-1)
     return np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
 
@@ -277,11 +295,6 @@ class FaissIndex:
         return self._ids
 
     @property
-    def n_dead(self) -> int:
-        """Removed ids that still take up room (hnsw)."""
-        return len(self._dead)
-
-    @property
     def outgrown(self) -> bool:
         """`rebuild` would pay: a fifth of the graph is dead, or the lists suit another size."""
         if self.kind == "hnsw":
@@ -291,7 +304,12 @@ class FaissIndex:
         return not 0.5 <= n_lists(len(self._ids)) / int(self._index.nlist) <= 2.0
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Add vectors, shape (n, dim), under new ids, shape (n,). The first ones train the quantised kinds."""
+        """Add vectors, shape (n, dim), under new ids, shape (n,). The first ones train the quantised kinds.
+
+        Args:
+            ids: Shape (n,), >= 0.
+            vectors: Unit rows, shape (n, dim).
+        """
         matrix = check_vectors(vectors, self.dim)
         new = check_ids(ids, len(matrix))
         if not len(new):
@@ -399,6 +417,14 @@ class FaissIndex:
     @classmethod
     def load(cls, path: Path, *, fetch: FetchVectors | None = None, device: str = "auto") -> FaissIndex:
         """Read what `save` wrote.
+
+        Args:
+            path: The file.
+            fetch: Gives the true vectors of ids, shape (n, dim); needed by the quantised kinds.
+            device: "cpu", "cuda" or "auto".
+
+        Returns:
+            The index.
 
         Raises:
             CaseBaseError: It is no such file, or it is cut short. (A file that was edited may load: check its sum.)

@@ -39,7 +39,12 @@ class VectorIndex(Protocol):
         """How many vectors can be found."""
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Add vectors, shape (n, dim), under ids, shape (n,)."""
+        """Add vectors, shape (n, dim), under ids, shape (n,).
+
+        Args:
+            ids: New ones, shape (n,), >= 0.
+            vectors: Unit rows, shape (n, dim).
+        """
 
     def remove(self, ids: Ids) -> None:
         """Take ids out, shape (n,)."""
@@ -67,6 +72,14 @@ class VectorIndex(Protocol):
 def check_vectors(vectors: Vectors, dim: int, what: str = "vectors") -> Vectors:
     """The vectors as a C-ordered float32 matrix, shape (n, dim).
 
+    Args:
+        vectors: What a caller gave.
+        dim: Length of a vector.
+        what: What to call them in messages.
+
+    Returns:
+        float32, shape (n, dim).
+
     Raises:
         QueryError: Wrong shape, NaN or infinity, or rows that are not of unit length (to 1e-3).
     """
@@ -88,6 +101,13 @@ def check_vectors(vectors: Vectors, dim: int, what: str = "vectors") -> Vectors:
 
 def check_ids(ids: Ids, n: int | None = None) -> Ids:
     """The ids as int64, shape (n,).
+
+    Args:
+        ids: What a caller gave.
+        n: How many there must be; None for any number.
+
+    Returns:
+        int64, shape (n,).
 
     Raises:
         QueryError: Not a vector of n different numbers >= 0.
@@ -115,6 +135,14 @@ def check_exclusions(
     n: int, patients: Sequence[str | None] | None, cases: Sequence[str | None] | None
 ) -> tuple[Sequence[str | None], Sequence[str | None]]:
     """The patient and the case that each of `n` queries leaves out; None for all of them where none are given.
+
+    Args:
+        n: Number of queries.
+        patients: For each query a patient to leave out, or None; None for no exclusion at all.
+        cases: The same for cases.
+
+    Returns:
+        Patients and cases, n of each.
 
     Raises:
         QueryError: There are not as many as queries.

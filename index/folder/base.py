@@ -125,6 +125,9 @@ class FolderBase(CaseBase):
             path: The folder; a link is followed once.
             device: Where a flat index is searched: "auto", "cpu", "cuda".
 
+        Returns:
+            The open base.
+
         Raises:
             CaseBaseError: There is no case base.
             ManifestError: Its files do not belong together, are cut short or were edited.
@@ -166,7 +169,7 @@ class FolderBase(CaseBase):
 
     @property
     def manifest(self) -> Manifest:
-        """What the base says about itself, as of the last index file."""
+        """See `CaseBase.manifest`; as of the last index file."""
         return self._index.manifest
 
     @property
@@ -361,7 +364,7 @@ class FolderBase(CaseBase):
             ) from error
 
     def info(self) -> dict[str, Any]:
-        """What there is to know about the base, as JSON values."""
+        """See `CaseBase.info`."""
         with self._reading():
             facts = self._store.facts()
             generation = self._store.number("generation")

@@ -44,6 +44,9 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
         path: The file.
         write: Whether it may be changed; where its folder cannot be written it is opened for reading all the same.
 
+    Returns:
+        A connection in autocommit mode, for any thread.
+
     Raises:
         sqlite3.Error: It cannot be opened.
     """
@@ -165,7 +168,15 @@ class StoreReader:
         return np.fromiter((row for (row,) in found), dtype=np.int64)
 
     def rows_after(self, row: int, limit: int) -> Ids:
-        """The next row numbers after one, ascending."""
+        """The next row numbers after one, ascending.
+
+        Args:
+            row: Row number; 0 for the beginning.
+            limit: How many at most.
+
+        Returns:
+            Shape (n,).
+        """
         found = self._db.execute("SELECT row FROM cases WHERE row > ? ORDER BY row LIMIT ?", (row, limit))
         return np.fromiter((r for (r,) in found), dtype=np.int64)
 
@@ -175,7 +186,16 @@ class StoreReader:
         return {row: self._case(row, given, values) for row, given, *values in found}
 
     def page(self, where: Where, offset: int, limit: int) -> list[Case]:
-        """Cases in the order they came in."""
+        """Cases in the order they came in.
+
+        Args:
+            where: Filter.
+            offset: How many are passed over.
+            limit: How many at most; -1 for all.
+
+        Returns:
+            The cases.
+        """
         condition, values = where.sql()
         sql = f"SELECT row, {self._text_sum()}, {COLUMNS} FROM cases WHERE {condition} ORDER BY row LIMIT ? OFFSET ?"
         found = self._db.execute(sql, [*values, limit, offset])
@@ -207,7 +227,15 @@ class StoreReader:
             yield rows, self._matrix([self._whole(r, "vector", given, vector) for r, vector, given in block])
 
     def removed_since(self, generation: int, up_to_row: int) -> Ids:
-        """Row numbers up to one that were removed after a generation."""
+        """Row numbers up to one that were removed after a generation.
+
+        Args:
+            generation: State of the store.
+            up_to_row: Largest row number that counts.
+
+        Returns:
+            Row numbers, ascending, shape (n,).
+        """
         sql = "SELECT row FROM removed WHERE generation > ? AND row <= ? ORDER BY row"
         return np.array([r for (r,) in self._db.execute(sql, (generation, up_to_row))], dtype=np.int64)
 
@@ -222,7 +250,7 @@ class StoreReader:
         return unpack_record(head, samples)
 
     def facts(self) -> dict[str, Any]:
-        """Counts for people."""
+        """Counts over all cases: patients, sources, labels, range of dates and ages, cases with samples."""
         one = self._db.execute(
             "SELECT count(*), count(DISTINCT patient_id), min(recorded_at), max(recorded_at), min(age_years),"
             " max(age_years) FROM cases"
@@ -410,7 +438,7 @@ _DAMAGED = "restore it from a snapshot; `ecgkin info --verify` names all that is
 
 
 class Store(StoreReader):
-    """The SQLite file of a case base. Not to be used by two threads at a time; `CaseBase` sees to that.
+    """The SQLite file of a case base. Not to be used by two threads at a time; `FolderBase` sees to that.
 
     Raises:
         ManifestError: The file is missing, torn or no case store.
@@ -418,7 +446,12 @@ class Store(StoreReader):
 
     @classmethod
     def create(cls, folder: Path, meta: Mapping[str, str]) -> None:
-        """Write a new, empty store."""
+        """Write a new, empty store.
+
+        Args:
+            folder: Where `cases.sqlite` goes.
+            meta: What the table `meta` says besides the counters.
+        """
         db = sqlite3.connect(folder / STORE, isolation_level=None)
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=FULL")
@@ -484,11 +517,24 @@ class Store(StoreReader):
         self.has_checksums = True
 
     def set_meta(self, key: str, value: int) -> None:
-        """Change one number of the meta table."""
+        """Change one number of the meta table.
+
+        Args:
+            key: Its name.
+            value: >= 0.
+        """
         self._db.execute("UPDATE meta SET value = ? WHERE key = ?", (str(value), key))
 
     def insert(self, cases: Sequence[Case], vectors: Vectors) -> Ids:
-        """Write cases with their vectors; inside `writing`."""
+        """Write cases with their vectors; inside `writing`.
+
+        Args:
+            cases: With ids that are new.
+            vectors: Unit rows, shape (len(cases), dim).
+
+        Returns:
+            Row numbers, shape (len(cases),).
+        """
         first = self.number("next_row")
         rows = range(first, first + len(cases))
         values = [_values(case) for case in cases]
@@ -516,7 +562,12 @@ class Store(StoreReader):
             self._db.executemany(f"UPDATE {CHECKSUMS} SET record = ? WHERE row = ?", sums)
 
     def update(self, rows: Sequence[int], cases: Sequence[Case]) -> None:
-        """Write cases over those in these rows, vectors and samples left alone; inside `writing`."""
+        """Write cases over those in these rows, vectors and samples left alone; inside `writing`.
+
+        Args:
+            rows: Row numbers.
+            cases: As many.
+        """
         names = [name.strip() for name in COLUMNS.split(",")]
         sets = ", ".join(f"{name} = ?" for name in names)
         values = [(*_values(case), row) for row, case in zip(rows, cases, strict=True)]
@@ -528,7 +579,15 @@ class Store(StoreReader):
         self._insert_labels(rows, cases)
 
     def replace_vectors(self, rows: Sequence[int], vectors: Vectors) -> Ids:
-        """Give cases new vectors, under new row numbers (what indexes tell changes by); inside `writing`."""
+        """Give cases new vectors, under new row numbers (what indexes tell changes by); inside `writing`.
+
+        Args:
+            rows: Row numbers.
+            vectors: Unit rows, shape (len(rows), dim).
+
+        Returns:
+            The new row numbers, shape (len(rows),).
+        """
         first = self.number("next_row")
         new = range(first, first + len(rows))
         blobs = [row.tobytes() for row in np.ascontiguousarray(vectors, dtype="<f4")]
@@ -556,7 +615,7 @@ class Store(StoreReader):
         self.set_meta("pruned", self.number("generation"))
 
     def shrink(self) -> None:
-        """Give the room of removed cases back to the disk."""
+        """Give the pages of removed cases back to the file system (VACUUM)."""
         with self.errors():
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

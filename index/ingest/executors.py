@@ -112,6 +112,9 @@ def serial(items: Sequence[IngestItem], encoder: Encoder, keep_records: bool = T
         items: Those that jobs speak of.
         encoder: Makes the vectors.
         keep_records: Whether to give back samples.
+
+    Returns:
+        The executor.
     """
 
     def run(chunks: Iterable[Sequence[Job]]) -> Iterator[Sequence[Prepared]]:
@@ -134,6 +137,9 @@ def processes(
         encoder: Makes the vectors.
         keep_records: Whether to give back samples.
         workers: How many processes.
+
+    Returns:
+        The executor.
 
     Raises:
         CaseBaseError: When run: a worker was killed (memory?).
@@ -170,6 +176,9 @@ def on_ray(ray: Any, task: Callable[[Any, Sequence[Job]], Any], options: object)
         task: What a worker does with the options and a chunk; returns the prepared cases, or a report where it has
             written them itself.
         options: Sent to the cluster once.
+
+    Returns:
+        The executor.
     """
 
     def run(chunks: Iterable[Sequence[Job]]) -> Iterator[Sequence[Prepared] | IngestReport]:

@@ -36,6 +36,9 @@ def open_or_create(path: str | Path, encoder: Encoder, *, preprocessing: dict[st
         encoder: The one whose vectors it holds, or will hold.
         preprocessing: How pictures are prepared for the encoder, kept in the manifest of a base that is made.
 
+    Returns:
+        The open base.
+
     Raises:
         EncoderMismatchError: It is there and was built with another encoder, or with other drawings.
         CaseBaseError: It cannot be opened or made.
@@ -110,34 +113,42 @@ def run(
         batch: Records that are committed together.
         chunk: Jobs that are given to the executor together.
         progress: Called with the running report.
+
+    Returns:
+        The report.
     """
     report = IngestReport()
     told = progress or (lambda now: None)
     done: list[Prepared] = []
+    taken: set[str] = set()  # ids that this run has stored or found as they were
     with base.exclusive():
-        for answer in executor(_planned(base, items, report, told, chunk)):
+        for answer in executor(_planned(base, items, report, told, chunk, taken)):
             if isinstance(answer, IngestReport):
                 report.include(answer)
                 told(report)
                 continue
             done += answer
             if sum(one.weight for one in done) >= batch:
-                write_prepared(base, done, report)
+                write_prepared(base, done, report, taken)
                 done = []
                 told(report)
-        write_prepared(base, done, report)
+        write_prepared(base, done, report, taken)
     told(report)
     return report
 
 
-def write_prepared(base: CaseBase, prepared: Sequence[Prepared], report: IngestReport) -> None:
+def write_prepared(
+    base: CaseBase, prepared: Sequence[Prepared], report: IngestReport, taken: set[str] | None = None
+) -> None:
     """Commit what was prepared: new cases are added, those that are there replaced, twins passed over.
 
     Args:
         base: Where the cases go.
         prepared: Some items.
         report: Counts what became of them.
+        taken: Ids that this run has stored already, which grows by those of `prepared`; None where nobody keeps them.
     """
+    taken = set() if taken is None else taken
     fresh: dict[str, Prepared] = {}
     by_content: dict[str, str] = {}
     twins = base.ids_by_content([one.case.content_hash for one in prepared if one.case is not None])
@@ -151,7 +162,7 @@ def write_prepared(base: CaseBase, prepared: Sequence[Prepared], report: IngestR
         others = twins.get(digest) or ([by_content[digest]] if digest in by_content else [])
         if one.vector is None:
             same.append(one.case)
-        elif case_id in fresh:
+        elif case_id in fresh or case_id in taken:
             report.failed.append((one.title, f"case id {case_id!r} comes twice"))
         elif digest and others and case_id not in known:
             report.duplicates.append((one.title, others[0]))
@@ -170,15 +181,14 @@ def write_prepared(base: CaseBase, prepared: Sequence[Prepared], report: IngestR
         else:
             report.updated += len(some)
         report.notes += [(one.title, one.notes) for one in some if one.notes]
+    taken.update(fresh)
     _take_over(base, known, same, report)
 
 
 def _planned(
-    base: CaseBase, items: Sequence[IngestItem], report: IngestReport, told: Progress, size: int
+    base: CaseBase, items: Sequence[IngestItem], report: IngestReport, told: Progress, size: int, taken: set[str]
 ) -> Iterator[list[Job]]:
     """Jobs for the items that have to be read, `size` at a time; the others are done with here."""
-    taken: set[str] = set()
-    ahead: dict[str, str] = {}  # contents that are on their way, and the ids under which they come
     jobs: list[Job] = []
     for start in range(0, len(items), size):
         block = items[start : start + size]
@@ -188,9 +198,11 @@ def _planned(
         for number, (item, digest) in enumerate(zip(block, digests, strict=True), start):
             case_id = item.case.case_id
             old = known.get(case_id)
-            others = twins.get(digest) or ([ahead[digest]] if digest in ahead else [])
+            # Copies within this run are told apart once they have been read: what cannot be read is named, each file.
+            others = twins.get(digest) or []
             if digest and old is not None and old.content_hash == digest and case_id not in taken:
                 _take_over(base, known, [item.case], report)
+                taken.add(case_id)
                 told(report)
             elif case_id in taken:
                 report.failed.append((item.title, f"case id {case_id!r} comes twice"))
@@ -200,9 +212,6 @@ def _planned(
                 told(report)
             else:
                 jobs.append(Job(number, digest, "" if old is None else old.content_hash))
-                if digest:
-                    ahead[digest] = case_id
-            taken.add(case_id)
             if len(jobs) >= size:
                 yield jobs
                 jobs = []

@@ -45,6 +45,14 @@ class CaseManifest:
 def write_manifest(source: str, root: str | Path, path: str | Path) -> CaseManifest:
     """List the records below a folder, hash their content and write the manifest.
 
+    Args:
+        source: "ptbxl" or "folder".
+        root: The folder of the records.
+        path: Where the manifest goes.
+
+    Returns:
+        What was written.
+
     Raises:
         RecordError: No such source or folder, or the manifest cannot be written. Files that cannot be read are left to
             the ingest, which reports them.

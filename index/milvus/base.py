@@ -105,6 +105,14 @@ class MilvusBase(CaseBase):
     def make(cls, address: MilvusAddress, manifest: Manifest, kind: str) -> MilvusBase:
         """Make an empty base (or an empty partition for a new tenant of one with the same encoder) and open it.
 
+        Args:
+            address: Where it goes.
+            manifest: Of the new base.
+            kind: One of `table.INDEXES`, or "auto" to choose by size when the base is compacted.
+
+        Returns:
+            The open base.
+
         Raises:
             CaseBaseError: It is there already, or nobody answers.
             EncoderMismatchError: There is a collection for vectors of another encoder.
@@ -163,11 +171,11 @@ class MilvusBase(CaseBase):
 
     @property
     def manifest(self) -> Manifest:
-        """What the base says about itself."""
+        """See `CaseBase.manifest`."""
         return self._manifest
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         if self._open is not None:
             self._open.close()
             self._open = None

@@ -56,12 +56,28 @@ def label_values(labels: dict[str, float]) -> dict[str, list[float]]:
 
 
 def expression(where: Where, tenant: str) -> str:
-    """The Milvus expression that is true of the same cases of one tenant."""
+    """The Milvus expression that is true of the same cases of one tenant.
+
+    Args:
+        where: The filter.
+        tenant: Name of the partition, part of each primary key.
+
+    Returns:
+        Text for Milvus's parser.
+    """
     return _of(where.root, tenant)
 
 
 def primary_key(tenant: str, case_id: str) -> str:
-    """Primary key of a case: unique in the collection, whatever the tenant."""
+    """Primary key of a case: unique in the collection, whatever the tenant.
+
+    Args:
+        tenant: Name of the partition.
+        case_id: The case.
+
+    Returns:
+        The key.
+    """
     return f"{tenant}|{spelled(case_id)}"
 
 

@@ -45,6 +45,9 @@ def case_row(
         n_pieces: How many pieces those are.
         samples_sum: Checksum of the samples (`samples_sum_of`); "" where there are none.
 
+    Returns:
+        Values by field of the collection.
+
     Raises:
         RecordError: It does not fit into a row (its report, meta and labels together have more than 65,535 bytes).
     """
@@ -107,7 +110,15 @@ def _text_sum(said: Mapping[str, Any]) -> str:
 
 
 def manifest_row(manifest: Manifest, kind: str) -> dict[str, Any]:
-    """The manifest as a row of the default partition, which no search looks at; its vector means nothing."""
+    """The manifest as a row of the default partition, which no search looks at; its vector means nothing.
+
+    Args:
+        manifest: Of the base.
+        kind: Kind of index that was asked for.
+
+    Returns:
+        Values by field.
+    """
     head = np.eye(1, manifest.dim, dtype=np.float32)[0]
     row = case_row(Case(MANIFEST_KEY), head, "", 0, "", 0)
     return {**row, "pk": MANIFEST_KEY, "body": json.dumps({**manifest.model_dump(), "kind": kind}, sort_keys=True)}
@@ -115,6 +126,13 @@ def manifest_row(manifest: Manifest, kind: str) -> dict[str, Any]:
 
 def manifest_of(row: Mapping[str, Any], where: str) -> tuple[Manifest, str]:
     """The manifest of such a row, and the kind of index that was asked for.
+
+    Args:
+        row: With its body.
+        where: What to call the base in messages.
+
+    Returns:
+        Manifest and kind.
 
     Raises:
         ManifestError: It is none, or another version of ecgkin wrote it.
@@ -129,6 +147,13 @@ def manifest_of(row: Mapping[str, Any], where: str) -> tuple[Manifest, str]:
 
 def sample_rows(samples: str, record: EcgRecord) -> tuple[list[dict[str, Any]], str]:
     """The pieces of a record, under keys that begin with `samples`, and their checksum.
+
+    Args:
+        samples: Prefix of the keys.
+        record: Its samples are rounded to 1 uV.
+
+    Returns:
+        Rows of the collection of samples, and 16 hex digits.
 
     Raises:
         RecordError: A sample is infinite.
@@ -147,6 +172,9 @@ def record_of(row: Mapping[str, Any], pieces: Mapping[str, str]) -> EcgRecord:
     Args:
         row: Of the case, with its body.
         pieces: Pieces by key.
+
+    Returns:
+        The record.
 
     Raises:
         ManifestError: A piece is missing or damaged.
@@ -167,7 +195,7 @@ def record_of(row: Mapping[str, Any], pieces: Mapping[str, str]) -> EcgRecord:
 
 
 def facts_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Counts for people, as `Store.facts` gives them; the newest sequence number stands for the generation."""
+    """Counts over cases, as `Store.facts` gives them; the newest sequence number stands for the generation."""
     cases = [case_of(row) for row in rows]
     dates = [case.recorded_at for case in cases if case.recorded_at]
     ages = [case.age_years for case in cases if case.age_years is not None]

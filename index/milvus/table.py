@@ -39,6 +39,13 @@ _FLAT_UP_TO, _GRAPH_UP_TO = 100_000, 5_000_000  # docs/scale.md
 def choose_milvus_kind(n: int, version: str) -> str:
     """The index for n cases: exact, a graph in memory, then codes; RaBitQ came with Milvus 2.6.
 
+    Args:
+        n: Number of cases.
+        version: Of the server, "2.3.5" or "v2.6.1".
+
+    Returns:
+        One of `INDEXES`.
+
     >>> choose_milvus_kind(20_000, "2.3.5"), choose_milvus_kind(10**6, "2.3.5"), choose_milvus_kind(10**7, "v2.6.1")
     ('flat', 'hnsw', 'ivf_rabitq')
     """
@@ -82,7 +89,15 @@ def connect(address: MilvusAddress) -> Any:
 
 
 def target_of(client: Any, address: MilvusAddress) -> str | None:
-    """The collection that the address's name or alias means; None where there is none."""
+    """The collection that the address's name or alias means; None where there is none.
+
+    Args:
+        client: See `connect`.
+        address: Whose name or alias it is.
+
+    Returns:
+        Name of the collection itself.
+    """
     with milvus_errors(address):
         if not client.has_collection(address.collection):
             return None
@@ -115,7 +130,15 @@ class MilvusTable:
 
     @staticmethod
     def make(client: Any, address: MilvusAddress, collection: str, dim: int, kind: str) -> None:
-        """Make both collections, empty."""
+        """Make both collections, empty.
+
+        Args:
+            client: See `connect`.
+            address: For messages.
+            collection: Name of the collection of cases; that of the samples gets a suffix.
+            dim: Length of a vector.
+            kind: One of `INDEXES`.
+        """
         from pymilvus import DataType
 
         cases = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -141,7 +164,7 @@ class MilvusTable:
 
     @contextmanager
     def errors(self) -> Iterator[None]:
-        """Milvus's exceptions as ours."""
+        """Milvus's exceptions as `CaseBaseError`."""
         with milvus_errors(self.address):
             yield
 
@@ -153,7 +176,15 @@ class MilvusTable:
         return int(rows[0]["count(*)"])
 
     def rows(self, expression: str, fields: Sequence[str]) -> list[dict[str, Any]]:
-        """All rows of the tenant that an expression is true of, in no order."""
+        """All rows of the tenant that an expression is true of, in no order.
+
+        Args:
+            expression: See `filters.expression`.
+            fields: What is read of each row.
+
+        Returns:
+            Rows as dictionaries.
+        """
         partition = [self.address.tenant]
         if self.count(expression) <= MOST_HITS // 2:
             return self._query(self.collection, expression, fields, partition_names=partition, limit=MOST_HITS)
@@ -168,7 +199,16 @@ class MilvusTable:
                 pages.close()
 
     def by_key(self, keys: Iterable[str], fields: Sequence[str], *, samples: bool = False) -> list[dict[str, Any]]:
-        """Rows by primary key, in no order; those that are not there are left out."""
+        """Rows by primary key, in no order; those that are not there are left out.
+
+        Args:
+            keys: Primary keys.
+            fields: What is read of each row.
+            samples: Whether the rows of samples are meant.
+
+        Returns:
+            Rows as dictionaries.
+        """
         wanted = list(dict.fromkeys(keys))
         found = []
         for start in range(0, len(wanted), KEYS_A_READ):
@@ -178,7 +218,17 @@ class MilvusTable:
         return found
 
     def search(self, vectors: Any, k: int, expression: str, fields: Sequence[str]) -> list[list[dict[str, Any]]]:
-        """The k nearest of each vector, best first: rows with their "score"."""
+        """The k nearest of each vector, best first: rows with their "score".
+
+        Args:
+            vectors: Unit rows, shape (n_queries, dim).
+            k: How many, 1 to `MOST_HITS`.
+            expression: Filter inside the search; "" for none.
+            fields: What is read of each row.
+
+        Returns:
+            For each vector its rows.
+        """
         breadth = {name: max(least, 2 * k) if name in ("ef", "search_list") else least for name, least in
                    INDEXES[self.kind][2].items()}  # fmt: skip
         seen, level = self._written, self._level()
@@ -192,7 +242,12 @@ class MilvusTable:
         return [[{**hit["entity"], "score": float(hit["distance"])} for hit in hits] for hits in answer]
 
     def write(self, rows: Sequence[Mapping[str, Any]], *, samples: bool = False) -> None:
-        """Insert rows, or replace those with the same keys; acknowledged when this returns."""
+        """Insert rows, or replace those with the same keys; acknowledged when this returns.
+
+        Args:
+            rows: Values by field.
+            samples: Whether they are rows of samples.
+        """
         partition = "_default" if samples or (rows and not rows[0]["tenant"]) else self.address.tenant
         with self.errors():
             for start in range(0, len(rows), ROWS_A_WRITE):
@@ -203,7 +258,12 @@ class MilvusTable:
                 )
 
     def delete(self, keys: Sequence[str], *, samples: bool = False) -> None:
-        """Delete rows by primary key."""
+        """Delete rows by primary key.
+
+        Args:
+            keys: Primary keys; those that are not there do not matter.
+            samples: Whether rows of samples are meant.
+        """
         with self.errors():
             for start in range(0, len(keys), ROWS_A_WRITE):
                 some = list(keys[start : start + ROWS_A_WRITE])

@@ -22,6 +22,13 @@ DICOMDIR = "DICOMDIR"
 def items_of(path: str | Path, table: str | Path | None = None) -> list[IngestItem]:
     """The cases of a folder, a ZIP archive or a DICOMDIR; see `folder_items`.
 
+    Args:
+        path: The folder or file.
+        table: See `folder_items`.
+
+    Returns:
+        One item a case.
+
     Raises:
         RecordError: It is none of these, or cannot be read.
     """
@@ -50,6 +57,9 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
             `case_table.COLUMNS`;
             labels like "AFIB:100; LVH". None takes `cases.csv` in the folder, if there is one. Files that it does not
             name are taken without more knowledge; lines whose file is missing or whose values are wrong are reported.
+
+    Returns:
+        One item a case; what cannot be read is an item that says so when it is loaded.
 
     Raises:
         RecordError: No such folder, or a table that cannot be read.

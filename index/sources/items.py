@@ -75,6 +75,13 @@ class IngestReport:
 def file_content(path: Path, salt: str = "") -> str:
     """Hash of a file's bytes; for a WFDB header, of header and sample files together, whatever the record is called.
 
+    Args:
+        path: The file.
+        salt: Goes into the hash: two cases of one file differ by it.
+
+    Returns:
+        32 hex digits.
+
     Raises:
         RecordError: It cannot be read.
     """

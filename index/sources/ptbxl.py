@@ -18,6 +18,9 @@ def ptbxl_items(root: str | Path, folds: Collection[int] | None = None) -> list[
         root: The folder.
         folds: Only these, 1 to 10; None for all.
 
+    Returns:
+        One item a line of the table.
+
     Raises:
         RecordError: It is no PTB-XL folder.
         QueryError: There is no such fold, or no record in those that are asked for.

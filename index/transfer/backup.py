@@ -66,6 +66,9 @@ def take_snapshot(source: str | Path, folder: str | Path) -> Snapshot:
         source: Folder or address of the base.
         folder: Where the snapshot goes: not there yet.
 
+    Returns:
+        What `snapshot.json` says.
+
     Raises:
         CaseBaseError: There is no such base, the folder is there already, or the disk refuses.
     """
@@ -137,6 +140,9 @@ def restore_snapshot(folder: str | Path, target: str | Path) -> Snapshot:
     Args:
         folder: The snapshot.
         target: Folder or address on Milvus where nothing is yet.
+
+    Returns:
+        What the snapshot says about itself.
 
     Raises:
         CaseBaseError, ManifestError: As `read_snapshot`; or something is at the target, or what is read back from it

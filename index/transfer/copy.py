@@ -60,6 +60,9 @@ def case_digest(case: Case, vector: Vectors | None, record: EcgRecord | None) ->
         case: The case.
         vector: Shape (dim,); None leaves it out.
         record: The samples that are stored with it.
+
+    Returns:
+        BLAKE2b, 16 bytes.
     """
     found = hashlib.blake2b(json.dumps(case.as_dict(), sort_keys=True).encode(), digest_size=16)
     if vector is not None:
@@ -102,6 +105,9 @@ def copy_base(
         mirror: Remove from the target what the source does not hold.
         batch: Cases that are read and written at a time.
         progress: Called with (pass, cases done, cases of the source) after each batch.
+
+    Returns:
+        What was done, and the checksum of what is at the target now.
 
     Raises:
         EncoderMismatchError: The target is there, for another encoder.

@@ -134,7 +134,8 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
         edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(np.int8))).reshape(-1, 2)
         for begin, end in edges[:100]:
             gaps.append(EdfAnnotation(begin / record.fs_hz, (end - begin) / record.fs_hz, f"{lead}: no samples"))
-    patient = Patient(code=plain_text(case.patient_id or "X", 20).replace(" ", "_"), sex="F" if case.sex == "F" else "M" if case.sex == "M" else "X")
+    code = plain_text(case.patient_id or "X", 20).replace(" ", "_")
+    patient = Patient(code=code, sex="F" if case.sex == "F" else "M" if case.sex == "M" else "X")
     path = folder / f"{file_stem(case.case_id)}.edf"
     Edf(signals, patient=patient, annotations=gaps).write(path)
     return path

@@ -30,6 +30,11 @@ def write_dicom(folder: Path, case: Case, record: EcgRecord) -> Path:
 
     Returns:
         The file.
+
+    Args:
+        folder: Where the file goes, named by the case id.
+        case: What is known of it.
+        record: Its samples, mV.
     """
     from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
     from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid

@@ -1,4 +1,4 @@
-"""A name that means one case base now and another one after a switch, with nobody ever finding none (blue and green).
+"""Blue/green alias: a name that means one case base now and another one after a switch, with nobody finding none.
 
 In folders the name is a symbolic link; on Milvus it is an alias. Bases that are open stay the ones that they were
 (`open_base` follows a name once); who opens the name after the switch gets the new base.

@@ -134,7 +134,7 @@ def test_remove_save_load(kind: str, tmp_path: Path, gallery: tuple[Ids, Vectors
     assert_same(got, exact.search(queries, 10), recall=1.0 if kind == "flat" else 0.93)
     index.save(tmp_path / "i.faiss")
     again = FaissIndex.load(tmp_path / "i.faiss", fetch=exact.vectors)
-    assert (again.kind, len(again), again.dim, again.n_dead) == (kind, len(exact), DIM, index.n_dead)
+    assert (again.kind, len(again), again.dim, len(again._dead)) == (kind, len(exact), DIM, len(index._dead))
     np.testing.assert_array_equal(again.search(queries, 10)[1], got[1])
     with pytest.raises(QueryError, match="not in the index"):
         again.remove(gone[:1])
@@ -145,7 +145,7 @@ def test_remove_save_load(kind: str, tmp_path: Path, gallery: tuple[Ids, Vectors
     assert again.search(back, 1)[1][0, 0] == gone[0]
     np.testing.assert_allclose(again.vectors(gone[:1]), back, atol=1e-6)
     again.rebuild()
-    assert again.n_dead == 0 and len(again) == len(exact)
+    assert not len(again._dead) and len(again) == len(exact)
     assert_same(again.search(queries, 10), exact.search(queries, 10), recall=1.0 if kind == "flat" else 0.93)
 
 

@@ -20,6 +20,7 @@ from ecgkin.generation.backends.language_model import LanguageModelBackend
 from ecgkin.generation.backends.openai.endpoint import EndpointBackend, Patience
 from ecgkin.generation.backends.pulse.images import pulse_page_size
 from ecgkin.generation.drafter import open_backend, open_model
+from ecgkin.generation.measures import measure
 from ecgkin.generation.prompt.pages import PAGE_WH
 from ecgkin.index import create_base
 from ecgkin.index.case import Case
@@ -89,16 +90,26 @@ def query() -> EcgRecord:
     return simulate(["CLBBB"], np.random.default_rng(99), fs_hz=100.0).record
 
 
-def test_consensus_from_record_picture_and_file(search: CaseSearch, query: EcgRecord, tmp_path: Path) -> None:
+def test_consensus_from_record_picture_and_file(
+    search: CaseSearch, query: EcgRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drafter = Drafter(search)
+    read_off: list[EcgRecord | None] = [query, query, None]
+    monkeypatch.setattr(
+        "ecgkin.generation.drafter.measure_picture",
+        lambda page: None if (record := read_off.pop(0)) is None else measure(record),
+    )
     assert drafter.model == "consensus"
     by_record = drafter.draft(query).draft
     assert isinstance(by_record, Draft) and by_record.sections and by_record.measurements["rate_bpm"] > 0
     page = render(query)
     page.save(tmp_path / "page.png")
     by_picture, by_file = drafter.draft(page, lang="de").draft, drafter.draft(tmp_path / "page.png", lang="de").draft
-    assert by_picture.text == by_file.text and not by_picture.measurements
-    assert "die Anfrage ist ein Bild" in by_picture.text
+    # Record and page of one ECG tell the same.
+    assert by_picture.text == by_file.text and by_picture.measurements == by_record.measurements
+    assert [flag.code for flag in by_picture.flags] == [flag.code for flag in by_record.flags]
+    unread = drafter.draft(page, lang="de").draft
+    assert "keine Signale zu lesen" in unread.text and not unread.measurements and not read_off
     assert set(by_record.citations) <= {e.case_id for e in by_record.evidence}
     assert json.loads(json.dumps(by_record.as_dict()))["status"] == "preliminary"
     assert SECRET not in by_record.text and by_record.seconds > 0

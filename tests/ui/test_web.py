@@ -407,7 +407,9 @@ def test_warnings_in_the_language_of_the_page() -> None:
 def test_errors_name_the_file_that_was_sent(made_record: EcgRecord, examples: Path) -> None:
     """The server's own names for uploads, and hints for programmers, are not shown to people."""
     client = MadeClient(made_record)
-    client.fails = ApiError("upload-1.csv does not say its sampling rate", hint="pass fs_hz=...", status=422)
+    client.fails = ApiError(
+        "upload-1.csv does not say its sampling rate", hint="pass fs_hz=...", status=422, kind="rate-unknown"
+    )
     page = chosen(client, examples)
     said = " ".join(text.value for text in page.text)
     assert "ECG_1.csv does not say" in said and "upload" not in said and "fs_hz" not in said

@@ -49,6 +49,7 @@ _ERRORS: dict[str, type[EcgkinError]] = {
     "StorageFullError": problems.StorageFullError,
     "OutsizeError": problems.TooLargeError,
     "RecordError": errors.RecordError,
+    "RateUnknownError": errors.RateUnknownError,
     "ImageError": errors.ImageError,
     "QueryError": errors.QueryError,
 }

@@ -153,6 +153,7 @@ TABLE: dict[type[Exception], Kind] = {
     MediaTypeError: Kind("media-type", 415, "This kind of body is not read here"),
     errors.InputError: Kind("input", 422, "The input cannot be used"),
     errors.RecordError: Kind("record", 422, "The ECG record cannot be used"),
+    errors.RateUnknownError: Kind("rate-unknown", 422, "The recording does not say its sampling rate"),
     errors.ImageError: Kind("image", 422, "The picture cannot be used"),
     errors.QueryError: Kind("query", 422, "The question cannot be used"),
     errors.CaseBaseError: Kind("case-base", 503, "The case base cannot answer"),

@@ -23,7 +23,7 @@ from ecgkin.ui.api.limits import Limits, PixelBudget, Work
 from ecgkin.ui.api.metrics import Metrics
 from ecgkin.ui.api.queue import EncoderQueue, QueuedEncoder
 from ecgkin.ui.api.security import Token, parse_tokens
-from ecgkin.ui.api.uploads import remove_abandoned
+from ecgkin.ui.api.uploads import leave_own_folder, remove_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -242,6 +242,7 @@ class State:
         self.closing = True
         self.decoders.close()
         self.work.close()
+        leave_own_folder()
         self._live.close()
 
     def remember(self, result: SearchResult) -> str:

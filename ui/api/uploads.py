@@ -69,6 +69,15 @@ def _leave(folder: Path, lock: IO[bytes]) -> None:
     lock.close()
 
 
+def leave_own_folder() -> None:
+    """Delete this process's folder where no upload is in it: a server that is ended by a signal runs no exit hooks."""
+    with _turn:
+        for key, (folder, lock) in list(_own.items()):
+            if key[0] == os.getpid() and not any(entry.name != _LOCK for entry in folder.glob("*")):
+                _leave(folder, lock)
+                del _own[key]
+
+
 def remove_abandoned(parent: Path) -> int:
     """Delete the upload folders of processes that live no more; how many there were."""
     n = 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ecgkin.retrieval.errors import RateUnknownError
 from ecgkin.ui.web.texts import Words
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def show_error(error: EcgkinError, word: Words, files: Sequence[str] = ()) -> No
     import streamlit as st
 
     said = re.sub(r"upload-(\d+)(\.\w+)?", lambda match: _named(match, files), str(error))
-    hint = word("rate_hint") if "sampling rate" in said else error.hint
+    rate = isinstance(error, RateUnknownError) or getattr(error, "kind", "") == "rate-unknown"
+    hint = word("rate_hint") if rate else error.hint
     st.error(word("problem"), icon=":material/error:")
     st.text("\n".join(line for line in (said, hint) if line))
 

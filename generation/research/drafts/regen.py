@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ecgkin.generation.backends.base import Request, TextBackend
+from ecgkin.generation.backends.mini.wording import FINDINGS
 from ecgkin.generation.prompt.untrusted import QUOTE_CLOSE, QUOTE_OPEN, quotable, readable_answer
 from ecgkin.generation.research.drafts.overlap import MEASURES, overlap
 from ecgkin.generation.research.drafts.scores import macro_f1, micro_f1
@@ -191,7 +192,7 @@ def evaluate_regen(
         arms=arms,
         answers=_answers(setting, ks, weights),
         examples=[
-            {"true": queries[place].report, **{name: texts[place] for name, texts in written.items()}}
+            {"true": queries[place].report, **{name: " ".join(texts[place].split()) for name, texts in written.items()}}
             for place in _spread(len(queries), examples)
         ],
     )
@@ -269,13 +270,19 @@ def _write(setting: _Setting, place: int, k: int, *, random: bool = False, blank
     return readable_answer(setting.backend.generate(Request(prompt, max_new_tokens=160)).text)
 
 
+def _prose(text: str) -> str:
+    """A text without the line of findings that the mini generator puts behind its report; other texts as they are."""
+    lines = text.splitlines()
+    return "\n".join(line for line in lines if not line.startswith(tuple(FINDINGS.values())))
+
+
 def _measures(texts: Sequence[str], queries: Sequence[PtbXlRow], weights: Any) -> dict[str, Interval]:
     space = default_space()
     truth = space.statements([row.labels for row in queries])
     said = space.statements(
         [{found.code: 1.0 for found in find_statements(text) if found.polarity != "absent"} for text in texts]
     )
-    out = overlap(texts, [row.report for row in queries], weights)
+    out = overlap([_prose(text) for text in texts], [row.report for row in queries], weights)
     out = {name: out[name] for name in MEASURES}
     value, drawn = micro_f1(truth, said, weights)
     out["statement micro-F1"] = interval(value, drawn)

@@ -25,7 +25,7 @@ from ecgkin.retrieval.ecg.formats.watch_export import Export, export_in
 from ecgkin.retrieval.ecg.header import SourceHeader, iso_time
 from ecgkin.retrieval.ecg.leads import LEADS, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RateUnknownError, RecordError
 
 MAX_BYTES = 500_000_000
 _MAX_PREAMBLE = 100  # lines before the table
@@ -108,7 +108,9 @@ def read_csv(
     declared = stated_rate(table.preamble, file.name)
     used = fs_hz if fs_hz is not None else rate if rate is not None else declared
     if used is None:
-        raise RecordError(f"{file.name} does not say its sampling rate", hint="pass fs_hz=..., or add a time column")
+        raise RateUnknownError(
+            f"{file.name} does not say its sampling rate", hint="pass fs_hz=..., or add a time column"
+        )
     for source, other in (("time column", rate), ("preamble", declared)):
         if other is not None and abs(other - used) > 0.01 * used:
             notes.append(f"the {source} says {other:g} Hz, {used:g} Hz is used")
@@ -124,11 +126,12 @@ def read_csv(
 def _of_watch(export: Export, fs_hz: float | None, units: str | None, file: Path) -> EcgRecord:
     rate = fs_hz if fs_hz is not None else export.fs_hz
     if rate is None:
-        raise RecordError(f"{file.name} does not say its sampling rate", hint="pass fs_hz=...")
+        raise RateUnknownError(f"{file.name} does not say its sampling rate", hint="pass fs_hz=...")
     factor = millivolts_per(units or export.unit)
     if factor is None:
         raise RecordError(f"{file.name}: unit {export.unit!r} is no voltage", hint="pass units=")
-    row = (np.asarray(export.values) * factor).astype(np.float32)
+    with np.errstate(over="ignore"):
+        row = (np.asarray(export.values) * factor).astype(np.float32)
     return assemble(
         [(export.lead, row)],
         checked_rate(rate, file.name),

@@ -166,8 +166,10 @@ def read_dicom(path: str | os.PathLike[str]) -> EcgRecord:
     file = Path(path)
     data = _dataset(file)
     try:
-        document = pdf_in(file) if may_wrap_pdf(file) else None
-        return _record(data, file) if document is None else _drawn(document, file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pydicom warns of values that it reads all the same
+            document = pdf_in(file) if may_wrap_pdf(file) else None
+            return _record(data, file) if document is None else _drawn(document, file)
     except EcgkinError:
         raise
     except Exception as error:  # pydicom raises whatever the values it meets run into

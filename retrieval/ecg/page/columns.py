@@ -65,17 +65,27 @@ def find_extent(
     for row in range(n_rows):
         rows[row] = np.interp(_ends(solid[row], area, 8.0 * mm, 1.0 * mm), columns, x_mm[row])
     known = rows[np.isfinite(rows[:, 0])]
-    left, right = _common(known[:, 0]), _common(known[:, 1])
-    if pulse is not None:
-        left, right = _ten_seconds(left, right, pulse.left, pulse.right, pulse.at_end)
+    left, right = _shared_ends(known, pulse)
     return Extent(left, right, rows, _gaps(inked, x_mm, left, right))
 
 
-def _common(values: FloatArray) -> float:
-    """The place that most rows share within 0.8 mm; their median where none share one."""
-    near = np.abs(values[:, None] - values[None, :]) <= 0.8
-    best = int(near.sum(axis=1).argmax())
-    return float(np.median(values[near[best]] if near[best].sum() > 1 else values))
+def _shared_ends(rows: FloatArray, pulse: Calibration | None) -> tuple[float, float]:
+    """Ends that most rows share, those first that make the rows ten seconds long.
+
+    Args:
+        rows: Ends of each row's ink, (n, 2), mm; a row may begin or end too early or too late.
+        pulse: The calibration pulse.
+    """
+    most, best = -1.0, (float(np.median(rows[:, 0])), float(np.median(rows[:, 1])))
+    for left in rows[:, 0]:
+        for right in rows[:, 1]:
+            near = [np.abs(rows[:, side] - end) <= 0.8 for side, end in ((0, left), (1, right))]
+            ends = (float(np.median(rows[near[0], 0])), float(np.median(rows[near[1], 1])))
+            whole = _ten_seconds(*ends, pulse)
+            support = float(near[0].sum() + near[1].sum()) + (0.0 if whole is None else 0.6 * len(rows) + 0.5)
+            if support > most:
+                most, best = support, whole or ends
+    return best
 
 
 def _gaps(inked: NDArray[np.bool_], x_mm: FloatArray, left: float, right: float) -> tuple[tuple[float, float], ...]:
@@ -112,20 +122,20 @@ def _ends(solid: NDArray[np.bool_], area: tuple[float, float], margin: float, ga
     return float(first), float(last)
 
 
-def _ten_seconds(left: float, right: float, begin: float, end: float, at_end: bool) -> tuple[float, float]:
-    """Rows that are 250 mm long from their pulse on: the foot of a pulse, or the ink lost at its edge, is left out.
+def _ten_seconds(left: float, right: float, pulse: Calibration | None) -> tuple[float, float] | None:
+    """Ends of rows that are 250 or 500 mm long, None where they are not.
 
-    Args:
-        left, right: Ends of the rows' ink, mm.
-        begin, end: Edges of the pulse, mm.
-        at_end: Whether the pulse stands behind the leads.
+    The level foot of a pulse, or the ink lost at its edge, is no part of them.
     """
     for whole in (TEN_SECONDS_MM, 2 * TEN_SECONDS_MM):
-        if not at_end and end - 1.0 <= right - whole <= left + _FOOT_MM:
+        if pulse is None:
+            if abs(right - left - whole) < 1.2:
+                return left, right
+        elif not pulse.at_end and pulse.right - 1.0 <= right - whole <= left + _FOOT_MM:
             return right - whole, right
-        if at_end and right - _FOOT_MM <= left + whole <= begin + 1.0:
+        elif pulse.at_end and right - _FOOT_MM <= left + whole <= pulse.left + 1.0:
             return left, left + whole
-    return left, right
+    return None
 
 
 def boundaries(

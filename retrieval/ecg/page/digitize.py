@@ -64,7 +64,8 @@ class Digitized:
         einthoven_db: How well the limb leads fulfil Einthoven's and Goldberger's laws, None where they cannot be tested.
         stretches: Where on the page each lead was read.
         curves: The rows' curves as they were followed, on the straightened page.
-        onto_picture: Homography from the straightened fine page to the picture.
+        fine: The straightened page on which they were followed.
+        sheet: How it lies in the picture, turned counter-clockwise by `turns` quarters.
     """
 
     record: EcgRecord
@@ -74,6 +75,29 @@ class Digitized:
     stretches: tuple[Stretch, ...]
     curves: Tracks
     fine: FineSheet
+    sheet: Sheet
+    turns: int
+
+    def on_picture(self, x: FloatArray, y: FloatArray) -> FloatArray:
+        """Places of the straightened fine page in the picture that was given, (n, 2), px.
+
+        Args:
+            x, y: Fine px.
+        """
+        factor = self.fine.factor
+        column, line = (x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5
+        bow, height = self.sheet.bow, self.sheet.shape[0]
+        if bow is not None:
+            top, bottom = (np.interp(column, np.arange(bow.shape[1]), side) for side in bow)
+            line = line + top + (bottom - top) * line / max(1, height - 1)
+        points = np.stack([column, line], axis=1)[None]
+        out = np.asarray(cv2.perspectiveTransform(points, np.linalg.inv(self.sheet.onto))[0], dtype=np.float64)
+        tall, wide = self.sheet.rgb.shape[:2]
+        for _ in range(self.turns):
+            # One quarter turn back: column x of the picture had become row (its width - 1 - x).
+            out = np.stack([tall - 1 - out[:, 1], out[:, 0]], axis=1)
+            tall, wide = wide, tall
+        return out
 
 
 def digitize(picture: Image.Image | NDArray[Any] | str | Path | bytes) -> Digitized:
@@ -165,7 +189,7 @@ def digitize_look(look: Look) -> Digitized:
         warnings=tuple(warnings),
     )
     confidence = {s.lead: sampler.cover(s) for s in stretches}
-    return Digitized(record, page, confidence, law, stretches, tracks, fine)
+    return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
 
 
 def _likely(sheet: Sheet, darkness: ByteImage) -> ByteImage:

@@ -106,7 +106,11 @@ def find_comb(profile: FloatArray, longest: float, near: float | None = None) ->
         period = float(periods[scores.argmax()])
     else:
         # The largest multiple whose own teeth, which the strongest line's comb has not, are there.
-        every = [k for k in (5, 4, 3, 2) if k * strongest <= longest and _own_teeth(peak, size, k * strongest, k) > LEAST_COMB]
+        every = [
+            k
+            for k in (5, 4, 3, 2)
+            if k * strongest <= longest and _own_teeth(peak, size, k * strongest, k) > LEAST_COMB
+        ]
         period = strongest * (every[0] if every else 1)
     period = _refined(white, size, period)
     fifth: bool | None = None
@@ -122,8 +126,8 @@ def _teeth(peak: FloatArray, size: int, period: float) -> float:
     if last < 1:
         return 0.0
     teeth = np.arange(1, last + 1)
-    on = np.log(np.maximum(peak[np.round(teeth * size / period).astype(int)], 0.5))
-    off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 0.5))
+    on = np.log(np.maximum(peak[np.round(teeth * size / period).astype(int)], 1.0))
+    off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 1.0))
     # The first tooth must be there itself.
     return float(min(on.mean(), 1.7 * on[0]) - off.mean())
 
@@ -134,8 +138,8 @@ def _own_teeth(peak: FloatArray, size: int, period: float, times: int) -> float:
     teeth = np.array([m for m in range(1, last + 1) if m % times])
     if not teeth.size:
         return 0.0
-    on = np.log(np.maximum(peak[np.round(teeth * size / period).astype(int)], 0.5))
-    off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 0.5))
+    on = np.log(np.maximum(peak[np.round(teeth * size / period).astype(int)], 1.0))
+    off = np.log(np.maximum(peak[np.round((teeth - 0.5) * size / period).astype(int)], 1.0))
     return float(min(on.mean(), 1.5 * on[0]) - off.mean())
 
 

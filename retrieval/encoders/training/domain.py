@@ -70,7 +70,8 @@ def filtered(signals: Tensor, fs_hz: float) -> Tensor:
     low, high = (math.log(hz) for hz in LOW_PASS_HZ)
     corner = torch.exp(low + (high - low) * torch.rand(n, 1, 1))
     damping = torch.where(torch.rand(n, 1, 1) < 0.5, 1 / torch.sqrt(1 + (frequency / corner) ** 4), torch.ones(1))
-    return torch.fft.irfft(torch.fft.rfft(signals) * passed * damping, n=samples)
+    out: Tensor = torch.fft.irfft(torch.fft.rfft(signals) * passed * damping, n=samples)
+    return out
 
 
 def disturbed(signals: Tensor, fs_hz: float) -> Tensor:

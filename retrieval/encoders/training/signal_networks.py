@@ -49,7 +49,8 @@ class AttentionBlock(nn.Module):
         mixed = F.scaled_dot_product_attention(_rotated(q), _rotated(k), v)
         x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(n, t, width)))
         gate, value = self.rise(self.norm2(x)).chunk(2, dim=-1)
-        return x + self.dropout(self.fall(F.silu(gate) * value))
+        out: Tensor = x + self.dropout(self.fall(F.silu(gate) * value))
+        return out
 
 
 def _rotated(x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ecgkin.index.case import Case
-from ecgkin.index.transfer.export import file_stem, write_csv, write_wfdb
+from ecgkin.index.transfer.export import file_stem, write_csv, write_edf, write_wfdb
 from ecgkin.index.transfer.export_dicom import write_dicom
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -88,10 +88,10 @@ def test_fhir_bundle(tmp_path: Path, gappy: EcgRecord) -> None:
 
 def test_names_stay_in_the_folder(tmp_path: Path, made_record: EcgRecord) -> None:
     assert file_stem("../../etc/passwd") == "etc_passwd" and file_stem("..") == "case"
-    for write in (write_csv, write_wfdb, write_dicom, write_fhir):
+    for write in (write_csv, write_wfdb, write_dicom, write_edf, write_fhir):
         path = write(tmp_path, Case("x/...//..y\\..\\z:*?"), made_record)
         assert path.parent == tmp_path and path.is_file()
-    assert len(FORMATS) == 4
+    assert len(FORMATS) == 5
 
 
 # ---------------------------------------------------------------- damaged files
@@ -147,7 +147,8 @@ def test_truncated_files_at_every_length(small_files: list[Path], tmp_path: Path
 @pytest.mark.parametrize("part", range(6))
 def test_damaged_samples(shared_root: Path, tmp_path: Path, part: int) -> None:
     """30 mutations of every sample file (1,000: scripts/fuzz_formats.py)."""
-    files = [f for f in sorted((shared_root / "formats").iterdir()) if f.name != "manifest.csv"][part::6]
+    samples = sorted(f for f in (shared_root / "formats").iterdir() if f.is_file())
+    files = [f for f in samples if f.name != "manifest.csv"][part::6]
     for path in files:
         found, wrong = fuzzing.fuzz(path, 30, part, tmp_path, 800.0)
         assert not wrong, wrong[0]

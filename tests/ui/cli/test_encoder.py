@@ -1,4 +1,4 @@
-"""`ecgkin encoder list` and `ecgkin encoder check`."""
+"""`ecgkin encoder list`, `ecgkin encoder check`, `ecgkin evaluate zero-shot`, `ecgkin evaluate regen`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ecgkin.ui.cli.main import main
 
 @pytest.fixture
 def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run `ecgkin encoder WORDS`: exit status, stdout, stderr."""
+    """Run `ecgkin encoder WORDS` (or `ecgkin evaluate WORDS`): exit status, stdout, stderr."""
 
-    def run(*words: object) -> tuple[int, str, str]:
+    def run(*words: object, group: str = "encoder") -> tuple[int, str, str]:
         status = 0
         try:
-            main(["encoder", *(str(word) for word in words)])
+            main([group, *(str(word) for word in words)])
         except SystemExit as stopped:
             status = int(stopped.code or 0)
         captured = capsys.readouterr()
@@ -60,3 +60,24 @@ def test_check_of_nothing(call: Callable[..., tuple[int, str, str]], tmp_path: P
     status, _, err = call("check", "clip:/weights")
     assert status == 2
     assert "no published encoder 'clip'" in err
+
+
+def test_zero_shot(call: Callable[..., tuple[int, str, str]], made_ptbxl: Path, tmp_path: Path) -> None:
+    words = ("zero-shot", "--ptbxl", made_ptbxl, "--encoder", "hashing", "--encoder", "merl", "--resamples", 10)
+    status, out, _ = call(*words, "--query-folds", "7-9", "--gallery-folds", "1-6", "--out", tmp_path, group="evaluate")
+    assert status == 0
+    assert "weights not at hand" in out
+    assert "Retrieval, recordings among recordings" in out
+    assert json.loads((tmp_path / "zero_shot.json").read_text())["rows"]["MERL"]["form"]["why"] == "weights not at hand"
+    assert (tmp_path / "zero_shot.md").read_text().startswith("# Zero-shot")
+    status, _, err = call(*words, "--split", "cpsc=here", group="evaluate")
+    assert status == 2
+    assert "expected cpsc2018=FILE@FOLDER" in err
+
+
+def test_regen(call: Callable[..., tuple[int, str, str]], made_ptbxl: Path, tmp_path: Path) -> None:
+    words = ("regen", "--ptbxl", made_ptbxl, "--encoder", "hashing", "--resamples", 10, "--ks", "1,3")
+    status, out, _ = call(*words, "--out", tmp_path, group="evaluate")
+    assert status == 0
+    assert "most frequent report" in out
+    assert set(json.loads((tmp_path / "regen.json").read_text())) == {"about", "arms", "answers", "examples"}

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CLASSES", "LEADS", "FoundName", "PageLooks", "look"]
 
-_PLACE_SCORE = 0.25  # places where a name may stand; the second network decides
+_PLACE_SCORE = 0.35  # places where a name may stand; the second network decides
 _NAME_SCORE = 0.3
-_MOST_NAMES = 36  # places looked at, surest first: a page has 12 to 15 names
+_MOST_NAMES = 32  # places looked at, surest first: a page has 12 to 15 names
 _REACH = 0.8  # letter heights; of two places closer than this the surer one stays
 _lock = Lock()
 

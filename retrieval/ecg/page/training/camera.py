@@ -267,12 +267,15 @@ def _noise_at(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.in
 def _noisy(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
     height, width = picture.shape[:2]
     if rng.random() < 0.5:
-        one = _noise_at((height, width), rng)
-        grain = cv2.merge([one, one, one])
+        grain = [_noise_at((height, width), rng)] * 3
     else:
-        grain = cv2.merge([_noise_at((height, width), rng) for _ in range(3)])
-    scaled = np.multiply(grain, np.float32(sigma / 64.0))
-    return np.asarray(cv2.add(picture, scaled, dtype=cv2.CV_8U), dtype=np.uint8)
+        grain = [_noise_at((height, width), rng) for _ in range(3)]
+    return _with_grain(picture, cv2.merge(grain), sigma)
+
+
+def _with_grain(picture: Picture, grain: Any, sigma: float) -> Picture:
+    """The picture plus noise whose standard deviation of 64 is scaled to `sigma` grey levels."""
+    return np.asarray(cv2.addWeighted(picture, 1.0, grain, sigma / 64.0, 0.0, dtype=cv2.CV_8U), dtype=np.uint8)
 
 
 def _mottled(picture: Picture, sigma: float, rng: np.random.Generator) -> Picture:
@@ -281,8 +284,7 @@ def _mottled(picture: Picture, sigma: float, rng: np.random.Generator) -> Pictur
     factor = float(rng.uniform(0.2, 0.7))
     small = _noise_at((max(2, round(height * factor)), max(2, round(width * factor))), rng)
     one = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-    scaled = np.multiply(cv2.merge([one, one, one]), np.float32(sigma / 64.0))
-    return np.asarray(cv2.add(picture, scaled, dtype=cv2.CV_8U), dtype=np.uint8)
+    return _with_grain(picture, cv2.merge([one, one, one]), sigma)
 
 
 def _sharpened(picture: Picture, amount: float) -> Picture:

@@ -8,10 +8,13 @@ import pytest
 from ecgkin.generation.research.digitising.metric import page_ratio
 from ecgkin.generation.research.digitising.pages import shown
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, digitize, render_array, simulate
-from ecgkin.retrieval.ecg.page.network.weights_file import default_weights
+from ecgkin.retrieval.ecg.page.network.weights_file import weights_folder
+from ecgkin.retrieval.ecg.page.overlay import check_overlay
 from ecgkin.retrieval.errors import ImageError
 
-pytestmark = pytest.mark.skipif(not default_weights().is_file(), reason="no weights of the page reader")
+pytestmark = pytest.mark.skipif(
+    not (weights_folder() / "reader.safetensors").is_file(), reason="no weights of the page reader"
+)
 
 
 def _record(seed: int) -> EcgRecord:
@@ -43,3 +46,15 @@ def test_leads_stand_at_their_time_and_the_rest_is_missing() -> None:
 def test_a_blank_page_is_refused() -> None:
     with pytest.raises(ImageError):
         digitize(np.full((800, 1200, 3), 255, np.uint8))
+
+
+@pytest.mark.parametrize("turns", [0, 1])
+def test_the_overlay_lies_on_the_traces(turns: int) -> None:
+    page = np.ascontiguousarray(np.rot90(render_array(_record(6), RenderStyle(layout="3x4")), -turns))
+    found = digitize(page)
+    y = found.curves.y[1]
+    columns = np.flatnonzero(np.isfinite(y))[200:-200:7]
+    places = found.on_picture(columns.astype(float), y[columns]).round().astype(int)
+    darkness = 255 - page.max(axis=2)[places[:, 1], places[:, 0]]
+    assert (darkness > 60).mean() > 0.9
+    assert check_overlay(found).shape[:2] == found.fine.darkness.shape

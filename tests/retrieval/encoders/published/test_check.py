@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,17 @@ def _road(names: dict[str, str], key: str, other: str, tmp_path: Path, n: int) -
                 search.by_text("atrial fibrillation")
         else:
             assert len(search.by_text("atrial fibrillation", k=7).hits) == 7
+    # The same weights in another place are the same encoder.
+    system, _, place = names[key].partition(":")
+    path, mark, query = place.partition("?")
+    moved = tmp_path / "moved" / Path(path).name
+    if Path(path).is_dir():
+        shutil.copytree(path, moved)
+    else:
+        moved.parent.mkdir()
+        shutil.copy(path, moved)
+    with open_base(tmp_path / "first") as source:
+        source.check_encoder(load_encoder(f"{system}:{moved}{mark}{query}"))
     second = load_encoder(names[other])
     with open_base(tmp_path / "first") as source:
         assert copy_base(source, tmp_path / "second", encoder=second).n_cases == n

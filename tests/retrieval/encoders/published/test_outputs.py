@@ -17,7 +17,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders import load_encoder
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.encoders.published.signals import MIMIC_LEADS, MOST_MISSING, prepare
-from ecgkin.retrieval.errors import ImageError, QueryError, RecordError
+from ecgkin.retrieval.errors import ImageError, QueryError, RecordError, WeightsMissingError
 
 SYSTEMS = ("merl", "merl-vit", "d-beta", "ecgfounder", "ecgfounder-unfiltered", "more")
 WITH_TEXT = ("merl", "merl-vit", "d-beta", "more")
@@ -225,9 +225,6 @@ def test_pictures_are_digitised_or_refused(doors: dict[str, Any], system: str, m
     import ecgkin.retrieval.ecg as ecg
 
     door, page = doors[system], Image.new("L", (60, 40), 255)
-    monkeypatch.setattr(ecg, "digitize", None, raising=False)
-    with pytest.raises(ImageError, match="cannot digitise pages"):
-        door.encode_images([page])
     record = made.record("sinus")
     monkeypatch.setattr(ecg, "digitize", lambda image: SimpleNamespace(record=record), raising=False)
     np.testing.assert_array_equal(door.encode_images([page]), door.encode_records([record]))
@@ -241,6 +238,29 @@ def test_pictures_are_digitised_or_refused(doors: dict[str, Any], system: str, m
     with pytest.raises(ImageError, match=r"the page shows too little for .*69% of the samples") as refusal:
         door.encode_images([page])
     assert "2.5 s of a lead" in refusal.value.hint
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_a_drawn_page_goes_the_whole_way(doors: dict[str, Any]) -> None:
+    """A page in 12x1 shows ten seconds of every lead: its vector is near the recording's; one in 3x4 is refused."""
+    from ecgkin.retrieval.ecg.drawing.raster import render
+    from ecgkin.retrieval.ecg.drawing.style import RenderStyle
+    from ecgkin.retrieval.ecg.page.network.weights_file import load_reader
+    from ecgkin.retrieval.encoders.published.check import simulated_records
+
+    try:
+        load_reader()
+    except WeightsMissingError:
+        pytest.skip("the page reader's weights are not here")
+    (record,) = simulated_records(1)
+    page = render(record, RenderStyle(layout="12x1", px_per_mm=8))
+    for door in doors.values():
+        cosine = float(door.encode_images([page])[0] @ door.encode_records([record])[0])
+        assert cosine > 0.98, door.name
+        with pytest.raises(ImageError, match="the page shows too little"):
+            door.encode_images([render(record, RenderStyle(px_per_mm=8))])
 
 
 def test_xrays_are_refused(doors: dict[str, Any]) -> None:
