@@ -161,6 +161,14 @@ def test_no_filter_is_blamed_for_a_small_base(search: CaseSearch, query: EcgReco
     assert len(one.hits) == 2 and all("AFIB" in hit.case.labels for hit in one.neighbours)
 
 
+def test_an_answer_that_was_cut_says_so(search: CaseSearch, query: EcgRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Scripted("Sinus rhythm [1].")
+    for reason, cut in (("stop", False), ("length", True)):
+        monkeypatch.setattr(model, "generate", lambda request, r=reason: Completion(model.answer, 1, 1, None, 0.0, r))
+        draft = Drafter(search, backend=model).draft(query).draft
+        assert any("cut at the longest length" in str(warning) for warning in draft.warnings) is cut
+
+
 def test_an_obedient_model_reads_no_orders(search: CaseSearch, query: EcgRecord) -> None:
     """The reports order it to say atrial fibrillation; the order never reaches it, nor the consensus."""
     model = Scripted("Sinus rhythm [1].", obeys=True)

@@ -228,22 +228,10 @@ def evaluate_mini(
     Raises:
         QueryError: Folds on both sides, unknown arms, or no records.
     """
-    if arms is None:
-        arms = [arm for arm in ARMS if arm != WITHOUT or without is not None]
-    unknown = [arm for arm in arms if arm not in ARMS or (arm == WITHOUT and without is None)]
-    if unknown:
-        raise QueryError(f"arms {unknown} are not known, or lack their generator (expected some of {', '.join(ARMS)})")
-    if set(query_folds) & set(gallery_folds):
-        raise QueryError(f"folds {sorted(set(query_folds) & set(gallery_folds))} are both query and gallery")
+    arms = _known_arms(arms, without)
     began = time.perf_counter()
     data = PtbXl(ptbxl_root, fs_hz=None)
-    whole, gallery = data.select(query_folds), data.select(gallery_folds)
-    queries = whole
-    if not queries or not gallery:
-        raise QueryError(f"{ptbxl_root} holds {len(queries)} query records and {len(gallery)} of the gallery")
-    if limit is not None and limit < len(queries):
-        drawn = np.random.default_rng(_RANDOM_SEED).choice(len(queries), limit, replace=False)
-        queries = [queries[i] for i in sorted(drawn.tolist())]
+    whole, queries, gallery = _selected(data, query_folds, gallery_folds, limit)
     cache = Path(cache_dir) if cache_dir else Path(out_dir or ".")
     embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir else None, progress)
     setting = Setting(gallery, calibration, thresholds or shipped_thresholds(encoder))
@@ -281,6 +269,31 @@ def evaluate_mini(
     if out_dir is not None:
         write_report(report, lines, Path(out_dir))
     return report
+
+
+def _known_arms(arms: Sequence[str] | None, without: MiniGenerator | None) -> Sequence[str]:
+    """The arms that can be run; raises QueryError for others."""
+    if arms is None:
+        return [arm for arm in ARMS if arm != WITHOUT or without is not None]
+    unknown = [arm for arm in arms if arm not in ARMS or (arm == WITHOUT and without is None)]
+    if unknown:
+        raise QueryError(f"arms {unknown} are not known, or lack their generator (expected some of {', '.join(ARMS)})")
+    return arms
+
+
+def _selected(
+    data: PtbXl, query_folds: Collection[int], gallery_folds: Collection[int], limit: int | None
+) -> tuple[list[PtbXlRow], list[PtbXlRow], list[PtbXlRow]]:
+    """Records of the query folds, those of them that ask, and the gallery; raises QueryError where there are none."""
+    if set(query_folds) & set(gallery_folds):
+        raise QueryError(f"folds {sorted(set(query_folds) & set(gallery_folds))} are both query and gallery")
+    whole, gallery = list(data.select(query_folds)), list(data.select(gallery_folds))
+    if not whole or not gallery:
+        raise QueryError(f"{data.root} holds {len(whole)} query records and {len(gallery)} of the gallery")
+    if limit is None or limit >= len(whole):
+        return whole, whole, gallery
+    drawn = np.random.default_rng(_RANDOM_SEED).choice(len(whole), limit, replace=False)
+    return whole, [whole[i] for i in sorted(drawn.tolist())], gallery
 
 
 def _told(generator: MiniGenerator) -> str:

@@ -176,3 +176,15 @@ def test_questions_and_prompts() -> None:
     assert measured_line({"axis_deg": -31.2, "pr_ms": 160}) == "PR 160 ms, axis -31 degrees"
     alone = build_context([hit(1, "SR")], None, Counting(), k=0)
     assert "similar" not in alone.prompt and alone.evidence == () and alone.prompt_name.startswith("report-plain")
+
+
+def test_the_farthest_cases_give_way_first() -> None:
+    """Where not all chosen cases fit, the nearest ones are kept, numbered from 1."""
+    hits = [hit(i, codes) for i, codes in enumerate(("SR", "AFIB", "CLBBB", "LVH"), 1)]
+    whole = build_context(hits, None, Counting(), k=4, max_new_tokens=16)
+    assert [item.case_id for item in whole.evidence] == ["x/1", "x/2", "x/3", "x/4"]
+    for kept in (3, 2, 1):
+        short = build_context(hits[:kept], None, Counting(), k=kept, max_new_tokens=16)
+        tight = build_context(hits, None, Counting(short.n_tokens + 16), k=4, max_new_tokens=16)
+        assert [item.case_id for item in tight.evidence] == [f"x/{i}" for i in range(1, kept + 1)]
+        assert [item.number for item in tight.evidence] == list(range(1, kept + 1)) and tight.dropped == 4 - kept
