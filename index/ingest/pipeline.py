@@ -186,6 +186,7 @@ def _planned(
     taken: set[str] = set()
     ahead: dict[str, str] = {}  # contents that are on their way, and the ids under which they come
     jobs: list[Job] = []
+    later: list[Job] = []
     for start in range(0, len(items), size):
         block = items[start : start + size]
         known = base.find([item.case.case_id for item in block])
@@ -194,7 +195,7 @@ def _planned(
         for number, (item, digest) in enumerate(zip(block, digests, strict=True), start):
             case_id = item.case.case_id
             old = known.get(case_id)
-            others = twins.get(digest) or ([ahead[digest]] if digest in ahead else [])
+            others = twins.get(digest)
             if digest and old is not None and old.content_hash == digest and case_id not in taken:
                 _take_over(base, known, [item.case], report)
                 told(report)
@@ -204,6 +205,8 @@ def _planned(
             elif digest and old is None and others:
                 report.duplicates.append((item.title, others[0]))
                 told(report)
+            elif digest and old is None and digest in ahead:
+                later.append(Job(number, digest, ""))  # a twin, if the one ahead of it can be read
             else:
                 jobs.append(Job(number, digest, "" if old is None else old.content_hash))
                 if digest:
@@ -214,6 +217,8 @@ def _planned(
                 jobs = []
     if jobs:
         yield jobs
+    for start in range(0, len(later), size):
+        yield later[start : start + size]
 
 
 def _digest(item: IngestItem) -> str:
