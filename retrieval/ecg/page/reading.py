@@ -185,7 +185,7 @@ def _read(rgb: ByteImage) -> Look:
     field = line_field(lines, mask)
     learned = _learned(rgb, np.asarray(to_work), (work.shape[1], work.shape[0]))
     try:
-        found = _find_learned(learned, lines, field)
+        found = _find_learned(learned, ink, lines, field)
     except ImageError:
         found = _find(ink, lines, mask, field)
     to_work = found.onto @ to_work
@@ -276,7 +276,7 @@ def _learned(rgb: ByteImage, to_work: Matrix, size: tuple[int, int]) -> _Learned
     return _Learned(*maps, looks.lead_names, to_work)
 
 
-def _find_learned(learned: _Learned, lines: ByteImage, field: LineField) -> _Found:
+def _find_learned(learned: _Learned, ink: ByteImage, lines: ByteImage, field: LineField) -> _Found:
     """Traces by the network's map of them."""
     # Lines of print that look a little like traces are no rows.
     traced = np.asarray(cv2.subtract(cv2.max(learned.trace, learned.pulse), learned.other), dtype=np.uint8)
@@ -295,6 +295,11 @@ def _find_learned(learned: _Learned, lines: ByteImage, field: LineField) -> _Fou
         planes = [straighten_rows(plane, bow) for plane in planes]
         pieces = find_pieces(straight)
     rows = find_rows(pieces)
+    # Calibration pulses are told by their edges, for which the network's map is too coarse.
+    sharp = trace_ink(without_creases(upright(ink)))[0]
+    sharp = sharp if bow is None else straighten_rows(sharp, bow)
+    drawn = cv2.threshold(cv2.subtract(sharp, planes[1]), 90, 255, cv2.THRESH_BINARY)[1]
+    rows = replace(rows, solid=np.asarray(cv2.bitwise_or(rows.solid, drawn), dtype=np.uint8))
     lines = upright(lines)
     pitch = grid_pitch(lines, straight)
     names = tuple(_moved_name(name, onto @ learned.to_work, bow, size[1]) for name in learned.names)
