@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,8 @@ class Commands:
                 acknowledged = int(number)
             if seen == after_lines + 1:
                 time.sleep(after_s)
-                os.kill(int(pid), signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it came to its end just now
+                    os.kill(int(pid), signal.SIGKILL)
         raise AssertionError("the parent of the commands is gone")
 
 
