@@ -78,7 +78,9 @@ def find_pulses(
     middle = float(np.median(x_mm[:, min(width - 1, max(0, round((area[0] + area[1]) / 2)))]))
     rows = int(np.unique(table[best, 3]).size)
     # The same pulse in rows that lie askew: of the same size, a little farther off.
-    alike = (np.abs(table[:, :2] - (left, right)) <= _ASKEW_MM).all(axis=1) & (np.abs(np.log(table[:, 2] / tall)) < 0.15)
+    alike = (np.abs(table[:, :2] - (left, right)) <= _ASKEW_MM).all(axis=1) & (
+        np.abs(np.log(table[:, 2] / tall)) < 0.15
+    )
     places = np.full(n_rows, np.nan)
     for row in range(n_rows):
         mine = table[alike & (table[:, 3] == row)]

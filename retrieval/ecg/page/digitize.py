@@ -1,4 +1,4 @@
-"""The signals of a printed ECG: `digitize` follows every curve of a page and gives it back in millivolts and seconds."""
+"""The signals of a printed ECG: `digitize` follows every curve of a page and gives it back in mV and seconds."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ class Digitized:
         record: Leads in standard order at 500 Hz over the time that the page shows, mV, NaN where it shows nothing.
         page: What was understood of the page.
         confidence: For each lead of the record how sure its curve is, 0 to 1.
-        einthoven_db: How well the limb leads fulfil Einthoven's and Goldberger's laws, None where they cannot be tested.
+        einthoven_db: How well the limb leads fulfil Einthoven's and Goldberger's laws; None where that cannot be
+            tested.
         stretches: Where on the page each lead was read.
         curves: The rows' curves as they were followed, on the straightened page.
         fine: The straightened page on which they were followed.
@@ -119,7 +120,7 @@ def digitize_look(look: Look) -> Digitized:
     """Signals of a page that was found (see `digitize`)."""
     sheet = look.sheet
     rows = sheet.rows
-    height, width = sheet.shape
+    width = sheet.shape[1]
     fine = fine_sheet(sheet)
     darkness = _without_marks(sheet, fine)
     half = _likely(sheet, darkness)
@@ -228,8 +229,9 @@ def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
         return fine.darkness
     marks = sheet.marks.text
     # Where a trace runs through print, both keep their say; edges of calibration pulses are upright strokes, too.
-    marks = cv2.subtract(marks, cv2.convertScaleAbs(sheet.rows.trace, alpha=0.5))
-    marks = cv2.subtract(marks, cv2.dilate(sheet.marks.pulse, np.ones((9, 21), np.uint8)))
+    traces = np.asarray(cv2.convertScaleAbs(sheet.rows.trace, alpha=0.5), dtype=np.uint8)
+    edges = np.asarray(cv2.dilate(sheet.marks.pulse, np.ones((9, 21), np.uint8)), dtype=np.uint8)
+    marks = np.asarray(cv2.subtract(cv2.subtract(marks, traces), edges), dtype=np.uint8)
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
     wide = cv2.resize(marks, size, interpolation=cv2.INTER_LINEAR)
     keep = cv2.bitwise_not(cv2.convertScaleAbs(wide, alpha=1.3))

@@ -1,7 +1,7 @@
 """Einthoven's and Goldberger's laws between the limb leads, as a check of what was read from a page.
 
-II = I + III, and aVR + aVL + aVF = 0, at every moment; a printed page obeys them to the accuracy of its reading, and not
-at all where rows were mixed up.
+II = I + III, and aVR + aVL + aVF = 0, at every moment; a printed page obeys them to the accuracy of its reading, and
+not at all where rows were mixed up.
 """
 
 from __future__ import annotations

@@ -86,16 +86,15 @@ def find_comb(profile: FloatArray, longest: float, near: float | None = None) ->
     level = cv2.blur(np.minimum(coarse, np.float32(2 * np.median(coarse))).reshape(1, -1), (wide, 1)).ravel()
     level = np.repeat(level, 4)[: spectrum.size]
     white = spectrum / np.maximum(level, 1e-9)
-    peak = np.asarray(
-        cv2.dilate(white.astype(np.float32).reshape(1, -1), np.ones((1, 2 * (size // n) // 2 + 1)))
-    ).ravel()
+    tallest = cv2.dilate(white.astype(np.float32).reshape(1, -1), np.ones((1, 2 * (size // n) // 2 + 1)))
+    peak = np.asarray(tallest, dtype=np.float64).ravel()
     # The strongest line of the spectrum is a tooth of the comb: its first to fifth.
     first, last = int(np.ceil(size / longest)), int(size / LEAST_PERIOD)
     if last - first < 8:
         return None
     place = first + int(white[first:last].argmax())
     strongest = size / place
-    periods = np.array([k * strongest for k in (1, 2, 3, 4, 5) if k * strongest <= longest])
+    periods: FloatArray = np.array([k * strongest for k in (1, 2, 3, 4, 5) if k * strongest <= longest])
     if near is not None:
         periods = near * np.exp(np.arange(-0.14, 0.141, 0.003))
     scores = np.array([_teeth(peak, size, period) for period in periods])

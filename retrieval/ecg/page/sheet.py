@@ -106,21 +106,18 @@ def fine_sheet(sheet: Sheet) -> FineSheet:
     if sheet.bow is None and np.allclose(onto, np.eye(3), atol=1e-6):
         fine = rgb[: size[1], : size[0]]
         if fine.shape[:2] != (size[1], size[0]):
-            fine = cv2.copyMakeBorder(
-                fine, 0, size[1] - fine.shape[0], 0, size[0] - fine.shape[1], cv2.BORDER_REPLICATE
-            )
+            below, beside = size[1] - fine.shape[0], size[0] - fine.shape[1]
+            fine = np.asarray(cv2.copyMakeBorder(fine, 0, below, 0, beside, cv2.BORDER_REPLICATE), dtype=np.uint8)
     else:
         enlarged = factor * sheet.scale > 1.3
         kind = cv2.INTER_CUBIC if enlarged else cv2.INTER_LINEAR
-        fine = cv2.warpPerspective(rgb, onto, size, flags=kind, borderMode=cv2.BORDER_REPLICATE)
-    fine = np.asarray(fine, dtype=np.uint8)
+        warped = cv2.warpPerspective(rgb, onto, size, flags=kind, borderMode=cv2.BORDER_REPLICATE)
+        fine = np.asarray(warped, dtype=np.uint8)
     paper = _paper(fine)
-    away = cv2.divide(fine, paper, scale=255)
-    away = cv2.bitwise_not(away)
+    away = np.asarray(cv2.bitwise_not(cv2.divide(fine, paper, scale=255)), dtype=np.uint8)
     if sheet.bow is not None:
         bow = cv2.resize(sheet.bow.astype(np.float32), (size[0], 2), interpolation=cv2.INTER_LINEAR) * factor
-        away = _levelled(np.asarray(away, dtype=np.uint8), bow)
-    away = np.asarray(away, dtype=np.uint8)
+        away = _levelled(away, bow)
     lines = cv2.max(cv2.max(away[..., 0], away[..., 1]), away[..., 2])
     weights, offset = _discriminant(away, sheet.rows, factor)
     darkness = cv2.transform(away, np.array([[*weights, offset]], dtype=np.float64))

@@ -140,7 +140,7 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
     Returns:
         Curves; a column has a value where the path of the row touches ink there.
     """
-    height, width = darkness.shape
+    width = darkness.shape[1]
     n_rows = paths.low.shape[0]
     # Beside a dark upright stroke its pale border is no stroke of its own: half of what is darkest nearby counts.
     near = cv2.convertScaleAbs(cv2.dilate(darkness, np.ones((1, 5), np.uint8)), alpha=_HALF)
@@ -166,7 +166,7 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
         last = np.where(shared, np.minimum(last, high[row, column] + slack), last)
         np.minimum.at(top[row], column[mine], first[mine])
         np.maximum.at(bottom[row], column[mine], last[mine])
-    _fill(top, bottom, column, begin, end, touches.any(axis=1))
+    _fill(top, bottom, column, begin, end, np.asarray(touches.any(axis=1)))
     missing = ~np.isfinite(top)
     top[missing] = bottom[missing] = np.nan
     depth = (bottom - top + 1)[~missing]
@@ -251,7 +251,7 @@ def _sub_pixel(
 
     def window(at: NDArray[np.int64]) -> FloatArray:
         places = np.clip(at[:, None] + span[None, :], 0, height - 1)
-        return darkness[places, columns[:, None]].astype(np.float64)
+        return np.asarray(darkness[places, columns[:, None]], dtype=np.float64)
 
     above, below = window(first), window(last)
     ground_above, ground_below = above[:, :2].mean(axis=1), below[:, -2:].mean(axis=1)
@@ -291,9 +291,9 @@ def _crossing(profile: FloatArray, level: FloatArray, middle: int) -> FloatArray
 def _curve(top: FloatArray, bottom: FloatArray, centre: FloatArray, stroke: float) -> FloatArray:
     """The curve of a pen from the edges of its stroke.
 
-    The upper edge is the smallest y within the pen's width, the lower edge the largest: an erosion and a dilation of the
-    curve. Undoing them gives two curves that enclose it: the first is right at peaks, the second in valleys, their mean
-    on slopes.
+    The upper edge is the smallest y within the pen's width, the lower edge the largest: an erosion and a dilation of
+    the curve. Undoing them gives two curves that enclose it: the first is right at peaks, the second in valleys,
+    their mean on slopes.
     """
     half = stroke / 2
     reach = int(half)
