@@ -46,6 +46,7 @@ __all__ = ["LARGEST_FILE", "LARGEST_MPX", "PageReading", "load_image", "read_pag
 
 MAP_HEIGHT, MAP_WIDTH = 256, 512
 _SHARP = 3  # which look at a page is the sharpened one
+_SURE_NAME, _LEAST_NAMES = 0.5, 3  # what the network must read before its map alone makes a page
 _DOUBTFUL = 0.88  # quality under which a page is looked at again for coloured traces
 
 
@@ -275,6 +276,9 @@ def _found(
     try:
         found = _find(ink, lines, mask, field)
     except ImageError:
+        # Charts and tables have lines that look like traces; only an ECG has the names of its leads beside them.
+        if sum(name.score >= _SURE_NAME for name in learned.names) < _LEAST_NAMES:
+            raise
         return _find_learned(learned, ink, lines, field)
     nothing = np.zeros_like(found.straight)
     onto = found.onto @ learned.to_work
