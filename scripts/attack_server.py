@@ -1,6 +1,6 @@
 """Attack a server on this machine with hostile payloads, and measure what its other clients and its memory notice.
 
-    python scripts/attack_server.py [--folder /work/shared/data/hostile] [--seconds 10] [--only bomb.pdf]
+    python scripts/attack_server.py --folder SHARED/hostile [--seconds 10] [--only bomb.pdf]
 
 A server over 40 simulated cases (encoder without weights) is started on loopback. Four attackers send one payload again
 and again, or hold connections open; one honest client searches by words every 50 ms. A line a payload: what the
@@ -171,7 +171,7 @@ def measured(server: Server, name: str, attack: Callable[[str, float, Counter[st
 def main() -> None:
     """Attack, and print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, default=Path("/work/shared/data/hostile"))
+    parser.add_argument("--folder", type=Path, required=True, help="holds the payloads")
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--only", default="")
     asked = parser.parse_args()

@@ -225,7 +225,7 @@ def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
 
 def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
     """Darkness less what the network is sure is print or off the paper."""
-    if sheet.marks is None:
+    if sheet.marks is None or not sheet.marks.text.any():
         return fine.darkness
     marks = sheet.marks.text
     # Where a trace runs through print, both keep their say; edges of calibration pulses are upright strokes, too.
