@@ -178,8 +178,8 @@ def test_a_map_of_fields_has_a_place_for_every_lead(made_record: EcgRecord) -> N
 def test_the_image_stage_learns_from_both_kinds_of_picture(
     picture: str, made_ptbxl: Path, tmp_path: Path, setting: ArmSetting
 ) -> None:
+    from ecgkin.retrieval.encoders.training import run_stage
     from ecgkin.retrieval.encoders.training.settings import TrainSettings
-    from ecgkin.retrieval.encoders.training.stages import run_stage
 
     ids = np.array([row.ecg_id for row in PtbXl(made_ptbxl, fs_hz=None).rows])
     rng = np.random.default_rng(0)
