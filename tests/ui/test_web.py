@@ -33,7 +33,7 @@ from ecgkin.ui.api.answers import (
 )
 from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo.serve import write_csv
-from ecgkin.ui.web import app
+from ecgkin.ui.web import app, serving
 from ecgkin.ui.web.panels import case_map, compare, draft_compare, draft_panel, neighbour_cards, query_panel
 from ecgkin.ui.web.panels import report as report_files
 from ecgkin.ui.web.shared import drawings, notes, style, texts, viewer
@@ -546,7 +546,7 @@ def test_marks_go_to_the_server_before_the_search(made_record: EcgRecord) -> Non
 def examples(made_record: EcgRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one ECG to choose."""
     write_csv(made_record.resampled(100.0), tmp_path / "ECG_1.csv")
-    monkeypatch.setenv(app.EXAMPLES_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(serving.EXAMPLES_VARIABLE, str(tmp_path))
     return tmp_path
 
 

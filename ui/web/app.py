@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.serving import API_VARIABLE, EXAMPLES_VARIABLE, TOKEN_VARIABLE
 from ecgkin.ui.web.shared import texts
 from ecgkin.ui.web.shared.context import Page, show_error
 from ecgkin.ui.web.shared.query import Options, Query
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from ecgkin.ui.api.answers import SearchOut
     from ecgkin.ui.web.shared.state import Api
 
-API_VARIABLE = "ECGKIN_WEB_API"
-TOKEN_VARIABLE = "ECGKIN_WEB_TOKEN"
-EXAMPLES_VARIABLE = "ECGKIN_WEB_EXAMPLES"
 USUAL_API = "http://127.0.0.1:8000"
 
 

@@ -42,9 +42,9 @@ from ecgkin.generation.research.retrieval.zero_shot import (
     group_labels,
     group_truth,
 )
+from ecgkin.generation.research.study.report.tables import cell
 from ecgkin.generation.research.study.settings import StudySettings, load_study
 from ecgkin.generation.research.study.study import run_study
-from ecgkin.generation.research.study.tables import cell
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ecgkin.generation.research.retrieval.report import HEADLINE, table
-from ecgkin.generation.research.study.tables import aligned_tables, cell, printout_summary, training_table
+from ecgkin.generation.research.study.report.tables import aligned_tables, cell, printout_summary, training_table
 
 Values = Mapping[str, Any]
 _LEAST = 10  # positives of a foreign class that is listed
