@@ -19,8 +19,8 @@ import pytest
 from ecgkin.retrieval import errors
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.retrieval.search.feedback import refine
 from ecgkin.ui.api import problems
-from ecgkin.ui.api.feedback import refine
 from ecgkin.ui.api.state import State
 from ecgkin.ui.logs import configure_logging
 from ecgkin.ui.server.app import create_app
