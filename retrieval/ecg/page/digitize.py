@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from ecgkin.retrieval.ecg.page.image import load_image
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
-from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet
+from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
 from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
+from ecgkin.retrieval.ecg.page.steps import beside, law_shifts
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.notes import Note, NoteCode
 
@@ -88,6 +90,8 @@ class Digitized:
         factor = self.fine.factor
         column, line = (x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5
         bow, height = self.sheet.bow, self.sheet.shape[0]
+        if self.sheet.lean is not None:
+            column = self.sheet.lean.leaning(column, line)
         if bow is not None:
             top, bottom = (np.interp(column, np.arange(bow.shape[1]), side) for side in bow)
             line = line + top + (bottom - top) * line / max(1, height - 1)
@@ -118,7 +122,7 @@ def digitize(picture: Image.Image | NDArray[Any] | str | Path | bytes) -> Digiti
 
 def digitize_look(look: Look) -> Digitized:
     """Signals of a page that was found (see `digitize`)."""
-    sheet = look.sheet
+    sheet = upright_sheet(look.sheet)
     rows = sheet.rows
     width = sheet.shape[1]
     fine = fine_sheet(sheet)
@@ -178,6 +182,9 @@ def digitize_look(look: Look) -> Digitized:
         best = (0.0, record, Layout(n_rows, 1, 0, ()), ())
     _, record, layout, stretches = best
     sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
+    sampler.without_strokes(stretches)
+    if moved := _in_step_by_law(sampler, stretches):
+        record = EcgRecord(sampler.signals(stretches, duration, moved).astype(np.float32), FS_HZ, LEADS)
     signals = {name: row for name, row in zip(LEADS, record.signal_mv, strict=True) if np.isfinite(row).any()}
     law = einthoven_db(signals)
     if law is not None and law < 3.0:
@@ -357,6 +364,23 @@ def _stretches(
     return tuple(out)
 
 
+def _in_step_by_law(sampler: _Sampler, stretches: tuple[Stretch, ...]) -> dict[Stretch, float]:
+    """By how many seconds limb leads come too late where three of a column then fulfil their law."""
+    out: dict[Stretch, float] = {}
+    for start in sorted({s.start_s for s in stretches if not s.strip}):
+        column = [s for s in stretches if not s.strip and s.start_s == start]
+        for k in range(0, len(column) - 2, 3):
+            three = column[k : k + 3]
+            if not all(s.lead in LIMB_LEADS for s in three):
+                continue
+            parts = [s.sign * sampler.samples(s)[1] for s in three]
+            n = min(part.size for part in parts)
+            late = law_shifts(np.stack([part[:n] for part in parts]), (three[0].lead, three[1].lead, three[2].lead), FS_HZ)
+            if late is not None:
+                out.update(zip(three, late, strict=True))
+    return out
+
+
 class _Sampler:
     """Samples of stretches, from the rows' curves."""
 
@@ -416,25 +440,30 @@ class _Sampler:
         part = self._known[stretch.row, max(0, round(stretch.left)) : round(stretch.right) + 1]
         return float(part.mean()) if part.size else 0.0
 
-    def signals(self, stretches: tuple[Stretch, ...], duration: float) -> FloatArray:
-        """All leads in standard order, (12, n), mV, each less its median; strips do not overwrite what leads show."""
+    def signals(
+        self, stretches: tuple[Stretch, ...], duration: float, late: Mapping[Stretch, float] | None = None
+    ) -> FloatArray:
+        """All leads in standard order, (12, n), mV, each less its median.
+
+        A strip gives what its lead does not show beside the others, in step with what it does.
+        """
         out = np.full((12, round(duration * FS_HZ)), np.nan)
         for stretch in sorted(stretches, key=lambda s: s.strip):
             index = LEADS.index(stretch.lead)
-            first, values = self.samples(stretch)
-            values = values[: max(0, out.shape[1] - first)]
-            if stretch.strip:
-                out[index] = np.nan
+            first, values = self.samples(stretch, 0.0 if late is None else late.get(stretch, 0.0))
+            values = stretch.sign * values[: max(0, out.shape[1] - first)]
             place = slice(first, first + values.size)
-            out[index, place] = stretch.sign * values
+            if stretch.strip and np.isfinite(out[index]).any():
+                values = beside(out[index, place], values)
+            out[index, place] = values
         return out
 
-    def samples(self, stretch: Stretch) -> tuple[int, FloatArray]:
-        """Number of the first sample, and the samples."""
+    def samples(self, stretch: Stretch, late_s: float = 0.0) -> tuple[int, FloatArray]:
+        """Number of the first sample, and the samples; `late_s` is by how much the page shows it too late."""
         first, last = round(stretch.start_s * FS_HZ), round((stretch.start_s + stretch.length_s) * FS_HZ)
         mm, mv, known = self._mm[stretch.row], self._mv[stretch.row], self._known[stretch.row]
         begin, end = np.interp([stretch.left, stretch.right], self._x, mm)
-        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s) * self._mm_per_s
+        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s + late_s) * self._mm_per_s
         at = at[at <= end + self._mm_per_s / FS_HZ]
         place = np.interp(at, mm, self._x)
         # The columns at either end may hold ink of the neighbour.
