@@ -29,6 +29,7 @@ class Calibration:
         at_end: Whether it stands behind the leads.
         rows: In how many rows it was seen.
         places: Middle of the pulse in each row, mm, NaN where none was seen, (n_rows,).
+        cut: Whether one of its edges lies outside of the picture, so that its width says nothing.
     """
 
     left: float
@@ -37,6 +38,7 @@ class Calibration:
     at_end: bool
     rows: int
     places: FloatArray
+    cut: bool = False
 
 
 def find_pulses(
@@ -88,6 +90,76 @@ def find_pulses(
             nearest = mine[np.abs(mine[:, 0] - left).argmin()]
             places[row] = (nearest[0] + nearest[1]) / 2
     return Calibration(float(left), float(right), float(tall), bool(left > middle), rows, places)
+
+
+def find_cut_pulse(
+    tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float], known: bool
+) -> Calibration | None:
+    """The pulse whose one edge lies outside of the picture: all rows begin, or end, on a roof and fall at one place.
+
+    Args:
+        tracks: Curves of the rows.
+        x_mm: Millimetres of every fine column in each row, (n_rows, w).
+        per_mm: Scale along and across the rows.
+        known: Whether the scale is known; else pulses of any height count.
+    """
+    n_rows, width = tracks.y.shape
+    best: Calibration | None = None
+    for at_end in (False, True):
+        order = slice(None, None, -1) if at_end else slice(None)
+        found: list[tuple[float, float, float, int]] = []
+        for row in range(n_rows):
+            shape = _cut_in_row(tracks.y[row, order], per_mm)
+            if shape is not None:
+                begin, stop, tall = shape
+                places = [width - 1 - x for x in (stop, begin)] if at_end else [begin, stop]
+                left, right = np.interp(places, np.arange(width), x_mm[row])
+                found.append((float(left), float(right), tall, row))
+        if len(found) < max(2, 0.4 * n_rows):
+            continue
+        table = np.array(found)
+        edge = 0 if at_end else 1
+        alike = np.abs(table[:, edge] - np.median(table[:, edge])) < 1.5
+        alike &= np.abs(np.log(table[:, 2] / np.median(table[:, 2]))) < 0.12
+        tall = float(np.median(table[alike, 2])) if alike.any() else 0.0
+        rows = int(alike.sum())
+        usual = min(abs(np.log(max(tall, 1e-9) / per_mm[1] / gain)) for gain in GAINS_MM_MV) < 0.1
+        if rows < max(2, 0.5 * n_rows) or (known and not usual) or (best is not None and best.rows >= rows):
+            continue
+        places = np.full(n_rows, np.nan)
+        places[table[alike, 3].astype(int)] = table[alike, :2].mean(axis=1)
+        left, right = np.median(table[alike, :2], axis=0)
+        best = Calibration(float(left), float(right), tall, at_end, rows, places, cut=True)
+    return best
+
+
+def _cut_in_row(y: FloatArray, per_mm: tuple[float, float]) -> tuple[float, float, float] | None:
+    """Columns and height, px, of the roof on which a curve begins."""
+    mm_x, mm_y = per_mm
+    known = np.flatnonzero(np.isfinite(y[: round(0.06 * y.size)]))
+    if not known.size:
+        return None
+    begin = int(known[0])
+    along = y[begin : begin + round(_WIDTH_MM[1] * mm_x)]
+    level = float(np.nanmedian(along[: max(3, round(0.6 * mm_x))]))
+    off = ~(np.abs(along - level) < 0.3 * mm_y + 0.5)
+    length = int(off.argmax()) if off.any() else along.size
+    if not 0.5 * mm_x <= length < along.size:
+        return None
+    # Behind it the curve goes on for seconds, about its own level.
+    rest = y[begin + length + round(mm_x) :]
+    near = rest[: round(40 * mm_x)]
+    if np.isfinite(near).sum() < 10 * mm_x:
+        return None
+    tall = float(np.nanmedian(near)) - level
+    if tall < _LEAST_EDGE_MM * mm_y:
+        return None
+    # It falls at once.
+    beyond = along[length : length + round(0.8 * mm_x)]
+    beyond = beyond[np.isfinite(beyond)]
+    if beyond.size and float(beyond.max()) < level + 0.6 * tall:
+        return None
+    return float(begin), float(begin + length), tall
 
 
 def _in_row(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
-from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_pulses
+from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
 from ecgkin.retrieval.ecg.page.image import load_image
@@ -140,14 +140,14 @@ def digitize_look(look: Look) -> Digitized:
     drawn = cv2.resize(cv2.dilate(rows.solid, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
     scale = paper_scale(fine.lines, np.asarray(drawn, dtype=np.uint8), box)
     x_mm = _along(tracks, scale)
-    pulse = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
+    pulse = _pulse(tracks, x_mm, scale, box)
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     warnings = list(look.reading.warnings)
     if not scale.found:  # as if the rows were ten seconds long
         per_mm = scale.px_per_mm[0] * extent.length / 250.0
         scale = replace(scale, px_per_mm=(per_mm, per_mm))
         x_mm = _along(tracks, scale)
-        pulse = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
+        pulse = _pulse(tracks, x_mm, scale, box)
         extent = find_extent(tracks, x_mm, per_mm, pulse, (float(box[0]), float(box[2])))
     if scale.found and not scale.flat:
         x_mm = in_step(x_mm, tracks.y, scale.px_per_mm[1], extent)
@@ -245,6 +245,16 @@ def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
     return np.asarray(cv2.multiply(fine.darkness, keep, scale=1 / 255), dtype=np.uint8)
 
 
+def _pulse(
+    tracks: Tracks, x_mm: FloatArray, scale: PaperScale, box: tuple[int, int, int, int]
+) -> Calibration | None:
+    whole = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
+    if whole is not None and whole.rows >= 0.75 * len(x_mm):
+        return whole
+    cut = find_cut_pulse(tracks, x_mm, scale.px_per_mm, scale.found)
+    return cut if cut is not None and (whole is None or cut.rows > whole.rows) else whole
+
+
 def _gain(pulse: Calibration | None, scale: PaperScale) -> tuple[float, bool, float]:
     """Gain in mm/mV, whether it is known, and px per mV."""
     mm = scale.px_per_mm[1]
@@ -263,7 +273,7 @@ def _speed(pulse: Calibration | None, scale: PaperScale, extent: Extent) -> tupl
     if not scale.found:
         return 25.0, False
     length = extent.length
-    wide = None if pulse is None else pulse.right - pulse.left
+    wide = None if pulse is None or pulse.cut else pulse.right - pulse.left
     if wide is not None and wide > 7.5 and length > 400:
         return 50.0, True
     return 25.0, wide is not None or abs(length / 250 - 1) < 0.1
