@@ -109,7 +109,7 @@ def find_cut_pulse(
         order = slice(None, None, -1) if at_end else slice(None)
         found: list[tuple[float, float, float, int]] = []
         for row in range(n_rows):
-            shape = _cut_in_row(tracks.y[row, order], per_mm)
+            shape = _cut_in_row(tracks.y[row, order], tracks.bottom[row, order] - tracks.stroke / 2, per_mm)
             if shape is not None:
                 begin, stop, tall = shape
                 places = [width - 1 - x for x in (stop, begin)] if at_end else [begin, stop]
@@ -133,7 +133,7 @@ def find_cut_pulse(
     return best
 
 
-def _cut_in_row(y: FloatArray, per_mm: tuple[float, float]) -> tuple[float, float, float] | None:
+def _cut_in_row(y: FloatArray, foot: FloatArray, per_mm: tuple[float, float]) -> tuple[float, float, float] | None:
     """Columns and height, px, of the roof on which a curve begins."""
     mm_x, mm_y = per_mm
     known = np.flatnonzero(np.isfinite(y[: round(0.06 * y.size)]))
@@ -154,11 +154,13 @@ def _cut_in_row(y: FloatArray, per_mm: tuple[float, float]) -> tuple[float, floa
     tall = float(np.nanmedian(near)) - level
     if tall < _LEAST_EDGE_MM * mm_y:
         return None
-    # It falls at once.
-    beyond = along[length : length + round(0.8 * mm_x)]
-    beyond = beyond[np.isfinite(beyond)]
-    if beyond.size and float(beyond.max()) < level + 0.6 * tall:
+    # It falls at once, to its foot.
+    edge = foot[begin + max(0, length - 2) : begin + length + round(0.8 * mm_x)]
+    edge = edge[np.isfinite(edge)]
+    if edge.size and float(edge.max()) < level + 0.6 * tall:
         return None
+    if edge.size and abs(np.log((float(edge.max()) - level) / tall)) < 0.4:
+        tall = float(edge.max()) - level
     return float(begin), float(begin + length), tall
 
 

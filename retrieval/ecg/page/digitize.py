@@ -17,7 +17,7 @@ from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
 from ecgkin.retrieval.ecg.page.image import load_image
-from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of
+from ecgkin.retrieval.ecg.page.names import Layout, PlacedName, agreement, cabrera, layouts_of, with_strips
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
@@ -30,6 +30,8 @@ ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
 FS_HZ = 500.0
+import os
+MODE=int(os.environ.get('MODE','1')); REACH=int(os.environ.get('REACH','2')); ALPHA=float(os.environ.get('ALPHA','4'))
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
 
@@ -143,6 +145,15 @@ def digitize_look(look: Look) -> Digitized:
     pulse = _pulse(tracks, x_mm, scale, box)
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     warnings = list(look.reading.warnings)
+    if pulse is None and scale.found and not scale.certain:
+        # Lines may be 10 mm apart, or 2.5: a pulse as high and as wide as most decides.
+        for factor in (0.5, 2.0):
+            other = scale.rescaled(factor)
+            seen = _pulse(tracks, x_mm / factor, other, box)
+            if seen is not None and seen.rows >= 0.5 * len(x_mm) and _most_usual(seen, other):
+                scale, x_mm, pulse = other, x_mm / factor, seen
+                extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
+                break
     if not scale.found:  # as if the rows were ten seconds long
         per_mm = scale.px_per_mm[0] * extent.length / 250.0
         scale = replace(scale, px_per_mm=(per_mm, per_mm))
@@ -168,7 +179,8 @@ def digitize_look(look: Look) -> Digitized:
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
     best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...]] | None = None
-    for place, layout in enumerate(_candidates(n_rows, look.reading.layout)):
+    for place, usual in enumerate(_candidates(n_rows, look.reading.layout)):
+        layout = with_strips(usual, names)
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
         sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
@@ -231,17 +243,14 @@ def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
 
 
 def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
-    """Darkness less what the network is sure is print or off the paper."""
-    if sheet.marks is None or not sheet.marks.text.any():
+    """Darkness where the network sees at least a hint of a trace or of a pulse."""
+    if sheet.marks is None or MODE == 0:
         return fine.darkness
-    marks = sheet.marks.text
-    # Where a trace runs through print, both keep their say; edges of calibration pulses are upright strokes, too.
-    traces = np.asarray(cv2.convertScaleAbs(sheet.rows.trace, alpha=0.5), dtype=np.uint8)
-    edges = np.asarray(cv2.dilate(sheet.marks.pulse, np.ones((9, 21), np.uint8)), dtype=np.uint8)
-    marks = np.asarray(cv2.subtract(cv2.subtract(marks, traces), edges), dtype=np.uint8)
+    hint = cv2.max(sheet.marks.trace, sheet.marks.pulse)
+    near = cv2.dilate(hint, np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
-    wide = cv2.resize(marks, size, interpolation=cv2.INTER_LINEAR)
-    keep = cv2.bitwise_not(cv2.convertScaleAbs(wide, alpha=1.3))
+    wide = cv2.resize(near, size, interpolation=cv2.INTER_LINEAR)
+    keep = cv2.convertScaleAbs(wide, alpha=ALPHA)
     return np.asarray(cv2.multiply(fine.darkness, keep, scale=1 / 255), dtype=np.uint8)
 
 
@@ -253,6 +262,12 @@ def _pulse(
         return whole
     cut = find_cut_pulse(tracks, x_mm, scale.px_per_mm, scale.found)
     return cut if cut is not None and (whole is None or cut.rows > whole.rows) else whole
+
+
+def _most_usual(pulse: Calibration, scale: PaperScale) -> bool:
+    """Whether a pulse is 10 mm high and, where it is whole, 5 mm wide."""
+    tall, wide = pulse.height_px / scale.px_per_mm[1], pulse.right - pulse.left
+    return abs(np.log(tall / 10.0)) < 0.1 and (pulse.cut or abs(np.log(wide / 5.0)) < 0.25)
 
 
 def _gain(pulse: Calibration | None, scale: PaperScale) -> tuple[float, bool, float]:
@@ -368,7 +383,8 @@ def _stretches(
             left, right = np.interp(ends, x_mm[row], columns)
             sign = -1 if label != lead else 1
             out.append(Stretch(lead, sign, row, float(left), float(right), column * length, shown, False))
-    for row, lead in enumerate(STRIPS[layout.strips], start=layout.rows):
+    for row in range(layout.rows, layout.rows + layout.strips):
+        lead = layout.strip(row - layout.rows)
         left, right = np.interp([extent.left, extent.right], x_mm[row], columns)
         out.append(Stretch(lead, 1, row, float(left), float(right), 0.0, duration, True))
     return tuple(out)

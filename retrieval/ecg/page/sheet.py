@@ -26,12 +26,14 @@ class Marks:
     """What the network found beside traces, straightened, uint8 (h, w), 255 = sure.
 
     Attributes:
+        trace: Traces.
         pulse: Calibration pulses.
         text: Print, and what lies outside of the paper.
         stroke: Strokes between columns of leads.
         names: Lead names; x, y and height in working px of the straightened page.
     """
 
+    trace: ByteImage
     pulse: ByteImage
     text: ByteImage
     stroke: ByteImage
@@ -103,7 +105,9 @@ def upright_sheet(sheet: Sheet) -> Sheet:
         names = tuple(
             replace(name, x=float(lean.upright(np.array([name.x]), np.array([name.y]))[0])) for name in marks.names
         )
-        marks = Marks(lean.moved(marks.pulse), lean.moved(marks.text), lean.moved(marks.stroke), names)
+        marks = Marks(
+            lean.moved(marks.trace), lean.moved(marks.pulse), lean.moved(marks.text), lean.moved(marks.stroke), names
+        )
     return replace(sheet, rows=moved, lines=lean.moved(sheet.lines), marks=marks, lean=lean)
 
 

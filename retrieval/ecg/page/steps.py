@@ -24,14 +24,37 @@ def beside(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> FloatA
         fs_hz: Samples a second.
     """
     n = min(shown.size, strip.size)
-    shown, strip = shown[:n], strip[:n].copy()
-    known = np.flatnonzero(np.isfinite(shown))
+    shown, strip = shown[:n], strip[:n]
+    best, alike = match(shown, strip, fs_hz)
+    if alike < _SAME:
+        # Another stretch of time, or another lead: the strip alone is whole.
+        return strip if np.isfinite(strip).any() else shown
+    moved = np.full(n, np.nan)
+    if best >= 0:
+        moved[: n - best] = strip[best:]
+    else:
+        moved[-best:] = strip[:best]
+    both = np.isfinite(moved) & np.isfinite(shown)
+    moved += float(np.median(shown[both] - moved[both]))
+    return np.where(np.isfinite(shown), shown, moved)
+
+
+def match(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> tuple[int, float]:
+    """By how many samples a strip comes later than a lead, and their correlation; -1 where too little is shown of both.
+
+    Args:
+        shown: Samples of the lead, NaN where it is not shown, (n,).
+        strip: Samples of its strip on the same time axis, (n,).
+        fs_hz: Samples a second.
+    """
+    n = min(shown.size, strip.size)
+    known = np.flatnonzero(np.isfinite(shown[:n]))
     reach = round(_STRIP_S * fs_hz)
+    best, most = 0, -1.0
     if known.size < 0.5 * fs_hz:
-        return np.where(np.isfinite(shown), shown, strip)
+        return best, most
     first, last = int(known[0]), int(known[-1]) + 1
     lead = shown[first:last]
-    best, most = 0, -1.0
     for lag in range(-reach, reach + 1):
         a, b = max(0, first + lag), min(n, last + lag)
         other = strip[a:b]
@@ -43,18 +66,7 @@ def beside(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> FloatA
         alike = float(p @ q / max(1e-9, np.sqrt((p @ p) * (q @ q)))) - 0.02 * abs(lag) / reach
         if alike > most:
             best, most = lag, alike
-    if most < _SAME:
-        # Another stretch of time, or another lead: the strip alone is whole.
-        return strip
-    moved = np.full(n, np.nan)
-    if best >= 0:
-        moved[: n - best] = strip[best:]
-    else:
-        moved[-best:] = strip[:best]
-    # The ends that a shift leaves free keep what the strip shows there.
-    both = np.isfinite(moved) & np.isfinite(shown)
-    moved += float(np.median(shown[both] - moved[both]))
-    return np.where(np.isfinite(shown), shown, moved)
+    return best, most
 
 
 def law_shifts(parts: FloatArray, names: tuple[str, str, str], fs_hz: float = 500.0) -> tuple[float, float, float] | None:
