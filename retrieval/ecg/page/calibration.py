@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
+ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
 GAINS_MM_MV = (10.0, 5.0, 20.0)
@@ -130,6 +132,58 @@ def find_cut_pulse(
         places[table[alike, 3].astype(int)] = table[alike, :2].mean(axis=1)
         left, right = np.median(table[alike, :2], axis=0)
         best = Calibration(float(left), float(right), tall, at_end, rows, places, cut=True)
+    return best
+
+
+def marked_pulses(
+    marked: ByteImage, baselines: FloatArray, x_mm: FloatArray, per_mm: tuple[float, float], factor: float
+) -> Calibration | None:
+    """The pulse that the network marked beside the rows, or None.
+
+    Args:
+        marked: Likelihood of pulses, working px, uint8 (h, w).
+        baselines: y of the rows, working px.
+        x_mm: Millimetres of every fine column in each row, (n_rows, w).
+        per_mm: Scale along and across the rows, fine px.
+        factor: Fine px per working px.
+    """
+    mask = cv2.threshold(marked, 110, 255, cv2.THRESH_BINARY)[1]
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+    n_rows, width = x_mm.shape
+    pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else 0.3 * marked.shape[0]
+    columns = np.arange(width)
+    found = []
+    for left, top, wide, tall, area in stats[1:count].tolist():
+        high_mm, wide_mm = (tall - 1.5) * factor / per_mm[1], wide * factor / per_mm[0]
+        gain = min(GAINS_MM_MV, key=lambda value: abs(np.log(max(high_mm, 0.1) / value)))
+        if area < 0.5 * tall or abs(np.log(max(high_mm, 0.1) / gain)) > 0.15 or not 0.6 < wide_mm < _WIDTH_MM[1]:
+            continue
+        # A pulse stands on its row.
+        row = int(np.abs(baselines - (top + tall)).argmin())
+        if abs(baselines[row] - (top + tall)) > 0.35 * pitch + 0.1 * tall:
+            continue
+        ends = np.interp(((np.array([left, left + wide - 1]) + 0.5) * factor) - 0.5, columns, x_mm[row])
+        found.append((float(ends[0]), float(ends[1]), high_mm, row, gain))
+    if not found:
+        return None
+    table = np.array(found)
+    best: Calibration | None = None
+    for entry in table:
+        alike = (table[:, 4] == entry[4]) & (np.abs(table[:, :2].mean(axis=1) - entry[:2].mean()) < 2 * _ASKEW_MM)
+        rows = np.unique(table[alike, 3]).size
+        # Half of a pulse looks like a pulse of half the gain.
+        if entry[4] != GAINS_MM_MV[0] and rows < max(2, 0.5 * n_rows):
+            continue
+        if best is None or rows > best.rows:
+            left_mm, right_mm, high = np.median(table[alike, :3], axis=0)
+            places = np.full(n_rows, np.nan)
+            places[table[alike, 3].astype(int)] = table[alike, :2].mean(axis=1)
+            middle = float(np.median(x_mm[:, width // 2]))
+            best = Calibration(
+                float(left_mm), float(right_mm), float(high * per_mm[1]), bool(left_mm > middle), rows, places,
+                cut=bool(right_mm - left_mm < 3.0),
+            )  # fmt: skip
     return best
 
 

@@ -46,13 +46,14 @@ class Layout:
         return (self.strip_leads or STRIPS[self.strips])[number]
 
 
-def with_strips(layout: Layout, names: tuple[PlacedName, ...]) -> Layout:
-    """The layout with the strips' leads as they were read, the usual ones where they were not."""
-    leads = [layout.strip(number) for number in range(layout.strips)]
+def strip_names(layout: Layout, names: tuple[PlacedName, ...]) -> dict[int, str]:
+    """Leads of the strips as they were read beside them, by number of the strip."""
+    out: dict[int, str] = {}
     for name in sorted(names, key=lambda n: n.score):
-        if name.row >= layout.rows and name.row - layout.rows < layout.strips and name.share < 0.15 and name.score > 0.5:
-            leads[name.row - layout.rows] = name.lead.lstrip("-")
-    return replace(layout, strip_leads=tuple(leads))
+        number = name.row - layout.rows
+        if 0 <= number < layout.strips and name.share < 0.15 and name.score > 0.5:
+            out[number] = name.lead.lstrip("-")
+    return out
 
 
 def layouts_of(n_rows: int) -> list[Layout]:
