@@ -64,6 +64,16 @@ def samples_and_beats(record: EcgRecord) -> tuple[Samples, Beats]:
     return samples, find_beats(samples, curve)
 
 
+def usual_beat(record: EcgRecord) -> MedianBeat | None:
+    """The median beat that `measure` measures, None where it measures none; to be drawn."""
+    if record.duration_s < _MIN_SECONDS or record.fs_hz < _MIN_FS_HZ:
+        return None
+    samples, beats = samples_and_beats(record)
+    if not samples.names or len(beats) < _MIN_BEATS or beats.clearness < _CLEAR_BEATS:
+        return None
+    return median_beat(samples, beats)
+
+
 def _measured(record: EcgRecord) -> Measurements:
     if record.duration_s < _MIN_SECONDS:
         return _nothing(Reason.SHORT)
