@@ -18,6 +18,7 @@ from ecgkin.retrieval.errors import EcgkinError, missing_extra
 from ecgkin.ui.cli.commands import (
     base,
     cases,
+    compare,
     config,
     demo,
     digitize,
@@ -47,7 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _GROUPS = (
-    demo, ingest, base, cases, export, search, evaluate, draft, digitize, encoder, instruct, pulse,
+    demo, ingest, base, cases, export, search, compare, evaluate, draft, digitize, encoder, instruct, pulse,
     download, serve, web, config,
 )  # fmt: skip
 for group in _GROUPS:  # `draft` adds to what `evaluate` has made

@@ -101,7 +101,10 @@ class Api:
         where = options.where or None
         if query.kind == "text":
             return self.client.search(text=query.text, k=options.k, where=where)
-        return self.client.search(file=list(query.files), k=options.k, where=where, fs_hz=query.fs_hz)
+        previous = options.previous or None
+        return self.client.search(
+            file=list(query.files), k=options.k, where=where, fs_hz=query.fs_hz, previous=previous
+        )  # fmt: skip
 
     def again(self, query_id: str, marks: dict[str, bool], options: Options) -> SearchOut:
         """Search again after marks, which the server keeps.
@@ -237,7 +240,7 @@ class Api:
 
 
 def _draft_options(query: Query, options: Options, lang: Lang) -> dict[str, Any]:
-    given = {"k": options.k, "where": options.where or None, "fs_hz": query.fs_hz}
+    given = {"k": options.k, "where": options.where or None, "fs_hz": query.fs_hz, "previous": options.previous or None}
     return given | {"model": options.model, "evidence": options.evidence, "language": lang}
 
 
