@@ -172,7 +172,7 @@ def restore_snapshot(folder: str | Path, target: str | Path) -> Snapshot:
             os.rename(made, place)
             sync_folder(place.parent)
     except OSError as error:
-        raise CaseBaseError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise CaseBaseError(f"{target} cannot be written: {why(error)}") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     if milvus:

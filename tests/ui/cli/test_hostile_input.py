@@ -254,7 +254,7 @@ def test_without_permission(call: Callable[..., Done], simulated_base: Path, fil
     secret = shutil.copy(files / "no_ecg.png", tmp_path / "secret.png")
     os.chmod(secret, 0)
     done = call("search", simulated_base, secret)
-    assert (done.status, done.out) == (2, "") and "Permission denied" in done.err
+    assert (done.status, done.out) == (2, "") and "permission denied" in done.err
 
 
 @pytest.mark.parametrize("name", FALLBACKS)
@@ -457,9 +457,9 @@ def test_pages_that_cannot_be_written(call: Callable[..., Done], files: Path, tm
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "full.png").symlink_to("/dev/full")
     for target, says in (
-        ("folder.png", "Is a directory"),
+        ("folder.png", "is a directory"),
         ("absent/page.png", "hint: make the folder"),
-        ("full.png", "No space left on device"),
+        ("full.png", "no space left on device"),
         ("page.xyz", "ends in '.xyz' (expected one of"),
     ):
         done = call("render", files / "good.hea", "-o", tmp_path / target)
