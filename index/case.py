@@ -15,6 +15,8 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
 LONGEST_ID = 500
+DIGITISED = "digitised"
+"""Key of `Case.meta` for a case whose samples were read off a picture, not recorded (see `PrintedEcg.mark`)."""
 # Controls (C0, DEL, C1), line and paragraph separators, marks that turn the direction of text, and half characters.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?)?")
@@ -70,6 +72,11 @@ class Case:
                 raise RecordError(f"{name} of {self.case_id!r} is {text!r:.60} (expected a text in valid Unicode)")
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "meta", dict(self.meta))
+
+    @property
+    def is_digitised(self) -> bool:
+        """Whether its samples were read off a picture."""
+        return DIGITISED in self.meta
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain JSON values.

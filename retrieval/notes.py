@@ -36,6 +36,9 @@ class NoteCode(StrEnum):
     GAIN_ASSUMED = "gain_assumed"
     SPEED_ASSUMED = "speed_assumed"
     LIMB_LEADS_CONTRADICT = "limb_leads_contradict"
+    NOT_DIGITISED = "not_digitised"
+    TWO_ECGS = "two_ecgs"
+    DIGITISED = "digitised"
     # Documents that hold pages.
     PAGE_OF_DOCUMENT = "page_of_document"
     LINES_NOT_READ = "lines_not_read"
@@ -55,6 +58,7 @@ class NoteCode(StrEnum):
     # Search and vote.
     NO_CASE_PASSES = "no_case_passes"
     NOTHING_SIMILAR = "nothing_similar"
+    PAGE_UNREADABLE = "page_unreadable"
     FEW_CASES_PASS = "few_cases_pass"
     FEW_CASES_THERE = "few_cases_there"
     VOTE_FILTERED = "vote_filtered"
@@ -108,6 +112,18 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "the limb leads contradict Einthoven's law: rows may be swapped or misread",
         "die Extremitätenableitungen widersprechen dem Einthoven-Gesetz: Zeilen vertauscht oder falsch gelesen",
     ),
+    NoteCode.NOT_DIGITISED: (
+        "the curves could not be read as numbers: searched by the picture alone, nothing is measured",
+        "die Kurven ließen sich nicht als Messwerte lesen: nur das Bild wurde gesucht, nichts ist gemessen",
+    ),
+    NoteCode.TWO_ECGS: (
+        "the sheet seems to show {n} ECGs: only one is read, cut the others off or outline it by its corners",
+        "das Blatt zeigt wohl {n} EKGs: nur eines wurde gelesen, die anderen abschneiden oder eines mit Ecken umreißen",
+    ),
+    NoteCode.DIGITISED: (
+        "read off a picture ({layout}), not recorded: {sure:.0f} % of the curves are sure",
+        "aus einem Bild gelesen ({layout}), nicht aufgezeichnet: {sure:.0f} % der Kurven sind sicher",
+    ),
     NoteCode.TRACES_FAINT: (
         "traces are hard to tell from the paper",
         "Kurven heben sich kaum vom Papier ab",
@@ -160,6 +176,12 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.NOTHING_SIMILAR: (
         "nothing similar: best score {best:.3f} is below {threshold:.3f}",
         "nichts Ähnliches: bester Wert {best:.3f} liegt unter {threshold:.3f}",
+    ),
+    NoteCode.PAGE_UNREADABLE: (
+        "this page cannot be read well enough to compare it ({why}): photograph it flat, in focus and filling the "
+        "picture, or put right what was misread",
+        "diese Seite ist für einen Vergleich nicht gut genug lesbar ({why}): flach, scharf und formatfüllend "
+        "aufnehmen, oder berichtigen, was falsch gelesen wurde",
     ),
     NoteCode.FEW_CASES_PASS: (
         "only {found} of the {asked} cases asked for pass the filter",

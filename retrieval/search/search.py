@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.hits import Hit, SearchResult
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ecgkin.index.base import CaseBase
     from ecgkin.index.case import Case
     from ecgkin.index.filters import WhereLike
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
 
 __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
@@ -53,50 +55,56 @@ class Query:
     Attributes:
         vector: Of length 1, shape (dim,).
         kind: "image", "record", "text", two of them joined by "+", or what the caller of `vector_query` says.
-        page: What was read from a picture, where the encoder looks at pages.
+        printed: What was read of a picture, where the encoder looks at pages or at signals.
         warnings: What was odd about the query, as notes with codes.
         timings_ms: What took how long: "read" (of an ECG) and "encode".
     """
 
     vector: NDArray[np.float32]
     kind: str
-    page: PageReading | None = None
+    printed: PrintedEcg | None = None
     warnings: list[Note] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def page(self) -> PageReading | None:
+        """What was understood of a picture, where it was read."""
+        return None if self.printed is None else self.printed.page
 
-def image_query(encoder: Encoder, image: Image.Image | str | Path) -> Query:
+
+def image_query(encoder: Encoder, image: Image.Image | PrintedEcg | str | Path) -> Query:
     """A query by a picture of an ECG page, or by the path of one.
+
+    The picture is read once (`read_printed`). An encoder of pages is given the page, one of signals (a published
+    system) the signals that were read off it, any other the picture itself.
 
     Args:
         encoder: Of the case base.
-        image: The picture, or its path.
+        image: The picture, what was read of it before, or its path.
 
     Returns:
-        With the page that was read, where the encoder looks at pages.
+        With what was read, where the encoder looks at pages or at signals.
 
     Raises:
         ImageError: No picture, or no ECG in it.
         QueryError: The encoder has no vector for it.
     """
     from ecgkin.retrieval.ecg.formats.pictures import picture_notes
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
 
-    encode_pages = getattr(encoder, "encode_pages", None)
     start = time.perf_counter()
     picture = _open_picture(image) if isinstance(image, str | Path) else image
-    notes = list(picture_notes(picture))
-    if encode_pages is not None:
-        from ecgkin.retrieval.ecg.page.reading import read_page
-
-        page = read_page(picture)
-        read = time.perf_counter()
-        vector = encode_pages([page])[0]
-        timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-        return Query(_unit(encoder, vector), "image", page, _notes([*notes, *page.warnings]), timings)
+    printed = picture if isinstance(picture, PrintedEcg) else None
+    shown = picture.picture if isinstance(picture, PrintedEcg) else picture
+    notes = list(picture_notes(shown))
+    if printed is None and reads_pages(encoder):
+        printed = read_printed(shown)
     read = time.perf_counter()
-    vector = encoder.encode_images([picture])[0]
+    vector = encoder.encode_images([shown])[0] if printed is None else encode_printed(encoder, [printed])[0]
+    if printed is not None:
+        notes += printed.page.warnings
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-    return Query(_unit(encoder, vector), "image", warnings=_notes(notes), timings_ms=timings)
+    return Query(_unit(encoder, vector), "image", printed, _notes(notes), timings)
 
 
 def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
@@ -176,7 +184,7 @@ def mixed_query(ecg: Query, words: Query, weight: float) -> Query:
         raise QueryError("the ECG and the words point in opposite directions and cancel out", hint="change weight")
     timings = dict(ecg.timings_ms)
     timings["encode"] += words.timings_ms["encode"]
-    return Query((mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.page, ecg.warnings, timings)
+    return Query((mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.printed, ecg.warnings, timings)
 
 
 def elapsed_ms(start: float, end: float | None = None) -> float:
@@ -292,7 +300,7 @@ class CaseSearch:
 
     def by_image(
         self,
-        image: Image.Image | str | Path,
+        image: Image.Image | PrintedEcg | str | Path,
         k: int = 10,
         where: WhereLike = None,
         exclude_patient: str | None = None,
@@ -302,7 +310,7 @@ class CaseSearch:
         """Cases whose ECG looks like the one in a picture.
 
         Args:
-            image: Drawing, scan or photograph of an ECG page, or the path of one; not changed.
+            image: Drawing, scan or photograph of an ECG page, what was read of one, or the path of one; not changed.
             k: Hits wanted, 1 to 1000.
             where: Filter that acts inside the search, so that k hits come back where k cases pass it.
             exclude_patient: Cases of this patient are left out.
@@ -364,7 +372,7 @@ class CaseSearch:
 
     def by_both(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image.Image | PrintedEcg | str | Path,
         text: str,
         k: int = 10,
         where: WhereLike = None,
@@ -494,7 +502,7 @@ class CaseSearch:
             vote=votes,
             nothing_similar=not similar,
             threshold=threshold,
-            page=query.page,
+            printed=query.printed,
             warnings=tuple(warnings),
             timings_ms=timings,
             query=query.kind,
