@@ -87,6 +87,23 @@ class Case:
         return asdict(self)
 
 
+def digitised_words(case: Case) -> str:
+    """What an export says of a case whose samples were read off a picture; "" for a recording.
+
+    >>> digitised_words(Case("x/1", meta={"digitised": {"layout": "6x2", "speed_mm_s": 25.0, "gain_mm_mv": None}}))
+    'read off a picture, not recorded (layout 6x2, 25 mm/s, gain assumed)'
+    """
+    if not case.is_digitised:
+        return ""
+    mark = case.meta[DIGITISED] if isinstance(case.meta[DIGITISED], dict) else {}
+    parts = [f"layout {mark.get('layout') or 'not known'}"]
+    for name, value, unit in (
+        ("speed", mark.get("speed_mm_s"), "mm/s"), ("gain", mark.get("gain_mm_mv"), "mm/mV")
+    ):  # fmt: skip
+        parts.append(f"{value:g} {unit}" if isinstance(value, int | float) else f"{name} assumed")
+    return f"read off a picture, not recorded ({', '.join(parts)})"
+
+
 def check_case_id(case_id: object) -> None:
     """The one rule for case ids: what can stand in a URL path, in a line of a table and in a file name.
 

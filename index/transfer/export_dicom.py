@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecgkin.index.case import Case
+from ecgkin.index.case import Case, digitised_words
 from ecgkin.index.transfer.export import file_stem, steps_of
 from ecgkin.retrieval.ecg.header import plain_text
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -64,7 +64,8 @@ def write_dicom(folder: Path, case: Case, record: EcgRecord) -> Path:
     data.SeriesNumber, data.InstanceNumber = 1, 1
     data.AcquisitionContextSequence = []
     notes = []
-    for line in filter(None, case.report.splitlines()):
+    digitised = digitised_words(case)
+    for line in filter(None, [*case.report.splitlines(), f"Digitised: {digitised}" if digitised else ""]):
         note = Dataset()
         note.ReferencedWaveformChannels = [1, 0]
         note.AnnotationGroupNumber = 0
@@ -72,7 +73,7 @@ def write_dicom(folder: Path, case: Case, record: EcgRecord) -> Path:
         notes.append(note)
     if notes:
         data.WaveformAnnotationSequence = notes
-    data.WaveformSequence = [_group(record)]
+    data.WaveformSequence = [_group(record, derived=bool(digitised))]
     data.save_as(path, enforce_file_format=True)
     return path
 
@@ -94,12 +95,12 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
     return item
 
 
-def _group(record: EcgRecord) -> Dataset:
+def _group(record: EcgRecord, *, derived: bool) -> Dataset:
     from pydicom.dataset import Dataset
 
     steps, step = steps_of(record, _MISSING)
     group = Dataset()
-    group.WaveformOriginality = "ORIGINAL"
+    group.WaveformOriginality = "DERIVED" if derived else "ORIGINAL"
     group.NumberOfWaveformChannels = len(record.leads)
     group.NumberOfWaveformSamples = record.n_samples
     group.SamplingFrequency = f"{record.fs_hz:.10g}"

@@ -46,10 +46,10 @@ class SearchResult(Sequence[Hit]):
         vote: What the neighbours say.
         nothing_similar: True when there is no hit, or the best one is not near enough by the calibrated threshold.
         threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
-        printed: What was read of a picture: page, signals, places; None for other queries, or where the encoder looks
-            at the picture alone.
-        abstained: Why: "no_case" (none passes the filter), "unlike" (the ECG was read, no case is like it), "unreadable"
-            (the picture was not read well enough to say); "" where there is something similar.
+        printed: What was read of a picture: page, signals, places; None for other queries, or where the encoder
+            looks at the picture alone.
+        abstained: Why: "no_case" (none passes the filter), "unlike" (the ECG was read, no case is like it),
+            "unreadable" (the picture was not read well enough to say); "" where there is something similar.
         warnings: What was odd about the query or limits the answer, as notes with codes.
         timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
         query: "image", "record", "text", "image+text", "record+text", or what `by_vector` was told.

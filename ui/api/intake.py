@@ -82,9 +82,9 @@ class Intake(Generic[Form, Json]):
 
     @contextmanager
     def opened(self) -> Iterator[tuple[Asked | None, Form | Json]]:
-        """The ECG (a record, a picture, what was read of one that was put right, or None) and the options; memory is reserved while this lasts.
+        """The ECG (a record, a picture, a picture that was read with what was put right, or None) and the options.
 
-        For threads.
+        Memory is reserved while this lasts. For threads.
 
         Raises:
             RequestValidationError: The body does not fit its model.

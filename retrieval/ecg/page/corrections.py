@@ -112,8 +112,10 @@ def _checked_corners(corners: Sequence[Sequence[float]]) -> tuple[tuple[float, f
     except (TypeError, ValueError):
         quad = np.empty(0)
     if quad.shape != (4, 2) or not np.isfinite(quad).all():
-        raise QueryError("corners are not four pairs of numbers (expected x and y of top left, top right, bottom right, "
-                         "bottom left, px)")  # fmt: skip
+        raise QueryError(
+            "corners are not four pairs of numbers (expected x and y of top left, top right, bottom right and bottom "
+            "left, px)"
+        )
     sides = np.roll(quad, -1, axis=0) - quad
     turns = sides[:, 0] * np.roll(sides[:, 1], -1) - sides[:, 1] * np.roll(sides[:, 0], -1)
     if not (turns > 0).all() or np.linalg.norm(sides, axis=1).min() < _LEAST_SIDE:

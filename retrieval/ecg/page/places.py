@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -43,7 +44,7 @@ def lines_of(found: Digitized, stretch: Stretch) -> tuple[Line, ...]:
     out = []
     # A run ends where ink is missing, and where sure and doubtful meet: there both share a point.
     edges = np.flatnonzero(np.diff(np.where(known, 1 + doubtful, 0), prepend=0, append=0))
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in pairwise(edges):
         if not known[begin]:
             continue
         to = end + 1 if end < y.size and known[end] else end

@@ -231,5 +231,8 @@ def _record(state: State, case_id: str) -> EcgRecord:
     check_known(state, case_id)
     record = state.base.record(case_id)
     if record is None:
-        raise problems.NotFoundError("the samples of this case were not kept", hint="it came as a picture whose curves could not be read, or was stored without")
+        raise problems.NotFoundError(
+            "the samples of this case were not kept",
+            hint="it came as a picture whose curves could not be read, or was stored without",
+        )
     return record
