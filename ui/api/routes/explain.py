@@ -63,4 +63,4 @@ def _masks(state: State, query: Asked) -> Masks:
         printed = query if isinstance(query, PrintedEcg) else read_printed(query)
         if printed.record is not None:
             return RecordMasks(printed.record, encoder.encode_records)
-    raise QueryError(f"encoder {encoder.name} does not read this page", hint="ask with the recording instead")
+    raise QueryError(f"encoder {encoder.name} does not read pages", hint="ask with the recording instead")
