@@ -23,7 +23,7 @@ from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
-from ecgkin.retrieval.search.hits import Hit, SearchResult
+from ecgkin.retrieval.search.hits import Abstained, Hit, SearchResult
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, vote
 
 if TYPE_CHECKING:
@@ -477,12 +477,17 @@ class CaseSearch:
             n_cases=n_cases,
         )
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
-        threshold = self._threshold(query.kind)
+        threshold = self._threshold(query)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
+        abstained: Abstained = "" if similar else "no_case" if not found else _abstained(query)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
             warnings.append(Note(NoteCode.NO_CASE_PASSES))
         elif threshold is not None and not similar:
+            if abstained == "unreadable":
+                from ecgkin.retrieval.ecg.page.evidence import doubts
+
+                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(query.printed and query.printed.evidence)))
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
@@ -507,11 +512,19 @@ class CaseSearch:
             timings_ms=timings,
             query=query.kind,
             vector=query.vector,
+            abstained=abstained,
         )
 
-    def _threshold(self, kind: str) -> float | None:
-        known = self.calibration.thresholds.get(kind) if self.calibration else None
-        return known.score if known else None
+    def _threshold(self, query: Query) -> float | None:
+        """For its kind of query; of a picture for how well it was read, where such a threshold was fitted."""
+        known = self.calibration.thresholds if self.calibration else {}
+        kinds = [query.kind] if query.printed is None else [f"{query.kind}:{query.printed.grade}", query.kind]
+        return next((known[kind].score for kind in kinds if kind in known), None)
+
+
+def _abstained(query: Query) -> Abstained:
+    """Why no case is called similar: no case is like an ECG that was read, or a picture was not read well enough."""
+    return "unlike" if query.printed is None or query.printed.grade == "sure" else "unreadable"
 
 
 def shipped_calibration(encoder: Encoder) -> Calibration | None:

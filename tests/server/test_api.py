@@ -386,7 +386,9 @@ def test_openapi_is_complete(http: httpx.Client) -> None:
             assert "application/problem+json" in operation["responses"]["500"]["content"]
             if method == "post":
                 kinds = operation["requestBody"]["content"]
-                assert "application/json" in kinds or (path == "/v1/digitize" and kinds["multipart/form-data"]["example"])
+                assert "application/json" in kinds or (
+                    path == "/v1/digitize" and kinds["multipart/form-data"]["example"]
+                )
     for name in (
         "SearchBody",
         "DraftBody",

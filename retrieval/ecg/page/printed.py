@@ -13,6 +13,7 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.digitize import Digitized, digitize_look, moved_back, page_moved_back
+from ecgkin.retrieval.ecg.page.evidence import Grade, PageEvidence, page_evidence
 from ecgkin.retrieval.ecg.page.reading import PageReading, load_image, look_at
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
@@ -36,6 +37,7 @@ class PrintedEcg:
             the curves could not be read as numbers.
         digitized: The curves as numbers and their places; None where they could not be followed.
         record: The leads as they can be used: those of `digitized` without curves that are not sure; None without any.
+        evidence: What speaks for an ECG on the page; None without curves.
         known: What a person had put right before.
     """
 
@@ -43,7 +45,13 @@ class PrintedEcg:
     page: PageReading
     digitized: Digitized | None = None
     record: EcgRecord | None = None
+    evidence: PageEvidence | None = None
     known: Corrections = field(default_factory=Corrections)
+
+    @property
+    def grade(self) -> Grade:
+        """How well the page was read (see `PageEvidence.grade`); "poor" where its curves could not be followed."""
+        return "poor" if self.evidence is None or self.record is None else self.evidence.grade
 
     @property
     def sure(self) -> float:
@@ -107,8 +115,8 @@ def read_printed(
     if found is None or record is None:
         page = look.reading if cut is None else page_moved_back(look.reading, cut)
         said = (*page.warnings, Note(NoteCode.NOT_DIGITISED))
-        return PrintedEcg(shown, replace(page, warnings=said), None, None, known)
-    return PrintedEcg(shown, found.page, found, record, known)
+        return PrintedEcg(shown, replace(page, warnings=said), known=known)
+    return PrintedEcg(shown, found.page, found, record, page_evidence(found), known)
 
 
 def usable(found: Digitized) -> EcgRecord | None:
