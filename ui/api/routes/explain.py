@@ -58,7 +58,10 @@ def _masks(state: State, query: Asked) -> Masks:
 
     if hasattr(encoder, "encode_pages"):
         printed = query if isinstance(query, PrintedEcg) else read_printed(query)
-        return MapMasks(printed.page, encoder.encode_pages)
+        page = printed.signal_page
+        if page is None:
+            return MapMasks(printed.page, encoder.encode_pages)
+        return MapMasks(page, encoder.encode_pages, printed.digitized)
     if getattr(encoder, "reads_signals", False):
         printed = query if isinstance(query, PrintedEcg) else read_printed(query)
         if printed.record is not None:
