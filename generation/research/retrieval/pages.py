@@ -29,7 +29,6 @@ from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.retrieval.search.vote import Calibration, Threshold, VoteRule
 
-
 DRAWN = ("clean", "photo", "wild")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SEED = 21
