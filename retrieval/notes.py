@@ -28,6 +28,7 @@ class NoteCode(StrEnum):
     PAPER_STRAIGHTENED = "paper_straightened"
     PAGE_ROTATED = "page_rotated"
     PAGE_UPSIDE_DOWN = "page_upside_down"
+    PAGE_DARK = "page_dark"
     PAGE_ON_ITS_SIDE = "page_on_its_side"
     PAGE_ON_ITS_SIDE_UNSURE = "page_on_its_side_unsure"
     LAYOUT_UNKNOWN = "layout_unknown"
@@ -90,6 +91,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "page was upside down: turned by 180 degrees",
         "Blatt stand auf dem Kopf: um 180 Grad gedreht",
     ),
+    NoteCode.PAGE_DARK: (
+        "light curves on a dark ground: colours were turned round",
+        "helle Kurven auf dunklem Grund: Farben wurden umgekehrt",
+    ),
     NoteCode.PAGE_ON_ITS_SIDE: (
         "page lay on its side: turned by 90 degrees",
         "Blatt lag auf der Seite: um 90 Grad gedreht",
@@ -117,8 +122,8 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "die Kurven ließen sich nicht als Messwerte lesen: nur das Bild wurde gesucht, nichts ist gemessen",
     ),
     NoteCode.TWO_ECGS: (
-        "the sheet seems to show {n} ECGs: only one is read, cut the others off or outline it by its corners",
-        "das Blatt zeigt wohl {n} EKGs: nur eines wurde gelesen, die anderen abschneiden oder eines mit Ecken umreißen",
+        "the sheet seems to show more than one ECG: cut the others off, or outline one by its corners",
+        "das Blatt zeigt wohl mehr als ein EKG: die anderen abschneiden oder eines mit seinen Ecken umreißen",
     ),
     NoteCode.DIGITISED: (
         "read off a picture ({layout}), not recorded: {sure:.0f} % of the curves are sure",

@@ -131,7 +131,7 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
         )
         for lead, row in zip(record.leads, steps, strict=True)
     ]
-    gaps = [EdfAnnotation(0.0, None, f"digitised: {digitised_words(case)}")] if case.is_digitised else []
+    gaps = [EdfAnnotation(0.0, record.duration_s, f"digitised: {digitised_words(case)}")] if case.is_digitised else []
     for lead, row in zip(record.leads, np.isnan(record.signal_mv), strict=True):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(np.int8))).reshape(-1, 2)
         for begin, end in edges[:100]:

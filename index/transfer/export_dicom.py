@@ -73,7 +73,7 @@ def write_dicom(folder: Path, case: Case, record: EcgRecord) -> Path:
         notes.append(note)
     if notes:
         data.WaveformAnnotationSequence = notes
-    data.WaveformSequence = [_group(record, derived=bool(digitised))]
+    data.WaveformSequence = [_group(record)]
     data.save_as(path, enforce_file_format=True)
     return path
 
@@ -95,12 +95,12 @@ def _code(value: str, scheme: str, meaning: str) -> Dataset:
     return item
 
 
-def _group(record: EcgRecord, *, derived: bool) -> Dataset:
+def _group(record: EcgRecord) -> Dataset:
     from pydicom.dataset import Dataset
 
     steps, step = steps_of(record, _MISSING)
     group = Dataset()
-    group.WaveformOriginality = "DERIVED" if derived else "ORIGINAL"
+    group.WaveformOriginality = "ORIGINAL"
     group.NumberOfWaveformChannels = len(record.leads)
     group.NumberOfWaveformSamples = record.n_samples
     group.SamplingFrequency = f"{record.fs_hz:.10g}"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.searchable import steep_energy
+from ecgkin.retrieval.notes import NoteCode
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.page.digitize import Digitized
@@ -25,6 +26,8 @@ _TOGETHER = 0.3
 _LAW_DB = 6.0  # three quarters of the energy is explained: chance gives 0
 _NAMED, _SOME_NAMED = 0.6, 0.3
 _FOLLOWED = 0.9
+_REPEATED = 5  # rhythm strips repeat up to three
+_APART = 3.0  # heights of letters
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,8 @@ class PageEvidence:
             where no two are.
         followed: Mean share of the curves that was followed on ink, 0 to 1.
         inked: Whether the rows were found by their ink, not by the network's map alone.
+        dark: Whether they are light on a dark ground, as drawings and screens are, too.
+        repeated: Leads whose name stands in more than one place: more than two ECGs' strips have.
     """
 
     named: float
@@ -45,6 +50,13 @@ class PageEvidence:
     together: float | None
     followed: float
     inked: bool
+    dark: bool = False
+    repeated: int = 0
+
+    @property
+    def several(self) -> bool:
+        """Whether more than one ECG stands on the sheet."""
+        return self.repeated >= _REPEATED
 
     @property
     def grade(self) -> Grade:
@@ -55,7 +67,10 @@ class PageEvidence:
         """
         lawful = self.law_db is not None and self.law_db >= _LAW_DB
         together = self.together is not None and self.together >= _TOGETHER
-        if together and self.inked and (self.named >= _NAMED or (lawful and self.named >= _SOME_NAMED)):
+        # A dark drawing is doubted unless its limb leads agree at least a little: diagrams are dark, too.
+        lit = not self.dark or (self.law_db is not None and self.law_db >= 0.0)
+        plain = self.inked and not self.several and lit
+        if together and plain and (self.named >= _NAMED or (lawful and self.named >= _SOME_NAMED)):
             return "sure"
         if self.named >= _SOME_NAMED and (together or (lawful and self.together is None)):
             return "fair"
@@ -77,6 +92,7 @@ def doubts(evidence: PageEvidence | None) -> tuple[str, str]:
         (evidence.law_db is not None and evidence.law_db < _LAW_DB, "limb leads contradict each other",
          "Extremitätenableitungen widersprechen sich"),
         (evidence.followed < _FOLLOWED, "curves with gaps", "Kurven mit Lücken"),
+        (evidence.several, "more than one ECG on the sheet", "mehr als ein EKG auf dem Blatt"),
         (not evidence.inked, "traces stand out too little", "Kurven heben sich zu wenig ab"),
     ]  # fmt: skip
     found = [(english, german) for holds, english, german in said if holds]
@@ -98,6 +114,8 @@ def page_evidence(found: Digitized) -> PageEvidence:
         together=synchrony(found.record.signal_mv, found.record.fs_hz),
         followed=float(np.mean(shares)) if shares else 0.0,
         inked=marks is None or not marks.text.any(),
+        dark=any(note.code is NoteCode.PAGE_DARK for note in found.page.warnings),
+        repeated=_repeated(found),
     )
 
 
@@ -134,6 +152,21 @@ def synchrony(signal_mv: NDArray[np.float32], fs_hz: float) -> float | None:
         if len(energy) > 1:
             said.append(float(np.corrcoef(energy)[np.triu_indices(len(energy), 1)].mean()))
     return float(np.median(said)) if said else None
+
+
+def _repeated(found: Digitized) -> int:
+    """Leads whose name was read in places that lie apart."""
+    marks = found.sheet.marks
+    if marks is None:
+        return 0
+    places: dict[str, list[tuple[float, float]]] = {}
+    for name in marks.names:
+        if name.score < _NAME_SCORE:
+            continue
+        known = places.setdefault(name.lead, [])
+        if all(abs(name.x - x) + abs(name.y - y) > _APART * name.height_px for x, y in known):
+            known.append((name.x, name.y))
+    return sum(len(known) > 1 for known in places.values())
 
 
 def _named(found: Digitized) -> float:

@@ -146,7 +146,10 @@ def read_printed(
         page = look.reading if cut is None else page_moved_back(look.reading, cut)
         said = (*page.warnings, Note(NoteCode.NOT_DIGITISED))
         return PrintedEcg(shown, replace(page, warnings=said), known=known)
-    return PrintedEcg(shown, found.page, found, record, page_evidence(found), known)
+    evidence = page_evidence(found)
+    if evidence.several:
+        found = replace(found, page=replace(found.page, warnings=(Note(NoteCode.TWO_ECGS), *found.page.warnings)))
+    return PrintedEcg(shown, found.page, found, record, evidence, known)
 
 
 def usable(found: Digitized) -> EcgRecord | None:

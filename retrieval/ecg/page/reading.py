@@ -15,6 +15,7 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.page.bow import row_bow, straighten_rows
 from ecgkin.retrieval.ecg.page.creases import without_creases
+from ecgkin.retrieval.ecg.page.dark import is_dark, on_paper
 from ecgkin.retrieval.ecg.page.grid import LineField, grid_pitch, line_field
 from ecgkin.retrieval.ecg.page.image import LARGEST_FILE, LARGEST_MPX, load_image
 from ecgkin.retrieval.ecg.page.ink import (
@@ -123,6 +124,10 @@ def look_at(rgb: ByteImage, *, marked: bool = True) -> Look:
     Raises:
         ImageError: The picture shows no ECG.
     """
+    if is_dark(rgb):
+        look = look_at(on_paper(rgb), marked=marked)
+        said = (Note(NoteCode.PAGE_DARK), *look.reading.warnings)
+        return replace(look, reading=replace(look.reading, warnings=said))
     try:
         return _upright(rgb, marked)[0]
     except ImageError as error:
