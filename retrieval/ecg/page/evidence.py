@@ -107,13 +107,12 @@ def page_evidence(found: Digitized) -> PageEvidence:
         found: The page.
     """
     shares = list(found.confidence.values())
-    marks = found.sheet.marks
     return PageEvidence(
         named=_named(found),
         law_db=found.einthoven_db,
         together=synchrony(found.record.signal_mv, found.record.fs_hz),
         followed=float(np.mean(shares)) if shares else 0.0,
-        inked=marks is None or not marks.text.any(),
+        inked=not found.sheet.by_network,
         dark=any(note.code is NoteCode.PAGE_DARK for note in found.page.warnings),
         repeated=_repeated(found),
     )

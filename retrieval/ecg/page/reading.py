@@ -236,7 +236,7 @@ def _read(rgb: ByteImage, marked: bool) -> Look:
         speed_mm_s=redrawn.speed_mm_s if redrawn else None,
         gain_mm_mv=redrawn.gain_mm_mv if redrawn else None,
     )
-    sheet = Sheet(rgb, to_work, bow, rows, found.lines, scale, quality, found.marks)
+    sheet = Sheet(rgb, to_work, bow, rows, found.lines, scale, quality, found.marks, found.by_network)
     return Look(reading, sheet, 0, pulse_stands(rows, redrawn.pulse if redrawn else None))
 
 
@@ -252,6 +252,7 @@ class _Found:
     pitch: float | None
     quality: float
     marks: Marks | None = None
+    by_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -284,7 +285,7 @@ def _found(
         # Charts and tables have lines that look like traces; only an ECG has the names of its leads beside them.
         if sum(name.score >= _SURE_NAME for name in learned.names) < _LEAST_NAMES:
             raise
-        return _find_learned(learned, ink, lines, field)
+        return replace(_find_learned(learned, ink, lines, field), by_network=True)
     nothing = np.zeros_like(found.straight)
     onto = found.onto @ learned.to_work
     names = tuple(_moved_name(name, onto, found.bow, nothing.shape[0]) for name in learned.names)

@@ -50,6 +50,7 @@ class Sheet:
         scale: Working px per picture px.
         quality: 0 (barely readable) to 1.
         marks: What the network found beside traces, None where the page was read without it.
+        by_network: Whether the rows were found by the network's map alone, their ink telling none.
     """
 
     rgb: ByteImage
@@ -60,6 +61,7 @@ class Sheet:
     scale: float
     quality: float
     marks: Marks | None = None
+    by_network: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
