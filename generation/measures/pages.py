@@ -21,13 +21,15 @@ _LOG = logging.getLogger(__name__)
 def measure_printed(
     printed: PrintedEcg, *, age_years: float | None = None, sex: str | None = None
 ) -> Measurements | None:
-    """Measure the ECG on a page that was read; None where its curves could not be followed.
+    """Measure the ECG on a page that was read; None where nothing says that it is one, or its curves were not followed.
+
+    Numbers off curves that do not beat together would mislead (`PageEvidence.grade`).
 
     Args:
         printed: The page.
         age_years, sex: Of the person, where known: the limits of ST elevation depend on them.
     """
-    if printed.record is None:
+    if printed.record is None or printed.grade == "poor":
         return None
     return measure(replace(printed.record, age_years=age_years, sex=sex))
 

@@ -70,9 +70,9 @@ class PageEvidence:
         # A dark drawing is doubted unless its limb leads agree at least a little: diagrams are dark, too.
         lit = not self.dark or (self.law_db is not None and self.law_db >= 0.0)
         plain = self.inked and not self.several and lit
-        if together and plain and (self.named >= _NAMED or (lawful and self.named >= _SOME_NAMED)):
+        if together and plain and (self.named >= _NAMED or lawful):
             return "sure"
-        if self.named >= _SOME_NAMED and (together or (lawful and self.together is None)):
+        if (together and (self.named >= _SOME_NAMED or lawful)) or (lawful and self.together is None):
             return "fair"
         return "poor"
 
