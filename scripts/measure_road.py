@@ -5,7 +5,7 @@
 Sets: clean, photo, wild (fold 9, our drawings), foreign (`photos`), strangers (no heartbeats), printouts,
 real (`pages_real`), negatives. `--base` is a case base of PTB-XL records (as `ecgkin ingest ptbxl` makes one);
 without it the vectors of folds 8 and 9 are made, kept with `--cache`. Three vectors are compared: of the ink,
-of the map that the signals draw, and of both. `--fit` writes the thresholds of "nothing similar" for pages into that
+of the map that the signals draw, and what is used. `--fit` writes the thresholds of "nothing similar" for pages into that
 calibration file; `--speed` times pictures to hits one by one.
 """
 
@@ -69,7 +69,7 @@ def told(name: str, read: list[Any], gallery: Any, calibration: Any) -> dict[str
         "no draft": int(below.sum()), "read s (median)": round(float(np.median([one.read_s for one in read])), 3),
     }  # fmt: skip
     if any(one.query.row is not None for one in read):
-        for arm in ("ink", "signals", "both"):
+        for arm in ("ink", "signals", "used"):
             found = {"same record first": gallery.first(read, arm)}
             if len(read) >= 50:
                 found |= gallery.votes(read, calibration, arm)
@@ -91,8 +91,7 @@ def fitted(arguments: argparse.Namespace, parts: dict[str, Any], gallery: Any, l
     from ecgkin.retrieval.search.vote import Calibration
 
     known = Calibration.load(arguments.fit, encoder.fingerprint)
-    genuine = [one for name in pages.DRAWN for one in parts[name]]
-    limits = pages.fit_page_thresholds(genuine, parts["strangers"], gallery, large)
+    limits = pages.fit_page_thresholds(parts["wild"], parts["strangers"], gallery, large)
     replace(known, thresholds={**known.thresholds, **limits}).save(arguments.fit)
     for name, limit in limits.items():
         print("fitted", name, limit, flush=True)

@@ -34,7 +34,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SEED = 21
 # A page that was surely read is refused for its nearest case as rarely as this; one that was not is believed only
 # where its nearest case is as near as that of half of those that were.
-SURE_REFUSED, UNSURE_FROM = 0.02, 0.5
+SURE_REFUSED, UNSURE_FROM = 0.05, 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,8 @@ class ReadQuery:
     Attributes:
         query: The picture.
         grade: How well it was read; "" where it was refused.
-        vectors: Of its ink, of the map its signals draw, and of both: "ink", "signals", "both"; empty where refused.
+        vectors: "ink": of its ink, "signals": of the map that its signals draw, "used": what a search takes
+            (`PrintedEcg.pages`); empty where refused.
         read_s: Seconds for reading.
         said: Why it was refused.
     """
@@ -153,8 +154,8 @@ def read_queries(encoder: Encoder, queries: Iterable[PageQuery]) -> list[ReadQue
         drawn = printed.signal_page
         pages = [printed.page] if drawn is None else [printed.page, drawn]
         found = np.asarray(encoder.encode_pages(pages), dtype=np.float32)  # type: ignore[attr-defined]
-        mean = found.mean(axis=0)
-        vectors = {"ink": found[0], "signals": found[-1], "both": mean / np.linalg.norm(mean)}
+        mean = found[: len(printed.pages)].mean(axis=0)
+        vectors = {"ink": found[0], "signals": found[-1], "used": mean / np.linalg.norm(mean)}
         out.append(ReadQuery(query, printed.grade, vectors, took))
     return out
 
@@ -171,11 +172,11 @@ class Gallery:
     rows: Sequence[PtbXlRow]
     vectors: Floats
 
-    def best(self, read: Sequence[ReadQuery], arm: str = "both") -> Floats:
+    def best(self, read: Sequence[ReadQuery], arm: str = "used") -> Floats:
         """Cosine of the nearest case of another patient, shape (n,); -1 where a picture was refused."""
         return np.array([self._scores(one, arm).max() if one.vectors else -1.0 for one in read], dtype=np.float32)
 
-    def first(self, read: Sequence[ReadQuery], arm: str = "both") -> float:
+    def first(self, read: Sequence[ReadQuery], arm: str = "used") -> float:
         """Share of the pictures of a record of this gallery that find it first; NaN where there are none."""
         places = {row.ecg_id: k for k, row in enumerate(self.rows)}
         said = []
@@ -186,13 +187,13 @@ class Gallery:
             said.append(scores is not None and scores[places[one.query.row.ecg_id]] >= scores.max())
         return float(np.mean(said)) if said else float("nan")
 
-    def votes(self, read: Sequence[ReadQuery], calibration: Calibration, arm: str = "both") -> dict[str, float]:
+    def votes(self, read: Sequence[ReadQuery], calibration: Calibration, arm: str = "used") -> dict[str, float]:
         """AUC of the votes on superclasses and statements (macro), and P@10 by equal superclasses.
 
         Args:
             read: Pictures of records; a refused one has the votes of nobody.
             calibration: Whose depth and temperature count.
-            arm: "ink", "signals" or "both".
+            arm: "ink", "signals" or "used".
         """
         from sklearn.metrics import roc_auc_score
 
@@ -230,7 +231,7 @@ class Gallery:
 
 
 def fit_page_thresholds(
-    genuine: Sequence[ReadQuery], strangers: Sequence[ReadQuery], small: Gallery, large: Gallery
+    wild: Sequence[ReadQuery], strangers: Sequence[ReadQuery], small: Gallery, large: Gallery
 ) -> dict[str, Threshold]:
     """Thresholds of "nothing similar" for pictures, by how well they were read.
 
@@ -239,11 +240,11 @@ def fit_page_thresholds(
     anything: it counts only where its nearest case in `large` is as near as that of `UNSURE_FROM` of those that were.
 
     Args:
-        genuine: Drawn, photographed and wild pages.
+        wild: Pages as they come.
         strangers: Pages without heartbeats.
         small, large: Galleries without the queries' patients.
     """
-    of = {grade: [one for one in genuine if one.grade == grade] for grade in ("sure", "fair", "poor")}
+    of = {grade: [one for one in wild if one.grade == grade] for grade in ("sure", "fair", "poor")}
     outside = {grade: [one for one in strangers if one.grade == grade] for grade in of}
     words = "signals without heartbeats, drawn and photographed as pages, of this grade"
     sure = fit_threshold(

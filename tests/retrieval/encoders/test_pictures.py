@@ -61,6 +61,12 @@ def test_both_maps_count(printed: PrintedEcg) -> None:
     assert encode_printed(encoder, []).shape == (0, 64)
 
 
+def test_a_page_that_is_not_sure_goes_by_its_ink(printed: PrintedEcg) -> None:
+    assert printed.evidence is not None and printed.grade == "sure"
+    doubted = replace(printed, evidence=replace(printed.evidence, together=0.0))
+    assert doubted.grade == "poor" and doubted.pages == (doubted.page,)
+
+
 def test_what_was_put_right_is_known_to_the_signals_alone(printed: PrintedEcg) -> None:
     put = replace(printed, known=Corrections(gain_mm_mv=5.0))
     assert len(put.pages) == 1 and put.pages[0].trace_map is not put.page.trace_map
