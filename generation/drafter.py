@@ -250,6 +250,7 @@ class Drafter:
         where: WhereLike = None,
         exclude_patient: str | None = None,
         hits: int | None = None,
+        previous: str | None = None,
     ) -> DraftResult:
         """A draft for an ECG, and the search under it.
 
@@ -262,15 +263,19 @@ class Drafter:
             where: Filter on the cases.
             exclude_patient: Cases of this patient are left out.
             hits: Hits of the search that is returned, 1 to 1000; None for as many as `k`, at least one.
+            previous: Case id of an earlier ECG of the person, or the person's id: the draft says what has changed, and
+                cases of this person do not vote.
 
         Raises:
-            QueryError: k, hits, language or filter cannot be used.
+            QueryError: k, hits, language or filter cannot be used, or the base holds no such earlier ECG.
             InputError: The query cannot be read.
             GenerationError: The model failed, or the prompt does not fit.
         """
         started = time.perf_counter()
-        task = self.task(query, question, k, lang, where=where, exclude_patient=exclude_patient, hits=hits)
-        return DraftResult(write_draft(task, self.backend, self.settings, started), task.result)
+        own = self._own(exclude_patient, previous)
+        task = self.task(query, question, k, lang, where=where, exclude_patient=own, hits=hits)
+        written = write_draft(task, self.backend, self.settings, started)
+        return DraftResult(self._compared(written, task, previous), task.result)
 
     def stream(
         self,
@@ -282,22 +287,45 @@ class Drafter:
         where: WhereLike = None,
         exclude_patient: str | None = None,
         hits: int | None = None,
+        previous: str | None = None,
     ) -> DraftStream:
         """The same draft with its text piece by piece; arguments and errors as in `draft`.
 
         Errors of the query are raised here, errors of the model while the pieces are taken.
         """
         started = time.perf_counter()
-        task = self.task(query, question, k, lang, where=where, exclude_patient=exclude_patient, hits=hits)
+        own = self._own(exclude_patient, previous)
+        task = self.task(query, question, k, lang, where=where, exclude_patient=own, hits=hits)
 
         def pieces() -> Iterator[str | DraftResult]:
             for piece in _writer(task, self.backend).stream(task, self.settings):
                 if isinstance(piece, Draft):
-                    yield DraftResult(_finished(piece, task, self.backend, started), task.result)
+                    written = _finished(piece, task, self.backend, started)
+                    yield DraftResult(self._compared(written, task, previous), task.result)
                 else:
                     yield piece
 
         return DraftStream(pieces())
+
+    def _own(self, exclude_patient: str | None, previous: str | None) -> str | None:
+        """Whose cases do not vote: those of the person whose earlier ECG is compared have a place of their own."""
+        if exclude_patient is not None or previous is None:
+            return exclude_patient
+        from ecgkin.generation.serial import patient_of
+
+        return patient_of(self.search.base, previous)
+
+    def _compared(self, draft: Draft, task: Task, previous: str | None) -> Draft:
+        """The draft with what has changed since an earlier ECG, where one was named."""
+        if previous is None:
+            return draft
+        from ecgkin.generation.serial import compare_with_earlier
+
+        # Of a picture that the search has read off its page the signals are there already.
+        ecg = getattr(task.result, "printed", None) or task.ecg
+        said = draft.codes("present")
+        serial = compare_with_earlier(self.search.base, ecg, previous, statements=said, language=task.language)
+        return replace(draft, comparison=serial, text=f"{draft.text}\n\n{serial.sentence}".strip())
 
     def prompt(
         self,

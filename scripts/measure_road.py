@@ -3,10 +3,10 @@
     python scripts/measure_road.py --ptbxl DIR --shared DIR [--base DIR] [--count 150] [--only NAMES] [--fit FILE]
 
 Sets: clean, photo, wild (fold 9, our drawings), foreign (`photos`), strangers (no heartbeats), printouts,
-real (`pages_real`), negatives. `--base` is a case base of PTB-XL records (as `ecgkin ingest ptbxl` makes one);
+real (`pages_real`), negatives. `--base` is a case base of PTB-XL records, as `ecgkin ingest ptbxl` makes one;
 without it the vectors of folds 8 and 9 are made, kept with `--cache`. Three vectors are compared: of the ink,
-of the map that the signals draw, and what is used. `--fit` writes the thresholds of "nothing similar" for pages into that
-calibration file; `--speed` times pictures to hits one by one.
+of the map that the signals draw, and what is used. `--fit` writes the thresholds of "nothing similar" for pages into
+that calibration file; `--speed` times pictures to hits one by one.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ import pytest
 from ecgkin.retrieval import errors
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.retrieval.search.feedback import refine
 from ecgkin.ui.api import problems
-from ecgkin.ui.api.feedback import refine
 from ecgkin.ui.api.state import State
 from ecgkin.ui.logs import configure_logging
 from ecgkin.ui.server.app import create_app
@@ -255,6 +255,29 @@ def test_drafts_as_json_and_stream(http: httpx.Client, signal: dict[str, object]
     other = {"signal": signal, "model": "other"}
     for accept in ("application/json", "text/event-stream"):
         assert http.post("/v1/drafts", json=other, headers={"Accept": accept}).status_code == 422
+
+
+def test_an_earlier_ecg_is_compared(http: httpx.Client, signal: dict[str, object]) -> None:
+    """By case or person, in search, draft and FHIR; unknown ones and words alone are refused."""
+    other = http.get("/v1/cases/simulated/4/signal").json()
+    told = http.post("/v1/search", json={"signal": signal, "previous": "simulated/4"}).json()["previous"]
+    assert told["compared_with"] == "simulated/4" and told["rows"][0]["name"] == "rate_bpm" and told["beats_mv"]["II"]
+    hits = http.post("/v1/search", json={"signal": other, "previous": "simulated/4"}).json()["hits"]
+    assert "simulated/4" not in [hit["case"]["case_id"] for hit in hits]
+    assert http.post("/v1/search", json={"signal": signal}).json()["previous"] is None
+    form = {"language": "de", "previous": "simulated/4"}
+    table = csv_of(signal)
+    draft = http.post("/v1/drafts", files={"file": ("a.csv", table)}, data={**form, "fs_hz": "100"}).json()["draft"]
+    assert (
+        draft["comparison"]["sentence"].startswith("Verglichen mit")
+        and draft["comparison"]["sentence"] in draft["text"]
+    )
+    asked = {"signal": signal, "previous": "simulated/4"}
+    report = http.post("/v1/drafts", json=asked, headers={"Accept": "application/fhir+json"}).json()
+    named = [item for item in report["contained"] if item.get("id") == "comparison"]
+    assert named and named[0]["component"][0]["code"]["text"] == "rate_bpm"
+    for body in ({"signal": signal, "previous": "nobody"}, {"text": "LBBB", "previous": "simulated/4"}):
+        assert http.post("/v1/search", json=body).status_code == 422
 
 
 def test_without_a_drafter_searching_still_works(simulated_base: Path, tmp_path: Path) -> None:

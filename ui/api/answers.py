@@ -5,6 +5,7 @@ The same pydantic models serve the server, its OpenAPI document, `ecgkin.ui.clie
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -14,6 +15,7 @@ from ecgkin.ui.api.schemas import EXAMPLE_CASE, Signal
 
 if TYPE_CHECKING:
     from ecgkin.generation.types.draft import Draft
+    from ecgkin.generation.types.serial import Serial
     from ecgkin.index.case import Case
     from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
@@ -108,6 +110,66 @@ class FlagOut(BaseModel):
     measured: dict[str, float]
 
 
+class EarlierOut(BaseModel):
+    """An earlier ECG of the person in the case base."""
+
+    case_id: str
+    recorded_at: str | None
+    statements: list[str]
+    report: str
+    samples: bool = Field(description="whether it can be measured")
+
+
+class SerialRowOut(BaseModel):
+    """One value before and after."""
+
+    name: str
+    before: float | None
+    after: float | None
+    change: float | None
+    beyond: bool = Field(description="whether the change exceeds repeatability")
+
+
+class SerialChangeOut(BaseModel):
+    """A change that exceeds repeatability."""
+
+    code: str
+    text: str
+    leads: list[str]
+    rule: str = Field(description="limit and source")
+
+
+class SerialFindingOut(BaseModel):
+    """A finding of either ECG."""
+
+    code: str
+    name: str
+    state: str = Field(description="new, gone, unchanged or borderline")
+    by: str = Field(description="measurement (of both) or statements (of the draft now and of the report then)")
+
+
+class SerialOut(BaseModel):
+    """The query beside an earlier ECG of the same person."""
+
+    earlier: list[EarlierOut] = Field(description="all that the base holds, the newest first")
+    compared_with: str = Field(description="case id of the one that the rest is about; empty: none could be measured")
+    recorded_at: str | None
+    rows: list[SerialRowOut]
+    changes: list[SerialChangeOut]
+    findings: list[SerialFindingOut]
+    limits: list[str] = Field(description="why the comparison is limited")
+    sentence: str
+    beats_mv: dict[str, tuple[list[float | None], list[float | None]]] = Field(
+        description="lead to median beats before and after, mV"
+    )
+    beats_hz: float
+
+    @classmethod
+    def of(cls, serial: Serial) -> SerialOut:
+        """Of a comparison."""
+        return cls.model_validate(asdict(serial))
+
+
 class DraftOut(BaseModel):
     """A preliminary draft. It supports and does not replace a clinician."""
 
@@ -128,6 +190,7 @@ class DraftOut(BaseModel):
     calibrated: bool
     measurements: dict[str, float]
     flags: list[FlagOut] = Field(default_factory=list)
+    comparison: SerialOut | None = Field(default=None, description="with an earlier ECG, where one was named")
     prompt: str
     tokens_in: int | None
     tokens_out: int | None
@@ -313,6 +376,7 @@ class SearchOut(BaseModel):
     vote: VoteOut
     abstention: AbstentionOut
     page: PageOut | None
+    previous: SerialOut | None = Field(default=None, description="with an earlier ECG, where one was named")
     warnings: list[NoteOut]
     timings_ms: dict[str, float]
 

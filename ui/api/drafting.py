@@ -127,4 +127,5 @@ def _arguments(options: DraftOptions) -> dict[str, Any]:
         "where": options.where,
         "exclude_patient": options.exclude_patient,
         "hits": options.k,
+        "previous": options.previous,
     }

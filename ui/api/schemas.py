@@ -122,6 +122,14 @@ class Question(Body):
     )
     exclude_patient: str | None = Field(default=None, max_length=500, description="leave out the cases of this patient")
     weight: float = Field(default=0.5, ge=0, le=1, description="with an ECG and words: share of the ECG")
+    previous: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="an earlier ECG of the person: its case id, or the person's id (then the newest); theirs come under"
+        " a heading of their own, compared with this one, and do not vote",
+        examples=["ptbxl/12345", "15709"],
+    )
 
 
 class SearchBody(Question):
@@ -165,6 +173,14 @@ class DraftOptions(Body):
     language: Literal["en", "de"] = Field(default="en", description="of the draft")
     where: str | dict[str, Any] | None = Field(default=None, description="filter on the cases, as in a search")
     exclude_patient: str | None = Field(default=None, max_length=500, description="leave out the cases of this patient")
+    previous: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="an earlier ECG of the person: its case id, or the person's id (then the newest); theirs come under"
+        " a heading of their own, compared with this one, and do not vote",
+        examples=["ptbxl/12345", "15709"],
+    )
 
 
 class DraftBody(DraftOptions):

@@ -17,6 +17,7 @@ from ecgkin import __version__
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.cli.commands import (
     base,
+    compare,
     config,
     demo,
     digitize,
@@ -44,7 +45,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _GROUPS = (
-    demo, ingest, base, export, search, evaluate, draft, digitize, encoder, instruct, pulse,
+    demo, ingest, base, export, search, compare, evaluate, draft, digitize, encoder, instruct, pulse,
     download, serve, web, config,
 )  # fmt: skip
 for group in _GROUPS:  # `draft` adds to what `evaluate` has made

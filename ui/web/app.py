@@ -146,13 +146,15 @@ def _working(page: Page, found: Found, shown: SearchOut, options: Options) -> Op
     """
     import streamlit as st
 
-    from ecgkin.ui.web.panels import draft_panel, neighbour_cards, query_panel
+    from ecgkin.ui.web.panels import draft_panel, neighbour_cards, query_panel, serial
 
     word = page.word
     with st.container(key="bench"):
         left, right = st.columns([7, 6], gap="medium")
         with left:
             query_panel.query_panel(page, found.query, shown)
+            if shown.previous is not None:
+                serial.serial_panel(page, shown.previous)
             with st.container(horizontal=True, vertical_alignment="center", key="draft-head"):
                 st.header(word("draft"), anchor=False, width="content")
                 if found.query.kind != "text":
@@ -199,7 +201,7 @@ def _searched(page: Page, query: Query, options: Options) -> Found:
     """The search for this query, made once."""
     import streamlit as st
 
-    key = (query.digest, options.k, options.where)
+    key = (query.digest, options.k, options.where, options.previous)
     found: Found | None = st.session_state.get("found")
     if found is not None and found.key == key:
         return found

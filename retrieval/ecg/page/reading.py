@@ -236,7 +236,7 @@ def _read(rgb: ByteImage, marked: bool) -> Look:
         speed_mm_s=redrawn.speed_mm_s if redrawn else None,
         gain_mm_mv=redrawn.gain_mm_mv if redrawn else None,
     )
-    sheet = Sheet(rgb, to_work, bow, rows, found.lines, scale, quality, found.marks, found.by_network)
+    sheet = Sheet(rgb, to_work, bow, rows, found.lines, scale, quality, found.marks, by_network=found.by_network)
     return Look(reading, sheet, 0, pulse_stands(rows, redrawn.pulse if redrawn else None))
 
 
@@ -286,10 +286,14 @@ def _found(
         if sum(name.score >= _SURE_NAME for name in learned.names) < _LEAST_NAMES:
             raise
         return replace(_find_learned(learned, ink, lines, field), by_network=True)
-    nothing = np.zeros_like(found.straight)
+    height, width = found.straight.shape
     onto = found.onto @ learned.to_work
-    names = tuple(_moved_name(name, onto, found.bow, nothing.shape[0]) for name in learned.names)
-    return replace(found, marks=Marks(nothing, nothing, nothing, names))
+    names = tuple(_moved_name(name, onto, found.bow, height) for name in learned.names)
+    planes = []
+    for plane in (learned.trace, learned.pulse, learned.other, learned.stroke):
+        moved = np.asarray(cv2.warpPerspective(plane, found.onto, (width, height)), dtype=np.uint8)
+        planes.append(moved if found.bow is None else straighten_rows(moved, found.bow))
+    return replace(found, marks=Marks(planes[0], planes[1], planes[2], planes[3], names))
 
 
 def _learned(rgb: ByteImage, to_work: Matrix, size: tuple[int, int]) -> _Learned:
@@ -335,7 +339,7 @@ def _find_learned(learned: _Learned, ink: ByteImage, lines: ByteImage, field: Li
     lines = upright(lines)
     pitch = grid_pitch(lines, straight)
     names = tuple(_moved_name(name, onto @ learned.to_work, bow, size[1]) for name in learned.names)
-    marks = Marks(planes[0], planes[1], planes[2], names)
+    marks = Marks(straight, planes[0], planes[1], planes[2], names)
     return _Found(straight, lines, onto, bow, rows, pitch, check_rows(rows, pitch is not None), marks)
 
 

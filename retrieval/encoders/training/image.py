@@ -13,18 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgkin.retrieval.encoders.model import Architecture
-from ecgkin.retrieval.encoders.training.corpus import Corpus, load_corpus
+from ecgkin.retrieval.encoders.training.corpus import Corpus
 from ecgkin.retrieval.encoders.training.drawings import clean_maps, drawn_batches
 from ecgkin.retrieval.encoders.training.loop import (
     Place,
     Resumable,
     RunningAverage,
-    TrainLog,
+    Stage,
     channels_last,
     epoch_order,
-    find_place,
     macro_auc,
-    seed_everything,
     write_summary,
 )
 from ecgkin.retrieval.encoders.training.losses import distillation
@@ -90,15 +88,9 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
     Returns:
         The last validation figures.
     """
-    place = find_place(settings)
-    seed_everything(settings.seed)
-    out = Path(settings.out)
-    log = TrainLog(out, place)
-    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
-    train = corpus.rows_of(settings.train_folds)
-    if settings.limit:
-        train = train[: settings.limit]
-    validation = corpus.rows_of(settings.validation_folds)[:VALIDATION_RECORDS]
+    stage = Stage.begin(settings, data)
+    place, log, corpus, train = stage.place, stage.log, stage.corpus, stage.train
+    validation = stage.held_out[:VALIDATION_RECORDS]
     vectors, probabilities = load_teacher(Path(settings.teacher), corpus, place.device)
     bank = vectors[torch.from_numpy(train)]
     hard = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float().to(place.device)
@@ -110,14 +102,8 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
     if place.world > 1:
         devices = [place.device.index] if place.device.type == "cuda" else None
         runner = nn.parallel.DistributedDataParallel(model, device_ids=devices)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=settings.lr,
-    )
     steps = max(1, len(epoch_order(len(train), 0, settings, place)) // settings.batch)
-    run = Resumable(model, optimizer, settings, place, log, total=steps * settings.epochs)
+    run = Resumable(model, _optimizer(model, settings), settings, place, log, total=steps * settings.epochs)
     validation_maps = clean_maps(corpus, validation, picture=settings.picture) if place.first else None
     sums, began = torch.zeros(4), time.monotonic()
     while run.running:
@@ -161,8 +147,18 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
             began = time.monotonic()
     run.save()
     if place.first:
-        finish(out, settings, run)
+        finish(stage.out, settings, run)
     return run.figures
+
+
+def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
+    """Biases and norms do not decay."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=settings.lr,
+    )
 
 
 def finish(out: Path, settings: TrainSettings, run: Resumable) -> None:

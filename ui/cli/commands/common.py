@@ -18,6 +18,10 @@ Base = Annotated[
 BaseOption = Annotated[
     Path, typer.Option("--base", help="Case base, made where it is missing: a folder, or milvus://host/name")
 ]
+Previous = Annotated[
+    str | None,
+    typer.Option(help="An earlier ECG of the person in the base, to compare: case id, or the person's id."),
+]
 Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder. (setting: encoder)", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: device)", show_default=False)]
 

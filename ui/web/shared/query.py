@@ -53,12 +53,14 @@ class Options:
         where: Filter in the words of the API; "" for none.
         model: Drafter; None for the server's first.
         evidence: Cases a model is shown; 0 for a draft without retrieval.
+        previous: An earlier ECG of the person: its case id, or the person's id; "" for none.
     """
 
     k: int = 10
     where: str = ""
     model: str | None = None
     evidence: int = EVIDENCE
+    previous: str = ""
 
 
 def where_text(ages: tuple[int, int] | None, sex: str | None, statements: list[str], sources: list[str]) -> str:

@@ -102,8 +102,9 @@ class Api:
         where = options.where or None
         if query.kind == "text":
             return self.client.search(text=query.text, k=options.k, where=where)
+        previous = options.previous or None
         return self.client.search(
-            file=list(query.files), k=options.k, where=where, fs_hz=query.fs_hz, **_page_known(query)
+            file=list(query.files), k=options.k, where=where, fs_hz=query.fs_hz, previous=previous, **_page_known(query)
         )
 
     def digitized(self, query: Query) -> DigitizedOut:
@@ -251,7 +252,8 @@ class Api:
 
 
 def _draft_options(query: Query, options: Options, lang: Lang) -> dict[str, Any]:
-    given = {"k": options.k, "where": options.where or None, "fs_hz": query.fs_hz, **_page_known(query)}
+    given = {"k": options.k, "where": options.where or None, "fs_hz": query.fs_hz, "previous": options.previous or None}
+    given |= _page_known(query)
     return given | {"model": options.model, "evidence": options.evidence, "language": lang}
 
 

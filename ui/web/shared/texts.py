@@ -192,6 +192,20 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The draft belongs to the first search, before it was refined.",
         "Der Entwurf gehört zur ersten Suche, vor der Verfeinerung.",
     ),
+    "own_earlier": ("This person's earlier ECGs", "Frühere EKGs dieser Person"),
+    "previous": ("Earlier ECG of this person", "Früheres EKG dieser Person"),
+    "previous_help": (
+        "Case id of an earlier ECG, or the patient id under which it was stored: what has changed is said, and the"
+        " person's own ECGs do not vote.",
+        "Fall-ID eines früheren EKGs oder die Patienten-ID, unter der es gespeichert ist: Änderungen werden benannt,"
+        " und eigene EKGs der Person stimmen nicht mit ab.",
+    ),
+    "value": ("value", "Wert"),
+    "before_then": ("before", "vorher"),
+    "now": ("now", "jetzt"),
+    "difference": ("change", "Änderung"),
+    "values_of_both": ("Values of both", "Werte beider EKGs"),
+    "report_flags": ("Measured by software, to be checked", "Von Software gemessen, zu prüfen"),
     "evidence": ("evidence", "Belege"),
     "basis_measurement": ("measured", "gemessen"),
     "basis_picture": ("from the picture", "aus dem Bild"),
