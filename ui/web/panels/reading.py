@@ -170,6 +170,7 @@ def put_right(
     Returns:
         What is known now, or the name of the text that says what is wrong.
 
+    >>> from ecgkin.ui.api.answers import PageOut
     >>> page = PageOut(layout="3x4", n_rows=3, leads=[], px_per_mm=None, rotation_deg=0, quality=1, corners=[])
     >>> put_right(PageKnown(), page, layout="3x2", swap=["V1", "V2"]).model_dump(exclude_defaults=True)
     {'layout': '3x2', 'leads': {'V1': 'V2', 'V2': 'V1'}}
