@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgkin.index.case import Case
+from ecgkin.index.case import Case, digitised_words
 from ecgkin.retrieval.ecg.formats.snomed import STATEMENT_OF
 from ecgkin.retrieval.ecg.header import plain_text
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -69,6 +69,7 @@ def write_wfdb(folder: Path, case: Case, record: EcgRecord) -> Path:
         *([f"Dx: {snomed}"] if snomed else []),
         *([f"Labels: {json.dumps(case.labels)}"] if case.labels else []),
         *([f"Report: {plain_text(case.report, 2000)}"] if case.report else []),
+        *([f"Digitised: {digitised_words(case)}"] if case.is_digitised else []),
     ]
     wfdb.wrsamp(
         stem,
@@ -96,6 +97,7 @@ def write_csv(folder: Path, case: Case, record: EcgRecord) -> Path:
         "recorded_at": case.recorded_at,
         "labels": " ".join(case.labels),
         "report": plain_text(case.report, 2000),
+        "digitised": digitised_words(case),
         "fs_hz": f"{record.fs_hz:g}",
     }
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -130,7 +132,7 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
         )
         for lead, row in zip(record.leads, steps, strict=True)
     ]
-    gaps = []
+    gaps = [EdfAnnotation(0.0, record.duration_s, f"digitised: {digitised_words(case)}")] if case.is_digitised else []
     for lead, row in zip(record.leads, np.isnan(record.signal_mv), strict=True):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(np.int8))).reshape(-1, 2)
         for begin, end in edges[:100]:

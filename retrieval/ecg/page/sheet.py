@@ -54,6 +54,7 @@ class Sheet:
         quality: 0 (barely readable) to 1.
         marks: What the network found beside traces, None where the page was read without it.
         lean: How its upright lines leaned after that; rows, lines and marks have them upright.
+        by_network: Whether the rows were found by the network's map alone, their ink telling none.
     """
 
     rgb: ByteImage
@@ -65,6 +66,7 @@ class Sheet:
     quality: float
     marks: Marks | None = None
     lean: Lean | None = None
+    by_network: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -49,7 +49,10 @@ class PublishedEncoder:
         has_text: Whether it can place words.
         n_tensors, n_values: Of the file, as stored.
         published_sizes: "tensors", "values" and "dim" of the published file, as far as they are known.
+        reads_signals: It knows no pages: a picture is searched by the signals that were read off it.
     """
+
+    reads_signals = True
 
     def __init__(
         self,
@@ -199,9 +202,14 @@ class PublishedEncoder:
         return []
 
     def _digitised(self, image: Image.Image) -> EcgRecord:
-        from ecgkin.retrieval.ecg import digitize
+        from ecgkin.retrieval.ecg.page.printed import read_printed
 
-        record: EcgRecord = digitize(image).record
+        record = read_printed(image).record
+        if record is None:
+            raise ImageError(
+                f"the curves of this page could not be read, and {self.system} compares signals",
+                hint="give a sharper picture, or the recording",
+            )
         try:
             self.prepare(record)
         except RecordError as error:
