@@ -42,7 +42,7 @@ def client(url: str) -> Iterator[Client]:
 
 
 def test_client_offers_what_the_api_takes() -> None:
-    """Each option of a search and of a draft, in a body or beside a file, is an argument of the client, and no other."""
+    """Each option of a search and of a draft, in a body or beside a file, is an argument, and there is no other."""
     from ecgkin.ui.api.intake import FileOptions
     from ecgkin.ui.api.schemas import DraftOptions, SearchBody
 
