@@ -193,3 +193,23 @@ def test_gaps_and_few_leads(made_record: EcgRecord) -> None:
     spiky = made_record.signal_mv.copy()
     spiky[:, 2500] = 1e6
     assert isinstance(measure(replace(made_record, signal_mv=spiky)), Measurements)
+
+
+def test_the_rhythm_strip_counts_the_beats() -> None:
+    """A page with raised ST segments that end as steeply as QRS: twice as many edges as beats, but not in the strip."""
+    fs, cycle = 500, 390  # 77/min
+    t = np.arange(5000)
+    beat = np.zeros(cycle)
+    beat[50:70] = np.interp(np.arange(20), [0, 10, 19], [0.0, 1.0, 0.0])
+    tombstone = beat.copy()
+    tombstone[60:190] = 1.0
+    tombstone[190:200] = np.linspace(1.0, 0.0, 10)
+    signal = np.full((12, t.size), np.nan, dtype=np.float32)
+    for lead in range(12):
+        column = lead // 3
+        shown = slice(1250 * column, 1250 * (column + 1))
+        signal[lead, shown] = (tombstone if column >= 2 else beat)[t % cycle][shown]
+    signal[1] = beat[t % cycle]
+    signal += np.random.default_rng(0).normal(0, 0.01, signal.shape).astype(np.float32)
+    found = measure(EcgRecord(signal, float(fs), LEADS))
+    assert found.rate_bpm == pytest.approx(60 * fs / cycle, rel=0.02)
