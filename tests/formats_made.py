@@ -12,9 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.record import EcgRecord
 
 EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 Steps = NDArray[np.int16]
+
+
+def lead_of(record: EcgRecord, name: str) -> NDArray[np.float32]:
+    """The samples of a lead that must be there, mV."""
+    row = record.lead(name)
+    assert row is not None, f"no lead {name}"
+    return row
 
 
 def steps(n: int = 1000, leads: int = 8, seed: int = 3) -> Steps:

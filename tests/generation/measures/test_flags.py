@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -123,14 +125,14 @@ def test_depression_and_its_mirror() -> None:
         ({"pr_ms": 110.0, "qrs_ms": 85.0, "slow_start_ms": 35.0}, set()),
     ],
 )
-def test_numbers_at_their_limits(values: dict[str, object], expected: set[str]) -> None:
+def test_numbers_at_their_limits(values: dict[str, Any], expected: set[str]) -> None:
     assert codes(measured(**values)) == expected
 
 
 def test_rhythms() -> None:
     """Irregular without P, regular fast atrial waves, more atrial waves than QRS; bigeminy is none of them."""
     uneven = (600.0, 900.0, 700.0, 1000.0, 650.0, 800.0, 940.0, 610.0, 720.0)
-    chaos: dict[str, object] = {"rr_variation": 0.25, "p_waves": "absent", "regular": False, "rr_ms": uneven}
+    chaos: dict[str, Any] = {"rr_variation": 0.25, "p_waves": "absent", "regular": False, "rr_ms": uneven}
     assert codes(measured(**chaos)) == {"atrial_fibrillation"}
     assert codes(measured(**chaos, rate_bpm=130.0)) == {"fast_atrial_fibrillation"}
     assert codes(measured(**{**chaos, "rr_ms": (600.0, 1000.0) * 5})) == set()
@@ -138,7 +140,7 @@ def test_rhythms() -> None:
     flutter = AtrialActivity(290.0, 0.7, 80.0, 0.3)
     assert codes(measured(atrial=flutter)) == {"atrial_flutter"}
     block = AtrialActivity(300.0, 0.0, 84.0, 0.4)
-    slow: dict[str, object] = {"rate_bpm": 42.0, "rr_variation": 0.01, "p_waves": "absent", "atrial": block}
+    slow: dict[str, Any] = {"rate_bpm": 42.0, "rr_variation": 0.01, "p_waves": "absent", "atrial": block}
     assert codes(measured(**slow)) == {"high_grade_block"}
     assert codes(measured(**{**slow, "rate_bpm": 72.0})) == set()
 

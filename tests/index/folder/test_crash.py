@@ -227,7 +227,7 @@ def test_power_cut_between_the_steps(
             base.close()
             raise AssertionError("the step was never reached")
     # The process is gone without a word: its lock with it, nothing closed.
-    base._lock.release()
+    base._lock.release()  # type: ignore[attr-defined]
     leftovers = check_base(path, sure, unsure)
     with open_base(path) as again:
         again.add([case(99)], vector(99)[None])

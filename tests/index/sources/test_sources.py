@@ -13,6 +13,7 @@ from pathlib import Path
 import formats_made as made
 import numpy as np
 import pytest
+from formats_made import lead_of
 from PIL import Image
 
 from ecgkin.index import open_base
@@ -343,7 +344,7 @@ def test_vector_page_is_read_like_the_picture(made_record: EcgRecord, tmp_path: 
     rows = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
     for r, names in enumerate(rows):
         for c, name in enumerate(names):
-            part = made_record.lead(name)[c * 1250 : (c + 1) * 1250 : 4]
+            part = lead_of(made_record, name)[c * 1250 : (c + 1) * 1250 : 4]
             points = [(18 + 62.5 * c + 0.2 * k, 50 + 45 * r - 10 * float(v)) for k, v in enumerate(part)]
             sheet.polyline(points)
     picture = page_picture(bytes(sheet.output()))
@@ -354,12 +355,12 @@ def test_vector_page_is_read_like_the_picture(made_record: EcgRecord, tmp_path: 
 
 def test_pdf_wrapped_into_dicom(tmp_path: Path, page: Image.Image) -> None:
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     from ecgkin.retrieval.ecg.formats.read import read_ecg
 
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.104.1")
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)

@@ -103,7 +103,7 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     import edfio
 
     folder = tmp_path_factory.mktemp("small")
-    record = EcgRecord(made.steps(400, leads=12).astype(np.float32) / 1000, 500.0, fuzz_leads())
+    record = EcgRecord(made.steps(400, leads=12).astype(np.float32) / np.float32(1000), 500.0, fuzz_leads())
     signals = [
         edfio.EdfSignal(row.astype(float), 500, label=lead, physical_dimension="mV", physical_range=(-5, 5))
         for lead, row in zip(record.leads, record.signal_mv, strict=True)
@@ -158,6 +158,6 @@ def test_damaged_samples(shared_root: Path, tmp_path: Path, part: int) -> None:
 def test_the_judge_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that raises something else than an error of ecgkin is seen."""
     path = made.write_muse(tmp_path / "muse.xml", made.steps(50))
-    monkeypatch.setattr(fuzzing, "open_ecg", lambda *_, **__: {}["x"])
+    monkeypatch.setattr(fuzzing, "open_ecg", lambda *_, **__: dict[str, int]()["x"])
     found, wrong = fuzzing.fuzz(path, 3, 0, tmp_path / "..")
     assert found["fault"] == 3 and "KeyError" in wrong[0]

@@ -76,7 +76,9 @@ def test_vote_equals_the_vote_of_the_evaluation(hits: list[tuple[float, set[str]
     hits.sort(key=lambda hit: -hit[0])
     space = default_space()
     labels = space.statements([dict.fromkeys(codes, 0.0) for _, codes in hits])
-    neighbours = ranking.Neighbours(np.arange(len(hits))[None], np.float32([[score for score, _ in hits]]))
+    neighbours = ranking.Neighbours(
+        np.arange(len(hits))[None], np.array([[score for score, _ in hits]], dtype=np.float32)
+    )
     expected = metrics.vote_scores(neighbours, labels, len(hits), tau)[0]
     got = vote([float(s) for s in neighbours.scores[0]], [codes for _, codes in hits], rule=VoteRule(len(hits), tau))
     np.testing.assert_allclose([got.statements[code] for code in space.codes], expected, atol=1e-6)

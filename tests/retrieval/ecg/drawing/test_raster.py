@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def zeros(seconds: float = 10.0, fs_hz: float = FS_HZ, leads: tuple[str, ...] = 
 
 def ink(page: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Darkness of each pixel, 0 for paper and 1 for ink."""
-    return 1.0 - page.mean(axis=2) / 255.0
+    return np.asarray(1.0 - page.mean(axis=2) / 255.0)
 
 
 def panel_of(geometry: PageGeometry, lead: str) -> Panel:
@@ -110,7 +111,7 @@ def test_a_pulse_is_measured_off_the_page(
     px_per_mm: float,
     lead: str,
     height_mm: float,
-    calibration: str,
+    calibration: Literal["left", "right", "none"],
     simultaneous: bool,
     start_s: float,
     line_width_mm: float,
