@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from ecgkin.generation.research.retrieval.galleries import Embedder, Progress
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.ranking import Neighbours, nearest_others, patient_numbers, unit_rows
 from ecgkin.generation.research.retrieval.report import table
+from ecgkin.generation.research.scope import Scope
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASS_NAMES, SUPERCLASSES, statement, superclasses
 from ecgkin.retrieval.ecg.statements.find import find_statements
@@ -121,31 +122,21 @@ class _Setting:
 def evaluate_regen(
     ptbxl_root: str | Path,
     encoder: Encoder,
+    scope: Scope = Scope(),
     *,
     backend: TextBackend | None = None,
     ks: Sequence[int] = KS,
-    query_folds: Collection[int] = (9,),
-    gallery_folds: Collection[int] = range(1, 9),
-    limit: int | None = None,
-    gallery_limit: int | None = None,
-    resamples: int = 1_000,
     examples: int = 5,
-    cache_dir: str | Path | None = None,
-    progress: Progress | None = None,
 ) -> ReGenReport:
     """Compare on PTB-XL; folds keep every patient together, so no neighbour is the query's own earlier ECG.
 
     Args:
         ptbxl_root: PTB-XL folder.
         encoder: Of recordings; no text tower is needed.
+        scope: Who asks, who is searched, and how.
         backend: The language model; None leaves the arms that need one out.
         ks: How many reports a model sees, and how many cases answer questions.
-        query_folds, gallery_folds: Who asks, who is searched.
-        limit, gallery_limit: At most so many of each.
-        resamples: Of the bootstrap over patients.
         examples: How many queries are shown in full.
-        cache_dir: Where embeddings are kept between runs.
-        progress: Called with what is being done, and how many of how many are done.
 
     Raises:
         QueryError: The folds hold nothing, or a k is below 1.
@@ -153,33 +144,20 @@ def evaluate_regen(
     if not ks or min(ks) < 1:
         raise QueryError(f"ks are {list(ks)} (expected whole numbers from 1)")
     data = PtbXl(Path(ptbxl_root))
-    queries = data.select(query_folds)[:limit]
-    gallery = [row for row in data.select(gallery_folds) if row.report][:gallery_limit]
+    queries = data.select(scope.query_folds)[: scope.limit]
+    gallery = [row for row in data.select(scope.gallery_folds) if row.report][: scope.gallery_limit]
     if not queries or len(gallery) < max(ks):
         raise QueryError(f"{len(queries)} queries and {len(gallery)} cases with a report (expected at least {max(ks)})")
-    embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir is not None else None, progress)
+    embedder = Embedder(data, encoder, scope.cache, scope.progress)
     asked, cases = unit_rows(embedder.gallery(queries)), unit_rows(embedder.gallery(gallery))
     found = nearest_others(asked, cases, max(ks), queries, gallery)
     rng = np.random.default_rng(SEED)
     random = np.stack([rng.choice(len(gallery), size=max(ks), replace=False) for _ in queries])
     setting = _Setting(gallery, queries, found, found.scores, random, backend)
-    weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], resamples)
-    written: dict[str, list[str]] = {}
-    failed: dict[str, int] = {}
-    for name, write in _arms(setting, ks).items():
-        texts = []
-        for place in range(len(queries)):
-            try:
-                texts.append(write(place))
-            except EcgkinError as error:
-                _LOG.warning("%s wrote nothing for %d: %s", name, queries[place].ecg_id, error)
-                texts.append("")
-            if progress is not None and (place + 1) % 50 == 0:
-                progress(name, place + 1, len(queries))
-        written[name] = texts
-        failed[name] = sum(not text for text in texts)
+    weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], scope.resamples)
+    written = _written(setting, ks, scope.progress)
     arms = {
-        name: ReGenArm(len(queries), _measures(texts, queries, weights), failed[name])
+        name: ReGenArm(len(queries), _measures(texts, queries, weights), sum(not t for t in texts))
         for name, texts in written.items()
     }
     return ReGenReport(
@@ -197,6 +175,24 @@ def evaluate_regen(
             for place in _spread(len(queries), examples)
         ],
     )
+
+
+def _written(setting: _Setting, ks: Sequence[int], progress: Progress | None) -> dict[str, list[str]]:
+    """What each arm writes for each query; an empty text where it fails."""
+    queries = setting.queries
+    written: dict[str, list[str]] = {}
+    for name, write in _arms(setting, ks).items():
+        texts = []
+        for place in range(len(queries)):
+            try:
+                texts.append(write(place))
+            except EcgkinError as error:
+                _LOG.warning("%s wrote nothing for %d: %s", name, queries[place].ecg_id, error)
+                texts.append("")
+            if progress is not None and (place + 1) % 50 == 0:
+                progress(name, place + 1, len(queries))
+        written[name] = texts
+    return written
 
 
 def _spread(n: int, wanted: int) -> list[int]:

@@ -164,12 +164,7 @@ def page_geometry(style: RenderStyle = RenderStyle()) -> PageGeometry:
     if style.footer:
         texts.append(TextAnchor(style.footer, left, page_h - style.margin_mm, "footer"))
     texts += _lead_names(style, panels, left if names_mm else None, spacing)
-    tick = min(2.5, spacing / 4)
-    separators = tuple(
-        (p.x_mm, p.baseline_y_mm - tick, p.baseline_y_mm + tick)
-        for p in panels
-        if style.lead_separators and not p.is_rhythm and p.x_mm > trace_x
-    )
+    separators = _separators(panels, trace_x, spacing) if style.lead_separators else ()
     pulse_x = left + names_mm if style.calibration == "left" else trace_x + trace_mm
     calibrations = () if style.calibration == "none" else tuple(
         _pulse(pulse_x, rows[row], style.speed_mm_s, [p.gain_mm_mv for p in panels if p.row == row])
@@ -235,6 +230,14 @@ def _lead_names(style: RenderStyle, panels: list[Panel], column: float | None, s
     # A little above the baseline, where the P wave of the first beat leaves room; never in the row above.
     lift = min(0.3 * spacing, 9.0)
     return [TextAnchor(p.label, p.x_mm + 1.0, p.baseline_y_mm - lift, "lead") for p in panels]
+
+
+def _separators(panels: list[Panel], trace_x: float, spacing: float) -> tuple[tuple[float, float, float], ...]:
+    """Ticks where one lead of a row ends and the next begins."""
+    tick = min(2.5, spacing / 4)
+    return tuple(
+        (p.x_mm, p.baseline_y_mm - tick, p.baseline_y_mm + tick) for p in panels if not p.is_rhythm and p.x_mm > trace_x
+    )
 
 
 def _raster(style: RenderStyle, need_w: float, need_h: float) -> tuple[float, int, int]:

@@ -259,6 +259,30 @@ def _infarcted(
     return st, t
 
 
+def _preexcited(
+    rng: np.random.Generator, middle: tuple[float, float], base: tuple[float, float, float], t: tuple[float, ...]
+) -> tuple[float, float, list[Kernel], tuple[float, ...], tuple[float, ...]]:
+    """Axis, QRS duration, QRS, ST and T where an accessory pathway begins the QRS slowly, before all else.
+
+    Args:
+        rng: Draws.
+        middle: Of the usual QRS, to the left and back.
+        base: The usual end of the QRS.
+        t: The usual T vector.
+    """
+    size, back = middle
+    axis = float(rng.uniform(-20, 70))
+    front = rng.uniform(-0.30, 0.15)
+    qrs_ms = float(rng.uniform(122, 150))
+    kernels = [
+        (0.16, 0.085, (0.13, 0.08, 0.40 * front)),
+        (0.32, 0.105, (0.30, 0.2, front)),
+        (0.54, 0.105, (size, 0.5, back)),
+        (0.76, 0.080, (base[0], base[1], base[2] * (0.4 if front < 0 else 1.0))),
+    ]
+    return axis, qrs_ms, kernels, (-0.05, -0.03, 0.0), (0.1 * t[0], 0.4 * t[1], t[2] * (-0.4 if front < 0 else 1.0))
+
+
 def _ventricles(codes: Set[str], rng: np.random.Generator) -> _Ventricles:
     """QRS in units of its own length, ST vector, T vector (mV), QRS duration in ms, frontal axis in degrees."""
     u = rng.uniform
@@ -289,18 +313,8 @@ def _ventricles(codes: Set[str], rng: np.random.Generator) -> _Ventricles:
     if infarct:
         st, t = _infarcted(codes, rng, kernels, st, t)
     if "WPW" in codes:
-        axis = float(u(-20, 70))
-        front = u(-0.30, 0.15)
-        qrs_ms = float(u(122, 150))
-        kernels = [
-            (0.16, 0.085, (0.13, 0.08, 0.40 * front)),
-            (0.32, 0.105, (0.30, 0.2, front)),
-            (0.54, 0.105, (size, 0.5, back)),
-            (0.76, 0.080, (base[0], base[1], base[2] * (0.4 if front < 0 else 1.0))),
-        ]
+        axis, qrs_ms, kernels, st, t = _preexcited(rng, (size, back), base, t)
         main = (0, 1, 2)
-        t = (0.1 * t[0], 0.4 * t[1], t[2] * (-0.4 if front < 0 else 1.0))
-        st = (-0.05, -0.03, 0.0)
     if "CRBBB" in codes or "IRBBB" in codes:
         complete = "CRBBB" in codes
         # The left side goes its way first; what is left over at the end is the right ventricle, to the right and front.

@@ -286,6 +286,7 @@ def test_a_model_of_another_tower_is_refused(trained: Path) -> None:
 
 def test_arms_are_compared_on_the_same_queries(trained: Path, made_ptbxl: Path, tmp_path: Path) -> None:
     from ecgkin.generation.research.mini.evaluate import ARMS, evaluate_mini
+    from ecgkin.generation.research.scope import Scope
 
     encoder = TokenEncoder()
     generator = MiniGenerator(trained / "mini", encoder)
@@ -295,10 +296,9 @@ def test_arms_are_compared_on_the_same_queries(trained: Path, made_ptbxl: Path, 
         made_ptbxl,
         encoder,
         generator,
+        Scope(resamples=20, cache_dir=tmp_path),
         without=generator,
         out_dir=tmp_path,
-        cache_dir=tmp_path,
-        resamples=20,
     )
     assert set(report.arms) == set(ARMS) and len({arm.n for arm in report.arms.values()}) == 1
     assert all(value.value >= 0 for value in report.made_up.values())
