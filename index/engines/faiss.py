@@ -26,8 +26,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from ecgkin.index.engines.exact import top_k
-from ecgkin.index.engines.protocol import FetchVectors, Ids, Vectors, check_ids, check_k, check_vectors
+from ecgkin.index.engines.protocol import FetchVectors, Ids, Vectors, check_ids, check_k, check_vectors, top_k
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
 # Few queries, one thread: with two threads on busy cores one flat query over 17 k rows took 9.3 ms instead of .54.

@@ -10,8 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.generation.backends.base import Completion, Request
-from ecgkin.generation.research.drafts.overlap import MEASURES, meteor, overlap, rouge_l, words
-from ecgkin.generation.research.drafts.regen import KS, evaluate_regen, questions, report_prompt
+from ecgkin.generation.research.drafts.regen import (
+    KS,
+    MEASURES,
+    evaluate_regen,
+    meteor,
+    overlap,
+    questions,
+    report_prompt,
+    rouge_l,
+    words,
+)
 from ecgkin.generation.research.scope import Scope
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.encoders.hashing import HashingEncoder

@@ -17,9 +17,8 @@ import pytest
 
 from ecgkin.index import create_base, manifest, open_base
 from ecgkin.index.case import Case
-from ecgkin.index.engines.exact import ExactIndex
 from ecgkin.index.engines.faiss import FaissIndex
-from ecgkin.index.engines.protocol import Vectors
+from ecgkin.index.engines.protocol import ExactIndex, Vectors
 from ecgkin.index.folder import live_index
 from ecgkin.index.folder.store import Store
 from ecgkin.retrieval.errors import CaseBaseError
