@@ -170,7 +170,8 @@ def write_mimic(root: Path, values: Steps) -> Path:
         f"subject_id,study_id,file_name,ecg_time,path\n10000032,40689238,40689238,2180-07-23 08:44:00,{path}\n"
     )
     (root / "machine_measurements.csv").write_text(
-        "subject_id,study_id,cart_id,ecg_time,report_0,report_1,report_2,bandwidth,filtering,rr_interval\n"
-        "10000032,40689238,6848296,2180-07-23 08:44:00,Sinus rhythm,Left atrial abnormality,,0.05-150 Hz,,659\n"
+        f"subject_id,study_id,cart_id,ecg_time,{','.join(f'report_{k}' for k in range(18))},bandwidth,filtering,"
+        "rr_interval\n10000032,40689238,6848296,2180-07-23 08:44:00,Sinus rhythm,Left atrial abnormality"
+        f"{',' * 16}Abnormal ECG,0.05-150 Hz,,659\n"
     )
     return root

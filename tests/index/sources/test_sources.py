@@ -296,7 +296,7 @@ def test_mimic_layout(tmp_path: Path) -> None:
     with open_base(tmp_path / "base") as base:
         case = base.get("mimic-iv-ecg/40689238")
         assert (case.patient_id, case.recorded_at) == ("10000032", "2180-07-23T08:44:00")
-        assert case.report == "Sinus rhythm\nLeft atrial abnormality" and case.meta["rr_ms"] == 659.0
+        assert case.report == "Sinus rhythm\nLeft atrial abnormality\nAbnormal ECG" and case.meta["rr_ms"] == 659.0
     table = (root / "record_list.csv").read_text().replace("files/p1000", "../../files/p1000")
     (root / "record_list.csv").write_text(table)
     with pytest.raises(RecordError, match="outside"):

@@ -175,3 +175,19 @@ def test_what_was_read_off_a_picture_says_so(tmp_path: Path, gappy: EcgRecord, f
     if form in ("wfdb", "dicom", "csv"):
         paths = {"wfdb": "clinic_picture.hea", "dicom": "clinic_picture.dcm", "csv": "clinic_picture.csv"}
         assert read_ecg(tmp_path / paths[form]).leads == gappy.leads
+
+
+def test_a_statement_with_several_codes_leaves_under_the_first(tmp_path: Path) -> None:
+    """The usual code of a finding stands first in the table; and what is written is read back as the same statement."""
+    from ecgkin.retrieval.ecg.formats.snomed import STATEMENT_OF
+
+    first: dict[str, str] = {}
+    for code, label in STATEMENT_OF.items():
+        first.setdefault(label, code)
+    assert sum(list(STATEMENT_OF.values()).count(label) > 1 for label in first) >= 5
+    record = EcgRecord(np.zeros((1, 500), dtype=np.float32), 500.0, ("I",))
+    for label, code in first.items():
+        path = write_wfdb(tmp_path, Case(label, labels={label: 100.0}), record)
+        assert f"# Dx: {code}" in path.read_text().replace("#Dx", "# Dx").splitlines()
+        header = read_ecg(path).header
+        assert header is not None and dict(header.labels) == {label: 100.0}

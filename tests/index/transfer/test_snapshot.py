@@ -241,3 +241,10 @@ def test_snapshot_of_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch
     before = sorted(path.name for path in (tmp_path / "b").iterdir())
     assert take_snapshot(tmp_path / "b", tmp_path / "s").n_cases == 30
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == before
+
+
+@pytest.mark.parametrize("change", [link, head_link])
+def test_links_are_no_snapshot(tmp_path: Path, change: Callable[[dict[str, Any], Path], None]) -> None:
+    """Looking at it is enough to refuse it: what a link points at may change after its sum was taken."""
+    with pytest.raises(CaseBaseError, match="is a link"):
+        read_snapshot(hostile(tmp_path, change))

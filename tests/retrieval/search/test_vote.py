@@ -216,3 +216,12 @@ def test_threshold_takes_the_smallest_quantile_that_turns_strangers_away() -> No
     assert calibrate.fit_threshold(inside, quantile=0.5).score == pytest.approx(0.8, abs=0.01)
     with pytest.raises(QueryError):
         calibrate.fit_threshold(np.array([]))
+
+
+def test_top_keeps_what_just_reaches_the_least() -> None:
+    """At least is at least: a statement exactly at the bound is shown."""
+    voted = vote([1.0, 1.0, 1.0, 1.0], [{"AFIB"}, {"AFIB", "LVH"}, set(), set()], rule=VoteRule(4, 0.1))
+    assert voted.statements["AFIB"] == 0.5 and voted.statements["LVH"] == 0.25
+    assert [code for code, _ in voted.top(at_least=0.5)] == ["AFIB"]
+    assert [code for code, _ in voted.top(at_least=0.25)] == ["AFIB", "LVH"]
+    assert [code for code, _ in voted.top(1, at_least=0.25)] == ["AFIB"]
