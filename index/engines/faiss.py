@@ -362,7 +362,16 @@ class FaissIndex:
             self._gpu = None
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[Vectors, Ids]:
-        """See `VectorIndex.search`."""
+        """See `VectorIndex.search`.
+
+        Args:
+            queries: Unit vectors, (n, dim).
+            k: Hits a query.
+            allowed: Ids that may be found, ascending; None for all.
+
+        Returns:
+            Cosines and ids, each (n, k), best first.
+        """
         matrix, k = check_vectors(queries, self.dim, "queries"), check_k(k)
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, dtype=np.int64))

@@ -192,7 +192,16 @@ class ExactIndex:
         self._ids, self._vectors = self._ids[keep], self._vectors[keep]
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[Vectors, Ids]:
-        """See `VectorIndex.search`."""
+        """See `VectorIndex.search`.
+
+        Args:
+            queries: Unit vectors, (n, dim).
+            k: Hits a query.
+            allowed: Ids that may be found, ascending; None for all.
+
+        Returns:
+            Cosines and ids, each (n, k), best first.
+        """
         matrix, k = check_vectors(queries, self.dim, "queries"), check_k(k)
         rows = np.arange(len(self._ids)) if allowed is None else np.flatnonzero(np.isin(self._ids, allowed))
         return top_k(matrix, self._ids[rows], self._vectors[rows], k)

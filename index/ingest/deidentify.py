@@ -217,6 +217,14 @@ def read_key(path: str | Path) -> bytes:
 def pseudonym(key: bytes, kind: str, value: str) -> str:
     """Name of a thing under a key: 20 hex digits, the same for the same key, kind and value.
 
+    Args:
+        key: Kept apart from the base.
+        kind: What is named: "patient", "case" ...
+        value: The name that must not be told.
+
+    Returns:
+        The pseudonym.
+
     >>> pseudonym(b"k" * 32, "patient", "17") == pseudonym(b"k" * 32, "patient", "17")
     True
     >>> pseudonym(b"k" * 32, "patient", "17") == pseudonym(b"j" * 32, "patient", "17")
@@ -226,7 +234,15 @@ def pseudonym(key: bytes, kind: str, value: str) -> str:
 
 
 def deidentified(items: Iterable[IngestItem], key: bytes) -> list[IngestItem]:
-    """The same items without identity; what they load is cleaned when it is loaded."""
+    """The same items without identity; what they load is cleaned when it is loaded.
+
+    Args:
+        items: Of a source.
+        key: Of `read_key`.
+
+    Returns:
+        One item for each.
+    """
     return [_item(item, key) for item in items]
 
 

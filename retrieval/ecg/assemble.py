@@ -58,6 +58,13 @@ def named(leads: Sequence[str]) -> str:
 def checked_rate(fs_hz: float, where: str) -> float:
     """The rate when it can be one.
 
+    Args:
+        fs_hz: Samples a second, as the file says.
+        where: File name for messages.
+
+    Returns:
+        The same as a float.
+
     Raises:
         RecordError: It is not finite, not positive, or above `MAX_FS_HZ`.
     """

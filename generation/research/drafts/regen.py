@@ -499,6 +499,13 @@ def _bleu(totals: Doubles, orders: int) -> Doubles:
 def rouge_l(text: Sequence[str], reference: Sequence[str]) -> float:
     """F of the longest common subsequence.
 
+    Args:
+        text: Words.
+        reference: Words.
+
+    Returns:
+        F, 0 to 1.
+
     >>> rouge_l(words("sinus rhythm, normal ecg"), words("sinus rhythm, left axis, normal ecg"))
     0.8
     """
@@ -515,6 +522,13 @@ def rouge_l(text: Sequence[str], reference: Sequence[str]) -> float:
 
 def meteor(text: Sequence[str], reference: Sequence[str]) -> float:
     """Harmonic mean of precision and recall of single words, less for every break in their order.
+
+    Args:
+        text: Words.
+        reference: Words.
+
+    Returns:
+        The score, 0 to 1.
 
     >>> round(meteor(["a", "b", "c"], ["a", "b", "c"]), 3), meteor(["x"], ["a"])
     (0.981, 0.0)

@@ -91,7 +91,15 @@ def picture_notes(picture: Image.Image) -> tuple[str, ...]:
 
 
 def with_notes(picture: Image.Image, notes: Sequence[str]) -> Image.Image:
-    """The same picture, which `picture_notes` knows these notes of."""
+    """The same picture, which `picture_notes` knows these notes of.
+
+    Args:
+        picture: Any.
+        notes: What its reader found odd.
+
+    Returns:
+        The picture that was given.
+    """
     picture.info[_NOTES] = tuple(notes)
     return picture
 

@@ -140,6 +140,14 @@ def text_of(root: Element | None, *paths: str) -> str:
 def base64_bytes(text: str, where: str, what: str) -> bytes:
     """The bytes that a text spells.
 
+    Args:
+        text: Base64, white space allowed.
+        where: File name for messages.
+        what: What is spelled, for messages: "lead V1".
+
+    Returns:
+        The bytes.
+
     Raises:
         RecordError: It is not Base64.
     """

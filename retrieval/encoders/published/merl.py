@@ -315,6 +315,13 @@ def build_backbone(checkpoint: Checkpoint) -> ResNetBackbone | VitBackbone:
 def build_merl(checkpoint: Checkpoint, text: TextFolder) -> Merl:
     """Both towers of the sizes that a checkpoint says, not filled yet.
 
+    Args:
+        checkpoint: The file.
+        text: Configuration of the BERT model.
+
+    Returns:
+        The network.
+
     Raises:
         ModelError: A tensor that the sizes are read from is missing.
     """

@@ -177,7 +177,15 @@ def _stretched(rows: Samples, n_samples: int) -> Samples:
 
 
 def running_median(rows: Samples, width: int) -> Samples:
-    """Median over `width` samples (odd) of each row, zeros beyond the edges, as `scipy.signal.medfilt` takes them."""
+    """Median over `width` samples (odd) of each row, zeros beyond the edges, as `scipy.signal.medfilt` takes them.
+
+    Args:
+        rows: (n_leads, n).
+        width: Samples, odd.
+
+    Returns:
+        The same shape.
+    """
     from scipy.ndimage import median_filter
 
     # One row at a time: scipy has a twenty times faster path for one dimension.

@@ -69,6 +69,13 @@ class Scale:
 def stated(text: str, where: str) -> tuple[float | None, tuple[float, float] | None]:
     """Speed and the gains of limb and chest leads as the page writes them; None where it does not.
 
+    Args:
+        text: All that is written on the page.
+        where: What to call it in messages.
+
+    Returns:
+        Speed in mm/s, and gains of limb and chest leads in mm/mV; None for what is not said.
+
     Raises:
         RecordError: It says two that cannot both be true, or one that no machine has.
 
