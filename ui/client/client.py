@@ -88,7 +88,8 @@ class Client:
             record: Samples, instead of a file.
             text: Words; beside an ECG the search is for both.
             query_id: An earlier search, instead of all these: refined by its marks.
-            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page, known.
+            options: k, where, exclude_patient, previous, weight, similar, not_similar, fs_hz, units,
+                page, known.
 
         Returns:
             Hits, vote, warnings and the query's id.
@@ -101,7 +102,8 @@ class Client:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             The draft and the search.
@@ -114,7 +116,8 @@ class Client:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             The resource as plain values.
@@ -129,7 +132,8 @@ class Client:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             Pieces of text, then the answer.
@@ -318,7 +322,8 @@ class AsyncClient:
             record: A recording, in place of a file.
             text: Words; with an ECG the search is for both.
             query_id: Of an earlier search.
-            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page, known.
+            options: k, where, exclude_patient, previous, weight, similar, not_similar, fs_hz, units,
+                page, known.
 
         Returns:
             Hits, vote, what was read of the page, warnings.
@@ -331,7 +336,8 @@ class AsyncClient:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             The draft and the search.
@@ -346,7 +352,8 @@ class AsyncClient:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             The resource as plain values.
@@ -361,7 +368,8 @@ class AsyncClient:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             Pieces of text, then the answer.
