@@ -132,6 +132,9 @@ def without(text: str, whole: Iterable[str], words: Iterable[str]) -> str:
         text: A report, a note, a field.
         whole: Values that go wherever they stand: names, numbers, dates.
         words: Single words that go.
+
+    Returns:
+        The text with "[...]" in place of what it must not say.
     """
     for value in sorted({v.strip() for v in whole if len(v.strip()) >= SHORTEST}, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", GONE, text, flags=re.IGNORECASE)
@@ -253,6 +256,9 @@ def scrubbed(text: str, header: SourceHeader | None, *known: str | None) -> str:
         text: A report, a note.
         header: Of the recording; None where there is none.
         known: More that must not stand in it.
+
+    Returns:
+        The text with "[...]" in place of what it must not say.
 
     >>> scrubbed("Sinus rhythm. Seen by Dr. Weiss, 12.03.2019, ID 4711-0815", None)
     'Sinus rhythm. Seen by [...], [...], ID [...]'

@@ -96,6 +96,9 @@ def without_pulse(
         step: By which the pulse may miss 0 and 1 mV.
         fs_hz: Samples a second.
         notes: What was cut off is added.
+
+    Returns:
+        The rows, all shorter by the pulse, or as they were.
     """
     if len(rows) < 2 or len({row.size for row in rows}) != 1:
         return list(rows)
@@ -136,6 +139,9 @@ def assemble(
         where: File name for messages.
         record_id, patient_id, age_years, sex, header: As in `EcgRecord`.
         notes: What the reader has found already.
+
+    Returns:
+        The record; what was computed, left out or odd stands in its notes.
 
     Raises:
         RecordError: No channel is a lead, a lead comes twice, or all leads are empty.

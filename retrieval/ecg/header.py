@@ -115,6 +115,9 @@ def iso_time(text: str, clock: str = "", *, day_first: bool = False) -> str | No
         clock: The time of day where it stands in a field of its own: "072734" or "07:27:34".
         day_first: The format itself says that "03/04/2020" is the third of April.
 
+    Returns:
+        "2011-12-01", "2011-12-01T07:27:34", or None.
+
     >>> iso_time("20021122091000.000"), iso_time("2011-12-01", "07:27:34"), iso_time("432432")
     ('2002-11-22T09:10:00', '2011-12-01T07:27:34', None)
     """
@@ -163,6 +166,9 @@ def age_of(text: str, unit: str = "") -> float | None:
     Args:
         text: "54", "054Y", "3 months", "8 Tage", ">89", "90+". 300 stands for ages above 89, as in PTB-XL.
         unit: Where it stands in a field of its own: "YEARS", "M".
+
+    Returns:
+        Years, or None.
 
     >>> age_of("54"), age_of("3 months"), age_of(">89"), age_of("300"), age_of("200"), age_of("unknown")
     (54.0, 0.25, 90.0, 90.0, None, None)

@@ -54,6 +54,9 @@ def printed(signal_mv: NDArray[np.floating], columns: int, strips: tuple[str, ..
         strips: Leads that are printed over the whole width.
         seconds: Time that a row shows.
         simultaneous: Whether all columns show the same time.
+
+    Returns:
+        mV, the shape of `signal_mv`.
     """
     n = round(seconds * FS)
     out = np.full((12, n), np.nan)

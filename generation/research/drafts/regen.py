@@ -148,6 +148,9 @@ def evaluate_regen(
         ks: How many reports a model sees, and how many cases answer questions.
         examples: How many queries are shown in full.
 
+    Returns:
+        Figures of every arm, answers, and examples.
+
     Raises:
         QueryError: The folds hold nothing, or a k is below 1.
     """
@@ -249,6 +252,9 @@ def report_prompt(cases: Sequence[tuple[PtbXlRow, float]], *, blank: bool = Fals
         cases: Neighbours with their scores, nearest first.
         blank: Whether what the cases say is left out.
         question: Empty for the report.
+
+    Returns:
+        The prompt.
     """
     lines = []
     for number, (row, score) in enumerate(cases, 1):
@@ -451,6 +457,9 @@ def overlap(texts: Sequence[str], references: Sequence[str], weights: NDArray[np
         texts: What was written; an empty text counts as one without a word in common.
         references: One for each; texts whose reference has no word are left out.
         weights: Bootstrap weights, (resamples, n).
+
+    Returns:
+        Measure -> its value with its interval.
 
     Raises:
         QueryError: Texts, references and weights do not pair up.

@@ -208,6 +208,9 @@ def read_split(column: str, file: Path, root: Path) -> LabelledSet:
         file: For example `finetune/data_split/icbeb/icbeb_test.csv` of the user's copy.
         root: Folder that the paths start from.
 
+    Returns:
+        Recordings, classes and truth.
+
     Raises:
         QueryError: There is no such file, no path column, or no class.
     """
@@ -281,6 +284,9 @@ def zero_shot_table(
         splits: Of `read_split`, for columns beyond PTB-XL.
         prompts: Of `read_prompts`; a class without a text there gets this project's.
         device: Where encoders run.
+
+    Returns:
+        A row of cells an encoder, its figures of retrieval, and notes.
 
     Raises:
         QueryError: The folds hold nothing, or an encoder's name means nothing.

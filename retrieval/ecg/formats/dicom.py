@@ -78,6 +78,9 @@ def header_of(data: Dataset, form: str, filters: list[tuple[float | None, float 
         data: The object.
         form: Format for messages.
         filters: High pass, low pass and notch in Hz of each lead; what most leads have is said.
+
+    Returns:
+        Name, dates, report, device and filters, as far as they are there.
     """
     common = Counter(filters).most_common(1)
     when = iso_time(text_in(data, "AcquisitionDateTime")) or iso_time(

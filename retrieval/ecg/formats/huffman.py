@@ -55,6 +55,9 @@ def own_tables(body: bytes, where: str) -> tuple[Table, ...]:
         body: The section behind its head.
         where: File name for messages.
 
+    Returns:
+        The tables in their order.
+
     Raises:
         RecordError: They are cut off, too many, or no prefix codes.
     """

@@ -165,6 +165,9 @@ def numbers_in(text: str, factor: float, what: str) -> NDArray[np.float32]:
         factor: From a step to mV.
         what: For messages: file and lead.
 
+    Returns:
+        float32 (n,).
+
     Raises:
         RecordError: One is no number, or they are more than `MAX_SAMPLES`.
     """

@@ -98,6 +98,9 @@ def read_checkpoint(path: Path, system: str) -> Checkpoint:
         path: `.safetensors`, or a pickle of torch (`.pth`, `.pt`, `.bin`, `.ckpt`).
         system: Which system's checkpoint is wanted, for messages.
 
+    Returns:
+        Its tensors by name.
+
     Raises:
         WeightsMissingError: There is no such file.
         ModelError: It is damaged, holds code, holds no tensors, or holds a tensor that is not finite.

@@ -202,6 +202,9 @@ def build_d_beta(checkpoint: Checkpoint, text: TextFolder, heads: int, position_
         heads: Of the ECG transformer; not in the file.
         position_groups: Of the positional convolution; not in the file where its width is not known.
 
+    Returns:
+        The network.
+
     Raises:
         ModelError: A tensor that the sizes are read from is missing.
     """
@@ -260,6 +263,9 @@ def load_d_beta(place: Path, name: str, device: str = "cpu", settings: Mapping[s
         device: "cpu", "cuda" or "cuda:N".
         settings: "leads": "standard" (as its public example is fed; default) or "mimic" (aVF before aVL, as its
             training data lie). Which one it was trained with is not published: measure both.
+
+    Returns:
+        The encoder, ready to use.
 
     Raises:
         WeightsMissingError, ModelError: Something is missing, or does not fit.

@@ -378,6 +378,9 @@ def load_merl(place: Path, name: str, device: str = "cpu", settings: Mapping[str
         device: "cpu", "cuda" or "cuda:N".
         settings: "leads": "mimic" (the order it was trained with; default) or "standard", to see what it is worth.
 
+    Returns:
+        The encoder, ready to use.
+
     Raises:
         WeightsMissingError, ModelError: Something is missing, or does not fit.
     """

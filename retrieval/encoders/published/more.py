@@ -297,6 +297,9 @@ def load_more(place: Path, name: str, device: str = "cpu", settings: Mapping[str
             "tokens": "128" (its zero-shot script; default) or "512" (its retrieval script); "heads": of the ECG tower,
             where its width is not the published one.
 
+    Returns:
+        The encoder, ready to use.
+
     Raises:
         WeightsMissingError, ModelError: Something is missing, or does not fit.
     """

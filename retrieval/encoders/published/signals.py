@@ -84,6 +84,9 @@ def prepare(record: EcgRecord, rule: SignalRule) -> Prepared:
         record: In mV, at any rate, leads in any order; not changed.
         rule: Of the system.
 
+    Returns:
+        Samples (n_leads, n_samples), and notes for people.
+
     Raises:
         RecordError: The record is shorter than a second, or too much of it is missing.
     """

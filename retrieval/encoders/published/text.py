@@ -77,6 +77,9 @@ def find_text_folder(
         wanted: Fields of config.json whose other values would change the arithmetic.
         max_tokens: Longer texts are cut there, special tokens included.
 
+    Returns:
+        Configuration and tokenizer.
+
     Raises:
         WeightsMissingError: There is none, or it has no tokenizer.
         ModelError: There are two, or one of another model.

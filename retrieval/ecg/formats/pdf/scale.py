@@ -178,6 +178,9 @@ def scale_of(drawing: Drawing, pulses: Sequence[Pulse], where: str) -> Scale:
         pulses: Its calibration pulses.
         where: What to call it in messages.
 
+    Returns:
+        Points a millimetre, speed, gains, and where they come from.
+
     Raises:
         RecordError: Speed or gain is not said, neither grid nor pulse says what a millimetre is, or they contradict
             each other.

@@ -250,6 +250,9 @@ def load_ecgfounder(
         device: "cpu", "cuda" or "cuda:N".
         settings: "filter": "on" (the authors' README; default) or "off" (their PTB-XL script).
 
+    Returns:
+        The encoder, ready to use.
+
     Raises:
         WeightsMissingError, ModelError: Something is missing, or does not fit.
     """
