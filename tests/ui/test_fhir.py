@@ -191,3 +191,20 @@ def test_through_the_server(client: Client) -> None:
     assert codes == [item.code for item in draft.statements if item.polarity == "present"] and codes
     assert report["language"] == "de" and draft.text.splitlines()[0] in report["conclusion"]
     assert fhir.summary(json.dumps(report))["sources"] == [item.case_id for item in draft.evidence]
+
+
+def test_what_the_evidence_speaks_against_is_not_coded() -> None:
+    """A code must not outlive the doubt: contradicted by the neighbours, denied elsewhere, or cited without support."""
+    one = DRAFT.statements[0]
+
+    def codes(*statements: DraftedStatement, **more: Any) -> list[str]:
+        report = report_of(replace(DRAFT, statements=statements, **more))
+        return [coding["code"] for item in report.get("conclusionCode", []) for coding in item.get("coding", [])]
+
+    assert "SR" in codes(one)
+    assert codes(replace(one, agreement="contradicts")) == []
+    assert codes(replace(one, agreement="contradicts", polarity="possible")) == []
+    assert codes(replace(one, supported_by=(), agreement="differs")) == []
+    assert "SR" in codes(replace(one, supported_by=(), agreement="agrees"))
+    denied = Sentence("No sinus rhythm.", statements=(("SR", "absent"),))
+    assert codes(one, sentences=(*DRAFT.sentences, denied)) == []
