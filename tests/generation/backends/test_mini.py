@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecgkin.generation.backends.base import Request, TextBackend
 from ecgkin.generation.backends.mini.backend import SHIPPED, MiniGenerator
 from ecgkin.generation.backends.mini.tokens import pooled
-from ecgkin.generation.backends.mini.vocabulary import Vocabulary, train_vocabulary
+from ecgkin.generation.backends.mini.vocabulary import SPECIALS, Vocabulary, train_vocabulary
 from ecgkin.generation.backends.mini.wording import MiniPrompt, ShownCase, findings_line, parse_prompt, split_answer
 from ecgkin.generation.prompt.wording import fill, prompt_name
 from ecgkin.generation.research.instruct.build import build_instructions, neighbour_prompt
@@ -350,3 +350,12 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         load_mini_settings(path)
     shipped = load_mini_settings(Path(__file__).parents[3] / "scripts" / "training" / "mini.yaml")
     assert shipped.cases == "mixed" and shipped.vocabulary == 3168
+
+
+@pytest.mark.parametrize(("p", "tenth"), [(0.0, 0), (0.09, 0), (0.1, 1), (0.39, 3), (0.85, 8), (0.95, 9), (1.0, 9)])
+def test_the_vote_is_told_in_whole_tenths_cut_off(p: float, tenth: int, tmp_path: Path) -> None:
+    """As in training: 39 % is three tenths, and nothing lies above nine."""
+    vocabulary = train_vocabulary(["sinus rhythm", "sinus rhythm with a long pause"], tmp_path, len(SPECIALS) + 20)
+    ids = vocabulary.prompt_ids(MiniPrompt(vote=(("AFIB", p),)))
+    at = ids.index(SPECIALS.index("<AFIB>"))
+    assert SPECIALS[ids[at + 1]] == f"<p{tenth}>"

@@ -141,6 +141,15 @@ def test_vote_over_more_than_was_ranked_is_refused() -> None:
 # ---------------------------------------------------------------- identical sets and nDCG
 
 
+def test_a_hit_that_is_missing_is_wrong_whatever_stands_last_in_the_gallery() -> None:
+    """Row -1 means "no hit", not the last row, even where that one has the query's own labels."""
+    labels = np.array([[True, False], [False, True]])
+    found = ranking.Neighbours(np.array([[0, -1]]), np.array([[0.9, -np.inf]], dtype=np.float32))
+    assert metrics.identical_share(found, labels[1:], labels, 2).tolist() == [0.0]
+    assert metrics.identical_share(found, labels[:1], labels, 2).tolist() == [0.5]
+    assert metrics.ndcg_jaccard(found, labels[1:], labels, 2).tolist() == [0.0]
+
+
 def test_identical_share_by_hand() -> None:
     gallery = np.array([[True, False], [True, True], [True, False], [False, False]])
     found = ranking.Neighbours(np.array([[0, 1], [2, -1]]), np.array([[1, 0], [1, -np.inf]], dtype=np.float32))
