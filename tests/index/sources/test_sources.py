@@ -248,6 +248,11 @@ def test_hostile_zips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for k in range(4):
             archive.writestr(f"{k}.txt", b"x")
     refused("holds 4 files")
+    with zipfile.ZipFile(tmp_path / "three.zip", "w") as archive:
+        for k in range(3):
+            archive.writestr(f"{k}.txt", b"x")
+    three = archives.Unpacked(tmp_path / "three.zip")
+    assert len(list(three.folder.iterdir())) == 3
     (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:-30])
     refused("cannot be unpacked")
 
