@@ -274,7 +274,7 @@ def _preexcited(
     axis = float(rng.uniform(-20, 70))
     front = rng.uniform(-0.30, 0.15)
     qrs_ms = float(rng.uniform(122, 150))
-    kernels = [
+    kernels: list[Kernel] = [
         (0.16, 0.085, (0.13, 0.08, 0.40 * front)),
         (0.32, 0.105, (0.30, 0.2, front)),
         (0.54, 0.105, (size, 0.5, back)),
@@ -307,7 +307,7 @@ def _ventricles(codes: Set[str], rng: np.random.Generator) -> _Ventricles:
         back = u(0.6, 0.9)
         base = (base[0], base[1], u(0.5, 0.7))
         st, t = (-u(0.06, 0.11), -0.03, -u(0.04, 0.08)), (-u(0.22, 0.34), -u(0.05, 0.12), -u(0.18, 0.3))
-    kernels = [(0.18, 0.080, septum), (0.45, 0.105, (size, 0.5, back)), (0.70, 0.095, base)]
+    kernels: list[Kernel] = [(0.18, 0.080, septum), (0.45, 0.105, (size, 0.5, back)), (0.70, 0.095, base)]
     main: tuple[int, ...] = (1,)
     late_kernels: tuple[Kernel, ...] = ()
     if infarct:
