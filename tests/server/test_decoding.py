@@ -28,10 +28,9 @@ from ecgkin.retrieval.errors import EcgkinError, ImageError, InputError, RateUnk
 from ecgkin.retrieval.notes import NoteCode
 from ecgkin.ui.api import decoding, problems, uploads
 from ecgkin.ui.api.decoding import Decoders
-from ecgkin.ui.api.drafting import public_name
 from ecgkin.ui.api.limits import Limits
 from ecgkin.ui.api.problems import for_strangers
-from ecgkin.ui.api.state import State
+from ecgkin.ui.api.state import State, public_name
 from ecgkin.ui.api.uploads import Upload, remove_abandoned
 from ecgkin.ui.demo.serve import write_csv
 from ecgkin.ui.server.app import create_app
