@@ -31,7 +31,7 @@ from ecgkin.ui.api.security import Token, parse_tokens
 from ecgkin.ui.api.uploads import leave_own_folder, remove_abandoned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ecgkin.index.base import CaseBase
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.search.live import LiveSearch
-    from ecgkin.retrieval.search.search import CaseSearch, SearchResult
+    from ecgkin.retrieval.search.search import SearchResult
     from ecgkin.ui.api.decoding import Asked
     from ecgkin.ui.api.schemas import DraftOptions
     from ecgkin.ui.settings import Settings
