@@ -166,7 +166,8 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
     code = plain_text(case.patient_id or "X", 20).replace(" ", "_")
     patient = Patient(code=code, sex="F" if case.sex == "F" else "M" if case.sex == "M" else "X")
     path = folder / f"{file_stem(case.case_id)}.edf"
-    start = datetime.fromisoformat(case.recorded_at) if len(case.recorded_at or "") >= 10 else None
+    recorded = case.recorded_at or ""
+    start = datetime.fromisoformat(recorded) if len(recorded) >= 10 else None
     if start is not None and not 1985 <= start.year <= 2084:  # EDF has two digits for the year
         start = None
     Edf(

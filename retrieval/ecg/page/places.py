@@ -51,10 +51,10 @@ def lines_of(found: Digitized, stretch: Stretch) -> tuple[Line, ...]:
         x = np.arange(first + begin, first + to, dtype=np.float64)
         line = np.stack([x, y[begin:to]], axis=1).astype(np.float32)
         if len(line) > 2:
-            line = cv2.approxPolyDP(line[:, None], _TOLERANCE_PX, False)[:, 0]
+            line = np.asarray(cv2.approxPolyDP(line[:, None], _TOLERANCE_PX, False)[:, 0], dtype=np.float32)
         if len(line) > 1:
-            line = line.astype(np.float64)
-            out.append(Line(found.on_picture(line[:, 0], line[:, 1]), bool(doubtful[begin])))
+            fine = line.astype(np.float64)
+            out.append(Line(found.on_picture(fine[:, 0], fine[:, 1]), bool(doubtful[begin])))
     return tuple(out)
 
 
