@@ -166,7 +166,7 @@ def test_a_decoder_is_not_believed(answer: bytes, tmp_path: Path, monkeypatch: p
         f"sys.stdin.readline(); sys.stdout.buffer.write({answer[:200]!r} * {max(1, len(answer) // 200)})\n"
         "sys.stdout.flush(); sys.stdin.readline()\n"
     )
-    monkeypatch.setattr(decoding.decoder, "__name__", "evil")
+    monkeypatch.setattr("ecgkin.ui.api.decoder.__name__", "evil")
     monkeypatch.syspath_prepend(str(tmp_path))
     evil = Decoders(Limits(decoders=1, decode_seconds=PATIENCE_S))
     try:

@@ -17,6 +17,7 @@ from ecgkin.generation.prompt.grounding import ground
 from ecgkin.generation.types.draft import Draft, DraftedStatement, DraftFlag, Evidence, Sentence
 from ecgkin.generation.types.serial import Serial, SerialChange, SerialRow
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.retrieval.notes import Note
 from ecgkin.retrieval.search.vote import vote
 from ecgkin.ui.api.state import State
 from ecgkin.ui.client import Client
@@ -37,7 +38,7 @@ DRAFT = Draft(
     ),
     evidence=(Evidence(1, "a/1", 0.91, ("SR",)), Evidence(2, "a/2", 0.81, ("LVH",))),
     measurements={"rate_bpm": 71.6, "pr_ms": 160.2, "qtc_ms": 431.0},
-    warnings=("scale unknown",),
+    warnings=(Note.of("scale unknown"),),
 )
 
 

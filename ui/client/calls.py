@@ -380,6 +380,9 @@ def digitize(
         samples: Whether the answer holds the samples.
         curves: Whether it says where on the picture each curve was followed.
         page: Of a document, from 1.
+
+    Returns:
+        The call; its answer holds the signals.
     """
     values = {"known": _known(known), "samples": samples, "curves": curves, "page": page}
     return _question("/v1/digitize", parsed_as(DigitizedOut), file, None, values)

@@ -180,11 +180,27 @@ class DBeta(nn.Module):
         return torch.tanh(self.ecg_pooler(tokens[:, 0]))
 
     def words(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Token ids and mask (n, t) -> vectors (n, dim), not normalised."""
+        """Token ids and mask (n, t) -> vectors (n, dim), not normalised.
+
+        Args:
+            ids: Token ids, int64 (n, t).
+            mask: 1 for tokens, 0 behind them, (n, t).
+
+        Returns:
+            (n, dim).
+        """
         return self.pool_words(self.text_project(self.text_tokens(ids, mask)), mask)
 
     def text_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Last hidden states, (n, t, text_width)."""
+        """Last hidden states, (n, t, text_width).
+
+        Args:
+            ids: Token ids, int64 (n, t).
+            mask: 1 for tokens, 0 behind them, (n, t).
+
+        Returns:
+            (n, t, text_width).
+        """
         out: Tensor = self.text(input_ids=ids, attention_mask=mask).last_hidden_state
         return out
 

@@ -89,7 +89,7 @@ def test_less_elevation_tells_where_something_else_does() -> None:
     assert kinds(measured({"III": half, "aVF": half, "aVL": mirror})) == {("st_elevation", "reciprocal")}
     assert kinds(measured({"III": half, "aVF": half, "aVL": lead(st_j_mv=-0.04)})) == set()
     assert kinds(measured({"III": lead(st_j_mv=0.04), "aVF": half, "aVL": mirror})) == set()
-    late = {"st_j_mv": 0.01, "st_60_mv": 0.21, "st_80_mv": 0.22}
+    late: dict[str, Any] = {"st_j_mv": 0.01, "st_60_mv": 0.21, "st_80_mv": 0.22}
     small = lead(r_mv=0.2, s_mv=1.0, **late)
     assert kinds(measured({"V2": small, "V3": small})) == {("st_elevation", "low_r")}
     larger = lead(r_mv=0.25, s_mv=1.0, **late)

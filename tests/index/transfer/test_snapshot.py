@@ -103,12 +103,13 @@ def test_a_damaged_snapshot_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "s" / (FILE if damage == "head" else STORE)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    {
+    damages: dict[str, Callable[[], object]] = {
         "edit": lambda: path.write_bytes(content),
         "cut": lambda: path.write_bytes(content[:-100]),
         "delete": path.unlink,
         "head": lambda: path.write_text("{}"),
-    }[damage]()
+    }
+    damages[damage]()
     with pytest.raises((CaseBaseError, ManifestError), match=r"cases\.sqlite|no snapshot"):
         restore_snapshot(tmp_path / "s", tmp_path / "again")
     assert not (tmp_path / "again").exists()

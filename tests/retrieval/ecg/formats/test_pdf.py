@@ -152,13 +152,13 @@ def test_scans_are_pictures(tmp_path: Path, record: EcgRecord) -> None:
 def test_wrapped_into_dicom_and_page_by_page(tmp_path: Path, record: EcgRecord) -> None:
     """Each page of a document is a case, wrapped or not; cases of drawn pages have samples, and are found again."""
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     clinic = tmp_path / "clinic"
     clinic.mkdir()
     other = simulate(("NORM",), np.random.default_rng(5)).record
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.104.1")
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
