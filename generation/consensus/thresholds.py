@@ -75,6 +75,9 @@ class DraftThresholds:
         Args:
             vote: Of the neighbours.
             code: SCP code.
+
+        Returns:
+            Log-odds.
         """
         return _logit(vote.raw[code]) - _logit(self.statements.get(code, self.default))
 
@@ -84,6 +87,9 @@ class DraftThresholds:
         Args:
             vote: Of the neighbours.
             name: One of the five superclasses.
+
+        Returns:
+            Log-odds.
         """
         return _logit(vote.raw[f"super:{name}"]) - _logit(self.superclasses.get(name, self.default))
 
@@ -109,6 +115,9 @@ class DraftThresholds:
             vote: Of the neighbours.
             carried: Statements that a neighbour carries; others do not pass. None for all with a vote.
             refined: Probability and margin of statements that measurements had a say in, from `refine`.
+
+        Returns:
+            Codes with probability and margin.
         """
         own = refined or {}
         margins = {code: own[code][1] if code in own else self.margin(vote, code) for code in vote.statements}
@@ -138,6 +147,9 @@ class DraftThresholds:
         Args:
             vote: Of the neighbours.
             values: Of `Measurements`; empty for a picture, and then nothing is refined.
+
+        Returns:
+            Probabilities and margins by code.
         """
         if not values:
             return {}
@@ -163,6 +175,9 @@ class DraftThresholds:
         Args:
             path: The file.
             encoder: Fingerprint that it must belong to; None to take any.
+
+        Returns:
+            The thresholds.
 
         Raises:
             ModelError: It is missing or no such file.

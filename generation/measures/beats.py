@@ -58,6 +58,9 @@ def find_beats(samples: Samples, curve: Doubles | None = None) -> Beats:
     Args:
         samples: The leads.
         curve: Their `qrs_activity`; None to compute it.
+
+    Returns:
+        Places, kinds and what they are told by.
     """
     if len(samples.names) == 0:
         return Beats(np.zeros(0, dtype=np.int64), (), np.zeros(0, dtype=np.bool_), 0.0)
@@ -100,6 +103,9 @@ def spikes_with_qrs(spikes_s: tuple[float, ...], curve: Doubles) -> tuple[float,
     Args:
         spikes_s: In seconds.
         curve: `qrs_activity` of the samples without them.
+
+    Returns:
+        Seconds, ascending.
     """
     at, clearness = _peaks(curve)
     if len(at) < 2 or clearness < 2.0:

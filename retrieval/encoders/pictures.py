@@ -30,6 +30,9 @@ def encode_printed(encoder: Encoder, printed: Sequence[PrintedEcg]) -> Vectors:
         encoder: Any.
         printed: What was read of each picture.
 
+    Returns:
+        Unit rows, (n, dim).
+
     Raises:
         ImageError: The encoder compares signals, and those of a page could not be read.
     """

@@ -491,7 +491,8 @@ class CaseSearch:
             if abstained == "unreadable":
                 from ecgkin.retrieval.ecg.page.evidence import doubts
 
-                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(query.printed and query.printed.evidence)))
+                evidence = query.printed.evidence if query.printed is not None else None
+                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(evidence)))
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:

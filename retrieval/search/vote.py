@@ -130,6 +130,9 @@ class Calibration:
             path: JSON file.
             encoder: Fingerprint that it must belong to; None to take any.
 
+        Returns:
+            The calibration.
+
         Raises:
             ModelError: The file is missing or not a calibration of this format.
             EncoderMismatchError: It was fitted for another encoder.
@@ -284,6 +287,9 @@ def vote(
         calibration: Gives depth, temperature and curves. None: the raw shares are returned, and said to be raw.
         rule: Depth and temperature without a calibration.
         n_cases: Size of the case base, to say where it is much smaller than the one calibrated on.
+
+    Returns:
+        Shares or probabilities, most probable first.
 
     Raises:
         QueryError: Scores and labels differ in number.

@@ -499,7 +499,7 @@ def test_fhir_follows_the_review() -> None:
 
 def stretch(lead: str, loss: float, begin: float = 0.0, end: float = 1.0, **place: Any) -> StretchOut:
     """Part of a recording of ten seconds."""
-    given = {"row": 0, "begin_s": 10 * begin, "end_s": 10 * end, "corners": []} | place
+    given: dict[str, Any] = {"row": 0, "begin_s": 10 * begin, "end_s": 10 * end, "corners": []} | place
     return StretchOut(lead=lead, begin=begin, end=end, loss=loss, **given)
 
 

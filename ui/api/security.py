@@ -79,6 +79,9 @@ def role_of(token: str, known: Sequence[Token]) -> Role | None:
     Args:
         token: As it was sent.
         known: Tokens of the settings, by their hashes.
+
+    Returns:
+        "read", "write" or None.
     """
     digest = hashed(token)
     found: Role | None = None
@@ -109,6 +112,9 @@ def needed_role(method: str, path: str) -> Role | None:
     Args:
         method: HTTP method in capitals.
         path: Without the query.
+
+    Returns:
+        "read", "write" or None.
     """
     if (path in OPEN or path.startswith(f"{docs_page.ASSETS}/")) and method in ("GET", "HEAD"):
         return None

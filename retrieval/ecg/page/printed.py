@@ -123,6 +123,9 @@ def read_printed(
         picture: PIL image, RGB or gray array, encoded bytes, or a path; never modified.
         known: What is known of the page better than it would be read.
 
+    Returns:
+        Page, trace map, signals or None, and how well it was read.
+
     Raises:
         ImageError: The picture cannot be read or shows no ECG; or not in the layout that is known.
         QueryError: The corners that are known lie outside of the picture.

@@ -82,7 +82,17 @@ def _check_one_question(body: SearchBody) -> None:
 
 
 def ask(state: State, query: Asked | None, text: str | None, asked: Question) -> SearchResult:
-    """One search by an ECG, words, or both; for threads."""
+    """One search by an ECG, words, or both; for threads.
+
+    Args:
+        state: Of the server.
+        query: A record, a picture, or None.
+        text: Words, or "".
+        asked: Hits, filter and so on.
+
+    Returns:
+        The result.
+    """
     engine, k, where, patient = state.search, asked.k, asked.where, asked.exclude_patient
     if patient is None and asked.previous is not None:
         from ecgkin.generation.serial import patient_of
@@ -122,7 +132,15 @@ def _embedded(state: State, asked: intake.Intake[EmbeddingForm, EmbeddingBody]) 
 
 
 def vector_of(state: State, query: Asked) -> list[float]:
-    """The vector of a record or a picture; for threads."""
+    """The vector of a record or a picture; for threads.
+
+    Args:
+        state: Of the server.
+        query: A record or a picture.
+
+    Returns:
+        (dim,).
+    """
     encoder: Any = state.search.encoder
     if isinstance(query, EcgRecord):
         return [float(x) for x in encoder.encode_records([query])[0]]

@@ -86,7 +86,7 @@ def search(
     if previous is not None and query is None:
         raise QueryError("--previous needs an ECG to compare with", hint="give a FILE")
     with open_search(base, settings.device, encoder, calibration) as engine:
-        if previous is not None:
+        if previous is not None and query is not None:
             from ecgkin.generation.prompt.pages import page_of
             from ecgkin.generation.serial import compare_with_earlier, patient_of
 

@@ -48,6 +48,9 @@ def statement_probabilities(encoder: EcgFounderEncoder, records: Sequence[EcgRec
         encoder: With the published 150 classes.
         records: Any ECGs.
 
+    Returns:
+        Probabilities by statement, and what has no class.
+
     Raises:
         ModelError: The checkpoint has other classes.
         RecordError: A record is too short, or too much of it is missing.
