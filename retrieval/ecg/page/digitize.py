@@ -32,7 +32,7 @@ FloatArray = NDArray[np.float64]
 FS_HZ = 500.0
 import os
 STEADY=int(os.environ.get('STEADY','1'))
-MODE=int(os.environ.get('MODE','1')); REACH=int(os.environ.get('REACH','2')); ALPHA=float(os.environ.get('ALPHA','2'))
+MODE=int(os.environ.get('MODE','1')); REACH=int(os.environ.get('REACH','2')); ALPHA=float(os.environ.get('ALPHA','40'))
 _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
@@ -135,7 +135,7 @@ def digitize_look(look: Look) -> Digitized:
     baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
     paths = follow(np.asarray(half, dtype=np.uint8), baselines, 0, width // 2)
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
-    tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, darkness))
+    tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
     k = fine.factor
     box = (
         max(0, round(rows.left * k)), max(0, round(rows.top * k)),
@@ -258,8 +258,8 @@ def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
     near = cv2.dilate(hint, np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
     wide = cv2.resize(near, size, interpolation=cv2.INTER_LINEAR)
-    keep = cv2.convertScaleAbs(wide, alpha=ALPHA)
-    return np.asarray(cv2.multiply(fine.darkness, keep, scale=1 / 255), dtype=np.uint8)
+    keep = cv2.threshold(wide, ALPHA, 255, cv2.THRESH_BINARY)[1]
+    return np.asarray(cv2.bitwise_and(fine.darkness, keep), dtype=np.uint8)
 
 
 def _pulse(
