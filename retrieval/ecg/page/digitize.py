@@ -19,6 +19,7 @@ from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
 from ecgkin.retrieval.ecg.page.image import load_image
 from ecgkin.retrieval.ecg.page.names import Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
+from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
 from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
@@ -137,9 +138,10 @@ def digitize_look(look: Look) -> Digitized:
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
     tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
     k = fine.factor
+    left, right = _traced(sheet)
     box = (
-        max(0, round(rows.left * k)), max(0, round(rows.top * k)),
-        min(size[0], round(rows.right * k)), min(size[1], round(rows.bottom * k)),
+        max(0, round(left * k)), max(0, round(rows.top * k)),
+        min(size[0], round(right * k)), min(size[1], round(rows.bottom * k)),
     )  # fmt: skip
     drawn = cv2.resize(cv2.dilate(rows.solid, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
     scale = paper_scale(fine.lines, np.asarray(drawn, dtype=np.uint8), box)
@@ -221,6 +223,17 @@ def digitize_look(look: Look) -> Digitized:
     )
     confidence = {s.lead: sampler.cover(s) for s in stretches}
     return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
+
+
+def _traced(sheet: Sheet) -> tuple[int, int]:
+    """First and last column (exclusive) of the traces, working px: as the network sees them where it sees most of them."""
+    rows = sheet.rows
+    if sheet.marks is None:
+        return rows.left, rows.right
+    seen = np.asarray(cv2.threshold(sheet.marks.trace, 110, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
+    left, right = signal_ends(seen, rows.baselines, (rows.left, rows.right))
+    near = max(abs(left - rows.left), abs(right - rows.right)) < 0.01 * (rows.right - rows.left)
+    return (rows.left, rows.right) if near or right - left < 0.5 * (rows.right - rows.left) else (left, right)
 
 
 def _likely(sheet: Sheet, darkness: ByteImage) -> ByteImage:
@@ -405,9 +418,9 @@ def _stretches(
     return tuple(out)
 
 
-def _in_step_by_law(sampler: _Sampler, stretches: tuple[Stretch, ...]) -> dict[Stretch, float]:
+def _in_step_by_law(sampler: _Sampler, stretches: tuple[Stretch, ...]) -> dict[Stretch, tuple[float, float]]:
     """By how many seconds limb leads come too late where three of a column then fulfil their law."""
-    out: dict[Stretch, float] = {}
+    out: dict[Stretch, tuple[float, float]] = {}
     for start in sorted({s.start_s for s in stretches if not s.strip}):
         column = [s for s in stretches if not s.strip and s.start_s == start]
         for k in range(0, len(column) - 2, 3):
@@ -521,7 +534,7 @@ class _Sampler:
         return float(part.mean()) if part.size else 0.0
 
     def signals(
-        self, stretches: tuple[Stretch, ...], duration: float, late: Mapping[Stretch, float] | None = None
+        self, stretches: tuple[Stretch, ...], duration: float, late: Mapping[Stretch, tuple[float, float]] | None = None
     ) -> FloatArray:
         """All leads in standard order, (12, n), mV, each less its median.
 
@@ -530,7 +543,7 @@ class _Sampler:
         out = np.full((12, round(duration * FS_HZ)), np.nan)
         for stretch in sorted(stretches, key=lambda s: s.strip):
             index = LEADS.index(stretch.lead)
-            first, values = self.samples(stretch, 0.0 if late is None else late.get(stretch, 0.0))
+            first, values = self.samples(stretch, (0.0, 0.0) if late is None else late.get(stretch, (0.0, 0.0)))
             values = stretch.sign * values[: max(0, out.shape[1] - first)]
             place = slice(first, first + values.size)
             if stretch.strip and np.isfinite(out[index]).any():
@@ -538,12 +551,14 @@ class _Sampler:
             out[index, place] = values
         return out
 
-    def samples(self, stretch: Stretch, late_s: float = 0.0) -> tuple[int, FloatArray]:
-        """Number of the first sample, and the samples; `late_s` is by how much the page shows it too late."""
+    def samples(self, stretch: Stretch, late_s: tuple[float, float] = (0.0, 0.0)) -> tuple[int, FloatArray]:
+        """Number of the first sample, and the samples; `late_s` is by how much the page shows its begin and
+        its end too late."""
         first, last = round(stretch.start_s * FS_HZ), round((stretch.start_s + stretch.length_s) * FS_HZ)
         mm, mv, known = self._mm[stretch.row], self._mv[stretch.row], self._known[stretch.row]
         begin, end = np.interp([stretch.left, stretch.right], self._x, mm)
-        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s + late_s) * self._mm_per_s
+        late = np.linspace(*late_s, last - first)
+        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s + late) * self._mm_per_s
         at = at[at <= end + self._mm_per_s / FS_HZ]
         place = np.interp(at, mm, self._x)
         # The columns at either end may hold ink of the neighbour.
