@@ -17,7 +17,7 @@ from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
 from ecgkin.retrieval.ecg.page.image import load_image
-from ecgkin.retrieval.ecg.page.names import Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
+from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
@@ -32,7 +32,6 @@ FloatArray = NDArray[np.float64]
 
 FS_HZ = 500.0
 import os
-STEADY=int(os.environ.get('STEADY','1'))
 MODE=int(os.environ.get('MODE','1')); REACH=int(os.environ.get('REACH','2')); ALPHA=float(os.environ.get('ALPHA','40'))
 _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
@@ -164,7 +163,7 @@ def digitize_look(look: Look) -> Digitized:
         x_mm = _along(tracks, scale)
         pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
         extent = find_extent(tracks, x_mm, per_mm, pulse, (float(box[0]), float(box[2])))
-    if scale.found and not scale.flat:
+    if scale.found and not scale.flat and not os.environ.get('NOSTEP'):
         x_mm = in_step(x_mm, tracks.y, scale.px_per_mm[1], extent)
         extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     gain, gain_known, per_mv = _gain(pulse, scale)
@@ -187,7 +186,7 @@ def digitize_look(look: Look) -> Digitized:
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
-        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
+        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
         sampler.without_strokes(stretches)
         strips = _strip_leads(sampler, stretches, layout, names, duration)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
@@ -203,7 +202,7 @@ def digitize_look(look: Look) -> Digitized:
         record = EcgRecord(np.full((12, round(duration * FS_HZ)), np.nan, dtype=np.float32), FS_HZ, LEADS)
         best = (0.0, record, Layout(n_rows, 1, 0, ()), ())
     _, record, layout, stretches = best
-    sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
+    sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
     sampler.without_strokes(stretches)
     if moved := _in_step_by_law(sampler, stretches):
         record = EcgRecord(sampler.signals(stretches, duration, moved).astype(np.float32), FS_HZ, LEADS)
@@ -267,7 +266,8 @@ def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
     """Darkness where the network sees at least a hint of a trace or of a pulse."""
     if sheet.marks is None or MODE == 0:
         return fine.darkness
-    hint = cv2.max(sheet.marks.trace, sheet.marks.pulse)
+    # Strokes between leads stay whole, so that they can be told from beats.
+    hint = cv2.max(cv2.max(sheet.marks.trace, sheet.marks.pulse), sheet.marks.stroke)
     near = cv2.dilate(hint, np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
     wide = cv2.resize(near, size, interpolation=cv2.INTER_LINEAR)
@@ -287,7 +287,7 @@ def _pulse(
         baselines = np.array(sheet.rows.baselines)
         others.append(marked_pulses(sheet.marks.pulse, baselines, x_mm, scale.px_per_mm, factor))
     for other in others:
-        if other is not None and (found is None or (other.rows > found.rows and not _most_usual(found, scale))):
+        if other is not None and (found is None or (other.rows > found.rows and _most_usual(found, scale) <= _most_usual(other, scale))):
             found = other
     return found
 
@@ -457,10 +457,12 @@ def _strip_leads(
         whole = samples(strip)
         alike = {lead: match(part, whole, FS_HZ)[1] for lead, part in shown.items()}
         usual, named = layout.strip(number), read.get(number)
-        best = max(alike, key=lambda lead: alike[lead]) if alike else usual
+        # Strips are II, V1 or V5 nearly always; another lead must be named.
+        likely = {lead: value for lead, value in alike.items() if lead in (usual, named, *STRIPS[3])}
+        best = max(likely, key=lambda lead: likely[lead]) if likely else usual
         if alike.get(best, -1.0) > _ITSELF:
             # The name that was read counts where it fits about as well.
-            kept = [lead for lead in (usual, named) if lead is not None and alike.get(lead, -1.0) > alike[best] - 0.04]
+            kept = [lead for lead in (usual, named) if lead is not None and alike.get(lead, -1.0) > alike[best] - 0.08]
             out.append(kept[0] if kept else best)
         else:
             out.append(named or usual)
@@ -470,7 +472,11 @@ def _strip_leads(
 class _Sampler:
     """Samples of stretches, from the rows' curves."""
 
-    def __init__(self, tracks: Tracks, x_mm: FloatArray, scale: PaperScale, mm_per_s: float, per_mv: float) -> None:
+    def __init__(
+        self, tracks: Tracks, x_mm: FloatArray, scale: PaperScale, mm_per_s: float, per_mv: float,
+        strokes: FloatArray | None,
+    ) -> None:
+        self._strokes = strokes
         n_rows, width = tracks.y.shape
         self._x = np.arange(width, dtype=np.float64)
         self._known = np.isfinite(tracks.y)
@@ -504,9 +510,11 @@ class _Sampler:
         up = level - self._tracks.top[rows[:, None], columns]
         down = self._tracks.bottom[rows[:, None], columns] - level
         tall = (np.nan_to_num(up + down) > 2.0 * self._per_mm) & (up > 0.7 * self._per_mm) & (down > 0.7 * self._per_mm)
+        marked = None if self._strokes is None else self._strokes[rows[:, None], columns] > 0.5
         for k in np.flatnonzero(tall.sum(axis=0) >= max(2, 0.6 * rows.size)):
             inside = tall[:, k]
-            if np.std(up[inside, k]) + np.std(down[inside, k]) > 0.8 * self._per_mm:
+            alike = np.std(up[inside, k]) + np.std(down[inside, k]) <= 0.8 * self._per_mm
+            if not alike and (marked is None or np.median(marked[:, k]) < 1):
                 continue
             for row, x in zip(rows[inside].tolist(), columns[inside, k].tolist(), strict=True):
                 self._bridge(row, x)
@@ -563,7 +571,10 @@ class _Sampler:
         place = np.interp(at, mm, self._x)
         # The columns at either end may hold ink of the neighbour.
         a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
-        values = _band_limited(_steady_ends(mv[a:b], max(2, round(0.3 * self._per_mm)), 0.12) if STEADY else mv[a:b], place - a)
+        part, inked = mv[a:b], np.flatnonzero(known[a:b])
+        if inked.size:  # what is missing at an end goes on level: the neighbour says nothing about it
+            part = np.interp(np.arange(part.size), inked, part[inked])
+        values = _band_limited(_steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12), place - a)
         holes = ~known
         holes[:a] = holes[b:] = False
         missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))
