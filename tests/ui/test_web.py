@@ -29,27 +29,17 @@ from ecgkin.ui.api.answers import (
     NoteOut,
     PageOut,
     SearchOut,
+    SerialOut,
     StretchOut,
 )
 from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo.serve import write_csv
-from ecgkin.ui.web import (
-    app,
-    case_map,
-    draft_compare,
-    draft_panel,
-    drawings,
-    neighbour_cards,
-    notes,
-    query_panel,
-    style,
-    texts,
-    viewer,
-    why,
-)
-from ecgkin.ui.web import report as report_files
-from ecgkin.ui.web.query import Options, Query, where_text
-from ecgkin.ui.web.state import Api
+from ecgkin.ui.web import app, serving
+from ecgkin.ui.web.panels import case_map, compare, draft_compare, draft_panel, neighbour_cards, query_panel, serial
+from ecgkin.ui.web.panels import report as report_files
+from ecgkin.ui.web.shared import drawings, notes, style, texts, viewer
+from ecgkin.ui.web.shared.query import Options, Query, where_text
+from ecgkin.ui.web.shared.state import Api
 
 EVIL = '<script>alert("x")</script> <img src=x onerror=alert(1)> & {{ 7*7 }}'
 EN, DE = texts.words("en"), texts.words("de")
@@ -245,6 +235,47 @@ def test_draft_links_citations_to_cards() -> None:
     assert html.count("<details") == 1 and "report 2" in html and html.count("<q") == 2
     gone = draft_panel.draft_html(draft_answer().draft, {}, EN)
     assert "href" not in gone and "[1]" in gone
+
+
+def serial_out() -> SerialOut:
+    """A made comparison: QTc longer, ST about its limit, two earlier ECGs."""
+    return SerialOut.model_validate({
+        "earlier": [
+            {"case_id": "own/1", "recorded_at": "2001-02-03T04:05:06", "statements": [], "report": EVIL,
+             "samples": True},
+            {"case_id": "own/0", "recorded_at": None, "statements": [], "report": "", "samples": False},
+        ],
+        "compared_with": "own/1", "recorded_at": "2001-02-03T04:05:06",
+        "rows": [{"name": "qtc_ms", "before": 430.0, "after": 512.0, "change": 82.0, "beyond": True},
+                 {"name": "pr_ms", "before": None, "after": None, "change": None, "beyond": False}],
+        "changes": [{"code": "qtc", "text": "QTc 430 -> 512 ms", "leads": [], "rule": "ICH E14"}],
+        "findings": [{"code": "st_elevation", "name": EVIL, "state": "borderline", "by": "measurement"}],
+        "limits": ["the rates differ"], "sentence": "Compared.", "beats_hz": 250.0,
+        "beats_mv": {"II": ([0.0, 1.0, None, 0.2], [0.0, 9.0, 0.1, 0.2])},
+    })  # fmt: skip
+
+
+def test_own_earlier_ecgs_have_a_place_of_their_own() -> None:
+    """Changes with their rules, beats of both, values, earlier reports; text is text."""
+    html = serial.serial_html(serial_out(), "en", EN)
+    assert "QTc 430 -&gt; 512 ms" in html and "ICH E14" in html and "the rates differ" in html
+    assert html.count('class="beyond"') == 1 and "+82" in html and "PR" not in html
+    assert "about the limit in both" in html and "2001-02-03 04:05:06" in html and "own/0" in html
+    assert html.count("<svg") == 1 and "mm/mV" in html and html.count("<li>") == 2
+    assert "<script" not in html and "NaN" not in html
+    calm = serial_out().model_copy(update={"changes": [], "rows": [], "beats_mv": {}, "earlier": []})
+    told = serial.serial_html(calm, "de", DE)
+    assert "Compared." in told and "<svg" not in told and "<table" not in told
+
+
+def test_the_earlier_ecg_is_asked_for(made_record: EcgRecord) -> None:
+    client = MadeClient(made_record)
+    api = Api(client)  # type: ignore[arg-type]
+    query = Query("ecg", "a", (("a.csv", b"x"),))
+    api.search(query, Options(previous="anna"))
+    list(api.draft_events(query, Options(previous="anna"), "en"))
+    list(api.draft_events(query, Options(), "en"))
+    assert [given.get("previous") for _, given in client.asked] == ["anna", "anna", None]
 
 
 def test_drafters_beside_each_other() -> None:
@@ -475,15 +506,18 @@ def stretch(lead: str, loss: float, begin: float = 0.0, end: float = 1.0, **plac
 def test_stretches_have_their_place(made_record: EcgRecord) -> None:
     """The strongest is as strong as can be, the others in proportion to loss and length; each lies on its lead."""
     parts = [stretch("V5", 0.2, 0.5, 0.75), stretch("I", 0.2), stretch("aVR", -0.1)]
-    places = [why.on_record(made_record, part) for part in parts]
-    marks = why.marks(parts, places)
-    assert [mark.strength for mark in marks] == [why.STRONGEST, why.STRONGEST / 4]
+    places = [compare.on_record(made_record, part) for part in parts]
+    marks = compare.stretch_marks(parts, places)
+    assert [mark.strength for mark in marks] == [compare.STRONGEST, compare.STRONGEST / 4]
     xs, ys = zip(*marks[0].points, strict=True)
-    _, _, width, height = drawings.crop(why.LAYOUT)
+    _, _, width, height = drawings.crop(compare.WHY_LAYOUT)
     assert 0.4 * width < min(xs) < max(xs) < 0.8 * width and 0.7 * height < min(ys) < max(ys) <= height + 1
     assert max(y for _, y in marks[1].points) < 0.3 * height
-    assert why.marks([parts[2]], [places[2]]) == () and why.on_record(made_record, stretch("V9", 0.1)) == ()
-    assert [why.name(part, EN) for part in parts] == ["V5 5.0-7.5 s", "I", "aVR"]
+    assert (
+        compare.stretch_marks([parts[2]], [places[2]]) == ()
+        and compare.on_record(made_record, stretch("V9", 0.1)) == ()
+    )
+    assert [compare.stretch_name(part, EN) for part in parts] == ["V5 5.0-7.5 s", "I", "aVR"]
 
 
 def test_stretches_of_a_picture() -> None:
@@ -491,8 +525,8 @@ def test_stretches_of_a_picture() -> None:
     nowhere = {"begin_s": None, "end_s": None, "corners": [(10, 20), (30, 20), (30, 40), (10, 40)]}
     part = stretch("", 0.1, 0.25, 0.5, **nowhere | {"row": 2})
     sheet = drawings.Sheet("", 100, 100, px_per_mm=10.0)
-    assert why.on_picture(sheet, part) == ((1, 2), (3, 2), (3, 4), (1, 4))
-    assert why.name(part, EN) == "row 2 25-50 %" and why.name(part, DE) == "Zeile 2 25-50 %"
+    assert compare.on_picture(sheet, part) == ((1, 2), (3, 2), (3, 4), (1, 4))
+    assert compare.stretch_name(part, EN) == "row 2 25-50 %" and compare.stretch_name(part, DE) == "Zeile 2 25-50 %"
 
 
 def test_map_has_every_case_and_the_query(made_record: EcgRecord) -> None:
@@ -554,7 +588,7 @@ def test_marks_go_to_the_server_before_the_search(made_record: EcgRecord) -> Non
 def examples(made_record: EcgRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one ECG to choose."""
     write_csv(made_record.resampled(100.0), tmp_path / "ECG_1.csv")
-    monkeypatch.setenv(app.EXAMPLES_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(serving.EXAMPLES_VARIABLE, str(tmp_path))
     return tmp_path
 
 

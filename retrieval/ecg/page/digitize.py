@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from PIL import Image
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
+from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
 from ecgkin.retrieval.ecg.page.image import load_image
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
@@ -25,15 +26,15 @@ from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, uprigh
 from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
 from ecgkin.retrieval.ecg.page.steps import beside, law_shifts, match
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode
 
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
 FS_HZ = 500.0
-import os
-MODE=int(os.environ.get('MODE','1')); REACH=int(os.environ.get('REACH','2')); ALPHA=float(os.environ.get('ALPHA','40'))
 _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
+_HINT = 40  # of 255: likelihood of a trace under which ink is none
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
 
@@ -73,6 +74,7 @@ class Digitized:
         curves: The rows' curves as they were followed, on the straightened page.
         fine: The straightened page on which they were followed.
         sheet: How it lies in the picture, turned counter-clockwise by `turns` quarters.
+        cut: Homography from the picture's px to those of the part that was read (`Corrections.corners`); None for all.
     """
 
     record: EcgRecord
@@ -84,6 +86,7 @@ class Digitized:
     fine: FineSheet
     sheet: Sheet
     turns: int
+    cut: NDArray[np.float64] | None = None
 
     def on_picture(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Places of the straightened fine page in the picture that was given, (n, 2), px.
@@ -106,26 +109,66 @@ class Digitized:
             # One quarter turn back: column x of the picture had become row (its width - 1 - x).
             out = np.stack([tall - 1 - out[:, 1], out[:, 0]], axis=1)
             tall, wide = wide, tall
+        if self.cut is not None:
+            out = np.asarray(cv2.perspectiveTransform(out[None], np.linalg.inv(self.cut))[0], dtype=np.float64)
         return out
 
 
-def digitize(picture: Image.Image | NDArray[Any] | str | Path | bytes) -> Digitized:
+def digitize(
+    picture: Image.Image | NDArray[Any] | str | Path | bytes,
+    *,
+    layout: str | None = None,
+    leads: Mapping[str, str] | None = None,
+    speed: float | None = None,
+    gain: float | None = None,
+    corners: Sequence[tuple[float, float]] | None = None,
+) -> Digitized:
     """Read the signals off a picture of an ECG page.
 
     Args:
         picture: PIL image, RGB or gray array, encoded bytes, or a path; never modified.
+        layout, leads, speed, gain, corners: What is known better than the page would be read, see `Corrections`
+            (speed in mm/s, gain in mm/mV).
 
     Returns:
         The printed leads as samples, with what was understood of the page.
 
     Raises:
-        ImageError: The picture cannot be read or shows no ECG.
+        ImageError: The picture cannot be read or shows no ECG, or not the layout that was given.
+        QueryError: What is given to be known is not possible.
     """
-    return digitize_look(look_at(load_image(picture)))
+    known = Corrections(layout, leads or {}, speed, gain, None if corners is None else tuple(corners))
+    part, cut = known.cut(load_image(picture))
+    found = digitize_look(look_at(part), known)
+    return found if cut is None else moved_back(found, cut)
 
 
-def digitize_look(look: Look) -> Digitized:
-    """Signals of a page that was found (see `digitize`)."""
+def moved_back(found: Digitized, cut: FloatArray) -> Digitized:
+    """What was read of a part of a picture, with its places in the whole picture.
+
+    Args:
+        found: Of the part.
+        cut: Homography from the picture's px to those of the part.
+    """
+    return replace(found, cut=cut, page=page_moved_back(found.page, cut))
+
+
+def page_moved_back(page: PageReading, cut: FloatArray) -> PageReading:
+    """`moved_back` of what was understood of the page."""
+    corners = cv2.perspectiveTransform(page.corners[None], np.linalg.inv(cut))[0]
+    return replace(page, corners=np.asarray(corners, dtype=np.float64))
+
+
+def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
+    """Signals of a page that was found (see `digitize`).
+
+    Args:
+        look: The page.
+        known: What is known of it.
+
+    Raises:
+        ImageError: It has another number of rows than the layout that is known.
+    """
     sheet = upright_sheet(look.sheet)
     rows = sheet.rows
     width = sheet.shape[1]
@@ -163,18 +206,24 @@ def digitize_look(look: Look) -> Digitized:
         x_mm = _along(tracks, scale)
         pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
         extent = find_extent(tracks, x_mm, per_mm, pulse, (float(box[0]), float(box[2])))
-    if scale.found and not scale.flat and not os.environ.get('NOSTEP'):
+    if scale.found and not scale.flat:
         x_mm = in_step(x_mm, tracks.y, scale.px_per_mm[1], extent)
         extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     gain, gain_known, per_mv = _gain(pulse, scale)
+    if known.gain_mm_mv is not None:
+        gain, gain_known = known.gain_mm_mv, True
+        if scale.found or pulse is None:  # a pulse is a millivolt high, whatever a millimetre is
+            per_mv = gain * scale.px_per_mm[1]
     speed, speed_known = _speed(pulse, scale, extent)
+    if known.speed_mm_s is not None:
+        speed, speed_known = known.speed_mm_s, True
     if not gain_known:
         warnings.append(Note(NoteCode.GAIN_ASSUMED))
     if not speed_known:
         warnings.append(Note(NoteCode.SPEED_ASSUMED))
     n_rows = tracks.y.shape[0]
     duration = extent.length / speed
-    if abs(duration - 10.0) < 0.1 or not scale.found:
+    if abs(duration - 10.0) < 0.1 or (not scale.found and known.speed_mm_s is None):
         duration = 10.0
     if pulse is not None:
         edge = (tracks.stroke + 1) / scale.px_per_mm[0]
@@ -182,7 +231,7 @@ def digitize_look(look: Look) -> Digitized:
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
     best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...]] | None = None
-    for place, usual in enumerate(_candidates(n_rows, look.reading.layout)):
+    for place, usual in enumerate(_candidates(n_rows, look.reading.layout, known.layout)):
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
@@ -191,9 +240,7 @@ def digitize_look(look: Look) -> Digitized:
         strips = _strip_leads(sampler, stretches, layout, names, duration)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
             layout = replace(layout, strip_leads=strips)
-            stretches = tuple(
-                replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches
-            )
+            stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
         signal = sampler.signals(stretches, duration)
         rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - 3.0 * place
         if best is None or rank > best[0]:
@@ -202,6 +249,9 @@ def digitize_look(look: Look) -> Digitized:
         record = EcgRecord(np.full((12, round(duration * FS_HZ)), np.nan, dtype=np.float32), FS_HZ, LEADS)
         best = (0.0, record, Layout(n_rows, 1, 0, ()), ())
     _, record, layout, stretches = best
+    if known.leads:
+        stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
+        record = replace(record, signal_mv=record.signal_mv[[LEADS.index(known.read_as(lead)) for lead in LEADS]])
     sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
     sampler.without_strokes(stretches)
     if moved := _in_step_by_law(sampler, stretches):
@@ -264,14 +314,14 @@ def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
 
 def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
     """Darkness where the network sees at least a hint of a trace or of a pulse."""
-    if sheet.marks is None or MODE == 0:
+    if sheet.marks is None:
         return fine.darkness
     # Strokes between leads stay whole, so that they can be told from beats.
     hint = cv2.max(cv2.max(sheet.marks.trace, sheet.marks.pulse), sheet.marks.stroke)
-    near = cv2.dilate(hint, np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
+    near = cv2.dilate(hint, np.ones((5, 5), np.uint8))
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
     wide = cv2.resize(near, size, interpolation=cv2.INTER_LINEAR)
-    keep = cv2.threshold(wide, ALPHA, 255, cv2.THRESH_BINARY)[1]
+    keep = cv2.threshold(wide, _HINT, 255, cv2.THRESH_BINARY)[1]
     return np.asarray(cv2.bitwise_and(fine.darkness, keep), dtype=np.uint8)
 
 
@@ -287,7 +337,9 @@ def _pulse(
         baselines = np.array(sheet.rows.baselines)
         others.append(marked_pulses(sheet.marks.pulse, baselines, x_mm, scale.px_per_mm, factor))
     for other in others:
-        if other is not None and (found is None or (other.rows > found.rows and _most_usual(found, scale) <= _most_usual(other, scale))):
+        if other is not None and (
+            found is None or (other.rows > found.rows and _most_usual(found, scale) <= _most_usual(other, scale))
+        ):
             found = other
     return found
 
@@ -322,8 +374,15 @@ def _speed(pulse: Calibration | None, scale: PaperScale, extent: Extent) -> tupl
     return 25.0, wide is not None or abs(length / 250 - 1) < 0.1
 
 
-def _candidates(n_rows: int, guess: str) -> list[Layout]:
+def _candidates(n_rows: int, guess: str, known: str | None = None) -> list[Layout]:
     every = layouts_of(n_rows)
+    if known is not None:
+        every = [layout for layout in every if layout.name == known]
+        if not every:
+            raise ImageError(
+                f"the page shows {n_rows} rows of traces (layout {known} has another number)",
+                hint="outline the rows that belong to it by their corners, or choose another layout",
+            )
     every.sort(key=lambda layout: layout.name != guess)
     out: list[Layout] = []
     for layout in every:
@@ -429,7 +488,9 @@ def _in_step_by_law(sampler: _Sampler, stretches: tuple[Stretch, ...]) -> dict[S
                 continue
             parts = [s.sign * sampler.samples(s)[1] for s in three]
             n = min(part.size for part in parts)
-            late = law_shifts(np.stack([part[:n] for part in parts]), (three[0].lead, three[1].lead, three[2].lead), FS_HZ)
+            late = law_shifts(
+                np.stack([part[:n] for part in parts]), (three[0].lead, three[1].lead, three[2].lead), FS_HZ
+            )
             if late is not None:
                 out.update(zip(three, late, strict=True))
     return out
@@ -473,7 +534,12 @@ class _Sampler:
     """Samples of stretches, from the rows' curves."""
 
     def __init__(
-        self, tracks: Tracks, x_mm: FloatArray, scale: PaperScale, mm_per_s: float, per_mv: float,
+        self,
+        tracks: Tracks,
+        x_mm: FloatArray,
+        scale: PaperScale,
+        mm_per_s: float,
+        per_mv: float,
         strokes: FloatArray | None,
     ) -> None:
         self._strokes = strokes
@@ -528,7 +594,9 @@ class _Sampler:
         for step in (-1, 1):
             at = x + step
             for _ in range(round(self._tracks.stroke) + 1):
-                inside = 0 <= at < top.size and bottom[at] - top[at] > tall and top[at] >= ends[0] and bottom[at] <= ends[1]
+                inside = (
+                    0 <= at < top.size and bottom[at] - top[at] > tall and top[at] >= ends[0] and bottom[at] <= ends[1]
+                )
                 if not inside:
                     break
                 at += step

@@ -54,6 +54,7 @@ class Sheet:
         quality: 0 (barely readable) to 1.
         marks: What the network found beside traces, None where the page was read without it.
         lean: How its upright lines leaned after that; rows, lines and marks have them upright.
+        by_network: Whether the rows were found by the network's map alone, their ink telling none.
     """
 
     rgb: ByteImage
@@ -65,6 +66,7 @@ class Sheet:
     quality: float
     marks: Marks | None = None
     lean: Lean | None = None
+    by_network: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -95,7 +97,9 @@ def upright_sheet(sheet: Sheet) -> Sheet:
         return sheet
     trace = lean.moved(rows.trace, sharp=True)
     level = (rows.top + rows.bottom) / 2
-    ends = [float(lean.upright(np.array([float(x)]), np.array([y]))[0]) for x in (rows.left, rows.right) for y in (level,)]
+    ends = [
+        float(lean.upright(np.array([float(x)]), np.array([y]))[0]) for x in (rows.left, rows.right) for y in (level,)
+    ]
     left, right = signal_ends(trace, rows.baselines, (round(ends[0]), round(ends[1])))
     moved = replace(
         rows, ink=lean.moved(rows.ink), trace=trace, solid=lean.moved(rows.solid, sharp=True), left=left, right=right

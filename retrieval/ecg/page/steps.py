@@ -143,7 +143,10 @@ def _stretched(x: FloatArray, late: FloatArray, reach: int) -> FloatArray:
 
     def summed(middle: FloatArray, slope: FloatArray) -> tuple[FloatArray, list[FloatArray], NDArray[np.bool_]]:
         places = [at + m + s * tau for m, s in zip(middle, slope, strict=True)]
-        good = np.all([np.interp(p, at, k.astype(float), left=0, right=0) > 0.99 for p, k in zip(places, known, strict=True)], axis=0)
+        good = np.all(
+            [np.interp(p, at, k.astype(float), left=0, right=0) > 0.99 for p, k in zip(places, known, strict=True)],
+            axis=0,
+        )
         total = np.sum([np.interp(p, at, row) for p, row in zip(places, filled, strict=True)], axis=0)
         return total, places, good
 

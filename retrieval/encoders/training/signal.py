@@ -1,9 +1,19 @@
-"""Stage 1: the signal network learns labels, label neighbourhoods and reports at once; its space is the joint space."""
+"""Stage 1: the signal network learns labels, label neighbourhoods and reports at once; its space is the joint space.
+
+Networks of two kinds are the teachers of the image tower, so that their errors differ. Several of them are one teacher
+by their mean relations between records and their mean label logits: networks of other seeds and kinds put records into
+spaces that are turned against each other, so vectors cannot be averaged column by column. Put side by side and scaled,
+their inner products are the mean of the networks' cosines; the leading principal directions keep that within the
+dimension of the joint space.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +29,122 @@ from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train
 from ecgkin.retrieval.encoders.training.corpus import CORPUS_FS_HZ, Corpus, load_corpus
 from ecgkin.retrieval.encoders.training.domain import other_machine
 from ecgkin.retrieval.encoders.training.loop import (
+    Place,
     Resumable,
     RunningAverage,
-    TrainLog,
+    Stage,
     batches,
     epoch_order,
-    find_place,
     macro_auc,
-    seed_everything,
     write_summary,
 )
 from ecgkin.retrieval.encoders.training.losses import jaccard, label_contrastive, text_contrastive
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
-from ecgkin.retrieval.encoders.training.signal_networks import SignalNet
+from ecgkin.retrieval.errors import ModelError
+
+KINDS = ("conv", "attention")
+
+
+class SignalBlock(nn.Module):
+    """Two convolutions along time with a skip. (1, k) kernels on 4-D tensors: CPUs have a fast path for these."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int = 7, stride: int = 1) -> None:
+        super().__init__()
+        pad = (0, kernel // 2)
+        self.conv1 = nn.Conv2d(c_in, c_out, (1, kernel), stride=(1, stride), padding=pad, bias=False)
+        self.norm1 = nn.BatchNorm2d(c_out)
+        self.conv2 = nn.Conv2d(c_out, c_out, (1, kernel), padding=pad, bias=False)
+        self.norm2 = nn.BatchNorm2d(c_out)
+        nn.init.zeros_(self.norm2.weight)
+        self.skip: nn.Module = nn.Identity()
+        if c_in != c_out or stride != 1:
+            pool = nn.AvgPool2d((1, stride), ceil_mode=True) if stride > 1 else nn.Identity()
+            self.skip = nn.Sequential(pool, nn.Conv2d(c_in, c_out, 1, bias=False), nn.BatchNorm2d(c_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, c_in, 1, t) -> (n, c_out, 1, t / stride)."""
+        out = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+        return F.relu(out + self.skip(x))
+
+
+class AttentionBlock(nn.Module):
+    """Pre-norm self-attention over time with rotary positions (Su et al. 2021), then a gated feed-forward layer."""
+
+    def __init__(self, width: int, heads: int = 4, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.rise, self.fall = nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, t, width) -> (n, t, width)."""
+        n, t, width = x.shape
+        q, k, v = self.qkv(self.norm1(x)).view(n, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(_rotated(q), _rotated(k), v)
+        x = x + self.dropout(self.out(mixed.transpose(1, 2).reshape(n, t, width)))
+        gate, value = self.rise(self.norm2(x)).chunk(2, dim=-1)
+        out: Tensor = x + self.dropout(self.fall(F.silu(gate) * value))
+        return out
+
+
+def _rotated(x: Tensor) -> Tensor:
+    """Rotary positions on (n, heads, t, width)."""
+    t, width = x.shape[-2:]
+    rate = 200.0 ** (-torch.arange(0, width, 2, device=x.device) / width)
+    angle = torch.arange(t, device=x.device)[:, None] * rate
+    cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+    even, odd = x[..., ::2], x[..., 1::2]
+    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)
+
+
+class SignalNet(nn.Module):
+    """Samples (n, 12, t) in mV, 0 where a lead is missing -> unit vectors and label logits.
+
+    Args:
+        dim: Length of the vectors.
+        n_labels: Columns of the label head.
+        widths: Channels of the stages, two convolution blocks each.
+        kind: "conv" (residual convolutions alone) or "attention" (one block less in the last stages, then four of
+            attention).
+    """
+
+    def __init__(
+        self, dim: int, n_labels: int, widths: tuple[int, ...] = (64, 128, 256, 256), kind: str = "conv"
+    ) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(12, widths[0], (1, 9), stride=(1, 2), padding=(0, 4), bias=False),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
+        )
+        blocks: list[nn.Module] = []
+        channels = widths[0]
+        for stage, width in enumerate(widths):
+            blocks.append(SignalBlock(channels, width, stride=1 if stage == 0 else 2))
+            if kind == "conv" or stage < 2:
+                blocks.append(SignalBlock(width, width))
+            channels = width
+        self.body = nn.Sequential(*blocks)
+        deep = [AttentionBlock(channels) for _ in range(4)] if kind == "attention" else []
+        self.deep = nn.Sequential(*deep)
+        self.attention = nn.Sequential(nn.Conv2d(channels, 64, 1), nn.Tanh(), nn.Conv2d(64, 4, 1))
+        self.neck = nn.Sequential(nn.Linear(6 * channels, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(0.25))
+        self.label_head = nn.Linear(512, n_labels)
+        self.project = nn.Linear(512, dim)
+
+    def forward(self, signals: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors (n, dim) and logits (n, n_labels), float32."""
+        hidden = self.body(self.stem(signals[:, :, None]))
+        if len(self.deep):
+            hidden = self.deep(hidden[:, :, 0].transpose(1, 2)).transpose(1, 2)[:, :, None]
+        weights = self.attention(hidden)[:, :, 0].float().softmax(-1)
+        time = hidden[:, :, 0].float()
+        pooled = torch.einsum("bct,bkt->bkc", time, weights).flatten(1)
+        features = self.neck(torch.cat([pooled, time.mean(-1), time.amax(-1)], dim=1))
+        return F.normalize(self.project(features).float(), dim=-1), self.label_head(features).float()
+
 
 CROP_S = 8.4  # length of a training crop
 
@@ -89,6 +202,45 @@ SHARPNESS = 0.12  # of the label target: a set that shares 88 % weighs 1/e of an
 TEMPERATURE = 0.08
 
 
+@dataclass(frozen=True, eq=False)
+class _Lessons:
+    """What the signal network learns of each row of the corpus.
+
+    Attributes:
+        soft: Targets of the label heads, (n, 76).
+        statements: 0 or 1, (n, 71).
+        rarity: Weight of each statement among the label neighbourhoods, (71,).
+        text_number: The same for rows with the same report, (n,).
+        speaks: Whether the report says anything, (n,).
+        ids: Token ids of the reports, (n, 48), 0 behind their end.
+    """
+
+    soft: Tensor
+    statements: Tensor
+    rarity: Tensor
+    text_number: Tensor
+    speaks: Tensor
+    ids: Tensor
+
+    def alike(self, own: Tensor, others: Tensor) -> Tensor:
+        """How much of their statements rows (n, 71) share with others (m, 71), rare ones counting more: (n, m)."""
+        return 0.5 * jaccard(own, others) + 0.5 * jaccard(own, others, self.rarity)
+
+
+def _lessons(corpus: Corpus, train: NDArray[np.int64], folder: Path, settings: TrainSettings) -> _Lessons:
+    """Targets of all rows; `folder` holds the tokenizer."""
+    labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
+    soft = labels.clone()
+    if settings.likelihoods:
+        soft[:, :71] = torch.from_numpy(corpus.likelihoods)
+    statements = labels[:, :71]
+    rarity = torch.log((len(train) + 1) / (statements[torch.from_numpy(train)].sum(0) + 1)).clamp(0.3, 6.0).sqrt()
+    _, same_text = np.unique(corpus.normalised, return_inverse=True)
+    speaks = torch.tensor([has_findings(text) for text in corpus.reports])
+    ids = torch.from_numpy(token_ids(load_tokenizer(folder), corpus.reports, length=48))
+    return _Lessons(soft, statements, rarity, torch.from_numpy(same_text), speaks, ids)
+
+
 def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
     """Run or continue the signal stage; writes `targets.npz` (vectors and logits of every record) and `signal.json`.
 
@@ -99,39 +251,22 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
     Returns:
         The last validation figures.
     """
-    place = find_place(settings)
-    seed_everything(settings.seed)
-    out = Path(settings.out)
-    log = TrainLog(out, place)
-    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
-    train = corpus.rows_of(settings.train_folds)
-    if settings.limit:
-        train = train[: settings.limit]
+    stage = Stage.begin(settings, data)
+    place, log, corpus, train = stage.place, stage.log, stage.corpus, stage.train
     signals = network_signals(corpus.signals, CORPUS_FS_HZ, settings.fs_hz)
-    labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
-    soft = labels.clone()
-    if settings.likelihoods:
-        soft[:, :71] = torch.from_numpy(corpus.likelihoods)
-    statements = labels[:, :71]
-    rarity = torch.log((len(train) + 1) / (statements[torch.from_numpy(train)].sum(0) + 1)).clamp(0.3, 6.0).sqrt()
-    _, same_text = np.unique(corpus.normalised, return_inverse=True)
-    text_number = torch.from_numpy(same_text)
-    speaks = torch.tensor([has_findings(text) for text in corpus.reports])
-
     architecture = Architecture.load(settings.architecture)
-    folder = out / "text"
+    folder = stage.out / "text"
     if not (folder / "tokenizer.json").is_file():
         tokenizer = train_tokenizer((corpus.reports[r] for r in train), folder)
         write_text_config(folder, architecture, tokenizer.get_vocab_size())
-    ids = torch.from_numpy(token_ids(load_tokenizer(folder), corpus.reports, length=48))
+    lessons = _lessons(corpus, train, folder, settings)
     model = nn.ModuleDict(
         {
             "signal": SignalNet(architecture.dim, N_LABELS, kind=settings.network),
             "text": build_text_tower(architecture.dim, folder),
         }
     ).to(place.device)
-    scale = nn.Parameter(torch.tensor(2.66))
-    model.register_parameter("log_scale", scale)
+    model.register_parameter("log_scale", nn.Parameter(torch.tensor(2.66)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = max(1, len(epoch_order(len(train), 0, settings, place)) // settings.batch)
     empty = {"vectors": torch.zeros(0, architecture.dim), "labels": torch.zeros(0, 71)}
@@ -144,39 +279,15 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
             # Seeded by step, so that a resumed training goes on as if it had not been stopped.
             torch.manual_seed(settings.seed * 1_000_003 + run.step)
             model.train()
-            words = ids[rows]
-            words = words[:, : max(1, int((words != 0).sum(1).max()))].to(place.device)
-            with place.autocast():
-                vectors, logits = model["signal"](
-                    damaged(signals[rows], settings.fs_hz, settings.domain_share).to(place.device)
-                )
-            texts = F.normalize(model["text"](words).float(), dim=-1)
-            truth = soft[rows].to(place.device)
-            label = 8 * F.binary_cross_entropy_with_logits(logits[:, :71], truth[:, :71])
-            label = label + 1.5 * F.binary_cross_entropy_with_logits(logits[:, 71:], truth[:, 71:])
-            own = statements[rows]
-            bank = torch.cat([vectors, run.extra["vectors"].to(place.device)])
-            bank_labels = torch.cat([own, run.extra["labels"]])
-            alike = 0.5 * jaccard(own, bank_labels) + 0.5 * jaccard(own, bank_labels, rarity)
-            itself = torch.zeros(alike.shape, dtype=torch.bool)
-            itself[:, : len(rows)] = torch.eye(len(rows), dtype=torch.bool)
-            contrast = label_contrastive(
-                vectors, bank, alike.to(place.device), itself.to(place.device),
-                temperature=TEMPERATURE, sharpness=SHARPNESS,
-            )  # fmt: skip
-            same = text_number[rows][:, None] == text_number[rows][None]
-            equal_sets = jaccard(own, own) > 0.999
-            match = text_contrastive(
-                vectors, texts, same.to(place.device), equal_sets.to(place.device), speaks[rows].to(place.device),
-                scale.clamp(max=3.9).exp(),
-            )  # fmt: skip
+            vectors, parts = _losses(model, signals[rows], rows, lessons, run.extra, settings, place)
+            label, contrast, match = parts
             loss = settings.label_weight * label + settings.contrast_weight * contrast + settings.text_weight * match
             run.descend(loss, 2.0)
             run.extra = {
                 "vectors": torch.cat([vectors.detach().cpu(), run.extra["vectors"]])[:QUEUE],
-                "labels": torch.cat([own, run.extra["labels"]])[:QUEUE],
+                "labels": torch.cat([lessons.statements[rows], run.extra["labels"]])[:QUEUE],
             }
-            sums += torch.tensor([float(label.detach()), float(contrast.detach()), float(match.detach())])
+            sums += torch.tensor([float(part.detach()) for part in parts])
             if run.step % 50 == 0:
                 now = {"label": float(label.detach()), "text": float(match.detach())}
                 log.write("step", step=run.step, total=run.total, **now)
@@ -185,17 +296,51 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
                 break
         if run.step % steps == 0:
             vectors, logits = _encode(model, run.average, signals, place)
-            held_out = corpus.rows_of(settings.validation_folds)
-            run.figures = _figures(corpus, logits[held_out])
+            run.figures = _figures(corpus, logits[stage.held_out])
             means = (sums / steps).tolist()
             log.write("epoch", epoch=epoch + 1, label=means[0], contrast=means[1], text=means[2], **run.figures)
             run.save()
     run.save()
     vectors, logits = _encode(model, run.average, signals, place)
-    _write_targets(out, corpus, vectors, logits)
+    _write_targets(stage.out, corpus, vectors, logits)
     if place.first:
-        write_summary(out / "signal.json", settings.recipe(), run)
+        write_summary(stage.out / "signal.json", settings.recipe(), run)
     return run.figures
+
+
+def _losses(
+    model: nn.ModuleDict,
+    signals: Tensor,
+    rows: Tensor,
+    lessons: _Lessons,
+    earlier: Mapping[str, Tensor],
+    settings: TrainSettings,
+    place: Place,
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Vectors of a batch, and its losses: labels, label neighbourhoods (among `earlier` vectors, too), reports."""
+    words = lessons.ids[rows]
+    words = words[:, : max(1, int((words != 0).sum(1).max()))].to(place.device)
+    with place.autocast():
+        vectors, logits = model["signal"](damaged(signals, settings.fs_hz, settings.domain_share).to(place.device))
+    texts = F.normalize(model["text"](words).float(), dim=-1)
+    truth = lessons.soft[rows].to(place.device)
+    label = 8 * F.binary_cross_entropy_with_logits(logits[:, :71], truth[:, :71])
+    label = label + 1.5 * F.binary_cross_entropy_with_logits(logits[:, 71:], truth[:, 71:])
+    own = lessons.statements[rows]
+    bank = torch.cat([vectors, earlier["vectors"].to(place.device)])
+    alike = lessons.alike(own, torch.cat([own, earlier["labels"]]))
+    itself = torch.zeros(alike.shape, dtype=torch.bool)
+    itself[:, : len(rows)] = torch.eye(len(rows), dtype=torch.bool)
+    contrast = label_contrastive(
+        vectors, bank, alike.to(place.device), itself.to(place.device), temperature=TEMPERATURE, sharpness=SHARPNESS
+    )
+    same = lessons.text_number[rows][:, None] == lessons.text_number[rows][None]
+    equal_sets = jaccard(own, own) > 0.999
+    match = text_contrastive(
+        vectors, texts, same.to(place.device), equal_sets.to(place.device), lessons.speaks[rows].to(place.device),
+        model.get_parameter("log_scale").clamp(max=3.9).exp(),
+    )  # fmt: skip
+    return vectors, (label, contrast, match)
 
 
 def _figures(corpus: Corpus, logits: Any) -> dict[str, float]:
@@ -225,3 +370,70 @@ def _write_targets(out: Path, corpus: Corpus, vectors: Any, logits: Any) -> None
         partial, ecg_ids=corpus.ecg_ids, vectors=vectors.astype(np.float16), logits=logits.astype(np.float16)
     )  # fmt: skip
     os.replace(partial, out / "targets.npz")
+
+
+Floats = NDArray[np.float32]
+
+
+def joint_vectors(spaces: list[Floats], dim: int, fit_on: NDArray[np.int64]) -> tuple[Floats, float]:
+    """One space of unit vectors whose cosines are, as nearly as `dim` columns allow, the mean of those of several.
+
+    Args:
+        spaces: Unit rows of the same records, each (n, dim_i).
+        dim: Columns of the result.
+        fit_on: Rows from which the principal directions are taken.
+
+    Returns:
+        Unit rows (n, dim) and the share of the squared length that they keep.
+    """
+    side_by_side = np.concatenate(spaces, axis=1).astype(np.float64) / np.sqrt(len(spaces))
+    # Not centred: cosines to the origin are what is searched.
+    values, directions = np.linalg.eigh(side_by_side[fit_on].T @ side_by_side[fit_on])
+    order = np.argsort(values)[::-1][:dim]
+    kept = side_by_side @ directions[:, order]
+    if kept.shape[1] < dim:
+        kept = np.pad(kept, ((0, 0), (0, dim - kept.shape[1])))
+    unit = kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-9)
+    return unit.astype(np.float32), float(values[order].sum() / values.sum())
+
+
+def train_ensemble(settings: TrainSettings, data: Path) -> dict[str, Any]:
+    """Join finished signal stages; writes `targets.npz` as one of them would, and `signal.json`.
+
+    Args:
+        settings: Of the stage; `teachers` are the folders.
+        data: PTB-XL folder.
+
+    Returns:
+        Validation figures of the mean logits and of each network alone, and the share of length that the joint
+        space keeps.
+
+    Raises:
+        ModelError: A network is not finished, or knows other records than the first.
+    """
+    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
+    spaces, logits = [], []
+    for folder in map(Path, settings.teachers):
+        path = folder / "targets.npz"
+        if not path.is_file():
+            raise ModelError(f"{path} is missing", hint="finish that signal stage first")
+        with np.load(path) as stored:
+            if not np.array_equal(stored["ecg_ids"], corpus.ecg_ids):
+                raise ModelError(f"{path} was made from other records", hint="train all networks on the same folds")
+            spaces.append(stored["vectors"].astype(np.float32))
+            logits.append(stored["logits"].astype(np.float32))
+    train, held_out = corpus.rows_of(settings.train_folds), corpus.rows_of(settings.validation_folds)
+    vectors, kept = joint_vectors(spaces, Architecture.load(settings.architecture).dim, train)
+    mean = np.mean(logits, axis=0)
+    truth = np.concatenate([corpus.labels, corpus.superclasses], axis=1)[held_out].astype(np.float64)
+    figures: dict[str, Any] = {"kept": kept, "head_71": macro_auc(truth[:, :71], mean[held_out][:, :71])}
+    for number, alone in enumerate(logits):
+        figures[f"head_71_{number}"] = macro_auc(truth[:, :71], alone[held_out][:, :71])
+    out = Path(settings.out)
+    out.mkdir(parents=True, exist_ok=True)
+    partial = out / "targets.partial.npz"
+    np.savez(partial, ecg_ids=corpus.ecg_ids, vectors=vectors.astype(np.float16), logits=mean.astype(np.float16))
+    os.replace(partial, out / "targets.npz")
+    summary = {"settings": settings.recipe(), "figures": figures}
+    (out / "signal.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return figures

@@ -1,0 +1,60 @@
+"""Options that mean the same in every command, settings and logging, lists of numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ecgkin.ui.settings import Settings
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Base = Annotated[
+    Path, typer.Argument(metavar="BASE", help="Case base: a folder, or milvus://host:port/name.", show_default=False)
+]
+BaseOption = Annotated[
+    Path, typer.Option("--base", help="Case base, made where it is missing: a folder, or milvus://host/name")
+]
+Previous = Annotated[
+    str | None,
+    typer.Option(help="An earlier ECG of the person in the base, to compare: case id, or the person's id."),
+]
+Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder. (setting: encoder)", show_default=False)]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: device)", show_default=False)]
+
+
+def settings(**given: Any) -> Settings:
+    """The settings in force, options of the command line first; logging follows them, unless --debug was said."""
+    from ecgkin.ui import console
+    from ecgkin.ui.logs import configure_logging, is_configured
+    from ecgkin.ui.settings import load_settings, unknown_variables
+
+    found = load_settings(**given)
+    for name, meant in unknown_variables():
+        console.say(f"note: {name} in the environment is no setting{f' (did you mean {meant}?)' if meant else ''}")
+    if not is_configured():
+        configure_logging(found.log_level, found.log_format)
+    return found
+
+
+def numbers(text: str, option: str) -> list[int]:
+    """Whole numbers written "1-8", "1,2,5" or "9".
+
+    Raises:
+        QueryError: It is none of these.
+
+    >>> numbers("1-3,9", "--folds")
+    [1, 2, 3, 9]
+    """
+    from ecgkin.retrieval.errors import QueryError
+
+    out: list[int] = []
+    for part in text.replace(" ", ",").split(","):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal():
+            raise QueryError(f"{option} is {text!r} (expected numbers such as 9, 1-8 or 1,2,5)")
+        out.extend(range(int(first), int(last or first) + 1))
+    return sorted(set(out))
