@@ -16,7 +16,7 @@ from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
+from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db, triple_weights
 from ecgkin.retrieval.ecg.page.image import load_image
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
@@ -34,6 +34,7 @@ FloatArray = NDArray[np.float64]
 
 FS_HZ = 500.0
 _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
+_BORDER_MM = 4.0  # how far a border of columns may lie from where it should
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
@@ -230,7 +231,8 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         tracks.y[(x_mm >= pulse.left - edge) & (x_mm <= pulse.right + edge)] = np.nan
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
-    best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...]] | None = None
+    parts: tuple[tuple[float, float], ...] = ()
+    best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
     for place, usual in enumerate(_candidates(n_rows, look.reading.layout, known.layout)):
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
@@ -244,20 +246,31 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         signal = sampler.signals(stretches, duration)
         rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - 3.0 * place
         if best is None or rank > best[0]:
-            best = (rank, EcgRecord(signal.astype(np.float32), FS_HZ, LEADS), layout, stretches)
+            best = (rank, EcgRecord(signal.astype(np.float32), FS_HZ, LEADS), layout, stretches, parts)
     if best is None:
         record = EcgRecord(np.full((12, round(duration * FS_HZ)), np.nan, dtype=np.float32), FS_HZ, LEADS)
-        best = (0.0, record, Layout(n_rows, 1, 0, ()), ())
-    _, record, layout, stretches = best
+        best = (0.0, record, Layout(n_rows, 1, 0, ()), (), ())
+    _, record, layout, stretches, parts = best
     if known.leads:
         stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
         record = replace(record, signal_mv=record.signal_mv[[LEADS.index(known.read_as(lead)) for lead in LEADS]])
     sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+    late_mm = sampler.late_borders(stretches)
     sampler.without_strokes(stretches)
     if moved := _in_step_by_law(sampler, stretches):
         record = EcgRecord(sampler.signals(stretches, duration, moved).astype(np.float32), FS_HZ, LEADS)
-    signals = {name: row for name, row in zip(LEADS, record.signal_mv, strict=True) if np.isfinite(row).any()}
-    law = einthoven_db(signals)
+    law = _laws_of(record)
+    if late_mm:
+        borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
+        again = _stretches(layout, extent, borders, duration, x_mm)
+        later = tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True))
+        other = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+        other.without_strokes(later)
+        signal = other.signals(later, duration, _in_step_by_law(other, later))
+        moved_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
+        better = _laws_of(moved_record)
+        if better is not None and (law is None or better > law):
+            record, stretches, sampler, law = moved_record, later, other, better
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     shown = {s.lead for s in stretches}
@@ -272,6 +285,12 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     )
     confidence = {s.lead: sampler.cover(s) for s in stretches}
     return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
+
+
+def _laws_of(record: EcgRecord) -> float | None:
+    """How well the limb leads of a record fulfil their laws, dB (see `einthoven_db`)."""
+    rows = zip(record.leads, record.signal_mv, strict=True)
+    return einthoven_db({name: row for name, row in rows if np.isfinite(row).any()})
 
 
 def _traced(sheet: Sheet) -> tuple[int, int]:
@@ -558,6 +577,38 @@ class _Sampler:
             y = np.interp(self._x, known, tracks.y[row, known]) if known.size else np.zeros(width)
             self._mm.append(x_mm[row])
             self._mv.append(-scale.y_mm(self._x, y) / y_mm)
+
+    def late_borders(self, stretches: tuple[Stretch, ...]) -> float:
+        """By how many mm the borders of columns come later than was thought, 0 without evidence.
+
+        Left of the border of two columns of limb leads the law of the first holds, right of it that of the second.
+        """
+        starts = sorted({s.start_s for s in stretches if not s.strip})
+        if len(starts) < 2:
+            return 0.0
+        pair = [[s for s in stretches if not s.strip and s.start_s == start] for start in starts[:2]]
+        if any(len(column) != 3 or not all(s.lead in LIMB_LEADS for s in column) for column in pair):
+            return 0.0
+        about = float(np.mean([np.interp(s.left, self._x, self._mm[s.row]) for s in pair[1]]))
+        step = 0.1
+        near = about + np.arange(-_BORDER_MM, _BORDER_MM + step / 2, step)
+        rest = []
+        for column, side in zip(pair, (-1, 1), strict=True):
+            names = (column[0].lead, column[1].lead, column[2].lead)
+            inner = about + side * np.arange(_BORDER_MM, 55.0, 0.25)
+            total, usual = np.zeros(near.size), np.zeros(inner.size)
+            for weight, stretch in zip(triple_weights(names), column, strict=True):
+                mm, mv = self._mm[stretch.row], stretch.sign * self._mv[stretch.row]
+                level = float(np.median(np.interp(inner, mm, mv)))
+                total += weight * (np.interp(near, mm, mv) - level)
+                usual += weight * (np.interp(inner, mm, mv) - level)
+            rest.append((total - np.median(usual)) ** 2)
+        cost = np.concatenate([[0.0], np.cumsum(rest[0])]) + np.concatenate([np.cumsum(rest[1][::-1])[::-1], [0.0]])
+        best, middle = int(cost.argmin()), near.size // 2
+        late = (best - middle) * step
+        if abs(late) < 0.35 or cost[best] > 0.4 * cost[middle]:
+            return 0.0
+        return float(late)
 
     def without_strokes(self, stretches: tuple[Stretch, ...]) -> None:
         """Bridge the upright strokes that stand between columns of leads: alike in all rows, above and below."""
