@@ -94,9 +94,7 @@ def find_pulses(
     return Calibration(float(left), float(right), float(tall), bool(left > middle), rows, places)
 
 
-def find_cut_pulse(
-    tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float], known: bool
-) -> Calibration | None:
+def find_cut_pulse(tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float], known: bool) -> Calibration | None:
     """The pulse whose one edge lies outside of the picture: all rows begin, or end, on a roof and fall at one place.
 
     Args:
@@ -195,8 +193,13 @@ def _cut_in_row(y: FloatArray, foot: FloatArray, per_mm: tuple[float, float]) ->
         return None
     begin = int(known[0])
     along = y[begin : begin + round(_WIDTH_MM[1] * mm_x)]
-    level = float(np.nanmedian(along[: max(3, round(0.6 * mm_x))]))
+    # The highest level there; an edge may stand before it.
+    level = float(np.nanpercentile(along[: max(3, round(1.2 * mm_x))], 30))
     off = ~(np.abs(along - level) < 0.3 * mm_y + 0.5)
+    skipped = int((~off).argmax())
+    if skipped > 1.0 * mm_x:
+        return None
+    along, off, begin = along[skipped:], off[skipped:], begin + skipped
     length = int(off.argmax()) if off.any() else along.size
     if not 0.5 * mm_x <= length < along.size:
         return None
