@@ -217,10 +217,14 @@ def _left_of_spikes(at: Ints, moves: Doubles) -> Bools:
     Of the two the one that moves far less is what was left of the spike, else the first.
     """
     out = np.zeros(len(at), dtype=np.bool_)
-    for _ in range(2):  # an atrial and a ventricular spike before one QRS
+    for farthest in (0.27, 0.45):  # a ventricular spike before QRS, and an atrial one before that
         kept = np.flatnonzero(~out)
         gaps = np.diff(at[kept])
-        short = np.flatnonzero((gaps > 0.06 * FS) & (gaps < 0.27 * FS))
+        # The next cycle is longer, else these are the beats of a tachycardia.
+        next_gap = np.r_[gaps[1:], 1e9]
+        short = np.flatnonzero((gaps > 0.06 * FS) & (gaps < farthest * FS) & (next_gap > 1.3 * gaps))
+        if farthest > 0.3:  # nothing but a spike lies so far before QRS and moves so little
+            short = short[moves[kept[short]] < 0.3 * moves[kept[short + 1]]]
         if len(short) < 3:
             break
         centre = gaps[short][int(np.argmax([(np.abs(gaps[short] - gap) <= 0.025 * FS).sum() for gap in gaps[short]]))]

@@ -388,6 +388,22 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         Words("Paced rhythm", "pacemaker spikes in time with the beats"),
         Words("Schrittmacherrhythmus", "Schrittmacherimpulse im Takt der Herzschläge"),
         "this project's measurement",
+        {
+            "shape": FlagText(
+                Words(
+                    "Paced rhythm likely ({rate_bpm:.0f}/min, QRS {qrs_ms:.0f} ms), spikes not visible",
+                    "QRS of 160 ms or more as regular as a clock, no P wave before it, axis beyond 60 degrees",
+                    "an escape rhythm of the ventricles looks alike",
+                ),
+                Words(
+                    "Schrittmacherrhythmus wahrscheinlich ({rate_bpm:.0f}/min, QRS {qrs_ms:.0f} ms), Impulse nicht"
+                    " sichtbar",
+                    "QRS ab 160 ms in festem Takt, keine P-Welle davor, Achse jenseits von 60 Grad",
+                    "ein Kammerersatzrhythmus sieht ähnlich aus",
+                ),
+                "this project, PTB-XL folds 8 and 9",
+            ),
+        },
     ),
     FlagCode.LEFT_BUNDLE: FlagText(
         Words(

@@ -150,6 +150,31 @@ def has_right_bundle(m: Measurements) -> bool:
     return ends_up and any(m.leads[name].s_mv > 0.1 for name in ("I", "V6", "V5") if name in m.leads)
 
 
+def ventricular_pacing(m: Measurements) -> bool:
+    """Whether a pacemaker drives the ventricles, by its spikes or by the look of the beats."""
+    return m.pacing.ventricular >= 0.15 or looks_paced(m)
+
+
+def looks_paced(m: Measurements) -> bool:
+    """QRS of 160 ms and more, as regular as a clock, no P wave before it, and an axis beyond 60 degrees either way.
+
+    Spikes are lost at 100 Hz, behind filters and on paper, and those of bipolar leads are small; of PTB-XL folds 8 and
+    9 this finds six paced records without spikes and nothing else.
+    """
+    return (
+        m.qrs_ms is not None
+        and m.qrs_ms >= 160
+        and m.rr_variation is not None
+        and m.rr_variation < 0.008
+        and m.n_beats >= 5
+        and m.rate_bpm is not None
+        and m.rate_bpm <= 120
+        and m.p_waves != "present"
+        and m.axis_deg is not None
+        and abs(m.axis_deg) > 60
+    )
+
+
 def is_preexcited(m: Measurements) -> bool:
     """A short PR interval and a QRS that begins slowly (a delta wave).
 
@@ -171,7 +196,7 @@ def repolarisation_secondary(m: Measurements) -> bool:
     paced beats, left bundle branch block, pre-excitation, a QRS of 130 ms and more.
     """
     wide = m.qrs_ms is not None and m.qrs_ms >= 130
-    return m.pacing.ventricular >= 0.15 or has_left_bundle(m) or is_preexcited(m) or wide
+    return ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m) or wide
 
 
 def _judged(m: Measurements) -> dict[str, LeadMeasures]:
@@ -200,7 +225,7 @@ def st_limit_mv(lead: str, age_years: float | None, sex: str | None) -> float:
 
 def _st_elevation(m: Measurements) -> Iterator[Flag]:
     """By the limits; where they are not reached, by what makes less elevation tell."""
-    if m.pacing.ventricular >= 0.15 or has_left_bundle(m):
+    if ventricular_pacing(m) or has_left_bundle(m):
         return
     for variant, leads in (
         ("", _pairs(m, lambda name, lead: _elevated(m, name, lead))),
@@ -263,7 +288,7 @@ def _st_mean(lead: LeadMeasures) -> float:
 
 def _sgarbossa(m: Measurements) -> Iterator[Flag]:
     """Sgarbossa 1996 with the proportional third criterion of Smith 2012; one lead suffices."""
-    if not (m.pacing.ventricular >= 0.5 or has_left_bundle(m)):
+    if not (m.pacing.ventricular >= 0.5 or looks_paced(m) or has_left_bundle(m)):
         return
     judged = _judged(m)
     with_qrs = {n: x for n, x in judged.items() if n != "aVR" and x.net_mv > 0.1 and x.st_j_mv >= 0.1}
@@ -332,7 +357,7 @@ def _recent(m: Measurements) -> Iterator[Flag]:
 
     The Universal Definition counts a Q of 20 ms and 0.1 mV where T is inverted in the same leads.
     """
-    if m.pacing.ventricular >= 0.15 or has_left_bundle(m) or is_preexcited(m):
+    if ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m):
         return
     leads = _pairs(
         m,
@@ -393,16 +418,17 @@ def _atria(m: Measurements) -> Iterator[Flag]:
 
 
 def is_fibrillating(m: Measurements) -> bool:
-    """Irregularly irregular RR intervals without a constant P wave."""
-    return (
-        m.rr_variation is not None
-        and m.rr_variation >= 0.08
-        and m.p_waves == "absent"
-        and m.n_beats >= 5
-        and not _grouped(m)
-        and not is_fluttering(m)
-        and m.pacing.ventricular < 0.5
-    )
+    """Irregularly irregular RR intervals without a constant P wave.
+
+    Where single beats show nothing in common before QRS 6 % of variation is enough; where the rate leaves no room to
+    look for P 10 % are asked for. On PTB-XL folds 8 and 9 84 and 82 % of the AFIB are found, 86 % of those said are
+    right.
+    """
+    if m.rr_variation is None or m.n_beats < 5 or m.pacing.ventricular >= 0.5 or _grouped(m) or is_fluttering(m):
+        return False
+    if m.p_waves == "absent":
+        return m.rr_variation >= (0.06 if (m.p_constant or 0.0) < 0.45 else 0.08)
+    return m.p_waves == "unclear" and m.p_constant is None and m.rr_variation >= 0.1
 
 
 def _grouped(m: Measurements) -> bool:
@@ -417,11 +443,16 @@ def _grouped(m: Measurements) -> bool:
 
 
 def is_fluttering(m: Measurements) -> bool:
-    """A train of waves of 240 to 350/min that keeps time."""
+    """A train of waves of 200 to 370/min that keeps time, clearly so where there is a P wave before every QRS.
+
+    P, T and QRS of a sinus tachycardia come in time as well: with P waves it takes a correlation of 0.55 (PTB-XL folds
+    8 and 9: half as many are flagged as with 0.33, and none of AFLT is lost).
+    """
     atrial = m.atrial
     if atrial is None or m.rate_bpm is None or m.pacing.paced:
         return False
-    return atrial.flutter_strength >= 0.33 and 200 <= atrial.flutter_bpm <= 370 and m.rate_bpm < 180
+    least = 0.55 if m.p_waves == "present" else 0.4
+    return atrial.flutter_strength >= least and 200 <= atrial.flutter_bpm <= 370 and m.rate_bpm < 180
 
 
 def block_of(m: Measurements) -> BlockKind:
@@ -466,7 +497,7 @@ def _peaked_t(m: Measurements) -> Iterator[Flag]:
 
 
 def _brugada(m: Measurements) -> Iterator[Flag]:
-    if m.pacing.ventricular >= 0.15 or has_left_bundle(m):
+    if ventricular_pacing(m) or has_left_bundle(m):
         return
     judged = _judged(m)
     coved = tuple(
@@ -501,7 +532,9 @@ def _wellens(m: Measurements) -> Iterator[Flag]:
 def _conduction(m: Measurements) -> Iterator[Flag]:
     if m.pacing.paced:
         yield Flag(FlagCode.PACED, (), {"ventricular": m.pacing.ventricular, "atrial": m.pacing.atrial})
-    if m.pacing.ventricular >= 0.15 or m.qrs_ms is None:
+    elif looks_paced(m) and m.qrs_ms is not None and m.rate_bpm is not None:
+        yield Flag(FlagCode.PACED, (), {"qrs_ms": m.qrs_ms, "rate_bpm": m.rate_bpm}, "shape")
+    if ventricular_pacing(m) or m.qrs_ms is None:
         return
     if is_preexcited(m) and m.pr_ms is not None:
         yield Flag(FlagCode.PREEXCITATION, (), {"pr_ms": m.pr_ms, "qrs_ms": m.qrs_ms})
@@ -512,7 +545,7 @@ def _conduction(m: Measurements) -> Iterator[Flag]:
 
 
 def _q_waves(m: Measurements) -> Iterator[Flag]:
-    if m.pacing.ventricular >= 0.15 or has_left_bundle(m) or is_preexcited(m):
+    if ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m):
         return
     leads = _pairs(m, lambda name, lead: pathological_q(name, lead))
     if leads:

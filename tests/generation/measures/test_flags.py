@@ -231,6 +231,22 @@ def test_p_waves_that_march_through_are_found(atrial_bpm: float) -> None:
     assert not {code for code, _ in kinds(measure(record))} & {"high_grade_block", "second_degree_block"}
 
 
+def test_paced_without_spikes() -> None:
+    """Wide, like a clock, without P, with a far axis: each of the four is needed."""
+    paced: dict[str, object] = {"qrs_ms": 160.0, "rr_variation": 0.007, "p_waves": "absent", "axis_deg": -75.0}
+    assert ("paced_rhythm", "shape") in kinds(measured(**paced))
+    for change in (
+        {"qrs_ms": 158.0},
+        {"rr_variation": 0.008},
+        {"p_waves": "present"},
+        {"axis_deg": 60.0},
+        {"n_beats": 4},
+    ):
+        assert ("paced_rhythm", "shape") not in kinds(measured(**{**paced, **change}))
+    raised = lead(st_j_mv=0.3)
+    assert "st_elevation" not in codes(measured({"II": raised, "aVF": raised}, **paced))
+
+
 def test_shapes() -> None:
     """Coved ST, very tall T, biphasic T, leads turned round."""
     coved = lead("negative", r_mv=0.1, r2_mv=0.25, st_j_mv=0.25, st_60_mv=0.15, st_80_mv=0.1, t_mv=-0.2)

@@ -54,6 +54,37 @@ def test_any_rate_is_not_halved_or_doubled(rate: float, code: str, seed: int, no
     assert measure(ecg.record).rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
 
 
+@pytest.mark.parametrize("rate", [55.0, 75.0, 95.0])
+@pytest.mark.parametrize("width_s", [0.035, 0.045])
+@pytest.mark.parametrize("height_mv", [1.0, 1.8])
+def test_sharp_tall_t_waves_are_no_beats(rate: float, width_s: float, height_mv: float) -> None:
+    """T as tall as R and nearly as quick (hyperkalaemia) leaves the rate as it is; so does bigeminy."""
+    ecg = made(["NORM"], 2, 500.0, rate_bpm=rate)
+    times = np.arange(ecg.record.n_samples) / 500.0
+    signal = ecg.record.signal_mv.astype(np.float64)
+    size = np.array([0.4, 0.7, -0.6, 0.1, 0.5, 0.3, -0.2, 0.8, 1.0, 1.0, 0.8, 0.6])
+    for beat in samples_and_beats(ecg.record)[1].at / 500.0:
+        top = beat + 0.27 * np.sqrt(60.0 / rate)
+        signal += height_mv * size[:, None] * np.exp(-0.5 * np.square((times - top) / width_s))
+    found = measure(replace(ecg.record, signal_mv=signal.astype(np.float32)))
+    assert found.rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
+
+
+@pytest.mark.parametrize("delay_s", [0.17, 0.22])
+def test_what_is_left_of_spikes_is_no_beat(delay_s: float) -> None:
+    """Wide spikes of both chambers before every paced QRS, as a recorder at 100 Hz draws them."""
+    ecg = made(["PACE"], 1, 100.0, rate_bpm=62.0)
+    beats = samples_and_beats(ecg.record)[1].at / 500.0
+    signal = ecg.record.signal_mv.astype(np.float64)
+    for beat in beats:
+        for before, size in ((0.06, 0.9), (0.06 + delay_s, 0.6)):
+            at = round((beat - before) * 100)
+            if 2 <= at < signal.shape[1] - 3:
+                signal[:, at - 1 : at + 3] += size * np.array([-0.2, 1.0, 0.6, -0.3])
+    found = measure(replace(ecg.record, signal_mv=signal.astype(np.float32)))
+    assert found.rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
+
+
 def test_a_fast_tachycardia_of_the_shared_files(shared_root: Path) -> None:
     """220/min, which two beats a cycle would make 110."""
     from ecgkin.retrieval.ecg.formats.read import read_ecg
