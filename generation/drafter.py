@@ -10,13 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from PIL.Image import Image
+
 from ecgkin.generation.backends.base import MAX_NEW_TOKENS, DraftBackend, DraftSettings, TextBackend
 from ecgkin.generation.backends.consensus import ConsensusBackend
 from ecgkin.generation.backends.language_model import LanguageModelBackend, prompt_for
 from ecgkin.generation.consensus.consensus import MODEL
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import measure
-from ecgkin.generation.measures.pages import measure_picture
+from ecgkin.generation.measures.pages import measure_picture, measure_printed
 from ecgkin.generation.prompt.context import Context, Counter
 from ecgkin.generation.prompt.pages import page_of
 from ecgkin.generation.prompt.untrusted import question_line
@@ -26,10 +28,9 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import GenerationError, QueryError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ecgkin.index.base import CaseBase
     from ecgkin.index.filters import WhereLike
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.search.hits import SearchResult
     from ecgkin.retrieval.search.search import CaseSearch
 
@@ -241,7 +242,7 @@ class Drafter:
 
     def draft(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image | PrintedEcg | str | Path,
         question: str | None = None,
         k: int = 3,
         lang: Language = "en",
@@ -254,7 +255,7 @@ class Drafter:
         """A draft for an ECG, and the search under it.
 
         Args:
-            query: A record, a picture, or the file of either.
+            query: A record, a picture, what was read of one, or the file of any of them.
             question: What is asked; None for the whole report.
             k: Cases that a model is shown, or that are listed beside those cited, 0 to 20. 0 asks a model without
                 retrieval.
@@ -278,7 +279,7 @@ class Drafter:
 
     def stream(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image | PrintedEcg | str | Path,
         question: str | None = None,
         k: int = 3,
         lang: Language = "en",
@@ -328,7 +329,7 @@ class Drafter:
 
     def prompt(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image | PrintedEcg | str | Path,
         question: str | None = None,
         k: int = 3,
         lang: Language = "en",
@@ -336,7 +337,7 @@ class Drafter:
         where: WhereLike = None,
         exclude_patient: str | None = None,
         counter: Counter | None = None,
-    ) -> tuple[Context, Image.Image]:
+    ) -> tuple[Context, Image]:
         """What a model would be asked, with its tokens counted, and the picture that would go along.
 
         Args:
@@ -355,7 +356,7 @@ class Drafter:
 
     def task(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image | PrintedEcg | str | Path,
         question: str | None = None,
         k: int = 3,
         lang: Language = "en",
@@ -378,4 +379,8 @@ class Drafter:
             result = self.search.by_ecg(ecg, shown, where, exclude_patient, depth=depth)
             return Task(ecg, result, measure(ecg), asked, k, lang)
         result = self.search.by_image(ecg, shown, where, exclude_patient, depth=depth)
-        return Task(ecg, result, measure_picture(ecg), asked, k, lang)
+        picture = ecg if isinstance(ecg, Image) else ecg.picture
+        # What the search read off the page is what is measured; an encoder of plain pictures has not read it.
+        printed = result.printed
+        measured = measure_picture(picture) if printed is None else measure_printed(printed)
+        return Task(picture, result, measured, asked, k, lang)

@@ -124,10 +124,10 @@ def record_of(query: object) -> EcgRecord | None:
 
     if not isinstance(query, Image):
         return None
-    from ecgkin.retrieval.ecg.page.digitize import digitize
+    from ecgkin.retrieval.ecg.page.printed import read_printed
 
     try:
-        return digitize(query).record
+        return read_printed(query).record
     except ImageError:
         return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,11 @@ from ecgkin.retrieval.notes import Note
 from ecgkin.retrieval.search.vote import Vote
 
 if TYPE_CHECKING:
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
+
+
+Abstained: TypeAlias = Literal["", "no_case", "unlike", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,10 @@ class SearchResult(Sequence[Hit]):
         vote: What the neighbours say.
         nothing_similar: True when there is no hit, or the best one is not near enough by the calibrated threshold.
         threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
-        page: What was understood of a picture; None for other queries, or where the encoder does not tell.
+        printed: What was read of a picture: page, signals, places; None for other queries, or where the encoder
+            looks at the picture alone.
+        abstained: Why: "no_case" (none passes the filter), "unlike" (the ECG was read, no case is like it),
+            "unreadable" (the picture was not read well enough to say); "" where there is something similar.
         warnings: What was odd about the query or limits the answer, as notes with codes.
         timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
         query: "image", "record", "text", "image+text", "record+text", or what `by_vector` was told.
@@ -54,11 +61,17 @@ class SearchResult(Sequence[Hit]):
     vote: Vote
     nothing_similar: bool
     threshold: float | None
-    page: PageReading | None
+    printed: PrintedEcg | None
     warnings: tuple[Note, ...]
     timings_ms: Mapping[str, float]
     query: str
     vector: NDArray[np.float32]
+    abstained: Abstained = ""
+
+    @property
+    def page(self) -> PageReading | None:
+        """What was understood of a picture; None where none was read."""
+        return None if self.printed is None else self.printed.page
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...

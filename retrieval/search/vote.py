@@ -77,7 +77,8 @@ class Calibration:
         encoder: Fingerprint of the encoder whose vectors were voted on.
         statements, superclasses: Depth and temperature for each family.
         curves: Label to (slope, intercept, prior): probability = sigmoid(slope * logit(smoothed vote) + intercept).
-        thresholds: By kind of query ("image", "record", "text").
+        thresholds: By kind of query: "record", "text", "image", and of pictures by how well they were read
+            "image:sure", "image:fair", "image:poor" (see `PageEvidence.grade`); "image" where these are not given.
         n_gallery: Cases that voted when it was fitted.
         fitted_on: Data, in words.
         format: Of the file.

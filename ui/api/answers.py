@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ecgkin.retrieval.notes import Language, Note, NoteCode
-from ecgkin.ui.api.schemas import EXAMPLE_CASE
+from ecgkin.ui.api.schemas import EXAMPLE_CASE, Signal
 
 if TYPE_CHECKING:
     from ecgkin.generation.types.draft import Draft
     from ecgkin.generation.types.serial import Serial
     from ecgkin.index.case import Case
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.search.search import SearchResult
 
@@ -255,6 +256,12 @@ class AbstentionOut(BaseModel):
     nothing_similar: bool
     best_score: float | None
     threshold: float | None = Field(description="best scores below this say nothing similar; null: not calibrated")
+    reason: str = Field(
+        default="",
+        description="why nothing is similar. unlike: the ECG was read, no case is like it; unreadable: the picture "
+        "was not read well enough to tell; no_case: none passes the filter; empty: there is something similar",
+        examples=["", "unlike", "unreadable", "no_case"],
+    )
 
 
 class PageOut(BaseModel):
@@ -285,6 +292,78 @@ class PageOut(BaseModel):
             gain_mm_mv=page.gain_mm_mv,
             quality=page.quality,
             corners=[(float(x), float(y)) for x, y in page.corners],
+        )
+
+
+class LineOut(BaseModel):
+    """Part of a curve on the picture."""
+
+    points: list[tuple[float, float]] = Field(description="x and y, px of the picture")
+    doubtful: bool = Field(description="followed where the picture does not show it well")
+
+
+class PrintedLeadOut(BaseModel):
+    """One lead printed in one place."""
+
+    lead: str
+    upside_down: bool = Field(description="printed as its negative, -aVR; the samples are turned back")
+    row: int = Field(description="of the page, from 1 at the top")
+    start_s: float = Field(description="its place in time")
+    seconds: float
+    strip: bool = Field(description="a rhythm strip, which fills its lead over the whole page")
+    doubtful: float = Field(description="share that was not seen, or not seen well, 0 to 1")
+    lines: list[LineOut] = Field(default=[], description="its curve on the picture, where `curves` was asked for")
+
+
+class DigitizedOut(BaseModel):
+    """The signals of a picture, and how they were read."""
+
+    page: PageOut
+    digitized: bool = Field(description="false: the curves could not be read as numbers; the picture can be searched")
+    seconds: float | None = Field(description="time that the page shows")
+    einthoven_db: float | None = Field(
+        description="how well the limb leads fulfil Einthoven's and Goldberger's laws; null: cannot be tested"
+    )
+    confidence: dict[str, float] = Field(description="by lead, 0 to 1")
+    printed: list[PrintedLeadOut]
+    signal: Signal | None = Field(description="twelve leads, 500 Hz, null where the page shows nothing")
+    warnings: list[NoteOut]
+
+    @classmethod
+    def of(cls, printed: PrintedEcg, *, samples: bool = True, curves: bool = False) -> DigitizedOut:
+        """Of a picture that was read.
+
+        Args:
+            printed: What was read of it.
+            samples: Whether the samples are wanted.
+            curves: Whether places on the picture are wanted.
+        """
+        from ecgkin.retrieval.ecg.page.places import doubtful_share, lines_of
+
+        found = printed.digitized
+        leads = []
+        for one in found.stretches if found is not None else ():
+            assert found is not None
+            lines = [
+                LineOut(points=[(round(x, 1), round(y, 1)) for x, y in line.points.tolist()], doubtful=line.doubtful)
+                for line in (lines_of(found, one) if curves else ())
+            ]
+            leads.append(
+                PrintedLeadOut(
+                    lead=one.lead, upside_down=one.sign < 0, row=one.row + 1, start_s=round(one.start_s, 3),
+                    seconds=round(one.length_s, 3), strip=one.strip, doubtful=round(doubtful_share(found, one), 3),
+                    lines=lines,
+                )
+            )  # fmt: skip
+        return cls(
+            page=PageOut.of(printed.page),
+            digitized=printed.record is not None,
+            seconds=None if found is None else found.record.duration_s,
+            einthoven_db=None if found is None or found.einthoven_db is None else round(found.einthoven_db, 2),
+            confidence={} if found is None else {lead: round(v, 3) for lead, v in found.confidence.items()},
+            printed=leads,
+            signal=Signal.of(found.record) if samples and found is not None and printed.record is not None else None,
+            warnings=[NoteOut.of(note) for note in printed.page.warnings],
         )
 
 
@@ -325,6 +404,7 @@ class SearchOut(BaseModel):
                 nothing_similar=result.nothing_similar,
                 best_score=result.hits[0].score if result.hits else None,
                 threshold=result.threshold,
+                reason=result.abstained,
             ),
             page=None if page is None else PageOut.of(page),
             warnings=[NoteOut.of(note) for note in result.warnings],

@@ -14,7 +14,7 @@ from ecgkin.ui.api import problems
 if TYPE_CHECKING:
     from ecgkin.generation.drafter import Drafter, DraftResult
     from ecgkin.retrieval.search.search import CaseSearch
-    from ecgkin.ui.api.decoding import Query
+    from ecgkin.ui.api.decoding import Asked
     from ecgkin.ui.api.schemas import DraftOptions
 
 
@@ -70,11 +70,11 @@ class Drafting:
         """What there is to choose from, the default first."""
         return list(self._drafters)
 
-    def draft(self, query: Query, options: DraftOptions) -> DraftResult:
+    def draft(self, query: Asked, options: DraftOptions) -> DraftResult:
         """The whole draft, and the search with `options.k` hits.
 
         Args:
-            query: The record or the picture.
+            query: The record, the picture, or what was read of one that was put right.
             options: Of the request: model, question, language, filter, cases to show, hits.
 
         Returns:
@@ -89,11 +89,11 @@ class Drafting:
         with self._turns.get(name, nullcontext()):
             return _public(drafter.draft(query, **_arguments(options)))
 
-    def stream(self, query: Query, options: DraftOptions) -> Iterator[str | DraftResult]:
+    def stream(self, query: Asked, options: DraftOptions) -> Iterator[str | DraftResult]:
         """The draft in pieces as they are written, then the whole.
 
         Args:
-            query: The record or the picture.
+            query: The record, the picture, or what was read of one that was put right.
             options: As for `draft`.
 
         Returns:

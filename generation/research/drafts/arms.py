@@ -158,7 +158,7 @@ def _result(hits: Sequence[tuple[PtbXlRow, float]], setting: Setting) -> SearchR
         vote=votes,
         nothing_similar=False,
         threshold=None,
-        page=None,
+        printed=None,
         warnings=(),
         timings_ms={},
         query="record",

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.retrieval.search.search import SearchResult
+from ecgkin.retrieval.search.hits import SearchResult
+from ecgkin.retrieval.search.search import image_query
 from ecgkin.ui.api import intake, openapi
 from ecgkin.ui.api.answers import EmbeddingOut, SearchOut, SerialOut
-from ecgkin.ui.api.decoding import Query
+from ecgkin.ui.api.decoding import Asked
 from ecgkin.ui.api.schemas import EmbeddingBody, Question, SearchBody
 from ecgkin.ui.api.state import State
 
@@ -57,11 +58,12 @@ def _found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> Search
             result = state.search.by_vector(vector, options.k, where, patient, kind="refined")
         else:
             result = ask(state, query, options.text, options)
-        previous = _compared(state, query, options.previous)
+        # What the search read off a picture is what is compared.
+        previous = _compared(state, result.printed or query, options.previous)
     return SearchOut.of(result, state.remember(result)).model_copy(update={"previous": previous})
 
 
-def _compared(state: State, query: Query | None, previous: str | None) -> SerialOut | None:
+def _compared(state: State, query: Asked | None, previous: str | None) -> SerialOut | None:
     """The query beside an earlier ECG, where one was named; a search that is refined has shown it already."""
     if previous is None or query is None:
         return None
@@ -79,7 +81,7 @@ def _check_one_question(body: SearchBody) -> None:
         raise QueryError("similar and not_similar need the query_id of the search that they are about")
 
 
-def ask(state: State, query: Query | None, text: str | None, asked: Question) -> SearchResult:
+def ask(state: State, query: Asked | None, text: str | None, asked: Question) -> SearchResult:
     """One search by an ECG, words, or both; for threads."""
     engine, k, where, patient = state.search, asked.k, asked.where, asked.exclude_patient
     if patient is None and asked.previous is not None:
@@ -119,14 +121,10 @@ def _embedded(state: State, asked: intake.Intake[EmbeddingForm, EmbeddingBody]) 
     return EmbeddingOut(encoder=encoder.name, fingerprint=encoder.fingerprint, dim=encoder.dim, embeddings=vectors)
 
 
-def vector_of(state: State, query: Query) -> list[float]:
+def vector_of(state: State, query: Asked) -> list[float]:
     """The vector of a record or a picture; for threads."""
     encoder: Any = state.search.encoder
     if isinstance(query, EcgRecord):
         return [float(x) for x in encoder.encode_records([query])[0]]
-    if hasattr(encoder, "encode_pages"):
-        from ecgkin.retrieval.ecg.page.reading import read_page
-
-        # Reading takes longer than encoding: it is done here, in a thread of many, not in the encoder's only one.
-        return [float(x) for x in encoder.encode_pages([read_page(query)])[0]]
-    return [float(x) for x in encoder.encode_images([query])[0]]
+    # Reading takes longer than encoding: it is done here, in a thread of many, not in the encoder's only one.
+    return [float(x) for x in image_query(encoder, query).vector]

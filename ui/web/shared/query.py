@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ecgkin.ui.api.schemas import PageKnown
 
 # Cases that a drafting model is shown, as the API has it by default.
 EVIDENCE = 3
@@ -20,6 +23,7 @@ class Query:
         files: Name and content of each.
         text: The words.
         fs_hz: Samples a second, for a table that does not say.
+        known: Of a picture: what its reading got wrong, put right.
     """
 
     kind: Literal["ecg", "text"]
@@ -27,11 +31,14 @@ class Query:
     files: tuple[tuple[str, bytes], ...] = ()
     text: str = ""
     fs_hz: float | None = None
+    known: PageKnown | None = None
 
     @property
     def digest(self) -> str:
         """Changes with all that is sent."""
         made = hashlib.blake2b(f"{self.kind}|{self.text}|{self.fs_hz}".encode(), digest_size=12)
+        if self.known is not None:
+            made.update(self.known.model_dump_json().encode())
         for name, content in self.files:
             made.update(f"|{name}|{len(content)}|".encode() + content)
         return made.hexdigest()
