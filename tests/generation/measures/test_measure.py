@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.generation.measures import NAMES, Measurements, Reason, measure, reason_text
+from ecgkin.generation.measures.beats import _left_of_spikes
 from ecgkin.generation.measures.measure import samples_and_beats
 from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.retrieval.ecg.leads import LEADS
@@ -70,19 +71,22 @@ def test_sharp_tall_t_waves_are_no_beats(rate: float, width_s: float, height_mv:
     assert found.rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
 
 
-@pytest.mark.parametrize("delay_s", [0.17, 0.22])
-def test_what_is_left_of_spikes_is_no_beat(delay_s: float) -> None:
-    """Wide spikes of both chambers before every paced QRS, as a recorder at 100 Hz draws them."""
-    ecg = made(["PACE"], 1, 100.0, rate_bpm=62.0)
-    beats = samples_and_beats(ecg.record)[1].at / 500.0
-    signal = ecg.record.signal_mv.astype(np.float64)
-    for beat in beats:
-        for before, size in ((0.06, 0.9), (0.06 + delay_s, 0.6)):
-            at = round((beat - before) * 100)
-            if 2 <= at < signal.shape[1] - 3:
-                signal[:, at - 1 : at + 3] += size * np.array([-0.2, 1.0, 0.6, -0.3])
-    found = measure(replace(ecg.record, signal_mv=signal.astype(np.float32)))
-    assert found.rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
+@pytest.mark.parametrize(
+    ("at", "moves", "left"),
+    [
+        # Spike, QRS; atrial spike, ventricular spike, QRS; QRS and a notch that moves less; a tachycardia; one pair only.
+        ([0, 90] * 5, [0.1, 1.0] * 5, [True, False] * 5),
+        ([0, 115, 200] * 4, [0.1, 0.9, 1.0] * 4, [True, True, False] * 4),
+        ([0, 90] * 5, [1.0, 0.5] * 5, [False, True] * 5),
+        ([0, 110, 220, 330] * 4, [1.0] * 16, [False] * 16),
+        ([0, 90, 500, 1000, 1500, 2000, 2500, 3000], [0.1] + [1.0] * 7, [False] * 8),
+    ],
+)
+def test_what_is_left_of_spikes_is_no_beat(at: list[int], moves: list[float], left: list[bool]) -> None:
+    cycle = at.index(0, 1) if 0 in at[1:] else len(at)
+    length = 500 if at[:3] != [0, 110, 220] else 440
+    places = np.array([place + length * (k // cycle) for k, place in enumerate(at)], dtype=np.int64)
+    assert _left_of_spikes(places, np.array(moves)).tolist() == left
 
 
 def test_a_fast_tachycardia_of_the_shared_files(shared_root: Path) -> None:
