@@ -5,6 +5,7 @@
     python scripts/measure_measures.py statements --ptbxl DIR --fold 9
     python scripts/measure_measures.py beats --ptbxl DIR --fold 9
     python scripts/measure_measures.py flags --ptbxl DIR --fold 9
+    python scripts/measure_measures.py exchanged --ptbxl DIR --fold 9
     python scripts/measure_measures.py records --shared DIR
     python scripts/measure_measures.py pairs --ptbxl DIR
     python scripts/measure_measures.py time
@@ -25,7 +26,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +38,7 @@ from ecgkin.generation.measures import Measurements, measure
 from ecgkin.generation.measures.compare import ChangeCode, compare, rhythm_class
 from ecgkin.generation.measures.flags import FlagCode, red_flags
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
-from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.leads import LEADS, derive_limb_leads
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 
@@ -357,6 +358,31 @@ def flags(records: Sequence[Measured], fold: int) -> None:
     print("variants:", ", ".join(f"{name} {n}" for name, n in sorted(variants.items())))
 
 
+def exchanged(root: Path, fold: int, n: int) -> None:
+    """Limb-lead reversal: recordings whose leads are exchanged as electrodes would exchange them."""
+    data = PtbXl(root)
+    rows = [row for row in data.select([fold]) if not {"AFIB", "AFLT", "PACE"} & row.labels.keys()]
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:n]]
+    ways: dict[str, Callable[[dict[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]] = {
+        "as recorded": lambda s: (s["I"], s["II"]),
+        "arms": lambda s: (-s["I"], s["III"]),
+        "right arm and left leg": lambda s: (-s["III"], -s["II"]),
+        "left arm and left leg": lambda s: (s["II"], s["I"]),
+        "right arm and right leg": lambda s: (-s["III"], 0.03 * s["II"]),
+    }
+    flagged = dict.fromkeys(ways, 0)
+    for row in rows:
+        record = data.record(row)
+        old = {name: np.asarray(record.lead(name)) for name in record.leads}
+        for way, limbs in ways.items():
+            one, two = limbs(old)
+            new = old | derive_limb_leads({"I": one, "II": two}) | {"I": one, "II": two}
+            made = replace(record, signal_mv=np.stack([new[name] for name in record.leads]))
+            flagged[way] += any(flag.code is F.REVERSAL for flag in red_flags(measure(made)))
+    print(f"{len(rows)} records of PTB-XL fold {fold} with exchanged limb electrodes:")
+    table(("exchanged", "flagged %"), [(way, wilson(hits, len(rows))) for way, hits in flagged.items()])
+
+
 # --- other data bases ------------------------------------------------------------------------------------------------
 
 
@@ -517,7 +543,7 @@ def timing() -> None:
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    what = ("simulator", "rates", "statements", "beats", "flags", "records", "pairs", "time")
+    what = ("simulator", "rates", "statements", "beats", "flags", "exchanged", "records", "pairs", "time")
     parser.add_argument("what", choices=what)
     parser.add_argument("--ptbxl", type=Path)
     parser.add_argument("--shared", type=Path)
@@ -525,7 +551,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/measures"))
     parser.add_argument("--repeats", type=int, default=12)
     asked = parser.parse_args()
-    if asked.what in ("statements", "beats", "flags", "pairs") and asked.ptbxl is None:
+    if asked.what in ("statements", "beats", "flags", "exchanged", "pairs") and asked.ptbxl is None:
         parser.error(f"{asked.what} needs --ptbxl, an official PTB-XL folder")
     if asked.what == "records" and asked.shared is None:
         parser.error("records needs --shared, the folder that holds records/*.npz")
@@ -539,6 +565,8 @@ def main() -> None:
         beats(fold_of(asked.ptbxl, asked.fold, asked.cache), asked.ptbxl, asked.fold)
     elif asked.what == "flags":
         flags(fold_of(asked.ptbxl, asked.fold, asked.cache), asked.fold)
+    elif asked.what == "exchanged":
+        exchanged(asked.ptbxl, asked.fold, 150)
     elif asked.what == "records":
         records(asked.shared)
     elif asked.what == "pairs":

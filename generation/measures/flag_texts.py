@@ -443,11 +443,12 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     FlagCode.REVERSAL: FlagText(
         Words(
             "Limb leads may be exchanged (lead {leads})",
-            "P, QRS and T upside down in I but not in V6, or a limb lead that is nearly flat",
+            "P and QRS upside down in I, or P, QRS and T in II, but upright in V6; or II flat and III the mirror of I",
         ),
         Words(
             "Extremitätenableitungen möglicherweise vertauscht (Ableitung {leads})",
-            "P, QRS und T in I umgekehrt, in V6 nicht, oder eine fast flache Extremitätenableitung",
+            "P und QRS in I umgekehrt, oder P, QRS und T in II, in V6 aber aufrecht; oder II flach und III das"
+            " Spiegelbild von I",
         ),
         "Kligfield 2007, AHA/ACC/HRS recommendations part I, Circulation 115:1306",
     ),

@@ -257,8 +257,14 @@ def test_shapes() -> None:
     biphasic = lead("positive-negative", t_mv=-0.2)
     assert codes(measured({"V2": biphasic, "V3": biphasic})) == {"wellens", "t_inversion"}
     turned = lead("negative", r_mv=0.05, s_mv=0.8, t_mv=-0.2)
-    assert codes(measured({"I": turned}, p_axis_deg=150.0)) == {"limb_lead_reversal"}
-    assert codes(measured({"II": lead("flat", r_mv=0.03, t_mv=0.01)})) == {"limb_lead_reversal"}
+    assert kinds(measured({"I": turned}, p_axis_deg=150.0)) == {("limb_lead_reversal", "arms")}
+    assert kinds(measured({"I": turned}, p_axis_deg=80.0)) == set()
+    assert kinds(measured({"II": turned}, p_axis_deg=-100.0)) == {("limb_lead_reversal", "arm_and_leg")}
+    low = lead("negative", r_mv=0.0, s_mv=0.8, t_mv=-0.2)
+    assert kinds(measured({"II": turned, "V6": low}, p_axis_deg=-100.0)) == set()
+    mirror = {"II": lead("flat", r_mv=0.1, t_mv=0.01), "III": lead("negative", r_mv=0.0, s_mv=1.0, t_mv=-0.3)}
+    assert kinds(measured(mirror)) == {("limb_lead_reversal", "leg")}
+    assert kinds(measured({**mirror, "II": lead("flat", r_mv=0.13, t_mv=0.01)})) == set()
 
 
 def test_an_unreadable_rhythm_is_flagged() -> None:

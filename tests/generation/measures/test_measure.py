@@ -74,7 +74,7 @@ def test_sharp_tall_t_waves_are_no_beats(rate: float, width_s: float, height_mv:
 @pytest.mark.parametrize(
     ("at", "moves", "left"),
     [
-        # Spike, QRS; atrial spike, ventricular spike, QRS; QRS and a notch that moves less; a tachycardia; one pair only.
+        # Spike and QRS; two spikes and QRS; QRS and a notch that moves less; a tachycardia; one pair only.
         ([0, 90] * 5, [0.1, 1.0] * 5, [True, False] * 5),
         ([0, 115, 200] * 4, [0.1, 0.9, 1.0] * 4, [True, True, False] * 4),
         ([0, 90] * 5, [1.0, 0.5] * 5, [False, True] * 5),
