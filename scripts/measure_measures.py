@@ -183,7 +183,7 @@ def measured_once(root: Path, rows: Sequence[PtbXlRow], name: str, cache: Path) 
     stages = acute_records(root)
     key = blake2b(digest_size=8)
     for source in sorted(Path(measures.__path__[0]).glob("*.py")):
-        if source.stem not in ("flags", "flag_texts", "compare", "evidence"):
+        if source.stem not in ("flags", "flag_texts", "compare", "evidence", "pages"):
             key.update(source.read_bytes())
     path = cache / f"{name}-{data.fs_hz}-{key.hexdigest()}.pkl"
     if path.is_file():
