@@ -193,11 +193,13 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
             "P waves at {atrial_bpm:.0f}/min that QRS does not follow ({rate_bpm:.0f}/min)",
             "P waves of one shape at a rate of their own, faster than QRS and at no constant distance from it: AV"
             " dissociation, third-degree AV block likely",
+            "in archived ECGs as often without a statement of block as with one: look for the P waves",
         ),
         Words(
             "P-Wellen mit {atrial_bpm:.0f}/min, denen QRS nicht folgt ({rate_bpm:.0f}/min)",
             "P-Wellen gleicher Form in eigenem Takt, schneller als QRS und ohne festen Abstand dazu: AV-Dissoziation,"
             " AV-Block III. Grades wahrscheinlich",
+            "in archivierten EKGs ebenso oft ohne wie mit Befund eines Blocks: P-Wellen suchen",
         ),
         _BRADY,
         {

@@ -407,7 +407,7 @@ def _atria(m: Measurements) -> Iterator[Flag]:
         return
     if is_fluttering(m) and m.atrial is not None:
         yield Flag(FlagCode.FLUTTER, (), {"atrial_bpm": m.atrial.flutter_bpm, "rate_bpm": m.rate_bpm})
-    elif is_fibrillating(m) and m.rr_variation is not None:
+    elif is_fibrillating(m) and m.rr_variation is not None and block_of(m) != "dissociated":
         code = FlagCode.FAST_FIBRILLATION if m.rate_bpm > 110 else FlagCode.FIBRILLATION
         yield Flag(code, (), {"rate_bpm": m.rate_bpm, "rr_variation": m.rr_variation})
     kind = block_of(m)
@@ -465,11 +465,15 @@ def block_of(m: Measurements) -> BlockKind:
     train = m.p_train
     if train is None or m.rate_bpm is None or m.rr_variation is None or m.pacing.paced or is_fluttering(m):
         return ""
+    if looks_paced(m):
+        return ""
     if train.present * train.like < 0.6 or train.bpm > 160 or m.rate_bpm >= 80:
         return ""
     # A P wave at one place before every QRS is conducted: waves between are U or T.
     free = m.p_waves != "present" and train.bpm >= 1.12 * m.rate_bpm and train.pr_spread_s >= 0.1
-    if free and (m.rr_variation < 0.06 or (m.rr_variation < 0.15 and train.pr_spread_s > 0.2)):
+    # Where the ventricles are uneven, fibrillation may have waves that happen to keep time for a while.
+    uneven = m.rr_variation < 0.15 and train.pr_spread_s > 0.2 and train.present * train.like >= 0.85
+    if free and (m.rr_variation < 0.06 or uneven):
         return "dissociated"
     if train.extra_like < 0.8 or not 0.5 <= train.extra_height <= 2:
         return ""  # what lies between is no P wave

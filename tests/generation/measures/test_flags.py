@@ -193,6 +193,9 @@ def test_atria_and_ventricles_apart() -> None:
     uneven = {**free, "rr_variation": 0.1}
     assert kinds(measured(**uneven, p_train=train(84.0, (2, 2, 2, 2), 0.21))) == {("high_grade_block", "dissociated")}
     assert ("high_grade_block", "dissociated") not in kinds(measured(**uneven, p_train=train(84.0, (2, 2, 2), 0.2)))
+    assert "high_grade_block" not in codes(measured(**uneven, p_train=train(84.0, (2, 2, 2), 0.25, like=0.84)))
+    wide: dict[str, object] = {"qrs_ms": 170.0, "rr_variation": 0.005, "axis_deg": -75.0}
+    assert "high_grade_block" not in codes(measured(**{**free, **wide}, p_train=apart))
     fixed: dict[str, object] = {"rate_bpm": 45.0, "rr_variation": 0.01}
     assert kinds(measured(**fixed, p_train=train(135.0, (3,) * 5, 0.01))) == {("high_grade_block", "several_to_one")}
     assert kinds(measured(**fixed, p_train=train(90.0, (2,) * 5, 0.01))) == {("second_degree_block", "two_to_one")}
