@@ -324,14 +324,19 @@ def _st_depression(m: Measurements) -> Iterator[Flag]:
 
 
 def _t_inversion(m: Measurements) -> Iterator[Flag]:
-    """T down by 0.1 mV in two contiguous leads with a tall R (Fourth Universal Definition, acute ischaemia)."""
+    """T down by 0.1 mV in two contiguous leads with a tall R (Fourth Universal Definition, acute ischaemia).
+
+    Tall is larger than Q and S, or 0.5 mV.
+    """
     if repolarisation_secondary(m) or has_right_bundle(m):
         return
-    leads = _pairs(
-        m, lambda name, lead: name != "V1" and lead.t_mv <= -0.1 and lead.r_mv > max(lead.s_mv, lead.q_mv, 0.2)
-    )
+    leads = _pairs(m, lambda name, lead: name != "V1" and lead.t_mv <= -0.1 and _tall_r(lead))
     if leads:
         yield Flag(FlagCode.T_INVERSION, leads, {name: m.leads[name].t_mv for name in leads})
+
+
+def _tall_r(lead: LeadMeasures) -> bool:
+    return lead.r_mv >= 0.5 or lead.r_mv > max(lead.s_mv, lead.q_mv, 0.2)
 
 
 def _posterior(m: Measurements) -> Iterator[Flag]:

@@ -110,6 +110,9 @@ def test_depression_deepest_in_v2_or_v3_is_no_subendocardial_one() -> None:
     turned = lead("negative", t_mv=-0.1)
     assert codes(measured({"V5": turned, "V6": turned})) == {"t_inversion"}
     assert codes(measured({"V5": lead("negative", t_mv=-0.09), "V6": turned})) == set()
+    deep = lead("negative", t_mv=-0.1, r_mv=0.49, s_mv=1.0)
+    assert codes(measured({"V5": deep, "V6": turned})) == set()
+    assert codes(measured({"V5": lead("negative", t_mv=-0.1, r_mv=0.5, s_mv=1.0), "V6": turned})) == {"t_inversion"}
 
 
 def test_left_bundle_branch_block_has_rules_of_its_own() -> None:
