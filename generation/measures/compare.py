@@ -292,8 +292,8 @@ def _turned(one: Measurements, other: Measurements, common: Sequence[str]) -> se
         for n in common
         if other.leads[n].t_mv <= -RULES[ChangeCode.T_INVERSION][0]
         and one.leads[n].t_mv > -0.05
-        and other.leads[n].t_mv - one.leads[n].t_mv <= -0.2
-        and other.leads[n].r_mv > other.leads[n].s_mv
+        and other.leads[n].t_mv - one.leads[n].t_mv <= -RULES[ChangeCode.T_INVERSION][0]
+        and (other.leads[n].r_mv > other.leads[n].s_mv or other.leads[n].r_mv >= 0.5)
     }
 
 
