@@ -267,10 +267,12 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         Words(
             "QTc {qtc_ms:.0f} ms (Bazett; Fridericia {qtc_fridericia_ms:.0f} ms)",
             "above 500 ms: risk of torsade de pointes; Bazett overcorrects above 90/min",
+            "in archived ECGs most often without a word on QT: check the end of T",
         ),
         Words(
             "QTc {qtc_ms:.0f} ms (Bazett; Fridericia {qtc_fridericia_ms:.0f} ms)",
             "über 500 ms: Gefahr von Torsade de pointes; Bazett überkorrigiert über 90/min",
+            "in archivierten EKGs meist ohne ein Wort zur QT-Zeit: Ende von T prüfen",
         ),
         "Drew 2010, AHA/ACCF statement on torsade de pointes, Circulation 121:1047",
     ),
