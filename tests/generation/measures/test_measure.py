@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.generation.measures import NAMES, Measurements, Reason, measure, reason_text
+from ecgkin.generation.measures.beats import _left_of_spikes
 from ecgkin.generation.measures.measure import samples_and_beats
 from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.retrieval.ecg.leads import LEADS
@@ -55,6 +56,40 @@ def test_against_the_truth(code: str, fs_hz: float) -> None:
 def test_any_rate_is_not_halved_or_doubled(rate: float, code: str, seed: int, noise: float) -> None:
     ecg = made([code], seed, 250.0, rate_bpm=rate, noise=noise)
     assert measure(ecg.record).rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
+
+
+@pytest.mark.parametrize("rate", [55.0, 75.0, 95.0])
+@pytest.mark.parametrize("width_s", [0.035, 0.045])
+@pytest.mark.parametrize("height_mv", [1.0, 1.8])
+def test_sharp_tall_t_waves_are_no_beats(rate: float, width_s: float, height_mv: float) -> None:
+    """T as tall as R and nearly as quick (hyperkalaemia) leaves the rate as it is; so does bigeminy."""
+    ecg = made(["NORM"], 2, 500.0, rate_bpm=rate)
+    times = np.arange(ecg.record.n_samples) / 500.0
+    signal = ecg.record.signal_mv.astype(np.float64)
+    size = np.array([0.4, 0.7, -0.6, 0.1, 0.5, 0.3, -0.2, 0.8, 1.0, 1.0, 0.8, 0.6])
+    for beat in samples_and_beats(ecg.record)[1].at / 500.0:
+        top = beat + 0.27 * np.sqrt(60.0 / rate)
+        signal += height_mv * size[:, None] * np.exp(-0.5 * np.square((times - top) / width_s))
+    found = measure(replace(ecg.record, signal_mv=signal.astype(np.float32)))
+    assert found.rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("at", "moves", "left"),
+    [
+        # Spike and QRS; two spikes and QRS; QRS and a notch that moves less; a tachycardia; one pair only.
+        ([0, 90] * 5, [0.1, 1.0] * 5, [True, False] * 5),
+        ([0, 115, 200] * 4, [0.1, 0.9, 1.0] * 4, [True, True, False] * 4),
+        ([0, 90] * 5, [1.0, 0.5] * 5, [False, True] * 5),
+        ([0, 110, 220, 330] * 4, [1.0] * 16, [False] * 16),
+        ([0, 90, 500, 1000, 1500, 2000, 2500, 3000], [0.1] + [1.0] * 7, [False] * 8),
+    ],
+)
+def test_what_is_left_of_spikes_is_no_beat(at: list[int], moves: list[float], left: list[bool]) -> None:
+    cycle = at.index(0, 1) if 0 in at[1:] else len(at)
+    length = 500 if at[:3] != [0, 110, 220] else 440
+    places = np.array([place + length * (k // cycle) for k, place in enumerate(at)], dtype=np.int64)
+    assert _left_of_spikes(places, np.array(moves)).tolist() == left
 
 
 def test_a_fast_tachycardia_of_the_shared_files(shared_root: Path) -> None:
