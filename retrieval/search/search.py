@@ -487,7 +487,11 @@ class CaseSearch:
             if abstained == "unreadable":
                 from ecgkin.retrieval.ecg.page.evidence import doubts
 
-                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(query.printed and query.printed.evidence)))
+                warnings.append(
+                    Note(
+                        NoteCode.PAGE_UNREADABLE, why=doubts(None if query.printed is None else query.printed.evidence)
+                    )
+                )
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:

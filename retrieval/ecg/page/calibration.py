@@ -94,9 +94,7 @@ def find_pulses(
     return Calibration(float(left), float(right), float(tall), bool(left > middle), rows, places)
 
 
-def find_cut_pulse(
-    tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float], known: bool
-) -> Calibration | None:
+def find_cut_pulse(tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float], known: bool) -> Calibration | None:
     """The pulse whose one edge lies outside of the picture: all rows begin, or end, on a roof and fall at one place.
 
     Args:

@@ -33,8 +33,11 @@ FloatArray = NDArray[np.float64]
 
 FS_HZ = 500.0
 import os
-STEADY=int(os.environ.get('STEADY','1'))
-MODE=int(os.environ.get('MODE','1')); REACH=int(os.environ.get('REACH','2')); ALPHA=float(os.environ.get('ALPHA','2'))
+
+STEADY = int(os.environ.get("STEADY", "1"))
+MODE = int(os.environ.get("MODE", "1"))
+REACH = int(os.environ.get("REACH", "2"))
+ALPHA = float(os.environ.get("ALPHA", "2"))
 _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
@@ -240,9 +243,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         strips = _strip_leads(sampler, stretches, layout, names, duration)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
             layout = replace(layout, strip_leads=strips)
-            stretches = tuple(
-                replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches
-            )
+            stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
         signal = sampler.signals(stretches, duration)
         rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - 3.0 * place
         if best is None or rank > best[0]:
@@ -476,7 +477,9 @@ def _in_step_by_law(sampler: _Sampler, stretches: tuple[Stretch, ...]) -> dict[S
                 continue
             parts = [s.sign * sampler.samples(s)[1] for s in three]
             n = min(part.size for part in parts)
-            late = law_shifts(np.stack([part[:n] for part in parts]), (three[0].lead, three[1].lead, three[2].lead), FS_HZ)
+            late = law_shifts(
+                np.stack([part[:n] for part in parts]), (three[0].lead, three[1].lead, three[2].lead), FS_HZ
+            )
             if late is not None:
                 out.update(zip(three, late, strict=True))
     return out
@@ -567,7 +570,9 @@ class _Sampler:
         for step in (-1, 1):
             at = x + step
             for _ in range(round(self._tracks.stroke) + 1):
-                inside = 0 <= at < top.size and bottom[at] - top[at] > tall and top[at] >= ends[0] and bottom[at] <= ends[1]
+                inside = (
+                    0 <= at < top.size and bottom[at] - top[at] > tall and top[at] >= ends[0] and bottom[at] <= ends[1]
+                )
                 if not inside:
                     break
                 at += step
@@ -608,7 +613,9 @@ class _Sampler:
         place = np.interp(at, mm, self._x)
         # The columns at either end may hold ink of the neighbour.
         a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
-        values = _band_limited(_steady_ends(mv[a:b], max(2, round(0.3 * self._per_mm)), 0.12) if STEADY else mv[a:b], place - a)
+        values = _band_limited(
+            _steady_ends(mv[a:b], max(2, round(0.3 * self._per_mm)), 0.12) if STEADY else mv[a:b], place - a
+        )
         holes = ~known
         holes[:a] = holes[b:] = False
         missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))

@@ -40,7 +40,6 @@ class Layout:
         """What stands in a row of leads and a column."""
         return self.leads[column * self.rows + row]
 
-
     def strip(self, number: int) -> str:
         """Lead of a rhythm strip, from the upper one, 0."""
         return (self.strip_leads or STRIPS[self.strips])[number]

@@ -312,7 +312,6 @@ class PaperScale:
             return np.asarray((y - top) / self.px_per_mm[1] + 0.0 * x)
         return self.period_mm * evaluate(self.across, y - top, x - left, bottom - top, self.last[1])
 
-
     def rescaled(self, factor: float) -> PaperScale:
         """The same paper with so many times as many px in a millimetre."""
         return replace(

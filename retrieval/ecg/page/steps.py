@@ -69,7 +69,9 @@ def match(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> tuple[i
     return best, most
 
 
-def law_shifts(parts: FloatArray, names: tuple[str, str, str], fs_hz: float = 500.0) -> tuple[float, float, float] | None:
+def law_shifts(
+    parts: FloatArray, names: tuple[str, str, str], fs_hz: float = 500.0
+) -> tuple[float, float, float] | None:
     """Shifts in seconds that make three limb leads of one column fulfil their law; None without strong evidence.
 
     Args:
