@@ -58,6 +58,8 @@ class NoteCode(StrEnum):
     NO_BEATS = "no_beats"
     # Search and vote.
     NO_CASE_PASSES = "no_case_passes"
+    NO_CASE_HAS = "no_case_has"
+    NO_SUCH_PATIENT = "no_such_patient"
     NOTHING_SIMILAR = "nothing_similar"
     PAGE_UNREADABLE = "page_unreadable"
     FEW_CASES_PASS = "few_cases_pass"
@@ -178,6 +180,14 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "keine Herzschläge gefunden: Rauschen oder kein EKG",
     ),
     NoteCode.NO_CASE_PASSES: ("no case passes the filter", "kein Fall passt zu den Filtern"),
+    NoteCode.NO_CASE_HAS: (
+        "no case of this case base has {what}{instead}",
+        "kein Fall dieser Sammlung hat {what}{instead}",
+    ),
+    NoteCode.NO_SUCH_PATIENT: (
+        "no case of patient {patient} is in this case base: nothing was left out",
+        "kein Fall von Patient {patient} ist in dieser Sammlung: nichts wurde ausgelassen",
+    ),
     NoteCode.NOTHING_SIMILAR: (
         "nothing similar: best score {best:.3f} is below {threshold:.3f}",
         "nichts Ähnliches: bester Wert {best:.3f} liegt unter {threshold:.3f}",

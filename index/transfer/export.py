@@ -9,6 +9,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
     Returns:
         The file.
     """
-    from edfio import Edf, EdfAnnotation, EdfSignal, Patient
+    from edfio import Edf, EdfAnnotation, EdfSignal, Patient, Recording
 
     steps, step = steps_of(record, missing=0)
     scale = 32767 * step
@@ -139,5 +140,14 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
     code = plain_text(case.patient_id or "X", 20).replace(" ", "_")
     patient = Patient(code=code, sex="F" if case.sex == "F" else "M" if case.sex == "M" else "X")
     path = folder / f"{file_stem(case.case_id)}.edf"
-    Edf(signals, patient=patient, annotations=gaps).write(path)
+    start = datetime.fromisoformat(case.recorded_at) if len(case.recorded_at or "") >= 10 else None
+    if start is not None and not 1985 <= start.year <= 2084:  # EDF has two digits for the year
+        start = None
+    Edf(
+        signals,
+        patient=patient,
+        recording=Recording(startdate=start.date() if start else None),
+        starttime=start.time() if start else None,
+        annotations=gaps,
+    ).write(path)
     return path

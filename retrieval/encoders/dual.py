@@ -59,7 +59,7 @@ class DualEncoder:
         self.weights_dir = files.folder
         self.gallery_layouts = files.gallery_layouts
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="pass device='cpu'")
+            raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="use the device cpu")
         self._device = torch.device(device)
         self._tokenizer = load_tokenizer(files.folder)
         self._visual = build_image_tower(architecture)

@@ -6,6 +6,7 @@ was learnt on the way; `CaseSearch` finds its neighbours in a case base and lets
 
 from __future__ import annotations
 
+import difflib
 import logging
 import time
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
+from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
@@ -46,6 +48,7 @@ _LOG = logging.getLogger(__name__)
 MAX_K = 1_000
 # Where cases share one recording, voters of other contents are looked for up to so many times as deep.
 MOST_COPIES = 16
+MOST_SLIPS = 20  # names of a filter that are looked up where no case passes
 
 
 @dataclass(slots=True)
@@ -483,6 +486,7 @@ class CaseSearch:
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
             warnings.append(Note(NoteCode.NO_CASE_PASSES))
+            warnings += _slips(self.base, where)
         elif threshold is not None and not similar:
             if abstained == "unreadable":
                 from ecgkin.retrieval.ecg.page.evidence import doubts
@@ -497,6 +501,8 @@ class CaseSearch:
         elif len(found) < k:
             few = NoteCode.FEW_CASES_PASS if filtered or exclude_patient is not None else NoteCode.FEW_CASES_THERE
             warnings.append(Note(few, found=len(found), asked=k))
+        if exclude_patient is not None and not self.base.count({"patient": exclude_patient}):
+            warnings.append(Note(NoteCode.NO_SUCH_PATIENT, patient=exclude_patient))
         if filtered:
             warnings.append(Note(NoteCode.VOTE_FILTERED))
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
@@ -544,6 +550,26 @@ def shipped_calibration(encoder: Encoder) -> Calibration | None:
     except EcgkinError as error:
         _LOG.warning("votes stay uncalibrated: %s", error)
         return None
+
+
+def _slips(base: CaseBase, where: WhereLike) -> list[Note]:
+    """What the filter names and the base does not hold, with the nearest spelling of a statement."""
+    from ecgkin.index.filters import HasLabel, Where
+
+    notes = []
+    for part in Where.parse(where).named()[:MOST_SLIPS]:
+        if base.count(Where(part)):
+            continue
+        if isinstance(part, HasLabel):
+            near = difflib.get_close_matches(part.statement.upper(), CODES, 1, 0.6)
+            same = part.statement.upper() in CODES
+            instead = f"; did you mean {near[0]}?" if near and not same else ""
+            instead_de = f"; gemeint ist {near[0]}?" if near and not same else ""
+            what = f"label:{part.statement}"
+            notes.append(Note(NoteCode.NO_CASE_HAS, what=what, instead=(instead, instead_de)))
+        else:
+            notes.append(Note(NoteCode.NO_CASE_HAS, what=f"{part.field}={part.value}", instead=""))
+    return notes
 
 
 def _lets_all_through(where: WhereLike) -> bool:

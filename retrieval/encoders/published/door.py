@@ -70,7 +70,7 @@ class PublishedEncoder:
         import torch
 
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="pass device='cpu'")
+            raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="use the device cpu")
         self.name, self.dim, self.kind, self.system = name, dim, kind, checkpoint.system
         self.rule = rule
         self.checkpoint_path = checkpoint.path

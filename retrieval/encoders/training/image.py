@@ -16,7 +16,6 @@ from ecgkin.retrieval.encoders.model import Architecture
 from ecgkin.retrieval.encoders.training.corpus import Corpus
 from ecgkin.retrieval.encoders.training.drawings import clean_maps, drawn_batches
 from ecgkin.retrieval.encoders.training.loop import (
-    Place,
     Resumable,
     RunningAverage,
     Stage,
@@ -111,10 +110,7 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
         order = epoch_order(len(train), epoch, settings, place)[first * settings.batch :]
         early = run.step < settings.full_tokens_from * run.total
         model.visual.trunk.keep_tokens = settings.keep_tokens if early else 1.0
-        pictures = drawn_batches(
-            corpus, torch.from_numpy(train)[order], batch=settings.batch, seed=settings.seed, epoch=epoch,
-            page_share=settings.page_share, workers=settings.workers, picture=settings.picture,
-        )  # fmt: skip
+        pictures = drawn_batches(corpus, torch.from_numpy(train)[order], settings, epoch)
         for number, batch in enumerate(pictures):
             places = order[number * settings.batch : number * settings.batch + len(batch)].to(place.device)
             rows = torch.from_numpy(train)[places.cpu()].to(place.device)
@@ -141,7 +137,7 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
             if not run.running:
                 break
         if place.first and validation_maps is not None and run.step % steps == 0:
-            run.figures = _validate(model, run.average, validation_maps, vectors, corpus, train, validation, place)
+            run.figures = _validate(model, run.average, validation_maps, vectors, stage)
             log.write("epoch", epoch=epoch + 1, **run.figures)
             run.save()
             began = time.monotonic()
@@ -179,19 +175,19 @@ def finish(out: Path, settings: TrainSettings, run: Resumable) -> None:
 
 @torch.no_grad()
 def _validate(
-    model: ImageStudent, average: RunningAverage, maps: Tensor, vectors: Tensor, corpus: Corpus,
-    train: np.ndarray[Any, Any], validation: np.ndarray[Any, Any], place: Place,
-) -> dict[str, float]:  # fmt: skip
+    model: ImageStudent, average: RunningAverage, maps: Tensor, vectors: Tensor, stage: Stage
+) -> dict[str, float]:
     """Figures of the averaged weights on clean validation drawings, against the teacher's places of the training set.
 
     head_*: macro-AUC of the label head. vote_*: of 200 neighbours among the training records' teacher vectors.
     own_rank1: how often the record's own teacher vector is nearest among all validation and training records.
     """
+    corpus, train, validation = stage.corpus, stage.train, stage.held_out[: len(maps)]
     parts = []
     with average.lent_to(model):
         for begin in range(0, len(maps), 64):
-            with place.autocast():
-                parts.append(model(maps[begin : begin + 64].to(place.device).float() / 255))
+            with stage.place.autocast():
+                parts.append(model(maps[begin : begin + 64].to(stage.place.device).float() / 255))
     found, logits = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
     labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
     bank = vectors[torch.from_numpy(train)]

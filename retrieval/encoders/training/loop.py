@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ecgkin.retrieval.encoders.compat import has_fast_bfloat16
 from ecgkin.retrieval.encoders.training.corpus import Corpus, load_corpus
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
-from ecgkin.retrieval.errors import ModelError
+from ecgkin.retrieval.errors import ModelError, why
 
 _log = logging.getLogger(__name__)
 
@@ -439,6 +439,6 @@ def load_checkpoint(path: Path, place: Place) -> dict[str, Any] | None:
         content: dict[str, Any] = torch.load(path, map_location=place.device, weights_only=True)
     except Exception as error:
         raise ModelError(
-            f"the checkpoint {path} cannot be read: {error}", hint="delete it to begin this stage anew"
+            f"the checkpoint {path} cannot be read: {why(error)}", hint="delete it to begin this stage anew"
         ) from error
     return content

@@ -28,10 +28,13 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: d
 
 def settings(**given: Any) -> Settings:
     """The settings in force, options of the command line first; logging follows them, unless --debug was said."""
+    from ecgkin.ui import console
     from ecgkin.ui.logs import configure_logging, is_configured
-    from ecgkin.ui.settings import load_settings
+    from ecgkin.ui.settings import load_settings, unknown_variables
 
     found = load_settings(**given)
+    for name, meant in unknown_variables():
+        console.say(f"note: {name} in the environment is no setting{f' (did you mean {meant}?)' if meant else ''}")
     if not is_configured():
         configure_logging(found.log_level, found.log_format)
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import QueryError, why
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 
@@ -269,4 +269,4 @@ def _write_page(record: EcgRecord, style: RenderStyle, output: Path) -> tuple[in
         return page.size
     except OSError as error:
         hint = "" if output.parent.is_dir() else f"make the folder {output.parent} first"
-        raise QueryError(f"{output} cannot be written: {error.strerror or error}", hint=hint) from None
+        raise QueryError(f"{output} cannot be written: {why(error)}", hint=hint) from None
