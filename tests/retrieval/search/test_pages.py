@@ -100,6 +100,7 @@ def test_without_a_similar_case_there_are_numbers_where_the_page_was_read(search
     unlike, unread = (strict.draft(picture).draft for picture in (page(record(11)), page(noise)))
     assert unlike.refusal and unlike.measurements["rate_bpm"] > 30 and "/min" in unlike.text
     assert unread.refusal and not unread.measurements
+    assert "could not be read" in unread.text and "nothing similar" in unlike.text
 
 
 def test_what_was_put_right_is_searched(search: CaseSearch) -> None:
