@@ -218,7 +218,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "no_samples": "not measured: no signals could be read off the page",
         "not_measured": "not measured ({reason})",
         "nothing_similar": "No draft: the case base holds nothing similar enough to this ECG to base one on.",
-        "unreadable": "No draft: this page could not be read well enough; take it again, or put right what was misread.",
+        "unreadable": "No draft: this page could not be read well enough; take it again, or put right the misread.",
         "measured_only": "Measured on this ECG alone",
         "no": "no evidence of {finding}",
     },
