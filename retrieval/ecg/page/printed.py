@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -19,7 +20,7 @@ from ecgkin.retrieval.ecg.page.evidence import Grade, PageEvidence, page_evidenc
 from ecgkin.retrieval.ecg.page.reading import PageReading, load_image, look_at
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import PAGE_S
-from ecgkin.retrieval.errors import ImageError
+from ecgkin.retrieval.errors import InputError
 from ecgkin.retrieval.notes import Note, NoteCode
 
 _LOG = logging.getLogger(__name__)
@@ -77,13 +78,14 @@ class PrintedEcg:
         records of fold 9 against 2,183 cases the ink alone, the signals alone and both had vote AUCs over superclasses
         of .906, .907 and .907 on drawn pages, .906, .905 and .909 on photographed ones, where the same record scored
         .945, .948 and .955. Of other pages the ink alone, where signals would lose (the same record first on .95 of
-        80 photographs by the ink, .89 by the signals). What a person put right the ink does not know: then the signals
-        count alone.
+        80 photographs by the ink, .89 by the signals). What a person put right the ink does not know, corners apart: then
+        the signals count alone.
         """
-        drawn = self.signal_page if self.known or self.grade == "sure" else None
+        put_right = bool(replace(self.known, corners=None))
+        drawn = self.signal_page if put_right or self.grade == "sure" else None
         if drawn is None:
             return (self.page,)
-        return (drawn,) if self.known else (self.page, drawn)
+        return (drawn,) if put_right else (self.page, drawn)
 
     @property
     def sure(self) -> float:
@@ -133,11 +135,11 @@ def read_printed(
     look = look_at(part)
     try:
         found: Digitized | None = digitize_look(look, known)
-    except ImageError:
+    except InputError:
         if known:  # a person waits to hear why what he said does not fit
             raise
         found = None
-    except (ValueError, IndexError, ZeroDivisionError, FloatingPointError, np.linalg.LinAlgError):
+    except (ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError, cv2.error):
         # An odd page is still searched by its picture.
         _LOG.warning("page not digitised", exc_info=True)
         found = None
