@@ -78,8 +78,8 @@ class PrintedEcg:
         records of fold 9 against 2,183 cases the ink alone, the signals alone and both had vote AUCs over superclasses
         of .906, .907 and .907 on drawn pages, .906, .905 and .909 on photographed ones, where the same record scored
         .945, .948 and .955. Of other pages the ink alone, where signals would lose (the same record first on .95 of
-        80 photographs by the ink, .89 by the signals). What a person put right the ink does not know, corners apart: then
-        the signals count alone.
+        80 photographs by the ink, .89 by the signals). What a person put right the ink does not know, corners apart:
+        then the signals count alone.
         """
         put_right = bool(replace(self.known, corners=None))
         drawn = self.signal_page if put_right or self.grade == "sure" else None
