@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecgkin.retrieval.errors import InputError, QueryError
-from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 from ecgkin.ui.cli.commands.export import writer_of
@@ -161,6 +160,7 @@ def _one(
     from ecgkin.index.case import DIGITISED, Case
     from ecgkin.retrieval.ecg.formats.pictures import open_picture, picture_notes
     from ecgkin.retrieval.ecg.page.printed import read_printed
+    from ecgkin.retrieval.notes import Note, NoteCode
 
     try:
         opened = open_picture(picture, page)
