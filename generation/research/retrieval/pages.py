@@ -34,7 +34,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SEED = 21
 # A page that was surely read is refused for its nearest case as rarely as this; one that was not is believed only
 # where its nearest case is as near as that of half of those that were.
-SURE_REFUSED, UNSURE_FROM = 0.05, 0.5
+SURE_REFUSED, UNSURE_FROM = 0.02, 0.5
+_BEYOND = 0.005  # above the nearest of all pages without heartbeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,7 +238,8 @@ def fit_page_thresholds(
 
     A page that was surely read shows an ECG: it is refused for its nearest case alone as rarely as `SURE_REFUSED`,
     among pages as they come, and in a base as small as `small`. A page of which something was not read may be
-    anything: it counts only where its nearest case in `large` is as near as that of `UNSURE_FROM` of those that were.
+    anything: it counts only where its nearest case in `large` is as near as that of `UNSURE_FROM` of those that were,
+    and nearer than that of any page without heartbeats of the same grade.
 
     Args:
         wild: Pages as they come.
@@ -254,11 +256,12 @@ def fit_page_thresholds(
     from_ = round(float(np.quantile(large.best(of["sure"]), UNSURE_FROM)), 4)
     for grade in ("fair", "poor"):
         inside, others = large.best(of[grade]), large.best(outside[grade])
+        score = round(max(from_, float(others.max()) + _BEYOND if len(others) else 0.0), 4)
         out[f"image:{grade}"] = Threshold(
-            score=from_,
+            score=score,
             quantile=UNSURE_FROM,
-            inside_refused=float((inside < from_).mean()) if len(inside) else float("nan"),
-            outside_refused=float((others < from_).mean()) if len(others) else float("nan"),
+            inside_refused=float((inside < score).mean()) if len(inside) else float("nan"),
+            outside_refused=float((others < score).mean()) if len(others) else float("nan"),
             n_inside=len(inside),
             n_outside=len(others),
             outside=words,
