@@ -193,8 +193,13 @@ def _cut_in_row(y: FloatArray, foot: FloatArray, per_mm: tuple[float, float]) ->
         return None
     begin = int(known[0])
     along = y[begin : begin + round(_WIDTH_MM[1] * mm_x)]
-    level = float(np.nanmedian(along[: max(3, round(0.6 * mm_x))]))
+    # The highest level there; an edge may stand before it.
+    level = float(np.nanpercentile(along[: max(3, round(1.2 * mm_x))], 30))
     off = ~(np.abs(along - level) < 0.3 * mm_y + 0.5)
+    skipped = int((~off).argmax())
+    if skipped > 1.0 * mm_x:
+        return None
+    along, off, begin = along[skipped:], off[skipped:], begin + skipped
     length = int(off.argmax()) if off.any() else along.size
     if not 0.5 * mm_x <= length < along.size:
         return None

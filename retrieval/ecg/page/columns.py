@@ -246,6 +246,8 @@ def boundaries(
         index = np.stack([np.interp(at, x_mm[row], places) for row in range(rows)]).round().astype(int)
         blank = np.mean([~np.isfinite(tracks.y[row, index[row]]) for row in range(rows)], axis=0) >= 0.6
         gap = _nearest_run(blank, max(1, round(0.35 / step)))
+        if gap is not None and _whole(extent.length) and abs(float(at[gap[0]] + at[gap[1] - 1]) / 2 - about) > _EVEN_MM:
+            gap = None  # ink that was lost: between leads there is no room
         if gap is not None:
             begins.append(float(at[gap[0]]))
             ends.append(float(at[gap[1] - 1]))
