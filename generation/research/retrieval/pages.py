@@ -203,7 +203,7 @@ class Gallery:
         some = [one for one in read if one.query.row is not None]
         truth = space.statements([one.query.row.labels for one in some if one.query.row is not None])
         scores = np.stack([self._scores(one, arm) for one in some])
-        depth = calibration.depth
+        depth = min(max(10, calibration.depth), len(self.rows))
         order = np.argsort(-scores, axis=1)[:, :depth]
         found = Neighbours(order, np.take_along_axis(scores, order, axis=1))
         out = {}
@@ -216,7 +216,7 @@ class Gallery:
             votes = vote_scores(found, others, rule.k, rule.tau)
             columns = [j for j in range(own.shape[1]) if least <= own[:, j].sum() < len(own)]
             out[name] = float(np.mean([roc_auc_score(own[:, j], votes[:, j]) for j in columns]))
-        alike = identical_share(found, own_classes, known_classes, 10)
+        alike = identical_share(found, own_classes, known_classes, min(10, depth))
         out["P@10"] = float(np.nanmean(alike[own_classes.any(axis=1)]))
         return out
 
