@@ -61,7 +61,7 @@ class ReadQuery:
         query: The picture.
         grade: How well it was read; "" where it was refused.
         vectors: "ink": of its ink, "signals": of the map that its signals draw, "used": what a search takes
-            (`PrintedEcg.pages`); empty where refused.
+            (`PrintedEcg.seen`); empty where refused.
         read_s: Seconds for reading.
         said: Why it was refused.
     """
@@ -152,11 +152,9 @@ def read_queries(encoder: Encoder, queries: Iterable[PageQuery]) -> list[ReadQue
             out.append(ReadQuery(query, "", {}, time.perf_counter() - began, str(error)))
             continue
         took = time.perf_counter() - began
-        drawn = printed.signal_page
-        pages = [printed.page] if drawn is None else [printed.page, drawn]
+        pages = [printed.page, printed.signal_page or printed.page, printed.seen]
         found = np.asarray(encoder.encode_pages(pages), dtype=np.float32)  # type: ignore[attr-defined]
-        mean = found[: len(printed.pages)].mean(axis=0)
-        vectors = {"ink": found[0], "signals": found[-1], "used": mean / np.linalg.norm(mean)}
+        vectors = dict(zip(("ink", "signals", "used"), found, strict=True))
         out.append(ReadQuery(query, printed.grade, vectors, took))
     return out
 
