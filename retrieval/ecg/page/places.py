@@ -52,12 +52,12 @@ def lines_of(found: Digitized, stretch: Stretch) -> tuple[Line, ...]:
             continue
         to = end + 1 if end < y.size and known[end] else end
         x = np.arange(first + begin, first + to, dtype=np.float64)
-        line = np.stack([x, y[begin:to]], axis=1).astype(np.float32)
+        line = np.stack([x, y[begin:to]], axis=1)
         if len(line) > 2:
-            line = np.asarray(cv2.approxPolyDP(line[:, None], _TOLERANCE_PX, False)[:, 0], dtype=np.float32)
+            kept = cv2.approxPolyDP(line[:, None].astype(np.float32), _TOLERANCE_PX, False)[:, 0]
+            line = np.asarray(kept, dtype=np.float64)
         if len(line) > 1:
-            fine = line.astype(np.float64)
-            out.append(Line(found.on_picture(fine[:, 0], fine[:, 1]), bool(doubtful[begin])))
+            out.append(Line(found.on_picture(line[:, 0], line[:, 1]), bool(doubtful[begin])))
     return tuple(out)
 
 

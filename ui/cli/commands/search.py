@@ -86,9 +86,8 @@ def search(
     if previous is not None and query is None:
         raise QueryError("--previous needs an ECG to compare with", hint="give a FILE")
     with open_search(base, settings.device, encoder, calibration) as engine:
-        if previous is not None and query is not None:
-            from ecgkin.generation.prompt.pages import page_of
-            from ecgkin.generation.serial import compare_with_earlier, patient_of
+        if previous is not None:
+            from ecgkin.generation.serial import patient_of
 
             exclude_patient = exclude_patient or patient_of(engine.base, previous)
         if query is None:
@@ -99,9 +98,12 @@ def search(
             result = engine.by_ecg(query, settings.k, condition, exclude_patient)
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
-        if previous is not None:
+        if previous is not None and query is not None:
+            from ecgkin.generation.prompt.pages import page_of
+            from ecgkin.generation.serial import compare_with_earlier
+
             # What the search read off a picture is what is compared.
-            serial = compare_with_earlier(engine.base, getattr(result, "printed", None) or page_of(query), previous)
+            serial = compare_with_earlier(engine.base, result.printed or page_of(query), previous)
     if json:
         console.emit(result_json(result, serial))
         _say_notes(result)
