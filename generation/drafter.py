@@ -14,6 +14,7 @@ from ecgkin.generation.backends.base import MAX_NEW_TOKENS, DraftBackend, DraftS
 from ecgkin.generation.backends.consensus import ConsensusBackend
 from ecgkin.generation.backends.language_model import LanguageModelBackend, prompt_for
 from ecgkin.generation.consensus.consensus import MODEL
+from ecgkin.generation.consensus.findings import with_findings
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import measure
 from ecgkin.generation.measures.pages import measure_picture
@@ -101,7 +102,8 @@ class DraftResult:
 
     Attributes:
         draft: What was written.
-        search: As many hits as were asked for, the neighbours that voted, and their vote.
+        search: As many hits as were asked for, and beyond them the cases that the draft cites, ranked by the number
+            they are cited by; the neighbours that voted; and the probabilities that the draft states.
     """
 
     draft: Draft
@@ -162,6 +164,16 @@ def _finished(draft: Draft, task: Task, backend: DraftBackend, started: float) -
         len(draft.sentences), len(draft.citations), bool(draft.refusal), seconds,
     )  # fmt: skip
     return replace(draft, model=backend.name, seconds=seconds, warnings=warnings)
+
+
+def _with_cards(draft: Draft, task: Task, settings: DraftSettings) -> DraftResult:
+    """The draft, and the search as it is to be shown beside it: its bars, and a card for every case that is cited."""
+    result = task.result
+    numbers = {item.case_id: item.number for item in draft.evidence if item.number > len(result.hits)}
+    places = {hit.case.case_id: hit for hit in result.neighbours if hit.case.case_id in numbers}
+    more = tuple(replace(places[name], rank=numbers[name]) for name in numbers if name in places)
+    vote = with_findings(result.vote, settings.thresholds, task.measured)
+    return DraftResult(draft, replace(result, hits=(*result.hits, *more), vote=vote))
 
 
 class Drafter:
@@ -269,7 +281,7 @@ class Drafter:
         """
         started = time.perf_counter()
         task = self.task(query, question, k, lang, where=where, exclude_patient=exclude_patient, hits=hits)
-        return DraftResult(write_draft(task, self.backend, self.settings, started), task.result)
+        return _with_cards(write_draft(task, self.backend, self.settings, started), task, self.settings)
 
     def stream(
         self,
@@ -292,7 +304,7 @@ class Drafter:
         def pieces() -> Iterator[str | DraftResult]:
             for piece in _writer(task, self.backend).stream(task, self.settings):
                 if isinstance(piece, Draft):
-                    yield DraftResult(_finished(piece, task, self.backend, started), task.result)
+                    yield _with_cards(_finished(piece, task, self.backend, started), task, self.settings)
                 else:
                     yield piece
 
@@ -348,6 +360,6 @@ class Drafter:
         ecg = page_of(query)
         if isinstance(ecg, EcgRecord):
             result = self.search.by_ecg(ecg, shown, where, exclude_patient, depth=depth)
-            return Task(ecg, result, measure(ecg), asked, k, lang)
+            return Task(ecg, result, measure(ecg), asked, k, lang, len(result.hits))
         result = self.search.by_image(ecg, shown, where, exclude_patient, depth=depth)
-        return Task(ecg, result, measure_picture(ecg), asked, k, lang)
+        return Task(ecg, result, measure_picture(ecg), asked, k, lang, len(result.hits))

@@ -72,6 +72,7 @@ _SECTION_OF_NOTE: Mapping[FlagCode, str] = {
     FlagCode.RIGHT_BUNDLE: "conduction",
     FlagCode.Q_WAVES: "infarction",
 }
+_ST_UP = frozenset({FlagCode.ST_ELEVATION, FlagCode.SGARBOSSA, FlagCode.POSTERIOR, FlagCode.AVR_ELEVATION})
 _T_NEGATIVE_MV = -0.1
 _SINUS = ("SR", "STACH", "SBRAD", "SARRH")
 
@@ -86,6 +87,7 @@ class MeasuredFindings:
         ruled_out: Statements that the measured rhythm excludes.
         forbidden: Sections that may not be called free of findings.
         not_normal: Whether the ECG cannot be called normal.
+        st_up: Whether ST is elevated as in acute infarction: no infarction is old then.
     """
 
     flags: tuple[Flag, ...] = ()
@@ -93,6 +95,7 @@ class MeasuredFindings:
     ruled_out: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     not_normal: bool = False
+    st_up: bool = False
 
     def sentences(self, language: Language) -> list[Note]:
         """Urgent and important flags for the conclusion, in order."""
@@ -151,7 +154,12 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     if measured.pacing.paced and measured.pacing.ventricular >= 0.5:
         ruled_out.update({"CLBBB", "CRBBB", "IVCD", "LAFB", "LPFB", "IRBBB", "ILBBB"})
     return MeasuredFindings(
-        flags, added, frozenset(ruled_out), frozenset(forbidden), any(f.code is not FlagCode.REVERSAL for f in flags)
+        flags,
+        added,
+        frozenset(ruled_out),
+        frozenset(forbidden),
+        any(f.code is not FlagCode.REVERSAL for f in flags),
+        any(f.code in _ST_UP for f in flags),
     )
 
 

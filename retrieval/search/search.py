@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.hits import Hit, SearchResult
@@ -220,12 +221,20 @@ class CaseSearch:
         base: An open case base.
         encoder: The encoder of its vectors.
         calibration: Curves and thresholds for that encoder; None for raw votes and no "nothing similar".
+        head: Reads statements off the query's own vector, beside the vote; None takes the one beside the encoder's
+            weights, if there is one.
 
     Raises:
         EncoderMismatchError: The base, or the calibration, belongs to another encoder.
     """
 
-    def __init__(self, base: CaseBase, encoder: Encoder, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self,
+        base: CaseBase,
+        encoder: Encoder,
+        calibration: Calibration | None = None,
+        head: StatementHead | None = None,
+    ) -> None:
         base.check_encoder(encoder)
         if calibration is not None and calibration.encoder != encoder.fingerprint:
             raise EncoderMismatchError(
@@ -236,6 +245,7 @@ class CaseSearch:
         self.base = base
         self.encoder = encoder
         self.calibration = calibration
+        self.head = head if head is not None else shipped_head(encoder)
 
     @classmethod
     def open(
@@ -467,6 +477,7 @@ class CaseSearch:
             [case.labels for case, _ in voters],
             calibration=self.calibration if fits else None,
             n_cases=n_cases,
+            reading=self.head.of_vectors(query.vector[None]).of(0) if fits and self.head is not None else None,
         )
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query.kind)
