@@ -156,9 +156,7 @@ def assemble(
             text += f" [{', '.join(str(numbers[i]) for i in note.cites)}]"
         cases = tuple(neighbours[i].case_id for i in note.cites)
         sentences.append(
-            Sentence(
-                text + ".", note.section, note.statements, cases, (), note.basis, note.probability, note.support
-            )
+            Sentence(text + ".", note.section, note.statements, cases, (), note.basis, note.probability, note.support)
         )
     sections, lines = [], []
     for name in SECTIONS:

@@ -142,9 +142,7 @@ def write_consensus(
     writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements, found)
     asked = tuple(dict.fromkeys(f.code for f in find_statements(question))) if question else ()
     notes, abstained = writer.answers(asked) if asked else writer.report()
-    done = assemble(
-        empty, notes, abstained, neighbours, writer.probabilities, k=k, shown=shown, answering=bool(asked)
-    )
+    done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, shown=shown, answering=bool(asked))
     return replace(done, warnings=(vote.note,) if vote.note else (), probabilities=writer.probabilities)
 
 

@@ -258,6 +258,4 @@ class MeasuredModel:
             raise ValueError(f"unknown terms {sorted(unknown)}")
         if unknown := missing.keys() - {name for name, *_ in TERMS.values()}:
             raise ValueError(f"unknown values {sorted(unknown)}")
-        return cls(
-            float(values["slope"]), float(values["intercept"]), weights, missing, float(values["threshold"])
-        )
+        return cls(float(values["slope"]), float(values["intercept"]), weights, missing, float(values["threshold"]))

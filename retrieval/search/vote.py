@@ -121,9 +121,7 @@ class Calibration:
         x = slope * smoothed_logit(shares, n_neighbours, prior) + intercept
         return np.where(fitted, 1.0 / (1.0 + np.exp(-np.clip(x, -500.0, 500.0))), shares)
 
-    def joint_probabilities(
-        self, labels: Sequence[str], shares: Doubles, n_neighbours: int, read: Doubles
-    ) -> Doubles:
+    def joint_probabilities(self, labels: Sequence[str], shares: Doubles, n_neighbours: int, read: Doubles) -> Doubles:
         """What vote and reading say together; a label without a reading, or not fitted, gets the vote's probability.
 
         Args:

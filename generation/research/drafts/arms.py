@@ -148,9 +148,7 @@ def _random_hits(asked: Asked, setting: Setting) -> list[tuple[PtbXlRow, float]]
     return [(setting.gallery[int(i)], 0.0) for i in chosen]
 
 
-def _result(
-    hits: Sequence[tuple[PtbXlRow, float]], setting: Setting, reading: Mapping[str, float]
-) -> SearchResult:
+def _result(hits: Sequence[tuple[PtbXlRow, float]], setting: Setting, reading: Mapping[str, float]) -> SearchResult:
     """The neighbours as a search for a record returns them."""
     neighbours = tuple(
         Hit(rank, score, Case(case_id(row), labels=row.labels, report=row.report, meta=_meta(row)))
@@ -184,7 +182,7 @@ def _meta(row: PtbXlRow) -> dict[str, str]:
 
 def _head_only(votes: Vote, thresholds: DraftThresholds) -> Draft:
     """What the head reads by thresholds of its own, under the same rule for superclasses as the vote."""
-    read = {code: p for code, p in votes.reading.items()}
+    read = votes.reading
     alone = replace(
         votes,
         statements={code: read.get(code, 0.0) for code in votes.statements},

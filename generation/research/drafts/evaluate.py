@@ -216,7 +216,14 @@ def evaluate_embedded(
     scores: dict[str, ArmScores] = {}
     for arm in arms:
         lines = _lines(arm, asked, setting, out_dir, key, progress)
-        scores[arm] = score_arm(arm, lines, queries, resamples, texts=arm not in STATEMENT_ARMS, bert=None if arm in STATEMENT_ARMS else bert)
+        scores[arm] = score_arm(
+            arm,
+            lines,
+            queries,
+            resamples,
+            texts=arm not in STATEMENT_ARMS,
+            bert=None if arm in STATEMENT_ARMS else bert,
+        )
     about = {
         "data": f"PTB-XL, {len(queries)} queries of fold {_folds(queries)}, {len(gallery)} cases of {_folds(gallery)}",
         "encoder": f"{encoder_name} {fingerprint[:12]}",

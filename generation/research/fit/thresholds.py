@@ -388,9 +388,7 @@ def fit_drafts(
     (groups,) = patient_numbers([row.patient_id for row in rows])
     rule = calibration.statements if calibration else VoteRule()
     super_rule = calibration.superclasses if calibration else VoteRule()
-    found = nearest(
-        vectors, vectors, max(rule.k, super_rule.k), query_patients=groups, gallery_patients=groups
-    )
+    found = nearest(vectors, vectors, max(rule.k, super_rule.k), query_patients=groups, gallery_patients=groups)
     ranked = found.rows.shape[1]  # fewer than asked for in a small gallery
     shares = vote_scores(found, statements, min(rule.k, ranked), rule.tau)
     of_supers = vote_scores(found, supers, min(super_rule.k, ranked), super_rule.tau)

@@ -17,8 +17,12 @@ Stage = Literal["acute", "recent", "old", ""]
 _OF_STADIUM = {"I": "acute", "I-II": "recent", "II": "recent", "III": "old"}
 # Folded words. "Alter" alone is age as often as it is old ("Infarkt Alter unbestimmt").
 _ACUTE = re.compile(r"\b(?:\w*akut\w*|acute|evolving|stadium i(?![\w-])|frisch\w*|fresh)\b")
-_RECENT = re.compile(r"\b(?:recent|subakut\w*|subacute|stadium (?:i-ii|ii)(?![\w-])|folgestadium|kurzlich\w*|nylig\w*)\b")
-_OLD = re.compile(r"\b(?:old|alte[nrs]? infarkt\w*|infarkt\w* (?:\w+ ){0,2}alt|gam(?:mal|la)\w*|stadium iii|narbe\w*)\b")
+_RECENT = re.compile(
+    r"\b(?:recent|subakut\w*|subacute|stadium (?:i-ii|ii)(?![\w-])|folgestadium|kurzlich\w*|nylig\w*)\b"
+)
+_OLD = re.compile(
+    r"\b(?:old|alte[nrs]? infarkt\w*|infarkt\w* (?:\w+ ){0,2}alt|gam(?:mal|la)\w*|stadium iii|narbe\w*)\b"
+)
 _SUB = re.compile(r"\bsub(?:akut\w*|acute)\b")
 # What makes a word speak of something else than an infarction.
 _INFARCT = re.compile(r"infar[ck]t|\bmi\b|stemi|stadium")
