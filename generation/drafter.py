@@ -64,7 +64,7 @@ def open_model(model: str, *, device: str = "auto", api_key: str | None = None) 
         return MiniGenerator(Path(rest) if rest else None)
     folder, served, address = rest.partition("@http") if kind == "pulse" else ("", "", "")
     if folder and not served:
-        from ecgkin.generation.backends.pulse.loading import load_pulse
+        from ecgkin.generation.backends.pulse.model import load_pulse
 
         return load_pulse(rest, device=None if device == "auto" else device)
     if folder or kind in ("http", "https"):

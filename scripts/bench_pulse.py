@@ -26,8 +26,7 @@ from ecgkin.generation.backends.pulse import names
 from ecgkin.generation.backends.pulse.build import import_transformers, load_image_processor, model_config
 from ecgkin.generation.backends.pulse.checkpoint import PulseConfig
 from ecgkin.generation.backends.pulse.images import TileRule, pulse_page_size
-from ecgkin.generation.backends.pulse.loading import load_pulse, make_ready
-from ecgkin.generation.backends.pulse.model import PulseModel
+from ecgkin.generation.backends.pulse.model import PulseModel, load_pulse, make_ready
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURE = ROOT / "tests" / "fixtures" / "pulse-tiny"

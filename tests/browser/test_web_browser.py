@@ -264,9 +264,9 @@ def test_calipers_say_what_is_assumed(chromium: Any) -> None:
 
     The viewer alone, as one document: a query whose paper is assumed, and a case whose paper is known: 50 mm/s.
     """
-    from ecgkin.ui.web import texts
-    from ecgkin.ui.web.drawings import Sheet, svg_address
-    from ecgkin.ui.web.viewer import viewer_html
+    from ecgkin.ui.web.shared import texts
+    from ecgkin.ui.web.shared.drawings import Sheet, svg_address
+    from ecgkin.ui.web.shared.viewer import viewer_html
 
     blank = svg_address(
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 280 140"><rect width="9" height="9"/></svg>'

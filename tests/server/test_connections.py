@@ -16,8 +16,7 @@ from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.api.state import State
 from ecgkin.ui.logs import Repeats
 from ecgkin.ui.server.app import create_app
-from ecgkin.ui.server.connections import room_for_connections
-from ecgkin.ui.server.serving import in_thread
+from ecgkin.ui.server.serving import in_thread, room_for_connections
 from ecgkin.ui.settings import load_settings
 
 PATIENCE_S = 120.0

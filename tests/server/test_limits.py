@@ -34,8 +34,8 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.retrieval.encoders.queue import EncoderQueue, QueuedEncoder
 from ecgkin.retrieval.errors import ModelError
-from ecgkin.ui.api.queue import EncoderQueue, QueuedEncoder
 from ecgkin.ui.api.state import State
 from ecgkin.ui.server.app import create_app
 from ecgkin.ui.server.serving import address, bind, in_thread, server

@@ -33,23 +33,12 @@ from ecgkin.ui.api.answers import (
 )
 from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo.serve import write_csv
-from ecgkin.ui.web import (
-    app,
-    case_map,
-    draft_compare,
-    draft_panel,
-    drawings,
-    neighbour_cards,
-    notes,
-    query_panel,
-    style,
-    texts,
-    viewer,
-    why,
-)
-from ecgkin.ui.web import report as report_files
-from ecgkin.ui.web.query import Options, Query, where_text
-from ecgkin.ui.web.state import Api
+from ecgkin.ui.web import app, serving
+from ecgkin.ui.web.panels import case_map, compare, draft_compare, draft_panel, neighbour_cards, query_panel
+from ecgkin.ui.web.panels import report as report_files
+from ecgkin.ui.web.shared import drawings, notes, style, texts, viewer
+from ecgkin.ui.web.shared.query import Options, Query, where_text
+from ecgkin.ui.web.shared.state import Api
 
 EVIL = '<script>alert("x")</script> <img src=x onerror=alert(1)> & {{ 7*7 }}'
 EN, DE = texts.words("en"), texts.words("de")
@@ -475,15 +464,18 @@ def stretch(lead: str, loss: float, begin: float = 0.0, end: float = 1.0, **plac
 def test_stretches_have_their_place(made_record: EcgRecord) -> None:
     """The strongest is as strong as can be, the others in proportion to loss and length; each lies on its lead."""
     parts = [stretch("V5", 0.2, 0.5, 0.75), stretch("I", 0.2), stretch("aVR", -0.1)]
-    places = [why.on_record(made_record, part) for part in parts]
-    marks = why.marks(parts, places)
-    assert [mark.strength for mark in marks] == [why.STRONGEST, why.STRONGEST / 4]
+    places = [compare.on_record(made_record, part) for part in parts]
+    marks = compare.stretch_marks(parts, places)
+    assert [mark.strength for mark in marks] == [compare.STRONGEST, compare.STRONGEST / 4]
     xs, ys = zip(*marks[0].points, strict=True)
-    _, _, width, height = drawings.crop(why.LAYOUT)
+    _, _, width, height = drawings.crop(compare.WHY_LAYOUT)
     assert 0.4 * width < min(xs) < max(xs) < 0.8 * width and 0.7 * height < min(ys) < max(ys) <= height + 1
     assert max(y for _, y in marks[1].points) < 0.3 * height
-    assert why.marks([parts[2]], [places[2]]) == () and why.on_record(made_record, stretch("V9", 0.1)) == ()
-    assert [why.name(part, EN) for part in parts] == ["V5 5.0-7.5 s", "I", "aVR"]
+    assert (
+        compare.stretch_marks([parts[2]], [places[2]]) == ()
+        and compare.on_record(made_record, stretch("V9", 0.1)) == ()
+    )
+    assert [compare.stretch_name(part, EN) for part in parts] == ["V5 5.0-7.5 s", "I", "aVR"]
 
 
 def test_stretches_of_a_picture() -> None:
@@ -491,8 +483,8 @@ def test_stretches_of_a_picture() -> None:
     nowhere = {"begin_s": None, "end_s": None, "corners": [(10, 20), (30, 20), (30, 40), (10, 40)]}
     part = stretch("", 0.1, 0.25, 0.5, **nowhere | {"row": 2})
     sheet = drawings.Sheet("", 100, 100, px_per_mm=10.0)
-    assert why.on_picture(sheet, part) == ((1, 2), (3, 2), (3, 4), (1, 4))
-    assert why.name(part, EN) == "row 2 25-50 %" and why.name(part, DE) == "Zeile 2 25-50 %"
+    assert compare.on_picture(sheet, part) == ((1, 2), (3, 2), (3, 4), (1, 4))
+    assert compare.stretch_name(part, EN) == "row 2 25-50 %" and compare.stretch_name(part, DE) == "Zeile 2 25-50 %"
 
 
 def test_map_has_every_case_and_the_query(made_record: EcgRecord) -> None:
@@ -554,7 +546,7 @@ def test_marks_go_to_the_server_before_the_search(made_record: EcgRecord) -> Non
 def examples(made_record: EcgRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with one ECG to choose."""
     write_csv(made_record.resampled(100.0), tmp_path / "ECG_1.csv")
-    monkeypatch.setenv(app.EXAMPLES_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(serving.EXAMPLES_VARIABLE, str(tmp_path))
     return tmp_path
 
 

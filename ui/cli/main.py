@@ -15,7 +15,7 @@ import typer
 
 from ecgkin import __version__
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.cli import (
+from ecgkin.ui.cli.commands import (
     base,
     config,
     demo,
@@ -31,7 +31,7 @@ from ecgkin.ui.cli import (
     search,
     serve,
     web,
-)  # fmt: skip
+)
 
 _FOLDS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 

@@ -9,18 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.web import texts
-from ecgkin.ui.web.context import Page, show_error
-from ecgkin.ui.web.query import Options, Query
-from ecgkin.ui.web.state import Found, Written
+from ecgkin.ui.web.serving import API_VARIABLE, EXAMPLES_VARIABLE, TOKEN_VARIABLE
+from ecgkin.ui.web.shared import texts
+from ecgkin.ui.web.shared.context import Page, show_error
+from ecgkin.ui.web.shared.query import Options, Query
+from ecgkin.ui.web.shared.state import Found, Written
 
 if TYPE_CHECKING:
     from ecgkin.ui.api.answers import SearchOut
-    from ecgkin.ui.web.state import Api
+    from ecgkin.ui.web.shared.state import Api
 
-API_VARIABLE = "ECGKIN_WEB_API"
-TOKEN_VARIABLE = "ECGKIN_WEB_TOKEN"
-EXAMPLES_VARIABLE = "ECGKIN_WEB_EXAMPLES"
 USUAL_API = "http://127.0.0.1:8000"
 
 
@@ -28,7 +26,7 @@ def main() -> None:
     """Draw the page once; Streamlit calls this again after every touch."""
     import streamlit as st
 
-    from ecgkin.ui.web import style
+    from ecgkin.ui.web.shared import style
 
     st.set_page_config(
         page_title="ecgkin", page_icon=str(files("ecgkin.ui.web") / "assets" / "icon.svg"), layout="wide"
@@ -89,7 +87,7 @@ def _about(page: Page) -> None:
 def _body(page: Page) -> None:
     import streamlit as st
 
-    from ecgkin.ui.web import compare, inputs
+    from ecgkin.ui.web.panels import compare, inputs
 
     folder = os.environ.get(EXAMPLES_VARIABLE)
     examples = Path(folder) if folder else None
@@ -122,7 +120,7 @@ def _bench(page: Page, found: Found, options: Options) -> None:
     """Query and draft on the left, neighbours on the right."""
     import streamlit as st
 
-    from ecgkin.ui.web import case_map, draft_compare
+    from ecgkin.ui.web.panels import case_map, draft_compare
 
     word, shown = page.word, found.shown
     assert shown is not None  # the caller has looked
@@ -143,7 +141,7 @@ def _working(page: Page, found: Found, shown: SearchOut, options: Options) -> Op
     """
     import streamlit as st
 
-    from ecgkin.ui.web import draft_panel, neighbour_cards, query_panel
+    from ecgkin.ui.web.panels import draft_panel, neighbour_cards, query_panel
 
     word = page.word
     with st.container(key="bench"):
@@ -175,7 +173,7 @@ def _working(page: Page, found: Found, shown: SearchOut, options: Options) -> Op
 def _draft(page: Page, found: Found, shown: SearchOut, options: Options) -> None:
     import streamlit as st
 
-    from ecgkin.ui.web import draft_panel, query_panel, report
+    from ecgkin.ui.web.panels import draft_panel, query_panel, report
 
     word = page.word
     if found.query.kind == "text":
@@ -215,7 +213,7 @@ def _api() -> Api:
     import streamlit as st
 
     from ecgkin.ui.client.client import Client
-    from ecgkin.ui.web.state import Api
+    from ecgkin.ui.web.shared.state import Api
 
     if "api" not in st.session_state:
         address = os.environ.get(API_VARIABLE, USUAL_API)

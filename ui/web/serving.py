@@ -14,8 +14,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.ui.web.app import API_VARIABLE, EXAMPLES_VARIABLE, TOKEN_VARIABLE
 
+# How the page's process is told where its API is.
+API_VARIABLE = "ECGKIN_WEB_API"
+TOKEN_VARIABLE = "ECGKIN_WEB_TOKEN"
+EXAMPLES_VARIABLE = "ECGKIN_WEB_EXAMPLES"
 HOST = "127.0.0.1"
 USUAL_PORT = 8501
 _START_SECONDS = 60.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 # What the panels import inside their functions, and what Streamlit itself loads with the first widget of a kind.
 NEEDED = (
@@ -28,7 +28,7 @@ def main() -> None:
     """Load everything, then do as `streamlit` does with the words after this module's name."""
     import ecgkin.ui.web as page
 
-    for name in (*NEEDED, *(f"{page.__name__}.{found.name}" for found in iter_modules(page.__path__))):
+    for name in (*NEEDED, *(found.name for found in walk_packages(page.__path__, f"{page.__name__}."))):
         importlib.import_module(name)
     from streamlit.web import cli
 

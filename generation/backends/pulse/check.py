@@ -18,7 +18,7 @@ from ecgkin.generation.backends.pulse.checkpoint import (
     tower_is_inside,
 )
 from ecgkin.generation.backends.pulse.images import choose_resolution, cut_tiles, image_tokens, pulse_page_size
-from ecgkin.generation.backends.pulse.loading import check_tensors, find_checkpoint, load_pulse
+from ecgkin.generation.backends.pulse.model import check_tensors, find_checkpoint, load_pulse
 from ecgkin.generation.backends.pulse.prompt import IMAGE_SLOT, encode_prompt, render_prompt
 from ecgkin.retrieval.errors import EcgkinError
 

@@ -23,7 +23,7 @@ from ecgkin.generation.backends.pulse.build import (
 )
 from ecgkin.generation.backends.pulse.checkpoint import INDEX_FILE, PulseConfig, read_config, read_headers
 from ecgkin.generation.backends.pulse.images import TileRule, image_tokens, pulse_page_size
-from ecgkin.generation.backends.pulse.loading import check_tensors, find_checkpoint
+from ecgkin.generation.backends.pulse.model import check_tensors, find_checkpoint
 from ecgkin.retrieval.errors import InputError, ModelError
 
 # As in published LLaVA checkpoints: a multiple of 64 above the vocabulary, with room for the picture's token.

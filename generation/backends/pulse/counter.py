@@ -62,7 +62,7 @@ class PulseCounter:
             WeightsMissingError, ModelError: There is none, or it cannot be read.
         """
         from ecgkin.generation.backends.pulse.build import load_tokenizer
-        from ecgkin.generation.backends.pulse.loading import find_checkpoint
+        from ecgkin.generation.backends.pulse.model import find_checkpoint
 
         found = find_checkpoint(folder)
         config, tokenizer = read_config(found), load_tokenizer(found)

@@ -16,10 +16,10 @@ from ecgkin.generation.backends.mini.model import weights_fingerprint
 from ecgkin.generation.research.retrieval.arm_weights import trained_fingerprint
 from ecgkin.generation.research.retrieval.galleries import Embedder
 from ecgkin.generation.research.retrieval.report import plain_values
+from ecgkin.generation.research.study.report.small import as_small
+from ecgkin.generation.research.study.report.tables import as_markdown
 from ecgkin.generation.research.study.settings import TASKS, WORDLESS, StudySettings
 from ecgkin.generation.research.study.shared import Study, some_rows
-from ecgkin.generation.research.study.small import as_small
-from ecgkin.generation.research.study.tables import as_markdown
 from ecgkin.generation.research.study.tasks import RUNNERS
 from ecgkin.generation.research.study.trainings import plan, train_missing
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
@@ -105,7 +105,7 @@ def _write(report: dict[str, Any], out: Path, figures: bool, command: str) -> No
     (out / "report.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     drawn: list[str] = []
     if figures:
-        from ecgkin.generation.research.study.figures import draw_figures
+        from ecgkin.generation.research.study.report.figures import draw_figures
 
         drawn = [path.name for path in draw_figures(report["tasks"], out / "figures")]
     (out / "report.md").write_text(as_markdown(report, drawn), encoding="utf-8")

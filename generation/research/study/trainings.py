@@ -78,7 +78,7 @@ def train_stage(
         from ecgkin.generation.research.mini.train import train_mini
 
         return train_mini(settings, data, progress=progress)
-    from ecgkin.retrieval.encoders.training.stages import run_stage
+    from ecgkin.retrieval.encoders.training import run_stage
 
     return run_stage(settings, data)
 

@@ -1,8 +1,8 @@
 """Doors to published encoders: MERL, D-BETA, ECGFounder and MoRE, with the user's own copy of their weights.
 
-The architectures are written anew from facts about them; no code and no weights of theirs are here. Each system is a
-folder: `network.py` (the arithmetic) and `door.py` (signals, texts, loading); every name that comes from outside is in
-its file in `names`. `load_encoder("merl:DIR")` comes here.
+The architectures are written anew from facts about them; no code and no weights of theirs are here. Each system is one
+file: its network (the arithmetic), then signals, texts and loading; every name that comes from outside is in its file
+in `names`. `load_encoder("merl:DIR")` comes here.
 """
 
 from __future__ import annotations
@@ -168,17 +168,17 @@ def load_published(name: str, device: str = "cpu") -> PublishedEncoder:
 
 def _loader(key: str) -> Callable[[Path, str, str, Mapping[str, str]], PublishedEncoder]:
     if key == "merl":
-        from ecgkin.retrieval.encoders.published.merl.door import load_merl
+        from ecgkin.retrieval.encoders.published.merl import load_merl
 
         return load_merl
     if key == "d-beta":
-        from ecgkin.retrieval.encoders.published.d_beta.door import load_d_beta
+        from ecgkin.retrieval.encoders.published.d_beta import load_d_beta
 
         return load_d_beta
     if key == "ecgfounder":
         from ecgkin.retrieval.encoders.published.ecgfounder.door import load_ecgfounder
 
         return load_ecgfounder
-    from ecgkin.retrieval.encoders.published.more.door import load_more
+    from ecgkin.retrieval.encoders.published.more import load_more
 
     return load_more

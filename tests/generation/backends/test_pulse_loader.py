@@ -26,8 +26,14 @@ from ecgkin.generation.backends.pulse import images, names
 from ecgkin.generation.backends.pulse.build import load_image_processor, load_tokenizer, pack_features
 from ecgkin.generation.backends.pulse.checkpoint import read_config, read_headers
 from ecgkin.generation.backends.pulse.images import TileRule, cut_tiles, image_tokens, pulse_page_size, tile_count
-from ecgkin.generation.backends.pulse.loading import find_checkpoint, load_pulse
-from ecgkin.generation.backends.pulse.model import GrowingText, PulseModel, SeededChoice, decode
+from ecgkin.generation.backends.pulse.model import (
+    GrowingText,
+    PulseModel,
+    SeededChoice,
+    decode,
+    find_checkpoint,
+    load_pulse,
+)
 from ecgkin.generation.backends.pulse.prompt import IMAGE_SLOT, encode_prompt, place_image, plain_text, render_prompt
 from ecgkin.retrieval.errors import GenerationError, ImageError, ModelError, WeightsMissingError
 

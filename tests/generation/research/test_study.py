@@ -42,9 +42,9 @@ from ecgkin.generation.research.retrieval.zero_shot import (
     group_labels,
     group_truth,
 )
+from ecgkin.generation.research.study.report.tables import cell
 from ecgkin.generation.research.study.settings import StudySettings, load_study
 from ecgkin.generation.research.study.study import run_study
-from ecgkin.generation.research.study.tables import cell
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
@@ -178,8 +178,8 @@ def test_a_map_of_fields_has_a_place_for_every_lead(made_record: EcgRecord) -> N
 def test_the_image_stage_learns_from_both_kinds_of_picture(
     picture: str, made_ptbxl: Path, tmp_path: Path, setting: ArmSetting
 ) -> None:
+    from ecgkin.retrieval.encoders.training import run_stage
     from ecgkin.retrieval.encoders.training.settings import TrainSettings
-    from ecgkin.retrieval.encoders.training.stages import run_stage
 
     ids = np.array([row.ecg_id for row in PtbXl(made_ptbxl, fs_hz=None).rows])
     rng = np.random.default_rng(0)

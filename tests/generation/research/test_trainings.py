@@ -10,8 +10,8 @@ import pytest
 
 from ecgkin.generation.research.mini.settings import MiniSettings
 from ecgkin.generation.research.retrieval.arm_weights import image_stage, trained_fingerprint
+from ecgkin.generation.research.study.report.tables import training_table
 from ecgkin.generation.research.study.settings import StudySettings, load_study
-from ecgkin.generation.research.study.tables import training_table
 from ecgkin.generation.research.study.tasks import _over_seeds
 from ecgkin.generation.research.study.trainings import plan, read_training, train_missing
 from ecgkin.retrieval.encoders.training.settings import TrainSettings

@@ -12,7 +12,7 @@ from PIL import Image
 from ecgkin.retrieval.ecg import RenderStyle, digitize, read_ecg, render
 from ecgkin.retrieval.ecg.page.overlay import check_overlay
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
-from ecgkin.ui.cli.digitize import TABLE
+from ecgkin.ui.cli.commands.digitize import TABLE
 from ecgkin.ui.cli.main import main
 
 pytestmark = pytest.mark.weights
@@ -55,7 +55,7 @@ def test_a_folder_with_its_table(pages: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_what_is_done_is_passed_over(pages: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second run reads only what is new or was not readable."""
-    from ecgkin.ui.cli import digitize as command
+    from ecgkin.ui.cli.commands import digitize as command
 
     out = str(tmp_path / "out")
     main_ok(["digitize", str(pages / "one.png"), "-o", out])

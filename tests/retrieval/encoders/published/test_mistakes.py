@@ -21,8 +21,8 @@ from published_made import FIXTURES, deviations, folders, names_of
 from torch import Tensor, nn
 
 from ecgkin.retrieval.encoders import load_encoder
+from ecgkin.retrieval.encoders.published import more as more_door
 from ecgkin.retrieval.encoders.published.ecgfounder import door as founder
-from ecgkin.retrieval.encoders.published.more import door as more_door
 from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, Prepared, running_median
 
 Mistake = Callable[[Any], Any]

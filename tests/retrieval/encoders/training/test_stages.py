@@ -31,7 +31,7 @@ def _settings(stage: str, out: Path, **more: object) -> TrainSettings:
 @pytest.fixture(scope="session")
 def trained(made_ptbxl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with all four stages run on simulated records by towers of a few thousand weights."""
-    from ecgkin.retrieval.encoders.training.stages import run_stage
+    from ecgkin.retrieval.encoders.training import run_stage
 
     out = tmp_path_factory.mktemp("runs")
     for stage in ("signal", "image", "join", "text"):
@@ -104,7 +104,7 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(made_ptbxl: Path, 
     """Stopping after three steps and going on gives what an undisturbed run gives (same rows, same drawings)."""
     import torch
 
-    from ecgkin.retrieval.encoders.training.stages import run_stage
+    from ecgkin.retrieval.encoders.training import run_stage
 
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     run_stage(_settings("signal", tmp_path, max_steps=2), made_ptbxl)
@@ -120,7 +120,7 @@ def test_a_stage_that_was_stopped_goes_on_to_the_same_weights(made_ptbxl: Path, 
 
 @pytest.mark.slow
 def test_a_training_killed_at_random_moments_can_always_go_on(made_ptbxl: Path, tmp_path: Path) -> None:
-    from ecgkin.retrieval.encoders.training.stages import run_stage
+    from ecgkin.retrieval.encoders.training import run_stage
 
     run_stage(_settings("signal", tmp_path, max_steps=2), made_ptbxl)
     config = tmp_path / "image.yaml"
@@ -128,7 +128,7 @@ def test_a_training_killed_at_random_moments_can_always_go_on(made_ptbxl: Path, 
     config.write_text(json.dumps({k: list(v) if isinstance(v, tuple) else v for k, v in settings.items()}))
     code = (
         "from pathlib import Path; from ecgkin.retrieval.encoders.training.settings import load_settings; "
-        "from ecgkin.retrieval.encoders.training.stages import run_stage; "
+        "from ecgkin.retrieval.encoders.training import run_stage; "
         f"run_stage(load_settings(Path({str(config)!r})))"
     )
     environment = {**os.environ, "ECGKIN_PTBXL": str(made_ptbxl)}
@@ -154,7 +154,7 @@ def test_a_training_killed_at_random_moments_can_always_go_on(made_ptbxl: Path, 
 
 @pytest.mark.slow
 def test_two_processes_under_torchrun_train_one_model(made_ptbxl: Path, tmp_path: Path) -> None:
-    from ecgkin.retrieval.encoders.training.stages import run_stage
+    from ecgkin.retrieval.encoders.training import run_stage
 
     run_stage(_settings("signal", tmp_path, max_steps=2), made_ptbxl)
     config = tmp_path / "image.yaml"
@@ -163,7 +163,7 @@ def test_two_processes_under_torchrun_train_one_model(made_ptbxl: Path, tmp_path
     script = tmp_path / "go.py"
     script.write_text(
         "from pathlib import Path\nfrom ecgkin.retrieval.encoders.training.settings import load_settings\n"
-        "from ecgkin.retrieval.encoders.training.stages import run_stage\n"
+        "from ecgkin.retrieval.encoders.training import run_stage\n"
         f"run_stage(load_settings(Path({str(config)!r})))\n"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
@@ -192,7 +192,7 @@ def test_bad_settings_say_what_is_wrong(tmp_path: Path, content: str, error: typ
 
 
 def test_missing_earlier_stages_and_broken_checkpoints_are_named(made_ptbxl: Path, tmp_path: Path) -> None:
-    from ecgkin.retrieval.encoders.training.stages import run_stage
+    from ecgkin.retrieval.encoders.training import run_stage
 
     with pytest.raises(ModelError, match=r"targets\.npz is missing"):
         run_stage(_settings("image", tmp_path), made_ptbxl)

@@ -11,9 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.retrieval.encoders.training import domain
-from ecgkin.retrieval.encoders.training.ensemble import joint_vectors
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
-from ecgkin.retrieval.encoders.training.signal_networks import KINDS, SignalNet
+from ecgkin.retrieval.encoders.training.signal import KINDS, SignalNet, joint_vectors
 from ecgkin.retrieval.errors import ModelError, QueryError
 
 FS = 100.0
@@ -141,7 +140,7 @@ def test_settings_say_what_is_wrong() -> None:
 @pytest.mark.slow
 def test_an_ensemble_teaches(made_ptbxl: Path, tmp_path: Path) -> None:
     """Two networks of two kinds, joined, then an image stage that learns from them; unfinished ones are refused."""
-    from ecgkin.retrieval.encoders.training.stages import run_stage
+    from ecgkin.retrieval.encoders.training import run_stage
 
     common = {"architecture": "test", "epochs": 1, "batch": 8, "workers": 0, "precision": "fp32", "threads": 1}
     folders = [str(tmp_path / kind) for kind in KINDS]

@@ -1,1 +1,0 @@
-"""D-BETA (first published as C-MELT): ECG and report in one space of 768 dimensions."""

@@ -1,1 +1,0 @@
-"""MERL (ICML 2024): ECG and report in one space of 256 dimensions."""

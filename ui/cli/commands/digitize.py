@@ -1,0 +1,154 @@
+"""`ecgkin digitize`: the signals of printed ECGs, as files that other programs read."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ecgkin.retrieval.errors import InputError, QueryError
+from ecgkin.ui import console
+from ecgkin.ui.cli.commands import common
+from ecgkin.ui.cli.commands.export import writer_of
+
+if TYPE_CHECKING:
+    from ecgkin.retrieval.ecg.page.digitize import Digitized
+
+TABLE = "digitized.csv"
+COLUMNS = (
+    "file", "content", "output", "layout", "leads", "speed_mm_s", "gain_mm_mv", "seconds", "einthoven_db",
+    "least_confidence", "notes", "error",
+)  # fmt: skip
+SIGNALS = ("wfdb", "csv", "dicom", "edf")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("digitize")(digitize)
+
+
+def digitize(
+    files: Annotated[list[Path], typer.Argument(help="Pictures of ECG pages, or folders of them.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the signals; made where it is missing.")],
+    form: Annotated[str, typer.Option("--format", help="wfdb, csv, dicom or edf.")] = "wfdb",
+    check: Annotated[
+        Path | None, typer.Option(help="Picture (one file) or folder for the curves drawn over the page.")
+    ] = None,
+    json: common.Json = False,
+) -> None:
+    """Read the signals off pictures of ECG pages: 500 Hz, mV, a lead missing where the page does not show it.
+
+    OUT/digitized.csv says of each picture what was understood, or why it could not be read; pictures that stand there
+    already are passed over, so that a run which was stopped goes on.
+    """
+    if form not in SIGNALS:
+        raise QueryError(f"format is {form!r} (expected {', '.join(SIGNALS)})")
+    pictures = list(_pictures(files))
+    single = check is not None and len(pictures) == 1 and check.suffix.lower() in (".png", ".jpg", ".jpeg")
+    if check is not None and not single and check.suffix:
+        raise QueryError(
+            f"--check is {check} for {len(pictures)} pictures (expected a folder)", hint="name a .png for one picture"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        known = {(row["file"], row["content"]): row for row in _rows(out / TABLE) if row["output"]}
+        rows: list[dict[str, Any]] = []
+        with console.progress("digitize") as moved:
+            for number, picture in enumerate(pictures, 1):
+                content = hashlib.blake2b(picture.read_bytes(), digest_size=8).hexdigest()
+                row = known.get((str(picture), content))
+                if row is None or not (out / row["output"]).exists():
+                    row = {"file": str(picture), "content": content}
+                    drawn = check if check is None or single else check / f"{picture.stem}.png"
+                    row |= _one(picture, out, form, drawn)
+                rows.append(row)
+                _write(out / TABLE, rows)
+                moved(number, len(pictures), picture.name)
+    except OSError as error:
+        raise QueryError(f"{error.filename or out} cannot be read or written: {error.strerror}") from error
+    if json:
+        console.emit(rows)
+    else:
+        shown = ("file", "layout", "seconds", "speed_mm_s", "gain_mm_mv", "einthoven_db", "error")
+        console.table("", shown, [[Path(r["file"]).name, *(r.get(c, "") for c in shown[1:])] for r in rows])
+    failed = [row for row in rows if row.get("error")]
+    for row in failed[:20]:
+        console.say(f"not read: {row['file']}: {row['error']}")
+    if len(failed) == len(rows):
+        raise InputError("no picture could be read", hint=f"{out / TABLE} says why")
+
+
+def _pictures(files: list[Path]) -> Iterator[Path]:
+    """The files themselves, and the pictures below folders."""
+    from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES
+
+    for path in files:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+            if not found:
+                raise InputError(f"{path} holds no picture (expected {', '.join(PICTURE_SUFFIXES)})")
+            yield from found
+        elif path.is_file():
+            yield path
+        else:
+            raise InputError(f"no file {path}", hint="is the path right?")
+
+
+def _one(picture: Path, out: Path, form: str, overlay: Path | None) -> dict[str, Any]:
+    from ecgkin.index.case import Case
+    from ecgkin.retrieval.ecg import digitize as read
+    from ecgkin.retrieval.ecg.formats.pictures import open_picture
+
+    try:
+        found = read(open_picture(picture))
+    except InputError as error:  # a missing network stops everything, a picture that is none does not
+        return {"error": str(error)}
+    # Two pictures of one name from different folders must not write over each other.
+    stem = f"{picture.stem}-{hashlib.blake2b(str(picture.resolve()).encode(), digest_size=3).hexdigest()}"
+    case = Case(stem, source="digitised picture", report="")
+    written = writer_of(form)(out, case, found.record)
+    if overlay is not None:
+        from PIL import Image
+
+        from ecgkin.retrieval.ecg.page.overlay import check_overlay
+
+        overlay.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(check_overlay(found)).save(overlay)
+    return {"output": written.name, **_facts(found)}
+
+
+def _facts(found: Digitized) -> dict[str, Any]:
+    page = found.page
+    return {
+        "layout": page.layout,
+        "leads": " ".join(page.leads),
+        "speed_mm_s": page.speed_mm_s or "",
+        "gain_mm_mv": page.gain_mm_mv or "",
+        "seconds": round(found.record.duration_s, 2),
+        "einthoven_db": "" if found.einthoven_db is None else round(found.einthoven_db, 1),
+        "least_confidence": round(min(found.confidence.values(), default=0.0), 2),
+        "notes": "; ".join(str(note) for note in page.warnings),
+    }
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        if tuple(table.fieldnames or ()) != COLUMNS:
+            raise InputError(f"{path} is no table of `ecgkin digitize`", hint="name another folder with --out")
+        return list(table)
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    partial = path.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, restval="")
+        table.writeheader()
+        table.writerows(rows)
+    partial.replace(path)

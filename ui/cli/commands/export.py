@@ -1,0 +1,91 @@
+"""`ecgkin export`: cases of a base as WFDB, DICOM, EDF, CSV or FHIR files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecgkin.retrieval.errors import CaseBaseError, QueryError
+from ecgkin.ui import console
+from ecgkin.ui.cli.commands import common
+
+if TYPE_CHECKING:
+    from ecgkin.index.transfer.export import Writer
+
+FORMATS = ("wfdb", "dicom", "edf", "csv", "fhir")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export")(export)
+
+
+def writer_of(name: str) -> Writer:
+    """The writer of a format.
+
+    Raises:
+        QueryError: There is no such format.
+    """
+    if name == "wfdb":
+        from ecgkin.index.transfer.export import write_wfdb
+
+        return write_wfdb
+    if name == "edf":
+        from ecgkin.index.transfer.export import write_edf
+
+        return write_edf
+    if name == "csv":
+        from ecgkin.index.transfer.export import write_csv
+
+        return write_csv
+    if name == "dicom":
+        from ecgkin.index.transfer.export_dicom import write_dicom
+
+        return write_dicom
+    if name == "fhir":
+        from ecgkin.ui.fhir.cases import write_fhir
+
+        return write_fhir
+    raise QueryError(f"format is {name!r} (expected {', '.join(FORMATS)})")
+
+
+def export(
+    base: common.Base,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the files; made where it is missing.")],
+    form: Annotated[str, typer.Option("--format", help="wfdb, dicom, edf, csv or fhir.")] = "wfdb",
+    where: Annotated[str, typer.Option(help="Only cases that a filter lets through.", show_default="all")] = "",
+    case: Annotated[list[str] | None, typer.Option(help="Only this case id; may be given again.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many cases.", show_default="all")] = None,
+    json: common.Json = False,
+) -> None:
+    """Write cases with their samples as files that other programs read; cases without samples are named."""
+    from ecgkin.index import open_base
+    from ecgkin.index.filters import Where
+
+    write = writer_of(form)
+    filter_ = Where.parse(where) if where else None
+    written: list[str] = []
+    without: list[str] = []
+    with open_base(base) as opened, console.progress("export") as moved:
+        wanted = [opened.get(case_id) for case_id in case] if case else opened.cases(filter_, limit=limit)
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            for found in wanted:
+                record = opened.record(found.case_id)
+                if record is None:
+                    without.append(found.case_id)
+                else:
+                    written.append(str(write(out, found, record)))
+                moved(len(written) + len(without), len(wanted))
+        except OSError as error:
+            raise QueryError(f"{out} cannot be written: {error}", hint="is it a folder of yours?") from error
+    for case_id in without[:20]:
+        console.say(f"no samples: {case_id}")
+    if json:
+        console.emit({"written": written, "without_samples": without, "format": form})
+    else:
+        console.out().print(f"{len(written)} cases as {form} in {out}, {len(without)} without samples", markup=False)
+    if wanted and not written:
+        raise CaseBaseError("no case of the selection has its samples in the base", hint="ingest with --records")

@@ -1,0 +1,181 @@
+"""The neighbours as cards: page, similarity, statements, report, age and sex, thumbs."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.shared.context import show_error
+from ecgkin.ui.web.shared.notes import as_said
+from ecgkin.ui.web.shared.texts import name_of, person
+
+if TYPE_CHECKING:
+    from ecgkin.ui.api.answers import HitOut, SearchOut, VoteOut
+    from ecgkin.ui.web.shared.context import Page
+    from ecgkin.ui.web.shared.state import Found
+    from ecgkin.ui.web.shared.texts import Lang, Words
+
+# A statement that at least half of the vote carries counts as the query's.
+VOTED_FROM = 0.5
+CARD_LAYOUT = "3x4"
+# Longer reports are folded after their beginning.
+REPORT_CHARS = 150
+
+
+def voted(vote: VoteOut) -> frozenset[str]:
+    """The statements that the vote gives to the query."""
+    return frozenset(code for code, share in vote.statements.items() if share >= VOTED_FROM)
+
+
+def neighbour_cards(page: Page, found: Found, shown: SearchOut) -> bool:
+    """Draw the cards and the button that searches again.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        found: The search of this session, before and after its marks.
+        shown: The search whose cases are on the page.
+
+    Returns:
+        Whether "search again like these" was pressed.
+    """
+    import streamlit as st
+
+    word = page.word
+    st.header(word("neighbours_far" if shown.abstention.nothing_similar else "neighbours"), anchor=False)
+    if not shown.hits:
+        st.html(f'<p class="ek ek-empty">{escape(word("no_hits"))}</p>')
+        return False
+    pressed = _again(page, found)
+    own = voted(shown.vote)
+    try:
+        pages = page.api.cards([hit.case.case_id for hit in shown.hits], CARD_LAYOUT, page.dark)
+    except EcgkinError as error:
+        pages = {}
+        show_error(error, word)
+    with st.container(key="cards"):
+        for hit in shown.hits:
+            _card(page, found, hit, own, pages.get(hit.case.case_id, ""))
+    return pressed
+
+
+def _again(page: Page, found: Found) -> bool:
+    import streamlit as st
+
+    word, marks = page.word, found.marks
+    with st.container(horizontal=True, vertical_alignment="center", key="again-row"):
+        pressed = st.button(
+            word("again"), icon=":material/manage_search:", disabled=not marks, help=word("again_help"), key="again"
+        )
+        yes = sum(marks.values())
+        said = word("marked", yes=yes, no=len(marks) - yes) if marks else word("mark_first")
+        st.html(f'<span class="ek ek-soft" role="status">{escape(said)}</span>', width="content")
+        if found.refined is not None and st.button(word("back_original"), icon=":material/undo:", key="original"):
+            found.refined, found.marks = None, {}
+            st.rerun()
+    return pressed
+
+
+def _card(page: Page, found: Found, hit: HitOut, own: frozenset[str], address: str) -> None:
+    import streamlit as st
+
+    word, case_id = page.word, hit.case.case_id
+    with st.container(border=True, key=f"card-{hit.rank}"):
+        st.html(card_html(hit, own, address, page.lang, word))
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"card-bar-{hit.rank}"):
+            mark = found.marks.get(case_id)
+            if st.button(word("compare"), icon=":material/compare:", key=f"compare-{hit.rank}-{case_id}"):
+                st.session_state["compare"] = case_id
+                st.rerun()
+            for yes, icon in ((True, "thumb_up"), (False, "thumb_down")):
+                pressed = st.button(
+                    word("like" if yes else "unlike"),
+                    icon=f":material/{icon}:",
+                    type="primary" if mark is yes else "secondary",
+                    key=f"{icon}-{hit.rank}-{case_id}",
+                )
+                if pressed:
+                    if mark is yes:
+                        del found.marks[case_id]
+                    else:
+                        found.marks[case_id] = yes
+                    st.rerun()
+
+
+def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: Words) -> str:
+    """A card without its buttons; all that comes from the case base is escaped.
+
+    Args:
+        hit: The case.
+        own: Statements that the vote gives to the query; they are marked.
+        address: Of its drawing; "" where there is none.
+        lang: Of names.
+        word: Texts.
+    """
+    case = hit.case
+    share = max(0.0, min(1.0, hit.score))
+    who = person(case.age_years, case.sex, lang)
+    head = (
+        f'<div class="ek-card-head" id="case-{hit.rank}"><span class="ek-rank">{hit.rank}</span>'
+        f'<span class="ek-score" title="{escape(word("similarity"))}">{hit.score:.2f}'
+        f'<span class="ek-track" role="img" aria-label="{escape(word("similarity"))} {hit.score:.2f}">'
+        f'<i style="width:{100 * share:.0f}%"></i></span></span>'
+        f'<span class="ek-person">{escape(who)}</span></div>'
+    )
+    if address:
+        alt = escape(f"ECG {case.case_id}, {', '.join(name_of(code, lang) for code in case.labels)}", quote=True)
+        picture = f'<img src="{address}" alt="{alt}">'
+    else:
+        picture = f'<p class="ek-soft">{escape(word("no_samples"))}</p>'
+    said = chips_html(case.labels, own, lang, word) + report_html(case.report, case.language, word)
+    return (
+        f'<div class="ek ek-card"><div class="ek-card-page">{picture}</div>'
+        f'<div class="ek-card-words">{head}{said}<div class="ek-id">{escape(case.case_id)}</div></div></div>'
+    )
+
+
+def chips_html(labels: dict[str, float], own: frozenset[str], lang: Lang, word: Words) -> str:
+    """Statements, those shared with the query's vote first and marked.
+
+    Args:
+        labels: Statement code to likelihood, percent.
+        own: Statements of the query's vote.
+        lang: "en" or "de".
+        word: Looks up texts in the language of the page.
+
+    Returns:
+        HTML, escaped.
+    """
+    items = []
+    for code in sorted(labels, key=lambda code: (code not in own, -labels[code], code)):
+        shared = code in own
+        title = f"{code}, {word('shared')}" if shared else code
+        mark = "✓ " if shared else ""
+        items.append(
+            f'<li class="{"shared" if shared else ""}" title="{escape(title, quote=True)}">'
+            f"{mark}{escape(name_of(code, lang))}</li>"
+        )
+    return f'<ul class="ek-chips">{"".join(items)}</ul>' if items else ""
+
+
+def report_html(report: str, language: str | None, word: Words) -> str:
+    """The report as text; a long one folds.
+
+    Args:
+        report: As stored.
+        language: ISO 639-1 code; None where unknown.
+        word: Looks up texts in the language of the page.
+
+    Returns:
+        HTML, escaped.
+    """
+    if not report.strip():
+        return f'<p class="ek-soft">{escape(word("no_report"))}</p>'
+    report = as_said(report)
+    lang = f' lang="{escape(language, quote=True)}"' if language else ""
+    if len(report) <= REPORT_CHARS:
+        return f'<p class="ek-report"{lang}>{escape(report)}</p>'
+    first = report[:REPORT_CHARS].rpartition(" ")[0] or report[:REPORT_CHARS]
+    rest = report[len(first) :]
+    more = f'<span class="ek-more"> … {escape(word("more"))}</span>'
+    return f'<details class="ek-report"{lang}><summary>{escape(first)}{more}</summary>{escape(rest)}</details>'

@@ -1,0 +1,72 @@
+"""The viewer of ECG pages as HTML: zoom, pan, calipers; one sheet, two at one scale, or two recordings overlaid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ecgkin.ui.web.shared.drawings import Sheet
+from ecgkin.ui.web.shared.style import asset
+from ecgkin.ui.web.shared.texts import Words
+
+# The page's own rules: nothing is fetched, and pictures come inside the document.
+_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+def viewer_html(
+    sheets: Sequence[tuple[Sheet, str, str]],
+    word: Words,
+    *,
+    dark: bool,
+    overlay: dict[str, Any] | None = None,
+    share: float = 0.8,
+) -> str:
+    """A document of its own for an iframe.
+
+    Args:
+        sheets: Each with its title and caption; both are shown as text, whatever they hold.
+        word: Texts in the page's language.
+        dark: Whether the page is dark.
+        overlay: Two recordings, from `drawings.overlay_data`.
+        share: Of the window's height that it may take at most; it is no higher than its pages need.
+    """
+    pages = [
+        {
+            "src": sheet.src, "width": sheet.width_mm, "height": sheet.height_mm, "x": 0, "y": 0,
+            "mm": sheet.scaled, "speed": sheet.speed_mm_s, "gain": sheet.gain_mm_mv, "assumed": sheet.assumed,
+            "outline": sheet.outline, "marks": [asdict(mark) for mark in sheet.marks],
+            "title": title, "caption": caption,
+        }
+        for sheet, title, caption in sheets
+    ]  # fmt: skip
+    names = {
+        "calipers": "v_calipers", "fit": "v_fit", "zoom_in": "v_in", "zoom_out": "v_out", "hint": "v_hint",
+        "hint_calipers": "v_hint_calipers", "bpm": "v_bpm", "shift": "v_shift", "no_scale": "scale_unknown",
+        "stack": "v_stack", "assumed": "v_assumed",
+    }  # fmt: skip
+    shown = {key: word(name) for key, name in names.items()}
+    data = {"dark": dark, "share": share, "pages": pages, "overlay": overlay, "texts": shown}
+    # "<" as a reference: no text can end the script element.
+    packed = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    return (
+        f'<!doctype html><html lang="{word("v_lang")}"><head><meta charset="utf-8">'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}"><title>ECG</title>'
+        f"<style>{asset('viewer.css')}</style></head>"
+        f"<body><script>const DATA = {packed};</script><script>{asset('viewer.js')}</script></body></html>"
+    )
+
+
+def show(html: str, height_px: int, key: str) -> None:
+    """Put a viewer on the page; it takes the height that it needs, `height_px` until then.
+
+    Args:
+        html: From `viewer_html`.
+        height_px: Height at first.
+        key: Names its place in the page's style sheet and tests.
+    """
+    import streamlit as st
+
+    with st.container(key=key):
+        st.iframe(html, height=height_px)
