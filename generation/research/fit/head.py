@@ -20,7 +20,7 @@ from ecgkin.retrieval.errors import QueryError
 
 _LOG = logging.getLogger(__name__)
 
-RIDGE = 30.0
+RIDGE = 300.0
 """Weight of the squared coefficients (of standardised vectors) beside the summed log loss; chosen on PTB-XL fold 9."""
 PARTS = 5
 _STEPS = 60

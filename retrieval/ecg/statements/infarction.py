@@ -21,7 +21,7 @@ _RECENT = re.compile(
     r"\b(?:recent|subakut\w*|subacute|stadium (?:i-ii|ii)(?![\w-])|folgestadium|kurzlich\w*|nylig\w*)\b"
 )
 _OLD = re.compile(
-    r"\b(?:old|alte[nrs]? infarkt\w*|infarkt\w* (?:\w+ ){0,2}alt|gam(?:mal|la)\w*|stadium iii|narbe\w*)\b"
+    r"\b(?:old|alte[nrs]? infarkt\w*|infarkt\w*[\s,]+(?:\w+ ){0,2}alt|gam(?:mal|la)\w*|stadium iii|narbe\w*)\b"
 )
 _SUB = re.compile(r"\bsub(?:akut\w*|acute)\b")
 # What makes a word speak of something else than an infarction.
