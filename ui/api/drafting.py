@@ -13,6 +13,7 @@ from ecgkin.ui.api import problems
 
 if TYPE_CHECKING:
     from ecgkin.generation.drafter import Drafter, DraftResult
+    from ecgkin.retrieval.search.hits import SearchResult
     from ecgkin.retrieval.search.search import CaseSearch
     from ecgkin.ui.api.decoding import Query
     from ecgkin.ui.api.schemas import DraftOptions
@@ -44,6 +45,9 @@ class Drafting:
     """
 
     def __init__(self, search: CaseSearch, models: Sequence[str], device: str = "cpu") -> None:
+        from ecgkin.generation.consensus.thresholds import shipped_thresholds
+
+        self._thresholds = shipped_thresholds(search.encoder)
         self._drafters: dict[str, Drafter] = {}
         if models:
             from ecgkin.generation.drafter import Drafter
@@ -53,6 +57,22 @@ class Drafting:
                 self._drafters[public_name(drafter.model)] = drafter
         # A model in this process answers one at a time; the consensus has none.
         self._turns = {name: threading.Lock() for name, drafter in self._drafters.items() if drafter.backend.exclusive}
+
+    def weighed(self, result: SearchResult, query: Query | None) -> SearchResult:
+        """A search with the probabilities that a draft of the same ECG states.
+
+        Args:
+            result: What was found.
+            query: The record or the picture; None for words, and then nothing changes.
+        """
+        if result.query not in ("record", "image"):
+            return result
+        from ecgkin.generation.consensus.findings import with_findings
+        from ecgkin.generation.measures import measure
+        from ecgkin.retrieval.ecg.record import EcgRecord
+
+        measured = measure(query) if isinstance(query, EcgRecord) else None
+        return replace(result, vote=with_findings(result.vote, self._thresholds, measured))
 
     def over(self, search: CaseSearch) -> Drafting:
         """The same models over another case base; they keep their turns."""

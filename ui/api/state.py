@@ -17,6 +17,7 @@ import numpy as np
 from ecgkin.retrieval.encoders.queue import EncoderQueue, QueuedEncoder
 from ecgkin.retrieval.search.search import CaseSearch
 from ecgkin.ui.api import problems
+from ecgkin.ui.api.answers import Nearness
 from ecgkin.ui.api.decoding import Decoders
 from ecgkin.ui.api.drafting import Drafting
 from ecgkin.ui.api.feedback import FeedbackStore, RecentQueries, refine
@@ -245,12 +246,17 @@ class State:
         leave_own_folder()
         self._live.close()
 
-    def remember(self, result: SearchResult) -> str:
-        """Keep the vector of a search under a new query id, and its timings in the figures."""
+    def remember(self, result: SearchResult, first: Nearness | None = None) -> str:
+        """Keep the vector of a search under a new query id, and its timings in the figures.
+
+        Args:
+            result: What was found.
+            first: Of the search that it refines.
+        """
         for stage, ms in result.timings_ms.items():
             self.metrics.stage(stage, ms / 1e3)
         query_id = uuid.uuid4().hex
-        self.recent.put(query_id, result.query, result.vector)
+        self.recent.put(query_id, result.query, result.vector, first or Nearness.of(result))
         return query_id
 
     def query(self, query_id: str) -> tuple[str, NDArray[np.float32]]:

@@ -55,9 +55,10 @@ def _found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> Search
             vector = state.refined(options.query_id, options.similar, options.not_similar)
             where, patient = options.where, options.exclude_patient
             result = state.search.by_vector(vector, options.k, where, patient, kind="refined")
+            first = state.recent.near(options.query_id)
         else:
-            result = ask(state, query, options.text, options)
-    return SearchOut.of(result, state.remember(result))
+            result, first = state.drafting.weighed(ask(state, query, options.text, options), query), None
+    return SearchOut.of(result, state.remember(result, first), first)
 
 
 def _check_one_question(body: SearchBody) -> None:
