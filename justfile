@@ -9,7 +9,7 @@ default:
 # An environment with everything that development needs.
 setup:
     python3 -m venv .venv
-    .venv/bin/pip install -c constraints.txt -e ".[cpu,dev]"
+    .venv/bin/pip install -c constraints.txt -e ".[cpu]" -e ".[dev]"
     PYTHON={{python}} bash scripts/typecheck.sh --version
 
 # The fast tests, two at a time.

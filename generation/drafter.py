@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from PIL.Image import Image
+
 from ecgkin.generation.backends.base import MAX_NEW_TOKENS, DraftBackend, DraftSettings, TextBackend
 from ecgkin.generation.backends.consensus import ConsensusBackend
 from ecgkin.generation.backends.language_model import LanguageModelBackend, prompt_for
@@ -17,7 +19,7 @@ from ecgkin.generation.consensus.consensus import MODEL
 from ecgkin.generation.consensus.findings import with_findings
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import measure
-from ecgkin.generation.measures.pages import measure_picture
+from ecgkin.generation.measures.pages import measure_picture, measure_printed
 from ecgkin.generation.prompt.context import Context, Counter
 from ecgkin.generation.prompt.pages import page_of
 from ecgkin.generation.prompt.untrusted import question_line
@@ -27,10 +29,9 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import GenerationError, QueryError
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ecgkin.index.base import CaseBase
     from ecgkin.index.filters import WhereLike
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.search.hits import SearchResult
     from ecgkin.retrieval.search.search import CaseSearch
 
@@ -253,7 +254,7 @@ class Drafter:
 
     def draft(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image | PrintedEcg | str | Path,
         question: str | None = None,
         k: int = 3,
         lang: Language = "en",
@@ -261,11 +262,12 @@ class Drafter:
         where: WhereLike = None,
         exclude_patient: str | None = None,
         hits: int | None = None,
+        previous: str | None = None,
     ) -> DraftResult:
         """A draft for an ECG, and the search under it.
 
         Args:
-            query: A record, a picture, or the file of either.
+            query: A record, a picture, what was read of one, or the file of any of them.
             question: What is asked; None for the whole report.
             k: Cases that a model is shown, or that are listed beside those cited, 0 to 20. 0 asks a model without
                 retrieval.
@@ -273,19 +275,23 @@ class Drafter:
             where: Filter on the cases.
             exclude_patient: Cases of this patient are left out.
             hits: Hits of the search that is returned, 1 to 1000; None for as many as `k`, at least one.
+            previous: Case id of an earlier ECG of the person, or the person's id: the draft says what has changed, and
+                cases of this person do not vote.
 
         Raises:
-            QueryError: k, hits, language or filter cannot be used.
+            QueryError: k, hits, language or filter cannot be used, or the base holds no such earlier ECG.
             InputError: The query cannot be read.
             GenerationError: The model failed, or the prompt does not fit.
         """
         started = time.perf_counter()
-        task = self.task(query, question, k, lang, where=where, exclude_patient=exclude_patient, hits=hits)
-        return _with_cards(write_draft(task, self.backend, self.settings, started), task, self.settings)
+        own = self._own(exclude_patient, previous)
+        task = self.task(query, question, k, lang, where=where, exclude_patient=own, hits=hits)
+        written = write_draft(task, self.backend, self.settings, started)
+        return _with_cards(self._compared(written, task, previous), task, self.settings)
 
     def stream(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image | PrintedEcg | str | Path,
         question: str | None = None,
         k: int = 3,
         lang: Language = "en",
@@ -293,26 +299,49 @@ class Drafter:
         where: WhereLike = None,
         exclude_patient: str | None = None,
         hits: int | None = None,
+        previous: str | None = None,
     ) -> DraftStream:
         """The same draft with its text piece by piece; arguments and errors as in `draft`.
 
         Errors of the query are raised here, errors of the model while the pieces are taken.
         """
         started = time.perf_counter()
-        task = self.task(query, question, k, lang, where=where, exclude_patient=exclude_patient, hits=hits)
+        own = self._own(exclude_patient, previous)
+        task = self.task(query, question, k, lang, where=where, exclude_patient=own, hits=hits)
 
         def pieces() -> Iterator[str | DraftResult]:
             for piece in _writer(task, self.backend).stream(task, self.settings):
                 if isinstance(piece, Draft):
-                    yield _with_cards(_finished(piece, task, self.backend, started), task, self.settings)
+                    written = _finished(piece, task, self.backend, started)
+                    yield _with_cards(self._compared(written, task, previous), task, self.settings)
                 else:
                     yield piece
 
         return DraftStream(pieces())
 
+    def _own(self, exclude_patient: str | None, previous: str | None) -> str | None:
+        """Whose cases do not vote: those of the person whose earlier ECG is compared have a place of their own."""
+        if exclude_patient is not None or previous is None:
+            return exclude_patient
+        from ecgkin.generation.serial import patient_of
+
+        return patient_of(self.search.base, previous)
+
+    def _compared(self, draft: Draft, task: Task, previous: str | None) -> Draft:
+        """The draft with what has changed since an earlier ECG, where one was named."""
+        if previous is None:
+            return draft
+        from ecgkin.generation.serial import compare_with_earlier
+
+        # Of a picture that the search has read off its page the signals are there already.
+        ecg = getattr(task.result, "printed", None) or task.ecg
+        said = draft.codes("present")
+        serial = compare_with_earlier(self.search.base, ecg, previous, statements=said, language=task.language)
+        return replace(draft, comparison=serial, text=f"{draft.text}\n\n{serial.sentence}".strip())
+
     def prompt(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image | PrintedEcg | str | Path,
         question: str | None = None,
         k: int = 3,
         lang: Language = "en",
@@ -320,7 +349,7 @@ class Drafter:
         where: WhereLike = None,
         exclude_patient: str | None = None,
         counter: Counter | None = None,
-    ) -> tuple[Context, Image.Image]:
+    ) -> tuple[Context, Image]:
         """What a model would be asked, with its tokens counted, and the picture that would go along.
 
         Args:
@@ -339,7 +368,7 @@ class Drafter:
 
     def task(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image | PrintedEcg | str | Path,
         question: str | None = None,
         k: int = 3,
         lang: Language = "en",
@@ -362,4 +391,8 @@ class Drafter:
             result = self.search.by_ecg(ecg, shown, where, exclude_patient, depth=depth)
             return Task(ecg, result, measure(ecg), asked, k, lang, len(result.hits))
         result = self.search.by_image(ecg, shown, where, exclude_patient, depth=depth)
-        return Task(ecg, result, measure_picture(ecg), asked, k, lang, len(result.hits))
+        picture = ecg if isinstance(ecg, Image) else ecg.picture
+        # What the search read off the page is what is measured; an encoder of plain pictures has not read it.
+        printed = result.printed
+        measured = measure_picture(picture) if printed is None else measure_printed(printed)
+        return Task(picture, result, measured, asked, k, lang, len(result.hits))

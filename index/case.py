@@ -15,6 +15,8 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
 LONGEST_ID = 500
+DIGITISED = "digitised"
+"""Key of `Case.meta` for a case whose samples were read off a picture, not recorded (see `PrintedEcg.mark`)."""
 # Controls (C0, DEL, C1), line and paragraph separators, marks that turn the direction of text, and half characters.
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?)?)?)?")
@@ -71,6 +73,11 @@ class Case:
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "meta", dict(self.meta))
 
+    @property
+    def is_digitised(self) -> bool:
+        """Whether its samples were read off a picture."""
+        return DIGITISED in self.meta
+
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain JSON values.
 
@@ -78,6 +85,23 @@ class Case:
         {'AFIB': 100.0}
         """
         return asdict(self)
+
+
+def digitised_words(case: Case) -> str:
+    """What an export says of a case whose samples were read off a picture; "" for a recording.
+
+    >>> digitised_words(Case("x/1", meta={"digitised": {"layout": "6x2", "speed_mm_s": 25.0, "gain_mm_mv": None}}))
+    'read off a picture, not recorded (layout 6x2, 25 mm/s, gain assumed)'
+    """
+    if not case.is_digitised:
+        return ""
+    mark = case.meta[DIGITISED] if isinstance(case.meta[DIGITISED], dict) else {}
+    parts = [f"layout {mark.get('layout') or 'not known'}"]
+    for name, value, unit in (
+        ("speed", mark.get("speed_mm_s"), "mm/s"), ("gain", mark.get("gain_mm_mv"), "mm/mV")
+    ):  # fmt: skip
+        parts.append(f"{value:g} {unit}" if isinstance(value, int | float) else f"{name} assumed")
+    return f"read off a picture, not recorded ({', '.join(parts)})"
 
 
 def check_case_id(case_id: object) -> None:

@@ -33,6 +33,7 @@ _HINT = 'write e.g. age>=60 and sex=F and label:AFIB and not label:PACE and date
 MAX_DEPTH = 60
 MAX_TOKENS = 2000
 MAX_PARTS = 2000  # comparisons in the dictionary form
+OLDEST = 130  # years; PTB-XL's 300 (for "over 89") is read as such by its reader
 
 COLUMNS = {
     "age": "age_years",
@@ -195,7 +196,10 @@ def compare(name: str, op: str, value: Any) -> Node:
     if value is None:
         return Compare(name, op, None)
     if name == "age":
-        return Compare(name, op, number(value, "an age in years"))
+        years = number(value, "an age in years")
+        if not 0 <= years <= OLDEST:
+            raise QueryError(f"age {op} {value} (expected 0 to {OLDEST} years)", hint="over 89 is written age>89")
+        return Compare(name, op, years)
     text = plain_text(str(value), name)
     if name == "date":
         try:
@@ -300,6 +304,25 @@ class Where:
     def matches(self, case: Case) -> bool:
         """The same question, asked of one case in Python."""
         return self.root.matches(case)
+
+    def named(self) -> list[HasLabel | Compare]:
+        """The statements, patients, cases and sources that the filter names, each once, in its order.
+
+        Where no case passes, one of these may be a slip of the pen: a base can be asked for each alone.
+        """
+        found: dict[HasLabel | Compare, None] = {}
+        parts: list[Node] = [self.root]
+        while parts:
+            part = parts.pop(0)
+            if isinstance(part, Not):
+                parts.insert(0, part.part)
+            elif isinstance(part, Join):
+                parts[:0] = part.parts
+            elif isinstance(part, HasLabel):
+                found[HasLabel(part.statement)] = None
+            elif part.field in ("patient", "case", "source") and part.op == "=" and part.value is not None:
+                found[part] = None
+        return list(found)
 
     def __and__(self, other: Where) -> Where:
         """Both."""

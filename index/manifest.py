@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ecgkin.index.atomic import file_digest, write_atomic
-from ecgkin.retrieval.errors import ManifestError
+from ecgkin.retrieval.errors import ManifestError, why
 
 MANIFEST = "manifest.json"
 FORMAT: Literal["ecgkin-casebase"] = "ecgkin-casebase"
@@ -108,7 +108,7 @@ class Manifest(BaseModel):
         except FileNotFoundError:
             raise ManifestError(f"{path} is missing (expected in every case base)", hint=REPAIR_HINT) from None
         except (ValueError, OSError, RecursionError) as error:
-            raise ManifestError(f"{path} cannot be read: {error}", hint=REPAIR_HINT) from error
+            raise ManifestError(f"{path} cannot be read: {why(error)}", hint=REPAIR_HINT) from error
         checksum = content.pop("checksum", None) if isinstance(content, dict) else None
         found = cls.of(content, str(path))
         if checksum != _checksum(content):

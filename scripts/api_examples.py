@@ -98,6 +98,12 @@ def examples(http: httpx.Client) -> dict[str, Any]:
     explained = got("POST", "/v1/explanations", json={"signal": signal, "case_id": "simulated/3"})
     explained["stretches"] = explained["stretches"][:2]
     drawn = got("GET", "/v1/cases/simulated/3/page.svg")
+    page = http.get("/v1/cases/simulated/3/page.png", params={"width": 1200}).content
+    digitized = http.post("/v1/digitize", files={"file": ("page.png", page)}, data={"curves": "true"}).json()
+    digitized["signal"]["signal_mv"] = [row[100:104] for row in digitized["signal"]["signal_mv"]]
+    digitized["printed"] = digitized["printed"][:1]
+    for line in digitized["printed"][0]["lines"]:
+        line["points"] = line["points"][:3]
     streamed = got("POST", "/v1/drafts", EVENTS, json=draft)
     stored = got("GET", "/v1/cases/simulated/3/signal")
     stored["signal_mv"] = [[value + 0.0 for value in row[:4]] for row in stored["signal_mv"]]
@@ -114,6 +120,10 @@ def examples(http: httpx.Client) -> dict[str, Any]:
             "requests": named({"samples": ("Samples", {"signal": signal, "case_id": "simulated/3"})}),
             "fields": {"case_id": "simulated/3"},
             "responses": {JSON: explained},
+        },
+        "POST /v1/digitize": {
+            "fields": {"known": json.dumps({"gain_mm_mv": 10, "leads": {"V1": "V2", "V2": "V1"}}), "curves": True},
+            "responses": {JSON: digitized},
         },
         "POST /v1/drafts": {
             "requests": named(drafts),

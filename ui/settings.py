@@ -6,6 +6,7 @@ user folder, the default. Lower packages take plain arguments and never read the
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import Any, Literal
@@ -13,10 +14,18 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import QueryError, why
 
 PREFIX = "ECGKIN_"
 CONFIG_FILE = "config.toml"
+# Read by others than `Settings`: secrets that are never shown, and what the tests and measuring scripts need.
+OTHER_VARIABLES = frozenset(
+    f"{PREFIX}{name}"
+    for name in (
+        "API_KEY", "CI_TESTS", "DRAFT_KEY", "LLAMA_PYTHON", "OOD", "PAGE_READER", "SHARED",
+        "WEB_API", "WEB_EXAMPLES", "WEB_TOKEN",
+    )
+)  # fmt: skip
 
 
 def user_folder() -> Path:
@@ -112,7 +121,14 @@ def load_settings(**given: Any) -> Settings:
         ) from None
     except (tomllib.TOMLDecodeError, OSError) as error:
         file = user_folder() / CONFIG_FILE
-        raise QueryError(f"{file} cannot be read: {error}", hint="it is a TOML file: k = 5") from None
+        raise QueryError(f"{file} cannot be read: {why(error)}", hint="it is a TOML file: k = 5") from None
+
+
+def unknown_variables() -> list[tuple[str, str]]:
+    """Variables of the environment that look like settings and are none, each with the setting it may mean, or ""."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES
+    found = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+    return [(name, next(iter(difflib.get_close_matches(name, known, 1, 0.8)), "")) for name in found]
 
 
 def origins(settings: Settings) -> dict[str, str]:

@@ -18,6 +18,7 @@ _SPAN = 4  # samples to either side of the difference: 16 ms, most sensitive nea
 _SMOOTH_S = 0.07
 _APART_S = 0.17  # no two beats are nearer: 350/min
 _T_WITHIN_S = 0.44  # a T wave peaks within this time of its QRS
+_DOUBLE_S = (0.16, 0.46)  # from QRS to the top of a T wave, or from spike to QRS
 _CORE = round(0.09 * FS)  # QRS on either side of the fiducial point
 _ALIKE = 0.85  # correlation of two QRS complexes of one kind
 _EARLY = 0.85  # of the usual RR interval: earlier is premature
@@ -60,6 +61,7 @@ def find_beats(samples: Samples, curve: Doubles | None = None) -> Beats:
     at, clearness = _peaks(curve)
     if len(at) == 0:
         return Beats(at, (), np.zeros(0, dtype=np.bool_), clearness)
+    at = _without_doubles(samples, at)
     at, likeness = _aligned(samples, at)
     # Two humps of one broad QRS that now lie on one point are one beat.
     twice = np.r_[False, np.diff(at) < 0.14 * FS]
@@ -169,6 +171,88 @@ def _without_t_waves(at: Ints, curve: Doubles) -> Ints:
             return at
         at = at[~out]
     return at
+
+
+def _without_doubles(samples: Samples, at: Ints) -> Ints:
+    """Drop sharp tall T waves and what pacemaker spikes have left, where they were taken for beats of their own.
+
+    A T wave comes at one delay after most beats, bends less than QRS and is followed by nothing but P; an extrasystole
+    has a T wave of its own. What is left of a spike bends as QRS does but moves nothing: there is no slow part to it.
+    """
+    if len(at) < 6 or float(np.diff(at).min()) > _DOUBLE_S[1] * FS:
+        return at
+    usable = samples.complete
+    if not usable.any():
+        return at
+    bends, moves, level = _bends_and_moves(samples.mv[usable], at)
+    if len(samples.spikes_s) >= 4:
+        left = _left_of_spikes(at, moves)
+        at, bends, moves = at[~left], bends[~left], moves[~left]
+    if len(at) < 6:
+        return at
+    # The curve has a hump on either side of T: its top is where the leads are farthest from their level.
+    near, n = round(0.07 * FS), samples.mv.shape[1]
+    tops = np.array([max(0, a - near) + int(np.argmax(level[max(0, a - near) : a + near + 1])) for a in at])
+    gaps = np.diff(tops)
+    short = gaps[(gaps >= _DOUBLE_S[0] * FS) & (gaps <= _DOUBLE_S[1] * FS)]
+    if len(short) < 3:
+        return at
+    usual = float(short[int(np.argmax([(np.abs(short - gap) <= 0.03 * FS).sum() for gap in short]))])
+    follows = np.r_[False, (np.abs(gaps - usual) <= 0.03 * FS) & (bends[1:] < 0.75 * bends[:-1])]
+    follows[2:] &= ~follows[1:-1]
+    if follows.sum() < max(3, 0.35 * len(at)):
+        return at
+    quiet = []
+    for i in np.flatnonzero(follows):
+        first = int(tops[i]) + round(0.14 * FS)
+        last = min(n, int(at[i + 1]) - round(0.1 * FS) if i + 1 < len(at) else n, first + round(0.3 * FS))
+        if last - first >= 10:
+            quiet.append(float(level[first:last].max() / max(float(level[tops[i]]), 1e-9)))
+    return at[~follows] if quiet and float(np.median(quiet)) < 0.35 else at
+
+
+def _left_of_spikes(at: Ints, moves: Doubles) -> Bools:
+    """Which points are the first of two at one short delay, time after time: a spike and the QRS that it makes.
+
+    Of the two the one that moves far less is what was left of the spike, else the first.
+    """
+    out = np.zeros(len(at), dtype=np.bool_)
+    for _ in range(2):  # an atrial and a ventricular spike before one QRS
+        kept = np.flatnonzero(~out)
+        gaps = np.diff(at[kept])
+        short = np.flatnonzero((gaps > 0.06 * FS) & (gaps < 0.27 * FS))
+        if len(short) < 3:
+            break
+        centre = gaps[short][int(np.argmax([(np.abs(gaps[short] - gap) <= 0.025 * FS).sum() for gap in gaps[short]]))]
+        pairs = short[np.abs(gaps[short] - centre) <= 0.025 * FS]
+        if len(pairs) < 0.25 * len(kept):
+            break
+        first, second = moves[kept[pairs]], moves[kept[pairs + 1]]
+        later = float(np.median(second)) < 0.62 * float(np.median(first))
+        out[kept[pairs + 1] if later else kept[pairs]] = True
+    return out
+
+
+def _bends_and_moves(mv: Doubles, at: Ints) -> tuple[Doubles, Doubles, Doubles]:
+    """At each point how sharply the leads bend and how far they move slowly; and how far they are from their level.
+
+    Returns:
+        Two of shape (n_beats,), mV: largest second difference over 8 ms near the point, size of the wave when smoothed
+        over 80 ms; and the distance from the median of the neighbouring second, root mean square of the leads, (n,).
+    """
+    n = mv.shape[1]
+    smooth = smoothed(mv, 5, axis=1)
+    bend = np.zeros(n)
+    second = smooth[:, 8:] - 2 * smooth[:, 4:-4] + smooth[:, :-8]
+    bend[4:-4] = np.sqrt(np.square(second).mean(axis=0))
+    slow = smoothed(mv, 41, axis=1)
+    drift = smoothed(mv, 2 * FS + 1, axis=1)
+    level = np.sqrt(np.square(smooth - drift).mean(axis=0))
+    near, wide = round(0.045 * FS), round(0.1 * FS)
+    bends = np.array([bend[max(0, a - near) : a + near + 1].max() for a in at])
+    parts = (slow[:, max(0, a - wide) : a + wide + 1] for a in at)
+    moves = np.array([float(np.sqrt(np.square(np.ptp(part, axis=1)).mean())) for part in parts])
+    return bends, moves, level
 
 
 def _with_missed(at: Ints, found: Ints, curve: Doubles, limit: float) -> Ints:

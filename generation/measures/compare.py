@@ -6,13 +6,14 @@ held against the change between two ECGs of one person on one day (scripts/measu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from ecgkin.generation.measures.flags import (
     CONTIGUOUS,
+    block_of,
     has_left_bundle,
     has_right_bundle,
     is_fibrillating,
@@ -38,7 +39,9 @@ class ChangeCode(StrEnum):
     ST_UP = "st_up"
     ST_DOWN = "st_down"
     T_INVERSION = "t_inversion"
+    T_UPRIGHT = "t_upright"
     NEW_Q = "new_q"
+    Q_GONE = "q_gone"
     NEW_BLOCK = "new_block"
     BLOCK_GONE = "block_gone"
     RHYTHM = "rhythm"
@@ -94,6 +97,7 @@ class Comparison:
     not_comparable: tuple[str, ...] = ()
 
 
+RATES_APART_BPM = 40.0
 _ST_LEADS = ("I", "II", "III", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 _NAMES = ("rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_ms", "qtc_fridericia_ms", "axis_deg", "t_axis_deg")
 
@@ -107,7 +111,9 @@ RULES: Mapping[ChangeCode, tuple[float, str]] = {
     ChangeCode.ST_UP: (0.1, "Thygesen 2018: new elevation of 0.1 mV at the J point in two contiguous leads"),
     ChangeCode.ST_DOWN: (0.1, "Thygesen 2018 asks for 0.05 mV; 0.1 mV here, like elevation, against false alarms"),
     ChangeCode.T_INVERSION: (0.1, "Thygesen 2018: T inverted by more than 0.1 mV in two contiguous leads with R"),
+    ChangeCode.T_UPRIGHT: (0.1, "the same, the other way round"),
     ChangeCode.NEW_Q: (0.0, "Thygesen 2018: criteria of prior infarction, met now and not before"),
+    ChangeCode.Q_GONE: (0.0, "the same, the other way round"),
     ChangeCode.NEW_BLOCK: (120.0, "AHA/ACCF/HRS part III (2009)"),
     ChangeCode.BLOCK_GONE: (120.0, "AHA/ACCF/HRS part III (2009)"),
     ChangeCode.RHYTHM: (0.0, "by P waves, RR intervals, flutter waves and spikes"),
@@ -149,7 +155,8 @@ def compare(before: Measurements, after: Measurements) -> Comparison:
     p_turn = Row("p_axis_deg", old.get("p_axis_deg"), new.get("p_axis_deg")).change
     if p_turn is not None and abs(p_turn) > 75:
         limits.append("lead_placement")
-    if abs(old.get("rate_bpm", 0.0) - new.get("rate_bpm", 0.0)) > 40:
+    rates = old.get("rate_bpm"), new.get("rate_bpm")
+    if rates[0] is not None and rates[1] is not None and abs(rates[0] - rates[1]) > RATES_APART_BPM:
         limits.append("rate")
     secondary = repolarisation_secondary(before) or repolarisation_secondary(after)
     if secondary:
@@ -199,6 +206,10 @@ def _blocks(before: Measurements, after: Measurements) -> list[Change]:
             out.append(Change(ChangeCode.NEW_BLOCK, (), before.qrs_ms or 0.0, after.qrs_ms or 0.0, name))
         elif old and not new and grown:
             out.append(Change(ChangeCode.BLOCK_GONE, (), before.qrs_ms or 0.0, after.qrs_ms or 0.0, name))
+    if block_of(after) and not block_of(before):
+        out.append(Change(ChangeCode.NEW_BLOCK, detail="AV block of higher degree"))
+    elif block_of(before) and not block_of(after):
+        out.append(Change(ChangeCode.BLOCK_GONE, detail="AV block of higher degree"))
     if before.pr_ms is not None and after.pr_ms is not None and before.pr_ms <= 200 < after.pr_ms - 15:
         out.append(Change(ChangeCode.NEW_BLOCK, (), before.pr_ms, after.pr_ms, "first degree AV block"))
     return out
@@ -234,40 +245,52 @@ def _st_t(before: Measurements, after: Measurements) -> list[Change]:
     chance = {lead: 2 * max(before.leads[lead].noise_mv, after.leads[lead].noise_mv) for lead in common}
     up = {n for n in common if shift[n] >= limit + chance[n] and after.leads[n].st_j_mv >= 0.05}
     down = {n for n in common if shift[n] <= -limit - chance[n] and after.leads[n].st_j_mv <= -0.05}
-    turned = {
-        n
-        for n in common
-        if after.leads[n].t_mv <= -RULES[ChangeCode.T_INVERSION][0]
-        and before.leads[n].t_mv > -0.05
-        and after.leads[n].t_mv - before.leads[n].t_mv <= -0.2
-        and after.leads[n].r_mv > after.leads[n].s_mv
-    }
+    turned, upright = _turned(before, after, common), _turned(after, before, common)
     out = []
-    for code, leads in ((ChangeCode.ST_UP, up), (ChangeCode.ST_DOWN, down), (ChangeCode.T_INVERSION, turned)):
+    for code, leads in (
+        (ChangeCode.ST_UP, up),
+        (ChangeCode.ST_DOWN, down),
+        (ChangeCode.T_INVERSION, turned),
+        (ChangeCode.T_UPRIGHT, upright),
+    ):
         both = _contiguous(leads)
         if both:
             first = both[0]
-            key = "t_mv" if code is ChangeCode.T_INVERSION else "st_j_mv"
+            key = "st_j_mv" if code in (ChangeCode.ST_UP, ChangeCode.ST_DOWN) else "t_mv"
             out.append(Change(code, both, getattr(before.leads[first], key), getattr(after.leads[first], key)))
     return out
 
 
-def _q(before: Measurements, after: Measurements) -> list[Change]:
-    if has_left_bundle(after) or after.pacing.paced or is_preexcited(after):
-        return []
-    new = {
-        lead
-        for lead in _ST_LEADS
-        if lead in before.leads
-        and lead in after.leads
-        and pathological_q(lead, after.leads[lead])
-        and not pathological_q(lead, before.leads[lead])
-        and after.leads[lead].q_mv - before.leads[lead].q_mv >= 0.08
+def _turned(one: Measurements, other: Measurements, common: Sequence[str]) -> set[str]:
+    """Leads with a tall R in which T points down in the other and not in the one, by far."""
+    return {
+        n
+        for n in common
+        if other.leads[n].t_mv <= -RULES[ChangeCode.T_INVERSION][0]
+        and one.leads[n].t_mv > -0.05
+        and other.leads[n].t_mv - one.leads[n].t_mv <= -0.2
+        and other.leads[n].r_mv > other.leads[n].s_mv
     }
-    both = _contiguous(new)
-    if not both:
+
+
+def _q(before: Measurements, after: Measurements) -> list[Change]:
+    if any(has_left_bundle(m) or m.pacing.paced or is_preexcited(m) for m in (before, after)):
         return []
-    return [Change(ChangeCode.NEW_Q, both, before.leads[both[0]].q_mv, after.leads[both[0]].q_mv)]
+    out = []
+    for code, one, other in ((ChangeCode.NEW_Q, before, after), (ChangeCode.Q_GONE, after, before)):
+        new = {
+            lead
+            for lead in _ST_LEADS
+            if lead in one.leads
+            and lead in other.leads
+            and pathological_q(lead, other.leads[lead])
+            and not pathological_q(lead, one.leads[lead])
+            and other.leads[lead].q_mv - one.leads[lead].q_mv >= 0.08
+        }
+        both = _contiguous(new)
+        if both:
+            out.append(Change(code, both, before.leads[both[0]].q_mv, after.leads[both[0]].q_mv))
+    return out
 
 
 def _contiguous(leads: set[str]) -> tuple[str, ...]:
@@ -290,6 +313,8 @@ _CHANGE_TEXTS: Mapping[ChangeCode, Mapping[Language, str]] = {
         "de": "ST tiefer in {leads} ({before:+.2f} -> {after:+.2f} mV)",
     },
     ChangeCode.T_INVERSION: {"en": "T newly inverted in {leads}", "de": "T neu negativ in {leads}"},
+    ChangeCode.T_UPRIGHT: {"en": "T no longer inverted in {leads}", "de": "T nicht mehr negativ in {leads}"},
+    ChangeCode.Q_GONE: {"en": "no longer Q waves in {leads}", "de": "keine Q-Zacken mehr in {leads}"},
     ChangeCode.NEW_Q: {"en": "new Q waves in {leads}", "de": "neue Q-Zacken in {leads}"},
     ChangeCode.NEW_BLOCK: {"en": "new: {detail}", "de": "neu: {detail}"},
     ChangeCode.BLOCK_GONE: {"en": "no longer: {detail}", "de": "nicht mehr: {detail}"},
@@ -300,6 +325,7 @@ _DETAILS_DE: Mapping[str, str] = {
     "RBBB": "Rechtsschenkelblock",
     "pre-excitation": "Präexzitation",
     "first degree AV block": "AV-Block I. Grades",
+    "AV block of higher degree": "AV-Block höheren Grades",
     "with P waves": "mit P-Wellen",
     "without P waves": "ohne P-Wellen",
     "fibrillation": "Vorhofflimmern",

@@ -7,7 +7,7 @@ that says so. Placeholders: {leads} and the measured values of the flag.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ecgkin.generation.measures.flags import Flag, FlagCode, Severity
 from ecgkin.retrieval.notes import Language
@@ -15,6 +15,12 @@ from ecgkin.retrieval.notes import Language
 _UDMI = "Thygesen 2018, Fourth Universal Definition of Myocardial Infarction, Circulation 138:e618"
 _AHA3 = "Surawicz 2009, AHA/ACCF/HRS recommendations part III, Circulation 119:e235"
 _AHA4 = "Rautaharju 2009, AHA/ACCF/HRS recommendations part IV, Circulation 119:e241"
+_NOT_ACUTE: Mapping[Language, str] = {
+    "en": "in archived ECGs often without acute infarction (early repolarisation, hypertrophy, old infarction,"
+    " pericarditis)",
+    "de": "in archivierten EKGs oft ohne akuten Infarkt (frühe Repolarisation, Hypertrophie, alter Infarkt,"
+    " Perikarditis)",
+}
 _BRADY = "Kusumoto 2018, ACC/AHA/HRS guideline on bradycardia, Circulation 140:e382"
 
 
@@ -29,11 +35,12 @@ class Words:
 
 @dataclass(frozen=True)
 class FlagText:
-    """A flag in both languages, with the source of its criterion."""
+    """A flag in both languages, with the source of its criterion; variants are met by criteria of their own."""
 
     en: Words
     de: Words
     source: str
+    variants: Mapping[str, FlagText] = field(default_factory=dict)
 
 
 FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
@@ -63,21 +70,64 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         Words(
             "ST elevation in {leads}",
             "ST at the J point or 60 ms later raised by 0.1 mV or more in two contiguous leads (V2-V3: 0.2 mV in"
-            " men from 40 years on, 0.25 mV in"
-            " younger men, 0.15 mV in women), or by less beside Q waves: pattern of acute or recent infarction",
-            "in archived ECGs often without acute infarction (early repolarisation, hypertrophy, old infarction,"
-            " pericarditis)",
+            " men from 40 years on, 0.25 mV in younger men, 0.15 mV in women): pattern of acute or recent infarction",
+            _NOT_ACUTE["en"],
         ),
         Words(
             "ST-Hebung in {leads}",
             "ST am J-Punkt oder 60 ms danach um mindestens 0,1 mV gehoben in zwei benachbarten Ableitungen (V2-V3:"
-            " 0,2 mV bei Männern ab 40,"
-            " 0,25 mV bei jüngeren, 0,15 mV bei Frauen), oder um weniger neben Q-Zacken: Muster eines akuten oder"
-            " frischen Infarkts",
-            "in archivierten EKGs oft ohne akuten Infarkt (frühe Repolarisation, Hypertrophie, alter Infarkt,"
-            " Perikarditis)",
+            " 0,2 mV bei Männern ab 40, 0,25 mV bei jüngeren, 0,15 mV bei Frauen): Muster eines akuten oder frischen"
+            " Infarkts",
+            _NOT_ACUTE["de"],
         ),
         _UDMI,
+        {
+            "with_q": FlagText(
+                Words(
+                    "ST elevation beside Q waves in {leads}",
+                    "at least 0.06 mV on average at J and 60 ms later, in two contiguous leads with Q waves: infarction"
+                    " that may be hours to days old",
+                    _NOT_ACUTE["en"],
+                ),
+                Words(
+                    "ST-Hebung neben Q-Zacken in {leads}",
+                    "im Mittel mindestens 0,06 mV am J-Punkt und 60 ms danach, in zwei benachbarten Ableitungen mit"
+                    " Q-Zacken: Infarkt, der Stunden bis Tage alt sein kann",
+                    _NOT_ACUTE["de"],
+                ),
+                "Q waves: " + _UDMI + "; level: this project, PTB-XL folds 1-8",
+            ),
+            "reciprocal": FlagText(
+                Words(
+                    "Slight ST elevation in {leads} with ST depression in aVL",
+                    "0.05 mV in two inferior leads, 0.05 mV of depression in aVL: may be an early inferior infarction,"
+                    " repeat the ECG",
+                    _NOT_ACUTE["en"],
+                ),
+                Words(
+                    "Geringe ST-Hebung in {leads} mit ST-Senkung in aVL",
+                    "0,05 mV in zwei inferioren Ableitungen, Senkung von 0,05 mV in aVL: kann ein früher inferiorer"
+                    " Infarkt sein, EKG wiederholen",
+                    _NOT_ACUTE["de"],
+                ),
+                "Bischof 2016, Am J Emerg Med 34:149 (depression in aVL); level: this project",
+            ),
+            "low_r": FlagText(
+                Words(
+                    "ST elevation in {leads} with small R waves",
+                    "the limit of the lead reached at J or 60 ms later, two thirds of it 60 ms later, in two of V1 to"
+                    " V4 with an R of 0.2 mV or less: anterior infarction that may be recent",
+                    _NOT_ACUTE["en"],
+                ),
+                Words(
+                    "ST-Hebung in {leads} bei kleinem R",
+                    "der Grenzwert der Ableitung am J-Punkt oder 60 ms danach erreicht, zwei Drittel davon nach 60 ms,"
+                    " in zwei von V1 bis V4 mit einem R von höchstens 0,2 mV: Vorderwandinfarkt, der frisch sein kann",
+                    _NOT_ACUTE["de"],
+                ),
+                "limits: " + _UDMI + "; R: this project, PTB-XL folds 1-8",
+            ),
+        },
     ),
     FlagCode.SGARBOSSA: FlagText(
         Words(
@@ -96,18 +146,31 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     ),
     FlagCode.POSTERIOR: FlagText(
         Words(
-            "ST depression in {leads} with upright T and tall R",
-            "horizontal ST depression of 0.05 mV or more confined to V1-V3 with positive T: may be the mirror"
-            " image of a"
-            " posterior infarction, record V7-V9",
+            "ST depression in {leads}, deepest in V2 or V3",
+            "0.05 mV or more at J and 60 ms later in two of V1 to V4 and less in V5 and V6: may be the mirror image of"
+            " a posterior infarction, record V7-V9",
             "in archived ECGs often without posterior infarction",
         ),
         Words(
-            "ST-Senkung in {leads} mit positivem T und hohem R",
-            "horizontale ST-Senkung ab 0,05 mV nur in V1-V3 mit positivem T: kann Spiegelbild eines posterioren"
-            " Infarkts"
-            " sein, V7-V9 ableiten",
+            "ST-Senkung in {leads}, am tiefsten in V2 oder V3",
+            "mindestens 0,05 mV am J-Punkt und 60 ms danach in zwei von V1 bis V4 und weniger in V5 und V6: kann"
+            " Spiegelbild eines posterioren Infarkts sein, V7-V9 ableiten",
             "in archivierten EKGs oft ohne posterioren Infarkt",
+        ),
+        _UDMI + "; Meyers 2021, J Am Heart Assoc 10:e022866",
+    ),
+    FlagCode.RECENT_INFARCTION: FlagText(
+        Words(
+            "Q waves and inverted T in {leads}: infarction, its age not shown",
+            "Q of 20 ms and 0.1 mV with T inverted in two contiguous leads: may be days to weeks old, compare with"
+            " earlier ECGs",
+            "in archived ECGs most are old infarctions",
+        ),
+        Words(
+            "Q-Zacken und negatives T in {leads}: Infarkt, Alter nicht erkennbar",
+            "Q von 20 ms und 0,1 mV mit negativem T in zwei benachbarten Ableitungen: kann Tage bis Wochen alt sein,"
+            " mit früheren EKGs vergleichen",
+            "in archivierten EKGs meist alte Infarkte",
         ),
         _UDMI,
     ),
@@ -127,16 +190,61 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     ),
     FlagCode.HIGH_GRADE_BLOCK: FlagText(
         Words(
-            "More atrial waves than QRS complexes (atria about {atrial_bpm:.0f}/min, ventricles {rate_bpm:.0f}/min)",
-            "regular slow ventricles under faster atria: AV block of higher degree or AV dissociation",
-            "the atrial rate is an estimate: look for P waves between the complexes",
+            "P waves at {atrial_bpm:.0f}/min that QRS does not follow ({rate_bpm:.0f}/min)",
+            "P waves of one shape at a rate of their own, faster than QRS and at no constant distance from it: AV"
+            " dissociation, third-degree AV block likely",
         ),
         Words(
-            "Mehr Vorhofwellen als QRS-Komplexe (Vorhöfe etwa {atrial_bpm:.0f}/min, Kammern {rate_bpm:.0f}/min)",
-            "regelmäßige langsame Kammern unter schnelleren Vorhöfen: höhergradiger AV-Block oder AV-Dissoziation",
-            "die Vorhoffrequenz ist geschätzt: P-Wellen zwischen den Komplexen suchen",
+            "P-Wellen mit {atrial_bpm:.0f}/min, denen QRS nicht folgt ({rate_bpm:.0f}/min)",
+            "P-Wellen gleicher Form in eigenem Takt, schneller als QRS und ohne festen Abstand dazu: AV-Dissoziation,"
+            " AV-Block III. Grades wahrscheinlich",
         ),
         _BRADY,
+        {
+            "several_to_one": FlagText(
+                Words(
+                    "Three or more P waves to a QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+                    "P waves of one shape of which the last stands at one distance from QRS: high-grade AV block",
+                ),
+                Words(
+                    "Drei oder mehr P-Wellen je QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+                    "P-Wellen gleicher Form, die letzte in festem Abstand zu QRS: höhergradiger AV-Block",
+                ),
+                _BRADY,
+            ),
+        },
+    ),
+    FlagCode.SECOND_DEGREE_BLOCK: FlagText(
+        Words(
+            "P waves without QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+            "P waves in time, now and then one without QRS and a longer cycle for it: second-degree AV block likely"
+            " (Wenckebach or Mobitz)",
+            "blocked atrial extrasystoles look alike",
+        ),
+        Words(
+            "P-Wellen ohne QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+            "P-Wellen im Takt, ab und zu eine ohne QRS und mit längerem Zyklus: AV-Block II. Grades wahrscheinlich"
+            " (Wenckebach oder Mobitz)",
+            "blockierte Vorhofextrasystolen sehen ähnlich aus",
+        ),
+        _BRADY,
+        {
+            "two_to_one": FlagText(
+                Words(
+                    "Two P waves to a QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+                    "P waves of one shape, every second one at one distance before QRS, below 50/min: 2:1 AV block"
+                    " likely",
+                    "a U wave may look like P",
+                ),
+                Words(
+                    "Zwei P-Wellen je QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+                    "P-Wellen gleicher Form, jede zweite in festem Abstand vor QRS, unter 50/min: 2:1-AV-Block"
+                    " wahrscheinlich",
+                    "eine U-Welle kann P ähneln",
+                ),
+                _BRADY,
+            ),
+        },
     ),
     FlagCode.PAUSE: FlagText(
         Words("Pause of {pause_ms:.0f} ms", "an RR interval of more than 3 s"),
@@ -206,11 +314,13 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     FlagCode.PREEXCITATION: FlagText(
         Words(
             "Pre-excitation pattern (PR {pr_ms:.0f} ms, QRS {qrs_ms:.0f} ms)",
-            "PR below 120 ms with a wide QRS that begins slowly (delta wave)",
+            "PR below 120 ms (150 ms here, where a delta wave hides the onset of QRS) and a QRS that takes 36 ms or"
+            " more to half of its speed (delta wave)",
         ),
         Words(
             "Präexzitationsmuster (PQ {pr_ms:.0f} ms, QRS {qrs_ms:.0f} ms)",
-            "PQ unter 120 ms mit breitem, träge beginnendem QRS (Deltawelle)",
+            "PQ unter 120 ms (hier 150 ms, weil die Deltawelle den QRS-Beginn verdeckt) und ein QRS, das 36 ms und mehr"
+            " bis zur halben Geschwindigkeit braucht (Deltawelle)",
         ),
         _AHA3,
     ),
@@ -236,6 +346,19 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
             "mindestens 0,05 mV 60 und 80 ms nach dem J-Punkt (horizontal oder deszendierend) in zwei benachbarten"
             " Ableitungen",
             "in archivierten EKGs oft ohne Ischämie (Hypertrophie, Digitalis, schnelle Frequenz)",
+        ),
+        _UDMI,
+    ),
+    FlagCode.T_INVERSION: FlagText(
+        Words(
+            "T inverted in {leads}",
+            "0.1 mV or more in two contiguous leads with tall R: ischaemia, recent where it is new",
+            "in archived ECGs often without ischaemia (hypertrophy, old changes)",
+        ),
+        Words(
+            "T negativ in {leads}",
+            "mindestens 0,1 mV in zwei benachbarten Ableitungen mit hohem R: Ischämie, frisch, wenn neu",
+            "in archivierten EKGs oft ohne Ischämie (Hypertrophie, alte Veränderung)",
         ),
         _UDMI,
     ),
@@ -338,11 +461,21 @@ def flag_text(flag: Flag, language: Language = "en") -> str:
     if words.caveat:
         parts.append(words.caveat)
     head = ". ".join(part[0].upper() + part[1:] for part in parts)
-    return f"{head}. [{FLAG_TEXTS[flag.code].source}]"
+    return f"{head}. [{flag_source(flag)}]"
+
+
+def flag_source(flag: Flag) -> str:
+    """Where the criterion comes from that the flag met."""
+    return _text(flag).source
+
+
+def _text(flag: Flag) -> FlagText:
+    text = FLAG_TEXTS[flag.code]
+    return text.variants.get(flag.variant, text)
 
 
 def _words(flag: Flag, language: Language) -> Words:
-    text = FLAG_TEXTS[flag.code]
+    text = _text(flag)
     return text.de if language == "de" else text.en
 
 

@@ -16,6 +16,7 @@ from ecgkin.generation.measures.arrays import FS
 from ecgkin.generation.measures.beats import Beats, find_beats, qrs_activity, spikes_with_qrs
 from ecgkin.generation.measures.leads import lead_measures
 from ecgkin.generation.measures.median_beat import BEFORE, MedianBeat, median_beat, slow_start_ms
+from ecgkin.generation.measures.p_train import PTrain, p_train
 from ecgkin.generation.measures.pacing import pacing_of
 from ecgkin.generation.measures.rhythm import Intervals, atrial_activity, intervals_of
 from ecgkin.generation.measures.signals import Samples, samples_of
@@ -34,6 +35,7 @@ _P_ABSENT = 0.45
 _IRREGULAR = 0.08
 _REGULAR = 0.05
 _P_LEAST_MV = 0.015
+_BLOCK_BELOW_BPM = 80.0
 
 
 def measure(record: EcgRecord) -> Measurements:
@@ -60,6 +62,16 @@ def samples_and_beats(record: EcgRecord) -> tuple[Samples, Beats]:
             samples = samples_of(record, kept)
             curve = qrs_activity(samples)
     return samples, find_beats(samples, curve)
+
+
+def usual_beat(record: EcgRecord) -> MedianBeat | None:
+    """The median beat that `measure` measures, None where it measures none; to be drawn."""
+    if record.duration_s < _MIN_SECONDS or record.fs_hz < _MIN_FS_HZ:
+        return None
+    samples, beats = samples_and_beats(record)
+    if not samples.names or len(beats) < _MIN_BEATS or beats.clearness < _CLEAR_BEATS:
+        return None
+    return median_beat(samples, beats)
 
 
 def _measured(record: EcgRecord) -> Measurements:
@@ -157,6 +169,7 @@ def _from_beat(
         p_waves=state,
         p_constant=None if p is None or not math.isfinite(p.constant) else p.constant,
         slow_start_ms=slow_start_ms(beat),
+        p_train=_p_train(common, state, intervals, samples, beats, beat, None if t is None else t.end),
         atrial=atrial_activity(samples, beats, beat, None if t is None else t.end),
         leads=lead_measures(beat, None if t is None else t.end),
     )
@@ -174,6 +187,24 @@ def _waves(beat: MedianBeat, intervals: Intervals) -> tuple[PWave | None, TWave 
     cycle = round(intervals.next_s * FS)
     last = min(BEFORE + round((0.78 if found else 0.68) * cycle), before_p + cycle - 3)
     return p, t_wave(beat, top, last)
+
+
+def _p_train(
+    common: Measurements,
+    state: PWaves,
+    intervals: Intervals,
+    samples: Samples,
+    beats: Beats,
+    beat: MedianBeat,
+    t_end: int | None,
+) -> PTrain | None:
+    """Looked for only where some P wave may not be followed by QRS: it takes a fifth of the time of all else."""
+    if common.pacing.paced or intervals.rate_bpm >= _BLOCK_BELOW_BPM:
+        return None
+    usual = float(np.median(intervals.rr_ms))
+    if state == "present" and intervals.rate_bpm >= 52 and max(intervals.rr_ms) < 1.2 * usual:
+        return None
+    return p_train(samples, beats, beat, t_end)
 
 
 def _p_state(p: PWave | None, intervals: Intervals) -> PWaves:

@@ -112,10 +112,10 @@ def qrs_limits(mv: Doubles, noise_mv: Doubles) -> tuple[int, int]:
 
 
 def slow_start_ms(beat: MedianBeat) -> float:
-    """From the onset of QRS to where it first moves at a third of its fastest: long where a delta wave begins it."""
+    """From the onset of QRS to where it first moves at half of its fastest: long where a delta wave begins it."""
     usable = np.isfinite(beat.mv[:, BEFORE - 60 : BEFORE + 100]).all(axis=1)
     speed = _speed(beat.mv[usable])[beat.onset : beat.offset + 1]
-    return float(np.argmax(speed >= speed.max() / 3)) * 1000.0 / FS if len(speed) else 0.0
+    return float(np.argmax(speed >= speed.max() / 2)) * 1000.0 / FS if len(speed) else 0.0
 
 
 def _speed(mv: Doubles) -> Doubles:

@@ -1,4 +1,4 @@
-"""Measuring a picture: the signals are read off the page first, then measured as those of a record."""
+"""Measuring a picture: the signals that were read off the page are measured as those of a record."""
 
 from __future__ import annotations
 
@@ -6,40 +6,47 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from ecgkin.generation.measures.measure import measure
 from ecgkin.generation.measures.values import Measurements
-from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.retrieval.errors import ImageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
+
 _LOG = logging.getLogger(__name__)
 
-_SURE = 0.4  # a curve followed with less confidence is left out
+
+def measure_printed(
+    printed: PrintedEcg, *, age_years: float | None = None, sex: str | None = None
+) -> Measurements | None:
+    """Measure the ECG on a page that was read; None where nothing says that it is one, or its curves were not followed.
+
+    Numbers off curves that do not beat together would mislead (`PageEvidence.grade`).
+
+    Args:
+        printed: The page.
+        age_years, sex: Of the person, where known: the limits of ST elevation depend on them.
+    """
+    if printed.record is None or printed.grade == "poor":
+        return None
+    return measure(replace(printed.record, age_years=age_years, sex=sex))
 
 
 def measure_picture(
     picture: Image.Image, *, age_years: float | None = None, sex: str | None = None
 ) -> Measurements | None:
-    """Measure the ECG on a page; None where no signals can be read off it.
+    """Read a picture and measure the ECG on it; None where no signals can be read off it.
 
     Args:
         picture: Drawing, scan or photograph; not changed.
-        age_years, sex: Of the person, where known: the limits of ST elevation depend on them.
+        age_years, sex: Of the person, where known.
     """
-    from ecgkin.retrieval.ecg.page.digitize import digitize
+    from ecgkin.retrieval.ecg.page.printed import read_printed
 
     try:
-        read = digitize(picture)
-    except EcgkinError as error:
-        _LOG.info("page not digitised: %s", type(error).__name__)
+        return measure_printed(read_printed(picture), age_years=age_years, sex=sex)
+    except ImageError as error:
+        _LOG.info("page not read: %s", error)
         return None
-    signal = read.record.signal_mv.copy()
-    for row, name in enumerate(read.record.leads):
-        if read.confidence.get(name, 0.0) < _SURE:
-            signal[row] = np.nan
-    if np.isnan(signal).all():
-        return None
-    return measure(replace(read.record, signal_mv=signal, age_years=age_years, sex=sex))

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from ecgkin.generation.measures.leads import LeadMeasures
+from ecgkin.generation.measures.p_train import PTrain
 from ecgkin.generation.measures.pacing import Pacing
 from ecgkin.generation.measures.rhythm import AtrialActivity
 
@@ -78,8 +79,9 @@ class Measurements:
         longest_run: Most beats of another shape in a row.
         p_waves: Whether a P wave stands before every usual QRS.
         p_constant: How like these P waves are to each other, -1 to 1; None where it could not be told.
-        slow_start_ms: From the onset of QRS to a third of its fastest movement.
+        slow_start_ms: From the onset of QRS to half of its fastest movement.
         atrial: Trains of atrial waves; None where the record is too short.
+        p_train: P waves that keep a time of their own; looked for where AV block is possible, None without one.
         pacing: Pacemaker spikes.
         leads: Amplitudes by lead.
         confidence: Name of a value -> 0 to 1.
@@ -109,6 +111,7 @@ class Measurements:
     p_constant: float | None = None
     slow_start_ms: float | None = None
     atrial: AtrialActivity | None = None
+    p_train: PTrain | None = None
     pacing: Pacing = field(default_factory=Pacing)
     leads: Mapping[str, LeadMeasures] = field(default_factory=dict)
     confidence: Mapping[str, float] = field(default_factory=dict)

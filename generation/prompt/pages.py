@@ -11,11 +11,13 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
+
 # Pages of exactly 2:1 cost a PULSE model least (`backends.pulse.images.pulse_page_size`).
 PAGE_WH = (2200, 1100)
 
 
-def page_of(query: EcgRecord | Image.Image | str | Path) -> EcgRecord | Image.Image:
+def page_of(query: EcgRecord | Image.Image | PrintedEcg | str | Path) -> EcgRecord | Image.Image | PrintedEcg:
     """The record or the picture behind a query, read from its file where it is one.
 
     Raises:

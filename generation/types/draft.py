@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
+from ecgkin.generation.types.serial import Serial
 from ecgkin.retrieval.ecg.statements.find import Polarity
 from ecgkin.retrieval.notes import Note
 
@@ -153,6 +154,7 @@ class Draft:
         calibrated: Whether these are fitted probabilities; else they are shares of the neighbours.
         measurements: Numbers taken from the samples, by name; empty for a picture.
         flags: Red flags of the measurements, the most dangerous first; also where the draft is a refusal.
+        comparison: With an earlier ECG of the person, where one was named.
         prompt: Name and version of the prompt that a model was given; "" without a model.
         tokens_in, tokens_out: Of a model, None where it does not say.
         seconds: From the query to the draft.
@@ -175,6 +177,7 @@ class Draft:
     calibrated: bool = False
     measurements: Mapping[str, float] = field(default_factory=dict)
     flags: tuple[DraftFlag, ...] = ()
+    comparison: Serial | None = None
     prompt: str = ""
     tokens_in: int | None = None
     tokens_out: int | None = None

@@ -41,7 +41,7 @@ from ecgkin.index.folder.live_index import LiveIndex
 from ecgkin.index.folder.store import STORE, Store
 from ecgkin.index.manifest import MANIFEST, Manifest
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import CaseBaseError, ManifestError, QueryError
+from ecgkin.retrieval.errors import CaseBaseError, ManifestError, QueryError, why
 
 _LOG = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ class FolderBase(CaseBase):
             os.rename(made, folder.resolve())
             sync_folder(folder.resolve().parent)
         except OSError as error:
-            raise CaseBaseError(f"{folder} cannot be made: {error.strerror or error}") from error
+            raise CaseBaseError(f"{folder} cannot be made: {why(error)}") from error
         finally:
             shutil.rmtree(made, ignore_errors=True)
         return cls(folder)
@@ -360,7 +360,7 @@ class FolderBase(CaseBase):
                     self._store.shrink()
         except OSError as error:
             raise CaseBaseError(
-                f"{self._path} cannot be compacted: {error.strerror or error}", hint="is the disk full? no case is lost"
+                f"{self._path} cannot be compacted: {why(error)}", hint="is the disk full? no case is lost"
             ) from error
 
     def info(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.ecg.statements.report_text import fold
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import QueryError, why
 
 OLDEST_AGE = 90.0  # HIPAA's safe harbour, 45 CFR 164.514(b)(2)(i)(C): all ages above 89 are one
 _KEY_BYTES = 32
@@ -75,7 +75,7 @@ def read_key(path: str | Path) -> bytes:
         text = file.read_text(encoding="ascii").strip()
         key = bytes.fromhex(text)
     except (OSError, ValueError) as error:
-        raise QueryError(f"key file {file} cannot be used: {error}", hint="expected 64 hex digits") from error
+        raise QueryError(f"key file {file} cannot be used: {why(error)}", hint="expected 64 hex digits") from error
     if len(key) < _KEY_BYTES:
         raise QueryError(f"the key in {file} has {len(key)} bytes (expected at least {_KEY_BYTES})")
     return key

@@ -20,16 +20,21 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ecgkin.index.case import Case, content_hash
+from ecgkin.index.case import DIGITISED, Case, content_hash
 from ecgkin.index.engines.protocol import Vectors
 from ecgkin.index.sources.items import IngestItem, IngestReport, Loaded
+from ecgkin.retrieval.ecg.page.printed import PrintedEcg
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.encoders.base import Encoder
-from ecgkin.retrieval.errors import CaseBaseError, EcgkinError
+from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
+from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, ImageError
 
 _LOG = logging.getLogger(__name__)
+
+Shown = EcgRecord | Image.Image | PrintedEcg
+"""What is encoded: a page of a record, what was read of a picture, or, for encoders that read none, the picture."""
 
 AHEAD = 2  # chunks that wait for each process, so that none is idle while the base is written
 RAY_AHEAD = 4  # chunks in flight for each processor of a cluster
@@ -95,10 +100,10 @@ def prepare(
     Yields:
         One answer for each job, in their order; of pictures, which are large, some at a time.
     """
-    group: list[tuple[Prepared, Loaded | None]] = []
+    group: list[tuple[Prepared, Shown | None]] = []
     for job in jobs:
-        group.append(_read(job, items[job.number], keep_records))
-        if sum(isinstance(shown, Image.Image) for _, shown in group) >= _PICTURES_AT_A_TIME:
+        group.append(_read(job, items[job.number], encoder, keep_records))
+        if sum(shown is not None and not isinstance(shown, EcgRecord) for _, shown in group) >= _PICTURES_AT_A_TIME:
             yield _encoded(group, encoder)
             group = []
     if group:
@@ -234,8 +239,8 @@ def filled(case: Case, loaded: Loaded) -> Case:
     return replace(case, **facts)
 
 
-def _read(job: Job, item: IngestItem, keep_records: bool) -> tuple[Prepared, Loaded | None]:
-    """The case of an item, and what is to be encoded: one page of a record, or the picture."""
+def _read(job: Job, item: IngestItem, encoder: Encoder, keep_records: bool) -> tuple[Prepared, Shown | None]:
+    """The case of an item, and what is to be encoded: one page of a record, what was read of a picture, or it."""
     title = item.name or item.case.case_id
     try:
         digest = job.digest or (item.content() if item.content is not None else "")
@@ -250,9 +255,7 @@ def _read(job: Job, item: IngestItem, keep_records: bool) -> tuple[Prepared, Loa
         if isinstance(loaded, EcgRecord):
             shown = searchable(loaded)
             return Prepared(title, case, None, loaded if keep_records else None, "; ".join(shown.notes)), shown
-        from ecgkin.retrieval.ecg.formats.pictures import picture_notes
-
-        return Prepared(title, case, notes="; ".join(picture_notes(loaded)), weight=PICTURE_WEIGHT), loaded
+        return _read_picture(title, case, loaded, encoder, keep_records)
     except CaseBaseError:
         raise
     except Exception as error:  # one odd file among thousands must not end the ingest; it is named in the report
@@ -260,10 +263,42 @@ def _read(job: Job, item: IngestItem, keep_records: bool) -> tuple[Prepared, Loa
         return Prepared(title, error=_reason(error)), None
 
 
-def _encoded(group: Sequence[tuple[Prepared, Loaded | None]], encoder: Encoder) -> list[Prepared]:
+def _read_picture(
+    title: str, case: Case, picture: Image.Image, encoder: Encoder, keep_records: bool
+) -> tuple[Prepared, Shown]:
+    """A picture read once: its case marked as digitised, its signals, and what is to be encoded."""
+    from ecgkin.retrieval.ecg.formats.pictures import picture_notes
+    from ecgkin.retrieval.ecg.page.printed import read_printed
+
+    notes = "; ".join(picture_notes(picture))
+    try:
+        printed = read_printed(picture)
+    except ImageError:
+        if reads_pages(encoder):
+            raise
+        return Prepared(title, case, notes=notes, weight=PICTURE_WEIGHT), picture
+    case = digitised(case, printed)
+    notes = "; ".join(dict.fromkeys((*picture_notes(picture), *printed.page.warnings)))
+    record = printed.stored if keep_records else None
+    # What was followed on the page is large, and not looked at again.
+    return Prepared(title, case, None, record, notes, weight=PICTURE_WEIGHT), replace(printed, digitized=None)
+
+
+def digitised(case: Case, printed: PrintedEcg) -> Case:
+    """The case, marked as one whose signals were read off a picture; as it is where none were.
+
+    Args:
+        case: What is known of it.
+        printed: What was read of its picture.
+    """
+    mark = printed.mark()
+    return replace(case, meta={**case.meta, DIGITISED: mark}) if mark else case
+
+
+def _encoded(group: Sequence[tuple[Prepared, Shown | None]], encoder: Encoder) -> list[Prepared]:
     """The same with vectors; where a batch fails, one by one, so that only the culprits are left out."""
     out = [one for one, _ in group]
-    for kind in (EcgRecord, Image.Image):
+    for kind in (EcgRecord, Image.Image, PrintedEcg):
         places = [i for i, (_, shown) in enumerate(group) if isinstance(shown, kind)]
         try:
             for i, vector in zip(places, _vectors([group[i][1] for i in places], encoder), strict=True):
@@ -279,12 +314,17 @@ def _encoded(group: Sequence[tuple[Prepared, Loaded | None]], encoder: Encoder) 
     return out
 
 
-def _vectors(shown: Sequence[Loaded | None], encoder: Encoder) -> Vectors:
+def _vectors(shown: Sequence[Shown | None], encoder: Encoder) -> Vectors:
+    """Of inputs of one kind."""
     records = [one for one in shown if isinstance(one, EcgRecord)]
     pictures = [one for one in shown if isinstance(one, Image.Image)]
+    printed = [one for one in shown if isinstance(one, PrintedEcg)]
     if not shown:
         return np.empty((0, encoder.dim), dtype=np.float32)
-    vectors = np.asarray(encoder.encode_records(records) if records else encoder.encode_images(pictures))
+    if printed:
+        vectors = encode_printed(encoder, printed)
+    else:
+        vectors = np.asarray(encoder.encode_records(records) if records else encoder.encode_images(pictures))
     if not np.isfinite(vectors).all():
         raise ValueError("the encoder gave NaN")
     return vectors.astype(np.float32)

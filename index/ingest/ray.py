@@ -21,7 +21,7 @@ from ecgkin.index.ingest.executors import Job, Prepared, on_ray, prepare
 from ecgkin.index.ingest.pipeline import Progress, open_or_create, run, write_prepared
 from ecgkin.index.milvus.address import MilvusAddress
 from ecgkin.index.sources.items import IngestItem, IngestReport, Loaded
-from ecgkin.retrieval.errors import CaseBaseError, RecordError
+from ecgkin.retrieval.errors import CaseBaseError, RecordError, why
 
 CHUNK = 64
 SOURCES = ("ptbxl", "folder")
@@ -69,7 +69,7 @@ def write_manifest(source: str, root: str | Path, path: str | Path) -> CaseManif
     try:
         Path(path).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     except OSError as error:
-        raise RecordError(f"manifest {path} cannot be written: {error.strerror or error}") from error
+        raise RecordError(f"manifest {path} cannot be written: {why(error)}") from error
     return found
 
 

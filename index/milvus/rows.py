@@ -22,7 +22,7 @@ from ecgkin.index.manifest import Manifest
 from ecgkin.index.milvus.filters import MISSING_AGE, label_values, primary_key, spelled
 from ecgkin.index.waveform import pack_record, unpack_record
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import CaseBaseError, ManifestError, RecordError
+from ecgkin.retrieval.errors import CaseBaseError, ManifestError, RecordError, why
 
 TEXT_BYTES = 65_535  # the longest VARCHAR of Milvus
 PIECE = 60_000
@@ -141,7 +141,7 @@ def manifest_of(row: Mapping[str, Any], where: str) -> tuple[Manifest, str]:
         content = json.loads(row["body"])
         kind = str(content.pop("kind"))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ManifestError(f"the manifest of {where} cannot be read: {error}") from error
+        raise ManifestError(f"the manifest of {where} cannot be read: {why(error)}") from error
     return Manifest.of(content, where), kind
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.header import age_of, iso_time, sex_of
 from ecgkin.retrieval.ecg.statements.report_text import report_language
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 TABLE = "cases.csv"
-COLUMNS = ("file", "case_id", "patient_id", "age", "sex", "report", "labels", "date")
+COLUMNS = ("file", "case_id", "patient_id", "source", "age", "sex", "report", "labels", "date", "fs")
 FULL_LIKELIHOOD = 100.0  # of a label that comes without a number: the table says it plainly
 _UNKNOWN = frozenset(
     "? - . / na n/a nan none null u un unk unknown unbekannt keine ohne o other divers diverse d x i intersex "
@@ -47,8 +47,49 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
                 raise RecordError(f"{path} line {reader.line_num} names {name} a second time")
             rows[name] = {key: (value or "").strip() for key, value in cells.items() if isinstance(key, str)}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordError(f"{path} is not a readable table: {error}", hint="save it as CSV in UTF-8") from error
+        raise RecordError(f"{path} is not a readable table: {why(error)}", hint="save it as CSV in UTF-8") from error
     return rows
+
+
+def write_table(folder: Path, cases: Mapping[str, Case]) -> Path:
+    """Write `cases.csv`, from which `ecgkin ingest folder` takes back what the files of an export cannot hold.
+
+    Lines of an earlier export into the same folder stay, unless they name the same file.
+
+    Args:
+        folder: Where the exported files are.
+        cases: The case of each file, by its name below the folder.
+
+    Returns:
+        The table.
+
+    Raises:
+        RecordError: A table that is there already cannot be read.
+        OSError: It cannot be written.
+    """
+    table = folder / TABLE
+    lines = read_table(table) if table.is_file() else {}
+    for name, case in cases.items():
+        labels = "; ".join(f"{code}:{likelihood:g}" for code, likelihood in case.labels.items())
+        lines[spelling(name)] = {
+            "file": name,
+            "case_id": case.case_id,
+            "patient_id": case.patient_id or "",
+            "source": case.source,
+            "age": "" if case.age_years is None else f"{case.age_years:g}",
+            "sex": case.sex or "",
+            "report": case.report,
+            "labels": labels,
+            "date": case.recorded_at or "",
+        }
+    columns = list(dict.fromkeys([*COLUMNS[:-1], *(name for cells in lines.values() for name in cells)]))
+    partial = table.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(lines.values())
+    partial.replace(table)
+    return table
 
 
 def _decoded(raw: bytes) -> str:
@@ -88,7 +129,7 @@ def case_of(case_id: str, source: str, file: Path, cells: Mapping[str, str]) -> 
     return Case(
         case_id=cells.get("case_id") or case_id,
         patient_id=cells.get("patient_id") or None,
-        source=source,
+        source=cells.get("source") or source,
         age_years=_age(cells.get("age", ""), case_id),
         sex=_sex(cells.get("sex", ""), case_id),
         recorded_at=_date(cells.get("date", ""), case_id),
@@ -97,6 +138,24 @@ def case_of(case_id: str, source: str, file: Path, cells: Mapping[str, str]) -> 
         language=report_language(report) or None,
         meta={**extra, "file": file.as_posix()},
     )
+
+
+def rate_of(cells: Mapping[str, str], case_id: str) -> float | None:
+    """Samples a second that a line of a table names in its column `fs`; None where it names none.
+
+    Raises:
+        RecordError: It is no number above zero.
+    """
+    text = cells.get("fs", "")
+    if not text or text.lower() in _UNKNOWN:
+        return None
+    try:
+        rate = float(text.replace(",", "."))
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < float("inf"):
+        raise RecordError(f"fs of {case_id} is {text[:40]!r} (expected samples a second, such as 500)")
+    return rate
 
 
 def _age(text: str, case_id: str) -> float | None:

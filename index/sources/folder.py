@@ -11,20 +11,20 @@ from pathlib import Path
 
 from ecgkin.index.case import Case, safe_case_id
 from ecgkin.index.sources.archives import Unpacked, dicomdir_files
-from ecgkin.index.sources.case_table import TABLE, case_of, read_table, spelling
+from ecgkin.index.sources.case_table import TABLE, case_of, rate_of, read_table, spelling
 from ecgkin.index.sources.items import IngestItem, Loaded, check_regular, file_content
 from ecgkin.index.sources.mimic import is_mimic, mimic_items
-from ecgkin.retrieval.errors import EcgkinError, RecordError
+from ecgkin.retrieval.errors import EcgkinError, RateUnknownError, RecordError
 
 DICOMDIR = "DICOMDIR"
 
 
-def items_of(path: str | Path, table: str | Path | None = None) -> list[IngestItem]:
+def items_of(path: str | Path, table: str | Path | None = None, fs_hz: float | None = None) -> list[IngestItem]:
     """The cases of a folder, a ZIP archive or a DICOMDIR; see `folder_items`.
 
     Args:
         path: The folder or file.
-        table: See `folder_items`.
+        table, fs_hz: See `folder_items`.
 
     Returns:
         One item a case.
@@ -37,13 +37,15 @@ def items_of(path: str | Path, table: str | Path | None = None) -> list[IngestIt
         root = place.resolve().parent
         return [item for file in dicomdir_files(place) for item in _file_items(file, root.name, file.relative_to(root))]
     if place.is_file() and zipfile.is_zipfile(place):
-        return _zip_items(place, table)
+        return _zip_items(place, table, fs_hz=fs_hz)
     if place.is_file():
         raise RecordError(f"{place} is a file (expected a folder, a ZIP archive or a DICOMDIR)")
-    return folder_items(place, table)
+    return folder_items(place, table, fs_hz)
 
 
-def folder_items(directory: str | Path, table: str | Path | None = None) -> list[IngestItem]:
+def folder_items(
+    directory: str | Path, table: str | Path | None = None, fs_hz: float | None = None
+) -> list[IngestItem]:
     """Every file below a folder, as cases "<folder>/<path>": records for `read_ecg`, pictures for the page reader.
 
     Hidden files, the table, DICOMDIRs and the sample files of WFDB headers are left out; everything else is tried, and
@@ -57,6 +59,7 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
             `case_table.COLUMNS`;
             labels like "AFIB:100; LVH". None takes `cases.csv` in the folder, if there is one. Files that it does not
             name are taken without more knowledge; lines whose file is missing or whose values are wrong are reported.
+        fs_hz: Samples a second of recordings that do not say; a column `fs` of the table goes before it.
 
     Returns:
         One item a case; what cannot be read is an item that says so when it is loaded.
@@ -78,7 +81,7 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
         if path.name == DICOMDIR:
             continue
         if path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):
-            items += _zip_items(path, None, f"{source}/{path.relative_to(root).as_posix()}")
+            items += _zip_items(path, None, f"{source}/{path.relative_to(root).as_posix()}", fs_hz)
             continue
         if table is not None and path.samefile(table):
             continue
@@ -90,17 +93,18 @@ def folder_items(directory: str | Path, table: str | Path | None = None) -> list
         cells = lines.pop(key) if key is not None else {}
         try:
             case = case_of(f"{source}/{name}", source, relative, cells)
+            rate = rate_of(cells, case.case_id) or fs_hz
         except RecordError as error:
             items.append(_failing(f"{source}/{name}", str(path), error))
             continue
-        items += _pages(case, path)
+        items += _pages(case, path, rate)
     for file in lines:
         absent = RecordError(f"{table} names {file}, which is not below {root}")
         items.append(_failing(f"{source}/{file or '?'}", str(root / file), absent))
     return items
 
 
-def _zip_items(archive: Path, table: str | Path | None, name: str = "") -> list[IngestItem]:
+def _zip_items(archive: Path, table: str | Path | None, name: str = "", fs_hz: float | None = None) -> list[IngestItem]:
     """Cases "<archive>/<path>"; the unpacked files stay while one of them is there."""
     name = safe_case_id(name or archive.stem)
     try:
@@ -117,14 +121,14 @@ def _zip_items(archive: Path, table: str | Path | None, name: str = "") -> list[
         case = replace(item.case, case_id=case_id, source=name.partition("/")[0])
         return replace(item, case=case, load=load, name=shown)
 
-    return [held(item) for item in folder_items(unpacked.folder, table)]
+    return [held(item) for item in folder_items(unpacked.folder, table, fs_hz)]
 
 
 def _file_items(path: Path, source: str, relative: Path) -> list[IngestItem]:
     return _pages(case_of(f"{source}/{relative.as_posix()}", source, relative, {}), path)
 
 
-def _pages(case: Case, path: Path) -> list[IngestItem]:
+def _pages(case: Case, path: Path, fs_hz: float | None = None) -> list[IngestItem]:
     """One item a file; for a document of several pages (PDF, PDF wrapped into DICOM, TIFF), one a page."""
     from ecgkin.retrieval.ecg.formats.dicom import may_wrap_pdf
     from ecgkin.retrieval.ecg.formats.pictures import page_count_of
@@ -136,7 +140,7 @@ def _pages(case: Case, path: Path) -> list[IngestItem]:
         except EcgkinError:  # said when it is loaded
             count = 1
     if count == 1:
-        return [IngestItem(case, _loader(path), partial(file_content, path), str(path))]
+        return [IngestItem(case, _loader(path, fs_hz=fs_hz), partial(file_content, path), str(path))]
     return [
         IngestItem(
             replace(case, case_id=f"{case.case_id}#{k}"),
@@ -160,12 +164,18 @@ def _files(root: Path) -> list[Path]:
     return found
 
 
-def _loader(path: Path, page: int = 1) -> Callable[[], Loaded]:
+def _loader(path: Path, page: int = 1, fs_hz: float | None = None) -> Callable[[], Loaded]:
     def load() -> Loaded:
         from ecgkin.retrieval.ecg.formats.pictures import open_ecg
+        from ecgkin.retrieval.ecg.formats.read import read_ecg
 
         check_regular(path)
-        return open_ecg(path, page)
+        try:
+            return open_ecg(path, page)
+        except RateUnknownError:
+            if fs_hz is None:
+                raise
+            return read_ecg(path, fs_hz=fs_hz)
 
     return load
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ecgkin.index.case import Case, content_hash
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 Loaded = EcgRecord | Image.Image
 
@@ -102,7 +102,7 @@ def file_content(path: Path, salt: str = "") -> str:
         parts += [file.read_bytes() for file in files]
         return content_hash(b"|".join(parts))
     except OSError as error:
-        raise RecordError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise RecordError(f"{path} cannot be read: {why(error)}") from error
 
 
 def check_regular(path: Path) -> None:

@@ -13,7 +13,7 @@ from ecgkin.index.case import Case
 from ecgkin.index.sources.items import IngestItem, Loaded, file_content
 from ecgkin.retrieval.ecg.header import iso_time, number, plain_text, report_lines
 from ecgkin.retrieval.ecg.statements.report_text import report_language
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 RECORDS, MEASUREMENTS = "record_list.csv", "machine_measurements.csv"
 _NEEDED = ("subject_id", "study_id", "path")
@@ -47,7 +47,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             return [{str(k): str(v or "") for k, v in row.items()} for row in csv.DictReader(file)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise RecordError(f"{path} is not a readable table: {error}") from error
+        raise RecordError(f"{path} is not a readable table: {why(error)}") from error
 
 
 def _item(root: Path, row: dict[str, str], machine: dict[str, str]) -> IngestItem:

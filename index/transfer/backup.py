@@ -27,7 +27,7 @@ from ecgkin.index.folder.base import LOCK, FolderBase
 from ecgkin.index.folder.store import STORE, connect
 from ecgkin.index.manifest import LARGEST, MANIFEST, first_fault
 from ecgkin.index.transfer.copy import base_digest, copy_base
-from ecgkin.retrieval.errors import CaseBaseError, ManifestError
+from ecgkin.retrieval.errors import CaseBaseError, ManifestError, why
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def take_snapshot(source: str | Path, folder: str | Path) -> Snapshot:
         os.rename(made, target)
         sync_folder(target.parent)
     except (OSError, sqlite3.Error) as error:
-        raise CaseBaseError(f"snapshot {folder} cannot be written: {error}") from error
+        raise CaseBaseError(f"snapshot {folder} cannot be written: {why(error)}") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     _LOG.info("snapshot cases=%d digest=%s", found.n_cases, found.digest)
@@ -121,7 +121,7 @@ def read_snapshot(folder: str | Path) -> Snapshot:
     except ValidationError as error:
         raise CaseBaseError(f"{folder} is no snapshot: {first_fault(error)}", hint=_HINT) from error
     except OSError as error:
-        raise CaseBaseError(f"{folder} is no snapshot: {error}", hint=_HINT) from error
+        raise CaseBaseError(f"{folder} is no snapshot: {why(error)}", hint=_HINT) from error
     if not {STORE, MANIFEST} <= set(found.files):
         raise CaseBaseError(f"{folder} is no snapshot: it names no {STORE} or no {MANIFEST}", hint=_HINT)
     for name, digest in found.files.items():
@@ -172,7 +172,7 @@ def restore_snapshot(folder: str | Path, target: str | Path) -> Snapshot:
             os.rename(made, place)
             sync_folder(place.parent)
     except OSError as error:
-        raise CaseBaseError(f"{target} cannot be written: {error.strerror or error}") from error
+        raise CaseBaseError(f"{target} cannot be written: {why(error)}") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     if milvus:

@@ -9,11 +9,12 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from ecgkin.index.case import Case
+from ecgkin.index.case import Case, digitised_words
 from ecgkin.retrieval.ecg.formats.snomed import STATEMENT_OF
 from ecgkin.retrieval.ecg.header import plain_text
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -68,6 +69,7 @@ def write_wfdb(folder: Path, case: Case, record: EcgRecord) -> Path:
         *([f"Dx: {snomed}"] if snomed else []),
         *([f"Labels: {json.dumps(case.labels)}"] if case.labels else []),
         *([f"Report: {plain_text(case.report, 2000)}"] if case.report else []),
+        *([f"Digitised: {digitised_words(case)}"] if case.is_digitised else []),
     ]
     wfdb.wrsamp(
         stem,
@@ -95,6 +97,7 @@ def write_csv(folder: Path, case: Case, record: EcgRecord) -> Path:
         "recorded_at": case.recorded_at,
         "labels": " ".join(case.labels),
         "report": plain_text(case.report, 2000),
+        "digitised": digitised_words(case),
         "fs_hz": f"{record.fs_hz:g}",
     }
     with path.open("w", encoding="utf-8", newline="") as file:
@@ -114,7 +117,7 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
     Returns:
         The file.
     """
-    from edfio import Edf, EdfAnnotation, EdfSignal, Patient
+    from edfio import Edf, EdfAnnotation, EdfSignal, Patient, Recording
 
     steps, step = steps_of(record, missing=0)
     scale = 32767 * step
@@ -129,7 +132,7 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
         )
         for lead, row in zip(record.leads, steps, strict=True)
     ]
-    gaps = []
+    gaps = [EdfAnnotation(0.0, record.duration_s, f"digitised: {digitised_words(case)}")] if case.is_digitised else []
     for lead, row in zip(record.leads, np.isnan(record.signal_mv), strict=True):
         edges = np.flatnonzero(np.diff(np.concatenate([[False], row, [False]]).astype(np.int8))).reshape(-1, 2)
         for begin, end in edges[:100]:
@@ -137,5 +140,14 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
     code = plain_text(case.patient_id or "X", 20).replace(" ", "_")
     patient = Patient(code=code, sex="F" if case.sex == "F" else "M" if case.sex == "M" else "X")
     path = folder / f"{file_stem(case.case_id)}.edf"
-    Edf(signals, patient=patient, annotations=gaps).write(path)
+    start = datetime.fromisoformat(case.recorded_at) if len(case.recorded_at or "") >= 10 else None
+    if start is not None and not 1985 <= start.year <= 2084:  # EDF has two digits for the year
+        start = None
+    Edf(
+        signals,
+        patient=patient,
+        recording=Recording(startdate=start.date() if start else None),
+        starttime=start.time() if start else None,
+        annotations=gaps,
+    ).write(path)
     return path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ecgkin.index.case import Case
+from ecgkin.index.case import Case, digitised_words
 from ecgkin.index.transfer.export import file_stem, steps_of
 from ecgkin.retrieval.ecg.header import plain_text
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -64,7 +64,8 @@ def write_dicom(folder: Path, case: Case, record: EcgRecord) -> Path:
     data.SeriesNumber, data.InstanceNumber = 1, 1
     data.AcquisitionContextSequence = []
     notes = []
-    for line in filter(None, case.report.splitlines()):
+    digitised = digitised_words(case)
+    for line in filter(None, [*case.report.splitlines(), f"Digitised: {digitised}" if digitised else ""]):
         note = Dataset()
         note.ReferencedWaveformChannels = [1, 0]
         note.AnnotationGroupNumber = 0

@@ -13,7 +13,7 @@ from ecgkin.index import is_milvus, open_base
 from ecgkin.index.atomic import sync_folder
 from ecgkin.index.folder.store import STORE
 from ecgkin.index.milvus.address import MilvusAddress
-from ecgkin.retrieval.errors import CaseBaseError, QueryError
+from ecgkin.retrieval.errors import CaseBaseError, QueryError, why
 
 
 def meant_by(name: str | Path) -> str:
@@ -86,7 +86,7 @@ def switch(name: str | Path, target: str | Path) -> None:
         os.replace(beside, link)
         sync_folder(link.parent)
     except OSError as error:
-        raise CaseBaseError(f"{name} cannot be switched: {error.strerror or error}") from error
+        raise CaseBaseError(f"{name} cannot be switched: {why(error)}") from error
 
 
 def _alter_alias(name: MilvusAddress, target: MilvusAddress) -> None:

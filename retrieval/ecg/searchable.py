@@ -92,8 +92,7 @@ def has_beats(record: EcgRecord) -> bool:
     rows = rows[rows.std(axis=1) > 0] if rows.size else rows
     if len(rows) < _LEAST_LEADS or record.duration_s < _LEAST_S:
         return True
-    band = _averaged(rows, record.fs_hz / 50) - _averaged(rows, record.fs_hz / 10)  # 5 to 25 Hz
-    band = band[:, round(record.fs_hz / 10) : -round(record.fs_hz / 10) or None]
+    band = _band(rows, record.fs_hz)
     scale = band.std(axis=1, keepdims=True)
     if not (scale > 0).all():
         return True
@@ -103,6 +102,28 @@ def has_beats(record: EcgRecord) -> bool:
         return True
     shares = np.linalg.svd(band, compute_uv=False) ** 2
     return float(shares[:3].sum() / shares.sum()) > _TOGETHER
+
+
+def steep_energy(rows: NDArray[np.float64], fs_hz: float) -> NDArray[np.float64]:
+    """Energy between 5 and 25 Hz of each lead over time, scaled to the same, averaged over 0.1 s.
+
+    Args:
+        rows: Leads without gaps, shape (n_leads, n_samples).
+        fs_hz: Samples a second.
+
+    Returns:
+        Shape (n_leads, n_samples less 0.2 s); zeros where a lead does not move.
+    """
+    band = _band(rows, fs_hz)
+    scale = band.std(axis=1, keepdims=True)
+    band = np.divide(band, scale, out=np.zeros_like(band), where=scale > 0)
+    return np.asarray(_averaged(band**2, fs_hz / 10))
+
+
+def _band(rows: NDArray[np.float64], fs_hz: float) -> NDArray[np.float64]:
+    """5 to 25 Hz, without the ends."""
+    band = _averaged(rows, fs_hz / 50) - _averaged(rows, fs_hz / 10)
+    return band[:, round(fs_hz / 10) : -round(fs_hz / 10) or None]
 
 
 def _averaged(rows: NDArray[np.float64], width: float) -> NDArray[np.float64]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgkin.retrieval.errors import WeightsMissingError
+from ecgkin.retrieval.errors import QueryError, WeightsMissingError
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.encoders.base import Encoder
 
 __all__ = ["load_encoder"]
+
+_DEVICE = re.compile(r"cpu|cuda(:\d{1,3})?")
 
 
 def load_encoder(name: str = "default", device: str = "cpu") -> Encoder:
@@ -26,9 +29,12 @@ def load_encoder(name: str = "default", device: str = "cpu") -> Encoder:
         The encoder, ready to encode.
 
     Raises:
+        QueryError: The device is none of these.
         WeightsMissingError: There is no such encoder.
         ModelError: It cannot be loaded.
     """
+    if not _DEVICE.fullmatch(device):
+        raise QueryError(f"device is {device!r} (expected cpu, cuda or cuda:1)")
     if name == "hashing":
         from ecgkin.retrieval.encoders.hashing import HashingEncoder
 

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.drawing.geometry import RenderStyle, page_geometry
 from ecgkin.retrieval.ecg.drawing.trace_map import draw_trace_map
-from ecgkin.retrieval.ecg.page.reading import PageReading, read_page
+from ecgkin.retrieval.ecg.page.printed import read_printed
+from ecgkin.retrieval.ecg.page.reading import PageReading
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.checkpoint import EncoderFiles, load_state, read_encoder_files
+from ecgkin.retrieval.encoders.pictures import encode_printed
 from ecgkin.retrieval.encoders.space import Vectors, join_parts, place_words
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids
 from ecgkin.retrieval.errors import ModelError
@@ -57,7 +59,7 @@ class DualEncoder:
         self.weights_dir = files.folder
         self.gallery_layouts = files.gallery_layouts
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="pass device='cpu'")
+            raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="use the device cpu")
         self._device = torch.device(device)
         self._tokenizer = load_tokenizer(files.folder)
         self._visual = build_image_tower(architecture)
@@ -84,12 +86,12 @@ class DualEncoder:
                     module.to(torch.bfloat16)
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
-        """Pictures of ECG pages (drawings, scans, photos; any size) -> unit rows (n, dim).
+        """Pictures of ECG pages (drawings, scans, photos; any size), read as a search reads them -> unit rows (n, dim).
 
         Raises:
             ImageError: A picture shows no ECG.
         """
-        return self.encode_pages([read_page(image) for image in images])
+        return encode_printed(self, [read_printed(image) for image in images])
 
     def encode_pages(self, pages: Sequence[PageReading]) -> Vectors:
         """Pages that were read already -> unit rows (n, dim)."""

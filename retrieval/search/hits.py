@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.index.case import Case
-from ecgkin.retrieval.notes import Note
+from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.vote import Vote
 
 if TYPE_CHECKING:
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
+
+
+Abstained: TypeAlias = Literal["", "no_case", "unlike", "unreadable"]
+_SAYS_SO = frozenset({NoteCode.NOTHING_SIMILAR, NoteCode.PAGE_UNREADABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,10 @@ class SearchResult(Sequence[Hit]):
         vote: What the neighbours say.
         nothing_similar: True when there is no hit, or the best one is not near enough by the calibrated threshold.
         threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
-        page: What was understood of a picture; None for other queries, or where the encoder does not tell.
+        printed: What was read of a picture: page, signals, places; None for other queries, or where the encoder
+            looks at the picture alone.
+        abstained: Why: "no_case" (none passes the filter), "unlike" (the ECG was read, no case is like it),
+            "unreadable" (the picture was not read well enough to say); "" where there is something similar.
         warnings: What was odd about the query or limits the answer, as notes with codes.
         timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
         query: "image", "record", "text", "image+text", "record+text", or what `by_vector` was told.
@@ -54,11 +62,17 @@ class SearchResult(Sequence[Hit]):
     vote: Vote
     nothing_similar: bool
     threshold: float | None
-    page: PageReading | None
+    printed: PrintedEcg | None
     warnings: tuple[Note, ...]
     timings_ms: Mapping[str, float]
     query: str
     vector: NDArray[np.float32]
+    abstained: Abstained = ""
+
+    @property
+    def page(self) -> PageReading | None:
+        """What was understood of a picture; None where none was read."""
+        return None if self.printed is None else self.printed.page
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -72,3 +86,26 @@ class SearchResult(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """Whether anything near was found, as the first search of a query says it.
+
+    Attributes:
+        nothing_similar, best_score, threshold, reason: Of `SearchResult`; the best score is None without a hit.
+        warnings: Those that say so.
+    """
+
+    nothing_similar: bool
+    best_score: float | None
+    threshold: float | None
+    warnings: tuple[Note, ...] = ()
+    reason: Abstained = ""
+
+    @classmethod
+    def of(cls, result: SearchResult) -> Nearness:
+        """Of a search that refines no other."""
+        said = tuple(note for note in result.warnings if note.code in _SAYS_SO)
+        best = result.hits[0].score if result.hits else None
+        return cls(result.nothing_similar, best, result.threshold, said, result.abstained)

@@ -6,6 +6,7 @@ was learnt on the way; `CaseSearch` finds its neighbours in a case base and lets
 
 from __future__ import annotations
 
+import difflib
 import logging
 import time
 from collections.abc import Sequence
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
+from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
 from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
-from ecgkin.retrieval.search.hits import Hit, SearchResult
+from ecgkin.retrieval.search.hits import Abstained, Hit, SearchResult
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, vote
 
 if TYPE_CHECKING:
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from ecgkin.index.base import CaseBase
     from ecgkin.index.case import Case
     from ecgkin.index.filters import WhereLike
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
 
 __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
@@ -45,6 +49,7 @@ _LOG = logging.getLogger(__name__)
 MAX_K = 1_000
 # Where cases share one recording, voters of other contents are looked for up to so many times as deep.
 MOST_COPIES = 16
+MOST_SLIPS = 20  # names of a filter that are looked up where no case passes
 
 
 @dataclass(slots=True)
@@ -54,50 +59,56 @@ class Query:
     Attributes:
         vector: Of length 1, shape (dim,).
         kind: "image", "record", "text", two of them joined by "+", or what the caller of `vector_query` says.
-        page: What was read from a picture, where the encoder looks at pages.
+        printed: What was read of a picture, where the encoder looks at pages or at signals.
         warnings: What was odd about the query, as notes with codes.
         timings_ms: What took how long: "read" (of an ECG) and "encode".
     """
 
     vector: NDArray[np.float32]
     kind: str
-    page: PageReading | None = None
+    printed: PrintedEcg | None = None
     warnings: list[Note] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def page(self) -> PageReading | None:
+        """What was understood of a picture, where it was read."""
+        return None if self.printed is None else self.printed.page
 
-def image_query(encoder: Encoder, image: Image.Image | str | Path) -> Query:
+
+def image_query(encoder: Encoder, image: Image.Image | PrintedEcg | str | Path) -> Query:
     """A query by a picture of an ECG page, or by the path of one.
+
+    The picture is read once (`read_printed`). An encoder of pages is given the page, one of signals (a published
+    system) the signals that were read off it, any other the picture itself.
 
     Args:
         encoder: Of the case base.
-        image: The picture, or its path.
+        image: The picture, what was read of it before, or its path.
 
     Returns:
-        With the page that was read, where the encoder looks at pages.
+        With what was read, where the encoder looks at pages or at signals.
 
     Raises:
         ImageError: No picture, or no ECG in it.
         QueryError: The encoder has no vector for it.
     """
     from ecgkin.retrieval.ecg.formats.pictures import picture_notes
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
 
-    encode_pages = getattr(encoder, "encode_pages", None)
     start = time.perf_counter()
     picture = _open_picture(image) if isinstance(image, str | Path) else image
-    notes = list(picture_notes(picture))
-    if encode_pages is not None:
-        from ecgkin.retrieval.ecg.page.reading import read_page
-
-        page = read_page(picture)
-        read = time.perf_counter()
-        vector = encode_pages([page])[0]
-        timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-        return Query(_unit(encoder, vector), "image", page, _notes([*notes, *page.warnings]), timings)
+    printed = picture if isinstance(picture, PrintedEcg) else None
+    shown = picture.picture if isinstance(picture, PrintedEcg) else picture
+    notes = list(picture_notes(shown))
+    if printed is None and reads_pages(encoder):
+        printed = read_printed(shown)
     read = time.perf_counter()
-    vector = encoder.encode_images([picture])[0]
+    vector = encoder.encode_images([shown])[0] if printed is None else encode_printed(encoder, [printed])[0]
+    if printed is not None:
+        notes += printed.page.warnings
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-    return Query(_unit(encoder, vector), "image", warnings=_notes(notes), timings_ms=timings)
+    return Query(_unit(encoder, vector), "image", printed, _notes(notes), timings)
 
 
 def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
@@ -177,7 +188,7 @@ def mixed_query(ecg: Query, words: Query, weight: float) -> Query:
         raise QueryError("the ECG and the words point in opposite directions and cancel out", hint="change weight")
     timings = dict(ecg.timings_ms)
     timings["encode"] += words.timings_ms["encode"]
-    return Query((mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.page, ecg.warnings, timings)
+    return Query((mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.printed, ecg.warnings, timings)
 
 
 def elapsed_ms(start: float, end: float | None = None) -> float:
@@ -302,7 +313,7 @@ class CaseSearch:
 
     def by_image(
         self,
-        image: Image.Image | str | Path,
+        image: Image.Image | PrintedEcg | str | Path,
         k: int = 10,
         where: WhereLike = None,
         exclude_patient: str | None = None,
@@ -312,7 +323,7 @@ class CaseSearch:
         """Cases whose ECG looks like the one in a picture.
 
         Args:
-            image: Drawing, scan or photograph of an ECG page, or the path of one; not changed.
+            image: Drawing, scan or photograph of an ECG page, what was read of one, or the path of one; not changed.
             k: Hits wanted, 1 to 1000.
             where: Filter that acts inside the search, so that k hits come back where k cases pass it.
             exclude_patient: Cases of this patient are left out.
@@ -374,7 +385,7 @@ class CaseSearch:
 
     def by_both(
         self,
-        query: EcgRecord | Image.Image | str | Path,
+        query: EcgRecord | Image.Image | PrintedEcg | str | Path,
         text: str,
         k: int = 10,
         where: WhereLike = None,
@@ -480,17 +491,25 @@ class CaseSearch:
             reading=self.head.of_vectors(query.vector[None]).of(0) if fits and self.head is not None else None,
         )
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
-        threshold = self._threshold(query.kind)
+        threshold = self._threshold(query)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
+        abstained: Abstained = "" if similar else "no_case" if not found else _abstained(query)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
             warnings.append(Note(NoteCode.NO_CASE_PASSES))
+            warnings += _slips(self.base, where)
         elif threshold is not None and not similar:
+            if abstained == "unreadable":
+                from ecgkin.retrieval.ecg.page.evidence import doubts
+
+                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(query.printed and query.printed.evidence)))
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
             few = NoteCode.FEW_CASES_PASS if filtered or exclude_patient is not None else NoteCode.FEW_CASES_THERE
             warnings.append(Note(few, found=len(found), asked=k))
+        if exclude_patient is not None and not self.base.count({"patient": exclude_patient}):
+            warnings.append(Note(NoteCode.NO_SUCH_PATIENT, patient=exclude_patient))
         if filtered:
             warnings.append(Note(NoteCode.VOTE_FILTERED))
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
@@ -505,16 +524,24 @@ class CaseSearch:
             vote=votes,
             nothing_similar=not similar,
             threshold=threshold,
-            page=query.page,
+            printed=query.printed,
             warnings=tuple(warnings),
             timings_ms=timings,
             query=query.kind,
             vector=query.vector,
+            abstained=abstained,
         )
 
-    def _threshold(self, kind: str) -> float | None:
-        known = self.calibration.thresholds.get(kind) if self.calibration else None
-        return known.score if known else None
+    def _threshold(self, query: Query) -> float | None:
+        """For its kind of query; of a picture for how well it was read, where such a threshold was fitted."""
+        known = self.calibration.thresholds if self.calibration else {}
+        kinds = [query.kind] if query.printed is None else [f"{query.kind}:{query.printed.grade}", query.kind]
+        return next((known[kind].score for kind in kinds if kind in known), None)
+
+
+def _abstained(query: Query) -> Abstained:
+    """Why no case is called similar: no case is like an ECG that was read, or a picture was not read well enough."""
+    return "unlike" if query.printed is None or query.printed.grade == "sure" else "unreadable"
 
 
 def shipped_calibration(encoder: Encoder) -> Calibration | None:
@@ -530,6 +557,26 @@ def shipped_calibration(encoder: Encoder) -> Calibration | None:
     except EcgkinError as error:
         _LOG.warning("votes stay uncalibrated: %s", error)
         return None
+
+
+def _slips(base: CaseBase, where: WhereLike) -> list[Note]:
+    """What the filter names and the base does not hold, with the nearest spelling of a statement."""
+    from ecgkin.index.filters import HasLabel, Where
+
+    notes = []
+    for part in Where.parse(where).named()[:MOST_SLIPS]:
+        if base.count(Where(part)):
+            continue
+        if isinstance(part, HasLabel):
+            near = difflib.get_close_matches(part.statement.upper(), CODES, 1, 0.6)
+            same = part.statement.upper() in CODES
+            instead = f"; did you mean {near[0]}?" if near and not same else ""
+            instead_de = f"; gemeint ist {near[0]}?" if near and not same else ""
+            what = f"label:{part.statement}"
+            notes.append(Note(NoteCode.NO_CASE_HAS, what=what, instead=(instead, instead_de)))
+        else:
+            notes.append(Note(NoteCode.NO_CASE_HAS, what=f"{part.field}={part.value}", instead=""))
+    return notes
 
 
 def _lets_all_through(where: WhereLike) -> bool:

@@ -84,7 +84,8 @@ class Calibration:
         curves: Label to (slope, intercept, prior): probability = sigmoid(slope * logit(smoothed vote) + intercept).
         joint: Label to (weight of the vote, weight of the reading, intercept): probability = sigmoid(weight * smoothed
             logit of the vote + weight * log-odds of the encoder's head + intercept). Empty for an encoder without one.
-        thresholds: By kind of query ("image", "record", "text").
+        thresholds: By kind of query: "record", "text", "image", and of pictures by how well they were read
+            "image:sure", "image:fair", "image:poor" (see `PageEvidence.grade`); "image" where these are not given.
         n_gallery: Cases that voted when it was fitted.
         fitted_on: Data, in words.
         format: Of the file.

@@ -19,8 +19,8 @@ import pytest
 from ecgkin.retrieval import errors
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.retrieval.search.feedback import refine
 from ecgkin.ui.api import problems
-from ecgkin.ui.api.feedback import refine
 from ecgkin.ui.api.state import State
 from ecgkin.ui.logs import configure_logging
 from ecgkin.ui.server.app import create_app
@@ -189,7 +189,7 @@ def test_rocchio_against_numpy() -> None:
         refine(np.array([0.75, 0.0], np.float32), np.array([[-1.0, 0.0]], np.float32), np.empty((0, 2), np.float32))
 
 
-def test_cases_come_and_go(http: httpx.Client, signal: dict[str, object], picture: bytes) -> None:
+def test_cases_come_and_go(http: httpx.Client, signal: dict[str, object]) -> None:
     """Add by samples and by picture, find, refuse a second one of that id, remove, not find."""
     case = {"case_id": "clinic/7 ä", "age_years": 61, "sex": "M", "labels": {"LVH": 80}, "report": "LVH."}
     made = http.post("/v1/cases", json={"case": case, "signal": signal})
@@ -197,7 +197,12 @@ def test_cases_come_and_go(http: httpx.Client, signal: dict[str, object], pictur
     assert http.post("/v1/cases", json={"case": case, "signal": signal}).status_code == 409
     found = http.post("/v1/search", json={"signal": signal, "k": 2, "where": 'source=""'}).json()
     assert [hit["case"]["case_id"] for hit in found["hits"]] == ["clinic/7 ä"]
-    drawn = http.post("/v1/cases", files={"file": ("x.png", picture)}, data={"case": json.dumps({"case_id": "pic/1"})})
+    from PIL import Image
+
+    blank = io.BytesIO()
+    Image.new("RGB", (400, 300), "white").save(blank, "PNG")  # this encoder takes any picture
+    named = {"case": json.dumps({"case_id": "pic/1"})}
+    drawn = http.post("/v1/cases", files={"file": ("x.png", blank.getvalue())}, data=named)
     assert drawn.status_code == 201
     assert http.get("/v1/cases/pic/1/page.svg").json()["detail"].startswith("the samples of this case were not kept")
     for case_id in ("clinic/7 ä", "pic/1"):
@@ -272,6 +277,29 @@ def test_a_refined_search_keeps_what_the_first_one_said(http: httpx.Client, sign
     assert again["hits"][0]["score"] != first["abstention"]["best_score"]
     twice = http.post("/v1/search", json={**asked, "query_id": again["query_id"]}).json()
     assert twice["abstention"] == first["abstention"]
+
+
+def test_an_earlier_ecg_is_compared(http: httpx.Client, signal: dict[str, object]) -> None:
+    """By case or person, in search, draft and FHIR; unknown ones and words alone are refused."""
+    other = http.get("/v1/cases/simulated/4/signal").json()
+    told = http.post("/v1/search", json={"signal": signal, "previous": "simulated/4"}).json()["previous"]
+    assert told["compared_with"] == "simulated/4" and told["rows"][0]["name"] == "rate_bpm" and told["beats_mv"]["II"]
+    hits = http.post("/v1/search", json={"signal": other, "previous": "simulated/4"}).json()["hits"]
+    assert "simulated/4" not in [hit["case"]["case_id"] for hit in hits]
+    assert http.post("/v1/search", json={"signal": signal}).json()["previous"] is None
+    form = {"language": "de", "previous": "simulated/4"}
+    table = csv_of(signal)
+    draft = http.post("/v1/drafts", files={"file": ("a.csv", table)}, data={**form, "fs_hz": "100"}).json()["draft"]
+    assert (
+        draft["comparison"]["sentence"].startswith("Verglichen mit")
+        and draft["comparison"]["sentence"] in draft["text"]
+    )
+    asked = {"signal": signal, "previous": "simulated/4"}
+    report = http.post("/v1/drafts", json=asked, headers={"Accept": "application/fhir+json"}).json()
+    named = [item for item in report["contained"] if item.get("id") == "comparison"]
+    assert named and named[0]["component"][0]["code"]["text"] == "rate_bpm"
+    for body in ({"signal": signal, "previous": "nobody"}, {"text": "LBBB", "previous": "simulated/4"}):
+        assert http.post("/v1/search", json=body).status_code == 422
 
 
 def test_without_a_drafter_searching_still_works(simulated_base: Path, tmp_path: Path) -> None:
@@ -395,14 +423,17 @@ def test_openapi_is_complete(http: httpx.Client) -> None:
     assert refs <= set(schemas)
     one = ("/v1/cases/{case_id}", "/v1/cases/{case_id}/signal", "/v1/cases/{case_id}/page.{form}")
     wanted = {"/healthz", "/readyz", "/metrics", *one}
-    wanted |= {f"/v1/{name}" for name in "search drafts cases embeddings feedback info".split()}
+    wanted |= {f"/v1/{name}" for name in "search drafts cases embeddings feedback info digitize".split()}
     assert wanted <= set(document["paths"])
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             assert operation["summary"] and operation.get("description"), path
             assert "application/problem+json" in operation["responses"]["500"]["content"]
             if method == "post":
-                assert "application/json" in operation["requestBody"]["content"]
+                kinds = operation["requestBody"]["content"]
+                assert "application/json" in kinds or (
+                    path == "/v1/digitize" and kinds["multipart/form-data"]["example"]
+                )
     for name in (
         "SearchBody",
         "DraftBody",
@@ -431,7 +462,7 @@ def test_examples_fit_their_schemas(http: httpx.Client) -> None:
     document = http.get("/openapi.json").json()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            if "requestBody" in operation:
+            if "application/json" in operation.get("requestBody", {}).get("content", {}):
                 content = operation["requestBody"]["content"]["application/json"]
                 assert content["examples"], path
                 for example in content["examples"].values():
@@ -494,3 +525,62 @@ def test_a_pdf_document_whose_traces_are_lines(http: httpx.Client) -> None:
     assert found["query"] == "record"
     said = {note["code"]: note["text"] for note in found["warnings"]}
     assert "page 2 is read" in said["page_of_document"] and any("25 mm/s" in note["text"] for note in found["warnings"])
+
+
+@pytest.mark.weights
+def test_the_signals_of_a_picture(http: httpx.Client, picture: bytes, signal: dict[str, object]) -> None:
+    """Samples in mV at the page's time, places on the picture, confidences; what is put right is followed."""
+    sent = {"file": ("page.png", picture)}
+    found = http.post("/v1/digitize", files=sent, data={"curves": "true"}).json()
+    assert found["digitized"] and found["page"]["layout"] == "3x4+1R" and found["page"]["gain_mm_mv"] == 10.0
+    assert found["signal"]["leads"][1] == "II" and found["signal"]["fs_hz"] == 500.0 and found["seconds"] == 10.0
+    strip, case = np.array(found["signal"]["signal_mv"][1], dtype=float), np.array(signal["signal_mv"][1], dtype=float)  # type: ignore[index]
+    at = np.linspace(0, len(case) - 1, len(strip))
+    known = np.isfinite(strip)
+    assert known.mean() > 0.95
+    assert np.corrcoef(strip[known], np.interp(at, np.arange(len(case)), case)[known])[0, 1] > 0.95
+    leads = {one["lead"]: one for one in found["printed"] if not one["strip"]}
+    assert leads["aVR"]["start_s"] == 2.5 and leads["aVR"]["row"] == 1 and min(found["confidence"].values()) > 0.5
+    x, y = np.concatenate([line["points"] for line in leads["V1"]["lines"]]).T
+    corners = np.array(found["page"]["corners"])
+    assert corners[:, 0].min() - 5 < x.min() and x.max() < corners[:, 0].max() + 5 and np.ptp(y) > 3
+    known_better = {"gain_mm_mv": 5, "leads": {"V1": "V2", "V2": "V1"}}
+    put = http.post("/v1/digitize", files=sent, data={"known": json.dumps(known_better), "samples": "true"}).json()
+    twice = np.array(put["signal"]["signal_mv"][1], dtype=float)
+    assert np.nanmax(twice) == pytest.approx(2 * np.nanmax(strip), rel=0.05)
+    assert [one["lead"] for one in put["printed"] if one["row"] == 1][2] == "V2" and not put["printed"][0]["lines"]
+    brief = http.post("/v1/digitize", files=sent, data={"samples": "false"}).json()
+    assert brief["signal"] is None and brief["printed"]
+
+
+@pytest.mark.weights
+def test_what_is_put_right_goes_with_a_search(http: httpx.Client, picture: bytes) -> None:
+    sent = {"file": ("page.png", picture)}
+    found = http.post("/v1/search", files=sent, data={"known": json.dumps({"speed_mm_s": 50})})
+    assert found.status_code == 200 and found.json()["page"]["speed_mm_s"] == 50.0
+    for known, kind in (
+        ({"layout": "6x2"}, "image"), ({"gain_mm_mv": -1}, "query"), ({"leads": {"V1": "V2"}}, "query")
+    ):  # fmt: skip
+        refused = http.post("/v1/search", files=sent, data={"known": json.dumps(known)})
+        assert (refused.status_code, refused.json()["type"]) == (422, f"/v1/problems#{kind}")
+    assert http.post("/v1/digitize", files=sent, data={"known": "{]"}).status_code == 422
+
+
+def test_only_pictures_are_digitised(http: httpx.Client, signal: dict[str, object]) -> None:
+    refused = http.post("/v1/digitize", files={"file": ("x.csv", csv_of(signal))}, data={"fs_hz": "100"})
+    assert refused.status_code == 422 and "samples already" in refused.json()["detail"]
+    assert http.post("/v1/digitize", json={}).status_code == 415
+
+
+@pytest.mark.weights
+def test_a_case_that_came_as_a_picture_has_its_samples(http: httpx.Client, picture: bytes) -> None:
+    """They are marked as read off it, can be fetched and drawn."""
+    case = {"case_id": "pictures/1", "labels": {"SR": 100}, "report": "Sinus rhythm."}
+    added = http.post("/v1/cases", files={"file": ("page.png", picture)}, data={"case": json.dumps(case)})
+    assert added.status_code == 201 and added.json()["meta"]["digitised"]["layout"] == "3x4+1R"
+    try:
+        kept = http.get("/v1/cases/pictures/1/signal").json()
+        assert len(kept["leads"]) == 12 and None in kept["signal_mv"][6]
+        assert http.get("/v1/cases/pictures/1/page.svg").status_code == 200
+    finally:
+        http.delete("/v1/cases/pictures/1")

@@ -14,7 +14,8 @@ from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from pydantic import ValidationError
 
 from ecgkin.generation.prompt.grounding import ground
-from ecgkin.generation.types.draft import Draft, DraftedStatement, Evidence, Sentence
+from ecgkin.generation.types.draft import Draft, DraftedStatement, DraftFlag, Evidence, Sentence
+from ecgkin.generation.types.serial import Serial, SerialChange, SerialRow
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.search.vote import vote
 from ecgkin.ui.api.state import State
@@ -46,6 +47,35 @@ def report_of(draft: Draft) -> dict[str, Any]:
     parsed: dict[str, Any] = json.loads(DiagnosticReport.model_validate_json(text).model_dump_json())
     assert parsed == json.loads(text)
     return parsed
+
+
+def test_flags_and_comparison_are_observations() -> None:
+    """Title, criterion, leads and urgency of a flag; every value of a comparison with its change, rules as notes."""
+    flag = DraftFlag("st_elevation", "urgent", "ST elevation in II, III", "ST elevation in II, III. Rule. [Source]",
+                     ("II", "III"), {"II": 0.2})  # fmt: skip
+    mild = replace(flag, severity="note", text=flag.title, leads=())
+    serial = Serial(
+        compared_with="a/7",
+        rows=(SerialRow("qtc_ms", 430.0, 512.34567, 82.34567, True), SerialRow("pr_ms", 1.0, None, None)),
+        changes=(SerialChange("qtc", "QTc 430 -> 512 ms", (), "ICH E14"),), sentence="Compared: QTc longer.",
+    )  # fmt: skip
+    report = report_of(replace(DRAFT, flags=(flag, mild), comparison=serial))
+    parts = {part["id"]: part for part in report["contained"] if part.get("resourceType") == "Observation"}
+    first = parts["flag-1"]
+    assert first["interpretation"][0]["coding"][0]["code"] == "AA" and first["bodySite"]["text"] == "II, III"
+    assert first["code"]["coding"][0]["code"] == "st_elevation" and first["method"]["text"] == "Rule. [Source]"
+    assert parts["flag-2"]["interpretation"][0]["coding"][0]["code"] == "A" and "method" not in parts["flag-2"]
+    told = parts["comparison"]
+    assert [(c["code"]["text"], c["valueString"]) for c in told["component"]] == [
+        ("qtc_ms", "430 -> 512.346 (+82.346)")
+    ]
+    assert told["component"][0]["interpretation"][0]["text"] == "beyond repeatability"
+    assert told["note"][0]["text"] == "QTc 430 -> 512 ms: ICH E14" and told["valueString"] == "Compared: QTc longer."
+    named = {reference["reference"] for reference in report["result"]}
+    assert {"#flag-1", "#flag-2", "#comparison"} <= named
+    assert "comparison" not in {part.get("id") for part in report_of(DRAFT)["contained"]}
+    unmeasured = report_of(replace(DRAFT, comparison=Serial(sentence="No samples.")))
+    assert "comparison" not in {part.get("id") for part in unmeasured["contained"]}
 
 
 def test_what_the_standard_asks_for() -> None:

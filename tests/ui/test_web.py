@@ -29,12 +29,13 @@ from ecgkin.ui.api.answers import (
     NoteOut,
     PageOut,
     SearchOut,
+    SerialOut,
     StretchOut,
 )
 from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo.serve import write_csv
 from ecgkin.ui.web import app, serving
-from ecgkin.ui.web.panels import case_map, compare, draft_compare, draft_panel, neighbour_cards, query_panel
+from ecgkin.ui.web.panels import case_map, compare, draft_compare, draft_panel, neighbour_cards, query_panel, serial
 from ecgkin.ui.web.panels import report as report_files
 from ecgkin.ui.web.shared import drawings, notes, style, texts, viewer
 from ecgkin.ui.web.shared.query import Options, Query, where_text
@@ -234,6 +235,47 @@ def test_draft_links_citations_to_cards() -> None:
     assert html.count("<details") == 1 and "report 2" in html and html.count("<q") == 2
     gone = draft_panel.draft_html(draft_answer().draft, {}, EN)
     assert "href" not in gone and "[1]" in gone
+
+
+def serial_out() -> SerialOut:
+    """A made comparison: QTc longer, ST about its limit, two earlier ECGs."""
+    return SerialOut.model_validate({
+        "earlier": [
+            {"case_id": "own/1", "recorded_at": "2001-02-03T04:05:06", "statements": [], "report": EVIL,
+             "samples": True},
+            {"case_id": "own/0", "recorded_at": None, "statements": [], "report": "", "samples": False},
+        ],
+        "compared_with": "own/1", "recorded_at": "2001-02-03T04:05:06",
+        "rows": [{"name": "qtc_ms", "before": 430.0, "after": 512.0, "change": 82.0, "beyond": True},
+                 {"name": "pr_ms", "before": None, "after": None, "change": None, "beyond": False}],
+        "changes": [{"code": "qtc", "text": "QTc 430 -> 512 ms", "leads": [], "rule": "ICH E14"}],
+        "findings": [{"code": "st_elevation", "name": EVIL, "state": "borderline", "by": "measurement"}],
+        "limits": ["the rates differ"], "sentence": "Compared.", "beats_hz": 250.0,
+        "beats_mv": {"II": ([0.0, 1.0, None, 0.2], [0.0, 9.0, 0.1, 0.2])},
+    })  # fmt: skip
+
+
+def test_own_earlier_ecgs_have_a_place_of_their_own() -> None:
+    """Changes with their rules, beats of both, values, earlier reports; text is text."""
+    html = serial.serial_html(serial_out(), "en", EN)
+    assert "QTc 430 -&gt; 512 ms" in html and "ICH E14" in html and "the rates differ" in html
+    assert html.count('class="beyond"') == 1 and "+82" in html and "PR" not in html
+    assert "about the limit in both" in html and "2001-02-03 04:05:06" in html and "own/0" in html
+    assert html.count("<svg") == 1 and "mm/mV" in html and html.count("<li>") == 2
+    assert "<script" not in html and "NaN" not in html
+    calm = serial_out().model_copy(update={"changes": [], "rows": [], "beats_mv": {}, "earlier": []})
+    told = serial.serial_html(calm, "de", DE)
+    assert "Compared." in told and "<svg" not in told and "<table" not in told
+
+
+def test_the_earlier_ecg_is_asked_for(made_record: EcgRecord) -> None:
+    client = MadeClient(made_record)
+    api = Api(client)  # type: ignore[arg-type]
+    query = Query("ecg", "a", (("a.csv", b"x"),))
+    api.search(query, Options(previous="anna"))
+    list(api.draft_events(query, Options(previous="anna"), "en"))
+    list(api.draft_events(query, Options(), "en"))
+    assert [given.get("previous") for _, given in client.asked] == ["anna", "anna", None]
 
 
 def test_drafters_beside_each_other() -> None:

@@ -5,17 +5,20 @@ The same pydantic models serve the server, its OpenAPI document, `ecgkin.ui.clie
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ecgkin.retrieval.notes import Language, Note, NoteCode
-from ecgkin.ui.api.schemas import EXAMPLE_CASE
+from ecgkin.retrieval.search.hits import Nearness
+from ecgkin.ui.api.schemas import EXAMPLE_CASE, Signal
 
 if TYPE_CHECKING:
     from ecgkin.generation.types.draft import Draft
+    from ecgkin.generation.types.serial import Serial
     from ecgkin.index.case import Case
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.search.search import SearchResult
 
@@ -113,6 +116,66 @@ class FlagOut(BaseModel):
     measured: dict[str, float]
 
 
+class EarlierOut(BaseModel):
+    """An earlier ECG of the person in the case base."""
+
+    case_id: str
+    recorded_at: str | None
+    statements: list[str]
+    report: str
+    samples: bool = Field(description="whether it can be measured")
+
+
+class SerialRowOut(BaseModel):
+    """One value before and after."""
+
+    name: str
+    before: float | None
+    after: float | None
+    change: float | None
+    beyond: bool = Field(description="whether the change exceeds repeatability")
+
+
+class SerialChangeOut(BaseModel):
+    """A change that exceeds repeatability."""
+
+    code: str
+    text: str
+    leads: list[str]
+    rule: str = Field(description="limit and source")
+
+
+class SerialFindingOut(BaseModel):
+    """A finding of either ECG."""
+
+    code: str
+    name: str
+    state: str = Field(description="new, gone, unchanged or borderline")
+    by: str = Field(description="measurement (of both) or statements (of the draft now and of the report then)")
+
+
+class SerialOut(BaseModel):
+    """The query beside an earlier ECG of the same person."""
+
+    earlier: list[EarlierOut] = Field(description="all that the base holds, the newest first")
+    compared_with: str = Field(description="case id of the one that the rest is about; empty: none could be measured")
+    recorded_at: str | None
+    rows: list[SerialRowOut]
+    changes: list[SerialChangeOut]
+    findings: list[SerialFindingOut]
+    limits: list[str] = Field(description="why the comparison is limited")
+    sentence: str
+    beats_mv: dict[str, tuple[list[float | None], list[float | None]]] = Field(
+        description="lead to median beats before and after, mV"
+    )
+    beats_hz: float
+
+    @classmethod
+    def of(cls, serial: Serial) -> SerialOut:
+        """Of a comparison."""
+        return cls.model_validate(asdict(serial))
+
+
 class DraftOut(BaseModel):
     """A preliminary draft. It supports and does not replace a clinician."""
 
@@ -133,6 +196,7 @@ class DraftOut(BaseModel):
     calibrated: bool
     measurements: dict[str, float]
     flags: list[FlagOut] = Field(default_factory=list)
+    comparison: SerialOut | None = Field(default=None, description="with an earlier ECG, where one was named")
     prompt: str
     tokens_in: int | None
     tokens_out: int | None
@@ -198,33 +262,18 @@ class VoteOut(BaseModel):
     note: NoteOut | None = Field(description="why not calibrated, or what limits the calibration")
 
 
-@dataclass(frozen=True)
-class Nearness:
-    """Whether anything near was found, as the first search of a query says it.
-
-    Attributes:
-        nothing_similar, best_score, threshold: As in `AbstentionOut`.
-        warnings: Those that say so.
-    """
-
-    nothing_similar: bool
-    best_score: float | None
-    threshold: float | None
-    warnings: tuple[Note, ...] = ()
-
-    @classmethod
-    def of(cls, result: SearchResult) -> Nearness:
-        """Of a search that refines no other."""
-        said = tuple(note for note in result.warnings if note.code is NoteCode.NOTHING_SIMILAR)
-        return cls(result.nothing_similar, result.hits[0].score if result.hits else None, result.threshold, said)
-
-
 class AbstentionOut(BaseModel):
     """Whether anything near was found at all."""
 
     nothing_similar: bool
     best_score: float | None
     threshold: float | None = Field(description="best scores below this say nothing similar; null: not calibrated")
+    reason: str = Field(
+        default="",
+        description="why nothing is similar. unlike: the ECG was read, no case is like it; unreadable: the picture "
+        "was not read well enough to tell; no_case: none passes the filter; empty: there is something similar",
+        examples=["", "unlike", "unreadable", "no_case"],
+    )
 
 
 class PageOut(BaseModel):
@@ -258,6 +307,78 @@ class PageOut(BaseModel):
         )
 
 
+class LineOut(BaseModel):
+    """Part of a curve on the picture."""
+
+    points: list[tuple[float, float]] = Field(description="x and y, px of the picture")
+    doubtful: bool = Field(description="followed where the picture does not show it well")
+
+
+class PrintedLeadOut(BaseModel):
+    """One lead printed in one place."""
+
+    lead: str
+    upside_down: bool = Field(description="printed as its negative, -aVR; the samples are turned back")
+    row: int = Field(description="of the page, from 1 at the top")
+    start_s: float = Field(description="its place in time")
+    seconds: float
+    strip: bool = Field(description="a rhythm strip, which fills its lead over the whole page")
+    doubtful: float = Field(description="share that was not seen, or not seen well, 0 to 1")
+    lines: list[LineOut] = Field(default=[], description="its curve on the picture, where `curves` was asked for")
+
+
+class DigitizedOut(BaseModel):
+    """The signals of a picture, and how they were read."""
+
+    page: PageOut
+    digitized: bool = Field(description="false: the curves could not be read as numbers; the picture can be searched")
+    seconds: float | None = Field(description="time that the page shows")
+    einthoven_db: float | None = Field(
+        description="how well the limb leads fulfil Einthoven's and Goldberger's laws; null: cannot be tested"
+    )
+    confidence: dict[str, float] = Field(description="by lead, 0 to 1")
+    printed: list[PrintedLeadOut]
+    signal: Signal | None = Field(description="twelve leads, 500 Hz, null where the page shows nothing")
+    warnings: list[NoteOut]
+
+    @classmethod
+    def of(cls, printed: PrintedEcg, *, samples: bool = True, curves: bool = False) -> DigitizedOut:
+        """Of a picture that was read.
+
+        Args:
+            printed: What was read of it.
+            samples: Whether the samples are wanted.
+            curves: Whether places on the picture are wanted.
+        """
+        from ecgkin.retrieval.ecg.page.places import doubtful_share, lines_of
+
+        found = printed.digitized
+        leads = []
+        for one in found.stretches if found is not None else ():
+            assert found is not None
+            lines = [
+                LineOut(points=[(round(x, 1), round(y, 1)) for x, y in line.points.tolist()], doubtful=line.doubtful)
+                for line in (lines_of(found, one) if curves else ())
+            ]
+            leads.append(
+                PrintedLeadOut(
+                    lead=one.lead, upside_down=one.sign < 0, row=one.row + 1, start_s=round(one.start_s, 3),
+                    seconds=round(one.length_s, 3), strip=one.strip, doubtful=round(doubtful_share(found, one), 3),
+                    lines=lines,
+                )
+            )  # fmt: skip
+        return cls(
+            page=PageOut.of(printed.page),
+            digitized=printed.record is not None,
+            seconds=None if found is None else found.record.duration_s,
+            einthoven_db=None if found is None or found.einthoven_db is None else round(found.einthoven_db, 2),
+            confidence={} if found is None else {lead: round(v, 3) for lead, v in found.confidence.items()},
+            printed=leads,
+            signal=Signal.of(found.record) if samples and found is not None and printed.record is not None else None,
+            warnings=[NoteOut.of(note) for note in printed.page.warnings],
+        )
+
+
 class SearchOut(BaseModel):
     """What a search brings back."""
 
@@ -267,6 +388,7 @@ class SearchOut(BaseModel):
     vote: VoteOut
     abstention: AbstentionOut
     page: PageOut | None
+    previous: SerialOut | None = Field(default=None, description="with an earlier ECG, where one was named")
     warnings: list[NoteOut]
     timings_ms: dict[str, float]
 
@@ -296,7 +418,10 @@ class SearchOut(BaseModel):
                 note=None if result.vote.note is None else NoteOut.of(result.vote.note),
             ),
             abstention=AbstentionOut(
-                nothing_similar=near.nothing_similar, best_score=near.best_score, threshold=near.threshold
+                nothing_similar=near.nothing_similar,
+                best_score=near.best_score,
+                threshold=near.threshold,
+                reason=near.reason,
             ),
             page=None if page is None else PageOut.of(page),
             warnings=[NoteOut.of(note) for note in dict.fromkeys((*near.warnings, *result.warnings))],

@@ -34,9 +34,12 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.ui.api.limits import Limits
 
 Query: TypeAlias = "EcgRecord | Image.Image"
+Asked: TypeAlias = "EcgRecord | Image.Image | PrintedEcg"
+"""A query as routes work on it: a picture of which something was put right has been read already."""
 _LOG = logging.getLogger(__name__)
 
 START_SECONDS = 60.0

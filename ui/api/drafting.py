@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ecgkin.generation.drafter import Drafter, DraftResult
     from ecgkin.retrieval.search.hits import SearchResult
     from ecgkin.retrieval.search.search import CaseSearch
-    from ecgkin.ui.api.decoding import Query
+    from ecgkin.ui.api.decoding import Asked
     from ecgkin.ui.api.schemas import DraftOptions
 
 
@@ -58,7 +58,7 @@ class Drafting:
         # A model in this process answers one at a time; the consensus has none.
         self._turns = {name: threading.Lock() for name, drafter in self._drafters.items() if drafter.backend.exclusive}
 
-    def weighed(self, result: SearchResult, query: Query | None) -> SearchResult:
+    def weighed(self, result: SearchResult, query: Asked | None) -> SearchResult:
         """A search with the probabilities that a draft of the same ECG states.
 
         Args:
@@ -69,9 +69,13 @@ class Drafting:
             return result
         from ecgkin.generation.consensus.findings import with_findings
         from ecgkin.generation.measures import measure
+        from ecgkin.generation.measures.pages import measure_printed
         from ecgkin.retrieval.ecg.record import EcgRecord
 
+        # As the draft measures: what was recorded, or what the search read off the page.
         measured = measure(query) if isinstance(query, EcgRecord) else None
+        if result.printed is not None:
+            measured = measure_printed(result.printed)
         return replace(result, vote=with_findings(result.vote, self._thresholds, measured))
 
     def over(self, search: CaseSearch) -> Drafting:
@@ -90,11 +94,11 @@ class Drafting:
         """What there is to choose from, the default first."""
         return list(self._drafters)
 
-    def draft(self, query: Query, options: DraftOptions) -> DraftResult:
+    def draft(self, query: Asked, options: DraftOptions) -> DraftResult:
         """The whole draft, and the search with `options.k` hits.
 
         Args:
-            query: The record or the picture.
+            query: The record, the picture, or what was read of one that was put right.
             options: Of the request: model, question, language, filter, cases to show, hits.
 
         Returns:
@@ -109,11 +113,11 @@ class Drafting:
         with self._turns.get(name, nullcontext()):
             return _public(drafter.draft(query, **_arguments(options)))
 
-    def stream(self, query: Query, options: DraftOptions) -> Iterator[str | DraftResult]:
+    def stream(self, query: Asked, options: DraftOptions) -> Iterator[str | DraftResult]:
         """The draft in pieces as they are written, then the whole.
 
         Args:
-            query: The record or the picture.
+            query: The record, the picture, or what was read of one that was put right.
             options: As for `draft`.
 
         Returns:
@@ -147,4 +151,5 @@ def _arguments(options: DraftOptions) -> dict[str, Any]:
         "where": options.where,
         "exclude_patient": options.exclude_patient,
         "hits": options.k,
+        "previous": options.previous,
     }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ecgkin.ui.api.answers import StretchOut
 
 if TYPE_CHECKING:
+    from ecgkin.retrieval.ecg.page.digitize import Digitized
     from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.ecg.record import EcgRecord
 
@@ -24,6 +25,7 @@ Vectors = NDArray[np.float32]
 FINER, PARTS = 3, 4
 # A row of an unknown layout is looked at in so many stretches.
 STRETCHES = 4
+_WHOLE = 0.9  # share of the width from which a panel is a rhythm strip, where there are shorter ones
 _INK = 60  # of 255, what counts as part of a line in a trace map
 
 
@@ -114,13 +116,20 @@ class MapMasks:
     """A page that was read: its panels are the leads of its layout, or stretches of rows where that is not known.
 
     Args:
-        page: What was read.
+        page: What was read; of a digitised page with the trace map that its signals draw.
         encode: Of the encoder.
+        found: The digitised page, which knows the place of every lead.
     """
 
-    def __init__(self, page: PageReading, encode: Callable[[Sequence[PageReading]], Vectors]) -> None:
+    def __init__(
+        self,
+        page: PageReading,
+        encode: Callable[[Sequence[PageReading]], Vectors],
+        found: Digitized | None = None,
+    ) -> None:
         self._page = page
         self._encode = encode
+        self._found = found
         self._panels = _panels_of_layout(page) or _panels_of_rows(page)
         self.n_panels = len(self._panels)
 
@@ -159,10 +168,30 @@ class MapMasks:
         a, b = panel.across
         x0, x1 = (a + share * (b - a) for share in (stretch.begin, stretch.end))
         y0, y1 = (n / max(1, self._page.n_rows) for n in (panel.row, panel.row + 1))
+        corners = _where_followed(self._found, panel, stretch) or _on_picture(
+            self._page, ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+        )
         return StretchOut(
             lead=panel.lead, row=panel.row + 1, begin=stretch.begin, end=stretch.end, begin_s=None, end_s=None,
-            loss=loss, corners=_on_picture(self._page, ((x0, y0), (x1, y0), (x1, y1), (x0, y1))),
+            loss=loss, corners=corners,
         )  # fmt: skip
+
+
+def _where_followed(found: Digitized | None, panel: _Panel, part: Stretch) -> list[tuple[float, float]]:
+    """Corners of a stretch on the picture by where its curve was followed; none where it was not."""
+    if found is None:
+        return []
+    strip = panel.across[1] - panel.across[0] > _WHOLE and any(not one.strip for one in found.stretches)
+    place = next((one for one in found.stretches if one.lead == panel.lead and one.strip == strip), None)
+    if place is None:
+        return []
+    baselines, factor = found.sheet.rows.baselines, found.fine.factor
+    pitch = float(np.median(np.diff(baselines))) if len(baselines) > 1 else 0.3 * found.sheet.shape[0]
+    y = (baselines[place.row] + 0.5) * factor - 0.5
+    x0, x1 = (place.left + share * (place.right - place.left) for share in (part.begin, part.end))
+    half = 0.5 * pitch * factor
+    points = found.on_picture(np.array([x0, x1, x1, x0]), np.array([y - half, y - half, y + half, y + half]))
+    return [(float(x), float(y)) for x, y in points]
 
 
 def _panels_of_layout(page: PageReading) -> list[_Panel]:

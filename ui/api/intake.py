@@ -9,16 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
+from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import InputError
 from ecgkin.ui.api import uploads
-from ecgkin.ui.api.schemas import Body, Signal, Units
+from ecgkin.ui.api.schemas import Body, PageKnown, Signal, Units
 
 if TYPE_CHECKING:
     from fastapi import Request
 
-    from ecgkin.ui.api.decoding import Query
+    from ecgkin.ui.api.decoding import Asked
     from ecgkin.ui.api.state import State
 
 Form = TypeVar("Form", bound="FileOptions")
@@ -37,6 +38,15 @@ class FileOptions(Body):
     page: int | None = Field(
         default=None, ge=1, le=500, description="of a document; left out: the first page that shows an ECG"
     )
+    known: PageKnown | None = Field(
+        default=None, description="of a picture, as JSON: what its reading got wrong, put right", examples=[None]
+    )
+
+    @field_validator("known", mode="before")
+    @classmethod
+    def _json(cls, value: object) -> object:
+        """Form fields are texts."""
+        return PageKnown.model_validate_json(value) if isinstance(value, str) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -71,10 +81,10 @@ class Intake(Generic[Form, Json]):
         return None if isinstance(self._content, bytes) else self._content.close
 
     @contextmanager
-    def opened(self) -> Iterator[tuple[Query | None, Form | Json]]:
-        """The ECG (a record, a picture, or None) and the options; memory is reserved while this lasts.
+    def opened(self) -> Iterator[tuple[Asked | None, Form | Json]]:
+        """The ECG (a record, a picture, a picture that was read with what was put right, or None) and the options.
 
-        For threads.
+        Memory is reserved while this lasts. For threads.
 
         Raises:
             RequestValidationError: The body does not fit its model.
@@ -92,10 +102,10 @@ class Intake(Generic[Form, Json]):
             decoded = content.decoded(state.decoders, form.fs_hz, form.units, form.page)
             self.digest = decoded.digest
             with state.budget.take(min(state.budget.pixels, decoded.n_pixels)):
-                yield decoded.query, form
+                yield _put_right(decoded.query, form.known), form
 
     @contextmanager
-    def with_ecg(self) -> Iterator[tuple[Query, Form | Json]]:
+    def with_ecg(self) -> Iterator[tuple[Asked, Form | Json]]:
         """`opened` where there must be an ECG.
 
         Raises:
@@ -111,6 +121,15 @@ class Intake(Generic[Form, Json]):
         if hasattr(options, "k"):
             self._state.limits.checked_k(options.k)
         return options
+
+
+def _put_right(query: Asked, known: PageKnown | None) -> Asked:
+    """The picture read with what is known of it; anything else as it is."""
+    if known is None or isinstance(query, EcgRecord):
+        return query
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
+
+    return query if isinstance(query, PrintedEcg) else read_printed(query, known.corrections())
 
 
 async def taken(request: Request, state: State, form: type[Form], json: type[Json]) -> Intake[Form, Json]:

@@ -42,6 +42,7 @@ answer carries `X-Request-ID`; a client may send its own. Case ids may hold slas
 # In the order in which somebody who is new here wants them.
 TAGS = [
     {"name": "search", "description": "Similar cases for a picture, a recording, samples or words."},
+    {"name": "digitize", "description": "The signals of a printed ECG, and what was understood of the page."},
     {"name": "drafts", "description": "A preliminary report; JSON, word by word, or FHIR."},
     {"name": "feedback", "description": "Mark hits, then search again with the `query_id` of the same search."},
     {"name": "cases", "description": "Look at stored cases, add and remove them."},

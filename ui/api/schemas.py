@@ -11,6 +11,7 @@ from ecgkin.retrieval.errors import RecordError
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
+    from ecgkin.retrieval.ecg.page.corrections import Corrections
     from ecgkin.retrieval.ecg.record import EcgRecord
 
 CaseId = Annotated[str, Field(min_length=1, max_length=500, examples=["ptbxl/12345"])]
@@ -81,6 +82,35 @@ def _rounded(record: EcgRecord) -> list[list[float]]:
     return rows
 
 
+class PageKnown(Body):
+    """What is known of a page better than it was read."""
+
+    layout: str | None = Field(default=None, max_length=10, examples=["3x4+1R"], description="rows x columns, strips")
+    leads: dict[str, str] = Field(
+        default={}, max_length=12, description="lead that was read to lead that stands there; both ways of a swap",
+        examples=[{"V1": "V2", "V2": "V1"}],
+    )  # fmt: skip
+    speed_mm_s: FiniteFloat | None = Field(default=None, examples=[25.0], description="paper speed")
+    gain_mm_mv: FiniteFloat | None = Field(default=None, examples=[10.0], description="height of a millivolt")
+    corners: list[tuple[FiniteFloat, FiniteFloat]] | None = Field(
+        default=None, min_length=4, max_length=4,
+        description="of the part to read, px: top left, top right, bottom right, bottom left",
+    )  # fmt: skip
+
+    def corrections(self) -> Corrections:
+        """As page reading takes them.
+
+        Raises:
+            QueryError: A value is not possible.
+        """
+        from ecgkin.retrieval.ecg.leads import canonical_lead
+        from ecgkin.retrieval.ecg.page.corrections import Corrections
+
+        leads = {canonical_lead(was) or was[:20]: canonical_lead(now) or now[:20] for was, now in self.leads.items()}
+        corners = None if self.corners is None else tuple(self.corners)
+        return Corrections(self.layout, leads, self.speed_mm_s, self.gain_mm_mv, corners)
+
+
 class Question(Body):
     """What is common to all searches, whatever the query comes as."""
 
@@ -92,6 +122,14 @@ class Question(Body):
     )
     exclude_patient: str | None = Field(default=None, max_length=500, description="leave out the cases of this patient")
     weight: float = Field(default=0.5, ge=0, le=1, description="with an ECG and words: share of the ECG")
+    previous: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="an earlier ECG of the person: its case id, or the person's id (then the newest); theirs come under"
+        " a heading of their own, compared with this one, and do not vote",
+        examples=["ptbxl/12345", "15709"],
+    )
 
 
 class SearchBody(Question):
@@ -135,6 +173,14 @@ class DraftOptions(Body):
     language: Literal["en", "de"] = Field(default="en", description="of the draft")
     where: str | dict[str, Any] | None = Field(default=None, description="filter on the cases, as in a search")
     exclude_patient: str | None = Field(default=None, max_length=500, description="leave out the cases of this patient")
+    previous: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=500,
+        description="an earlier ECG of the person: its case id, or the person's id (then the newest); theirs come under"
+        " a heading of their own, compared with this one, and do not vote",
+        examples=["ptbxl/12345", "15709"],
+    )
 
 
 class DraftBody(DraftOptions):

@@ -28,7 +28,7 @@ _SETTING = re.compile(r"(read|write):([0-9a-f]{64})")
 # Whoever may see nothing else may still ask whether the server lives and how it is used.
 OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", docs_page.PAGE, problems.ADDRESS})
 # POST because a question can be large; nothing is kept of it but its vector.
-ASKING = frozenset({"/v1/search", "/v1/drafts", "/v1/embeddings", "/v1/explanations"})
+ASKING = frozenset({"/v1/search", "/v1/drafts", "/v1/embeddings", "/v1/explanations", "/v1/digitize"})
 
 
 @dataclass(frozen=True)

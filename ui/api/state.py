@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from ecgkin.retrieval.encoders.queue import EncoderQueue, QueuedEncoder
+from ecgkin.retrieval.search.feedback import FeedbackStore, RecentQueries, refine
+from ecgkin.retrieval.search.hits import Nearness
 from ecgkin.retrieval.search.search import CaseSearch
 from ecgkin.ui.api import problems
-from ecgkin.ui.api.answers import Nearness
 from ecgkin.ui.api.decoding import Decoders
 from ecgkin.ui.api.drafting import Drafting
-from ecgkin.ui.api.feedback import FeedbackStore, RecentQueries, refine
 from ecgkin.ui.api.limits import Limits, PixelBudget, Work
 from ecgkin.ui.api.metrics import Metrics
 from ecgkin.ui.api.security import Token, parse_tokens

@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ecgkin import __version__
-from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.retrieval.errors import EcgkinError, missing_extra
 from ecgkin.ui.cli.commands import (
     base,
+    cases,
+    compare,
     config,
     demo,
     digitize,
@@ -33,18 +35,20 @@ from ecgkin.ui.cli.commands import (
     web,
 )
 
+# What typer raises for a wrong command, option or argument: the class that BadParameter is a kind of.
+_UsageError: Any = typer.BadParameter.__mro__[1]
+_STOPPED = 130  # what typer makes of Ctrl-C, as shells do
 _FOLDS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
 app = typer.Typer(
     name="ecgkin",
     help="Find the most similar ECG cases, with their signed reports. Supports and does not replace a clinician.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _GROUPS = (
-    demo, ingest, base, export, search, evaluate, draft, digitize, encoder, instruct, pulse,
+    demo, ingest, base, cases, export, search, compare, evaluate, draft, digitize, encoder, instruct, pulse,
     download, serve, web, config,
 )  # fmt: skip
 for group in _GROUPS:  # `draft` adds to what `evaluate` has made
@@ -79,7 +83,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = joined_folds(sys.argv[1:] if arguments is None else arguments)
     try:
-        app(args=words, prog_name="ecgkin")
+        status = app(args=words, prog_name="ecgkin", standalone_mode=False)
+    except typer.Abort:  # "no" to a question
+        status = _STOPPED
+    except _UsageError as error:
+        _complain_of_usage(error)
+        sys.exit(error.exit_code)
     except EcgkinError as error:
         if "--debug" in words:
             raise
@@ -88,8 +97,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception as error:
         if "--debug" in words:
             raise
+        known = missing_extra(error) if isinstance(error, ModuleNotFoundError) else None
+        if known is not None:
+            _complain(str(known), known.hint)
+            sys.exit(known.exit_code)
         _complain(f"{type(error).__name__}: {error}", "this is a fault of ecgkin; `ecgkin --debug ...` shows where")
         sys.exit(1)
+    if status == _STOPPED:
+        _complain("stopped", "")
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain_of_usage(error: Any) -> None:
+    """A wrong command, option or argument: one line and where its help is."""
+    place = error.ctx.command_path if error.ctx is not None else "ecgkin"
+    if type(error).__name__ == "NoArgsIsHelpError":  # `ecgkin` alone; typer does not export the class
+        error.show()
+        return
+    _complain(error.format_message(), f"{place} --help")
 
 
 def joined_folds(words: Sequence[str]) -> list[str]:

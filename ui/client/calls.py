@@ -17,6 +17,7 @@ from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.api.answers import (
     CaseOut,
     CasesOut,
+    DigitizedOut,
     DraftAnswer,
     EmbeddingOut,
     ExplanationOut,
@@ -25,7 +26,7 @@ from ecgkin.ui.api.answers import (
     MarkOut,
     SearchOut,
 )
-from ecgkin.ui.api.schemas import CaseFields, Signal
+from ecgkin.ui.api.schemas import CaseFields, PageKnown, Signal
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
@@ -189,6 +190,7 @@ def search(
     fs_hz: float | None = None,
     units: str | None = None,
     page: int | None = None,
+    known: PageKnown | None = None,
 ) -> Call[SearchOut]:
     """A call for a search.
 
@@ -206,11 +208,12 @@ def search(
         fs_hz: Samples a second, for a file that does not say.
         units: "mV", "uV" or "V", for a file that does not say.
         page: Of a document, from 1.
+        known: Of a picture: what its reading got wrong, put right.
     """
     values = {
         "text": text, "query_id": query_id, "k": k, "where": where, "exclude_patient": exclude_patient,
         "weight": weight, "similar": list(similar) or None, "not_similar": list(not_similar) or None,
-        "fs_hz": fs_hz, "units": units, "page": page,
+        "fs_hz": fs_hz, "units": units, "page": page, "known": _known(known),
     }  # fmt: skip
     return _question("/v1/search", parsed_as(SearchOut), file, record, values)
 
@@ -231,6 +234,7 @@ def draft(
     fs_hz: float | None = None,
     units: str | None = None,
     page: int | None = None,
+    known: PageKnown | None = None,
 ) -> Call[T]:
     """A call for a draft.
 
@@ -249,10 +253,11 @@ def draft(
         fs_hz: Samples a second, for a file that does not say.
         units: "mV", "uV" or "V", for a file that does not say.
         page: Of a document, from 1.
+        known: Of a picture: what its reading got wrong, put right.
     """
     values = {
         "k": k, "question": question, "language": language, "model": model, "evidence": evidence, "where": where,
-        "exclude_patient": exclude_patient, "fs_hz": fs_hz, "units": units, "page": page,
+        "exclude_patient": exclude_patient, "fs_hz": fs_hz, "units": units, "page": page, "known": _known(known),
     }  # fmt: skip
     return _question("/v1/drafts", take, file, record, values, {"Accept": accept})
 
@@ -307,7 +312,13 @@ def embed(texts: Sequence[str], file: Files | None, record: EcgRecord | None) ->
     return _question("/v1/embeddings", parsed_as(EmbeddingOut), file, record, values)
 
 
-def explain(case_id: str, file: Files | None, record: EcgRecord | None, fs_hz: float | None) -> Call[ExplanationOut]:
+def explain(
+    case_id: str,
+    file: Files | None,
+    record: EcgRecord | None,
+    fs_hz: float | None,
+    known: PageKnown | None = None,
+) -> Call[ExplanationOut]:
     """A call for what makes a case near.
 
     Args:
@@ -315,9 +326,36 @@ def explain(case_id: str, file: Files | None, record: EcgRecord | None, fs_hz: f
         file: A path, its name and bytes, or several of these (the files of a WFDB record).
         record: A recording, in place of a file.
         fs_hz: Samples a second, for a file that does not say.
+        known: Of a picture: what its reading got wrong, put right.
     """
-    values = {"case_id": case_id, "fs_hz": fs_hz}
+    values = {"case_id": case_id, "fs_hz": fs_hz, "known": _known(known)}
     return _question("/v1/explanations", parsed_as(ExplanationOut), file, record, values)
+
+
+def digitize(
+    file: Files,
+    *,
+    known: PageKnown | None = None,
+    samples: bool = True,
+    curves: bool = False,
+    page: int | None = None,
+) -> Call[DigitizedOut]:
+    """A call for the signals of a picture.
+
+    Args:
+        file: A path, or its name and bytes.
+        known: What its reading got wrong, put right; None for nothing.
+        samples: Whether the answer holds the samples.
+        curves: Whether it says where on the picture each curve was followed.
+        page: Of a document, from 1.
+    """
+    values = {"known": _known(known), "samples": samples, "curves": curves, "page": page}
+    return _question("/v1/digitize", parsed_as(DigitizedOut), file, None, values)
+
+
+def _known(known: PageKnown | None) -> str | None:
+    """As a field of a form."""
+    return None if known is None else known.model_dump_json(exclude_defaults=True)
 
 
 def feedback(query_id: str, similar: Sequence[str], not_similar: Sequence[str]) -> Call[FeedbackOut]:

@@ -18,6 +18,7 @@ from httpx_sse import EventSource
 from ecgkin.ui.api.answers import (
     CaseOut,
     CasesOut,
+    DigitizedOut,
     DraftAnswer,
     EmbeddingOut,
     ExplanationOut,
@@ -27,14 +28,14 @@ from ecgkin.ui.api.answers import (
     MarkOut,
     SearchOut,
 )
-from ecgkin.ui.api.schemas import CaseFields, Signal
+from ecgkin.ui.api.schemas import CaseFields, PageKnown, Signal
 from ecgkin.ui.client import calls
 from ecgkin.ui.client.calls import ApiError, DraftEvent, Files, checked, draft_event, unreachable
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
 
-__all__ = ["ApiError", "AsyncClient", "CaseFields", "Client", "DraftEvent"]
+__all__ = ["ApiError", "AsyncClient", "CaseFields", "Client", "DraftEvent", "PageKnown"]
 
 T = TypeVar("T")
 TIMEOUT_S = 60.0
@@ -87,7 +88,7 @@ class Client:
             record: Samples, instead of a file.
             text: Words; beside an ECG the search is for both.
             query_id: An earlier search, instead of all these: refined by its marks.
-            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page.
+            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page, known.
         """
         return self._run(calls.search(file, record, text, query_id, **options))
 
@@ -97,7 +98,7 @@ class Client:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
 
         Returns:
             The draft and the search.
@@ -110,7 +111,7 @@ class Client:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
 
         Returns:
             The resource as plain values.
@@ -125,7 +126,7 @@ class Client:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
 
         Returns:
             Pieces of text, then the answer.
@@ -199,8 +200,22 @@ class Client:
         """
         return self._run(calls.embed(texts, file, record))
 
+    def digitize(self, file: Files, **options: Any) -> DigitizedOut:
+        """The signals of a picture, and what was understood of the page.
+
+        Args:
+            file: A path, or its name and bytes.
+            options: known (`PageKnown`: what was misread, put right), samples, curves, page.
+        """
+        return self._run(calls.digitize(file, **options))
+
     def explain(
-        self, case_id: str, file: Files | None = None, record: EcgRecord | None = None, fs_hz: float | None = None
+        self,
+        case_id: str,
+        file: Files | None = None,
+        record: EcgRecord | None = None,
+        fs_hz: float | None = None,
+        known: PageKnown | None = None,
     ) -> ExplanationOut:
         """Which stretches of an ECG make a case near.
 
@@ -209,11 +224,12 @@ class Client:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
             fs_hz: Samples a second, for a file that does not say.
+            known: Of a picture: what its reading got wrong, put right.
 
         Returns:
             Those that cost most similarity first.
         """
-        return self._run(calls.explain(case_id, file, record, fs_hz))
+        return self._run(calls.explain(case_id, file, record, fs_hz, known))
 
     def feedback(self, query_id: str, similar: Sequence[str] = (), not_similar: Sequence[str] = ()) -> FeedbackOut:
         """Mark hits of a search; `search(query_id=...)` then follows them.
@@ -284,7 +300,7 @@ class AsyncClient:
             record: A recording, in place of a file.
             text: Words; with an ECG the search is for both.
             query_id: Of an earlier search.
-            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page.
+            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page, known.
 
         Returns:
             Hits, vote, what was read of the page, warnings.
@@ -297,7 +313,7 @@ class AsyncClient:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
 
         Returns:
             The draft and the search.
@@ -312,7 +328,7 @@ class AsyncClient:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
 
         Returns:
             The resource as plain values.
@@ -327,7 +343,7 @@ class AsyncClient:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page.
+            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
 
         Returns:
             Pieces of text, then the answer.
@@ -403,8 +419,22 @@ class AsyncClient:
         """
         return await self._run(calls.embed(texts, file, record))
 
+    async def digitize(self, file: Files, **options: Any) -> DigitizedOut:
+        """The signals of a picture, and what was understood of the page.
+
+        Args:
+            file: A path, or its name and bytes.
+            options: known (`PageKnown`: what was misread, put right), samples, curves, page.
+        """
+        return await self._run(calls.digitize(file, **options))
+
     async def explain(
-        self, case_id: str, file: Files | None = None, record: EcgRecord | None = None, fs_hz: float | None = None
+        self,
+        case_id: str,
+        file: Files | None = None,
+        record: EcgRecord | None = None,
+        fs_hz: float | None = None,
+        known: PageKnown | None = None,
     ) -> ExplanationOut:
         """Which stretches of an ECG make a case near.
 
@@ -413,11 +443,12 @@ class AsyncClient:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
             fs_hz: Samples a second, for a file that does not say.
+            known: Of a picture: what its reading got wrong, put right.
 
         Returns:
             Those that cost most similarity first.
         """
-        return await self._run(calls.explain(case_id, file, record, fs_hz))
+        return await self._run(calls.explain(case_id, file, record, fs_hz, known))
 
     async def feedback(
         self, query_id: str, similar: Sequence[str] = (), not_similar: Sequence[str] = ()

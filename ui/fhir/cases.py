@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ecgkin.index.case import Case
+from ecgkin.index.case import Case, digitised_words
 from ecgkin.index.transfer.export import file_stem, steps_of
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, statement
@@ -72,6 +72,8 @@ def _resources(case: Case, record: EcgRecord) -> list[dict[str, Any]]:
             {"code": {"coding": [{"system": _LOINC, "code": "21612-7", "display": "Age - Reported"}]},
              "valueQuantity": {"value": case.age_years, "unit": "a", "system": _UCUM, "code": "a"}}
         )  # fmt: skip
+    if case.is_digitised:
+        observation["note"] = [{"text": digitised_words(case)}]
     report: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
         "status": "unknown",

@@ -25,7 +25,10 @@ LOINC = "http://loinc.org"
 UCUM = "http://unitsofmeasure.org"
 TERMINOLOGY = "http://terminology.hl7.org/CodeSystem"
 SCP = "urn:ecgkin:scp-statement"
+FLAG = "urn:ecgkin:flag"
 DEVICE = "ecgkin"
+# Severity of a flag -> HL7's interpretation of an observation.
+_INTERPRETATION = {"urgent": ("AA", "Critical abnormal"), "important": ("A", "Abnormal"), "note": ("A", "Abnormal")}
 # Measurement -> LOINC code, its display, UCUM unit (field.md 1; the axis is LOINC's "QRS axis").
 MEASUREMENTS = {
     "rate_bpm": ("8867-4", "Heart rate", "/min"),
@@ -58,7 +61,7 @@ def diagnostic_report(
     from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
     now = datetime.now(tz=UTC).isoformat(timespec="seconds")
-    observations = list(_observations(draft))
+    observations = [*_observations(draft), *_flags(draft), *_comparison(draft)]
     said = _conclusion(draft, warnings)
     content: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
@@ -156,6 +159,58 @@ def _observations(draft: Draft) -> Iterator[dict[str, Any]]:
                 "valueQuantity": {"value": round(float(value)), "unit": unit, "system": UCUM, "code": unit},
                 **({"method": {"text": "Bazett"}} if name == "qtc_ms" else {}),
             }
+
+
+def _flags(draft: Draft) -> Iterator[dict[str, Any]]:
+    """Red flags: what was measured, by which criterion, and how soon somebody must look."""
+    for number, flag in enumerate(draft.flags, 1):
+        code, name = _INTERPRETATION[flag.severity]
+        criterion = _printable(flag.text.removeprefix(flag.title).lstrip("(. "))
+        yield {
+            "resourceType": "Observation",
+            "id": f"flag-{number}",
+            "status": "preliminary",
+            "code": {"coding": [_coding(FLAG, flag.code, flag.title)], "text": _printable(flag.title)},
+            "device": {"reference": f"#{DEVICE}"},
+            "valueString": _printable(flag.title),
+            "interpretation": [{"coding": [_coding(f"{TERMINOLOGY}/v3-ObservationInterpretation", code, name)]}],
+            **({"method": {"text": criterion}} if criterion else {}),
+            **({"bodySite": {"text": ", ".join(flag.leads)}} if flag.leads else {}),
+        }
+
+
+def _comparison(draft: Draft) -> Iterator[dict[str, Any]]:
+    """What has changed since an earlier ECG, and beside it the values of both."""
+    serial = draft.comparison
+    if serial is None or not serial.compared_with:
+        return
+    parts = []
+    for row in serial.rows:
+        if row.before is None or row.after is None or row.change is None:
+            continue
+        code, name = ("A", "Abnormal") if row.beyond else ("N", "Normal")
+        parts.append(
+            {
+                "code": {"text": row.name},
+                "valueString": f"{round(row.before, 3):g} -> {round(row.after, 3):g} ({round(row.change, 3):+g})",
+                "interpretation": [
+                    {
+                        "coding": [_coding(f"{TERMINOLOGY}/v3-ObservationInterpretation", code, name)],
+                        "text": "beyond repeatability" if row.beyond else "within repeatability",
+                    }
+                ],
+            }
+        )
+    yield {
+        "resourceType": "Observation",
+        "id": "comparison",
+        "status": "preliminary",
+        "code": {"coding": [_coding(LOINC, "18844-1", "EKG impression Narrative")], "text": "serial comparison"},
+        "device": {"reference": f"#{DEVICE}"},
+        "valueString": _printable(serial.sentence),
+        **({"component": parts} if parts else {}),
+        **({"note": [{"text": _printable(f"{c.text}: {c.rule}")} for c in serial.changes]} if serial.changes else {}),
+    }
 
 
 def _provenance(draft: Draft, base_id: str, generation: int, now: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from ecgkin.ui.api import docs_page, openapi, problems, schemas
 from ecgkin.ui.api.limits import Gate
 from ecgkin.ui.api.metrics import Context
 from ecgkin.ui.api.routes import cases as routes_cases
+from ecgkin.ui.api.routes import digitize as routes_digitize
 from ecgkin.ui.api.routes import drafts as routes_drafts
 from ecgkin.ui.api.routes import explain as routes_explain
 from ecgkin.ui.api.routes import feedback as routes_feedback
@@ -34,6 +35,7 @@ _ROUTES = (
     routes_search,
     routes_explain,
     routes_drafts,
+    routes_digitize,
     routes_cases,
     routes_feedback,
     routes_map,
@@ -53,6 +55,7 @@ _FORMS: list[type[BaseModel]] = [
     routes_search.EmbeddingForm,
     routes_explain.ExplanationForm,
     routes_drafts.DraftForm,
+    routes_digitize.DigitizeForm,
     routes_cases.CaseForm,
 ]
 

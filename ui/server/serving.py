@@ -20,7 +20,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import QueryError, why
 from ecgkin.ui.api.security import is_loopback
 from ecgkin.ui.logs import Repeats
 
@@ -55,7 +55,7 @@ def bind(settings: Settings) -> socket.socket:
     except OSError as error:
         listener.close()
         raise QueryError(
-            f"{host}:{port} cannot be listened on: {error.strerror or error}", hint="choose another --port; 0: any"
+            f"{host}:{port} cannot be listened on: {why(error)}", hint="choose another --port; 0: any"
         ) from None
     return listener
 

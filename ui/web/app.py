@@ -87,7 +87,7 @@ def _about(page: Page) -> None:
 def _body(page: Page) -> None:
     import streamlit as st
 
-    from ecgkin.ui.web.panels import compare, inputs
+    from ecgkin.ui.web.panels import compare, inputs, reading
 
     folder = os.environ.get(EXAMPLES_VARIABLE)
     examples = Path(folder) if folder else None
@@ -99,11 +99,15 @@ def _body(page: Page) -> None:
         st.session_state.pop("found", None)
         inputs.start(page, examples)
         return
+    query = reading.with_known(query)
     found = _searched(page, query, options)
     shown = found.shown
     if shown is None:
         if found.error is not None:
             show_error(found.error, page.word, [name for name, _ in query.files])
+            if query.known is not None and st.button(page.word("as_read"), icon=":material/undo:", key="as-read"):
+                reading.forget(query)
+                st.rerun()
             if st.button(page.word("retry"), icon=":material/refresh:", key="retry"):
                 st.session_state.pop("found")
                 st.rerun()
@@ -126,7 +130,8 @@ def _bench(page: Page, found: Found, options: Options) -> None:
     assert shown is not None  # the caller has looked
     if shown.abstention.nothing_similar:
         best, threshold = shown.abstention.best_score or 0.0, shown.abstention.threshold or 0.0
-        st.warning(word("nothing_similar", best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
+        why = "unreadable" if shown.abstention.reason == "unreadable" else "nothing_similar"
+        st.warning(word(why, best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
     options = _working(page, found, shown, options)
     if found.query.kind != "text":
         draft_compare.compare_drafts(page, found, shown, options)
@@ -141,13 +146,15 @@ def _working(page: Page, found: Found, shown: SearchOut, options: Options) -> Op
     """
     import streamlit as st
 
-    from ecgkin.ui.web.panels import draft_panel, neighbour_cards, query_panel
+    from ecgkin.ui.web.panels import draft_panel, neighbour_cards, query_panel, serial
 
     word = page.word
     with st.container(key="bench"):
         left, right = st.columns([7, 6], gap="medium")
         with left:
             query_panel.query_panel(page, found.query, shown)
+            if shown.previous is not None:
+                serial.serial_panel(page, shown.previous)
             with st.container(horizontal=True, vertical_alignment="center", key="draft-head"):
                 st.header(word("draft"), anchor=False, width="content")
                 if found.query.kind != "text":
@@ -218,7 +225,7 @@ def _searched(page: Page, query: Query, options: Options) -> Found:
     """The search for this query, made once."""
     import streamlit as st
 
-    key = (query.digest, options.k, options.where)
+    key = (query.digest, options.k, options.where, options.previous)
     found: Found | None = st.session_state.get("found")
     if found is not None and found.key == key:
         return found

@@ -358,7 +358,6 @@ class PulseModel:
 
 DTYPES = ("float16", "bfloat16", "float32")
 QUANTIZATIONS = ("8bit", "4bit")
-_log = logging.getLogger(__name__)
 
 
 def load_pulse(

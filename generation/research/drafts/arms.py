@@ -167,7 +167,7 @@ def _result(hits: Sequence[tuple[PtbXlRow, float]], setting: Setting, reading: M
         vote=votes,
         nothing_similar=False,
         threshold=None,
-        page=None,
+        printed=None,
         warnings=(),
         timings_ms={},
         query="record",

@@ -7,6 +7,7 @@ unless the rows would not fit into 256 px, then the height alone is squeezed; th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -129,7 +130,11 @@ def draw_trace_map(
         points = (np.stack([x, y], axis=1).clip(-_FAR_PX, _FAR_PX) * (1 << _SHIFT)).astype(np.int32)
         cv2.polylines(canvas, [points], False, weight, thickness, cv2.LINE_AA, _SHIFT)
     if damage.specks and rng.random() < damage.specks:
-        _specks(canvas, geometry, left, top, scale_x, scale_y, offset_y, rng)
+
+        def to_px(x_mm: float, y_mm: float) -> tuple[int, int]:
+            return int((x_mm - left) * scale_x), int((y_mm - top) * scale_y + offset_y)
+
+        _specks(canvas, geometry, to_px, rng)
     if damage.gaps and rng.random() < damage.gaps:
         _gaps(canvas, rng)
     if damage.blur and rng.random() < damage.blur:
@@ -172,11 +177,7 @@ def _lines(
 def _specks(
     canvas: NDArray[np.uint8],
     geometry: PageGeometry,
-    left: float,
-    top: float,
-    scale_x: float,
-    scale_y: float,
-    offset_y: float,
+    to_px: Callable[[float, float], tuple[int, int]],
     rng: np.random.Generator,
 ) -> None:
     """Letters of lead names, dots and line pieces that page reading took for traces."""
@@ -185,9 +186,8 @@ def _specks(
         size = float(rng.uniform(0.2, 0.32))
         lift, along = rng.uniform(-10, 8), rng.uniform(-2, 6)
         for panel in geometry.panels:
-            x = (panel.x_mm + along - left) * scale_x
-            y = (panel.baseline_y_mm + lift - top) * scale_y + offset_y
-            cv2.putText(canvas, panel.label, (int(x), int(y)), cv2.FONT_HERSHEY_SIMPLEX, size, 255, 1, cv2.LINE_AA)
+            at = to_px(panel.x_mm + along, panel.baseline_y_mm + lift)
+            cv2.putText(canvas, panel.label, at, cv2.FONT_HERSHEY_SIMPLEX, size, 255, 1, cv2.LINE_AA)
     for _ in range(int(rng.integers(0, 25))):
         x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
         cv2.circle(canvas, (x, y), int(rng.integers(0, 2)), int(rng.integers(60, 255)), -1)

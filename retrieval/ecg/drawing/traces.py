@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import ceil, floor
 
 import numpy as np
@@ -12,6 +13,16 @@ from ecgkin.retrieval.ecg.drawing.geometry import PageGeometry, Panel, RenderSty
 from ecgkin.retrieval.ecg.record import EcgRecord
 
 _EDGE = 1e-6  # of a sample: keeps a panel's last sample when 2.5 s * 100 Hz comes out as 249.9999999
+
+
+@dataclass(frozen=True, slots=True)
+class _Pen:
+    """How samples become points: units of one sample and of one mm, samples of which two are kept (0: all)."""
+
+    style: RenderStyle
+    step: float
+    scale: float
+    chunk: int
 
 
 def drawable_leads(record: EcgRecord) -> dict[str, int]:
@@ -59,7 +70,7 @@ def trace_groups(
             groups.setdefault(last - first + 1, []).append((panel, first))
 
     step = style.speed_mm_s / record.fs_hz * scale
-    chunk = int(finest / step) if finest else 0
+    pen = _Pen(style, step, scale, int(finest / step) if finest else 0)
     for length, members in groups.items():
         values = np.empty((len(members), length))
         for index, (panel, first) in enumerate(members):
@@ -68,54 +79,51 @@ def trace_groups(
         starts = np.array([(p.x_mm + (f / record.fs_hz - p.start_s) * style.speed_mm_s) * scale for p, f in members])
         whole = np.isfinite(values.sum(axis=1))
         if whole.all():
-            yield panels, _points(panels, starts, values, style, step, scale, chunk)
+            yield panels, _points(panels, starts, values, pen)
             continue
         if whole.any():
             some = tuple(panel for panel, ok in zip(panels, whole, strict=True) if ok)
-            yield some, _points(some, starts[whole], values[whole], style, step, scale, chunk)
+            yield some, _points(some, starts[whole], values[whole], pen)
         for index in np.flatnonzero(~whole).tolist():
-            yield from _broken(panels[index], float(starts[index]), values[index], style, step, scale, chunk)
+            yield from _broken(panels[index], float(starts[index]), values[index], pen)
 
 
 def _broken(
-    panel: Panel, start: float, values: NDArray[np.float64], style: RenderStyle, step: float, scale: float, chunk: int
+    panel: Panel, start: float, values: NDArray[np.float64], pen: _Pen
 ) -> Iterator[tuple[tuple[Panel, ...], NDArray[np.float64]]]:
     """The finite runs of one panel, each a polyline of its own."""
     finite = np.isfinite(values)
     if not finite.any():
         return
-    shift = float(np.median(values[finite])) if style.center else 0.0
+    shift = float(np.median(values[finite])) if pen.style.center else 0.0
     edges = np.flatnonzero(np.diff(np.concatenate(([False], finite, [False])).astype(np.int8)))
     for begin, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
         run = values[None, begin:end]
-        at = np.array([start + begin * step])
-        yield (panel,), _points((panel,), at, run, style, step, scale, chunk, np.array([[shift]]))
+        at = np.array([start + begin * pen.step])
+        yield (panel,), _points((panel,), at, run, pen, np.array([[shift]]))
 
 
 def _points(
     panels: tuple[Panel, ...],
     starts: NDArray[np.float64],
     values: NDArray[np.float64],
-    style: RenderStyle,
-    step: float,
-    scale: float,
-    chunk: int,
+    pen: _Pen,
     shift: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Points of panels whose samples are all finite; `starts` is the x of their first samples."""
     n = values.shape[1]
-    if shift is None and style.center:
+    if shift is None and pen.style.center:
         shift = np.partition(values, n // 2, axis=1)[:, n // 2, None]
-    if chunk >= 3 and n > 2 * chunk:
-        index, values = _extremes(values, chunk)
+    if pen.chunk >= 3 and n > 2 * pen.chunk:
+        index, values = _extremes(values, pen.chunk)
     else:
         index = np.arange(n)[None]
-    per_mv = np.array([[p.sign * p.gain_mm_mv * scale] for p in panels])
-    zero = np.array([[p.baseline_y_mm * scale] for p in panels])
+    per_mv = np.array([[p.sign * p.gain_mm_mv * pen.scale] for p in panels])
+    zero = np.array([[p.baseline_y_mm * pen.scale] for p in panels])
     if shift is not None:
         zero = zero + shift * per_mv
     points = np.empty((*values.shape, 2))
-    np.add(starts[:, None], index * step, out=points[..., 0])
+    np.add(starts[:, None], index * pen.step, out=points[..., 0])
     np.subtract(zero, values * per_mv, out=points[..., 1])
     return points
 

@@ -25,7 +25,7 @@ from ecgkin.retrieval.ecg.formats.watch_export import Export, export_in
 from ecgkin.retrieval.ecg.header import SourceHeader, iso_time
 from ecgkin.retrieval.ecg.leads import LEADS, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import RateUnknownError, RecordError
+from ecgkin.retrieval.errors import RateUnknownError, RecordError, why
 
 MAX_BYTES = 500_000_000
 _MAX_PREAMBLE = 100  # lines before the table
@@ -50,6 +50,8 @@ _RATE_WORDS = re.compile(
     re.IGNORECASE,
 )
 _AMOUNT = re.compile(r"\D{0,20}?(\d[\d.,]{0,14})[ _]{0,3}(khz|hz|hertz|1/s)?", re.IGNORECASE)
+RATE_HINT = "say the samples a second: --fs 500 (fs_hz in Python and the API, column fs in cases.csv)"
+UNITS_HINT = "say the unit: --units mV (units in Python and the API)"
 _SLOWEST_HZ, _FASTEST_HZ = 20.0, 50_000.0
 """Between these lies what a stated rate can be; it tells thousands from decimals in "1,000 Hz" and "0,25 kHz"."""
 _NUMBER = re.compile(r"[-+\u2212]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z")
@@ -108,9 +110,7 @@ def read_csv(
     declared = stated_rate(table.preamble, file.name)
     used = fs_hz if fs_hz is not None else rate if rate is not None else declared
     if used is None:
-        raise RateUnknownError(
-            f"{file.name} does not say its sampling rate", hint="pass fs_hz=..., or add a time column"
-        )
+        raise RateUnknownError(f"{file.name} does not say its sampling rate", hint=f"{RATE_HINT}; or add a time column")
     for source, other in (("time column", rate), ("preamble", declared)):
         if other is not None and abs(other - used) > 0.01 * used:
             notes.append(f"the {source} says {other:g} Hz, {used:g} Hz is used")
@@ -126,10 +126,10 @@ def read_csv(
 def _of_watch(export: Export, fs_hz: float | None, units: str | None, file: Path) -> EcgRecord:
     rate = fs_hz if fs_hz is not None else export.fs_hz
     if rate is None:
-        raise RateUnknownError(f"{file.name} does not say its sampling rate", hint="pass fs_hz=...")
+        raise RateUnknownError(f"{file.name} does not say its sampling rate", hint=RATE_HINT)
     factor = millivolts_per(units or export.unit)
     if factor is None:
-        raise RecordError(f"{file.name}: unit {export.unit!r} is no voltage", hint="pass units=")
+        raise RecordError(f"{file.name}: unit {export.unit!r} is no voltage", hint=UNITS_HINT)
     with np.errstate(over="ignore"):
         row = (np.asarray(export.values) * factor).astype(np.float32)
     return assemble(
@@ -162,7 +162,7 @@ def stated_rate(lines: Sequence[str], where: str = "the table") -> float | None:
         likely = {rate for rate in rates if _SLOWEST_HZ <= rate <= _FASTEST_HZ} or rates
         if len(likely) > 1:
             choices = " or ".join(f"{rate:g} Hz" for rate in sorted(likely))
-            raise RecordError(f"{where}: the sampling rate {amount.group(1)!r} may be {choices}", hint="pass fs_hz=...")
+            raise RecordError(f"{where}: the sampling rate {amount.group(1)!r} may be {choices}", hint=RATE_HINT)
         if likely:
             return likely.pop()
     return None
@@ -190,7 +190,7 @@ def _text(path: Path) -> str:
             raise RecordError(f"{path.name} has {path.stat().st_size} bytes (at most {MAX_BYTES} are read)")
         raw = path.read_bytes()
     except (OSError, ValueError) as error:
-        raise RecordError(f"{str(path)!r} cannot be read: {error}") from error
+        raise RecordError(f"{str(path)!r} cannot be read: {why(error)}") from error
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", errors="replace")
     try:
@@ -401,7 +401,9 @@ def _rate_of(column: NDArray[np.float64], unit: str, where: str, notes: list[str
     if column.size < 2 or np.isnan(column).all():
         return None
     if not np.isfinite(column).all() or not _rises(column):
-        raise RecordError(f"{where}: the time column does not rise throughout", hint="pass fs_hz= and drop the column")
+        raise RecordError(
+            f"{where}: the time column does not rise throughout", hint=f"drop the column, and {RATE_HINT}"
+        )
     step = float((column[-1] - column[0]) / (column.size - 1))
     known = _SECONDS_PER.get(unit.strip().lower())
     coarse = 1.01e-3 if known in (1.0, None) and step < 0.5 else 1.01  # stamps are rounded to milliseconds, or to units
@@ -411,7 +413,7 @@ def _rate_of(column: NDArray[np.float64], unit: str, where: str, notes: list[str
         if known is None:
             raise RecordError(
                 f"{where}: unit {unit[:20]!r} of the time column is none of time (expected s, ms or us)",
-                hint="pass fs_hz= and drop the column",
+                hint=f"drop the column, and {RATE_HINT}",
             )
         return 1.0 / (step * known)
     if step == 1.0:
@@ -434,7 +436,7 @@ def _factors(
     known = [None if unit is None else millivolts_per(unit) for unit in stated]
     for unit, factor in zip(stated, known, strict=True):
         if unit is not None and factor is None:
-            raise RecordError(f"{where}: unit {unit!r} in a column name is no voltage", hint="pass units=")
+            raise RecordError(f"{where}: unit {unit!r} in a column name is no voltage", hint=UNITS_HINT)
     if all(factor is not None for factor in known):
         return [factor for factor in known if factor is not None]
     with np.errstate(invalid="ignore"):

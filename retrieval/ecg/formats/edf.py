@@ -16,7 +16,7 @@ from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, m
 from ecgkin.retrieval.ecg.header import SourceHeader, age_at, iso_time, plain_text, scale_note, sex_of
 from ecgkin.retrieval.ecg.leads import canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 if TYPE_CHECKING:
     from edfio import Bdf, Edf
@@ -106,7 +106,7 @@ def _check(file: Path) -> tuple[bool, bytes]:
         with file.open("rb") as stream:
             head = stream.read(256 * (_MAX_SIGNALS + 1))
     except (OSError, ValueError) as error:
-        raise RecordError(f"{str(file)!r} cannot be read: {error}") from error
+        raise RecordError(f"{str(file)!r} cannot be read: {why(error)}") from error
     is_bdf = head.startswith(BDF_MAGIC)
     if not is_bdf and not head.startswith(EDF_MAGIC):
         raise RecordError(f"{file.name} is no EDF or BDF file (its first bytes are {head[:8]!r})")
@@ -155,7 +155,8 @@ def _header(edf: Edf | Bdf, head: bytes, form: str, filters: str) -> SourceHeade
         form,
         patient_name=plain_text(name if plus else edf.local_patient_identification),
         birth_date=_day(who[2]) if plus else None,
-        recorded_at=_start(head),
+        # "Startdate X": the date of the fixed header is a stand-in, mostly 1985-01-01.
+        recorded_at=None if where[:2] == ["Startdate", "X"] else _start(head),
         device=plain_text(where[4].replace("_", " ")) if plus and len(where) >= 5 and where[4] != "X" else "",
         filters=filters,
         people=tuple(part.replace("_", " ") for part in where[3:4] if part != "X"),

@@ -12,7 +12,7 @@ import numpy as np
 from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate
 from ecgkin.retrieval.ecg.header import SourceHeader, age_at, iso_time, plain_text, scale_note
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 MAGIC = b"ISHNE1.0"
 _FIXED = 522  # bytes of magic number, checksum and the block of fixed length
@@ -45,7 +45,7 @@ def read_ishne(path: str | os.PathLike[str]) -> EcgRecord:
                 raise RecordError(f"{file.name}: blocks of the header lie at impossible places")
             more = stream.read(variable)
     except (OSError, ValueError) as error:
-        raise RecordError(f"{str(file)!r} cannot be read: {error}") from error
+        raise RecordError(f"{str(file)!r} cannot be read: {why(error)}") from error
     (n_leads,) = struct.unpack_from("<h", fixed, 156)
     if not 1 <= n_leads <= 12 or declared < 1:
         raise RecordError(f"{file.name} declares {n_leads} leads of {declared} samples (expected 1 to 12)")

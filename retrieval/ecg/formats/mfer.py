@@ -18,7 +18,7 @@ from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, l
 from ecgkin.retrieval.ecg.formats.groups import Group, merged
 from ecgkin.retrieval.ecg.header import SourceHeader, age_at, iso_time, plain_text, plausible_age, scale_note
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 MAX_BYTES = 200_000_000
 _MAX_TAGS = 100_000
@@ -78,7 +78,7 @@ def read_mfer(path: str | os.PathLike[str]) -> EcgRecord:
             raise RecordError(f"{file.name} has {size} bytes (at most {MAX_BYTES} are read as MFER)")
         raw = file.read_bytes()
     except (OSError, ValueError) as error:
-        raise RecordError(f"{str(file)!r} cannot be read: {error}") from error
+        raise RecordError(f"{str(file)!r} cannot be read: {why(error)}") from error
     content = _content(raw, file.name)
     if not content.frames:
         raise RecordError(f"{file.name} holds no waveform (tag {_WAVE})", hint="is it an MFER file, and complete?")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES, Kind, kind_of_file
-from ecgkin.retrieval.errors import ImageError, RecordError
+from ecgkin.retrieval.errors import ImageError, RecordError, why
 from ecgkin.retrieval.notes import Note, NoteCode
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def page_count_of(path: str | os.PathLike[str]) -> int:
         with file.open("rb") as stream:
             return count_pages(stream, file.name)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{str(file)!r} cannot be read: {error}") from error
+        raise ImageError(f"{str(file)!r} cannot be read: {why(error)}") from error
 
 
 def _page(document: bytes, page: int, *notes: str) -> Image.Image:
@@ -177,7 +177,7 @@ def document_in(path: str | os.PathLike[str]) -> bytes | None:
     except RecordError as error:
         raise ImageError(str(error), hint=error.hint) from error
     except (OSError, ValueError) as error:
-        raise ImageError(f"{str(file)!r} cannot be read: {error}") from error
+        raise ImageError(f"{str(file)!r} cannot be read: {why(error)}") from error
 
 
 def _wrapped(file: Path) -> bytes | None:

@@ -23,7 +23,7 @@ from ecgkin.retrieval.ecg.header import age_of
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.report_text import clean_report
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 SECONDS = 10
 _COLUMNS = ("ecg_id", "patient_id", "age", "sex", "device", "recording_date", "report", "scp_codes", "strat_fold")
@@ -119,7 +119,7 @@ class PtbXl:
                         if self.fs_hz == 500 and cells.get("filename_lr") in present.get(100, ()):
                             self._low[row.ecg_id] = self.root / cells["filename_lr"]
         except (UnicodeDecodeError, csv.Error) as error:
-            raise RecordError(f"{table} is not a readable table: {error}", hint=_HINT) from error
+            raise RecordError(f"{table} is not a readable table: {why(error)}", hint=_HINT) from error
         return rows, listed
 
     def _row(self, cells: dict[str, str], where: str) -> PtbXlRow:
@@ -147,7 +147,9 @@ class PtbXl:
                 infarction_stages=tuple(said for name in _STAGES if (said := (cells.get(name) or "").strip())),
             )
         except _BAD_CELL as error:
-            raise RecordError(f"{where} cannot be read: {error}", hint="is the table cut off or edited?") from error
+            raise RecordError(
+                f"{where} cannot be read: {why(error)}", hint="is the table cut off or edited?"
+            ) from error
 
     def __len__(self) -> int:
         return len(self.rows)

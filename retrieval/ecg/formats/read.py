@@ -16,7 +16,7 @@ from typing import Literal
 
 from ecgkin.retrieval.ecg.kinds import HEAD_BYTES, Kind, kind_of
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 Units = Literal["mV", "uV", "V"]
 Read = Callable[[Path, float | None, Units | None], EcgRecord]
@@ -113,7 +113,11 @@ def read_ecg(path: str | os.PathLike[str], *, fs_hz: float | None = None, units:
         raise RecordError(f"{file.name} is empty")
     reader = _reader(file, kind, head)
     if reader is None:
-        hint = "pictures are searched (`read_page`), not read as records" if kind.is_picture or kind is Kind.PDF else ""
+        hint = (
+            "a picture holds no samples: search with it, or turn it into signals (ecgkin digitize)"
+            if kind.is_picture or kind is Kind.PDF
+            else ""
+        )
         formats = ", ".join(f"{r.name} ({' '.join(r.suffixes)})" for r in READERS)
         raise RecordError(
             f"{file.name} looks like {kind.words()}, not like an ECG record that is read here: {formats}", hint=hint
@@ -136,7 +140,7 @@ def _head(file: Path) -> bytes | None:
         with file.open("rb") as stream:
             return stream.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
-        raise RecordError(f"{str(file)!r} cannot be read: {error}") from error
+        raise RecordError(f"{str(file)!r} cannot be read: {why(error)}") from error
 
 
 def _read_without_suffix(file: Path, fs_hz: float | None, units: Units | None) -> EcgRecord:

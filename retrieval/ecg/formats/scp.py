@@ -31,7 +31,7 @@ from ecgkin.retrieval.ecg.header import (
 )
 from ecgkin.retrieval.ecg.kinds import is_scp
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 # Tags of section 1 (EN 1064, 5.4.3).
 _LAST, _FIRST, _ID, _SECOND_LAST, _AGE, _BIRTH, _SEX, _DEVICE = 0, 1, 2, 3, 4, 5, 8, 14
@@ -225,7 +225,7 @@ def _bytes(file: Path) -> bytes:
             raise RecordError(f"{file.name} has {size} bytes (at most {MAX_BYTES} are read as SCP-ECG)")
         raw = file.read_bytes()
     except (OSError, ValueError) as error:
-        raise RecordError(f"{str(file)!r} cannot be read: {error}") from error
+        raise RecordError(f"{str(file)!r} cannot be read: {why(error)}") from error
     if not is_scp(raw):
         raise RecordError(f"{file.name} is no SCP-ECG file (its section 0 is not where it must be)")
     (stated,) = struct.unpack_from("<I", raw, 2)

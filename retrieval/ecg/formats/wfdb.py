@@ -24,7 +24,7 @@ from ecgkin.retrieval.ecg.formats.snomed import codes_in, statements_of
 from ecgkin.retrieval.ecg.header import SourceHeader, age_of, iso_time
 from ecgkin.retrieval.ecg.leads import canonical_lead, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 SUFFIXES = (".hea", ".dat", ".mat")
 _MAX_HEADER_BYTES = 1_000_000
@@ -212,7 +212,7 @@ def _read_header(path: Path) -> _Header:
             f"no WFDB header {path.name} in {path.parent}", hint="a record is a .hea and its .dat"
         ) from None
     except (OSError, ValueError) as error:
-        raise RecordError(f"{path} cannot be read: {error}") from error
+        raise RecordError(f"{path} cannot be read: {why(error)}") from error
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -340,7 +340,7 @@ def _check_size(header: _Header, group: list[_Signal], file: Path) -> None:
     try:
         size = file.stat().st_size
     except OSError as error:
-        raise RecordError(f"{file} cannot be read: {error}") from error
+        raise RecordError(f"{file} cannot be read: {why(error)}") from error
     if len({(s.fmt, s.offset) for s in group}) > 1:
         raise RecordError(f"{name} is described with several formats in {header.name}.hea")
     width = _BYTES[group[0].fmt]

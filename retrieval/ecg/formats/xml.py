@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 MAX_BYTES = 64 << 20
 """A twelve-lead ECG of ten seconds takes 0.5 MB as HL7 aECG, the wordiest of the formats: this is twenty minutes."""
@@ -44,7 +44,7 @@ def parse_xml(path: str | os.PathLike[str]) -> tuple[Element, list[str]]:
             raise RecordError(f"{file.name} has {size} bytes (at most {MAX_BYTES} are read as XML)")
         raw = file.read_bytes()
     except (OSError, ValueError) as error:
-        raise RecordError(f"{str(file)!r} cannot be read: {error}") from error
+        raise RecordError(f"{str(file)!r} cannot be read: {why(error)}") from error
     marks = max(raw.count(b"<"), raw.count(b'"') + raw.count(b"'"))
     if marks > MAX_MARKS:
         raise RecordError(f"{file.name} holds {marks} elements and attributes (at most {MAX_MARKS} are read)")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
+ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
 GAINS_MM_MV = (10.0, 5.0, 20.0)
@@ -29,6 +31,7 @@ class Calibration:
         at_end: Whether it stands behind the leads.
         rows: In how many rows it was seen.
         places: Middle of the pulse in each row, mm, NaN where none was seen, (n_rows,).
+        cut: Whether one of its edges lies outside of the picture, so that its width says nothing.
     """
 
     left: float
@@ -37,6 +40,7 @@ class Calibration:
     at_end: bool
     rows: int
     places: FloatArray
+    cut: bool = False
 
 
 def find_pulses(
@@ -88,6 +92,130 @@ def find_pulses(
             nearest = mine[np.abs(mine[:, 0] - left).argmin()]
             places[row] = (nearest[0] + nearest[1]) / 2
     return Calibration(float(left), float(right), float(tall), bool(left > middle), rows, places)
+
+
+def find_cut_pulse(
+    tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float], known: bool
+) -> Calibration | None:
+    """The pulse whose one edge lies outside of the picture: all rows begin, or end, on a roof and fall at one place.
+
+    Args:
+        tracks: Curves of the rows.
+        x_mm: Millimetres of every fine column in each row, (n_rows, w).
+        per_mm: Scale along and across the rows.
+        known: Whether the scale is known; else pulses of any height count.
+    """
+    n_rows, width = tracks.y.shape
+    best: Calibration | None = None
+    for at_end in (False, True):
+        order = slice(None, None, -1) if at_end else slice(None)
+        found: list[tuple[float, float, float, int]] = []
+        for row in range(n_rows):
+            shape = _cut_in_row(tracks.y[row, order], tracks.bottom[row, order] - tracks.stroke / 2, per_mm)
+            if shape is not None:
+                begin, stop, tall = shape
+                places = [width - 1 - x for x in (stop, begin)] if at_end else [begin, stop]
+                left, right = np.interp(places, np.arange(width), x_mm[row])
+                found.append((float(left), float(right), tall, row))
+        if len(found) < max(2, 0.4 * n_rows):
+            continue
+        table = np.array(found)
+        edge = 0 if at_end else 1
+        alike = np.abs(table[:, edge] - np.median(table[:, edge])) < 1.5
+        alike &= np.abs(np.log(table[:, 2] / np.median(table[:, 2]))) < 0.12
+        tall = float(np.median(table[alike, 2])) if alike.any() else 0.0
+        rows = int(alike.sum())
+        usual = min(abs(np.log(max(tall, 1e-9) / per_mm[1] / gain)) for gain in GAINS_MM_MV) < 0.1
+        if rows < max(2, 0.5 * n_rows) or (known and not usual) or (best is not None and best.rows >= rows):
+            continue
+        places = np.full(n_rows, np.nan)
+        places[table[alike, 3].astype(int)] = table[alike, :2].mean(axis=1)
+        left, right = np.median(table[alike, :2], axis=0)
+        best = Calibration(float(left), float(right), tall, at_end, rows, places, cut=True)
+    return best
+
+
+def marked_pulses(
+    marked: ByteImage, baselines: FloatArray, x_mm: FloatArray, per_mm: tuple[float, float], factor: float
+) -> Calibration | None:
+    """The pulse that the network marked beside the rows, or None.
+
+    Args:
+        marked: Likelihood of pulses, working px, uint8 (h, w).
+        baselines: y of the rows, working px.
+        x_mm: Millimetres of every fine column in each row, (n_rows, w).
+        per_mm: Scale along and across the rows, fine px.
+        factor: Fine px per working px.
+    """
+    mask = cv2.threshold(marked, 110, 255, cv2.THRESH_BINARY)[1]
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))
+    count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8, ltype=cv2.CV_32S)
+    n_rows, width = x_mm.shape
+    pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else 0.3 * marked.shape[0]
+    columns = np.arange(width)
+    found = []
+    for left, top, wide, tall, area in stats[1:count].tolist():
+        high_mm, wide_mm = (tall - 1.5) * factor / per_mm[1], wide * factor / per_mm[0]
+        gain = min(GAINS_MM_MV, key=lambda value: abs(np.log(max(high_mm, 0.1) / value)))
+        if area < 0.5 * tall or abs(np.log(max(high_mm, 0.1) / gain)) > 0.15 or not 0.6 < wide_mm < _WIDTH_MM[1]:
+            continue
+        # A pulse stands on its row.
+        row = int(np.abs(baselines - (top + tall)).argmin())
+        if abs(baselines[row] - (top + tall)) > 0.35 * pitch + 0.1 * tall:
+            continue
+        ends = np.interp(((np.array([left, left + wide - 1]) + 0.5) * factor) - 0.5, columns, x_mm[row])
+        found.append((float(ends[0]), float(ends[1]), high_mm, row, gain))
+    if not found:
+        return None
+    table = np.array(found)
+    best: Calibration | None = None
+    for entry in table:
+        alike = (table[:, 4] == entry[4]) & (np.abs(table[:, :2].mean(axis=1) - entry[:2].mean()) < 2 * _ASKEW_MM)
+        rows = np.unique(table[alike, 3]).size
+        # Half of a pulse looks like a pulse of half the gain.
+        if entry[4] != GAINS_MM_MV[0] and rows < max(2, 0.5 * n_rows):
+            continue
+        if best is None or rows > best.rows:
+            left_mm, right_mm, high = np.median(table[alike, :3], axis=0)
+            places = np.full(n_rows, np.nan)
+            places[table[alike, 3].astype(int)] = table[alike, :2].mean(axis=1)
+            middle = float(np.median(x_mm[:, width // 2]))
+            best = Calibration(
+                float(left_mm), float(right_mm), float(high * per_mm[1]), bool(left_mm > middle), rows, places,
+                cut=bool(right_mm - left_mm < 3.0),
+            )  # fmt: skip
+    return best
+
+
+def _cut_in_row(y: FloatArray, foot: FloatArray, per_mm: tuple[float, float]) -> tuple[float, float, float] | None:
+    """Columns and height, px, of the roof on which a curve begins."""
+    mm_x, mm_y = per_mm
+    known = np.flatnonzero(np.isfinite(y[: round(0.06 * y.size)]))
+    if not known.size:
+        return None
+    begin = int(known[0])
+    along = y[begin : begin + round(_WIDTH_MM[1] * mm_x)]
+    level = float(np.nanmedian(along[: max(3, round(0.6 * mm_x))]))
+    off = ~(np.abs(along - level) < 0.3 * mm_y + 0.5)
+    length = int(off.argmax()) if off.any() else along.size
+    if not 0.5 * mm_x <= length < along.size:
+        return None
+    # Behind it the curve goes on for seconds, about its own level.
+    rest = y[begin + length + round(mm_x) :]
+    near = rest[: round(40 * mm_x)]
+    if np.isfinite(near).sum() < 10 * mm_x:
+        return None
+    tall = float(np.nanmedian(near)) - level
+    if tall < _LEAST_EDGE_MM * mm_y:
+        return None
+    # It falls at once, to its foot.
+    edge = foot[begin + max(0, length - 2) : begin + length + round(0.8 * mm_x)]
+    edge = edge[np.isfinite(edge)]
+    if edge.size and float(edge.max()) < level + 0.6 * tall:
+        return None
+    if edge.size and abs(np.log((float(edge.max()) - level) / tall)) < 0.4:
+        tall = float(edge.max()) - level
+    return float(begin), float(begin + length), tall
 
 
 def _in_row(

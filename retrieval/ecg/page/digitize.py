@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,29 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
-from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_pulses
+from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
+from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
 from ecgkin.retrieval.ecg.page.image import load_image
-from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of
+from ecgkin.retrieval.ecg.page.names import Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
-from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet
+from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
 from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
+from ecgkin.retrieval.ecg.page.steps import beside, law_shifts, match
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode
 
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
 FS_HZ = 500.0
+import os
+STEADY=int(os.environ.get('STEADY','1'))
+MODE=int(os.environ.get('MODE','1')); REACH=int(os.environ.get('REACH','2')); ALPHA=float(os.environ.get('ALPHA','2'))
+_ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
 
@@ -67,6 +75,7 @@ class Digitized:
         curves: The rows' curves as they were followed, on the straightened page.
         fine: The straightened page on which they were followed.
         sheet: How it lies in the picture, turned counter-clockwise by `turns` quarters.
+        cut: Homography from the picture's px to those of the part that was read (`Corrections.corners`); None for all.
     """
 
     record: EcgRecord
@@ -78,6 +87,7 @@ class Digitized:
     fine: FineSheet
     sheet: Sheet
     turns: int
+    cut: NDArray[np.float64] | None = None
 
     def on_picture(self, x: FloatArray, y: FloatArray) -> FloatArray:
         """Places of the straightened fine page in the picture that was given, (n, 2), px.
@@ -88,6 +98,8 @@ class Digitized:
         factor = self.fine.factor
         column, line = (x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5
         bow, height = self.sheet.bow, self.sheet.shape[0]
+        if self.sheet.lean is not None:
+            column = self.sheet.lean.leaning(column, line)
         if bow is not None:
             top, bottom = (np.interp(column, np.arange(bow.shape[1]), side) for side in bow)
             line = line + top + (bottom - top) * line / max(1, height - 1)
@@ -98,27 +110,67 @@ class Digitized:
             # One quarter turn back: column x of the picture had become row (its width - 1 - x).
             out = np.stack([tall - 1 - out[:, 1], out[:, 0]], axis=1)
             tall, wide = wide, tall
+        if self.cut is not None:
+            out = np.asarray(cv2.perspectiveTransform(out[None], np.linalg.inv(self.cut))[0], dtype=np.float64)
         return out
 
 
-def digitize(picture: Image.Image | NDArray[Any] | str | Path | bytes) -> Digitized:
+def digitize(
+    picture: Image.Image | NDArray[Any] | str | Path | bytes,
+    *,
+    layout: str | None = None,
+    leads: Mapping[str, str] | None = None,
+    speed: float | None = None,
+    gain: float | None = None,
+    corners: Sequence[tuple[float, float]] | None = None,
+) -> Digitized:
     """Read the signals off a picture of an ECG page.
 
     Args:
         picture: PIL image, RGB or gray array, encoded bytes, or a path; never modified.
+        layout, leads, speed, gain, corners: What is known better than the page would be read, see `Corrections`
+            (speed in mm/s, gain in mm/mV).
 
     Returns:
         The printed leads as samples, with what was understood of the page.
 
     Raises:
-        ImageError: The picture cannot be read or shows no ECG.
+        ImageError: The picture cannot be read or shows no ECG, or not the layout that was given.
+        QueryError: What is given to be known is not possible.
     """
-    return digitize_look(look_at(load_image(picture)))
+    known = Corrections(layout, leads or {}, speed, gain, None if corners is None else tuple(corners))
+    part, cut = known.cut(load_image(picture))
+    found = digitize_look(look_at(part), known)
+    return found if cut is None else moved_back(found, cut)
 
 
-def digitize_look(look: Look) -> Digitized:
-    """Signals of a page that was found (see `digitize`)."""
-    sheet = look.sheet
+def moved_back(found: Digitized, cut: FloatArray) -> Digitized:
+    """What was read of a part of a picture, with its places in the whole picture.
+
+    Args:
+        found: Of the part.
+        cut: Homography from the picture's px to those of the part.
+    """
+    return replace(found, cut=cut, page=page_moved_back(found.page, cut))
+
+
+def page_moved_back(page: PageReading, cut: FloatArray) -> PageReading:
+    """`moved_back` of what was understood of the page."""
+    corners = cv2.perspectiveTransform(page.corners[None], np.linalg.inv(cut))[0]
+    return replace(page, corners=np.asarray(corners, dtype=np.float64))
+
+
+def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
+    """Signals of a page that was found (see `digitize`).
+
+    Args:
+        look: The page.
+        known: What is known of it.
+
+    Raises:
+        ImageError: It has another number of rows than the layout that is known.
+    """
+    sheet = upright_sheet(look.sheet)
     rows = sheet.rows
     width = sheet.shape[1]
     fine = fine_sheet(sheet)
@@ -136,27 +188,42 @@ def digitize_look(look: Look) -> Digitized:
     drawn = cv2.resize(cv2.dilate(rows.solid, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
     scale = paper_scale(fine.lines, np.asarray(drawn, dtype=np.uint8), box)
     x_mm = _along(tracks, scale)
-    pulse = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
+    pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     warnings = list(look.reading.warnings)
+    if scale.found and not scale.certain and (pulse is None or not _most_usual(pulse, scale)):
+        # Lines may be 10 mm apart, or 2.5: a pulse as high and as wide as most decides.
+        for factor in (0.5, 2.0):
+            other = scale.rescaled(factor)
+            seen = _pulse(tracks, x_mm / factor, other, box, sheet, k)
+            if seen is not None and seen.rows >= 0.5 * len(x_mm) and _most_usual(seen, other):
+                scale, x_mm, pulse = other, x_mm / factor, seen
+                extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
+                break
     if not scale.found:  # as if the rows were ten seconds long
         per_mm = scale.px_per_mm[0] * extent.length / 250.0
         scale = replace(scale, px_per_mm=(per_mm, per_mm))
         x_mm = _along(tracks, scale)
-        pulse = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
+        pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
         extent = find_extent(tracks, x_mm, per_mm, pulse, (float(box[0]), float(box[2])))
     if scale.found and not scale.flat:
         x_mm = in_step(x_mm, tracks.y, scale.px_per_mm[1], extent)
         extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     gain, gain_known, per_mv = _gain(pulse, scale)
+    if known.gain_mm_mv is not None:
+        gain, gain_known = known.gain_mm_mv, True
+        if scale.found or pulse is None:  # a pulse is a millivolt high, whatever a millimetre is
+            per_mv = gain * scale.px_per_mm[1]
     speed, speed_known = _speed(pulse, scale, extent)
+    if known.speed_mm_s is not None:
+        speed, speed_known = known.speed_mm_s, True
     if not gain_known:
         warnings.append(Note(NoteCode.GAIN_ASSUMED))
     if not speed_known:
         warnings.append(Note(NoteCode.SPEED_ASSUMED))
     n_rows = tracks.y.shape[0]
     duration = extent.length / speed
-    if abs(duration - 10.0) < 0.1 or not scale.found:
+    if abs(duration - 10.0) < 0.1 or (not scale.found and known.speed_mm_s is None):
         duration = 10.0
     if pulse is not None:
         edge = (tracks.stroke + 1) / scale.px_per_mm[0]
@@ -164,11 +231,18 @@ def digitize_look(look: Look) -> Digitized:
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
     best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...]] | None = None
-    for place, layout in enumerate(_candidates(n_rows, look.reading.layout)):
+    for place, usual in enumerate(_candidates(n_rows, look.reading.layout, known.layout)):
+        layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
         sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
         sampler.without_strokes(stretches)
+        strips = _strip_leads(sampler, stretches, layout, names, duration)
+        if strips != tuple(layout.strip(number) for number in range(layout.strips)):
+            layout = replace(layout, strip_leads=strips)
+            stretches = tuple(
+                replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches
+            )
         signal = sampler.signals(stretches, duration)
         rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - 3.0 * place
         if best is None or rank > best[0]:
@@ -177,7 +251,13 @@ def digitize_look(look: Look) -> Digitized:
         record = EcgRecord(np.full((12, round(duration * FS_HZ)), np.nan, dtype=np.float32), FS_HZ, LEADS)
         best = (0.0, record, Layout(n_rows, 1, 0, ()), ())
     _, record, layout, stretches = best
+    if known.leads:
+        stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
+        record = replace(record, signal_mv=record.signal_mv[[LEADS.index(known.read_as(lead)) for lead in LEADS]])
     sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
+    sampler.without_strokes(stretches)
+    if moved := _in_step_by_law(sampler, stretches):
+        record = EcgRecord(sampler.signals(stretches, duration, moved).astype(np.float32), FS_HZ, LEADS)
     signals = {name: row for name, row in zip(LEADS, record.signal_mv, strict=True) if np.isfinite(row).any()}
     law = einthoven_db(signals)
     if law is not None and law < 3.0:
@@ -224,18 +304,38 @@ def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
 
 
 def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
-    """Darkness less what the network is sure is print or off the paper."""
-    if sheet.marks is None or not sheet.marks.text.any():
+    """Darkness where the network sees at least a hint of a trace or of a pulse."""
+    if sheet.marks is None or MODE == 0:
         return fine.darkness
-    marks = sheet.marks.text
-    # Where a trace runs through print, both keep their say; edges of calibration pulses are upright strokes, too.
-    traces = np.asarray(cv2.convertScaleAbs(sheet.rows.trace, alpha=0.5), dtype=np.uint8)
-    edges = np.asarray(cv2.dilate(sheet.marks.pulse, np.ones((9, 21), np.uint8)), dtype=np.uint8)
-    marks = np.asarray(cv2.subtract(cv2.subtract(marks, traces), edges), dtype=np.uint8)
+    hint = cv2.max(sheet.marks.trace, sheet.marks.pulse)
+    near = cv2.dilate(hint, np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
-    wide = cv2.resize(marks, size, interpolation=cv2.INTER_LINEAR)
-    keep = cv2.bitwise_not(cv2.convertScaleAbs(wide, alpha=1.3))
+    wide = cv2.resize(near, size, interpolation=cv2.INTER_LINEAR)
+    keep = cv2.convertScaleAbs(wide, alpha=ALPHA)
     return np.asarray(cv2.multiply(fine.darkness, keep, scale=1 / 255), dtype=np.uint8)
+
+
+def _pulse(
+    tracks: Tracks, x_mm: FloatArray, scale: PaperScale, box: tuple[int, int, int, int], sheet: Sheet, factor: float
+) -> Calibration | None:
+    """The calibration pulse: by its edges, by its roof where the picture cuts it, or as the network marked it."""
+    found = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
+    if found is not None and found.rows >= 0.75 * len(x_mm):
+        return found
+    others = [find_cut_pulse(tracks, x_mm, scale.px_per_mm, scale.found)]
+    if sheet.marks is not None and scale.found:
+        baselines = np.array(sheet.rows.baselines)
+        others.append(marked_pulses(sheet.marks.pulse, baselines, x_mm, scale.px_per_mm, factor))
+    for other in others:
+        if other is not None and (found is None or (other.rows > found.rows and not _most_usual(found, scale))):
+            found = other
+    return found
+
+
+def _most_usual(pulse: Calibration, scale: PaperScale) -> bool:
+    """Whether a pulse is 10 mm high and, where it is whole, 5 mm wide."""
+    tall, wide = pulse.height_px / scale.px_per_mm[1], pulse.right - pulse.left
+    return abs(np.log(tall / 10.0)) < 0.1 and (pulse.cut or abs(np.log(wide / 5.0)) < 0.25)
 
 
 def _gain(pulse: Calibration | None, scale: PaperScale) -> tuple[float, bool, float]:
@@ -256,14 +356,21 @@ def _speed(pulse: Calibration | None, scale: PaperScale, extent: Extent) -> tupl
     if not scale.found:
         return 25.0, False
     length = extent.length
-    wide = None if pulse is None else pulse.right - pulse.left
+    wide = None if pulse is None or pulse.cut else pulse.right - pulse.left
     if wide is not None and wide > 7.5 and length > 400:
         return 50.0, True
     return 25.0, wide is not None or abs(length / 250 - 1) < 0.1
 
 
-def _candidates(n_rows: int, guess: str) -> list[Layout]:
+def _candidates(n_rows: int, guess: str, known: str | None = None) -> list[Layout]:
     every = layouts_of(n_rows)
+    if known is not None:
+        every = [layout for layout in every if layout.name == known]
+        if not every:
+            raise ImageError(
+                f"the page shows {n_rows} rows of traces (layout {known} has another number)",
+                hint="outline the rows that belong to it by their corners, or choose another layout",
+            )
     every.sort(key=lambda layout: layout.name != guess)
     out: list[Layout] = []
     for layout in every:
@@ -351,9 +458,59 @@ def _stretches(
             left, right = np.interp(ends, x_mm[row], columns)
             sign = -1 if label != lead else 1
             out.append(Stretch(lead, sign, row, float(left), float(right), column * length, shown, False))
-    for row, lead in enumerate(STRIPS[layout.strips], start=layout.rows):
+    for row in range(layout.rows, layout.rows + layout.strips):
+        lead = layout.strip(row - layout.rows)
         left, right = np.interp([extent.left, extent.right], x_mm[row], columns)
         out.append(Stretch(lead, 1, row, float(left), float(right), 0.0, duration, True))
+    return tuple(out)
+
+
+def _in_step_by_law(sampler: _Sampler, stretches: tuple[Stretch, ...]) -> dict[Stretch, float]:
+    """By how many seconds limb leads come too late where three of a column then fulfil their law."""
+    out: dict[Stretch, float] = {}
+    for start in sorted({s.start_s for s in stretches if not s.strip}):
+        column = [s for s in stretches if not s.strip and s.start_s == start]
+        for k in range(0, len(column) - 2, 3):
+            three = column[k : k + 3]
+            if not all(s.lead in LIMB_LEADS for s in three):
+                continue
+            parts = [s.sign * sampler.samples(s)[1] for s in three]
+            n = min(part.size for part in parts)
+            late = law_shifts(np.stack([part[:n] for part in parts]), (three[0].lead, three[1].lead, three[2].lead), FS_HZ)
+            if late is not None:
+                out.update(zip(three, late, strict=True))
+    return out
+
+
+def _strip_leads(
+    sampler: _Sampler, stretches: tuple[Stretch, ...], layout: Layout, names: tuple[PlacedName, ...], duration: float
+) -> tuple[str, ...]:
+    """Leads of the strips: the usual ones, unless a strip shows clearly another lead of the page or is so named."""
+    read = strip_names(layout, names)
+    out = []
+    n = round(duration * FS_HZ)
+
+    def samples(stretch: Stretch) -> FloatArray:
+        whole = np.full(n, np.nan)
+        first, values = sampler.samples(stretch)
+        values = stretch.sign * values[: max(0, n - first)]
+        whole[first : first + values.size] = values
+        return whole
+
+    strips = [s for s in stretches if s.strip]
+    shown = {s.lead: samples(s) for s in stretches if not s.strip} if strips else {}
+    for strip in strips:
+        number = strip.row - layout.rows
+        whole = samples(strip)
+        alike = {lead: match(part, whole, FS_HZ)[1] for lead, part in shown.items()}
+        usual, named = layout.strip(number), read.get(number)
+        best = max(alike, key=lambda lead: alike[lead]) if alike else usual
+        if alike.get(best, -1.0) > _ITSELF:
+            # The name that was read counts where it fits about as well.
+            kept = [lead for lead in (usual, named) if lead is not None and alike.get(lead, -1.0) > alike[best] - 0.04]
+            out.append(kept[0] if kept else best)
+        else:
+            out.append(named or usual)
     return tuple(out)
 
 
@@ -399,16 +556,23 @@ class _Sampler:
             if np.std(up[inside, k]) + np.std(down[inside, k]) > 0.8 * self._per_mm:
                 continue
             for row, x in zip(rows[inside].tolist(), columns[inside, k].tolist(), strict=True):
-                self._bridge(row, x - 1, x + 1)
+                self._bridge(row, x)
 
-    def _bridge(self, row: int, first: int, last: int) -> None:
-        """Take columns of a row for lost, with the sides of the same stroke: columns as tall, within its width."""
-        thick = np.nan_to_num(self._tracks.bottom[row] - self._tracks.top[row])
-        tall = 0.5 * thick[first : last + 1].max()
-        for _ in range(round(1.5 * self._tracks.stroke) + 1):
-            first -= 1 if first > 0 and thick[first] > tall else 0
-            last += 1 if last < thick.size - 1 and thick[last] > tall else 0
-        a, b = max(0, first - 1), min(thick.size - 1, last + 1)
+    def _bridge(self, row: int, x: int) -> None:
+        """Take a column of a row for lost, with the sides of the same stroke: about as tall, and not beyond its ends."""
+        top, bottom = self._tracks.top[row], self._tracks.bottom[row]
+        ends = top[x] - 1.0, bottom[x] + 1.0
+        tall = 0.4 * (bottom[x] - top[x])
+        side = []
+        for step in (-1, 1):
+            at = x + step
+            for _ in range(round(self._tracks.stroke) + 1):
+                inside = 0 <= at < top.size and bottom[at] - top[at] > tall and top[at] >= ends[0] and bottom[at] <= ends[1]
+                if not inside:
+                    break
+                at += step
+            side.append(int(np.clip(at + step, 0, top.size - 1)))
+        a, b = side
         self._mv[row][a : b + 1] = np.interp(np.arange(a, b + 1), [a, b], [self._mv[row][a], self._mv[row][b]])
 
     def cover(self, stretch: Stretch) -> float:
@@ -416,30 +580,35 @@ class _Sampler:
         part = self._known[stretch.row, max(0, round(stretch.left)) : round(stretch.right) + 1]
         return float(part.mean()) if part.size else 0.0
 
-    def signals(self, stretches: tuple[Stretch, ...], duration: float) -> FloatArray:
-        """All leads in standard order, (12, n), mV, each less its median; strips do not overwrite what leads show."""
+    def signals(
+        self, stretches: tuple[Stretch, ...], duration: float, late: Mapping[Stretch, float] | None = None
+    ) -> FloatArray:
+        """All leads in standard order, (12, n), mV, each less its median.
+
+        A strip gives what its lead does not show beside the others, in step with what it does.
+        """
         out = np.full((12, round(duration * FS_HZ)), np.nan)
         for stretch in sorted(stretches, key=lambda s: s.strip):
             index = LEADS.index(stretch.lead)
-            first, values = self.samples(stretch)
-            values = values[: max(0, out.shape[1] - first)]
-            if stretch.strip:
-                out[index] = np.nan
+            first, values = self.samples(stretch, 0.0 if late is None else late.get(stretch, 0.0))
+            values = stretch.sign * values[: max(0, out.shape[1] - first)]
             place = slice(first, first + values.size)
-            out[index, place] = stretch.sign * values
+            if stretch.strip and np.isfinite(out[index]).any():
+                values = beside(out[index, place], values)
+            out[index, place] = values
         return out
 
-    def samples(self, stretch: Stretch) -> tuple[int, FloatArray]:
-        """Number of the first sample, and the samples."""
+    def samples(self, stretch: Stretch, late_s: float = 0.0) -> tuple[int, FloatArray]:
+        """Number of the first sample, and the samples; `late_s` is by how much the page shows it too late."""
         first, last = round(stretch.start_s * FS_HZ), round((stretch.start_s + stretch.length_s) * FS_HZ)
         mm, mv, known = self._mm[stretch.row], self._mv[stretch.row], self._known[stretch.row]
         begin, end = np.interp([stretch.left, stretch.right], self._x, mm)
-        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s) * self._mm_per_s
+        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s + late_s) * self._mm_per_s
         at = at[at <= end + self._mm_per_s / FS_HZ]
         place = np.interp(at, mm, self._x)
         # The columns at either end may hold ink of the neighbour.
         a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
-        values = _band_limited(_steady_ends(mv[a:b], max(2, round(0.3 * self._per_mm)), 0.12), place - a)
+        values = _band_limited(_steady_ends(mv[a:b], max(2, round(0.3 * self._per_mm)), 0.12) if STEADY else mv[a:b], place - a)
         holes = ~known
         holes[:a] = holes[b:] = False
         missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))
@@ -450,18 +619,26 @@ class _Sampler:
 
 
 def _steady_ends(values: FloatArray, reach: int, jump: float) -> FloatArray:
-    """Values whose ends, where they leap within `reach`, go on as they were before the leap."""
+    """Values whose ends, where they leap within `reach`, go on as they were before the leap.
+
+    Such a leap leads from one lead to the next: behind it the curve stays where it is. A beat comes back.
+    """
     out = values
-    if values.size < 6 * reach or reach < 1:
+    if values.size < 8 * reach or reach < 1:
         return out
     for ends in (slice(None), slice(None, None, -1)):
         part = out[ends]
         leaps = np.flatnonzero(np.abs(np.diff(part[: reach + 1])) > jump)
-        if leaps.size:
-            out = out.copy()
-            part = out[ends]
-            keep = int(leaps[-1]) + 1
-            part[:keep] = float(np.median(part[keep : keep + max(2, reach // 2)]))
+        if not leaps.size:
+            continue
+        keep = int(leaps[-1]) + 1
+        leap = abs(float(part[keep] - part[0]))
+        ahead = part[keep : keep + 5 * reach]
+        if float(np.abs(ahead - part[keep]).max()) > 0.6 * leap:
+            continue
+        out = out.copy()
+        part = out[ends]
+        part[:keep] = float(np.median(part[keep : keep + max(2, reach // 2)]))
     return out
 
 

@@ -56,11 +56,16 @@ def triple_db(signals: Mapping[str, FloatArray], names: tuple[str, str, str]) ->
     All limb leads are sums of two, so any three of them fulfil one linear law: II = I + III, for example, or in
     Cabrera's order 1.5 I = aVL - aVR.
     """
-    matrix = np.array([_OF_I_AND_II[name] for name in names])
-    weights = np.linalg.svd(matrix.T)[2][-1]
+    weights = triple_weights(names)
     largest = int(np.abs(weights).argmax())
     order = [largest, *(k for k in range(3) if k != largest)]
     return law_db(signals, tuple((names[k], float(weights[k] / weights[largest])) for k in order))
+
+
+def triple_weights(names: tuple[str, str, str]) -> FloatArray:
+    """Factors with which three limb leads add up to zero, (3,), of norm 1."""
+    matrix = np.array([_OF_I_AND_II[name] for name in names])
+    return np.asarray(np.linalg.svd(matrix.T)[2][-1], dtype=np.float64)
 
 
 def einthoven_db(signals: Mapping[str, FloatArray]) -> float | None:

@@ -22,6 +22,7 @@ ByteImage = NDArray[np.uint8]
 LARGEST_MPX = 100.0
 _ORIENTATION = 0x0112  # EXIF tag
 LARGEST_FILE = 512 << 20  # bytes: 100 Mpx of 16-bit RGB without compression are 600 MB, a scan is never near
+_MOSTLY_VISIBLE, _LIGHT = 0.6, 170  # share of a picture that is not transparent; of 255
 MAX_PAGES = 500  # of a TIFF file, as of a PDF document
 _SUBFILE, _REDUCED = 254, 1  # TIFF tag and bit that mark a page as the thumbnail of another one
 
@@ -122,7 +123,7 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any], page: in
         page: Of a TIFF file of several pages, from 1.
 
     Returns:
-        uint8 (h, w, 3). The source is never modified; transparent parts lie on white.
+        uint8 (h, w, 3). The source is never modified; transparent parts lie on white, under light lines on black.
 
     Raises:
         ImageError: No picture, a broken one, or one of more than `LARGEST_MPX` that cannot be decoded smaller.
@@ -195,13 +196,22 @@ def _from_pil(picture: Image.Image, name: str) -> ByteImage:
         if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
             return _from_array(np.asarray(picture))
         if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
-            ground = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(ground, picture.convert("RGBA"))
+            layered = picture.convert("RGBA")
+            ground = Image.new("RGBA", picture.size, _ground_of(np.asarray(layered)))
+            picture = Image.alpha_composite(ground, layered)
         return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), dtype=np.uint8)
     except Exception as error:  # Pillow's plugins raise whatever they stumble over
         raise ImageError(
             f"{name} breaks off or is damaged: {error}", hint="copy or export the picture again"
         ) from error
+
+
+def _ground_of(rgba: ByteImage) -> str:
+    """What a transparent picture was drawn to lie on: black where what is visible is nearly all light."""
+    visible = rgba[rgba[..., 3] > 127]
+    if not visible.size or len(visible) > _MOSTLY_VISIBLE * rgba.shape[0] * rgba.shape[1]:
+        return "white"
+    return "black" if float(np.median(visible[:, :3].max(axis=1))) > _LIGHT else "white"
 
 
 def _from_array(array: NDArray[Any]) -> ByteImage:
@@ -223,5 +233,6 @@ def _from_array(array: NDArray[Any]) -> ByteImage:
         return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
     if array.shape[2] == 4:
         alpha = array[..., 3:].astype(np.uint16)
-        return ((array[..., :3] * alpha + 255 * (255 - alpha)) // 255).astype(np.uint8)
+        ground = 255 if _ground_of(np.asarray(array, dtype=np.uint8)) == "white" else 0
+        return ((array[..., :3] * alpha + ground * (255 - alpha)) // 255).astype(np.uint8)
     return np.asarray(array, dtype=np.uint8)

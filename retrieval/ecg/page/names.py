@@ -6,7 +6,7 @@ the recording (I, II, III, aVR, ... V6) or in Cabrera's (aVL, I, -aVR, II, aVF, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
 
@@ -22,12 +22,14 @@ class Layout:
         columns: Columns of leads.
         strips: Rhythm strips below them.
         leads: Name of each lead, row by row within a column, column by column; "-aVR" is turned over.
+        strip_leads: Names of the strips, the usual ones where empty.
     """
 
     rows: int
     columns: int
     strips: int
     leads: tuple[str, ...]
+    strip_leads: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -37,6 +39,21 @@ class Layout:
     def lead(self, row: int, column: int) -> str:
         """What stands in a row of leads and a column."""
         return self.leads[column * self.rows + row]
+
+
+    def strip(self, number: int) -> str:
+        """Lead of a rhythm strip, from the upper one, 0."""
+        return (self.strip_leads or STRIPS[self.strips])[number]
+
+
+def strip_names(layout: Layout, names: tuple[PlacedName, ...]) -> dict[int, str]:
+    """Leads of the strips as they were read beside them, by number of the strip."""
+    out: dict[int, str] = {}
+    for name in sorted(names, key=lambda n: n.score):
+        number = name.row - layout.rows
+        if 0 <= number < layout.strips and name.share < 0.15 and name.score > 0.5:
+            out[number] = name.lead.lstrip("-")
+    return out
 
 
 def layouts_of(n_rows: int) -> list[Layout]:
@@ -83,7 +100,7 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
     seen: set[tuple[int, int]] = set()
     for name in names:
         if name.row >= layout.rows:
-            strip = STRIPS[layout.strips][name.row - layout.rows] if layout.strips else None
+            strip = layout.strip(name.row - layout.rows) if name.row - layout.rows < layout.strips else None
             if name.share < 0.15:
                 total += 0.3 * name.score if name.lead == strip else -0.1 * name.score
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.page.bow import row_bow, straighten_rows
 from ecgkin.retrieval.ecg.page.creases import without_creases
+from ecgkin.retrieval.ecg.page.dark import is_dark, on_paper
 from ecgkin.retrieval.ecg.page.grid import LineField, grid_pitch, line_field
 from ecgkin.retrieval.ecg.page.image import LARGEST_FILE, LARGEST_MPX, load_image
 from ecgkin.retrieval.ecg.page.ink import (
@@ -28,7 +30,7 @@ from ecgkin.retrieval.ecg.page.ink import (
     working_copy,
 )
 from ecgkin.retrieval.ecg.page.layout import guess_layout, has_layout
-from ecgkin.retrieval.ecg.page.network.segment import FoundName
+from ecgkin.retrieval.ecg.page.network.segment import FoundName, PageLooks
 from ecgkin.retrieval.ecg.page.paper import find_paper, flatten, inner_mask, straighten
 from ecgkin.retrieval.ecg.page.pieces import find_pieces
 from ecgkin.retrieval.ecg.page.redraw import pulse_stands, redraw
@@ -123,6 +125,10 @@ def look_at(rgb: ByteImage, *, marked: bool = True) -> Look:
     Raises:
         ImageError: The picture shows no ECG.
     """
+    if is_dark(rgb):
+        look = look_at(on_paper(rgb), marked=marked)
+        said = (Note(NoteCode.PAGE_DARK), *look.reading.warnings)
+        return replace(look, reading=replace(look.reading, warnings=said))
     try:
         return _upright(rgb, marked)[0]
     except ImageError as error:
@@ -172,6 +178,8 @@ def _upright(rgb: ByteImage, marked: bool) -> tuple[Look, bool]:
 
 def _read(rgb: ByteImage, marked: bool) -> Look:
     """A page taken as it lies."""
+    # The network looks at the picture while its ink is found.
+    looking = _Looking(rgb) if marked else None
     work, scale = working_copy(rgb)
     warnings: list[Note] = []
     # Pixel centres: working x + 0.5 = scale * (x + 0.5).
@@ -188,7 +196,7 @@ def _read(rgb: ByteImage, marked: bool) -> Look:
     mask = None if paper is None else inner_mask(paper, (work.shape[1], work.shape[0]))
     ink, lines = paper_normalised(work, small)
     field = line_field(lines, mask)
-    found = _found(rgb, np.asarray(to_work), ink, lines, mask, field, marked)
+    found = _found(looking, np.asarray(to_work), ink, lines, mask, field)
     to_work = found.onto @ to_work
     straight, bow, rows, pitch, quality = found.straight, found.bow, found.rows, found.pitch, found.quality
     box = np.array([[rows.left, rows.top], [rows.right, rows.top], [rows.right, rows.bottom], [rows.left, rows.bottom]])
@@ -231,7 +239,7 @@ def _read(rgb: ByteImage, marked: bool) -> Look:
         speed_mm_s=redrawn.speed_mm_s if redrawn else None,
         gain_mm_mv=redrawn.gain_mm_mv if redrawn else None,
     )
-    sheet = Sheet(rgb, to_work, bow, rows, found.lines, scale, quality, found.marks)
+    sheet = Sheet(rgb, to_work, bow, rows, found.lines, scale, quality, found.marks, by_network=found.by_network)
     return Look(reading, sheet, 0, pulse_stands(rows, redrawn.pulse if redrawn else None))
 
 
@@ -247,6 +255,7 @@ class _Found:
     pitch: float | None
     quality: float
     marks: Marks | None = None
+    by_network: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -261,35 +270,70 @@ class _Learned:
     to_work: Matrix
 
 
+class _Looking(threading.Thread):
+    """The network's look at a picture, in a thread of its own (a pool would not outlive the forks of an ingest)."""
+
+    def __init__(self, rgb: ByteImage) -> None:
+        super().__init__(name="ecgkin-looking", daemon=True)
+        self._rgb = rgb
+        self._looks: PageLooks | None = None
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        """Look."""
+        from ecgkin.retrieval.ecg.page.network.segment import look
+
+        try:
+            self._looks = look(self._rgb)
+        except BaseException as error:  # raised where it is waited for
+            self._error = error
+
+    def result(self) -> PageLooks:
+        """What it says.
+
+        Raises:
+            EcgkinError: As `look`.
+        """
+        self.join()
+        if self._error is not None:
+            raise self._error
+        assert self._looks is not None  # there is an error or a result
+        return self._looks
+
+
 def _found(
-    rgb: ByteImage, to_work: Matrix, ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineField,
-    marked: bool,
+    looking: _Looking | None, to_work: Matrix, ink: ByteImage, lines: ByteImage, mask: ByteImage | None,
+    field: LineField,
 ) -> _Found:  # fmt: skip
     """The traces by their ink, and the lead names by the network; by its map the traces as well where ink tells none.
 
     Curves followed on the ink were nearer to the truth than curves followed on the network's map or on ink less what
     it takes for print (own pages 20.9 dB against 20.0 and 19.7, LUDB's 20.5, 19.7 and 20.5): its names are what counts.
     """
-    if not marked:
+    if looking is None:
         return _find(ink, lines, mask, field)
-    learned = _learned(rgb, to_work, (ink.shape[1], ink.shape[0]))
+    size = (ink.shape[1], ink.shape[0])
     try:
         found = _find(ink, lines, mask, field)
     except ImageError:
+        learned = _learned(looking.result(), to_work, size)
         # Charts and tables have lines that look like traces; only an ECG has the names of its leads beside them.
         if sum(name.score >= _SURE_NAME for name in learned.names) < _LEAST_NAMES:
             raise
-        return _find_learned(learned, ink, lines, field)
-    nothing = np.zeros_like(found.straight)
+        return replace(_find_learned(learned, ink, lines, field), by_network=True)
+    learned = _learned(looking.result(), to_work, size)
+    height, width = found.straight.shape
     onto = found.onto @ learned.to_work
-    names = tuple(_moved_name(name, onto, found.bow, nothing.shape[0]) for name in learned.names)
-    return replace(found, marks=Marks(nothing, nothing, nothing, names))
+    names = tuple(_moved_name(name, onto, found.bow, height) for name in learned.names)
+    planes = []
+    for plane in (learned.trace, learned.pulse, learned.other, learned.stroke):
+        moved = np.asarray(cv2.warpPerspective(plane, found.onto, (width, height)), dtype=np.uint8)
+        planes.append(moved if found.bow is None else straighten_rows(moved, found.bow))
+    return replace(found, marks=Marks(planes[0], planes[1], planes[2], planes[3], names))
 
 
-def _learned(rgb: ByteImage, to_work: Matrix, size: tuple[int, int]) -> _Learned:
-    from ecgkin.retrieval.ecg.page.network.segment import look
-
-    looks = look(rgb)
+def _learned(looks: PageLooks, to_work: Matrix, size: tuple[int, int]) -> _Learned:
     # Half the network's px (continuous, first middle .5) -> the picture -> working px.
     sx, sy = 2.0 / looks.zoom[0], 2.0 / looks.zoom[1]
     back = np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
@@ -329,7 +373,7 @@ def _find_learned(learned: _Learned, ink: ByteImage, lines: ByteImage, field: Li
     lines = upright(lines)
     pitch = grid_pitch(lines, straight)
     names = tuple(_moved_name(name, onto @ learned.to_work, bow, size[1]) for name in learned.names)
-    marks = Marks(planes[0], planes[1], planes[2], names)
+    marks = Marks(straight, planes[0], planes[1], planes[2], names)
     return _Found(straight, lines, onto, bow, rows, pitch, check_rows(rows, pitch is not None), marks)
 
 

@@ -126,17 +126,7 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
         pitch = float(np.median(np.diff(baselines)))
         reach = 0.5 * min(pitch, 0.35 * height)
 
-    share = inked.mean(axis=0)
-    smooth = cv2.blur(share.reshape(1, -1).astype(np.float32), (max(3, round(0.012 * side)), 1)).ravel()
-    used = np.flatnonzero(smooth >= 0.5 * min(1.0, float(np.percentile(smooth, 90))))
-    if used.size < 0.2 * width:
-        raise ImageError(f"traces cover {used.size / width:.0%} of the picture's width (expected half)", hint=NOT_ECG)
-    left, right = int(used[0]), int(used[-1]) + 1
-    # Names that stand in a column of their own before the traces end in a gap that all rows share.
-    head = share[left : left + round(0.06 * (right - left))] < 0.12
-    gaps = np.flatnonzero(cv2.erode(head.astype(np.uint8).reshape(1, -1), np.ones((1, 3), np.uint8)).ravel())
-    if gaps.size:
-        left += int(gaps[-1]) + 2
+    left, right = _ends(inked, side)
 
     left_edge, top_edge = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
     wide, tall = stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]
@@ -195,6 +185,45 @@ def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
         trace,
         solid,
     )
+
+
+def _ends(inked: NDArray[np.bool_], side: int) -> tuple[int, int]:
+    """First and last column (exclusive) of the traces, by which columns of which rows are inked, (n_rows, w).
+
+    Raises:
+        ImageError: They cover too little of the picture.
+    """
+    width = inked.shape[1]
+    share = inked.mean(axis=0)
+    smooth = cv2.blur(share.reshape(1, -1).astype(np.float32), (max(3, round(0.012 * side)), 1)).ravel()
+    used = np.flatnonzero(smooth >= 0.5 * min(1.0, float(np.percentile(smooth, 90))))
+    if used.size < 0.2 * width:
+        raise ImageError(f"traces cover {used.size / width:.0%} of the picture's width (expected half)", hint=NOT_ECG)
+    left, right = int(used[0]), int(used[-1]) + 1
+    # Names that stand in a column of their own before the traces end in a gap that all rows share.
+    head = share[left : left + round(0.06 * (right - left))] < 0.12
+    gaps = np.flatnonzero(cv2.erode(head.astype(np.uint8).reshape(1, -1), np.ones((1, 3), np.uint8)).ravel())
+    if gaps.size:
+        left += int(gaps[-1]) + 2
+    return left, right
+
+
+def signal_ends(trace: ByteImage, baselines: tuple[float, ...], otherwise: tuple[int, int]) -> tuple[int, int]:
+    """First and last column (exclusive) of the traces of a page whose rows are known.
+
+    Args:
+        trace: Binary trace ink, uint8 (h, w).
+        baselines: y of the rows, px.
+        otherwise: What is returned where the traces do not tell.
+    """
+    rows = np.array(baselines)
+    pitch = float(np.median(np.diff(rows))) if rows.size > 1 else 0.2 * trace.shape[0]
+    reach = 0.5 * min(pitch, 0.35 * trace.shape[0])
+    inked = np.stack([_zone(trace, y, reach).any(axis=0) for y in baselines])
+    try:
+        return _ends(inked, page_side(trace.shape))
+    except ImageError:
+        return otherwise
 
 
 def _runs(binary: ByteImage) -> IntArray:

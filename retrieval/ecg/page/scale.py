@@ -7,7 +7,7 @@ its own millimetres everywhere.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -311,6 +311,15 @@ class PaperScale:
         if self.across is None:
             return np.asarray((y - top) / self.px_per_mm[1] + 0.0 * x)
         return self.period_mm * evaluate(self.across, y - top, x - left, bottom - top, self.last[1])
+
+
+    def rescaled(self, factor: float) -> PaperScale:
+        """The same paper with so many times as many px in a millimetre."""
+        return replace(
+            self,
+            px_per_mm=(self.px_per_mm[0] * factor, self.px_per_mm[1] * factor),
+            period_mm=self.period_mm / factor,
+        )
 
 
 def paper_scale(lines: ByteImage, drawn: ByteImage, box: tuple[int, int, int, int]) -> PaperScale:

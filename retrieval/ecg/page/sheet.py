@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page.lean import Lean, find_lean
 from ecgkin.retrieval.ecg.page.network.segment import FoundName
 from ecgkin.retrieval.ecg.page.pieces import page_side
-from ecgkin.retrieval.ecg.page.rows import TraceRows
+from ecgkin.retrieval.ecg.page.rows import TraceRows, signal_ends
 
 ByteImage = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
@@ -25,12 +26,14 @@ class Marks:
     """What the network found beside traces, straightened, uint8 (h, w), 255 = sure.
 
     Attributes:
+        trace: Traces.
         pulse: Calibration pulses.
         text: Print, and what lies outside of the paper.
         stroke: Strokes between columns of leads.
         names: Lead names; x, y and height in working px of the straightened page.
     """
 
+    trace: ByteImage
     pulse: ByteImage
     text: ByteImage
     stroke: ByteImage
@@ -50,6 +53,8 @@ class Sheet:
         scale: Working px per picture px.
         quality: 0 (barely readable) to 1.
         marks: What the network found beside traces, None where the page was read without it.
+        lean: How its upright lines leaned after that; rows, lines and marks have them upright.
+        by_network: Whether the rows were found by the network's map alone, their ink telling none.
     """
 
     rgb: ByteImage
@@ -60,6 +65,8 @@ class Sheet:
     scale: float
     quality: float
     marks: Marks | None = None
+    lean: Lean | None = None
+    by_network: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -82,6 +89,30 @@ class FineSheet:
     factor: float
 
 
+def upright_sheet(sheet: Sheet) -> Sheet:
+    """The page with its upright lines made upright, where they lean by a pixel or more."""
+    rows = sheet.rows
+    lean = find_lean(sheet.lines, (rows.left, rows.top, rows.right, rows.bottom))
+    if lean is None:
+        return sheet
+    trace = lean.moved(rows.trace, sharp=True)
+    level = (rows.top + rows.bottom) / 2
+    ends = [float(lean.upright(np.array([float(x)]), np.array([y]))[0]) for x in (rows.left, rows.right) for y in (level,)]
+    left, right = signal_ends(trace, rows.baselines, (round(ends[0]), round(ends[1])))
+    moved = replace(
+        rows, ink=lean.moved(rows.ink), trace=trace, solid=lean.moved(rows.solid, sharp=True), left=left, right=right
+    )
+    marks = sheet.marks
+    if marks is not None:
+        names = tuple(
+            replace(name, x=float(lean.upright(np.array([name.x]), np.array([name.y]))[0])) for name in marks.names
+        )
+        marks = Marks(
+            lean.moved(marks.trace), lean.moved(marks.pulse), lean.moved(marks.text), lean.moved(marks.stroke), names
+        )
+    return replace(sheet, rows=moved, lines=lean.moved(sheet.lines), marks=marks, lean=lean)
+
+
 def fine_sheet(sheet: Sheet) -> FineSheet:
     """The page once more, as fine as the picture allows, reduced to what tells traces from paper and grid.
 
@@ -89,7 +120,9 @@ def fine_sheet(sheet: Sheet) -> FineSheet:
     which they differ most against the spread of paper and grid (Fisher's discriminant).
     """
     height, width = sheet.shape
-    side = page_side(sheet.shape)
+    if sheet.lean is not None:
+        width -= 2 * sheet.lean.margin
+    side = page_side((height, width))
     native = side / sheet.scale
     target = min(max(native, LEAST_FINE_SIDE), FINE_SIDE)
     factor = target / side
@@ -115,9 +148,11 @@ def fine_sheet(sheet: Sheet) -> FineSheet:
         fine = np.asarray(warped, dtype=np.uint8)
     paper = _paper(fine)
     away = np.asarray(cv2.bitwise_not(cv2.divide(fine, paper, scale=255)), dtype=np.uint8)
-    if sheet.bow is not None:
-        bow = cv2.resize(sheet.bow.astype(np.float32), (size[0], 2), interpolation=cv2.INTER_LINEAR) * factor
-        away = _levelled(away, bow)
+    if sheet.bow is not None or sheet.lean is not None:
+        bow = np.zeros((2, size[0]), dtype=np.float32)
+        if sheet.bow is not None:
+            bow = cv2.resize(sheet.bow.astype(np.float32), (size[0], 2), interpolation=cv2.INTER_LINEAR) * factor
+        away = _levelled(away, bow, sheet.lean, factor)
     lines = cv2.max(cv2.max(away[..., 0], away[..., 1]), away[..., 2])
     weights, offset = _discriminant(away, sheet.rows, factor)
     darkness = cv2.transform(away, np.array([[*weights, offset]], dtype=np.float64))
@@ -126,12 +161,18 @@ def fine_sheet(sheet: Sheet) -> FineSheet:
     )
 
 
-def _levelled(image: ByteImage, bow: NDArray[np.float32]) -> ByteImage:
-    """`image` with each column moved up by the bow, linear between the page's top and bottom."""
+def _levelled(image: ByteImage, bow: NDArray[np.float32], lean: Lean | None, factor: float) -> ByteImage:
+    """`image` with each column moved up by the bow, linear between the page's top and bottom, and its lines upright."""
     height, width = image.shape[:2]
     ramp = np.linspace(0.0, 1.0, height, dtype=np.float32)[:, None]
-    y = np.arange(height, dtype=np.float32)[:, None] + bow[0][None, :] + ramp * (bow[1] - bow[0])[None, :]
-    x = np.ascontiguousarray(np.broadcast_to(np.arange(width, dtype=np.float32)[None, :], y.shape))
+    if lean is None:
+        y = np.arange(height, dtype=np.float32)[:, None] + bow[0][None, :] + ramp * (bow[1] - bow[0])[None, :]
+        x = np.ascontiguousarray(np.broadcast_to(np.arange(width, dtype=np.float32)[None, :], y.shape))
+    else:
+        x, y = lean.places((width + round(2 * lean.margin * factor), height), factor)
+        if bow.any():
+            column = np.clip(x, 0, width - 1).astype(np.int32)
+            y += bow[0][column] + ramp * (bow[1] - bow[0])[column]
     return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
 
 

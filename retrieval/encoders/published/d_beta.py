@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,46 +88,62 @@ class PostNormLayer(nn.Module):
         return out
 
 
+@dataclass(frozen=True)
+class DBetaSizes:
+    """What the sizes of D-BETA's ECG tower are.
+
+    Attributes:
+        leads, channels: Rows of the input and of what the convolutions make of it.
+        convolutions, kernel: How many, and the samples that each takes.
+        width, hidden: Of the transformer, and inside its layers.
+        layers, heads: Of the transformer.
+        position_kernel, position_groups: Of the convolution that gives steps their positions.
+        dim: Of the vectors.
+    """
+
+    leads: int
+    channels: int
+    convolutions: int
+    kernel: int
+    width: int
+    layers: int
+    hidden: int
+    heads: int
+    position_kernel: int
+    position_groups: int
+    dim: int
+
+
 class DBeta(nn.Module):
     """Both towers up to the pooled vectors that are compared."""
 
     text_parts = ("text",)
 
-    def __init__(
-        self,
-        *,
-        leads: int,
-        channels: int,
-        convolutions: int,
-        kernel: int,
-        width: int,
-        layers: int,
-        hidden: int,
-        heads: int,
-        position_kernel: int,
-        position_groups: int,
-        dim: int,
-        text: nn.Module,
-        text_width: int,
-    ) -> None:
+    def __init__(self, sizes: DBetaSizes, text: nn.Module, text_width: int) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(
-            nn.Conv1d(leads if place == 0 else channels, channels, kernel, stride=kernel, bias=False)
-            for place in range(convolutions)
+            nn.Conv1d(
+                sizes.leads if place == 0 else sizes.channels,
+                sizes.channels,
+                sizes.kernel,
+                stride=sizes.kernel,
+                bias=False,
+            )
+            for place in range(sizes.convolutions)
         )
-        self.first_norm = nn.GroupNorm(channels, channels)
-        self.feature_norm = nn.LayerNorm(channels)
-        self.project = nn.Linear(channels, width)
-        self.position = PositionalConvolution(width, position_kernel, position_groups)
-        self.class_token = nn.Parameter(torch.zeros(width))
-        self.norm = nn.LayerNorm(width)
-        self.layers = nn.ModuleList(PostNormLayer(width, hidden, heads) for _ in range(layers))
-        self.ecg_project = nn.Linear(width, dim)
-        self.ecg_pooler = nn.Linear(dim, dim)
+        self.first_norm = nn.GroupNorm(sizes.channels, sizes.channels)
+        self.feature_norm = nn.LayerNorm(sizes.channels)
+        self.project = nn.Linear(sizes.channels, sizes.width)
+        self.position = PositionalConvolution(sizes.width, sizes.position_kernel, sizes.position_groups)
+        self.class_token = nn.Parameter(torch.zeros(sizes.width))
+        self.norm = nn.LayerNorm(sizes.width)
+        self.layers = nn.ModuleList(PostNormLayer(sizes.width, sizes.hidden, sizes.heads) for _ in range(sizes.layers))
+        self.ecg_project = nn.Linear(sizes.width, sizes.dim)
+        self.ecg_pooler = nn.Linear(sizes.dim, sizes.dim)
         self.text = text
-        self.text_project = nn.Linear(text_width, dim)
-        self.text_pooler = nn.Linear(dim, dim)
-        self.dim = dim
+        self.text_project = nn.Linear(text_width, sizes.dim)
+        self.text_pooler = nn.Linear(sizes.dim, sizes.dim)
+        self.dim = sizes.dim
 
     def convolve(self, x: Tensor) -> Tensor:
         """Signals (n, 12, t) -> (n, channels, t / 16); gain and offset of a channel end at the first norm."""
@@ -197,7 +213,7 @@ def build_d_beta(checkpoint: Checkpoint, text: TextFolder, heads: int, position_
     size = checkpoint.size
     first = names.CONVOLUTION.format(n=0)
     t5 = T5EncoderModel(T5Config(**dict(text.config)))
-    return DBeta(
+    sizes = DBetaSizes(
         leads=size(first, 1),
         channels=size(first),
         convolutions=checkpoint.count(names.CONVOLUTION),
@@ -209,9 +225,8 @@ def build_d_beta(checkpoint: Checkpoint, text: TextFolder, heads: int, position_
         position_kernel=size(names.POSITION_V, 2),
         position_groups=position_groups,
         dim=size(names.POOLER),
-        text=t5,
-        text_width=int(text.config["d_model"]),
     )
+    return DBeta(sizes, t5, int(text.config["d_model"]))
 
 
 # mV as they are; shorter records are read without padding, as the network allows and the original was tried with.

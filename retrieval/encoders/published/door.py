@@ -49,7 +49,10 @@ class PublishedEncoder:
         has_text: Whether it can place words.
         n_tensors, n_values: Of the file, as stored.
         published_sizes: "tensors", "values" and "dim" of the published file, as far as they are known.
+        reads_signals: It knows no pages: a picture is searched by the signals that were read off it.
     """
+
+    reads_signals = True
 
     def __init__(
         self,
@@ -67,7 +70,7 @@ class PublishedEncoder:
         import torch
 
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="pass device='cpu'")
+            raise ModelError(f"device is {device!r}, but torch sees no GPU", hint="use the device cpu")
         self.name, self.dim, self.kind, self.system = name, dim, kind, checkpoint.system
         self.rule = rule
         self.checkpoint_path = checkpoint.path
@@ -199,9 +202,14 @@ class PublishedEncoder:
         return []
 
     def _digitised(self, image: Image.Image) -> EcgRecord:
-        from ecgkin.retrieval.ecg import digitize
+        from ecgkin.retrieval.ecg.page.printed import read_printed
 
-        record: EcgRecord = digitize(image).record
+        record = read_printed(image).record
+        if record is None:
+            raise ImageError(
+                f"the curves of this page could not be read, and {self.system} compares signals",
+                hint="give a sharper picture, or the recording",
+            )
         try:
             self.prepare(record)
         except RecordError as error:

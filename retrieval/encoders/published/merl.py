@@ -6,7 +6,7 @@ First the network, as inference needs it; then signals, texts and loading.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,18 +158,40 @@ class VitBlock(nn.Module):
         return out
 
 
+@dataclass(frozen=True)
+class VitSizes:
+    """What the sizes of MERL's ViT are.
+
+    Attributes:
+        leads: Rows of the input.
+        width, hidden: Of the transformer, and inside its blocks.
+        patch, patches: Samples of one, and how many there are.
+        depth: Blocks.
+        inner, head_size: Of the attention: all heads together, and one.
+    """
+
+    leads: int
+    width: int
+    patch: int
+    patches: int
+    depth: int
+    inner: int
+    hidden: int
+    head_size: int
+
+
 class VitBackbone(nn.Module):
     """Patches of a tenth of a second, no class token; mean over patches, then norm: (n, 12, 5000) -> (n, width)."""
 
-    def __init__(
-        self, leads: int, width: int, patch: int, patches: int, depth: int, inner: int, hidden: int, head_size: int
-    ) -> None:
+    def __init__(self, sizes: VitSizes) -> None:
         super().__init__()
-        self.patches = nn.Conv1d(leads, width, patch, stride=patch, bias=False)
-        self.positions = nn.Parameter(torch.zeros(1, patches, width))
-        self.blocks = nn.ModuleList(VitBlock(width, inner, hidden, head_size) for _ in range(depth))
-        self.norm = nn.LayerNorm(width)
-        self.width = width
+        self.patches = nn.Conv1d(sizes.leads, sizes.width, sizes.patch, stride=sizes.patch, bias=False)
+        self.positions = nn.Parameter(torch.zeros(1, sizes.patches, sizes.width))
+        self.blocks = nn.ModuleList(
+            VitBlock(sizes.width, sizes.inner, sizes.hidden, sizes.head_size) for _ in range(sizes.depth)
+        )
+        self.norm = nn.LayerNorm(sizes.width)
+        self.width = sizes.width
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, leads, 5000) -> (n, width)."""
@@ -265,7 +287,7 @@ def build_backbone(checkpoint: Checkpoint) -> ResNetBackbone | VitBackbone:
     """
     size = checkpoint.size
     if names.PATCH in checkpoint:
-        return VitBackbone(
+        sizes = VitSizes(
             leads=size(names.PATCH, 1),
             width=size(names.PATCH),
             patch=size(names.PATCH, 2),
@@ -275,6 +297,7 @@ def build_backbone(checkpoint: Checkpoint) -> ResNetBackbone | VitBackbone:
             hidden=size(names.VIT_HIDDEN),
             head_size=names.VIT_HEAD_SIZE,
         )
+        return VitBackbone(sizes)
     bottleneck = names.BOTTLENECK in checkpoint
     last = "conv3" if bottleneck else "conv2"
     stages = []

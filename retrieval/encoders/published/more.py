@@ -6,7 +6,7 @@ First the network, as inference needs it; then signals, texts and loading.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -55,23 +55,42 @@ class Block(nn.Module):
         return out
 
 
+@dataclass(frozen=True)
+class EcgVitSizes:
+    """What the sizes of MoRE's ECG tower are.
+
+    Attributes:
+        leads, channels: Rows of the input, and of what the first convolution makes of it.
+        taps: Samples that the two convolutions take.
+        width, hidden: Of the transformer, and inside its blocks.
+        positions: Patches and the class token.
+        depth, heads: Of the transformer.
+    """
+
+    leads: int
+    channels: int
+    taps: tuple[int, int]
+    width: int
+    positions: int
+    depth: int
+    hidden: int
+    heads: int
+
+
 class EcgVit(nn.Module):
     """Two convolutions make 196 patches; the class token of the last block, normalised, stands for the ECG."""
 
-    def __init__(
-        self, leads: int, channels: int, taps: tuple[int, int], width: int, positions: int, depth: int, hidden: int,
-        heads: int,
-    ) -> None:  # fmt: skip
+    def __init__(self, sizes: EcgVitSizes) -> None:
         super().__init__()
-        self.patch1 = nn.Conv1d(leads, channels, taps[0], stride=taps[0])
-        self.patch1_norm = nn.BatchNorm1d(channels)
-        self.patch2 = nn.Conv1d(channels, width, taps[1])
-        self.patch2_norm = nn.BatchNorm1d(width)
-        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.positions = nn.Parameter(torch.zeros(1, positions, width))
-        self.blocks = nn.ModuleList(Block(width, hidden, heads) for _ in range(depth))
-        self.norm = nn.LayerNorm(width, eps=1e-6)
-        self.width = width
+        self.patch1 = nn.Conv1d(sizes.leads, sizes.channels, sizes.taps[0], stride=sizes.taps[0])
+        self.patch1_norm = nn.BatchNorm1d(sizes.channels)
+        self.patch2 = nn.Conv1d(sizes.channels, sizes.width, sizes.taps[1])
+        self.patch2_norm = nn.BatchNorm1d(sizes.width)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, sizes.width))
+        self.positions = nn.Parameter(torch.zeros(1, sizes.positions, sizes.width))
+        self.blocks = nn.ModuleList(Block(sizes.width, sizes.hidden, sizes.heads) for _ in range(sizes.depth))
+        self.norm = nn.LayerNorm(sizes.width, eps=1e-6)
+        self.width = sizes.width
 
     def patches(self, x: Tensor) -> Tensor:
         """(n, leads, 1000) -> (n, 196, width); the norm comes after ReLU here."""
@@ -188,7 +207,7 @@ def build_more(checkpoint: Checkpoint, text: TextFolder, heads: int) -> More:
     from transformers import RobertaConfig, RobertaModel
 
     size = checkpoint.size
-    vit = EcgVit(
+    sizes = EcgVitSizes(
         leads=size(names.PATCH, 1),
         channels=size(names.PATCH),
         taps=(size(names.PATCH, 2), size(names.PATCH_OUT, 2)),
@@ -198,6 +217,7 @@ def build_more(checkpoint: Checkpoint, text: TextFolder, heads: int) -> More:
         hidden=size(names.HIDDEN),
         heads=heads,
     )
+    vit = EcgVit(sizes)
     roberta = RobertaModel(RobertaConfig(**dict(text.config)))
     return More(vit, roberta, int(text.config["hidden_size"]), size(names.PROJECTOR_HIDDEN), size(names.PROJECTOR_OUT))
 

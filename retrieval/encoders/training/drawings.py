@@ -13,6 +13,7 @@ from torch import Tensor
 from ecgkin.retrieval.ecg.drawing.trace_map import CLEAN, TRAINING, draw_trace_map, random_style
 from ecgkin.retrieval.encoders.training.corpus import Corpus
 from ecgkin.retrieval.encoders.training.fields import field_map, training_field_map
+from ecgkin.retrieval.encoders.training.settings import TrainSettings
 from ecgkin.retrieval.errors import EcgkinError
 
 _GRIDS = ("pink", "red", "blue", "green", "grey", "none")
@@ -71,51 +72,38 @@ def _page_map(corpus: Corpus, row: int, rng: np.random.Generator) -> NDArray[np.
 
 
 class _Drawn(torch.utils.data.Dataset[Tensor]):
-    def __init__(self, corpus: Corpus, rows: Tensor, seed: int, epoch: int, page_share: float, picture: str) -> None:
-        self._corpus, self._rows = corpus, rows.tolist()
-        self._seed, self._epoch, self._page_share, self._picture = seed, epoch, page_share, picture
+    def __init__(self, corpus: Corpus, rows: Tensor, settings: TrainSettings, epoch: int) -> None:
+        self._corpus, self._rows, self._settings, self._epoch = corpus, rows.tolist(), settings, epoch
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, index: int) -> Tensor:
+        of = self._settings
         row = self._rows[index]
-        return torch.from_numpy(
-            training_map(self._corpus, row, self._seed, self._epoch, self._page_share, self._picture)
-        )
+        return torch.from_numpy(training_map(self._corpus, row, of.seed, self._epoch, of.page_share, of.picture))
 
 
-def drawn_batches(
-    corpus: Corpus,
-    rows: Tensor,
-    *,
-    batch: int,
-    seed: int,
-    epoch: int,
-    page_share: float,
-    workers: int,
-    picture: str = "paper",
-) -> Iterator[Tensor]:
+def drawn_batches(corpus: Corpus, rows: Tensor, settings: TrainSettings, epoch: int) -> Iterator[Tensor]:
     """Batches of training pictures in the order of `rows` (corpus rows): uint8 (batch, channels, 256, 512).
 
     Args:
         corpus: Where the records are.
         rows: Corpus row of every picture, already shuffled and cut for this process.
-        batch: Pictures per batch; a short one at the end is left out.
-        seed, epoch: Decide the drawings.
-        page_share, picture: See `TrainSettings`.
-        workers: Drawing processes; 0 draws here.
+        settings: Say the batch (a short one at the end is left out), what is drawn, and by how many processes
+            (0 draws here).
+        epoch: Each has its own drawings.
 
     Returns:
         Tensors uint8 (batch, channels, 256, 512), one after the other.
     """
     loader = torch.utils.data.DataLoader(
-        _Drawn(corpus, rows, seed, epoch, page_share, picture),
-        batch_size=min(batch, max(1, len(rows))),
+        _Drawn(corpus, rows, settings, epoch),
+        batch_size=min(settings.batch, max(1, len(rows))),
         drop_last=True,
-        num_workers=workers,
-        prefetch_factor=4 if workers else None,
-        worker_init_fn=_one_thread if workers else None,
+        num_workers=settings.workers,
+        prefetch_factor=4 if settings.workers else None,
+        worker_init_fn=_one_thread if settings.workers else None,
     )
     yield from loader
 

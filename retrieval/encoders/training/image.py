@@ -13,18 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ecgkin.retrieval.encoders.model import Architecture
-from ecgkin.retrieval.encoders.training.corpus import Corpus, load_corpus
+from ecgkin.retrieval.encoders.training.corpus import Corpus
 from ecgkin.retrieval.encoders.training.drawings import clean_maps, drawn_batches
 from ecgkin.retrieval.encoders.training.loop import (
-    Place,
     Resumable,
     RunningAverage,
-    TrainLog,
+    Stage,
     channels_last,
     epoch_order,
-    find_place,
     macro_auc,
-    seed_everything,
     write_summary,
 )
 from ecgkin.retrieval.encoders.training.losses import distillation
@@ -90,15 +87,9 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
     Returns:
         The last validation figures.
     """
-    place = find_place(settings)
-    seed_everything(settings.seed)
-    out = Path(settings.out)
-    log = TrainLog(out, place)
-    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
-    train = corpus.rows_of(settings.train_folds)
-    if settings.limit:
-        train = train[: settings.limit]
-    validation = corpus.rows_of(settings.validation_folds)[:VALIDATION_RECORDS]
+    stage = Stage.begin(settings, data)
+    place, log, corpus, train = stage.place, stage.log, stage.corpus, stage.train
+    validation = stage.held_out[:VALIDATION_RECORDS]
     vectors, probabilities = load_teacher(Path(settings.teacher), corpus, place.device)
     bank = vectors[torch.from_numpy(train)]
     hard = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float().to(place.device)
@@ -110,14 +101,8 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
     if place.world > 1:
         devices = [place.device.index] if place.device.type == "cuda" else None
         runner = nn.parallel.DistributedDataParallel(model, device_ids=devices)
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    plain = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=settings.lr,
-    )
     steps = max(1, len(epoch_order(len(train), 0, settings, place)) // settings.batch)
-    run = Resumable(model, optimizer, settings, place, log, total=steps * settings.epochs)
+    run = Resumable(model, _optimizer(model, settings), settings, place, log, total=steps * settings.epochs)
     validation_maps = clean_maps(corpus, validation, picture=settings.picture) if place.first else None
     sums, began = torch.zeros(4), time.monotonic()
     while run.running:
@@ -125,10 +110,7 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
         order = epoch_order(len(train), epoch, settings, place)[first * settings.batch :]
         early = run.step < settings.full_tokens_from * run.total
         model.visual.trunk.keep_tokens = settings.keep_tokens if early else 1.0
-        pictures = drawn_batches(
-            corpus, torch.from_numpy(train)[order], batch=settings.batch, seed=settings.seed, epoch=epoch,
-            page_share=settings.page_share, workers=settings.workers, picture=settings.picture,
-        )  # fmt: skip
+        pictures = drawn_batches(corpus, torch.from_numpy(train)[order], settings, epoch)
         for number, batch in enumerate(pictures):
             places = order[number * settings.batch : number * settings.batch + len(batch)].to(place.device)
             rows = torch.from_numpy(train)[places.cpu()].to(place.device)
@@ -155,14 +137,24 @@ def train_image(settings: TrainSettings, data: Path) -> dict[str, Any]:
             if not run.running:
                 break
         if place.first and validation_maps is not None and run.step % steps == 0:
-            run.figures = _validate(model, run.average, validation_maps, vectors, corpus, train, validation, place)
+            run.figures = _validate(model, run.average, validation_maps, vectors, stage)
             log.write("epoch", epoch=epoch + 1, **run.figures)
             run.save()
             began = time.monotonic()
     run.save()
     if place.first:
-        finish(out, settings, run)
+        finish(stage.out, settings, run)
     return run.figures
+
+
+def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
+    """Biases and norms do not decay."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    plain = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+        lr=settings.lr,
+    )
 
 
 def finish(out: Path, settings: TrainSettings, run: Resumable) -> None:
@@ -183,19 +175,19 @@ def finish(out: Path, settings: TrainSettings, run: Resumable) -> None:
 
 @torch.no_grad()
 def _validate(
-    model: ImageStudent, average: RunningAverage, maps: Tensor, vectors: Tensor, corpus: Corpus,
-    train: np.ndarray[Any, Any], validation: np.ndarray[Any, Any], place: Place,
-) -> dict[str, float]:  # fmt: skip
+    model: ImageStudent, average: RunningAverage, maps: Tensor, vectors: Tensor, stage: Stage
+) -> dict[str, float]:
     """Figures of the averaged weights on clean validation drawings, against the teacher's places of the training set.
 
     head_*: macro-AUC of the label head. vote_*: of 200 neighbours among the training records' teacher vectors.
     own_rank1: how often the record's own teacher vector is nearest among all validation and training records.
     """
+    corpus, train, validation = stage.corpus, stage.train, stage.held_out[: len(maps)]
     parts = []
     with average.lent_to(model):
         for begin in range(0, len(maps), 64):
-            with place.autocast():
-                parts.append(model(maps[begin : begin + 64].to(place.device).float() / 255))
+            with stage.place.autocast():
+                parts.append(model(maps[begin : begin + 64].to(stage.place.device).float() / 255))
     found, logits = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
     labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
     bank = vectors[torch.from_numpy(train)]

@@ -21,8 +21,7 @@ from torch import Tensor
 
 from ecgkin.retrieval.encoders.identity import IdentityHead
 from ecgkin.retrieval.encoders.model import Architecture
-from ecgkin.retrieval.encoders.training.corpus import load_corpus
-from ecgkin.retrieval.encoders.training.loop import RunningAverage, TrainLog, find_place, learning_rate, seed_everything
+from ecgkin.retrieval.encoders.training.loop import RunningAverage, Stage, learning_rate
 from ecgkin.retrieval.encoders.training.losses import jaccard, label_contrastive
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
 from ecgkin.retrieval.encoders.training.vectors import DAMAGED, GALLERY_LAYOUTS, view_features
@@ -46,21 +45,14 @@ def train_join(settings: TrainSettings, data: Path) -> dict[str, Any]:
     """
     from safetensors.torch import save_file
 
-    place = find_place(settings)
-    seed_everything(settings.seed)
-    out = Path(settings.out)
-    log = TrainLog(out, place)
-    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
-    train, held_out = corpus.rows_of(settings.train_folds), corpus.rows_of(settings.validation_folds)
-    if settings.limit:
-        train = train[: settings.limit]
-    features = view_features(Path(settings.image), corpus, settings, place)
+    stage = Stage.begin(settings, data)
+    out, log, corpus, train = stage.out, stage.log, stage.corpus, stage.train
+    features = view_features(Path(settings.image), corpus, settings, stage.place)
     views = [torch.from_numpy(features[name]) for name in (*GALLERY_LAYOUTS, DAMAGED)]
     sample = torch.cat([view[torch.from_numpy(train)].float() for view in views])
     sample = sample[torch.isfinite(sample).all(dim=1)]
     head = IdentityHead(sample.shape[1], Architecture.load(settings.architecture).identity_dim)
     head.get_buffer("mean").copy_(sample.mean(0))
-    middle = head.get_buffer("mean")
     head.get_buffer("scale").copy_(sample.std(0).clamp(min=1e-4))
     labels = torch.from_numpy(corpus.labels).float()
     rarity = torch.log((len(train) + 1) / (labels[torch.from_numpy(train)].sum(0) + 1)).clamp(0.3, 6.0).sqrt()
@@ -71,27 +63,11 @@ def train_join(settings: TrainSettings, data: Path) -> dict[str, Any]:
     for step in range(min(total, settings.max_steps or total)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, total, settings)
-        rows = torch.from_numpy(np.random.default_rng((settings.seed, step)).choice(train, batch, replace=False))
-        # The damaged view was drawn for a part of the records only; the others bring their two clean pages.
-        first, second = views[step % 2][rows], views[DAMAGED_AT if step % 4 < 2 else 1 - step % 2][rows]
-        both = torch.isfinite(first).all(dim=1) & torch.isfinite(second).all(dim=1)
-        if int(both.sum()) < 2:
+        found = _losses(head, views, (labels, rarity), train, step, settings)
+        if found is None:
             continue
-        (left, _), (right, _) = head.parts(first[both]), head.parts(second[both])
-        logits = left @ right.T / TEMPERATURE
-        own = torch.arange(len(left))
-        loss = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-        # The label map meets clean pages in two layouts; dropout, because the tower knows these records by heart.
-        rng = np.random.default_rng((settings.seed, step, 1))
-        some = torch.from_numpy(rng.choice(train, min(LABEL_BATCH, len(train)), replace=False))
-        others = torch.from_numpy(rng.choice(train, min(BANK, len(train)), replace=False))
-        torch.manual_seed(settings.seed * 1_000_003 + step)
-        _, near = head.parts(F.dropout(views[step % DAMAGED_AT][some].float() - middle, 0.3) + middle)
-        _, far = head.parts(views[(step + 1) % DAMAGED_AT][others])
-        alike = 0.5 * jaccard(labels[some], labels[others]) + 0.5 * jaccard(labels[some], labels[others], rarity)
-        itself = some[:, None] == others[None]
-        contrast = label_contrastive(near, far, alike, itself, temperature=TEMPERATURE, sharpness=SHARPNESS)
-        loss = loss + settings.contrast_weight * contrast
+        identity, contrast = found
+        loss = identity + settings.contrast_weight * contrast
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
@@ -99,13 +75,48 @@ def train_join(settings: TrainSettings, data: Path) -> dict[str, Any]:
         if step % 100 == 99:
             log.write("step", step=step + 1, total=total, loss=float(loss.detach()))
     head.load_state_dict(average.state)
-    figures = _figures(head, views, held_out)
+    figures = _figures(head, views, stage.held_out)
     log.write("finished", **figures)
     partial = out / "join.partial"
     save_file({f"identity.{k}": v.contiguous() for k, v in average.state.items()}, partial)
     os.replace(partial, out / "join.safetensors")
     (out / "join.json").write_text(json.dumps({"settings": settings.recipe(), "figures": figures}, indent=1) + "\n")
     return figures
+
+
+def _losses(
+    head: IdentityHead,
+    views: list[Tensor],
+    targets: tuple[Tensor, Tensor],
+    train: NDArray[np.int64],
+    step: int,
+    settings: TrainSettings,
+) -> tuple[Tensor, Tensor] | None:
+    """Losses of the identity and of the label map in one step; None where no drawings of a record could be read."""
+    labels, rarity = targets
+    middle = head.get_buffer("mean")
+    batch = min(settings.batch, len(train))
+    rows = torch.from_numpy(np.random.default_rng((settings.seed, step)).choice(train, batch, replace=False))
+    # The damaged view was drawn for a part of the records only; the others bring their two clean pages.
+    first, second = views[step % 2][rows], views[DAMAGED_AT if step % 4 < 2 else 1 - step % 2][rows]
+    both = torch.isfinite(first).all(dim=1) & torch.isfinite(second).all(dim=1)
+    if int(both.sum()) < 2:
+        return None
+    (left, _), (right, _) = head.parts(first[both]), head.parts(second[both])
+    logits = left @ right.T / TEMPERATURE
+    own = torch.arange(len(left))
+    identity = (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    # The label map meets clean pages in two layouts; dropout, because the tower knows these records by heart.
+    rng = np.random.default_rng((settings.seed, step, 1))
+    some = torch.from_numpy(rng.choice(train, min(LABEL_BATCH, len(train)), replace=False))
+    others = torch.from_numpy(rng.choice(train, min(BANK, len(train)), replace=False))
+    torch.manual_seed(settings.seed * 1_000_003 + step)
+    _, near = head.parts(F.dropout(views[step % DAMAGED_AT][some].float() - middle, 0.3) + middle)
+    _, far = head.parts(views[(step + 1) % DAMAGED_AT][others])
+    alike = 0.5 * jaccard(labels[some], labels[others]) + 0.5 * jaccard(labels[some], labels[others], rarity)
+    itself = some[:, None] == others[None]
+    contrast = label_contrastive(near, far, alike, itself, temperature=TEMPERATURE, sharpness=SHARPNESS)
+    return identity, contrast
 
 
 @torch.no_grad()

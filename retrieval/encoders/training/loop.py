@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ecgkin.retrieval.encoders.compat import has_fast_bfloat16
+from ecgkin.retrieval.encoders.training.corpus import Corpus, load_corpus
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
-from ecgkin.retrieval.errors import ModelError
+from ecgkin.retrieval.errors import ModelError, why
 
 _log = logging.getLogger(__name__)
 
@@ -183,6 +184,44 @@ class TrainLog:
         with self._path.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
         _log.info("%s", " ".join(f"{k}={v}" for k, v in row.items()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stage:
+    """What every stage of an encoder's training begins with.
+
+    Attributes:
+        place: Device and process.
+        out: Folder of the stage.
+        log: Of the stage.
+        corpus: Records of all folds that it needs.
+        train, held_out: Rows of the corpus, those of training cut by the setting `limit`.
+    """
+
+    place: Place
+    out: Path
+    log: TrainLog
+    corpus: Corpus
+    train: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+    @staticmethod
+    def begin(settings: TrainSettings, data: Path) -> Stage:
+        """Seed torch, open the log and load the records.
+
+        Args:
+            settings: Of the stage.
+            data: PTB-XL folder.
+        """
+        place = find_place(settings)
+        seed_everything(settings.seed)
+        out = Path(settings.out)
+        log = TrainLog(out, place)
+        corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
+        train = corpus.rows_of(settings.train_folds)
+        if settings.limit:
+            train = train[: settings.limit]
+        return Stage(place, out, log, corpus, train, corpus.rows_of(settings.validation_folds))
 
 
 class RunningAverage:
@@ -400,6 +439,6 @@ def load_checkpoint(path: Path, place: Place) -> dict[str, Any] | None:
         content: dict[str, Any] = torch.load(path, map_location=place.device, weights_only=True)
     except Exception as error:
         raise ModelError(
-            f"the checkpoint {path} cannot be read: {error}", hint="delete it to begin this stage anew"
+            f"the checkpoint {path} cannot be read: {why(error)}", hint="delete it to begin this stage anew"
         ) from error
     return content

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ecgkin.retrieval.errors import InputError, QueryError
+from ecgkin.retrieval.errors import InputError, QueryError, why
 
 PICTURES = ("paper", "fields")
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def read_settings(kind: type[S], path: Path, **overrides: Any) -> S:
     try:
         raw = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read the training settings {path}: {error}") from error
+        raise InputError(f"cannot read the training settings {path}: {why(error)}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path} holds no settings (expected 'name: value' lines)")
     given = {**raw, **overrides}

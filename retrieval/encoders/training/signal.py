@@ -12,6 +12,8 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,13 @@ from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train
 from ecgkin.retrieval.encoders.training.corpus import CORPUS_FS_HZ, Corpus, load_corpus
 from ecgkin.retrieval.encoders.training.domain import other_machine
 from ecgkin.retrieval.encoders.training.loop import (
+    Place,
     Resumable,
     RunningAverage,
-    TrainLog,
+    Stage,
     batches,
     epoch_order,
-    find_place,
     macro_auc,
-    seed_everything,
     write_summary,
 )
 from ecgkin.retrieval.encoders.training.losses import jaccard, label_contrastive, text_contrastive
@@ -201,6 +202,45 @@ SHARPNESS = 0.12  # of the label target: a set that shares 88 % weighs 1/e of an
 TEMPERATURE = 0.08
 
 
+@dataclass(frozen=True, eq=False)
+class _Lessons:
+    """What the signal network learns of each row of the corpus.
+
+    Attributes:
+        soft: Targets of the label heads, (n, 76).
+        statements: 0 or 1, (n, 71).
+        rarity: Weight of each statement among the label neighbourhoods, (71,).
+        text_number: The same for rows with the same report, (n,).
+        speaks: Whether the report says anything, (n,).
+        ids: Token ids of the reports, (n, 48), 0 behind their end.
+    """
+
+    soft: Tensor
+    statements: Tensor
+    rarity: Tensor
+    text_number: Tensor
+    speaks: Tensor
+    ids: Tensor
+
+    def alike(self, own: Tensor, others: Tensor) -> Tensor:
+        """How much of their statements rows (n, 71) share with others (m, 71), rare ones counting more: (n, m)."""
+        return 0.5 * jaccard(own, others) + 0.5 * jaccard(own, others, self.rarity)
+
+
+def _lessons(corpus: Corpus, train: NDArray[np.int64], folder: Path, settings: TrainSettings) -> _Lessons:
+    """Targets of all rows; `folder` holds the tokenizer."""
+    labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
+    soft = labels.clone()
+    if settings.likelihoods:
+        soft[:, :71] = torch.from_numpy(corpus.likelihoods)
+    statements = labels[:, :71]
+    rarity = torch.log((len(train) + 1) / (statements[torch.from_numpy(train)].sum(0) + 1)).clamp(0.3, 6.0).sqrt()
+    _, same_text = np.unique(corpus.normalised, return_inverse=True)
+    speaks = torch.tensor([has_findings(text) for text in corpus.reports])
+    ids = torch.from_numpy(token_ids(load_tokenizer(folder), corpus.reports, length=48))
+    return _Lessons(soft, statements, rarity, torch.from_numpy(same_text), speaks, ids)
+
+
 def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
     """Run or continue the signal stage; writes `targets.npz` (vectors and logits of every record) and `signal.json`.
 
@@ -211,39 +251,22 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
     Returns:
         The last validation figures.
     """
-    place = find_place(settings)
-    seed_everything(settings.seed)
-    out = Path(settings.out)
-    log = TrainLog(out, place)
-    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
-    train = corpus.rows_of(settings.train_folds)
-    if settings.limit:
-        train = train[: settings.limit]
+    stage = Stage.begin(settings, data)
+    place, log, corpus, train = stage.place, stage.log, stage.corpus, stage.train
     signals = network_signals(corpus.signals, CORPUS_FS_HZ, settings.fs_hz)
-    labels = torch.from_numpy(np.concatenate([corpus.labels, corpus.superclasses], axis=1)).float()
-    soft = labels.clone()
-    if settings.likelihoods:
-        soft[:, :71] = torch.from_numpy(corpus.likelihoods)
-    statements = labels[:, :71]
-    rarity = torch.log((len(train) + 1) / (statements[torch.from_numpy(train)].sum(0) + 1)).clamp(0.3, 6.0).sqrt()
-    _, same_text = np.unique(corpus.normalised, return_inverse=True)
-    text_number = torch.from_numpy(same_text)
-    speaks = torch.tensor([has_findings(text) for text in corpus.reports])
-
     architecture = Architecture.load(settings.architecture)
-    folder = out / "text"
+    folder = stage.out / "text"
     if not (folder / "tokenizer.json").is_file():
         tokenizer = train_tokenizer((corpus.reports[r] for r in train), folder)
         write_text_config(folder, architecture, tokenizer.get_vocab_size())
-    ids = torch.from_numpy(token_ids(load_tokenizer(folder), corpus.reports, length=48))
+    lessons = _lessons(corpus, train, folder, settings)
     model = nn.ModuleDict(
         {
             "signal": SignalNet(architecture.dim, N_LABELS, kind=settings.network),
             "text": build_text_tower(architecture.dim, folder),
         }
     ).to(place.device)
-    scale = nn.Parameter(torch.tensor(2.66))
-    model.register_parameter("log_scale", scale)
+    model.register_parameter("log_scale", nn.Parameter(torch.tensor(2.66)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = max(1, len(epoch_order(len(train), 0, settings, place)) // settings.batch)
     empty = {"vectors": torch.zeros(0, architecture.dim), "labels": torch.zeros(0, 71)}
@@ -256,39 +279,15 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
             # Seeded by step, so that a resumed training goes on as if it had not been stopped.
             torch.manual_seed(settings.seed * 1_000_003 + run.step)
             model.train()
-            words = ids[rows]
-            words = words[:, : max(1, int((words != 0).sum(1).max()))].to(place.device)
-            with place.autocast():
-                vectors, logits = model["signal"](
-                    damaged(signals[rows], settings.fs_hz, settings.domain_share).to(place.device)
-                )
-            texts = F.normalize(model["text"](words).float(), dim=-1)
-            truth = soft[rows].to(place.device)
-            label = 8 * F.binary_cross_entropy_with_logits(logits[:, :71], truth[:, :71])
-            label = label + 1.5 * F.binary_cross_entropy_with_logits(logits[:, 71:], truth[:, 71:])
-            own = statements[rows]
-            bank = torch.cat([vectors, run.extra["vectors"].to(place.device)])
-            bank_labels = torch.cat([own, run.extra["labels"]])
-            alike = 0.5 * jaccard(own, bank_labels) + 0.5 * jaccard(own, bank_labels, rarity)
-            itself = torch.zeros(alike.shape, dtype=torch.bool)
-            itself[:, : len(rows)] = torch.eye(len(rows), dtype=torch.bool)
-            contrast = label_contrastive(
-                vectors, bank, alike.to(place.device), itself.to(place.device),
-                temperature=TEMPERATURE, sharpness=SHARPNESS,
-            )  # fmt: skip
-            same = text_number[rows][:, None] == text_number[rows][None]
-            equal_sets = jaccard(own, own) > 0.999
-            match = text_contrastive(
-                vectors, texts, same.to(place.device), equal_sets.to(place.device), speaks[rows].to(place.device),
-                scale.clamp(max=3.9).exp(),
-            )  # fmt: skip
+            vectors, parts = _losses(model, signals[rows], rows, lessons, run.extra, settings, place)
+            label, contrast, match = parts
             loss = settings.label_weight * label + settings.contrast_weight * contrast + settings.text_weight * match
             run.descend(loss, 2.0)
             run.extra = {
                 "vectors": torch.cat([vectors.detach().cpu(), run.extra["vectors"]])[:QUEUE],
-                "labels": torch.cat([own, run.extra["labels"]])[:QUEUE],
+                "labels": torch.cat([lessons.statements[rows], run.extra["labels"]])[:QUEUE],
             }
-            sums += torch.tensor([float(label.detach()), float(contrast.detach()), float(match.detach())])
+            sums += torch.tensor([float(part.detach()) for part in parts])
             if run.step % 50 == 0:
                 now = {"label": float(label.detach()), "text": float(match.detach())}
                 log.write("step", step=run.step, total=run.total, **now)
@@ -297,17 +296,51 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
                 break
         if run.step % steps == 0:
             vectors, logits = _encode(model, run.average, signals, place)
-            held_out = corpus.rows_of(settings.validation_folds)
-            run.figures = _figures(corpus, logits[held_out])
+            run.figures = _figures(corpus, logits[stage.held_out])
             means = (sums / steps).tolist()
             log.write("epoch", epoch=epoch + 1, label=means[0], contrast=means[1], text=means[2], **run.figures)
             run.save()
     run.save()
     vectors, logits = _encode(model, run.average, signals, place)
-    _write_targets(out, corpus, vectors, logits)
+    _write_targets(stage.out, corpus, vectors, logits)
     if place.first:
-        write_summary(out / "signal.json", settings.recipe(), run)
+        write_summary(stage.out / "signal.json", settings.recipe(), run)
     return run.figures
+
+
+def _losses(
+    model: nn.ModuleDict,
+    signals: Tensor,
+    rows: Tensor,
+    lessons: _Lessons,
+    earlier: Mapping[str, Tensor],
+    settings: TrainSettings,
+    place: Place,
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Vectors of a batch, and its losses: labels, label neighbourhoods (among `earlier` vectors, too), reports."""
+    words = lessons.ids[rows]
+    words = words[:, : max(1, int((words != 0).sum(1).max()))].to(place.device)
+    with place.autocast():
+        vectors, logits = model["signal"](damaged(signals, settings.fs_hz, settings.domain_share).to(place.device))
+    texts = F.normalize(model["text"](words).float(), dim=-1)
+    truth = lessons.soft[rows].to(place.device)
+    label = 8 * F.binary_cross_entropy_with_logits(logits[:, :71], truth[:, :71])
+    label = label + 1.5 * F.binary_cross_entropy_with_logits(logits[:, 71:], truth[:, 71:])
+    own = lessons.statements[rows]
+    bank = torch.cat([vectors, earlier["vectors"].to(place.device)])
+    alike = lessons.alike(own, torch.cat([own, earlier["labels"]]))
+    itself = torch.zeros(alike.shape, dtype=torch.bool)
+    itself[:, : len(rows)] = torch.eye(len(rows), dtype=torch.bool)
+    contrast = label_contrastive(
+        vectors, bank, alike.to(place.device), itself.to(place.device), temperature=TEMPERATURE, sharpness=SHARPNESS
+    )
+    same = lessons.text_number[rows][:, None] == lessons.text_number[rows][None]
+    equal_sets = jaccard(own, own) > 0.999
+    match = text_contrastive(
+        vectors, texts, same.to(place.device), equal_sets.to(place.device), lessons.speaks[rows].to(place.device),
+        model.get_parameter("log_scale").clamp(max=3.9).exp(),
+    )  # fmt: skip
+    return vectors, (label, contrast, match)
 
 
 def _figures(corpus: Corpus, logits: Any) -> dict[str, float]:

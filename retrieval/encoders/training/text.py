@@ -25,13 +25,12 @@ from ecgkin.retrieval.encoders.checkpoint import save_encoder
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
 from ecgkin.retrieval.encoders.space import what_words_meet
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
-from ecgkin.retrieval.encoders.training.corpus import Corpus, load_corpus
+from ecgkin.retrieval.encoders.training.corpus import Corpus
 from ecgkin.retrieval.encoders.training.loop import (
+    Place,
     Resumable,
     RunningAverage,
-    TrainLog,
-    find_place,
-    seed_everything,
+    Stage,
 )
 from ecgkin.retrieval.encoders.training.losses import soft_cross_entropy
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
@@ -266,72 +265,77 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
     Returns:
         The last validation figures.
     """
-    place = find_place(settings)
-    seed_everything(settings.seed)
-    out = Path(settings.out)
-    log = TrainLog(out, place)
-    corpus = load_corpus(data, (*settings.train_folds, *settings.validation_folds))
-    train = corpus.rows_of(settings.train_folds)
-    if settings.limit:
-        train = train[: settings.limit]
-    held_out = corpus.rows_of(settings.validation_folds)
+    stage = Stage.begin(settings, data)
+    place, log, corpus = stage.place, stage.log, stage.corpus
     architecture = Architecture.load(settings.architecture)
     views = view_vectors(Path(settings.image), Path(settings.join), corpus, settings, place)
     gallery = gallery_vectors(views, architecture)
     # Words meet the vectors of case bases and those of single pages.
     met = [what_words_meet(v, architecture) for v in (gallery, *views.values())]
-    banks = [torch.from_numpy(v[train]) for v in met]
-    sampler = TextSampler(corpus, train)
+    banks = [torch.from_numpy(v[stage.train]) for v in met]
+    sampler = TextSampler(corpus, stage.train)
     anchors = anchor_vectors(banks[0], torch.from_numpy(sampler.plain))
     log.write("anchors", mean_cosine=float((banks[0] @ anchors.T).max(0).values.mean()))
-    folder = out / "text"
+    folder = stage.out / "text"
     if not (folder / "tokenizer.json").is_file():
         tokenizer = train_tokenizer(sampler.vocabulary(), folder)
         write_text_config(folder, architecture, tokenizer.get_vocab_size())
     tokenizer = load_tokenizer(folder)
     model = nn.ModuleDict({"text": build_text_tower(architecture.text_dim, folder)}).to(place.device)
-    log_scale = nn.Parameter(torch.tensor(3.0))
-    model.register_parameter("log_scale", log_scale)
+    model.register_parameter("log_scale", nn.Parameter(torch.tensor(3.0)))
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay)
     steps = max(1, TEXTS_PER_EPOCH // settings.batch) if not settings.limit else 2
     run = Resumable(model, optimizer, settings, place, log, total=steps * settings.epochs, horizon=0.998)
-    sums = [0.0, 0.0, 0.0]
+    sums = np.zeros(3)
     while run.running:
         rng = np.random.default_rng((settings.seed, run.step))
         drawn = sampler.draw(settings.batch, rng)
         bank = banks[int(rng.integers(len(banks)))]
-        ids = torch.from_numpy(token_ids(tokenizer, drawn.texts))
         # Seeded by step, so that a resumed training goes on as if it had not been stopped.
         torch.manual_seed(settings.seed * 1_000_003 + run.step)
         model.train()
-        with place.autocast():
-            vectors = model["text"](ids)
-        vectors = F.normalize(vectors.float(), dim=-1)
-        scale = log_scale.clamp(max=4.6).exp()
-        target = torch.from_numpy(drawn.targets)
-        forward = text_loss(vectors, bank, target, torch.from_numpy(drawn.asks), scale)
-        one = torch.from_numpy(drawn.statements)
-        anchor = (1 - (vectors * anchors[one.clamp(min=0)]).sum(1))[one >= 0].sum() / len(one)
-        # The other direction: among the batch's texts, an ECG should prefer those that fit it best.
-        fits = target.T
-        weight = fits.sum(1)
-        some = torch.multinomial(weight + 1e-12, min(256, len(weight)))
-        share = fits[some] / fits[some].sum(1, keepdim=True).clamp(min=1e-12)
-        backward = soft_cross_entropy(bank[some] @ vectors.T * scale, share)
-        loss = forward + settings.contrast_weight * backward + settings.anchor_weight * anchor
-        run.descend(loss, 1.0)
-        sums[0] += float(forward.detach())
-        sums[1] += float(backward.detach())
-        sums[2] += float(anchor.detach())
+        forward, backward, anchor = _losses(model, drawn, token_ids(tokenizer, drawn.texts), bank, anchors, place)
+        run.descend(forward + settings.contrast_weight * backward + settings.anchor_weight * anchor, 1.0)
+        sums += [float(part.detach()) for part in (forward, backward, anchor)]
         if run.step % 50 == 0:
-            means = {name: sum_ / 50 for name, sum_ in zip(("forward", "backward", "anchor"), sums, strict=True)}
+            means = {
+                name: sum_ / 50 for name, sum_ in zip(("forward", "backward", "anchor"), sums.tolist(), strict=True)
+            }
             log.write("step", step=run.step, total=run.total, **means)
-            sums = [0.0, 0.0, 0.0]
+            sums = np.zeros(3)
         if run.step % (steps * 2) == 0 or run.done:
+            held_out = stage.held_out
             run.figures = _validate(model, run.average, tokenizer, corpus, held_out, met[1][held_out])
             log.write("epoch", epoch=run.step // steps, **run.figures)
         run.save_if_due()
     run.save()
+    _write_encoder(settings, architecture, run)
+    return run.figures
+
+
+def _losses(
+    model: nn.ModuleDict, drawn: TextBatch, ids: NDArray[np.int64], bank: Tensor, anchors: Tensor, place: Place
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Texts that point at ECGs, ECGs that point at texts, and texts that lie at the anchors of their statements."""
+    with place.autocast():
+        vectors = model["text"](torch.from_numpy(ids))
+    vectors = F.normalize(vectors.float(), dim=-1)
+    scale = model.get_parameter("log_scale").clamp(max=4.6).exp()
+    target = torch.from_numpy(drawn.targets)
+    forward = text_loss(vectors, bank, target, torch.from_numpy(drawn.asks), scale)
+    one = torch.from_numpy(drawn.statements)
+    anchor = (1 - (vectors * anchors[one.clamp(min=0)]).sum(1))[one >= 0].sum() / len(one)
+    # The other direction: among the batch's texts, an ECG should prefer those that fit it best.
+    fits = target.T
+    weight = fits.sum(1)
+    some = torch.multinomial(weight + 1e-12, min(256, len(weight)))
+    share = fits[some] / fits[some].sum(1, keepdim=True).clamp(min=1e-12)
+    return forward, soft_cross_entropy(bank[some] @ vectors.T * scale, share), anchor
+
+
+def _write_encoder(settings: TrainSettings, architecture: Architecture, run: Resumable) -> None:
+    """The whole encoder, from the results of all stages, to `encoder/`."""
+    out = Path(settings.out)
     state = {k: v for k, v in run.average.state.items() if k.startswith("text.")}
     state |= image_state(Path(settings.image)) | join_state(Path(settings.join))
     about = {
@@ -339,8 +343,7 @@ def train_text(settings: TrainSettings, data: Path) -> dict[str, Any]:
         "image": json.loads((Path(settings.image) / "image.json").read_text()),
         "text": {"settings": settings.recipe(), "figures": run.figures},
     }
-    save_encoder(out / "encoder", settings.architecture, architecture, state, folder, GALLERY_LAYOUTS, about)
-    return run.figures
+    save_encoder(out / "encoder", settings.architecture, architecture, state, out / "text", GALLERY_LAYOUTS, about)
 
 
 @torch.no_grad()

@@ -80,6 +80,8 @@ def test_st_t_and_q() -> None:
     assert changed(old, ecg({name: lead(st_j_mv=-0.13) for name in ("V5", "V6")})) == {C.ST_DOWN}
     assert changed(old, ecg({name: lead(t_mv=-0.2) for name in ("V4", "V5")})) == {C.T_INVERSION}
     assert changed(old, ecg({name: lead(q_mv=0.3, q_ms=40.0) for name in ("III", "aVF")})) == {C.NEW_Q}
+    assert changed(ecg({name: lead(t_mv=-0.2) for name in ("V4", "V5")}), old) == {C.T_UPRIGHT}
+    assert changed(ecg({name: lead(q_mv=0.3, q_ms=40.0) for name in ("III", "aVF")}), old) == {C.Q_GONE}
     noisy = {name: lead(st_j_mv=0.13, noise_mv=0.03) for name in ("II", "aVF")}
     assert changed(old, ecg(noisy)) == set()
     wide = compare(old, ecg(up, qrs_ms=150.0))
@@ -103,7 +105,12 @@ def test_what_forbids_a_comparison() -> None:
     assert compare(Measurements(), ecg()).not_comparable == ("not_measured",)
     moved = compare(ecg(), ecg(p_axis_deg=150.0, axis_deg=140.0))
     assert "lead_placement" in moved.not_comparable and C.AXIS not in {c.code for c in moved.changes}
-    assert "rate" in compare(ecg(), ecg(rate_bpm=120.0)).not_comparable
+    for rate, limited in ((110.0, False), (110.5, True), (29.5, True), (30.0, False), (None, False)):
+        assert ("rate" in compare(ecg(), ecg(rate_bpm=rate)).not_comparable) is limited
+        assert ("rate" in compare(ecg(rate_bpm=rate), ecg()).not_comparable) is limited
+    for turn, moved_leads in ((124.0, False), (126.0, True), (-26.0, True), (-24.0, False)):
+        placed = compare(ecg(), ecg(p_axis_deg=turn)).not_comparable
+        assert ("lead_placement" in placed) is moved_leads
     assert all(set(words) == set(LANGUAGES) for words in NOT_COMPARABLE.values())
 
 

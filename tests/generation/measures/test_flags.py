@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ecgkin.generation.measures import Measurements, Reason, measure
-from ecgkin.generation.measures.flag_texts import FLAG_TEXTS, flag_text, flag_title
+from ecgkin.generation.measures.flag_texts import FLAG_TEXTS, flag_source, flag_text, flag_title
 from ecgkin.generation.measures.flags import SEVERITY, Flag, FlagCode, Severity, red_flags, st_limit_mv
 from ecgkin.generation.measures.leads import LeadMeasures
+from ecgkin.generation.measures.measure import samples_and_beats
+from ecgkin.generation.measures.p_train import PTrain
 from ecgkin.generation.measures.pacing import Pacing
 from ecgkin.generation.measures.rhythm import AtrialActivity
 from ecgkin.generation.types.draft import LANGUAGES
@@ -78,6 +82,36 @@ def left_bundle(**leads: LeadMeasures) -> Measurements:
     return measured(block | leads, qrs_ms=150.0)
 
 
+def test_less_elevation_tells_where_something_else_does() -> None:
+    """Depression in aVL beside half the limit; an R of 0.2 mV and less beside a late level; Q beside inverted T."""
+    half, mirror = lead(st_j_mv=0.05), lead(st_j_mv=-0.05)
+    assert kinds(measured({"III": half, "aVF": half, "aVL": mirror})) == {("st_elevation", "reciprocal")}
+    assert kinds(measured({"III": half, "aVF": half, "aVL": lead(st_j_mv=-0.04)})) == set()
+    assert kinds(measured({"III": lead(st_j_mv=0.04), "aVF": half, "aVL": mirror})) == set()
+    late = {"st_j_mv": 0.01, "st_60_mv": 0.21, "st_80_mv": 0.22}
+    small = lead(r_mv=0.2, s_mv=1.0, **late)
+    assert kinds(measured({"V2": small, "V3": small})) == {("st_elevation", "low_r")}
+    larger = lead(r_mv=0.25, s_mv=1.0, **late)
+    assert kinds(measured({"V2": larger, "V3": larger})) == set()
+    old = lead("negative", q_mv=0.1, q_ms=20.0, t_mv=-0.06)
+    assert kinds(measured({"III": old, "aVF": old})) == {("recent_infarction", "")}
+    for less in ({"q_mv": 0.09}, {"q_ms": 18.0}, {"t_mv": -0.04}):
+        other = lead("negative", **{"q_mv": 0.1, "q_ms": 20.0, "t_mv": -0.06, **less})
+        assert kinds(measured({"III": other, "aVF": other})) == set()
+
+
+def test_depression_deepest_in_v2_or_v3_is_no_subendocardial_one() -> None:
+    shallow, deep = lead(st_j_mv=-0.06), lead(st_j_mv=-0.12)
+    chest = {"V1": shallow, "V2": deep, "V3": deep, "V4": shallow}
+    assert "posterior_pattern" in codes(measured(chest))
+    assert "posterior_pattern" not in codes(measured(chest | {"V5": lead(st_j_mv=-0.1)}))
+    assert "posterior_pattern" not in codes(measured({"V4": shallow, "V5": deep, "V6": deep}))
+    assert codes(measured({"V2": lead("negative", t_mv=-0.1)})) == set()
+    turned = lead("negative", t_mv=-0.1)
+    assert codes(measured({"V5": turned, "V6": turned})) == {"t_inversion"}
+    assert codes(measured({"V5": lead("negative", t_mv=-0.09), "V6": turned})) == set()
+
+
 def test_left_bundle_branch_block_has_rules_of_its_own() -> None:
     """Discordant ST elevation below a quarter of S says nothing; concordant, excessive or V1-V3 depression does."""
     assert codes(left_bundle()) == {"left_bundle_branch_block"}
@@ -119,8 +153,10 @@ def test_depression_and_its_mirror() -> None:
         ({"rate_bpm": 125.0, "qrs_ms": 140.0}, {"wide_qrs_tachycardia"}),
         ({"rate_bpm": 110.0, "qrs_ms": 140.0}, set()),
         ({"rate_bpm": 110.0, "qrs_ms": 140.0, "p_waves": "absent"}, {"wide_qrs_tachycardia"}),
-        ({"pr_ms": 110.0, "qrs_ms": 120.0, "slow_start_ms": 35.0}, {"preexcitation"}),
-        ({"pr_ms": 110.0, "qrs_ms": 85.0, "slow_start_ms": 35.0}, set()),
+        ({"pr_ms": 110.0, "qrs_ms": 120.0, "slow_start_ms": 40.0}, {"preexcitation"}),
+        ({"pr_ms": 149.0, "qrs_ms": 95.0, "slow_start_ms": 36.0}, {"preexcitation"}),
+        ({"pr_ms": 150.0, "qrs_ms": 95.0, "slow_start_ms": 36.0}, set()),
+        ({"pr_ms": 110.0, "qrs_ms": 95.0, "slow_start_ms": 34.0}, set()),
     ],
 )
 def test_numbers_at_their_limits(values: dict[str, object], expected: set[str]) -> None:
@@ -137,10 +173,62 @@ def test_rhythms() -> None:
     assert codes(measured(**{**chaos, "p_waves": "present"})) == set()
     flutter = AtrialActivity(290.0, 0.7, 80.0, 0.3)
     assert codes(measured(atrial=flutter)) == {"atrial_flutter"}
-    block = AtrialActivity(300.0, 0.0, 84.0, 0.4)
-    slow: dict[str, object] = {"rate_bpm": 42.0, "rr_variation": 0.01, "p_waves": "absent", "atrial": block}
-    assert codes(measured(**slow)) == {"high_grade_block"}
-    assert codes(measured(**{**slow, "rate_bpm": 72.0})) == set()
+
+
+def train(bpm: float, per_cycle: tuple[int, ...], spread_s: float, **more: float) -> PTrain:
+    """A clear train of P waves."""
+    known: dict[str, float] = {"present": 1.0, "like": 0.9, "extra_like": 0.95, "extra_height": 1.0, **more}
+    return PTrain(bpm, at_s=(), per_cycle=per_cycle, pr_spread_s=spread_s, **known)
+
+
+def test_atria_and_ventricles_apart() -> None:
+    """Third degree, 3:1, 2:1 and dropped beats, each at its limits; conducted P waves and U waves are none of them."""
+    free: dict[str, object] = {"rate_bpm": 42.0, "rr_variation": 0.01, "p_waves": "absent"}
+    apart = train(84.0, (2, 2, 2, 2), 0.3)
+    assert kinds(measured(**free, p_train=apart)) == {("high_grade_block", "dissociated")}
+    for change in ({"p_waves": "present"}, {"rate_bpm": 81.0}, {"p_train": train(84.0, (2, 2, 2, 2), 0.3, like=0.5)}):
+        assert kinds(measured(**{**free, "p_train": apart, **change})) == set()
+    assert kinds(measured(**free, p_train=train(46.0, (1, 1, 1, 2), 0.3))) == set()
+    # Irregular ventricles are dissociated only where the waves wander far.
+    uneven = {**free, "rr_variation": 0.1}
+    assert kinds(measured(**uneven, p_train=train(84.0, (2, 2, 2, 2), 0.21))) == {("high_grade_block", "dissociated")}
+    assert ("high_grade_block", "dissociated") not in kinds(measured(**uneven, p_train=train(84.0, (2, 2, 2), 0.2)))
+    fixed: dict[str, object] = {"rate_bpm": 45.0, "rr_variation": 0.01}
+    assert kinds(measured(**fixed, p_train=train(135.0, (3,) * 5, 0.01))) == {("high_grade_block", "several_to_one")}
+    assert kinds(measured(**fixed, p_train=train(90.0, (2,) * 5, 0.01))) == {("second_degree_block", "two_to_one")}
+    assert kinds(measured(**{**fixed, "rate_bpm": 50.0}, p_train=train(100.0, (2,) * 5, 0.01))) == set()
+    for other in ({"extra_like": 0.79}, {"extra_height": 0.49}, {"extra_height": 2.1}):
+        assert kinds(measured(**fixed, p_train=train(90.0, (2,) * 5, 0.01, **other))) == set()
+    rr = (800.0, 820.0, 1000.0, 810.0)
+    dropped: dict[str, object] = {"rate_bpm": 70.0, "rr_variation": 0.2, "rr_ms": rr}
+    assert kinds(measured(**dropped, p_train=train(90.0, (1, 1, 2, 1), 0.05))) == {("second_degree_block", "dropped")}
+    short = {**dropped, "rr_ms": (800.0, 820.0, 960.0, 810.0)}
+    assert kinds(measured(**short, p_train=train(90.0, (1, 1, 2, 1), 0.05))) == set()
+
+
+def kinds(found: Measurements) -> set[tuple[str, str]]:
+    return {(str(flag.code), flag.variant) for flag in red_flags(found)}
+
+
+@pytest.mark.parametrize("atrial_bpm", [72.0, 95.0])
+def test_p_waves_that_march_through_are_found(atrial_bpm: float) -> None:
+    """Simulated beats at 41/min without P, P waves added at a rate of their own: third degree, at the rate added."""
+    made = simulate(["NORM"], np.random.default_rng(5), fs_hz=500.0, rate_bpm=41.0, noise=0.5)
+    record, times = made.record, np.arange(made.record.signal_mv.shape[1]) / 500.0
+    beats = samples_and_beats(record)[1].at / 500.0
+    signal = record.signal_mv.astype(np.float64)
+    # Take the conducted P waves out: a line from 260 to 50 ms before each beat.
+    for beat in beats:
+        first, last = max(0, int((beat - 0.3) * 500)), max(1, int((beat - 0.06) * 500))
+        share = np.linspace(0.0, 1.0, last - first)
+        signal[:, first:last] = signal[:, [first]] * (1 - share) + signal[:, [last]] * share
+    size = np.array([0.08, 0.15, 0.07, -0.11, 0.02, 0.11, 0.05, 0.08, 0.08, 0.07, 0.06, 0.06])
+    for at in np.arange(0.13, times[-1], 60.0 / atrial_bpm):
+        signal += size[:, None] * np.exp(-0.5 * np.square((times - at) / 0.025))
+    found = measure(replace(record, signal_mv=signal.astype(np.float32)))
+    assert found.p_train is not None and found.p_train.bpm == pytest.approx(atrial_bpm, rel=0.03)
+    assert ("high_grade_block", "dissociated") in kinds(found)
+    assert not {code for code, _ in kinds(measure(record))} & {"high_grade_block", "second_degree_block"}
 
 
 def test_shapes() -> None:
@@ -151,7 +239,7 @@ def test_shapes() -> None:
     assert codes(measured({"V3": peaked, "V4": peaked})) == {"tall_peaked_t"}
     assert codes(measured({"V3": peaked})) == set()
     biphasic = lead("positive-negative", t_mv=-0.2)
-    assert codes(measured({"V2": biphasic, "V3": biphasic})) == {"wellens"}
+    assert codes(measured({"V2": biphasic, "V3": biphasic})) == {"wellens", "t_inversion"}
     turned = lead("negative", r_mv=0.05, s_mv=0.8, t_mv=-0.2)
     assert codes(measured({"I": turned}, p_axis_deg=150.0)) == {"limb_lead_reversal"}
     assert codes(measured({"II": lead("flat", r_mv=0.03, t_mv=0.01)})) == {"limb_lead_reversal"}
@@ -169,9 +257,12 @@ def test_every_flag_has_words(code: FlagCode, language: str) -> None:
     values = dict.fromkeys(
         ("rate_bpm", "qrs_ms", "pr_ms", "qtc_ms", "qtc_fridericia_ms", "atrial_bpm", "pause_ms", "V2"), 123.0
     )
+    for variant in ("", *FLAG_TEXTS[code].variants):
+        flag = Flag(code, ("V2", "V3"), values, variant)
+        assert flag_source(flag) in flag_text(flag, language) and "{" not in flag_text(flag, language)  # type: ignore[arg-type]
     flag = Flag(code, ("V2", "V3"), values)
     text = flag_text(flag, language)  # type: ignore[arg-type]
-    assert FLAG_TEXTS[code].source in text and "{" not in text and text.startswith(flag_title(flag, language)[:10])  # type: ignore[arg-type]
+    assert "{" not in text and text.startswith(flag_title(flag, language)[:10])  # type: ignore[arg-type]
     assert FLAG_TEXTS[code].en.criterion != FLAG_TEXTS[code].de.criterion
     assert code in SEVERITY
 

@@ -112,7 +112,7 @@ def test_search_equals_the_twin(tmp_path: Path, kind: str) -> None:
     twin.add(np.arange(400), vectors)
     with open_base(tmp_path / "b") as base:
         assert base.info()["index_kind"] == kind
-        for where in (None, "sex=F", "label:AFIB and age<40", "case=made/3", "age>500"):
+        for where in (None, "sex=F", "label:AFIB and age<40", "case=made/3", "age>125"):
             through = {c.case_id for c in base.cases(where)}
             allowed = np.array([i for i, c in enumerate(cases) if c.case_id in through], dtype=np.int64)
             for query in unit(5, 3):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import formats_made as made
@@ -10,7 +11,7 @@ import fuzz_formats as fuzzing
 import numpy as np
 import pytest
 
-from ecgkin.index.case import Case
+from ecgkin.index.case import DIGITISED, Case
 from ecgkin.index.transfer.export import file_stem, write_csv, write_edf, write_wfdb
 from ecgkin.index.transfer.export_dicom import write_dicom
 from ecgkin.retrieval.ecg.formats.read import read_ecg
@@ -161,3 +162,16 @@ def test_the_judge_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(fuzzing, "open_ecg", lambda *_, **__: {}["x"])
     found, wrong = fuzzing.fuzz(path, 3, 0, tmp_path / "..")
     assert found["fault"] == 3 and "KeyError" in wrong[0]
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_was_read_off_a_picture_says_so(tmp_path: Path, gappy: EcgRecord, form: str) -> None:
+    """The mark is in the file for those who open it, and not in that of a recording."""
+    mark = {"layout": "6x2", "speed_mm_s": 25.0, "gain_mm_mv": None, "confidence": {}}
+    said = "read off a picture, not recorded (layout 6x2, 25 mm/s, gain assumed)"
+    digitised = replace(CASE, case_id="clinic/picture", meta={DIGITISED: mark})
+    with_mark, without = (writer_of(form)(tmp_path, case, gappy).read_bytes() for case in (digitised, CASE))
+    assert said.encode() in with_mark and b"read off a picture" not in without
+    if form in ("wfdb", "dicom", "csv"):
+        paths = {"wfdb": "clinic_picture.hea", "dicom": "clinic_picture.dcm", "csv": "clinic_picture.csv"}
+        assert read_ecg(tmp_path / paths[form]).leads == gappy.leads

@@ -95,7 +95,7 @@ def test_own_patient_and_filters_act_inside_the_search(over_records: Callable[..
     assert any("filter" in w for w in only.warnings) and not only.vote.calibrated
     few = search.by_ecg(record(7), k=10, where={"case": ["made/1", "made/2"]})
     assert len(few) == 2 and any("only 2 of the 10" in w for w in few.warnings)
-    nobody = search.by_ecg(record(7), where="age>=200")
+    nobody = search.by_ecg(record(7), where="age>=120")
     assert len(nobody) == 0 and nobody.nothing_similar and nobody.warnings
     assert not any("filter" in w for w in search.by_ecg(record(7), where="").warnings)
 

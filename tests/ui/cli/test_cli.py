@@ -104,11 +104,96 @@ def test_folds_as_people_write_them() -> None:
     assert joined_folds(["-k", "5", "6"]) == ["-k", "5", "6"]
 
 
-def test_unknown_command_and_option(call) -> None:  # type: ignore[no-untyped-def]
-    """Usage mistakes end with 2 and say so on stderr."""
-    for words in (["serach"], ["render", "--coulour", "red"], ["search"]):
+def test_usage_mistakes_are_one_line_and_a_hint(call) -> None:  # type: ignore[no-untyped-def]
+    """They end with 2, name the command whose help says more, and draw no box."""
+    cases = [
+        (["serach"], "'search'", "ecgkin --help"),
+        (["render", "--coulour", "red"], "--coulour", "ecgkin render --help"),
+        (["search"], "BASE", "ecgkin search --help"),
+        (["search", "b", "-k", "many"], "integer", "ecgkin search --help"),
+        (["cases", "lsit", "b"], "'list'", "ecgkin cases --help"),
+    ]
+    for words, said, hint in cases:
         done = call(*words)
-        assert done.status == 2 and done.out == "" and done.err
+        lines = done.err.splitlines()
+        assert (done.status, done.out, len(lines)) == (2, "", 2), words
+        assert lines[0].startswith("ecgkin: ") and said in lines[0] and lines[1] == f"  hint: {hint}"
+
+
+def test_help_alone(call) -> None:  # type: ignore[no-untyped-def]
+    """`ecgkin` and a group of commands without more show their help; asked for, it ends with 0."""
+    assert "Usage" in call().out + call().err
+    assert "remove" in call("cases").out + call("cases").err
+    assert call("search", "--help").status == 0 and call("--version").status == 0
+
+
+def test_stopped_by_the_keyboard(call, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Ctrl-C ends with 130 and one line."""
+    import ecgkin.ui.settings
+
+    def stop(**_given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ecgkin.ui.settings, "load_settings", stop)
+    done = call("config", "show")
+    assert (done.status, done.err.strip()) == (130, "ecgkin: stopped")
+
+
+def test_missing_library_names_its_extra(call, case_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """Without faiss a search says what to install, and does not call it a fault of ecgkin."""
+    for name in [name for name in sys.modules if name == "faiss" or name.startswith("ecgkin.index.engines")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    done = call("search", case_base, "--text", "AFIB")
+    assert done.status == 1 and "faiss" in done.err and "pip install 'ecgkin[cpu]'" in done.err
+    assert "fault" not in done.err
+
+
+def test_every_extra_that_errors_name_exists(project_root: Path) -> None:
+    """The table of libraries names extras of pyproject.toml."""
+    import tomllib
+
+    from ecgkin.retrieval.errors import EXTRAS, missing_extra
+
+    extras = tomllib.loads((project_root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(EXTRAS.values()) <= set(extras)
+    assert missing_extra(ModuleNotFoundError("no", name="ecgkin.nowhere")) is None
+    assert missing_extra(ModuleNotFoundError("no", name="ray.data")) is not None
+
+
+def test_names_that_the_base_does_not_hold(call, case_base: Path) -> None:  # type: ignore[no-untyped-def]
+    """An empty answer says which name of the filter no case has, and what was meant."""
+    done = call("search", case_base, "--text", "AFIB", "--where", "label:AFIBB")
+    assert "label:AFIBB; did you mean AFIB?" in done.err
+    assert "patient=p999" in call("search", case_base, "--text", "AFIB", "--where", "patient=p999 and sex=F").err
+    assert "p999" in call("search", case_base, "--text", "AFIB", "--exclude-patient", "p999").err
+    assert "no case of" not in call("search", case_base, "--text", "AFIB", "--where", "age>120").err
+
+
+def test_devices_and_variables_that_there_are_not(call, case_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    """A device is checked before anything is loaded; a mistyped variable is pointed out."""
+    done = call("search", case_base, "--text", "AFIB", "--device", "banana")
+    assert done.status == 2 and "'banana'" in done.err
+    monkeypatch.setenv("ECGKIN_KK", "5")
+    done = call("search", case_base, "--text", "AFIB")
+    assert done.status == 0 and "ECGKIN_KK in the environment is no setting (did you mean ECGKIN_K?)" in done.err
+
+
+def test_cases_listed_shown_removed(call, case_base: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """In a copy of the base: filters act, one case tells all, an unknown id removes nothing."""
+    import shutil
+
+    base = tmp_path / "base"
+    shutil.copytree(case_base, base)
+    listed = json.loads(call("cases", "list", base, "--where", "sex=F", "--limit", 3, "--json").out)
+    assert listed["total"] == 7 and len(listed["cases"]) == 3 and all(c["sex"] == "F" for c in listed["cases"])
+    shown = json.loads(call("cases", "show", base, "clinic/r3.csv", "--json").out)
+    assert shown["patient_id"] == "p3" and shown["samples"]["fs_hz"] == pytest.approx(500, rel=1e-3)
+    assert "clinic/r3.csv" in call("cases", "show", base, "clinic/r3.csv").out
+    done = call("cases", "remove", base, "clinic/r3.csv", "clinic/none", "--yes")
+    assert done.status != 0 and json.loads(call("info", base, "--json").out)["n_cases"] == 14
+    assert json.loads(call("cases", "remove", base, "clinic/r3.csv", "--yes", "--json").out)["n_cases"] == 13
+    assert call("cases", "show", base, "clinic/r3.csv").status != 0
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "svg", "pdf"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -11,12 +12,17 @@ from urllib.parse import quote
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as PathParameter
+from numpy.typing import NDArray
+from PIL.Image import Image
 from pydantic import Field, field_validator
 
-from ecgkin.index.case import content_hash
+from ecgkin.index.case import Case, content_hash
+from ecgkin.index.ingest.executors import digitised
 from ecgkin.retrieval.ecg.drawing.style import GRIDS, LAYOUTS, ORDERS, RenderStyle
+from ecgkin.retrieval.ecg.page.printed import read_printed
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import ImageError, QueryError
+from ecgkin.retrieval.search.search import image_query
 from ecgkin.ui.api import decoding, intake, openapi, problems
 from ecgkin.ui.api.answers import CaseOut, CasesOut
 from ecgkin.ui.api.routes.search import vector_of
@@ -100,14 +106,10 @@ def _add(state: State, given: intake.Intake[CaseForm, CaseBody]) -> CaseOut:
         return _added(state, options.case, query, given.digest)
 
 
-def _added(state: State, fields: CaseFields, query: decoding.Query, digest: str) -> CaseOut:
+def _added(state: State, fields: CaseFields, query: decoding.Asked, digest: str) -> CaseOut:
     if fields.case_id in state.base:
         raise problems.ConflictError("a case with this case_id is there already", hint="remove it first")
-    record = query if isinstance(query, EcgRecord) else None
-    if record is not None:
-        digest = content_hash(record)
-    case = replace(fields.case(), content_hash=digest)
-    vector = np.asarray([vector_of(state, query)], dtype=np.float32)
+    case, vector, record = _prepared(state, fields.case(), query, digest)
     try:
         state.base.add([case], vector, [record])
     except QueryError:
@@ -115,6 +117,25 @@ def _added(state: State, fields: CaseFields, query: decoding.Query, digest: str)
             raise problems.ConflictError("a case with this case_id is there already", hint="remove it first") from None
         raise
     return CaseOut.of(case)
+
+
+def _prepared(
+    state: State, case: Case, query: decoding.Asked, digest: str
+) -> tuple[Case, NDArray[np.float32], EcgRecord | None]:
+    """The case as it is stored, its vector (1, dim), and its samples: of a picture those that were read off it."""
+    if isinstance(query, EcgRecord):
+        vector = np.asarray([vector_of(state, query)], dtype=np.float32)
+        return replace(case, content_hash=content_hash(query)), vector, query
+    asked = image_query(state.encoder, query)
+    printed = asked.printed
+    if printed is None:
+        picture = query if isinstance(query, Image) else query.picture
+        with suppress(ImageError):  # an encoder of plain pictures takes what shows no ECG
+            printed = read_printed(picture)
+    case = replace(case, content_hash=digest)
+    if printed is None:
+        return case, asked.vector[None], None
+    return digitised(case, printed), asked.vector[None], printed.stored
 
 
 @router.get(
@@ -210,5 +231,8 @@ def _record(state: State, case_id: str) -> EcgRecord:
     check_known(state, case_id)
     record = state.base.record(case_id)
     if record is None:
-        raise problems.NotFoundError("the samples of this case were not kept", hint="it came as a picture")
+        raise problems.NotFoundError(
+            "the samples of this case were not kept",
+            hint="it came as a picture whose curves could not be read, or was stored without",
+        )
     return record

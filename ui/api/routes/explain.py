@@ -12,7 +12,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import intake, openapi
 from ecgkin.ui.api.answers import ExplanationOut
-from ecgkin.ui.api.decoding import Query
+from ecgkin.ui.api.decoding import Asked
 from ecgkin.ui.api.explain import MapMasks, Masks, RecordMasks, explain
 from ecgkin.ui.api.routes.cases import check_known
 from ecgkin.ui.api.schemas import CaseId, ExplanationBody
@@ -48,14 +48,22 @@ def _explained(state: State, asked: intake.Intake[ExplanationForm, ExplanationBo
     return ExplanationOut(case_id=options.case_id, score=score, stretches=stretches)
 
 
-def _masks(state: State, query: Query) -> Masks:
+def _masks(state: State, query: Asked) -> Masks:
     encoder: Any = state.search.encoder
     if isinstance(query, EcgRecord):
         from ecgkin.retrieval.ecg.searchable import searchable
 
         return RecordMasks(searchable(query), encoder.encode_records)
-    if not hasattr(encoder, "encode_pages"):
-        raise QueryError(f"encoder {encoder.name} does not read pages", hint="ask with the recording instead")
-    from ecgkin.retrieval.ecg.page.reading import read_page
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
 
-    return MapMasks(read_page(query), encoder.encode_pages)
+    if hasattr(encoder, "encode_pages"):
+        printed = query if isinstance(query, PrintedEcg) else read_printed(query)
+        page = printed.signal_page
+        if page is None:
+            return MapMasks(printed.page, encoder.encode_pages)
+        return MapMasks(page, encoder.encode_pages, printed.digitized)
+    if getattr(encoder, "reads_signals", False):
+        printed = query if isinstance(query, PrintedEcg) else read_printed(query)
+        if printed.record is not None:
+            return RecordMasks(printed.record, encoder.encode_records)
+    raise QueryError(f"encoder {encoder.name} does not read pages", hint="ask with the recording instead")

@@ -9,10 +9,11 @@ from pydantic import Field
 
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.retrieval.search.search import SearchResult
+from ecgkin.retrieval.search.hits import SearchResult
+from ecgkin.retrieval.search.search import image_query
 from ecgkin.ui.api import intake, openapi
-from ecgkin.ui.api.answers import EmbeddingOut, SearchOut
-from ecgkin.ui.api.decoding import Query
+from ecgkin.ui.api.answers import EmbeddingOut, SearchOut, SerialOut
+from ecgkin.ui.api.decoding import Asked
 from ecgkin.ui.api.schemas import EmbeddingBody, Question, SearchBody
 from ecgkin.ui.api.state import State
 
@@ -58,19 +59,38 @@ def _found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> Search
             first = state.recent.near(options.query_id)
         else:
             result, first = state.drafting.weighed(ask(state, query, options.text, options), query), None
-    return SearchOut.of(result, state.remember(result, first), first)
+        # What the search read off a picture is what is compared.
+        previous = _compared(state, result.printed or query, options.previous)
+    said = SearchOut.of(result, state.remember(result, first), first)
+    return said.model_copy(update={"previous": previous})
+
+
+def _compared(state: State, query: Asked | None, previous: str | None) -> SerialOut | None:
+    """The query beside an earlier ECG, where one was named; a search that is refined has shown it already."""
+    if previous is None or query is None:
+        return None
+    from ecgkin.generation.serial import compare_with_earlier
+
+    return SerialOut.of(compare_with_earlier(state.base, query, previous))
 
 
 def _check_one_question(body: SearchBody) -> None:
     if (body.query_id is not None) == (body.signal is not None or body.text is not None):
         raise QueryError("give a signal, a text, both of these, or a query_id alone")
+    if body.previous is not None and body.signal is None and body.query_id is None:
+        raise QueryError("previous needs an ECG to compare with")
     if body.query_id is None and (body.similar or body.not_similar):
         raise QueryError("similar and not_similar need the query_id of the search that they are about")
 
 
-def ask(state: State, query: Query | None, text: str | None, asked: Question) -> SearchResult:
+def ask(state: State, query: Asked | None, text: str | None, asked: Question) -> SearchResult:
     """One search by an ECG, words, or both; for threads."""
     engine, k, where, patient = state.search, asked.k, asked.where, asked.exclude_patient
+    if patient is None and asked.previous is not None:
+        from ecgkin.generation.serial import patient_of
+
+        # One's own earlier ECGs stand under a heading of their own.
+        patient = patient_of(state.base, asked.previous)
     if query is None:
         return engine.by_text(text or "", k, where, patient)
     if text is not None:
@@ -103,14 +123,10 @@ def _embedded(state: State, asked: intake.Intake[EmbeddingForm, EmbeddingBody]) 
     return EmbeddingOut(encoder=encoder.name, fingerprint=encoder.fingerprint, dim=encoder.dim, embeddings=vectors)
 
 
-def vector_of(state: State, query: Query) -> list[float]:
+def vector_of(state: State, query: Asked) -> list[float]:
     """The vector of a record or a picture; for threads."""
     encoder: Any = state.search.encoder
     if isinstance(query, EcgRecord):
         return [float(x) for x in encoder.encode_records([query])[0]]
-    if hasattr(encoder, "encode_pages"):
-        from ecgkin.retrieval.ecg.page.reading import read_page
-
-        # Reading takes longer than encoding: it is done here, in a thread of many, not in the encoder's only one.
-        return [float(x) for x in encoder.encode_pages([read_page(query)])[0]]
-    return [float(x) for x in encoder.encode_images([query])[0]]
+    # Reading takes longer than encoding: it is done here, in a thread of many, not in the encoder's only one.
+    return [float(x) for x in image_query(encoder, query).vector]

@@ -18,16 +18,23 @@ Base = Annotated[
 BaseOption = Annotated[
     Path, typer.Option("--base", help="Case base, made where it is missing: a folder, or milvus://host/name")
 ]
+Previous = Annotated[
+    str | None,
+    typer.Option(help="An earlier ECG of the person in the base, to compare: case id, or the person's id."),
+]
 Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder. (setting: encoder)", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: device)", show_default=False)]
 
 
 def settings(**given: Any) -> Settings:
     """The settings in force, options of the command line first; logging follows them, unless --debug was said."""
+    from ecgkin.ui import console
     from ecgkin.ui.logs import configure_logging, is_configured
-    from ecgkin.ui.settings import load_settings
+    from ecgkin.ui.settings import load_settings, unknown_variables
 
     found = load_settings(**given)
+    for name, meant in unknown_variables():
+        console.say(f"note: {name} in the environment is no setting{f' (did you mean {meant}?)' if meant else ''}")
     if not is_configured():
         configure_logging(found.log_level, found.log_format)
     return found

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ecgkin.retrieval.errors import InputError, QueryError
+from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 from ecgkin.ui.cli.commands.export import writer_of
@@ -99,17 +100,21 @@ def _pictures(files: list[Path]) -> Iterator[Path]:
 
 
 def _one(picture: Path, out: Path, form: str, overlay: Path | None) -> dict[str, Any]:
-    from ecgkin.index.case import Case
-    from ecgkin.retrieval.ecg import digitize as read
-    from ecgkin.retrieval.ecg.formats.pictures import open_picture
+    from ecgkin.index.case import DIGITISED, Case
+    from ecgkin.retrieval.ecg.formats.pictures import open_picture, picture_notes
+    from ecgkin.retrieval.ecg.page.printed import read_printed
 
     try:
-        found = read(open_picture(picture))
+        opened = open_picture(picture)
+        printed = read_printed(opened)
     except InputError as error:  # a missing network stops everything, a picture that is none does not
         return {"error": str(error)}
+    found = printed.digitized
+    if found is None or printed.record is None:
+        return {"error": str(Note(NoteCode.NOT_DIGITISED))}
     # Two pictures of one name from different folders must not write over each other.
     stem = f"{picture.stem}-{hashlib.blake2b(str(picture.resolve()).encode(), digest_size=3).hexdigest()}"
-    case = Case(stem, source="digitised picture", report="")
+    case = Case(stem, source="digitised picture", meta={DIGITISED: printed.mark()})
     written = writer_of(form)(out, case, found.record)
     if overlay is not None:
         from PIL import Image
@@ -118,10 +123,10 @@ def _one(picture: Path, out: Path, form: str, overlay: Path | None) -> dict[str,
 
         overlay.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(check_overlay(found)).save(overlay)
-    return {"output": written.name, **_facts(found)}
+    return {"output": written.name, **_facts(found, picture_notes(opened))}
 
 
-def _facts(found: Digitized) -> dict[str, Any]:
+def _facts(found: Digitized, said: Sequence[str]) -> dict[str, Any]:
     page = found.page
     return {
         "layout": page.layout,
@@ -131,7 +136,7 @@ def _facts(found: Digitized) -> dict[str, Any]:
         "seconds": round(found.record.duration_s, 2),
         "einthoven_db": "" if found.einthoven_db is None else round(found.einthoven_db, 1),
         "least_confidence": round(min(found.confidence.values(), default=0.0), 2),
-        "notes": "; ".join(str(note) for note in page.warnings),
+        "notes": "; ".join(str(note) for note in dict.fromkeys((*said, *page.warnings))),
     }
 
 

@@ -47,6 +47,7 @@ def draft(
     lang: Annotated[Literal["en", "de"], typer.Option(help="Language of the draft.")] = "en",
     where: Annotated[str | None, typer.Option("--where", "-w", help="Filter on the cases.", show_default=False)] = None,
     exclude_patient: Annotated[str | None, typer.Option(help="Leave out the cases of this patient.")] = None,
+    previous: common.Previous = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer of a model.", min=1)] = 512,
     show_prompt: Annotated[
         bool,
@@ -74,7 +75,9 @@ def draft(
         return
     with Drafter(engine, model, api_key=api_key, max_new_tokens=max_new_tokens) as drafter:
         if stream and not json:
-            pieces = drafter.stream(file, question, k, lang, where=where, exclude_patient=exclude_patient)
+            pieces = drafter.stream(
+                file, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
+            )
             for piece in pieces:
                 typer.echo(console.safe(piece), nl=False)
             typer.echo("")
@@ -82,7 +85,9 @@ def draft(
                 raise QueryError("the draft ended before it was complete")
             done = pieces.result.draft
         else:
-            done = drafter.draft(file, question, k, lang, where=where, exclude_patient=exclude_patient).draft
+            done = drafter.draft(
+                file, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
+            ).draft
     if json:
         from ecgkin.ui.api.answers import DraftOut
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgkin.retrieval.errors import CaseBaseError, QueryError
+from ecgkin.retrieval.errors import CaseBaseError, QueryError, why
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 
 if TYPE_CHECKING:
+    from ecgkin.index.case import Case
     from ecgkin.index.transfer.export import Writer
 
 FORMATS = ("wfdb", "dicom", "edf", "csv", "fhir")
@@ -60,13 +61,18 @@ def export(
     limit: Annotated[int | None, typer.Option(min=1, help="At most so many cases.", show_default="all")] = None,
     json: common.Json = False,
 ) -> None:
-    """Write cases with their samples as files that other programs read; cases without samples are named."""
+    """Write cases with their samples as files that other programs read; cases without samples are named.
+
+    `cases.csv` beside them says what the files cannot hold: `ecgkin ingest folder` reads it back.
+    """
     from ecgkin.index import open_base
     from ecgkin.index.filters import Where
+    from ecgkin.index.sources.case_table import write_table
 
     write = writer_of(form)
     filter_ = Where.parse(where) if where else None
     written: list[str] = []
+    told: dict[str, Case] = {}
     without: list[str] = []
     with open_base(base) as opened, console.progress("export") as moved:
         wanted = [opened.get(case_id) for case_id in case] if case else opened.cases(filter_, limit=limit)
@@ -77,10 +83,14 @@ def export(
                 if record is None:
                     without.append(found.case_id)
                 else:
-                    written.append(str(write(out, found, record)))
+                    file = write(out, found, record)
+                    written.append(str(file))
+                    told[file.relative_to(out).as_posix()] = found
                 moved(len(written) + len(without), len(wanted))
+            if told:
+                write_table(out, told)
         except OSError as error:
-            raise QueryError(f"{out} cannot be written: {error}", hint="is it a folder of yours?") from error
+            raise QueryError(f"{out} cannot be written: {why(error)}", hint="is it a folder of yours?") from error
     for case_id in without[:20]:
         console.say(f"no samples: {case_id}")
     if json:

@@ -66,8 +66,12 @@ def folder(
     table: Annotated[
         Path | None,
         typer.Option(
-            help="CSV: file, case_id, patient_id, age, sex, report, labels, date.", show_default="DIR/cases.csv"
+            help="CSV: file, case_id, patient_id, source, age, sex, report, labels, date, fs.",
+            show_default="DIR/cases.csv",
         ),
+    ] = None,
+    fs: Annotated[
+        float | None, typer.Option(min=1e-3, help="Samples a second of recordings that do not say.", show_default=False)
     ] = None,
     batch: Batch = 64,
     records: Records = True,
@@ -84,7 +88,7 @@ def folder(
     """
     from ecgkin.index.sources.folder import items_of
 
-    items = items_of(root, table)
+    items = items_of(root, table, fs)
     if deidentify:
         from ecgkin.index.ingest.deidentify import deidentified, read_key
 

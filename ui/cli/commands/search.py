@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import QueryError, why
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from ecgkin.generation.types.serial import Serial
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.search.search import CaseSearch, SearchResult
@@ -47,6 +48,7 @@ def search(
         typer.Option("--where", "-w", help='Filter: "age>=60 and sex=F and not label:PACE". Several must all hold.'),
     ] = None,
     exclude_patient: Annotated[str | None, typer.Option(help="Leave out the cases of this patient.")] = None,
+    previous: common.Previous = None,
     weight: Annotated[float, typer.Option(help="With FILE and --text: share of the ECG, 0 to 1.")] = 0.5,
     kind: Annotated[
         Literal["auto", "picture", "recording"], typer.Option("--as", help="What FILE is; auto looks at it.")
@@ -80,7 +82,16 @@ def search(
             Where.parse(part)  # so that a mistake is shown in what was typed, before models are loaded
     query = _query(file, kind, fs, units, start, page) if file is not None else None
     result: SearchResult
+    serial: Serial | None = None
+    if previous is not None and query is None:
+        raise QueryError("--previous needs an ECG to compare with", hint="give a FILE")
     with open_search(base, settings.device, encoder, calibration) as engine:
+        if previous is not None:
+            from ecgkin.generation.prompt.pages import page_of
+            from ecgkin.generation.serial import compare_with_earlier, patient_of
+
+            exclude_patient = exclude_patient or patient_of(engine.base, previous)
+            serial = compare_with_earlier(engine.base, page_of(query), previous)
         if query is None:
             result = engine.by_text(text or "", settings.k, condition, exclude_patient)
         elif text is not None:
@@ -90,10 +101,14 @@ def search(
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
     if json:
-        console.emit(result_json(result))
+        console.emit(result_json(result, serial))
         _say_notes(result)
-    else:
-        show_result(result, full=full)
+        return
+    if serial is not None:
+        from ecgkin.ui.cli.commands.compare import show_serial
+
+        show_serial(serial, "en")
+    show_result(result, full=full)
 
 
 def open_search(base: Path, device: str, encoder: str | None, calibration: Path | None = None) -> CaseSearch:
@@ -132,11 +147,12 @@ def _query(
     return searchable(record, start_s) if start_s else record
 
 
-def result_json(result: SearchResult) -> dict[str, Any]:
+def result_json(result: SearchResult, serial: Serial | None = None) -> dict[str, Any]:
     """A search result as the API answers it (`ecgkin.ui.api.answers.SearchOut`); no server keeps it: no query_id."""
-    from ecgkin.ui.api.answers import SearchOut
+    from ecgkin.ui.api.answers import SearchOut, SerialOut
 
-    return SearchOut.of(result).model_dump(mode="json")
+    previous = None if serial is None else SerialOut.of(serial)
+    return SearchOut.of(result).model_copy(update={"previous": previous}).model_dump(mode="json")
 
 
 def show_result(result: SearchResult, *, full: bool = False, title: str = "") -> None:
@@ -249,4 +265,4 @@ def _write_page(record: EcgRecord, style: RenderStyle, output: Path) -> tuple[in
         return page.size
     except OSError as error:
         hint = "" if output.parent.is_dir() else f"make the folder {output.parent} first"
-        raise QueryError(f"{output} cannot be written: {error.strerror or error}", hint=hint) from None
+        raise QueryError(f"{output} cannot be written: {why(error)}", hint=hint) from None

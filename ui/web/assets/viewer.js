@@ -154,6 +154,12 @@ class Pane {
       for (const b of p.marks) soft.append(sv("polygon", { class: "mark", points: across(b.points), style: `fill-opacity:${b.strength}` }));
       this.over.append(filter, soft);
     }
+    for (const c of p.curves || []) {
+      this.over.append(sv("polyline", { class: c.doubtful ? "curve doubtful" : "curve", points: across(c.points), style: c.doubtful ? "" : `stroke:${c.colour}` }));
+      if (!c.name) continue;
+      const [x, y] = [c.points[0][0], Math.min(...c.points.map((q) => q[1]))];
+      this.over.append(sv("text", { class: "curve-name", x: (x + p.x - view.x) * s + 2, y: (y + p.y - view.y) * s - 3, style: `fill:${c.colour}` }, c.name));
+    }
     if (p.outline && p.outline.length) this.over.append(sv("polygon", { points: across(p.outline) }));
     this.read.hidden = !m;
     if (!m) return;

@@ -64,7 +64,9 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
         show_error(error, word)
         return
     way = "side"
-    if record is not None and other is not None:
+    # Of a picture the samples that were read off it can be laid over the case's, the picture stays what is shown.
+    samples = record if record is not None or sheet is None or other is None else _read_off(page, found)
+    if samples is not None and other is not None:
         way = place.segmented_control(
             word("compare"),
             ["side", "overlay"],
@@ -75,14 +77,25 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
             key="view",
         )
     caption = _caption(page, shown, case)
-    if way == "overlay" and record is not None and other is not None:
+    if way == "overlay" and samples is not None and other is not None:
         names = (word("v_query"), f"{word('v_case')} {case.case_id}")
-        overlay = drawings.overlay_data(record, other, names)
+        overlay = drawings.overlay_data(samples, other, names)
         show(viewer_html([], word, dark=page.dark, overlay=overlay, share=0.92), OVERLAY_PX, "viewer-compare")
     else:
         explain = sheet is not None and asked.toggle(word("why"), help=word("why_help"), key="why")
         _side(page, found, case, caption, sheet, record, explain=explain)
+        if found.query.kind == "ecg" and samples is None and other is not None:
+            st.caption(word("no_overlay"))
     _about(page, shown, case, caption)
+
+
+def _read_off(page: Page, found: Found) -> EcgRecord | None:
+    """The samples that were read off the picture of a query; None where its curves could not be read."""
+    try:
+        signal = page.api.digitized(found.query).signal
+        return None if signal is None else signal.record()
+    except EcgkinError:
+        return None
 
 
 def _step(shown: SearchOut, case_id: str, page: Page) -> None:
@@ -119,7 +132,6 @@ def _side(
     explain: bool,
 ) -> None:
     """Both pages at one scale: the case is drawn with the query's speed and gain."""
-    import streamlit as st
 
     word, layout = page.word, LAYOUT
     if explain and sheet is not None:
@@ -138,8 +150,6 @@ def _side(
     if svg is not None:
         sheets.append((drawings.case_sheet(svg, layout, page.dark, speed, gain), word("case"), caption))
     show(viewer_html(sheets, word, dark=page.dark), SIDE_PX, "viewer-compare")
-    if found.query.kind == "ecg" and record is None:
-        st.caption(word("no_overlay"))
 
 
 def _about(page: Page, shown: SearchOut, case: CaseOut, caption: str) -> None:

@@ -208,10 +208,12 @@ def _options(page: Page) -> Options:
         )
         names = sorted(base.get("sources", {}))
         sources = st.multiselect(word("source"), names, key="sources") if len(names) > 1 else []
+        previous = st.text_input(word("previous"), help=word("previous_help"), key="previous", max_chars=500)
         k = st.slider(word("how_many"), 1, min(50, most), min(10, most), key="k")
     narrowed = None if ages == (0, OLDEST) else ages
-    n_filters = (narrowed is not None) + (sex is not None) + len(codes) + len(sources)
+    previous = (previous or "").strip()
+    n_filters = (narrowed is not None) + (sex is not None) + len(codes) + len(sources) + bool(previous)
     if n_filters != on:
         st.session_state["n_filters"] = n_filters
         st.rerun()
-    return Options(k, where_text(narrowed, sex, codes, sources))
+    return Options(k, where_text(narrowed, sex, codes, sources), previous=previous)

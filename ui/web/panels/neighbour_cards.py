@@ -6,6 +6,7 @@ import re
 from html import escape
 from typing import TYPE_CHECKING
 
+from ecgkin.index.case import DIGITISED
 from ecgkin.retrieval.ecg.statements.glossary import gloss, needs_gloss
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.errors import EcgkinError
@@ -118,12 +119,13 @@ def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: 
     case = hit.case
     share = max(0.0, min(1.0, hit.score))
     who = person(case.age_years, case.sex, lang)
+    mark = f'<span class="ek-tag picture">{escape(word("digitised_case"))}</span>' if DIGITISED in case.meta else ""
     head = (
         f'<div class="ek-card-head" id="case-{hit.rank}"><span class="ek-rank">{hit.rank}</span>'
         f'<span class="ek-score" title="{escape(word("similarity"))}">{hit.score:.2f}'
         f'<span class="ek-track" role="img" aria-label="{escape(word("similarity"))} {hit.score:.2f}">'
         f'<i style="width:{100 * share:.0f}%"></i></span></span>'
-        f'<span class="ek-person">{escape(who)}</span></div>'
+        f'<span class="ek-person">{escape(who)}</span>{mark}</div>'
     )
     if address:
         alt = escape(f"ECG {case.case_id}, {', '.join(name_of(code, lang) for code in case.labels)}", quote=True)

@@ -6,6 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.panels import reading
 from ecgkin.ui.web.shared import drawings
 from ecgkin.ui.web.shared.notes import said
 from ecgkin.ui.web.shared.viewer import show, viewer_html
@@ -46,8 +47,13 @@ def query_panel(page: Page, query: Query, found: SearchOut) -> None:
             sheet, record = None, None
             st.text(str(error))
         if sheet is not None:
+            place = st.container()
+            read = reading.check_panel(page, query, found.page) if found.page is not None and record is None else None
+            if read is not None:
+                sheet = reading.curves_on(sheet, read)
             html = viewer_html([(sheet, query.name, "")], page.word, dark=page.dark, share=VIEWER_SHARE)
-            show(html, VIEWER_PX, "viewer-query")
+            with place:
+                show(html, VIEWER_PX, "viewer-query")
     st.html(understood_html(query, found, record, page.word))
     notes = said(found.warnings, page.lang)
     if notes:

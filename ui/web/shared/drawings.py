@@ -47,6 +47,16 @@ class Mark:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """Part of a curve that was followed on a picture: points in mm of its sheet, a colour, a name at its beginning."""
+
+    points: tuple[tuple[float, float], ...]
+    colour: str
+    doubtful: bool = False
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Sheet:
     """One picture in the viewer.
 
@@ -56,6 +66,7 @@ class Sheet:
         scaled: Whether a millimetre on it is known, so that calipers can say ms and mV.
         outline: Corners of the signal area in mm, where one was read.
         marks: Patches that make the query near to a case.
+        curves: What was followed on a picture.
         speed_mm_s, gain_mm_mv: Of the paper.
         assumed: Whether speed or gain is only the usual one.
         px_per_mm: Of the picture as it came; 0 for a drawing of ours.
@@ -68,6 +79,7 @@ class Sheet:
     scaled: bool = True
     outline: tuple[tuple[float, float], ...] = ()
     marks: tuple[Mark, ...] = ()
+    curves: tuple[Curve, ...] = ()
     speed_mm_s: float = USUAL_SPEED
     gain_mm_mv: float = USUAL_GAIN
     assumed: bool = False

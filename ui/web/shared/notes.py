@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ecgkin.ui.api.answers import NoteOut
     from ecgkin.ui.web.shared.texts import Lang
 
-_SAID_ELSEWHERE = {NoteCode.NOTHING_SIMILAR.value}  # in a box of its own
+_SAID_ELSEWHERE = {NoteCode.NOTHING_SIMILAR.value, NoteCode.PAGE_UNREADABLE.value}  # in a box of its own
 _LOST_CASE = re.compile(r"(?<=[a-zßäöü])[ÄÖÜ]")
 
 

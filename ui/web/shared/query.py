@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from ecgkin.ui.api.schemas import PageKnown
 
 # Cases that a drafting model is shown, as the API has it by default.
 EVIDENCE = 3
@@ -20,6 +23,7 @@ class Query:
         files: Name and content of each.
         text: The words.
         fs_hz: Samples a second, for a table that does not say.
+        known: Of a picture: what its reading got wrong, put right.
     """
 
     kind: Literal["ecg", "text"]
@@ -27,11 +31,14 @@ class Query:
     files: tuple[tuple[str, bytes], ...] = ()
     text: str = ""
     fs_hz: float | None = None
+    known: PageKnown | None = None
 
     @property
     def digest(self) -> str:
         """Changes with all that is sent."""
         made = hashlib.blake2b(f"{self.kind}|{self.text}|{self.fs_hz}".encode(), digest_size=12)
+        if self.known is not None:
+            made.update(self.known.model_dump_json().encode())
         for name, content in self.files:
             made.update(f"|{name}|{len(content)}|".encode() + content)
         return made.hexdigest()
@@ -46,12 +53,14 @@ class Options:
         where: Filter in the words of the API; "" for none.
         model: Drafter; None for the server's first.
         evidence: Cases a model is shown; 0 for a draft without retrieval.
+        previous: An earlier ECG of the person: its case id, or the person's id; "" for none.
     """
 
     k: int = 10
     where: str = ""
     model: str | None = None
     evidence: int = EVIDENCE
+    previous: str = ""
 
 
 def where_text(ages: tuple[int, int] | None, sex: str | None, statements: list[str], sources: list[str]) -> str:

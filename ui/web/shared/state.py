@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.api.answers import CaseOut, DraftAnswer, ExplanationOut, InfoOut, MapOut, SearchOut
+    from ecgkin.ui.api.answers import CaseOut, DigitizedOut, DraftAnswer, ExplanationOut, InfoOut, MapOut, SearchOut
     from ecgkin.ui.client.client import Client, DraftEvent
     from ecgkin.ui.web.shared.texts import Lang
 
@@ -80,6 +80,7 @@ class Api:
         self._records: dict[str, EcgRecord | None] = {}
         self._info: tuple[float, InfoOut] | None = None
         self._map: tuple[str, MapOut] | None = None
+        self._digitized: tuple[str, DigitizedOut] | None = None
 
     def info(self) -> InfoOut:
         """What runs there; asked for at most every half minute."""
@@ -101,7 +102,21 @@ class Api:
         where = options.where or None
         if query.kind == "text":
             return self.client.search(text=query.text, k=options.k, where=where)
-        return self.client.search(file=list(query.files), k=options.k, where=where, fs_hz=query.fs_hz)
+        previous = options.previous or None
+        return self.client.search(
+            file=list(query.files), k=options.k, where=where, fs_hz=query.fs_hz, previous=previous, **_page_known(query)
+        )
+
+    def digitized(self, query: Query) -> DigitizedOut:
+        """What was read off a picture, with its samples and its curves; asked for once.
+
+        Args:
+            query: A picture.
+        """
+        if self._digitized is None or self._digitized[0] != query.digest:
+            made = self.client.digitize(list(query.files), curves=True, **_page_known(query))
+            self._digitized = (query.digest, made)
+        return self._digitized[1]
 
     def again(self, query_id: str, marks: dict[str, bool], options: Options) -> SearchOut:
         """Search again after marks, which the server keeps.
@@ -169,7 +184,7 @@ class Api:
             query: What is asked.
             case_id: Of the case.
         """
-        return self.client.explain(case_id, list(query.files), fs_hz=query.fs_hz)
+        return self.client.explain(case_id, list(query.files), fs_hz=query.fs_hz, **_page_known(query))
 
     def case(self, case_id: str) -> CaseOut:
         """One case."""
@@ -237,8 +252,14 @@ class Api:
 
 
 def _draft_options(query: Query, options: Options, lang: Lang) -> dict[str, Any]:
-    given = {"k": options.k, "where": options.where or None, "fs_hz": query.fs_hz}
+    given = {"k": options.k, "where": options.where or None, "fs_hz": query.fs_hz, "previous": options.previous or None}
+    given |= _page_known(query)
     return given | {"model": options.model, "evidence": options.evidence, "language": lang}
+
+
+def _page_known(query: Query) -> dict[str, Any]:
+    """What was put right of a picture, where anything was."""
+    return {} if query.known is None else {"known": query.known}
 
 
 def _trim(kept: dict[Any, Any], at_least: int = 0) -> None:

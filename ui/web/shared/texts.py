@@ -117,6 +117,43 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Es wurde nichts Ähnliches gefunden. Der beste Fall erreicht {best}, unter der Schwelle von {threshold}: "
         "Die Fälle unten sind die nächsten, aber keine ähnlichen.",
     ),
+    "unreadable": (
+        "This page cannot be read well enough to compare it. Photograph it again, flat, in focus and filling the "
+        "picture; or put right below the picture what was misread. The cases are the nearest to what was seen.",
+        "Diese Seite ist für einen Vergleich nicht gut genug lesbar. Noch einmal aufnehmen, flach, scharf und "
+        "formatfüllend; oder unter dem Bild berichtigen, was falsch gelesen wurde. Die Fälle sind die nächsten zu dem, "
+        "was zu sehen war.",
+    ),
+    "check_curves": ("Show what was read", "Gelesenes zeigen"),
+    "check_help": (
+        "Draws the curves that were followed over the picture, a colour a lead; doubtful parts are red.",
+        "Zeichnet die verfolgten Kurven über das Bild, je Ableitung eine Farbe; zweifelhafte Stellen sind rot.",
+    ),
+    "put_right": ("Put right", "Berichtigen"),
+    "as_read": ("As it was read", "Wie gelesen"),
+    "as_it_is": ("not known", "nicht bekannt"),
+    "read_again": ("Read again", "Neu lesen"),
+    "fix_speed": ("Paper speed", "Papiervorschub"),
+    "fix_gain": ("Gain", "Verstärkung"),
+    "fix_swap": ("Leads that are swapped (two)", "Vertauschte Ableitungen (zwei)"),
+    "fix_corners": ("Corners of what to read, px", "Ecken dessen, was gelesen wird, px"),
+    "corners_help": (
+        "x,y of top left, top right, bottom right, bottom left; empty: the whole picture. The numbers shown are those "
+        "of the curves that were found.",
+        "x,y von links oben, rechts oben, rechts unten, links unten; leer: das ganze Bild. Gezeigt sind die Zahlen der "
+        "gefundenen Kurven.",
+    ),
+    "two_to_swap": ("Choose two leads to swap.", "Zwei Ableitungen zum Tauschen wählen."),
+    "eight_numbers": ("Give eight numbers: x,y of four corners.", "Acht Zahlen angeben: x,y von vier Ecken."),
+    "not_read_as_numbers": (
+        "The curves could not be read as numbers: the picture alone was searched.",
+        "Die Kurven ließen sich nicht als Messwerte lesen: nur das Bild wurde gesucht.",
+    ),
+    "least_sure": ("least sure: {lead} ({percent} %)", "am wenigsten sicher: {lead} ({percent} %)"),
+    "law": ("limb leads agree to {db} dB", "Extremitätenableitungen stimmen auf {db} dB überein"),
+    "law_unknown": ("limb leads cannot be checked", "Extremitätenableitungen nicht prüfbar"),
+    "doubtful_red": ("doubtful parts are red", "zweifelhafte Stellen sind rot"),
+    "digitised_case": ("read off a picture", "aus einem Bild gelesen"),
     "similarity": ("similarity", "Ähnlichkeit"),
     "shared": ("shared with the vote", "auch im Votum"),
     "report": ("Report", "Befund"),
@@ -131,7 +168,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "support_cases": ("similar cases, not the reading", "ähnliche Fälle, nicht die Auswertung"),
     "support_reading": ("reading, few similar cases", "Auswertung, wenige ähnliche Fälle"),
     "support_both": ("similar cases and reading agree", "ähnliche Fälle und Auswertung stimmen überein"),
-    "no_samples": ("no drawing: the case was stored as a picture", "keine Zeichnung: der Fall wurde als Bild abgelegt"),
+    "no_samples": (
+        "no drawing: the case was stored without samples",
+        "keine Zeichnung: der Fall liegt ohne Messwerte vor",
+    ),
     "compare": ("Compare", "Vergleichen"),
     "like": ("similar", "ähnlich"),
     "unlike": ("not similar", "nicht ähnlich"),
@@ -150,8 +190,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "side": ("Side by side", "Nebeneinander"),
     "overlay": ("Overlaid", "Übereinander"),
     "no_overlay": (
-        "Leads can be overlaid where samples are at hand; the query is a picture.",
-        "Übereinander geht es nur mit Messwerten; die Anfrage ist ein Bild.",
+        "Leads can be overlaid where samples are at hand; the curves of this picture could not be read.",
+        "Übereinander geht es nur mit Messwerten; die Kurven dieses Bildes ließen sich nicht lesen.",
     ),
     "draft": ("Draft", "Entwurf"),
     "drafting": ("Writing ...", "Schreibt ..."),
@@ -161,6 +201,20 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The draft belongs to the first search, before it was refined.",
         "Der Entwurf gehört zur ersten Suche, vor der Verfeinerung.",
     ),
+    "own_earlier": ("This person's earlier ECGs", "Frühere EKGs dieser Person"),
+    "previous": ("Earlier ECG of this person", "Früheres EKG dieser Person"),
+    "previous_help": (
+        "Case id of an earlier ECG, or the patient id under which it was stored: what has changed is said, and the"
+        " person's own ECGs do not vote.",
+        "Fall-ID eines früheren EKGs oder die Patienten-ID, unter der es gespeichert ist: Änderungen werden benannt,"
+        " und eigene EKGs der Person stimmen nicht mit ab.",
+    ),
+    "value": ("value", "Wert"),
+    "before_then": ("before", "vorher"),
+    "now": ("now", "jetzt"),
+    "difference": ("change", "Änderung"),
+    "values_of_both": ("Values of both", "Werte beider EKGs"),
+    "report_flags": ("Measured by software, to be checked", "Von Software gemessen, zu prüfen"),
     "evidence": ("evidence", "Belege"),
     "basis_measurement": ("measured", "gemessen"),
     "basis_picture": ("from the picture", "aus dem Bild"),

@@ -37,6 +37,11 @@ def viewer_html(
             "src": sheet.src, "width": sheet.width_mm, "height": sheet.height_mm, "x": 0, "y": 0,
             "mm": sheet.scaled, "speed": sheet.speed_mm_s, "gain": sheet.gain_mm_mv, "assumed": sheet.assumed,
             "outline": sheet.outline, "marks": [asdict(mark) for mark in sheet.marks],
+            "curves": [
+                {"points": [(round(x, 2), round(y, 2)) for x, y in curve.points], "colour": curve.colour,
+                 "doubtful": curve.doubtful, "name": curve.name}
+                for curve in sheet.curves
+            ],
             "title": title, "caption": caption,
         }
         for sheet, title, caption in sheets

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.formats.pdf.pages import MAX_DEPTH, MAX_OBJECTS, opened_document
-from ecgkin.retrieval.errors import ImageError
+from ecgkin.retrieval.errors import ImageError, why
 
 Points = NDArray[np.float64]
 MM_PER_POINT = 25.4 / 72
@@ -85,7 +85,7 @@ def drawing_on(source: str | os.PathLike[str] | bytes, page: int = 1) -> Drawing
             turn = _turn(letters)
             lines = [Line(_upright(line.points, turn), line.style) for line in _joined(_lines(sheet, page))]
         except (RuntimeError, ValueError, MemoryError) as error:  # PdfiumError is a RuntimeError
-            raise ImageError(f"page {page} of the PDF document cannot be read: {error}") from None
+            raise ImageError(f"page {page} of the PDF document cannot be read: {why(error)}") from None
     finally:
         document.close()
     return Drawing(tuple(lines), tuple(_words(letters, turn)), text, n_pages)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgkin.retrieval.errors import ImageError
+from ecgkin.retrieval.errors import ImageError, why
 
 if TYPE_CHECKING:
     import pypdfium2
@@ -116,10 +116,10 @@ def opened_document(source: str | os.PathLike[str] | bytes) -> pypdfium2.PdfDocu
         n_pages = len(document)
     except pypdfium2.PdfiumError as error:
         raise ImageError(
-            f"the PDF document cannot be opened: {error}", hint="is it complete, and not encrypted?"
+            f"the PDF document cannot be opened: {why(error)}", hint="is it complete, and not encrypted?"
         ) from None
     except (OSError, ValueError) as error:
-        raise ImageError(f"{str(source)[:200]!r} cannot be read: {error}") from error
+        raise ImageError(f"{str(source)[:200]!r} cannot be read: {why(error)}") from error
     if not 1 <= n_pages <= MAX_PAGES:
         document.close()
         raise ImageError(f"the PDF document has {n_pages} pages (expected 1 to {MAX_PAGES})")

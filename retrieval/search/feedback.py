@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
 if TYPE_CHECKING:
-    from ecgkin.ui.api.answers import Nearness
+    from ecgkin.retrieval.search.hits import Nearness
 
 FILE = "feedback.sqlite"
 QUERY, SIMILAR, DISSIMILAR = 1.0, 0.75, 0.15

@@ -1,0 +1,356 @@
+"""An ECG beside an earlier one of the same person: from two records, or from a record and the case base.
+
+The case base knows whose its ECGs are. Named by a case or by the person, those that came before are found, and the
+newest (or the one that was named) is measured as the new one is; `measures.compare` says what has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ecgkin.generation.measures import measure
+from ecgkin.generation.measures.arrays import FS
+from ecgkin.generation.measures.compare import (
+    NOT_COMPARABLE,
+    RULES,
+    ChangeCode,
+    Comparison,
+    Row,
+    change_text,
+    compare,
+)
+from ecgkin.generation.measures.flag_texts import flag_title
+from ecgkin.generation.measures.flags import Flag, FlagCode, red_flags
+from ecgkin.generation.measures.measure import usual_beat
+from ecgkin.generation.measures.median_beat import BEFORE
+from ecgkin.generation.types.serial import EarlierEcg, FindingState, Serial, SerialChange, SerialFinding, SerialRow
+from ecgkin.index.case import content_hash
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.statements.catalogue import statement
+from ecgkin.retrieval.errors import ImageError, QueryError
+from ecgkin.retrieval.notes import Language
+
+if TYPE_CHECKING:
+    from ecgkin.index.base import CaseBase
+    from ecgkin.index.case import Case
+    from ecgkin.retrieval.ecg.statements.catalogue import Statement
+
+_BEAT_S = (-0.28, 0.48)  # about the middle of QRS
+_EVERY = 2  # samples of the median beat: 250 Hz
+MOST_EARLIER = 50
+# One of these changes must go with a flag for it to count as new or gone; others come and go by themselves.
+_ST = frozenset({ChangeCode.ST_UP, ChangeCode.ST_DOWN})
+_BLOCK = frozenset({ChangeCode.NEW_BLOCK, ChangeCode.BLOCK_GONE})
+_CHANGES_OF: Mapping[FlagCode, frozenset[ChangeCode]] = {
+    **dict.fromkeys(
+        (FlagCode.ST_ELEVATION, FlagCode.ST_DEPRESSION, FlagCode.POSTERIOR, FlagCode.AVR_ELEVATION, FlagCode.SGARBOSSA),
+        _ST,
+    ),
+    **dict.fromkeys(
+        (FlagCode.T_INVERSION, FlagCode.WELLENS), frozenset({ChangeCode.T_INVERSION, ChangeCode.T_UPRIGHT})
+    ),
+    **dict.fromkeys(
+        (
+            FlagCode.LEFT_BUNDLE,
+            FlagCode.RIGHT_BUNDLE,
+            FlagCode.PREEXCITATION,
+            FlagCode.HIGH_GRADE_BLOCK,
+            FlagCode.SECOND_DEGREE_BLOCK,
+        ),
+        _BLOCK,
+    ),
+    **dict.fromkeys((FlagCode.SLOW, FlagCode.FAST), frozenset({ChangeCode.RATE})),
+    **dict.fromkeys(
+        (FlagCode.FIBRILLATION, FlagCode.FAST_FIBRILLATION, FlagCode.FLUTTER, FlagCode.PACED),
+        frozenset({ChangeCode.RHYTHM}),
+    ),
+    FlagCode.Q_WAVES: frozenset({ChangeCode.NEW_Q, ChangeCode.Q_GONE}),
+    FlagCode.LONG_QT: frozenset({ChangeCode.QTC}),
+}
+_ROW_OF: Mapping[ChangeCode, str] = {
+    ChangeCode.QTC: "qtc_ms",
+    ChangeCode.QRS: "qrs_ms",
+    ChangeCode.PR: "pr_ms",
+    ChangeCode.RATE: "rate_bpm",
+    ChangeCode.AXIS: "axis_deg",
+}
+_WORDS: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "head": "Compared with the ECG {name}",
+        "of": "of {date}",
+        "none": "no change beyond repeatability",
+        "new": "new",
+        "gone": "no longer",
+        "unchanged": "unchanged",
+        "limits": "limited, because",
+        "no_samples": "an earlier ECG is known, but its samples are not kept",
+        "no_signal": "the new ECG could not be measured",
+        "nobody": "the case base holds no earlier ECG of this person",
+    },
+    "de": {
+        "head": "Verglichen mit dem EKG {name}",
+        "of": "vom {date}",
+        "none": "keine Änderung über die Wiederholbarkeit hinaus",
+        "new": "neu",
+        "gone": "nicht mehr",
+        "unchanged": "unverändert",
+        "limits": "eingeschränkt, weil",
+        "no_samples": "ein früheres EKG ist bekannt, seine Abtastwerte sind aber nicht gespeichert",
+        "no_signal": "das neue EKG konnte nicht gemessen werden",
+        "nobody": "die Fallbasis enthält kein früheres EKG dieser Person",
+    },
+}
+
+
+def record_of(query: object) -> EcgRecord | None:
+    """The samples of what is asked: a record as it is, of a picture (or one that was read) those on its page.
+
+    Args:
+        query: A record, a picture, or a page that was read and holds its `record`.
+
+    Returns:
+        None where no signals can be read off a page.
+    """
+    if isinstance(query, EcgRecord):
+        return query
+    if hasattr(query, "record"):
+        held = query.record
+        return held if isinstance(held, EcgRecord) else None
+    from PIL.Image import Image
+
+    if not isinstance(query, Image):
+        return None
+    from ecgkin.retrieval.ecg.page.printed import read_printed
+
+    try:
+        return read_printed(query).record
+    except ImageError:
+        return None
+
+
+def compare_records(
+    before: EcgRecord, after: EcgRecord, *, name: str = "", recorded_at: str | None = None, language: Language = "en"
+) -> Serial:
+    """Two records of one person.
+
+    Args:
+        before, after: The earlier and the later one.
+        name: What to call the earlier one.
+        recorded_at: Its date.
+        language: Of the words.
+    """
+    measured = measure(before), measure(after)
+    result = compare(*measured)
+    flags = red_flags(measured[0]), red_flags(measured[1])
+    changed = {change.code for change in result.changes}
+    changes = tuple(
+        SerialChange(str(change.code), change_text(change, language), change.leads, RULES[change.code][1])
+        for change in result.changes
+    )
+    limits = tuple(NOT_COMPARABLE[code][language] for code in result.not_comparable)
+    findings = tuple(_findings(*flags, changed, language))
+    return Serial(
+        compared_with=name,
+        recorded_at=recorded_at,
+        rows=tuple(_row(row, result) for row in result.rows),
+        changes=changes,
+        findings=findings,
+        limits=limits,
+        sentence=_sentence(name, recorded_at, changes, findings, limits, language),
+        beats_mv=_beats(before, after),
+        beats_hz=FS / _EVERY,
+    )
+
+
+def compare_with_earlier(
+    base: CaseBase,
+    query: object,
+    previous: str,
+    *,
+    statements: Collection[str] = (),
+    language: Language = "en",
+) -> Serial:
+    """An ECG beside those that the case base holds of the same person.
+
+    Args:
+        base: The case base.
+        query: The new ECG: a record, a picture, or a page that was read.
+        previous: Case id of an earlier ECG, or the id of the person; then the newest is compared.
+        statements: What is stated about the new ECG; held against the statements of the earlier one.
+        language: Of the words.
+
+    Raises:
+        QueryError: The base knows neither a case nor a person of that name.
+    """
+    words = _WORDS[language]
+    record = record_of(query)
+    cases = earlier_cases(base, previous, record)
+    if not cases:
+        return Serial(sentence=_capital(words["nobody"]) + ".")
+    stored = {case.case_id: base.record(case.case_id) for case in cases}
+    earlier = tuple(
+        EarlierEcg(
+            case.case_id, case.recorded_at, tuple(case.labels), case.report, stored[case.case_id] is not None
+        )
+        for case in cases
+    )  # fmt: skip
+    chosen = next((case for case in cases if case.case_id == previous), None)
+    if chosen is None or stored[chosen.case_id] is None:
+        chosen = next((case for case in cases if stored[case.case_id] is not None), None)
+    if record is None or chosen is None:
+        why = words["no_signal" if record is None else "no_samples"]
+        return Serial(earlier=earlier, limits=(why,), sentence=_capital(why) + ".")
+    old = stored[chosen.case_id]
+    assert old is not None  # chosen among those with samples
+    compared = compare_records(
+        old, record, name=chosen.case_id, recorded_at=chosen.recorded_at, language=language
+    )  # fmt: skip
+    said = tuple(_statements(tuple(chosen.labels), statements, language)) if statements else ()
+    findings = (*compared.findings, *said)
+    sentence = _sentence(
+        chosen.case_id, chosen.recorded_at, compared.changes, compared.findings, compared.limits, language
+    )
+    return Serial(
+        earlier, chosen.case_id, chosen.recorded_at, compared.rows, compared.changes, findings, compared.limits,
+        sentence, compared.beats_mv, compared.beats_hz,
+    )  # fmt: skip
+
+
+def patient_of(base: CaseBase, previous: str) -> str | None:
+    """Whose ECG `previous` names: the person of a case, or the id itself; None where the case does not say.
+
+    Args:
+        base: The case base.
+        previous: Case id, or the id of a person.
+    """
+    return base.get(previous).patient_id if previous in base else previous
+
+
+def earlier_cases(base: CaseBase, previous: str, record: EcgRecord | None = None) -> list[Case]:
+    """ECGs of one person in the base, the newest first, without the one that is asked about.
+
+    Args:
+        base: The case base.
+        previous: Case id of one of them, or the id of the person.
+        record: The new ECG; left out where the base holds the same samples.
+
+    Raises:
+        QueryError: The base knows neither a case nor a person of that name.
+    """
+    named = base.get(previous) if previous in base else None
+    patient = previous if named is None else named.patient_id
+    if patient is None:
+        found = [named] if named is not None else []
+    else:
+        found = base.cases(_where(patient), 0, MOST_EARLIER)
+        if named is not None and named.case_id not in {case.case_id for case in found}:
+            found.append(named)
+    if not found:
+        raise QueryError(
+            f"previous is {previous[:80]!r} (expected a case of this base, or a person whose ECGs it holds)",
+            hint="give the case id of the earlier ECG, or the patient id under which it was stored",
+        )
+    own = content_hash(record) if record is not None else ""
+    kept = [case for case in found if not own or case.content_hash != own]
+    return sorted(kept, key=lambda case: (case.recorded_at or "", case.case_id), reverse=True)
+
+
+def _where(patient: str) -> str:
+    quoted = patient.replace('"', '""')
+    return f'patient="{quoted}"'
+
+
+def _row(row: Row, result: Comparison) -> SerialRow:
+    codes = {change.code: change for change in result.changes}
+    beyond = any(name == row.name and code in codes for code, name in _ROW_OF.items())
+    if row.name.startswith("st_j_mv "):
+        lead = row.name.split()[1]
+        beyond = any(
+            code in codes and lead in codes[code].leads for code in (ChangeCode.ST_UP, ChangeCode.ST_DOWN)
+        )  # fmt: skip
+    return SerialRow(row.name, row.before, row.after, row.change, beyond)
+
+
+def _findings(
+    before: Collection[Flag], after: Collection[Flag], changed: Collection[ChangeCode], language: Language
+) -> list[SerialFinding]:
+    old, new = {flag.code: flag for flag in before}, {flag.code: flag for flag in after}
+    out = []
+    for code in FlagCode:
+        if code not in old and code not in new:
+            continue
+        flag = new.get(code) or old[code]
+        if code in old and code in new:
+            state: FindingState = "unchanged"
+        else:
+            needed = _CHANGES_OF.get(code, frozenset())
+            shown = not needed or bool(needed & set(changed))
+            state = "borderline" if not shown else "new" if code in new else "gone"
+        out.append(SerialFinding(str(code), flag_title(flag, language), state, "measurement"))
+    return out
+
+
+def _statements(before: Collection[str], after: Collection[str], language: Language) -> list[SerialFinding]:
+    out = []
+    for code in dict.fromkeys((*after, *before)):
+        known = _known(code)
+        if known is None:
+            continue
+        state: FindingState = "unchanged" if code in before and code in after else "new" if code in after else "gone"
+        out.append(SerialFinding(code, known.name(language), state, "statements"))
+    return out
+
+
+def _known(code: str) -> Statement | None:
+    try:
+        return statement(code)
+    except QueryError:
+        return None
+
+
+def _sentence(
+    name: str,
+    recorded_at: str | None,
+    changes: Collection[SerialChange],
+    findings: Collection[SerialFinding],
+    limits: Collection[str],
+    language: Language,
+) -> str:
+    words = _WORDS[language]
+    date = words["of"].format(date=recorded_at.replace("T", " ")) if recorded_at else ""
+    head = words["head"].format(name=" ".join(part for part in (date, f"({name})" if name and date else name) if part))
+    parts = ["; ".join(change.text for change in changes) or words["none"]]
+    for state in ("new", "gone", "unchanged"):
+        some = [finding.name for finding in findings if finding.state == state]
+        if some:
+            parts.append(f"{words[state]}: {', '.join(some)}")
+    if limits:
+        parts.append(f"{words['limits']} {', '.join(limits)}")
+    return f"{' '.join(head.split())}: {'; '.join(parts)}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _beats(before: EcgRecord, after: EcgRecord) -> dict[str, tuple[tuple[float | None, ...], tuple[float | None, ...]]]:
+    """Median beats of the leads that both have, cut to the same stretch."""
+    beats = usual_beat(before), usual_beat(after)
+    first, last = (BEFORE + round(seconds * FS) for seconds in _BEAT_S)
+    out = {}
+    for lead in LEADS:
+        rows = []
+        for beat in beats:
+            if beat is None or lead not in beat.names:
+                break
+            part = beat.mv[beat.names.index(lead), first:last:_EVERY]
+            if not np.isfinite(part).any():
+                break
+            rows.append(tuple(round(float(value), 3) if np.isfinite(value) else None for value in part))
+        if len(rows) == 2:
+            out[lead] = (rows[0], rows[1])
+    return out

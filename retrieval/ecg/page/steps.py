@@ -1,0 +1,121 @@
+"""Leads of one page brought into step: a strip with its own lead, limb leads of one column with one another."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.page.einthoven import triple_weights
+
+FloatArray = NDArray[np.float64]
+
+_STRIP_S = 0.3  # how far a strip may be off its lead
+_LAW_S = 0.1  # how far limb leads of one column may be apart
+_SAME = 0.8  # least correlation of a strip with its lead
+_LEAST_DB, _GAIN_DB = 5.0, 1.0  # what a law must reach, and gain, to be evidence of a shift
+
+
+def beside(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> FloatArray:
+    """A lead as far as it is shown, else the strip, moved in time and height to where both show the same.
+
+    Args:
+        shown: Samples of the lead, NaN where it is not shown, (n,).
+        strip: Samples of its strip on the same time axis, (n,).
+        fs_hz: Samples a second.
+    """
+    n = min(shown.size, strip.size)
+    shown, strip = shown[:n], strip[:n]
+    best, alike = match(shown, strip, fs_hz)
+    if alike < _SAME:
+        # Another stretch of time, or another lead: the strip alone is whole.
+        return strip if np.isfinite(strip).any() else shown
+    moved = np.full(n, np.nan)
+    if best >= 0:
+        moved[: n - best] = strip[best:]
+    else:
+        moved[-best:] = strip[:best]
+    both = np.isfinite(moved) & np.isfinite(shown)
+    moved += float(np.median(shown[both] - moved[both]))
+    return np.where(np.isfinite(shown), shown, moved)
+
+
+def match(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> tuple[int, float]:
+    """By how many samples a strip comes later than a lead, and their correlation; -1 where too little is shown of both.
+
+    Args:
+        shown: Samples of the lead, NaN where it is not shown, (n,).
+        strip: Samples of its strip on the same time axis, (n,).
+        fs_hz: Samples a second.
+    """
+    n = min(shown.size, strip.size)
+    known = np.flatnonzero(np.isfinite(shown[:n]))
+    reach = round(_STRIP_S * fs_hz)
+    best, most = 0, -1.0
+    if known.size < 0.5 * fs_hz:
+        return best, most
+    first, last = int(known[0]), int(known[-1]) + 1
+    lead = shown[first:last]
+    for lag in range(-reach, reach + 1):
+        a, b = max(0, first + lag), min(n, last + lag)
+        other = strip[a:b]
+        own = lead[a - first - lag : a - first - lag + other.size]
+        both = np.isfinite(own) & np.isfinite(other)
+        if both.sum() < 0.6 * known.size:
+            continue
+        p, q = own[both] - own[both].mean(), other[both] - other[both].mean()
+        alike = float(p @ q / max(1e-9, np.sqrt((p @ p) * (q @ q)))) - 0.02 * abs(lag) / reach
+        if alike > most:
+            best, most = lag, alike
+    return best, most
+
+
+def law_shifts(parts: FloatArray, names: tuple[str, str, str], fs_hz: float = 500.0) -> tuple[float, float, float] | None:
+    """Shifts in seconds that make three limb leads of one column fulfil their law; None without strong evidence.
+
+    Args:
+        parts: Samples over the column's time, (3, n), mV, NaN where missing.
+        names: Their names.
+        fs_hz: Samples a second.
+
+    Returns:
+        For each lead by how much it comes too late; their median is 0.
+    """
+    weights = triple_weights(names)
+    step = max(1, round(fs_hz / 250))
+    # Enough for milliseconds, and quick.
+    x = weights[:, None] * parts[:, ::step]
+    rate = fs_hz / step
+    n, reach = x.shape[1], round(_LAW_S * rate)
+    if n < 4 * reach + 0.5 * rate:
+        return None
+    inner = slice(2 * reach, n - 2 * reach)
+    base = x[0, inner]
+    known = np.isfinite(base)
+    lags = np.arange(-2 * reach, 2 * reach + 1)
+    views = [np.lib.stride_tricks.sliding_window_view(x[k], base.size) for k in (1, 2)]
+    for view in views:
+        known &= np.isfinite(view).all(axis=0)
+    if known.sum() < 0.5 * rate:
+        return None
+
+    def centred(v: FloatArray) -> FloatArray:
+        v = v[..., known]
+        return np.asarray(v - v.mean(axis=-1, keepdims=True))
+
+    a, b, c = centred(base), centred(views[0]), centred(views[1])
+    # |a + b_i + c_j|^2 for all lags at once.
+    aa, bb, cc = float(a @ a), (b * b).sum(axis=1), (c * c).sum(axis=1)
+    rest = aa + bb[:, None] + cc[None, :] + 2 * (b @ a)[:, None] + 2 * (c @ a)[None, :] + 2 * (b @ c.T)
+    total = aa + bb[:, None] + cc[None, :]
+    apart = np.maximum(np.maximum(np.abs(lags)[:, None], np.abs(lags)[None, :]), np.abs(lags[:, None] - lags[None, :]))
+    share = np.where(apart <= reach, rest / total, np.inf)
+    # Shifts must earn something.
+    share = share * (1.0 + 0.1 * apart / reach)
+    i, j = np.unravel_index(int(share.argmin()), share.shape)
+    zero = lags.size // 2
+    best, before = (-10 * np.log10(max(1e-9, float(v)) * 1.5) for v in (share[i, j], share[zero, zero]))
+    if best < _LEAST_DB or best - before < _GAIN_DB:
+        return None
+    late = np.array([0.0, float(lags[i]), float(lags[j])]) / rate
+    late -= np.median(late)
+    return float(late[0]), float(late[1]), float(late[2])

@@ -1,0 +1,86 @@
+"""What the documents for newcomers say of the tree is so: its version, and every path that they name."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import ecgkin
+
+ROOT = Path(__file__).resolve().parents[2]
+# Made by commands, not part of the tree.
+MADE = ("runs/", ".venv/")
+_PATH = re.compile(r"[\w.*-]+(?:/[\w.*-]+)*/?")
+_FILE = re.compile(r".*\.(?:py|json|md|toml|ya?ml|txt|cff|sh)\Z")
+
+
+def named_paths(line: str) -> list[str]:
+    """Words in backquotes and targets of links that are paths: with a slash, or with a file's suffix."""
+    words = re.findall(r"`([^`]+)`", line) + re.findall(r"\]\(([^)#:]+)\)", line)
+    return [word for word in words if _PATH.fullmatch(word) and ("/" in word or _FILE.match(word))]
+
+
+def missing_paths(document: Path, root: Path) -> list[str]:
+    """Paths of a document that are not there.
+
+    A path may be written from the root, from the document, or from a folder that was named earlier in the same line;
+    a module may be written without its suffix.
+    """
+    missing = []
+    for line in document.read_text(encoding="utf-8").splitlines():
+        bases = [root, document.parent]
+        for word in named_paths(line):
+            if word.startswith(MADE):
+                continue
+            found = [path for base in bases for path in (*base.glob(word.rstrip("/")), *base.glob(f"{word}.py"))]
+            if not found:
+                missing.append(word)
+                continue
+            folder = found[0] if found[0].is_dir() else found[0].parent
+            bases += [folder, folder.parent]
+    return missing
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_named_paths_exist(name: str) -> None:
+    """Whoever follows the newcomer's walk, or the map, finds each file and folder."""
+    assert missing_paths(ROOT / name, ROOT) == []
+
+
+def test_a_path_that_is_not_there_is_found(tmp_path: Path) -> None:
+    """The test above sees a wrong folder, a wrong file beside a right one, and follows folders along a line only."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "one.py").touch()
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`a/b/`: `one.py`, `b/one.py`, [text](a/b/one.py), `a/b/one`\n`two words.py` `x = 1/2` `a/*/one.py`\n"
+    )
+    assert missing_paths(page, tmp_path) == []
+    page.write_text("`a/b/`: `two.py`, `a/c/`\n`one.py`\n[text](a/none.md), `runs/eval`\n")
+    assert missing_paths(page, tmp_path) == ["two.py", "a/c/", "one.py", "a/none.md"]
+
+
+def test_the_walk_names_ten_things_and_more() -> None:
+    """ "Where do I change ..." is a table of at least ten rows, each with a path."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    walk = text.partition("## Where do I change ...")[2].partition("\n## ")[0]
+    rows = [line for line in walk.splitlines() if line.startswith("| ") and not line.startswith("| ...")]
+    assert len(rows) >= 10 and all(named_paths(row) for row in rows)
+
+
+def test_one_version() -> None:
+    """The package says its version, and the build takes it from there; changelog and citation say the same."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert "version" not in project["project"] and project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "ecgkin.__version__"}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", ecgkin.__version__)
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (\S+)$", citation, flags=re.MULTILINE) == [ecgkin.__version__]
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    versions = re.findall(r"^## (\d+\.\d+\.\d+)", changes, flags=re.MULTILINE)
+    assert versions[0] == ecgkin.__version__
+    numbers = [tuple(map(int, version.split("."))) for version in versions]
+    assert numbers == sorted(set(numbers), reverse=True)

@@ -1,0 +1,74 @@
+"""What a base holds, exported and ingested again: nothing is lost on the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ecgkin.index import open_base
+from ecgkin.index.case import Case
+from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+from ecgkin.index.sources.case_table import read_table, write_table
+from ecgkin.index.sources.folder import folder_items
+from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.ui.cli.main import main
+
+CASES = (
+    Case("clinic/a b/1", "P-1", "clinic", 54.0, "F", "2020-01-02T03:04:05", {"AFIB": 100.0, "LVH": 50.0},
+         'Vorhofflimmern, "neu"\nlinksventrikuläre Hypertrophie; s. Vorbefund'),
+    Case("clinic/2", None, "ward 3", None, None, None, {}, ""),
+    Case("clinic/3", "P-1", "clinic", 89.5, "M", "1999-12-31", {"site own": 15.0}, "Sinus rhythm, age > 80"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["wfdb", "csv", "edf", "dicom"])
+def test_export_and_ingest_again(tmp_path: Path, made_record: EcgRecord, form: str) -> None:
+    """Every field of three cases comes back equal, and samples to a microvolt, from each format that is read."""
+    encoder = HashingEncoder()
+    records = [
+        EcgRecord(np.roll(made_record.signal_mv, 400 * i, axis=1), made_record.fs_hz, made_record.leads)
+        for i in range(len(CASES))
+    ]
+    with open_or_create(tmp_path / "base", encoder) as base:
+        base.add(CASES, encoder.encode_records(records), records)
+    with pytest.raises(SystemExit):
+        main(["export", str(tmp_path / "base"), "--out", str(tmp_path / "out"), "--format", form, "--json"])
+    with open_or_create(tmp_path / "again", encoder) as base:
+        report = ingest_records(base, folder_items(tmp_path / "out"), encoder)
+        assert (report.added, report.failed) == (3, [])
+    with open_base(tmp_path / "again") as base:
+        for case, record in zip(CASES, records, strict=True):
+            back = base.get(case.case_id)
+            for name in ("patient_id", "source", "age_years", "sex", "recorded_at", "labels", "report"):
+                assert getattr(back, name) == getattr(case, name), (form, case.case_id, name)
+            samples = base.record(case.case_id)
+            assert samples is not None and samples.fs_hz == pytest.approx(record.fs_hz)
+            assert np.abs(samples.signal_mv - record.signal_mv).max() < 0.002
+
+
+def test_table_keeps_lines_of_earlier_exports(tmp_path: Path) -> None:
+    """Two exports into one folder: both are in the table, the later one wins for a file of the same name."""
+    write_table(tmp_path, {"a.csv": CASES[0], "b.csv": CASES[1]})
+    write_table(tmp_path, {"b.csv": CASES[2]})
+    lines = read_table(tmp_path / "cases.csv")
+    assert [lines[name]["case_id"] for name in ("a.csv", "b.csv")] == ["clinic/a b/1", "clinic/3"]
+    assert json.dumps(lines["a.csv"]["report"], ensure_ascii=False).count("neu") == 1
+
+
+def test_rate_of_recordings_that_do_not_say(tmp_path: Path, made_record: EcgRecord) -> None:
+    """--fs for all, the column fs for one; a rate that is none is reported for its file alone."""
+    header = ",".join(f"{name} (mV)" for name in made_record.leads)
+    for name in "abc":
+        np.savetxt(tmp_path / f"{name}.csv", made_record.signal_mv.T + ord(name) / 1e4, delimiter=",", header=header,
+                   comments="", fmt="%.5f")  # fmt: skip
+    (tmp_path / "cases.csv").write_text("file,fs\na.csv,250\nc.csv,fast\n")
+    encoder = HashingEncoder()
+    with open_or_create(tmp_path.with_name("base"), encoder) as base:
+        report = ingest_records(base, folder_items(tmp_path, fs_hz=500.0), encoder)
+        assert report.added == 2 and [name for name, _ in report.failed] == [str(tmp_path / "c.csv")]
+        rates = {case.case_id[-5:]: base.record(case.case_id) for case in base.cases()}
+        assert {name: record.fs_hz for name, record in rates.items() if record} == {"a.csv": 250.0, "b.csv": 500.0}

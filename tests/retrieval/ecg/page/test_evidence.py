@@ -1,0 +1,124 @@
+"""What speaks for an ECG on a page: leads that beat together, names at their places, limb leads; and odd sheets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from ecgkin.generation.research.retrieval.protocol import stranger_records
+from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, render_array, simulate
+from ecgkin.retrieval.ecg.page.dark import is_dark, on_paper
+from ecgkin.retrieval.ecg.page.evidence import PageEvidence, doubts, synchrony
+from ecgkin.retrieval.ecg.page.image import load_image
+from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
+from ecgkin.retrieval.notes import NoteCode
+
+
+def ecg(seed: int, code: str = "NORM") -> EcgRecord:
+    return simulate([code], np.random.default_rng(seed)).record
+
+
+@pytest.mark.parametrize("code", ["NORM", "AFIB", "CLBBB", "PACE", "STACH"])
+def test_leads_of_one_heart_are_steep_together(code: str) -> None:
+    for seed in range(3):
+        found = synchrony(ecg(seed, code).resampled(500.0).signal_mv, 500.0)
+        assert found is not None and found > 0.5
+
+
+def test_signals_without_a_heart_are_not() -> None:
+    made = stranger_records([ecg(seed).resampled(500.0) for seed in range(10)])
+    found = [synchrony(record.signal_mv, 500.0) for record in made]
+    assert max(value for value in found if value is not None) < 0.3
+
+
+@given(some.integers(0, 20), some.floats(0.05, 20.0))
+@settings(max_examples=15, deadline=None)
+def test_synchrony_does_not_depend_on_the_scale_or_on_missing_leads(seed: int, scale: float) -> None:
+    signal = ecg(seed).resampled(500.0).signal_mv
+    one, two = synchrony(signal, 500.0), synchrony(np.float32(scale) * signal, 500.0)
+    assert one is not None and two == pytest.approx(one, abs=1e-3)
+    missing = signal.copy()
+    missing[3:] = np.nan
+    assert -1.0 <= (synchrony(missing, 500.0) or 0.0) <= 1.0
+    assert synchrony(np.full_like(signal, np.nan), 500.0) is None
+
+
+@pytest.mark.parametrize(
+    ("evidence", "grade"),
+    [
+        (PageEvidence(0.9, 20.0, 0.9, 1.0, True), "sure"),
+        (PageEvidence(0.4, 8.0, 0.9, 1.0, True), "sure"),
+        (PageEvidence(0.9, None, 0.9, 1.0, True), "sure"),
+        (PageEvidence(0.9, None, 0.9, 1.0, False), "fair"),
+        (PageEvidence(0.9, None, 0.9, 1.0, True, dark=True), "fair"),
+        (PageEvidence(0.9, 9.0, 0.9, 1.0, True, dark=True), "sure"),
+        (PageEvidence(0.9, 20.0, 0.9, 1.0, True, repeated=9), "fair"),
+        (PageEvidence(0.4, -3.0, 0.9, 1.0, True), "fair"),
+        (PageEvidence(0.9, 20.0, 0.1, 1.0, True), "poor"),
+        (PageEvidence(0.1, -3.0, 0.9, 1.0, True), "poor"),
+    ],
+)
+def test_grades(evidence: PageEvidence, grade: str) -> None:
+    assert evidence.grade == grade
+    english, german = doubts(evidence)
+    assert english and german and english.count(",") == german.count(",")
+
+
+def test_doubts_are_named() -> None:
+    assert "lead names" in doubts(PageEvidence(0.1, 20.0, 0.9, 1.0, True))[0]
+    assert "curve" in doubts(None)[0] and "Kurve" in doubts(None)[1]
+
+
+def test_transparent_pictures_lie_on_what_they_were_drawn_for() -> None:
+    lines = np.zeros((100, 120, 4), np.uint8)
+    lines[40:44, :, 3] = 255
+    assert load_image(lines).max() == 255 and load_image(lines)[42, 5].max() == 0  # black lines: on white
+    lines[..., :3] = 255
+    assert load_image(lines)[0, 0].max() == 0 and load_image(lines)[42, 5].min() == 255  # white lines: on black
+
+
+def test_a_photograph_of_paper_on_a_dark_table_is_not_dark() -> None:
+    table = np.full((300, 400, 3), 25, np.uint8)
+    assert is_dark(table)
+    table[100:220, 120:300] = 235
+    assert not is_dark(table)
+    assert (on_paper(on_paper(table)) == table).all()
+
+
+@pytest.fixture(scope="module")
+def page() -> np.ndarray:
+    return render_array(ecg(4), RenderStyle(px_per_mm=6))
+
+
+def codes(printed: PrintedEcg) -> set[NoteCode]:
+    return {note.code for note in printed.page.warnings}
+
+
+@pytest.mark.weights
+def test_a_drawn_page_is_sure(page: np.ndarray) -> None:
+    printed = read_printed(page)
+    assert printed.grade == "sure" and printed.evidence is not None
+    assert printed.evidence.named > 0.9 and (printed.evidence.law_db or 0) > 15 and printed.evidence.repeated < 3
+
+
+@pytest.mark.weights
+def test_light_curves_on_dark_are_read(page: np.ndarray) -> None:
+    printed = read_printed(255 - page)
+    assert NoteCode.PAGE_DARK in codes(printed) and printed.page.layout == "3x4+1R" and printed.grade == "sure"
+    assert read_printed(page).page.trace_map.astype(int) == pytest.approx(printed.page.trace_map.astype(int), abs=2)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("axis", [0, 1])
+def test_two_ecgs_on_one_sheet_are_said(page: np.ndarray, axis: int) -> None:
+    other = render_array(ecg(5, "AFIB"), RenderStyle(px_per_mm=6))
+    printed = read_printed(np.concatenate([page[100:1200], other[100:1200]], axis=axis))
+    assert NoteCode.TWO_ECGS in codes(printed) and printed.grade != "sure"
+
+
+@pytest.mark.weights
+def test_noise_on_ecg_paper_is_not_sure() -> None:
+    (noise,) = stranger_records([ecg(3).resampled(500.0)])
+    assert read_printed(render_array(noise, RenderStyle(px_per_mm=6))).grade == "poor"
