@@ -268,7 +268,7 @@ class _Writer:
             cites = self._cases("SR")
         support = self._support(code)
         if support in ("cases", "reading"):
-            words += f"; {self.words['only_' + support]}"
+            words += f", {self.words['only_' + support]}"
         # A measured value may speak for what no neighbour carries: a PR interval of 260 ms needs no case.
         basis: Basis = "cases" if cites else "picture" if support == "reading" else "measurement"
         return Note(words, section, ((code, self._polarity(code)),), cites, p, basis, support)
@@ -383,7 +383,8 @@ class _Writer:
     def _agreed(self, codes: Collection[str]) -> str:
         """That both witnesses are for every finding of a conclusion."""
         agreed = all(self._support(code) == "both" for code in codes)
-        return f"; {self.words['agree']}" if agreed else ""
+        # In the clause of the last finding: a clause of its own would need a citation of its own.
+        return f", {self.words['agree']}" if agreed else ""
 
     def _without(self, codes: Collection[str]) -> tuple[int, ...]:
         """The nearest cases that carry none of these statements and whose report names none."""

@@ -76,6 +76,7 @@ _SECTION_OF_NOTE: Mapping[FlagCode, str] = {
     FlagCode.Q_WAVES: "infarction",
 }
 _ST_UP = frozenset({FlagCode.ST_ELEVATION, FlagCode.SGARBOSSA, FlagCode.POSTERIOR, FlagCode.AVR_ELEVATION})
+_SHORT_PR_MS, _NOT_NARROW_MS = 120.0, 100.0
 _T_NEGATIVE_MV = -0.1
 _SINUS = ("SR", "STACH", "SBRAD", "SARRH")
 
@@ -146,6 +147,9 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     # From 110 ms on a QRS is incompletely blocked or delayed; PR is normal from 120 to 200 ms.
     if qrs >= 110 or has_right_bundle(measured) or (pr is not None and not 115 <= pr <= 205):
         forbidden.add("conduction")
+    # A short PR before a QRS that is not narrow may be pre-excitation: no ST-T change or Q wave can be ruled out then.
+    if pr is not None and pr < _SHORT_PR_MS and qrs >= _NOT_NARROW_MS:
+        forbidden |= {"st_t", "infarction"}
     if _t_abnormal(measured):
         forbidden.add("st_t")
     added = {code: p for flag in flags if flag.code in STATEMENT_OF for code, p in (STATEMENT_OF[flag.code],)}

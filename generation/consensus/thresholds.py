@@ -157,7 +157,8 @@ class DraftThresholds:
             members = [code for code in known if SUPERCLASS_OF[code] == name]
             if margin < 0:
                 for code in members:
-                    if code not in own:  # what was measured does not need the neighbours' consent
+                    # What was measured does not need the neighbours' consent, unless its superclass was measured, too.
+                    if code not in own or SUPER + name in own:
                         out.pop(code, None)
             elif not any(code in out for code in members):
                 likely = [code for code in members if known[code] >= FLOOR]

@@ -18,9 +18,9 @@ from ecgkin.generation.measures.values import Measurements
 # Each term: value, direction, limit, unit. The excess is (value - limit) / unit, with "below" its sign turned, kept
 # within -1 to 4: what is far inside the normal range is no more normal for it. Limits are those of the AHA/ACC/HRS
 # statements: rate 60 and 100/min, PR 200 ms, QRS 110 ms (incomplete blocks), QTc 450 ms, axis -30 and 90 degrees;
-# Sokolow-Lyon 3.5 mV, Cornell 2.4 mV (between the limits of the sexes), limb leads 0.5 mV, P in sinus rhythm. From one
-# RR interval to the next the change has a median of 1.4 % in sinus rhythm, 5.5 % in sinus arrhythmia, 19 % in AFIB
-# (4,000 records of PTB-XL folds 1-8).
+# Sokolow-Lyon 3.5 mV, Cornell 2.4 mV (between the limits of the sexes), limb leads 0.5 mV. From one RR interval to the
+# next the change has a median of 1.4 % in sinus rhythm, 5.5 % in sinus arrhythmia, 19 % in AFIB (4,000 records of
+# PTB-XL folds 1-8). Age and sex shift what amplitudes mean; they are terms beside measurements only.
 TERMS: Mapping[str, tuple[str, bool, float, float]] = {
     "fast": ("rate_bpm", True, 100.0, 10.0),
     "slow": ("rate_bpm", False, 60.0, 5.0),
@@ -53,6 +53,8 @@ TERMS: Mapping[str, tuple[str, bool, float, float]] = {
     "q_lateral": ("q_lateral", True, 0.5, 1.0),
     "small_r_anterior": ("r_v3_mv", False, 0.3, 0.1),
     "qs_anterior": ("qs_anterior", True, 0.5, 1.0),
+    "aged": ("age_years", True, 60.0, 12.0),
+    "woman": ("woman", True, 0.5, 0.5),
 }
 _VOLTAGE = ("sokolow", "cornell")
 _ANTERIOR_Q = ("small_r_anterior", "qs_anterior", "st_up_anterior", "t_down_anterior")
@@ -82,8 +84,8 @@ TERMS_OF: Mapping[str, tuple[str, ...]] = {
     "ILBBB": _BLOCK,
     "LAFB": ("left_axis", "wide_qrs"),
     "LPFB": ("right_axis", "wide_qrs"),
-    "LVH": (*_VOLTAGE, "t_down_lateral", "wide_qrs"),
-    "VCLVH": (*_VOLTAGE, "t_down_lateral"),
+    "LVH": (*_VOLTAGE, "t_down_lateral", "wide_qrs", "aged", "woman"),
+    "VCLVH": (*_VOLTAGE, "t_down_lateral", "aged", "woman"),
     "HVOLT": _VOLTAGE,
     "LVOLT": ("small_limb", "sokolow"),
     "RVH": ("right_axis", "tall_r_v1", "deep_s_v6"),
@@ -110,15 +112,15 @@ TERMS_OF: Mapping[str, tuple[str, ...]] = {
     "QWAVE": ("q_inferior", "q_lateral", "qs_anterior"),
     "NORM": (
         "wide_qrs", "left_axis", "right_axis", "sokolow", "t_low_lateral", "t_down_inferior", "st_down_lateral",
-        "q_inferior", "small_r_anterior", "qs_anterior", "long_pr", "no_p",
+        "q_inferior", "small_r_anterior", "qs_anterior", "long_pr", "no_p", "aged", "woman",
     ),
-    "super:CD": ("wide_qrs", "left_axis", "right_axis", "long_pr", "tall_r_v1", "deep_s_v6", "no_p", "paced"),
-    "super:HYP": (*_VOLTAGE, "t_down_lateral", "tall_r_v1", "right_axis"),
+    "super:CD": ("wide_qrs", "left_axis", "right_axis", "long_pr", "tall_r_v1", "deep_s_v6", "no_p", "paced", "aged"),
+    "super:HYP": (*_VOLTAGE, "t_down_lateral", "tall_r_v1", "right_axis", "aged", "woman"),
     "super:STTC": (
         "t_low_lateral", "t_down_lateral", "t_down_anterior", "t_down_inferior", "st_down_lateral", "st_down_inferior",
-        "long_qt", "wide_qrs",
+        "long_qt", "wide_qrs", "aged", "woman",
     ),
-    "super:MI": (*_INFERIOR_Q, *_ANTERIOR_Q, "q_lateral", "wide_qrs"),
+    "super:MI": (*_INFERIOR_Q, *_ANTERIOR_Q, "q_lateral", "wide_qrs", "aged", "woman"),
 }  # fmt: skip
 _LEAST, _MOST = -1.0, 4.0
 _LATERAL, _INFERIOR, _ANTERIOR = ("I", "V5", "V6"), ("II", "III", "aVF"), ("V2", "V3", "V4")
@@ -143,6 +145,10 @@ def evidence_values(measured: Measurements | None) -> dict[str, float]:
         out["p_present"] = float(measured.p_waves == "present")
     out["premature_ventricular"] = float(measured.premature_ventricular)
     out["premature_atrial"] = float(measured.premature_atrial)
+    if measured.age_years is not None:
+        out["age_years"] = float(measured.age_years)
+    if measured.sex is not None:
+        out["woman"] = float(measured.sex == "F")
     leads = measured.leads
 
     def known(*names: str) -> list[LeadMeasures]:
