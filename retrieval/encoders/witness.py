@@ -160,7 +160,7 @@ class StatementHead:
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ModelError(
                 f"{path} is no readable statement head: {error}",
-                hint="make it again: ecgkin train-head (see docs/training.md)",
+                hint="make it again: ecgkin evaluate drafts --fit FOLDER",
             ) from error
         if encoder is not None and meta["encoder"] != image_fingerprint(encoder):
             raise EncoderMismatchError(
