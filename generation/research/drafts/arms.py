@@ -30,8 +30,10 @@ from ecgkin.retrieval.search.vote import SUPER, Calibration, Vote, VoteRule, vot
 # head reads, and both.
 VOTE, HEAD, BOTH = "vote", "head", "vote+head"
 CONSENSUS, CASES, SIGNAL, RANDOM, NEAREST = "consensus", "consensus of cases", "consensus+signal", "random", "nearest"
+# The same ECG asked as what was recorded: its own vector, head and measurements, as the product drafts a recording.
+RECORDING = "recording"
 STATEMENT_ARMS: tuple[str, ...] = (VOTE, HEAD, BOTH)
-BUILT_IN: tuple[str, ...] = (VOTE, HEAD, BOTH, CASES, CONSENSUS, SIGNAL, RANDOM, NEAREST)
+BUILT_IN: tuple[str, ...] = (VOTE, HEAD, BOTH, CASES, CONSENSUS, SIGNAL, RECORDING, RANDOM, NEAREST)
 MODEL_KS: tuple[int, ...] = (0, 1, 3, 5)
 _RANDOM_SEED = 71
 _LISTED = 3  # nearest cases that a consensus lists beside those cited
@@ -47,6 +49,7 @@ class Asked:
         record: Loads the samples.
         measurements: Measures them, once.
         reading: What the encoder's head says of the query; empty without a head.
+        recorded: The same query asked as a recording: its hits and reading; None where that is not measured.
     """
 
     row: PtbXlRow
@@ -54,6 +57,7 @@ class Asked:
     record: Callable[[], EcgRecord]
     measurements: Callable[[], Measurements]
     reading: Mapping[str, float] = field(default_factory=dict)
+    recorded: tuple[Sequence[tuple[PtbXlRow, float]], Mapping[str, float]] | None = None
 
     @property
     def language(self) -> Language:
@@ -113,13 +117,18 @@ def run_arm(name: str, asked: Asked, setting: Setting) -> Draft:
     hits: Sequence[tuple[PtbXlRow, float]] = list(asked.hits[: setting.depth])
     if name == RANDOM or name.startswith("model random"):
         hits = _random_hits(asked, setting)
-    found = _result(hits, setting, {} if name in (VOTE, CASES, RANDOM) else asked.reading)
+    reading = {} if name in (VOTE, CASES, RANDOM) else asked.reading
+    if name == RECORDING:
+        if asked.recorded is None:
+            raise QueryError("arm 'recording' needs the vectors of the records")
+        hits, reading = list(asked.recorded[0][: setting.depth]), asked.recorded[1]
+    found = _result(hits, setting, reading)
     if name in (VOTE, BOTH):
         draft = _vote_only(found.vote, setting.thresholds)
     elif name == HEAD:
         draft = _head_only(found.vote, setting.thresholds)
-    elif name in (CONSENSUS, CASES, RANDOM, SIGNAL):
-        measured = asked.measurements() if name == SIGNAL else None
+    elif name in (CONSENSUS, CASES, RANDOM, SIGNAL, RECORDING):
+        measured = asked.measurements() if name in (SIGNAL, RECORDING) else None
         task = Task(None, found, measured, None, _LISTED, asked.language)
         # What counts is what the text says, read as any other text is.
         draft = _as_read(write_draft(task, ConsensusBackend(), setting.how), found, setting)

@@ -22,7 +22,15 @@ from ecgkin.generation.backends.base import TextBackend
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import Measurements, measure
 from ecgkin.generation.prompt import wording as prompts
-from ecgkin.generation.research.drafts.arms import BUILT_IN, CONSENSUS, STATEMENT_ARMS, Asked, Setting, run_arm
+from ecgkin.generation.research.drafts.arms import (
+    BUILT_IN,
+    CONSENSUS,
+    RECORDING,
+    STATEMENT_ARMS,
+    Asked,
+    Setting,
+    run_arm,
+)
 from ecgkin.generation.research.drafts.runs import DraftLine, RunFile
 from ecgkin.generation.research.drafts.scores import ArmScores, score_arm
 from ecgkin.generation.research.retrieval.bootstrap import holm, paired_p
@@ -165,6 +173,7 @@ def evaluate_drafts(
         encoder_name=encoder.name,
         fingerprint=encoder.fingerprint,
         head=head if head is not None else shipped_head(encoder),
+        record_emb=embedder.gallery(queries) if RECORDING in arms else None,
         arms=arms,
         setting=Setting(gallery, calibration, thresholds or shipped_thresholds(encoder), backend, max_new_tokens),
         out_dir=Path(out_dir) if out_dir else None,
@@ -186,15 +195,22 @@ def evaluate_embedded(
     arms: Sequence[str],
     setting: Setting,
     head: StatementHead | None = None,
+    record_emb: Floats | None = None,
     out_dir: Path | None = None,
     resamples: int = 1_000,
     bert: str | Path | None = None,
     progress: Progress | None = None,
 ) -> DraftsReport:
-    """The same for embeddings that are there already, shapes (n, dim); other arguments as in `evaluate_drafts`."""
+    """The same for embeddings that are there already, shapes (n, dim); other arguments as in `evaluate_drafts`.
+
+    `record_emb` are vectors of the same queries as recordings, for the arm of that name.
+    """
     began = time.perf_counter()
     found = nearest_others(query_emb, gallery_emb, setting.depth, queries, gallery)
     said = head.of_vectors(query_emb) if head is not None else None
+    recorded = (
+        _recorded(record_emb, gallery_emb, queries, gallery, head, setting.depth) if record_emb is not None else None
+    )
     asked = [
         Asked(
             row,
@@ -202,6 +218,7 @@ def evaluate_embedded(
             lambda row=row: data.record(row),  # type: ignore[misc]
             lru_cache(maxsize=1)(lambda row=row: _measured(data, row)),
             said.of(i) if said is not None else {},
+            recorded[i] if recorded is not None else None,
         )
         for i, row in enumerate(queries)
     ]
@@ -242,6 +259,26 @@ def evaluate_embedded(
         text = json.dumps(report.as_dict(), indent=1, default=float).replace("NaN", "null")
         (out_dir / "report.json").write_text(text + "\n", encoding="utf-8")
     return report
+
+
+def _recorded(
+    record_emb: Floats,
+    gallery_emb: Floats,
+    queries: Sequence[PtbXlRow],
+    gallery: Sequence[PtbXlRow],
+    head: StatementHead | None,
+    depth: int,
+) -> list[tuple[list[tuple[PtbXlRow, float]], Mapping[str, float]]]:
+    """Hits and reading of each query asked as a recording."""
+    found = nearest_others(record_emb, gallery_emb, depth, queries, gallery)
+    said = head.of_vectors(record_emb) if head is not None else None
+    return [
+        (
+            [(gallery[r], float(s)) for r, s in zip(found.rows[i], found.scores[i], strict=True) if r >= 0],
+            said.of(i) if said is not None else {},
+        )
+        for i in range(len(queries))
+    ]
 
 
 def _lines(
