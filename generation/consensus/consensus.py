@@ -221,10 +221,7 @@ class _Writer:
             if section == "conclusion":
                 found = self._conclusion()
             else:
-                codes = sorted(
-                    (c for c in self.kept if SECTION_OF[c] == section),
-                    key=lambda c: (c not in RHYTHMS, -self.kept[c], _ORDER[c]),
-                )[:_IN_SECTION]
+                codes = self._said_in(section)
                 found = [self._finding(code, section) for code in codes]
                 beside = [c for c in self.alternatives if SECTION_OF[c] == section]
                 found += [self._alternative(c, section) for c in beside[: _IN_SECTION - len(found) + 1]]
@@ -237,6 +234,11 @@ class _Writer:
             if not found:
                 abstained[section] = self._why_empty(section)
         return notes, abstained
+
+    def _said_in(self, section: str) -> list[str]:
+        """What is kept of a section, the rhythm first, then the most probable."""
+        here = (c for c in self.kept if SECTION_OF[c] == section)
+        return sorted(here, key=lambda c: (c not in RHYTHMS, -self.kept[c], _ORDER[c]))[:_IN_SECTION]
 
     def answers(self, asked: Collection[str]) -> tuple[list[Note], dict[str, str]]:
         """One sentence for each statement that was asked about, or why there is none."""
@@ -349,7 +351,7 @@ class _Writer:
     def _voted_conclusion(self) -> list[Note]:
         if self.few or not self.kept:
             return []
-        others = [code for code in self.kept if code not in ("NORM", "SR")]
+        others = [c for name in SECTIONS if name != "conclusion" for c in self._said_in(name) if c != "SR"]
         if "NORM" in self.kept:
             p = self.kept["NORM"]
             words = self.words["otherwise"].removesuffix(".") if others else self._worded("NORM")
