@@ -167,6 +167,10 @@ def _finished(draft: Draft, task: Task, backend: DraftBackend, started: float) -
     return replace(draft, model=backend.name, seconds=seconds, warnings=warnings)
 
 
+def _cards(result: SearchResult) -> tuple[str, ...]:
+    return tuple(hit.case.case_id for hit in result.hits)
+
+
 def _with_cards(draft: Draft, task: Task, settings: DraftSettings) -> DraftResult:
     """The draft, and the search as it is to be shown beside it: its bars, and a card for every case that is cited."""
     result = task.result
@@ -389,10 +393,10 @@ class Drafter:
         ecg = page_of(query)
         if isinstance(ecg, EcgRecord):
             result = self.search.by_ecg(ecg, shown, where, exclude_patient, depth=depth)
-            return Task(ecg, result, measure(ecg), asked, k, lang, len(result.hits))
+            return Task(ecg, result, measure(ecg), asked, k, lang, _cards(result))
         result = self.search.by_image(ecg, shown, where, exclude_patient, depth=depth)
         picture = ecg if isinstance(ecg, Image) else ecg.picture
         # What the search read off the page is what is measured; an encoder of plain pictures has not read it.
         printed = result.printed
         measured = measure_picture(picture) if printed is None else measure_printed(printed)
-        return Task(picture, result, measured, asked, k, lang, len(result.hits))
+        return Task(picture, result, measured, asked, k, lang, _cards(result))

@@ -95,22 +95,25 @@ def _stage(case: Case) -> Stage:
 
 
 def evidence_of(
-    neighbours: Sequence[Neighbour], wanted: Collection[int], shown: int = 0
+    neighbours: Sequence[Neighbour], wanted: Collection[int], shown: Sequence[str] = ()
 ) -> tuple[tuple[Evidence, ...], dict[int, int]]:
-    """Numbered cases in order of rank, and the number of each position.
+    """Numbered cases, and the number of each position.
 
     Args:
         neighbours: Nearest first.
         wanted: Positions of those that are listed or cited.
-        shown: So many of the nearest stand on the page as cards 1, 2, ...: they are numbered like their cards, and what
-            lies beyond them goes on from there. 0 numbers what is wanted from 1 on.
+        shown: Ids of the cases that stand on the page as cards 1, 2, ...: they are numbered like their cards, others
+            go on from there in order of rank. Without any, what is wanted is numbered from 1 on.
     """
+    cards = {case_id: n for n, case_id in enumerate(shown, 1)}
     positions = sorted(i for i in set(wanted) if i < len(neighbours))
-    beyond = [i for i in positions if i >= shown]
-    numbers = {i: i + 1 for i in positions if i < shown} | {i: shown + n for n, i in enumerate(beyond, 1)}
+    numbers = {i: cards[neighbours[i].case_id] for i in positions if neighbours[i].case_id in cards}
+    for i in positions:
+        if i not in numbers:
+            numbers[i] = cards[neighbours[i].case_id] = len(cards) + 1
     cases = tuple(
         Evidence(numbers[i], neighbours[i].case_id, neighbours[i].score, tuple(sorted(neighbours[i].codes, key=_rank)))
-        for i in positions
+        for i in sorted(positions, key=numbers.__getitem__)
     )
     return cases, numbers
 
@@ -127,7 +130,7 @@ def assemble(
     probabilities: Mapping[str, float],
     *,
     k: int,
-    shown: int = 0,
+    shown: Sequence[str] = (),
     answering: bool = False,
 ) -> Draft:
     """Put the text together.

@@ -98,7 +98,7 @@ def write_consensus(
     measurements: Measurements | None = None,
     question: str | None = None,
     k: int = 3,
-    shown: int = 0,
+    shown: Sequence[str] = (),
     nothing_similar: bool = False,
 ) -> Draft:
     """Write the draft.

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
+from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
 from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
@@ -519,7 +520,7 @@ class CaseSearch:
             query.kind, k, n_cases, timings["encode"], timings["index"],
         )  # fmt: skip
         return SearchResult(
-            hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
+            hits=tuple(Hit(n, float(score), case) for n, (case, score) in enumerate(_reported_first(found)[:k], 1)),
             neighbours=neighbours,
             vote=votes,
             nothing_similar=not similar,
@@ -577,6 +578,11 @@ def _slips(base: CaseBase, where: WhereLike) -> list[Note]:
         else:
             notes.append(Note(NoteCode.NO_CASE_HAS, what=f"{part.field}={part.value}", instead=""))
     return notes
+
+
+def _reported_first(found: Sequence[tuple[Case, float]]) -> list[tuple[Case, float]]:
+    """Of cases that are equally similar to a reader, who sees two decimals, those whose report says something first."""
+    return sorted(found, key=lambda item: (-round(item[1], 2), not has_findings(item[0].report)))
 
 
 def _lets_all_through(where: WhereLike) -> bool:

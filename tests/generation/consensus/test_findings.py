@@ -154,8 +154,12 @@ def test_a_refusal_has_no_bars_and_names_the_nearest() -> None:
 def test_numbers_are_those_of_cards() -> None:
     """With ten cards on the page, [n] is card n, and what lies beyond goes on from eleven."""
     found = cases((10, "SR"), (3, "SR LVH"), (7, "SR"))
-    draft = drafted(found, {"SR": 0.9, "LVH": 0.99999, "super:HYP": 0.9999}, shown=10)
+    draft = drafted(found, {"SR": 0.9, "LVH": 0.99999, "super:HYP": 0.9999}, shown=[f"x/{i}" for i in range(10)])
     numbers = {item.case_id: item.number for item in draft.evidence}
     assert all(numbers[f"x/{i}"] == i + 1 for i in range(10) if f"x/{i}" in numbers)
     assert [numbers[f"x/{i}"] for i in (10, 11, 12)] == [11, 12, 13]
     assert "[11, 12, 13]" in draft.text
+    # Cards stand in the order of the page, whatever the rank of a case among those that vote.
+    turned = drafted(found, {"SR": 0.9}, shown=[f"x/{i}" for i in reversed(range(10))])
+    assert {item.number for item in turned.evidence if item.case_id == "x/9"} <= {1}
+    assert [item.number for item in turned.evidence] == sorted(item.number for item in turned.evidence)
