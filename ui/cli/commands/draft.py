@@ -159,8 +159,8 @@ def drafts(
     arms: Annotated[
         str | None,
         typer.Option(
-            help="With commas: vote, head, vote+head, consensus of cases, consensus, consensus+signal, recording, random, "
-            "nearest, model, model k=3, model random k=3.",
+            help="With commas: vote, head, vote+head, consensus of cases, consensus, consensus+signal, recording, "
+            "random, nearest, model, model k=3, model random k=3.",
             show_default="all without a model, and with --model those of a model",
         ),
     ] = None,
