@@ -122,7 +122,7 @@ def run_arm(name: str, asked: Asked, setting: Setting) -> Draft:
         if asked.recorded is None:
             raise QueryError("arm 'recording' needs the vectors of the records")
         hits, reading = list(asked.recorded[0][: setting.depth]), asked.recorded[1]
-    found = _result(hits, setting, reading)
+    found = search_result(hits, setting, reading)
     if name in (VOTE, BOTH):
         draft = _vote_only(found.vote, setting.thresholds)
     elif name == HEAD:
@@ -157,7 +157,9 @@ def _random_hits(asked: Asked, setting: Setting) -> list[tuple[PtbXlRow, float]]
     return [(setting.gallery[int(i)], 0.0) for i in chosen]
 
 
-def _result(hits: Sequence[tuple[PtbXlRow, float]], setting: Setting, reading: Mapping[str, float]) -> SearchResult:
+def search_result(
+    hits: Sequence[tuple[PtbXlRow, float]], setting: Setting, reading: Mapping[str, float]
+) -> SearchResult:
     """The neighbours as a search for a record returns them."""
     neighbours = tuple(
         Hit(rank, score, Case(case_id(row), labels=row.labels, report=row.report, meta=_meta(row)))
