@@ -167,6 +167,22 @@ def _finished(draft: Draft, task: Task, backend: DraftBackend, started: float) -
     return replace(draft, model=backend.name, seconds=seconds, warnings=warnings)
 
 
+def weighed(result: SearchResult, query: object, thresholds: DraftThresholds) -> SearchResult:
+    """A search with the probabilities that a draft of the same ECG states.
+
+    Args:
+        result: What was found.
+        query: What was asked with; a record is measured, of a picture what the search read off its page.
+        thresholds: Of the encoder.
+    """
+    if result.query not in ("record", "image"):
+        return result
+    measured = measure(query) if isinstance(query, EcgRecord) else None
+    if result.printed is not None:
+        measured = measure_printed(result.printed)
+    return replace(result, vote=with_findings(result.vote, thresholds, measured))
+
+
 def _cards(result: SearchResult) -> tuple[str, ...]:
     return tuple(hit.case.case_id for hit in result.hits)
 

@@ -368,6 +368,8 @@ def vote(
     alone: dict[str, float] = {}
     read = dict(reading or {})
     heard = read if fitted is not None and fitted.joint else {}
+    if fitted is not None and reading is None and note is None:
+        note = Note(NoteCode.READING_MISSING)
     final: list[dict[str, float]] = []
     for family, names, prefix, multi_hot in (
         (of_statements, codes, "", carried),

@@ -65,18 +65,9 @@ class Drafting:
             result: What was found.
             query: The record or the picture; None for words, and then nothing changes.
         """
-        if result.query not in ("record", "image"):
-            return result
-        from ecgkin.generation.consensus.findings import with_findings
-        from ecgkin.generation.measures import measure
-        from ecgkin.generation.measures.pages import measure_printed
-        from ecgkin.retrieval.ecg.record import EcgRecord
+        from ecgkin.generation.drafter import weighed
 
-        # As the draft measures: what was recorded, or what the search read off the page.
-        measured = measure(query) if isinstance(query, EcgRecord) else None
-        if result.printed is not None:
-            measured = measure_printed(result.printed)
-        return replace(result, vote=with_findings(result.vote, self._thresholds, measured))
+        return weighed(result, query, self._thresholds)
 
     def over(self, search: CaseSearch) -> Drafting:
         """The same models over another case base; they keep their turns."""

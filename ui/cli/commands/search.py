@@ -100,6 +100,12 @@ def search(
             result = engine.by_ecg(query, settings.k, condition, exclude_patient)
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
+        if query is not None and text is None:
+            from ecgkin.generation.consensus.thresholds import shipped_thresholds
+            from ecgkin.generation.drafter import weighed
+            from ecgkin.generation.prompt.pages import page_of as read_as
+
+            result = weighed(result, read_as(query), shipped_thresholds(engine.encoder))
     if json:
         console.emit(result_json(result, serial))
         _say_notes(result)
