@@ -30,6 +30,7 @@ class ConsensusBackend:
             measurements=task.measured,
             question=task.question,
             k=task.k,
+            shown=task.shown,
             nothing_similar=result.nothing_similar or not result.neighbours,
         )
         if not written.refusal or result.abstained != "unreadable":

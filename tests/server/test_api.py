@@ -242,9 +242,18 @@ def test_embeddings_are_the_encoders_own(http: httpx.Client, signal: dict[str, o
 def test_drafts_as_json_and_stream(http: httpx.Client, signal: dict[str, object], picture: bytes) -> None:
     """The whole structure; and the same text word by word, the whole answer last."""
     whole = http.post("/v1/drafts", json={"signal": signal, "k": 4}).json()
-    assert whole["draft"]["status"] == "preliminary" and len(whole["search"]["hits"]) == 4
+    hits = whole["search"]["hits"]
+    assert whole["draft"]["status"] == "preliminary" and len(hits) >= 4
+    # Citation [n] is card n: cases cited beyond the hits follow them.
+    cards = {hit["case"]["case_id"]: hit["rank"] for hit in hits}
+    assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+    assert all(cards[item["case_id"]] == item["number"] for item in whole["draft"]["evidence"])
     assert set(whole["draft"]["citations"]) <= {item["case_id"] for item in whole["draft"]["evidence"]}
-    stream = http.post("/v1/drafts", json={"signal": signal}, headers={"Accept": "text/event-stream"})
+    shares = whole["draft"]["probabilities"]
+    assert all(shares[code] == p for code, p in whole["search"]["vote"]["statements"].items())
+    found = http.post("/v1/search", json={"signal": signal, "k": 4}).json()["vote"]["statements"]
+    assert found == whole["search"]["vote"]["statements"]
+    stream = http.post("/v1/drafts", json={"signal": signal, "k": 4}, headers={"Accept": "text/event-stream"})
     assert stream.headers["content-type"].startswith("text/event-stream")
     events = re.findall(r"event: (\w+)\ndata: (.*)\n\n", stream.text)
     assert [name for name, _ in events] == ["token"] * (len(events) - 1) + ["draft"]
@@ -256,6 +265,19 @@ def test_drafts_as_json_and_stream(http: httpx.Client, signal: dict[str, object]
     other = {"signal": signal, "model": "other"}
     for accept in ("application/json", "text/event-stream"):
         assert http.post("/v1/drafts", json=other, headers={"Accept": accept}).status_code == 422
+
+
+def test_a_refined_search_keeps_what_the_first_one_said(http: httpx.Client, signal: dict[str, object]) -> None:
+    """Marks move the query towards cases: how near it then is to them says nothing of the ECG."""
+    first = http.post("/v1/search", json={"signal": signal}).json()
+    marked = first["hits"][3]
+    asked = {"query_id": first["query_id"], "similar": [marked["case"]["case_id"]]}
+    again = http.post("/v1/search", json=asked).json()
+    scores = {hit["case"]["case_id"]: hit["score"] for hit in again["hits"]}
+    assert again["abstention"] == first["abstention"] and scores[marked["case"]["case_id"]] > marked["score"]
+    assert again["hits"][0]["score"] != first["abstention"]["best_score"]
+    twice = http.post("/v1/search", json={**asked, "query_id": again["query_id"]}).json()
+    assert twice["abstention"] == first["abstention"]
 
 
 def test_an_earlier_ecg_is_compared(http: httpx.Client, signal: dict[str, object]) -> None:

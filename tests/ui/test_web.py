@@ -228,6 +228,17 @@ def test_cards_escape_what_the_base_holds() -> None:
     assert "<script" not in long and "<details" in long and 'lang="x&quot; onload' in long
 
 
+def test_a_report_is_rendered_below_the_original() -> None:
+    """German reports in English and the other way round, unknown words marked; the original stands first, escaped."""
+    word = texts.words("en")
+    said = neighbour_cards.report_html("Vorhofflimmern, qwertzblock <b>", "de", word, "en")
+    assert said.index("Vorhofflimmern") < said.index("atrial fibrillation") and "<i>qwertzblock</i>" in said
+    assert "<b>" not in said
+    assert neighbour_cards.gloss_html("sinus rhythm", "en", word) == ""
+    assert "Sinusrhythmus" in neighbour_cards.gloss_html("sinus rhythm", "de", texts.words("de"))
+    assert word("says_nothing") in neighbour_cards.report_html("trace only requested.", "en", word, "en")
+
+
 def test_shared_statements_come_first_and_are_marked() -> None:
     """Of a case, the ones that the vote gives to the query; a share below one half is not enough."""
     own = neighbour_cards.voted(search_out().vote)

@@ -22,6 +22,7 @@ import numpy as np
 from ecgkin.retrieval.encoders.queue import EncoderQueue, QueuedEncoder
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.feedback import FeedbackStore, RecentQueries, refine
+from ecgkin.retrieval.search.hits import Nearness
 from ecgkin.retrieval.search.search import CaseSearch
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.decoding import Decoders
@@ -71,6 +72,9 @@ class Drafting:
     """
 
     def __init__(self, search: CaseSearch, models: Sequence[str], device: str = "cpu") -> None:
+        from ecgkin.generation.consensus.thresholds import shipped_thresholds
+
+        self._thresholds = shipped_thresholds(search.encoder)
         self._drafters: dict[str, Drafter] = {}
         if models:
             from ecgkin.generation.drafter import Drafter
@@ -80,6 +84,17 @@ class Drafting:
                 self._drafters[public_name(drafter.model)] = drafter
         # A model in this process answers one at a time; the consensus has none.
         self._turns = {name: threading.Lock() for name, drafter in self._drafters.items() if drafter.backend.exclusive}
+
+    def weighed(self, result: SearchResult, query: Asked | None) -> SearchResult:
+        """A search with the probabilities that a draft of the same ECG states.
+
+        Args:
+            result: What was found.
+            query: The record or the picture; None for words, and then nothing changes.
+        """
+        from ecgkin.generation.drafter import weighed
+
+        return weighed(result, query, self._thresholds)
 
     def over(self, search: CaseSearch) -> Drafting:
         """The same models over another case base; they keep their turns."""
@@ -367,12 +382,17 @@ class State:
         leave_own_folder()
         self._live.close()
 
-    def remember(self, result: SearchResult) -> str:
-        """Keep the vector of a search under a new query id, and its timings in the figures."""
+    def remember(self, result: SearchResult, first: Nearness | None = None) -> str:
+        """Keep the vector of a search under a new query id, and its timings in the figures.
+
+        Args:
+            result: What was found.
+            first: Of the search that it refines.
+        """
         for stage, ms in result.timings_ms.items():
             self.metrics.stage(stage, ms / 1e3)
         query_id = uuid.uuid4().hex
-        self.recent.put(query_id, result.query, result.vector)
+        self.recent.put(query_id, result.query, result.vector, first or Nearness.of(result))
         return query_id
 
     def query(self, query_id: str) -> tuple[str, NDArray[np.float32]]:

@@ -49,10 +49,12 @@ from ecgkin.generation.research.retrieval.metrics import jaccard, vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
 from ecgkin.generation.research.retrieval.report import HEADLINE, JoinResult, Latency, RetrievalReport, write_report
 from ecgkin.generation.research.retrieval.text_search import evaluate_text_search, text_queries
+from ecgkin.generation.research.retrieval.witnesses import evaluate_witnesses
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.encoders.witness import shipped_head
 from ecgkin.retrieval.errors import QueryError, RecordError
 from ecgkin.retrieval.search.vote import Calibration, Threshold, VoteRule
 
@@ -255,7 +257,7 @@ def evaluate_retrieval(
         cache_dir: Where embeddings are kept between runs; None keeps nothing.
         rules: Depth and temperature of the votes; None chooses them on fold 9, and elsewhere takes those of
             `calibration`, or the defaults.
-        calibration: Only for its rules.
+        calibration: For its rules, and for the rows of vote, head and both.
         untrained: Encoders of the same architecture without training, for the rows of that name.
         fit: Fit a calibration on these queries.
         resamples: Bootstrap resamples over patients.
@@ -302,7 +304,14 @@ def evaluate_retrieval(
         p_values=_p_values(systems, encoder.name),
         latency=_latency(embedder, queries, gallery_emb),
     )
+    head = shipped_head(encoder)
+    if head is not None and calibration is not None:
+        report.witnesses = evaluate_witnesses(
+            query_emb[PRIMARY], result.neighbours, queries, gallery,
+            head=head, calibration=calibration, weights=weights,
+        )  # fmt: skip
     if fit:
+        # Weights of vote and head are fitted by `evaluate drafts --fit`, for these vectors and about these depths.
         report.calibration, report.calibration_errors = fitted_calibration(
             embedder, report, queries, gallery, query_emb, gallery_emb
         )

@@ -15,6 +15,7 @@ from ecgkin.generation.research.retrieval import calibrate, metrics, ranking
 from ecgkin.generation.research.retrieval.labels import LabelSpace, default_space
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.errors import EncoderMismatchError, ModelError, QueryError
+from ecgkin.retrieval.notes import NoteCode
 from ecgkin.retrieval.search.vote import Calibration, Threshold, VoteRule, vote
 
 CODES = [s.code for s in STATEMENTS]
@@ -140,7 +141,7 @@ def test_a_saved_calibration_gives_the_same_numbers(tmp_path: Path) -> None:
     labels = [{c for c, on in zip(space.codes, row, strict=True) if on} for row in gallery[found.rows[0]]]
     scores = [float(s) for s in found.scores[0]]
     one, two = vote(scores, labels, calibration=calibration), vote(scores, labels, calibration=again)
-    assert one.calibrated and one.note is None
+    assert one.calibrated and one.note is not None and one.note.code is NoteCode.READING_MISSING
     assert all(one.statements[c] == pytest.approx(two.statements[c], abs=1e-5) for c in space.codes)
     assert all(0.0 < one.statements[c] < 1.0 for c in space.codes)
     # A label that was never fitted keeps its raw share.

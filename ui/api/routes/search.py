@@ -56,11 +56,13 @@ def _found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> Search
             vector = state.refined(options.query_id, options.similar, options.not_similar)
             where, patient = options.where, options.exclude_patient
             result = state.search.by_vector(vector, options.k, where, patient, kind="refined")
+            first = state.recent.near(options.query_id)
         else:
-            result = ask(state, query, options.text, options)
+            result, first = state.drafting.weighed(ask(state, query, options.text, options), query), None
         # What the search read off a picture is what is compared.
         previous = _compared(state, result.printed or query, options.previous)
-    return SearchOut.of(result, state.remember(result)).model_copy(update={"previous": previous})
+    said = SearchOut.of(result, state.remember(result, first), first)
+    return said.model_copy(update={"previous": previous})
 
 
 def _compared(state: State, query: Asked | None, previous: str | None) -> SerialOut | None:

@@ -98,12 +98,18 @@ def search(
             result = engine.by_ecg(query, settings.k, condition, exclude_patient)
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
-        if previous is not None and query is not None:
+        if query is not None:
+            from ecgkin.generation.consensus.thresholds import shipped_thresholds
+            from ecgkin.generation.drafter import weighed
             from ecgkin.generation.prompt.pages import page_of
             from ecgkin.generation.serial import compare_with_earlier
 
-            # What the search read off a picture is what is compared.
-            serial = compare_with_earlier(engine.base, result.printed or page_of(query), previous)
+            # What the search read off a picture is what is measured and compared.
+            read = result.printed or page_of(query)
+            if text is None:
+                result = weighed(result, read, shipped_thresholds(engine.encoder))
+            if previous is not None:
+                serial = compare_with_earlier(engine.base, read, previous)
     if json:
         console.emit(result_json(result, serial))
         _say_notes(result)

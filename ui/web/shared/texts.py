@@ -159,6 +159,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     "report": ("Report", "Befund"),
     "more": ("more", "mehr"),
     "no_report": ("no report", "kein Befund"),
+    "says_nothing": ("this report describes no finding", "dieser Bericht beschreibt keinen Befund"),
+    "gloss": ("In English, word for word", "Deutsch, Wort für Wort"),
+    "gloss_help": (
+        "Made from a glossary to help reading; the original counts. Words in italics are not known.",
+        "Aus einem Glossar, als Lesehilfe; es gilt das Original. Kursive Wörter sind nicht bekannt.",
+    ),
+    "support_cases": ("similar cases, not the reading", "ähnliche Fälle, nicht die Auswertung"),
+    "support_reading": ("reading, few similar cases", "Auswertung, wenige ähnliche Fälle"),
+    "support_both": ("similar cases and reading agree", "ähnliche Fälle und Auswertung stimmen überein"),
     "no_samples": (
         "no drawing: the case was stored without samples",
         "keine Zeichnung: der Fall liegt ohne Messwerte vor",
