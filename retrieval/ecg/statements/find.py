@@ -32,6 +32,9 @@ _FILLERS = frozenset({"the", "a", "an", "der", "die", "das", "des", "dem", "den"
 # Spellings of one word in three languages, after stemming.
 _SAME = {
     "infarction": "infarct",
+    "infarctions": "infarct",
+    "abnormalities": "abnormality",
+    "abnormalitie": "abnormality",
     "infarkt": "infarct",
     "hjartinfarkt": "infarct",
     "myokardinfarkt": "infarct",
@@ -361,6 +364,8 @@ def _stem(word: str) -> str:
     plain = fold(word.replace("(", "").replace(")", "").replace("-", ""))
     if plain in _CODES:  # "ISCAN" and "ISCAS" must not become one
         return plain
+    if plain in _SAME:  # before an ending goes: "infarction" is none of "infarctio"
+        return _SAME[plain]
     for ending in _ENDINGS:
         if plain.endswith(ending) and len(plain) - len(ending) >= _MIN_STEM:
             plain = plain[: -len(ending)]
