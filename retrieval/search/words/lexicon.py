@@ -7,6 +7,7 @@ the 71 stands for ("Brugada"), with the statements that come nearest. Names and 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -140,6 +141,19 @@ def named_stems() -> dict[str, str]:
 
 def _concept_layer() -> list[tuple[str, str]]:
     return [(text, c.code) for c in concepts().values() for pattern in c.wording for text in expand(pattern)]
+
+
+@lru_cache(maxsize=256)
+def pieces(code: str) -> tuple[str, ...]:
+    """Beginnings of words one of which every text holds that names a concept, folded."""
+    found = set()
+    for pattern in concepts()[code].wording:
+        for text in expand(pattern):
+            longest = max(re.split(r"[\s\-°/]+", fold(text)), key=len)
+            found.add(stem(longest)[:6])
+    if any("infarct" in one for one in found):
+        found |= {"infark", "mi", "stemi"}
+    return tuple(sorted(found))
 
 
 @lru_cache(maxsize=1)

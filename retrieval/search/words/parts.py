@@ -126,10 +126,12 @@ class Understood:
     Attributes:
         parts: In the order of the text; words that are embedded come behind them.
         known: Share of the words with a meaning that belong to the language of ECGs, 0 to 1.
+        has_words: Whether there are words with a meaning beside age and sex.
     """
 
     parts: tuple[Part, ...]
     known: float = 1.0
+    has_words: bool = True
 
     @property
     def wanted(self) -> tuple[tuple[Finding, ...], ...]:

@@ -93,7 +93,7 @@ def understand(text: str) -> Understood:
     if read != plain:
         found_limits = limits(read)
     findings = _findings(read)
-    words, known, unknown = _rest(read, findings, found_limits)
+    words, known, unknown, has_words = _rest(read, findings, found_limits)
     said = {(part.code, part.polarity): part for part, _, _ in reversed(findings)}
     parts: list[Part] = [part for part, _, _ in findings if said.pop((part.code, part.polarity), None) is not None]
     parts += [part for part, _, _ in found_limits.measures]
@@ -102,7 +102,7 @@ def understand(text: str) -> Understood:
     parts += [UnknownPart(word) for word in unknown[:MOST_UNKNOWN]]
     if words:
         parts.append(WordsPart(words))
-    return Understood(tuple(parts[:MAX_PARTS]), known)
+    return Understood(tuple(parts[:MAX_PARTS]), known, has_words)
 
 
 def cleaned(text: str) -> str:
@@ -229,8 +229,8 @@ def _joints(text: str, hits: list[FoundStatement]) -> list[Joint]:
     return ["and", *joints]
 
 
-def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits) -> tuple[str, float, list[str]]:
-    """Words to embed, share of the words with a meaning that are known, and those that are not."""
+def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits) -> tuple[str, float, list[str], bool]:
+    """Words to embed, share of the words with a meaning that are known, those that are not, and whether there are any."""
     people = [(a, b) for _, a, b in found.people]
     measured = [(a, b) for _, a, b in found.measures]
     named = [(a, b) for _, a, b in findings]
@@ -256,7 +256,8 @@ def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits) ->
             kept = re.sub(rf"(?<!\w){re.escape(text[start:end])}(?!\w)", lambda _, name=name: name, kept, count=1)
     kept = kept.strip(" ,;.:-&/()[]")
     nothing = all(lexicon.is_everyday(w) for w in _WORD.findall(kept))
-    return ("" if nothing and cut else kept), (n_known / n_content if n_content else 0.0), list(dict.fromkeys(unknown))
+    share = n_known / n_content if n_content else 0.0
+    return ("" if nothing and cut else kept), share, list(dict.fromkeys(unknown)), n_content > 0
 
 
 def _long_name(part: Finding, said: str) -> str:
@@ -294,6 +295,13 @@ def _without(text: str, spans: list[tuple[int, int]]) -> str:
     return " ".join(" ".join([*kept, text[at:]]).split())
 
 
-def changed(understood: Understood, parts: tuple[Part, ...]) -> Understood:
-    """With other parts."""
-    return replace(understood, parts=parts)
+def has_content(text: str) -> bool:
+    """Whether there is a word with a meaning."""
+    return any(not lexicon.is_everyday(word) for word in _WORD.findall(text))
+
+
+def of_parts(parts: tuple[Part, ...]) -> Understood:
+    """What a caller says was understood: the parts as they are, their words judged as those of a query."""
+    words = " ".join(part.text for part in parts if isinstance(part, WordsPart))
+    read = understand(words)
+    return replace(read, parts=parts)
