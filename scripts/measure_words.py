@@ -27,8 +27,10 @@ def right(query: WordQuery, result: SearchResult, cases: Sequence[Case]) -> str:
     if query.kind == "nonsense":
         return "" if result.nothing_similar else "answered"
     if query.kind == "not carried":
-        said = any(note.code.value == "words_not_carried" for note in result.warnings)
-        return "" if result.nothing_similar and said else "not said that no case carries it"
+        said = {note.code.value for note in result.warnings}
+        if "words_in_reports" in said:
+            return ""
+        return "" if result.nothing_similar and "words_not_carried" in said else "not said that no case carries it"
     fitting = [case for case in cases if _fits(query, case)]
     if result.nothing_similar and fitting and result.abstained != "not_carried":
         return f"abstained ({result.abstained})"

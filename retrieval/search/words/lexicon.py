@@ -49,6 +49,22 @@ EVERYDAY = _words(
     soka som till upp ut utan vad var vi vid visa visar ar aldre yngre alder
     """
 )
+# Folded words that occur in names and that everybody uses: on their own they say nothing of ECGs.
+WEAK = _words(
+    """
+    broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
+    complete incomplete right left first second third stress swap cable switch fresh recent old new early late thick thin
+    prominent unspecific specific minor major single double extra control adult volunteer subject person healthy normal
+    abnormal results result findings finding everything completely entirely good ok failure arrest cardiac disease defect
+    disorder sign signs pattern type typ syndrome syndrom point pointe wall lower upper front back down up run way off
+    deviation change changes effect drug drugs overload delay wide broad narrow tall deep positive negative lateral
+    anterior posterior inferior middle regular irregular light heavy marked mild severe moderate dilated enlarged sure
+    alles ordnung hoch hohe hoher hohes tief niedrig schnell langsam link links linker linke recht rechts rechter rechte
+    gross grosser klein kleiner frisch alt alter neu neue wirkung effekt erster zweiter dritter grad grades vollstandig
+    komplett inkomplett typisch typische typisches schwer leicht normales normale normaler gesund unauffallig person
+    hoger vanster liten stor gammal ny snabb langsam hog lag typiskt komplett frisk friskt normalt kontroll
+    """
+)
 # Folded words of ECG language that are no names themselves, in three languages.
 _DOMAIN = _words(
     """
@@ -128,15 +144,35 @@ def names() -> Names:
 def named_stems() -> dict[str, str]:
     """Every stem of a name with a word that has it."""
     found: dict[str, str] = {}
-    for layer in (*statement_layers(), _concept_layer()):
-        for text, _ in layer:
-            for word in text.replace("-", " ").split():
-                plain = word.strip("()°/.,:<>&")
-                if plain and not plain.isdigit():
-                    found.setdefault(stem(plain), plain)
-                    if "-" in word:
-                        found.setdefault(stem(word), word)
+    for word in _name_words():
+        found.setdefault(stem(word), word)
     return {key: word for key, word in found.items() if key not in _EVERYDAY_STEMS}
+
+
+@lru_cache(maxsize=1)
+def named_spellings() -> dict[str, str]:
+    """Every word of a name, and those with a hyphen as one word, folded."""
+    found = {fold(word).replace("-", ""): word for word in reversed([*_hyphened(), *_name_words()])}
+    return {key: word for key, word in found.items() if key not in EVERYDAY}
+
+
+@lru_cache(maxsize=1)
+def hyphened() -> dict[str, str]:
+    """Stems of words with a hyphen, which are two words of a name: "stsenkung"."""
+    return {stem(word): word for word in reversed(_hyphened())}
+
+
+def _hyphened() -> list[str]:
+    texts = [text for layer in (*statement_layers(), _concept_layer()) for text, _ in layer]
+    words = [word.strip("()°/.,:<>&") for text in texts for word in text.split() if "-" in word]
+    return [word for word in words if re.fullmatch(r"[^\W\d_]{1,12}(?:-[^\W\d_]{3,30})+", word)]
+
+
+def _name_words() -> list[str]:
+    """The words of all names, hyphens parting them."""
+    texts = [text for layer in (*statement_layers(), _concept_layer()) for text, _ in layer]
+    words = [word.strip("()°/.,:<>&") for text in texts for word in text.replace("-", " ").split()]
+    return [word for word in words if word and not word.isdigit()]
 
 
 def _concept_layer() -> list[tuple[str, str]]:
@@ -169,6 +205,11 @@ _EVERYDAY_STEMS = frozenset({stem(w) for w in EVERYDAY} | EVERYDAY)
 def is_everyday(word: str) -> bool:
     """Whether a word says nothing of its own ("show", "mit")."""
     return fold(word) in EVERYDAY or stem(word) in _EVERYDAY_STEMS
+
+
+def is_weak(word: str) -> bool:
+    """Whether a word says something of ECGs only beside others."""
+    return fold(word) in WEAK
 
 
 def is_statement(code: str) -> bool:

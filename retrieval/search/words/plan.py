@@ -28,6 +28,11 @@ MOST_MEASURED = 5_000
 KNOWN, KNOWN_LEAST, SCORE_LEAST = 0.5, 0.3, 0.2
 LIKELIHOOD = 0.1  # cosine that a case gains whose source is sure of what was asked for
 _UNSAID = 0.6  # stands for the likelihood of a source that gives none
+# Statements that a reader may mean as well: behind the cases that carry what was said, and denied with it.
+_KIN: Mapping[str, tuple[str, ...]] = {
+    "LVH": ("VCLVH",), "SVTAC": ("PSVT",), "PSVT": ("SVTAC",), "IMI": ("ILMI", "IPMI", "IPLMI"),
+    "AMI": ("ASMI", "ALMI"), "NDT": ("NT_",), "NT_": ("NDT",),
+}  # fmt: skip
 _IMPLIED: Mapping[str, tuple[tuple[float, str], tuple[float, str]]] = {
     # From this value on, or up to that one, cases that are called so come first where nothing is measured.
     "rate_bpm": ((95.0, "ANY_TACHY"), (65.0, "ANY_BRADY")),
@@ -177,7 +182,7 @@ def _judge(understood: Understood, asked: Plan) -> None:
 
 def _filtered(understood: Understood, where: Where) -> Where:
     for part in understood.denied:
-        where = where & Where(Not(_node(part)))
+        where = where & Where(Not(_any((*_codes(part), *_KIN.get(part.code, ())))))
     for part in understood.parts:
         if isinstance(part, SexPart):
             where = where & Where(Compare("sex", "=", part.sex))
@@ -276,6 +281,9 @@ def _rank(
         asked.tiers.append(Where(Join("or", tuple(carried))))
     elif not whole:
         asked.tiers.append(Where(carried[0]))
+    kin = [code for part in parts if nodes[part] is not None for code in _KIN.get(part.code, ())]
+    if kin:
+        asked.tiers.append(Where(_any(dict.fromkeys(kin))))
     asked.names = _joined_names(wanted)
     if asked.carried == 0 and all(nodes[part] is not None for part in parts):
         asked.notes.append(Note(NoteCode.WORDS_NONE_CARRIES_ALL, what=asked.names))

@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
 
-from ecgkin.retrieval.search.words.lexicon import domain_stems, named_stems
+from ecgkin.retrieval.ecg.statements.find import stem
+from ecgkin.retrieval.ecg.statements.report_text import fold
+from ecgkin.retrieval.search.words.lexicon import domain_stems, named_spellings, named_stems
 
 LONGEST = 40
 _ONE, _TWO = 5, 9  # letters from which on one and two slips are forgiven
 
 
-def nearest_word(key: str, most: int = 2) -> str | None:
-    """A known word for a stem that is not known, None where none is near enough.
+def nearest_word(word: str, most: int = 2) -> str | None:
+    """A known word for one that is not known, None where none is near enough.
 
-    One slip (a letter too many, too few, another, two swapped) is forgiven in stems of 5 letters and more, two in 9 and
+    One slip (a letter too many, too few, another, two swapped) is forgiven in words of 5 letters and more, two in 9 and
     more; the first letter must be right, or swapped with the second. Names go before other words of the language.
 
     Args:
-        key: The stem.
+        word: As it was written.
         most: Slips to forgive.
 
     >>> nearest_word("fibrilation"), nearest_word("pizza")
     ('fibrillation', None)
     """
-    if not _ONE <= len(key) <= LONGEST or not key.isalpha():
-        return None
-    slips = min(most, 2 if len(key) >= _TWO else 1)
     best: tuple[int, int, str] | None = None
-    for order, words in enumerate((named_stems(), domain_stems())):
-        for known, word in _beginning(words, key):
-            if abs(len(known) - len(key)) > slips or len(known) < _ONE - 1:
+    for key in dict.fromkeys((fold(word).replace("-", ""), stem(word))):
+        if not _ONE <= len(key) <= LONGEST or not key.isalpha():
+            continue
+        slips = min(most, 2 if len(key) >= _TWO else 1)
+        for order, known, meant in _beginning(key):
+            if abs(len(known) - len(key)) > slips:
                 continue
             far = distance(key, known, slips)
             if far <= slips and (best is None or (far, order) < best[:2]):
-                best = (far, order, word)
+                best = (far, order, meant)
     return None if best is None else best[2]
 
 
-def _beginning(words: Mapping[str, str], key: str) -> list[tuple[str, str]]:
-    by_letter = _by_letter(words is named_stems())
-    return by_letter.get(key[0], []) + [p for p in by_letter.get(key[1], []) if p[0][1:2] == key[0] != key[1]]
+def _beginning(key: str) -> list[tuple[int, str, str]]:
+    """Known words that begin with the first letter, or with the first two swapped."""
+    known = _by_letter()
+    swapped = [entry for entry in known.get(key[1], []) if entry[1][1:2] == key[0] != key[1]]
+    return known.get(key[0], []) + swapped
 
 
-@lru_cache(maxsize=2)
-def _by_letter(named: bool) -> dict[str, list[tuple[str, str]]]:
-    found: dict[str, list[tuple[str, str]]] = {}
-    for known, word in (named_stems() if named else domain_stems()).items():
-        if known.isalpha():
-            found.setdefault(known[0], []).append((known, word))
+@lru_cache(maxsize=1)
+def _by_letter() -> dict[str, list[tuple[int, str, str]]]:
+    found: dict[str, list[tuple[int, str, str]]] = {}
+    for order, words in enumerate((named_spellings(), named_stems(), domain_stems())):
+        for known, word in words.items():
+            if known.isalpha() and len(known) >= _ONE - 1:
+                found.setdefault(known[0], []).append((min(order, 1), known, word))
     return found
 
 

@@ -65,6 +65,10 @@ _DENYING = frozenset(
     the a an der die das dem den ein eine or and und oder eller och with mit
     """.split()
 )
+_STANDS_ALONE = re.compile(
+    r"\s*(?:$|[,;.!?)]|(?:and|but|or|without|with|no|und|aber|oder|ohne|mit|och|men|eller|utan|excluding|in|im|hos|bei)\b)",
+    re.IGNORECASE,
+)
 _NORMAL = frozenset({"normal", "normales", "normaler", "normale", "normalt", "norm", "unauffallig", "unauffalliges", "gesund",
                      "healthy", "unremarkable", "frisk", "normalbefund"})  # fmt: skip
 _NOT_NORMAL = re.compile(r"\b(?:not|nicht|ej|inte|isn['’]t)\s(?:\w+\s)?(?:normal\w{0,2}|unauffällig\w{0,2}|healthy)\b", re.IGNORECASE)
@@ -84,7 +88,7 @@ def understand(text: str) -> Understood:
     spans = [(a, b) for _, a, b in (*found_limits.measures, *found_limits.people)]
     read, slips = _spelled(plain, spans)
     findings = _findings(_rewritten(read))
-    if slips and not any(_is_domain(m.group()) for m in _WORD.finditer(plain)):
+    if slips and not any(_is_domain(w) and not lexicon.is_weak(w) for w in _WORD.findall(plain)):
         # Nothing else speaks of ECGs: "brunch" is no "branch", unless the word names a finding.
         names = {piece for part, _, _ in findings for piece in fold(part.text).split()}
         slips = [(was, now) for was, now in slips if fold(now) in names]
@@ -167,13 +171,14 @@ def _spelled(
         word = match.group()
         if any(a < match.end() and match.start() < b for a, b in skip) or (only is not None and word not in only):
             continue
-        key = stem(word)
-        if _is_exact(word):
-            continue
-        if asked >= MOST_SLIPS:
-            break
-        asked += 1
-        better = nearest_word(key, 1 if _is_domain(word) else 2)
+        better = None if "-" in word else lexicon.hyphened().get(stem(word))
+        if better is None:
+            if _is_exact(word):
+                continue
+            if asked >= MOST_SLIPS:
+                break
+            asked += 1
+            better = nearest_word(word, 1 if _is_domain(word) else 2)
         if better is not None and fold(better) != fold(word):
             pieces += [text[at : match.start()], better]
             at = match.end()
@@ -183,11 +188,18 @@ def _spelled(
 
 def _findings(text: str) -> list[tuple[Finding, int, int]]:
     """What a text names, joined as it says."""
-    hits = [hit for hit in find_names(text, lexicon.names()) if not _EITHER_WAY.search(text[max(0, hit.start - 24) : hit.start])]
+    hits = [hit for hit in find_names(text, lexicon.names()) if _counts(text, hit)]
     if not hits:
         return _only_normal(text)
     joints = _joints(text, hits[:MAX_FINDINGS])
     return [(_part(hit, joint), hit.start, hit.end) for hit, joint in zip(hits, joints, strict=False)]
+
+
+def _counts(text: str, hit: FoundStatement) -> bool:
+    """Whether a hit asks for anything: not "with or without AF", and "normal" only where no word of it follows."""
+    if _EITHER_WAY.search(text[max(0, hit.start - 24) : hit.start]):
+        return False
+    return hit.code != "+NORMAL" or _STANDS_ALONE.match(text, hit.end) is not None
 
 
 def _part(hit: FoundStatement, joint: Joint) -> Finding:
@@ -242,7 +254,11 @@ def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits) ->
     unknown: list[str] = []
     for match in _WORD.finditer(text):
         word, place = match.group(), (match.start(), match.end())
-        if _inside(place, people) or (lexicon.is_everyday(word) and not _inside(place, named)):
+        if _inside(place, people) or (
+            (lexicon.is_everyday(word) or lexicon.is_weak(word))
+            and not _inside(place, named)
+            and not _inside(place, measured)
+        ):
             continue
         n_content += 1
         if _inside(place, named) or _inside(place, measured) or _is_domain(word):
