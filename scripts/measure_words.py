@@ -26,6 +26,8 @@ def right(query: WordQuery, result: SearchResult, cases: Sequence[Case]) -> str:
     """Why an answer is wrong; "" where it is right."""
     if query.kind == "nonsense":
         return "" if result.nothing_similar else "answered"
+    if query.kind == "sentence":
+        return f"abstained ({result.abstained})" if result.nothing_similar else ""
     if query.kind == "not carried":
         said = {note.code.value for note in result.warnings}
         if "words_in_reports" in said:

@@ -263,7 +263,7 @@ class CaseSearch:
         self.base = base
         self.encoder = encoder
         self.calibration = calibration
-        self._mentions: Any = None
+        self._lookups: Any = None
 
     @classmethod
     def open(
@@ -405,14 +405,14 @@ class CaseSearch:
     def _words_query(self, text: str, where: WhereLike, parts: Sequence[Any] | None) -> Query:
         """A query by words that were understood, with the plan for this base."""
         from ecgkin.retrieval.search.words.parts import parts_of
-        from ecgkin.retrieval.search.words.plan import Mentions, plan
+        from ecgkin.retrieval.search.words.plan import Lookups, plan
         from ecgkin.retrieval.search.words.understand import of_parts, understand
 
         checked_text(text)
         start = time.perf_counter()
-        self._mentions = self._mentions or Mentions()
+        self._lookups = self._lookups or Lookups()
         understood = understand(text) if parts is None else of_parts(parts_of(parts))
-        planned = plan(self.base, understood, where, self._mentions)
+        planned = plan(self.base, understood, where, self._lookups)
         read = elapsed_ms(start)
         query = text_query(self.encoder, planned.text)
         query.timings_ms["understand"] = read
@@ -532,10 +532,11 @@ class CaseSearch:
             if len(found) >= wanted:
                 break
             inside = rest if tier is None else rest & tier
-            n = MOST_MEASURED if plan.measures else wanted - len(found)
+            n = MOST_MEASURED if plan.measures else (wanted - len(found)) * (4 if plan.soft else 1)
             cases = self.base.search(query.vector, n, where=inside, exclude_patient=exclude_patient)
-            if tier is not None:
+            if tier is not None or plan.soft:
                 cases.sort(key=lambda hit: -boosted(hit[0], hit[1], plan.wanted))
+            if tier is not None:
                 rest = rest & Where(Not(tier.root))
             found += [hit for hit in cases if within(hit[0], plan.measures)][: wanted - len(found)]
         return found
@@ -572,9 +573,9 @@ class CaseSearch:
         if not found:
             warnings.append(Note(NoteCode.NO_CASE_PASSES))
             warnings += _slips(self.base, where)
-        elif query.plan is not None:
-            warnings += _words_notes(query.plan, found[:k], similar)
-        elif threshold is not None and not similar:
+        elif query.plan is not None and (said := _words_notes(query.plan, found[:k], similar)):
+            warnings += said
+        elif query.plan is None and threshold is not None and not similar:
             if abstained == "unreadable":
                 from ecgkin.retrieval.ecg.page.evidence import doubts
 

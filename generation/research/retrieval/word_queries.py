@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Half = Literal["fit", "held"]
-Kind = Literal["found", "denied", "joined", "limits", "not carried", "nonsense"]
+Kind = Literal["found", "denied", "joined", "limits", "not carried", "sentence", "nonsense"]
 
 
 @dataclass(frozen=True)
@@ -160,6 +160,21 @@ _UNCARRIED: tuple[str, ...] = (
     "ARVC", "pulmonary embolism", "Lungenembolie", "S1Q3T3", "lungemboli", "hypothermia", "Osborn wave", "asystole",
     "Asystolie", "Wellens syndrome", "de Winter T waves", "hypercalcaemia", "hypocalcemia", "electrical alternans", "cardiac tamponade",
 )  # fmt: skip
+# What is seen on ECGs, in words that name nothing: there must be an answer. Every second one belongs to the held half.
+_SENTENCES: tuple[str, ...] = (
+    "P waves march through without any relation to the QRS complexes", "the PR interval grows until a beat is dropped",
+    "QRS is broad and bizarre before every pacing spike", "deep S waves in V1 and tall R waves in V6",
+    "R waves get lost from V1 to V4", "flat T waves in the lateral leads", "ST segments sag in V5 and V6",
+    "irregular rhythm with narrow complexes and no P waves", "QRS complexes are tiny in the limb leads",
+    "notched P wave in lead II", "peaked P waves in II, III and aVF", "the axis points far to the left",
+    "rsR' in V1 with a slurred S in lead I", "Q waves in II, III and aVF", "every third beat comes early and broad",
+    "regular narrow beats at 180 per minute", "slow regular rhythm, 40 per minute",
+    "breite Kammerkomplexe nach jedem Stimulus", "keine P-Wellen, völlig unregelmäßige Kammeraktionen",
+    "die PQ-Zeit wird immer länger, bis ein Schlag ausfällt", "hohe R-Zacken in V5 und V6", "tiefe Q-Zacken in II, III und aVF",
+    "flache T-Wellen in den Brustwandableitungen", "vorzeitig einfallende breite Komplexe", "QRS-Komplexe sehr klein in allen Ableitungen",
+    "P-Wellen ohne Beziehung zu den Kammerkomplexen", "breda QRS-komplex i V1", "inga P-vågor och oregelbunden rytm",
+    "höga R-vågor i V5 och V6", "negativa T-vågor i V1 till V4", "långsam regelbunden rytm", "djupa Q-vågor i II, III och aVF",
+)  # fmt: skip
 # Every second one belongs to the held half.
 _NONSENSE: tuple[str, ...] = (
     "pizza", "banana", "xyz", "qwerty", "1234", "987654321", "asdf jkl", "lorem ipsum dolor sit amet", "the weather tomorrow",
@@ -188,7 +203,8 @@ def word_queries(half: Half, seed: int, n: int = 400) -> list[WordQuery]:
         half: Whose phrases.
         seed: Of the choice of phrases, templates and slips.
         n: How many; a quarter is nonsense, a quarter denies, an eighth asks for age or sex, an eighth joins two
-            findings, a sixteenth asks for what no statement is, the rest asks for one finding.
+            findings, a sixteenth asks for what no statement is, one in thirty describes in words, the rest asks for one
+            finding.
 
     Returns:
         Distinct queries, shuffled.
@@ -196,7 +212,8 @@ def word_queries(half: Half, seed: int, n: int = 400) -> list[WordQuery]:
     rng = random.Random(seed)
     made: dict[str, WordQuery] = {}
     shares: tuple[tuple[Kind, float], ...] = (
-        ("nonsense", 0.25), ("denied", 0.25), ("limits", 0.125), ("joined", 0.125), ("not carried", 0.0625), ("found", 1.0)
+        ("nonsense", 0.25), ("denied", 0.25), ("limits", 0.125), ("joined", 0.125), ("not carried", 0.0625),
+        ("sentence", 0.035), ("found", 1.0),
     )  # fmt: skip
     for kind, share in shares:
         wanted = n if kind == "found" else len(made) + round(n * share)
@@ -221,6 +238,8 @@ def _made(kind: Kind, half: Half, rng: random.Random) -> WordQuery:
     if kind == "not carried":
         template = rng.choice(("{x}", "{x}", "ECG with {x}", "{x} please"))
         return WordQuery(template.format(x=rng.choice(_of(half, _UNCARRIED))), kind)
+    if kind == "sentence":
+        return WordQuery(str(rng.choice(_of(half, _SENTENCES))), kind)
     (name, codes), slip = _finding(half, language, rng)
     if kind == "found":
         return WordQuery(rng.choice(_FOUND[language]).format(x=name), kind, any_of=(codes,), slip=slip)

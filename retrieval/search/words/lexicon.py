@@ -180,16 +180,19 @@ def _concept_layer() -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=256)
-def pieces(code: str) -> tuple[str, ...]:
-    """Beginnings of words one of which every text holds that names a concept, folded."""
+def beginnings(code: str) -> re.Pattern[str]:
+    """Finds in folded text where a concept may be named: one word of each of its wordings, long ones by their beginning.
+
+    What it does not find need not be read for names.
+    """
     found = set()
     for pattern in concepts()[code].wording:
         for text in expand(pattern):
             longest = max(re.split(r"[\s\-°/]+", fold(text)), key=len)
-            found.add(stem(longest)[:6])
-    if any("infarct" in one for one in found):
+            found.add(re.escape(longest[:6]) if len(longest) > 5 else re.escape(longest[:4]))
+    if any(one.startswith("infarc") for one in found):
         found |= {"infark", "mi", "stemi"}
-    return tuple(sorted(found))
+    return re.compile(rf"(?:{'|'.join(sorted(found))})")
 
 
 @lru_cache(maxsize=1)

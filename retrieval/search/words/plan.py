@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 MOST_REPORTS = 30_000
 MOST_MENTIONS = 1_000  # a filter takes 2,000 comparisons
 MOST_MEASURED = 5_000
+SAMPLE = 1_000  # cases of a larger base that tell what is measured
 # Share of words that must be known, and from which score on where fewer are; fitted by scripts/measure_words.py.
 KNOWN, KNOWN_LEAST, SCORE_LEAST = 0.5, 0.3, 0.2
 LIKELIHOOD = 0.1  # cosine that a case gains whose source is sure of what was asked for
@@ -67,6 +68,7 @@ class Plan:
         carried: How many cases carry all that was asked for; None where nothing was.
         names: What was asked for, in English and German.
         notes: What is to be said.
+        soft: Whether the codes that were asked for only raise the score.
     """
 
     text: str
@@ -80,43 +82,59 @@ class Plan:
     carried: int | None = None
     names: tuple[str, str] = ("", "")
     notes: list[Note] = field(default_factory=list)
+    soft: bool = False
 
 
-class Mentions:
-    """Which reports of a base name a concept; each is looked for once, until the base changes."""
+class Lookups:
+    """What is looked up once in the cases of a base, until it changes: names in reports, and what was measured.
+
+    A base of more than `MOST_REPORTS` cases is not read through: no report is said to name anything, and what is
+    measured is asked of its first cases.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int, int], tuple[str, ...]] = {}
+        self._state: tuple[int, int] | None = None
+        self._reports: list[tuple[str, str, str]] = []
+        self._measures: frozenset[str] = frozenset()
+        self._named: dict[str, tuple[str, ...]] = {}
 
-    def of(self, base: CaseBase, code: str) -> tuple[str, ...]:
-        """Ids of the cases whose report names it; none for a base of more than 30,000."""
-        size = len(base)
-        if size > MOST_REPORTS:
-            return ()
-        key = (code, size, int(getattr(base.manifest, "generation", 0) or 0))
-        if key not in self._known:
-            if len(self._known) > 200:
-                self._known.clear()
-            self._known[key] = tuple(case.case_id for case in base.cases() if _names(case, code))[:MOST_MENTIONS]
-        return self._known[key]
+    def named(self, base: CaseBase, code: str) -> tuple[str, ...]:
+        """Ids of the cases whose report names a concept, at most 1,000."""
+        self._read(base)
+        if code not in self._named:
+            begins = lexicon.beginnings(code)
+            found = [case_id for case_id, folded, report in self._reports if begins.search(folded) and _names(report, code)]
+            self._named[code] = tuple(found[:MOST_MENTIONS])
+        return self._named[code]
+
+    def measures(self, base: CaseBase) -> frozenset[str]:
+        """Names of the values that cases of this base carry."""
+        self._read(base)
+        return self._measures
+
+    def _read(self, base: CaseBase) -> None:
+        state = (len(base), int(getattr(base.manifest, "generation", 0) or 0))
+        if state == self._state:
+            return
+        whole = state[0] <= MOST_REPORTS
+        cases = base.cases(limit=None if whole else SAMPLE)
+        self._reports = [(c.case_id, fold(c.report), c.report) for c in cases if whole and c.report]
+        self._measures = frozenset(name for case in cases for name in _MEASURES if value_of(case, name) is not None)
+        self._named, self._state = {}, state
 
 
-def _names(case: Case, code: str) -> bool:
-    folded = fold(case.report)
-    if not any(piece in folded for piece in lexicon.pieces(code)):
-        return False
-    hits = find_names(case.report, lexicon.names())
-    return any(hit.code == f"+{code}" and hit.polarity != "absent" for hit in hits)
+def _names(report: str, code: str) -> bool:
+    return any(hit.code == f"+{code}" and hit.polarity != "absent" for hit in find_names(report, lexicon.names()))
 
 
-def plan(base: CaseBase, understood: Understood, where: WhereLike, mentions: Mentions) -> Plan:
+def plan(base: CaseBase, understood: Understood, where: WhereLike, lookups: Lookups) -> Plan:
     """How a base is asked for what was understood.
 
     Args:
         base: The base.
         understood: Parts of a query by words.
         where: The caller's own filter.
-        mentions: Looks through reports.
+        lookups: What is known of the cases of this base.
 
     Raises:
         QueryError: A part names a statement or a concept that there is none of.
@@ -124,11 +142,14 @@ def plan(base: CaseBase, understood: Understood, where: WhereLike, mentions: Men
     check(understood)
     asked = Plan(_embedded(understood), _filtered(understood, Where.parse(where)))
     asked.notes += _spelling_notes(understood)
-    measured = _measured(base, understood, asked)
-    nodes = _nodes(base, understood, mentions, asked)
+    measured = _measured(lookups.measures(base) if understood.measures else frozenset(), understood, asked)
+    nodes = _nodes(base, understood, lookups, asked)
     wanted = understood.wanted
     if wanted:
         _rank(base, wanted, nodes, asked)
+        if asked.similar and understood.is_sentence:
+            # A sentence that says more than names is ranked by all its words; what it names counts among them.
+            asked.tiers, asked.carried, asked.soft = [], None, True
     elif measured and not _says_more(understood):
         _imply(understood.measures, asked)
     if not wanted:
@@ -226,7 +247,7 @@ def _embedded(understood: Understood) -> str:
     return joined or " ".join(part.text for part in understood.measures) or "ECG"
 
 
-def _nodes(base: CaseBase, understood: Understood, mentions: Mentions, asked: Plan) -> dict[Finding, Node | None]:
+def _nodes(base: CaseBase, understood: Understood, lookups: Lookups, asked: Plan) -> dict[Finding, Node | None]:
     """For each finding that is asked for the cases that carry it; None, and a note, where none does."""
     nodes: dict[Finding, Node | None] = {}
     for part in (part for group in understood.wanted for part in group):
@@ -237,7 +258,7 @@ def _nodes(base: CaseBase, understood: Understood, mentions: Mentions, asked: Pl
         node, near = None, (part.code,)
         if isinstance(part, ConceptPart):
             near = lexicon.concepts()[part.code].near
-            named = mentions.of(base, part.code)
+            named = lookups.named(base, part.code)
             if named:
                 node = Join("or", tuple(Compare("case", "=", case_id) for case_id in named))
                 asked.notes.append(Note(NoteCode.WORDS_IN_REPORTS, what=name_of(part), n=len(named)))
@@ -259,6 +280,7 @@ def _rank(
 ) -> None:
     """Which cases come first: those that carry all that is asked for, then those with part of it, then what is near."""
     parts = list(dict.fromkeys(part for group in wanted for part in group))
+    asked.names = _joined_names(wanted)
     carried = [node for part in parts if (node := nodes[part]) is not None]
     codes = [code for part in parts for code in (_codes(part) if nodes[part] is not None else ())]
     asked.wanted = frozenset(codes)
@@ -284,7 +306,6 @@ def _rank(
     kin = [code for part in parts if nodes[part] is not None for code in _KIN.get(part.code, ())]
     if kin:
         asked.tiers.append(Where(_any(dict.fromkeys(kin))))
-    asked.names = _joined_names(wanted)
     if asked.carried == 0 and all(nodes[part] is not None for part in parts):
         asked.notes.append(Note(NoteCode.WORDS_NONE_CARRIES_ALL, what=asked.names))
 
@@ -315,14 +336,11 @@ def within(case: Case, measures: Sequence[MeasurePart]) -> bool:
     return True
 
 
-def _measured(base: CaseBase, understood: Understood, asked: Plan) -> bool:
-    """Use the limits that this base has values for, say of the others that they are not; whether any is of no use."""
-    if not understood.measures:
-        return False
-    sample = base.cases(asked.where, limit=MOST_MEASURED)
+def _measured(held: frozenset[str], understood: Understood, asked: Plan) -> bool:
+    """Use the limits of values that this base holds, say of the others that they are not; whether any is of no use."""
     unused = []
     for part in understood.measures:
-        if any(value_of(case, part.name) is not None for case in sample):
+        if part.name in held:
             asked.measures += (part,)
         else:
             unused.append(part)

@@ -36,6 +36,7 @@ from ecgkin.retrieval.search.words.spelling import LONGEST, nearest_word
 MOST_SLIPS = 24  # unknown words that are looked up; a text with more is no query with slips
 MOST_UNKNOWN = 20
 MAX_FINDINGS = 60
+SENTENCE = 6  # words with a meaning
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
 _WORD = re.compile(r"[^\W_]+(?:[-'’/][^\W_]+){0,3}°?")
@@ -97,7 +98,7 @@ def understand(text: str) -> Understood:
     if read != plain:
         found_limits = limits(read)
     findings = _findings(read)
-    words, known, unknown, has_words = _rest(read, findings, found_limits)
+    words, known, unknown, (n_named, n_content) = _rest(read, findings, found_limits)
     said = {(part.code, part.polarity): part for part, _, _ in reversed(findings)}
     parts: list[Part] = [part for part, _, _ in findings if said.pop((part.code, part.polarity), None) is not None]
     parts += [part for part, _, _ in found_limits.measures]
@@ -106,7 +107,8 @@ def understand(text: str) -> Understood:
     parts += [UnknownPart(word) for word in unknown[:MOST_UNKNOWN]]
     if words:
         parts.append(WordsPart(words))
-    return Understood(tuple(parts[:MAX_PARTS]), known, has_words)
+    sentence = n_content >= SENTENCE and n_named <= n_content / 2
+    return Understood(tuple(parts[:MAX_PARTS]), known, n_content > 0, sentence)
 
 
 def cleaned(text: str) -> str:
@@ -241,8 +243,9 @@ def _joints(text: str, hits: list[FoundStatement]) -> list[Joint]:
     return ["and", *joints]
 
 
-def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits) -> tuple[str, float, list[str], bool]:
-    """Words to embed, share of the words with a meaning that are known, those that are not, and whether there are any."""
+def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits
+) -> tuple[str, float, list[str], tuple[int, int]]:
+    """Words to embed, share of the words with a meaning that are known, those that are not; how many are names, and all."""
     people = [(a, b) for _, a, b in found.people]
     measured = [(a, b) for _, a, b in found.measures]
     named = [(a, b) for _, a, b in findings]
@@ -250,7 +253,7 @@ def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits) ->
     for part, start, end in findings:
         if part.polarity == "absent":
             cut.append(_with_cues(text, start, end))
-    n_known = n_content = 0
+    n_known = n_content = n_named = 0
     unknown: list[str] = []
     for match in _WORD.finditer(text):
         word, place = match.group(), (match.start(), match.end())
@@ -261,6 +264,7 @@ def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits) ->
         ):
             continue
         n_content += 1
+        n_named += _inside(place, named)
         if _inside(place, named) or _inside(place, measured) or _is_domain(word):
             n_known += 1
         elif not word.isdigit() or n_content == 1:
@@ -273,7 +277,7 @@ def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits) ->
     kept = kept.strip(" ,;.:-&/()[]")
     nothing = all(lexicon.is_everyday(w) for w in _WORD.findall(kept))
     share = n_known / n_content if n_content else 0.0
-    return ("" if nothing and cut else kept), share, list(dict.fromkeys(unknown)), n_content > 0
+    return ("" if nothing and cut else kept), share, list(dict.fromkeys(unknown)), (n_named, n_content)
 
 
 def _long_name(part: Finding, said: str) -> str:
