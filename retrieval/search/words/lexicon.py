@@ -17,7 +17,9 @@ from ecgkin.retrieval.ecg.statements.find import Names, expand, statement_layers
 from ecgkin.retrieval.ecg.statements.report_text import COMMON_WORDS, fold
 
 # Everyday words or syllables that count as abbreviations only in capitals, or alone; a query may write "af" and "sr".
-_CAPITALS_ONLY = frozenset({"el", "pm", "es", "ash", "pat", "dig", "tab", "av", "rad", "lad", "pe", "acs", "omi", "ua", "sa"})
+_CAPITALS_ONLY = frozenset(
+    {"el", "pm", "es", "ash", "pat", "dig", "tab", "av", "rad", "lad", "pe", "acs", "omi", "ua", "sa"}
+)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -53,9 +55,11 @@ EVERYDAY = _words(
 WEAK = _words(
     """
     broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
-    complete incomplete right left first second third stress swap cable switch fresh recent old new early late thick thin
+    complete incomplete right left first second third stress swap cable switch fresh recent old new early late thick
+    thin
     prominent unspecific specific minor major single double extra control adult volunteer subject person healthy normal
-    abnormal results result findings finding everything completely entirely good ok failure arrest cardiac disease defect
+    abnormal results result findings finding everything completely entirely good ok failure arrest cardiac disease
+    defect
     disorder sign signs pattern type typ syndrome syndrom point pointe wall lower upper front back down up run way off
     deviation change changes effect drug drugs overload delay wide broad narrow tall deep positive negative lateral
     anterior posterior inferior middle regular irregular light heavy marked mild severe moderate dilated enlarged sure
@@ -68,7 +72,8 @@ WEAK = _words(
 # Folded words of ECG language that are no names themselves, in three languages.
 _DOMAIN = _words(
     """
-    p q r s t u st qrs qt qtc pr pq rr pp j rsr rs qs qr v1 v2 v3 v4 v5 v6 v1-v3 ii iii avr avl avf wave waves lead leads
+    p q r s t u st qrs qt qtc pr pq rr pp j rsr rs qs qr v1 v2 v3 v4 v5 v6 v1-v3 ii iii avr avl avf wave waves lead
+    leads
     segment segments interval intervals duration amplitude axis voltage voltages complex complexes beat beats rhythm
     rate bpm heart cardiac ventricle ventricles ventricular atrium atria atrial sinus node nodal septum septal bundle
     branch fascicle conduct conduction conducts conducted blocked block baseline isoelectric deflection deflections
@@ -181,7 +186,7 @@ def _concept_layer() -> list[tuple[str, str]]:
 
 @lru_cache(maxsize=256)
 def beginnings(code: str) -> re.Pattern[str]:
-    """Finds in folded text where a concept may be named: one word of each of its wordings, long ones by their beginning.
+    """Finds in folded text where a concept may be named: one word of each wording, long ones by their beginning.
 
     What it does not find need not be read for names.
     """

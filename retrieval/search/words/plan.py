@@ -1,4 +1,4 @@
-"""What was understood of words -> how a case base is asked: filters, which cases stand first, and what is to be said."""
+"""What was understood of words -> how a case base is asked: filters, which cases stand first, what is to be said."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _IMPLIED: Mapping[str, tuple[tuple[float, str], tuple[float, str]]] = {
     "qtc_ms": ((440.0, "LONG_QT"), (0.0, "")),
     "qt_ms": ((480.0, "LONG_QT"), (0.0, "")),
 }
-_MEASURES: Mapping[str, tuple[str, str, str]] = {
+MEASURES: Mapping[str, tuple[str, str, str]] = {
     "rate_bpm": ("heart rate", "Herzfrequenz", "/min"),
     "pr_ms": ("PR interval", "PQ-Zeit", "ms"),
     "qrs_ms": ("QRS duration", "QRS-Dauer", "ms"),
@@ -103,7 +103,9 @@ class Lookups:
         self._read(base)
         if code not in self._named:
             begins = lexicon.beginnings(code)
-            found = [case_id for case_id, folded, report in self._reports if begins.search(folded) and _names(report, code)]
+            found = [
+                case_id for case_id, folded, report in self._reports if begins.search(folded) and _names(report, code)
+            ]
             self._named[code] = tuple(found[:MOST_MENTIONS])
         return self._named[code]
 
@@ -119,7 +121,7 @@ class Lookups:
         whole = state[0] <= MOST_REPORTS
         cases = base.cases(limit=None if whole else SAMPLE)
         self._reports = [(c.case_id, fold(c.report), c.report) for c in cases if whole and c.report]
-        self._measures = frozenset(name for case in cases for name in _MEASURES if value_of(case, name) is not None)
+        self._measures = frozenset(name for case in cases for name in MEASURES if value_of(case, name) is not None)
         self._named, self._state = {}, state
 
 
@@ -345,7 +347,7 @@ def _measured(held: frozenset[str], understood: Understood, asked: Plan) -> bool
         else:
             unused.append(part)
     for part in unused:
-        english, german, _ = _MEASURES[part.name]
+        english, german, _ = MEASURES[part.name]
         asked.notes.append(Note(NoteCode.WORDS_NOT_MEASURED, what=(english, german), text=part.text or part.name))
     return bool(unused)
 

@@ -40,7 +40,8 @@ _UNIT = (
     r"(?:beats?|schläge|schlaege|slag)?\s?(?:per|a|pro|die|in der|/)\s?min(?:ute?)?|beats)"
 )
 _RATE_UNIT = (
-    r"\s{0,2}(?:bpm|/\s?min(?:ute)?|min-1|(?:beats?|schläge|schlaege|slag)?\s?(?:per|a|pro|die|in der|/)\s?min(?:ute?)?)\b"
+    r"\s{0,2}(?:bpm|/\s?min(?:ute)?|min-1|"
+    r"(?:beats?|schläge|schlaege|slag)?\s?(?:per|a|pro|die|in der|/)\s?min(?:ute?)?)\b"
 )
 _NAME = (
     r"\b(?:(?P<rate_bpm>(?:(?:heart|ventricular|pulse)[- ]?)?rate|hr|hf|pulse|puls(?:frequenz)?|"
@@ -62,7 +63,10 @@ _BARE_RATE = re.compile(
     rf"(?:(?:{_OP})\s{{0,2}})?(?P<a>{_NUM})(?:{_TO}(?P<b>{_NUM}))?(?P<u>{_RATE_UNIT}){_MORE}{_LESS}"
     rf"|(?P<speed>(?:faster|slower) than|(?:schneller|langsamer) als|(?:snabbare|långsammare) än)\s{{0,2}}(?P<c>{_NUM})"
 )
-_YEARS = r"(?:[- ]?(?:years?|yrs?|jahren?|jahre|år)(?:[- ]?(?:old|alt|gam(?:mal|la)|of age))?|[- ]?y\.?/?o\.?(?!\w)|[- ]?jährig\w{0,3}|[- ]?jaehrig\w{0,3}|[- ]?åri?g?\w{0,2})(?!\w)"
+_YEARS = (
+    r"(?:[- ]?(?:years?|yrs?|jahren?|jahre|år)(?:[- ]?(?:old|alt|gam(?:mal|la)|of age))?|[- ]?y\.?/?o\.?(?!\w)|"
+    r"[- ]?jährig\w{0,3}|[- ]?jaehrig\w{0,3}|[- ]?åri?g?\w{0,2})(?!\w)"
+)
 _PERSON = (
     r"(?:women|woman|men|man|females?|males?|patients?|people|persons?|adults?|those|anyone|frau(?:en)?|männer[n]?|mann|"
     r"patient(?:en|innen|in)?|personen|leute|kvinnor|kvinna|män|patienter|age|aged|alter(?: von)?|ålder|im alter)"
@@ -77,8 +81,9 @@ _AGE = re.compile(
     rf"(?P<c>\d{{1,3}})\b(?:{_TO}(?P<d>\d{{1,3}})\b)?"
     rf"|\b(?:age|aged|alter|ålder)\s{{0,2}}[:=]?\s{{0,2}}(?P<e>\d{{1,3}})\b(?:{_TO}(?P<f>\d{{1,3}})\b)?"
     # "older than 60", "älter als 60"
-    r"|\b(?P<op3>older than|younger than|älter als|aelter als|jünger als|juenger als|äldre än|yngre än)\s{0,2}(?P<g>\d{1,3})\b"
-    r"|\bin (?:(?:her|his|their|the) )(?P<decade>twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties)\b"
+    r"|\b(?P<op3>older than|younger than|älter als|aelter als|jünger als|juenger als|äldre än|yngre än)\s{0,2}"
+    r"(?P<g>\d{1,3})\b|\bin (?:(?:her|his|their|the) )"
+    r"(?P<decade>twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties)\b"
 )
 _DECADES = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 _OLD = re.compile(

@@ -26,7 +26,8 @@ def nearest_word(word: str, most: int = 2) -> str | None:
     ('fibrillation', None)
     """
     best: tuple[int, int, str] | None = None
-    for key in dict.fromkeys((fold(word).replace("-", ""), stem(word))):
+    # Folding takes "ae" for a vowel, also where a letter between the two was lost.
+    for key in dict.fromkeys((fold(word).replace("-", ""), stem(word), word.lower())):
         if not _ONE <= len(key) <= LONGEST or not key.isalpha():
             continue
         slips = min(most, 2 if len(key) >= _TWO else 1)

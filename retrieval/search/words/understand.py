@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import replace
+from itertools import pairwise
 
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 from ecgkin.retrieval.ecg.statements.find import FoundStatement, find_names, stem
@@ -44,10 +45,17 @@ _WORD = re.compile(r"[^\W_]+(?:[-'’/][^\W_]+){0,3}°?")
 _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), said)
     for pattern, said in (
-        (r"\b(?:excluding|exclud(?:es?|ed) (?:all )?(?=\w)|except(?: for)?|other than|apart from|minus|leaving out|leave out)\s", "without "),
+        (
+            r"\b(?:excluding|exclud(?:es?|ed)(?: all)?(?=\s\w)|except(?: for)?|other than|apart from|minus|"
+            r"leav(?:e|ing) out)\s",
+            "without ",
+        ),
         (r"\b(?:ausgenommen|außer|ausser|exklusive|abgesehen von)\s", "ohne "),
         (r"\b(?:förutom|utom|exklusive|exkludera)\s", "utan "),
-        (r"\bnon[- ](?=(?:af|afib|afl|aflt|sinus|paced|pacemaker|pace|lbbb|rbbb|lvh|wpw|norm|normal|fibrillation)\b)", "without "),
+        (
+            r"\bnon[- ](?=(?:af|afib|afl|aflt|sinus|paced?|pacemaker|lbbb|rbbb|lvh|wpw|norm|normal|fibrillation)\b)",
+            "without ",
+        ),
         (r"(?<![^\s(,])[-!]([A-Za-z1-3][A-Za-z]{1,5})\b", r"without \1;"),
         (r"\b(?:and|und|och)\s(with|mit|med)\s", r"; \1 "),
         (r"&&?|\s\+\s", " and "),
@@ -60,8 +68,8 @@ _AND = re.compile(r"\b(?:and|und|och|with|mit|med|plus|sowie)\b", re.IGNORECASE)
 _DENYING = frozenset(
     """
     no not non without never neither nor none negative absence absent lack lacks lacking free denies exclude excluded
-    rule ruled kein keine keinen keinem keiner keines nicht nichts ohne ausschluss weder noch fehlend fehlende fehlt frei
-    ingen inga inget ej inte utan varken any sign signs evidence of for anhalt fur hinweis hinweise auf zeichen nachweis
+    rule ruled kein keine keinen keinem keiner keines nicht nichts ohne ausschluss weder noch fehlend fehlende fehlt
+    frei ingen inga inget ej inte utan varken any sign signs evidence of for anhalt fur hinweis hinweise auf zeichen nachweis
     is are was be seen present found detected out ausgeschlossen nachweisbar vorhanden ist sind wird werden tecken pa
     the a an der die das dem den ein eine or and und oder eller och with mit
     """.split()
@@ -70,9 +78,13 @@ _STANDS_ALONE = re.compile(
     r"\s*(?:$|[,;.!?)]|(?:and|but|or|without|with|no|und|aber|oder|ohne|mit|och|men|eller|utan|excluding|in|im|hos|bei)\b)",
     re.IGNORECASE,
 )
-_NORMAL = frozenset({"normal", "normales", "normaler", "normale", "normalt", "norm", "unauffallig", "unauffalliges", "gesund",
-                     "healthy", "unremarkable", "frisk", "normalbefund"})  # fmt: skip
-_NOT_NORMAL = re.compile(r"\b(?:not|nicht|ej|inte|isn['’]t)\s(?:\w+\s)?(?:normal\w{0,2}|unauffällig\w{0,2}|healthy)\b", re.IGNORECASE)
+_NORMAL = frozenset(
+    "normal normales normaler normale normalt norm unauffallig unauffalliges gesund healthy unremarkable frisk "
+    "normalbefund".split()
+)
+_NOT_NORMAL = re.compile(
+    r"\b(?:not|nicht|ej|inte|isn['’]t)\s(?:\w+\s)?(?:normal\w{0,2}|unauffällig\w{0,2}|healthy)\b", re.IGNORECASE
+)
 
 
 def understand(text: str) -> Understood:
@@ -230,7 +242,7 @@ def _only_normal(text: str) -> list[tuple[Finding, int, int]]:
 
 def _joints(text: str, hits: list[FoundStatement]) -> list[Joint]:
     """How each hit is joined to the one before it; a comma as the next word that joins."""
-    between = [text[a.end : b.start] for a, b in zip(hits, hits[1:], strict=False)]
+    between = [text[a.end : b.start] for a, b in pairwise(hits)]
     joints: list[Joint] = []
     for i, words in enumerate(between):
         if _OR.search(words):
@@ -243,9 +255,10 @@ def _joints(text: str, hits: list[FoundStatement]) -> list[Joint]:
     return ["and", *joints]
 
 
-def _rest(text: str, findings: list[tuple[Finding, int, int]], found: Limits
+def _rest(
+    text: str, findings: list[tuple[Finding, int, int]], found: Limits
 ) -> tuple[str, float, list[str], tuple[int, int]]:
-    """Words to embed, share of the words with a meaning that are known, those that are not; how many are names, and all."""
+    """Words to embed, share of the words with a meaning that are known, those that are not; how many name, and all."""
     people = [(a, b) for _, a, b in found.people]
     measured = [(a, b) for _, a, b in found.measures]
     named = [(a, b) for _, a, b in findings]
