@@ -192,6 +192,8 @@ def search(
     exclude_patient: str | None = None,
     previous: str | None = None,
     weight: float = 0.5,
+    understood: Sequence[dict[str, Any]] | None = None,
+    raw: bool = False,
     similar: Sequence[str] = (),
     not_similar: Sequence[str] = (),
     fs_hz: float | None = None,
@@ -211,6 +213,8 @@ def search(
         exclude_patient: Leave out the cases of this patient.
         previous: An earlier ECG of the person to compare with: its case id, or the person's id.
         weight: With an ECG and words: share of the ECG, 0 to 1.
+        understood: Parts of an earlier answer, changed; only without files.
+        raw: Whether the words are only embedded.
         similar: Case ids marked as similar.
         not_similar: Case ids marked as not similar.
         fs_hz: Samples a second, for a file that does not say.
@@ -224,6 +228,7 @@ def search(
     values = {
         "text": text, "query_id": query_id, "k": k, "where": where, "exclude_patient": exclude_patient,
         "weight": weight, "similar": list(similar) or None, "not_similar": list(not_similar) or None,
+        "understood": None if understood is None else list(understood), "raw": raw or None,
         "previous": previous, "fs_hz": fs_hz, "units": units, "page": page, "known": _known(known),
     }  # fmt: skip
     return _question("/v1/search", parsed_as(SearchOut), file, record, values)

@@ -88,8 +88,8 @@ class Client:
             record: Samples, instead of a file.
             text: Words; beside an ECG the search is for both.
             query_id: An earlier search, instead of all these: refined by its marks.
-            options: k, where, exclude_patient, previous, weight, similar, not_similar, fs_hz, units,
-                page, known.
+            options: k, where, exclude_patient, previous, weight, understood, raw, similar, not_similar,
+                fs_hz, units, page, known.
 
         Returns:
             Hits, vote, warnings and the query's id.
@@ -322,8 +322,8 @@ class AsyncClient:
             record: A recording, in place of a file.
             text: Words; with an ECG the search is for both.
             query_id: Of an earlier search.
-            options: k, where, exclude_patient, previous, weight, similar, not_similar, fs_hz, units,
-                page, known.
+            options: k, where, exclude_patient, previous, weight, understood, raw, similar, not_similar,
+                fs_hz, units, page, known.
 
         Returns:
             Hits, vote, what was read of the page, warnings.

@@ -24,6 +24,7 @@ class SearchForm(Question, intake.FileOptions):
     """Fields beside the file of a search."""
 
     text: str | None = Field(default=None, max_length=10_000, description="words; the search is then for both")
+    raw: bool = Field(default=False, description="with text: the words are only embedded, not understood")
     where: Annotated[str | None, Field(max_length=20_000)] = Field(
         default=None,
         description="filter that acts inside the search",
@@ -79,6 +80,8 @@ def _check_one_question(body: SearchBody) -> None:
         raise QueryError("give a signal, a text, both of these, or a query_id alone")
     if body.previous is not None and body.signal is None and body.query_id is None:
         raise QueryError("previous needs an ECG to compare with")
+    if body.text is None and (body.understood is not None or body.raw):
+        raise QueryError("understood and raw need the text that they are about")
     if body.query_id is None and (body.similar or body.not_similar):
         raise QueryError("similar and not_similar need the query_id of the search that they are about")
 
@@ -101,10 +104,11 @@ def ask(state: State, query: Asked | None, text: str | None, asked: Question) ->
 
         # One's own earlier ECGs stand under a heading of their own.
         patient = patient_of(state.base, asked.previous)
+    parts, raw = getattr(asked, "understood", None), bool(getattr(asked, "raw", False))
     if query is None:
-        return engine.by_text(text or "", k, where, patient)
+        return engine.by_text(text or "", k, where, patient, understood=parts, raw=raw)
     if text is not None:
-        return engine.by_both(query, text, k, where, patient, weight=asked.weight)
+        return engine.by_both(query, text, k, where, patient, weight=asked.weight, understood=parts, raw=raw)
     if isinstance(query, EcgRecord):
         return engine.by_ecg(query, k, where, patient)
     return engine.by_image(query, k, where, patient)
