@@ -29,6 +29,7 @@ from ecgkin.ui.cli.commands import (
     export,
     ingest,
     instruct,
+    listen,
     pulse,
     search,
     serve,
@@ -49,7 +50,7 @@ app = typer.Typer(
 )
 _GROUPS = (
     demo, ingest, base, cases, export, search, compare, evaluate, draft, digitize, encoder, instruct, pulse,
-    download, serve, web, config,
+    download, serve, listen, web, config,
 )  # fmt: skip
 for group in _GROUPS:  # `draft` adds to what `evaluate` has made
     group.register(app)
