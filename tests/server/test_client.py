@@ -16,7 +16,7 @@ from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.api.security import new_token
 from ecgkin.ui.api.state import State
-from ecgkin.ui.client import ApiError, AsyncClient, CaseFields, Client
+from ecgkin.ui.client import ApiError, AsyncClient, CaseFields, Client, calls
 from ecgkin.ui.server.app import create_app
 from ecgkin.ui.server.serving import in_thread
 from ecgkin.ui.settings import load_settings
@@ -39,6 +39,17 @@ def client(url: str) -> Iterator[Client]:
     """With the token."""
     with Client(url, TOKEN, timeout_s=300) as made:
         yield made
+
+
+def test_client_offers_what_the_api_takes() -> None:
+    """Each option of a search and of a draft, in a body or beside a file, is an argument, and there is no other."""
+    from ecgkin.ui.api.intake import FileOptions
+    from ecgkin.ui.api.schemas import DraftOptions, SearchBody
+
+    ours = {"file", "record", "take", "accept"}  # the ECG itself, and how the answer is read
+    for call, models in ((calls.search, (SearchBody, FileOptions)), (calls.draft, (DraftOptions, FileOptions))):
+        taken = {name for model in models for name in model.model_fields} - {"signal"}
+        assert set(inspect.signature(call).parameters) - ours == taken, call.__name__
 
 
 def test_every_method(client: Client, tmp_path: Path) -> None:

@@ -184,6 +184,7 @@ def search(
     k: int = 10,
     where: str | dict[str, Any] | None = None,
     exclude_patient: str | None = None,
+    previous: str | None = None,
     weight: float = 0.5,
     similar: Sequence[str] = (),
     not_similar: Sequence[str] = (),
@@ -202,6 +203,7 @@ def search(
         k: Hits.
         where: Filter in the words of the API; None for all.
         exclude_patient: Leave out the cases of this patient.
+        previous: An earlier ECG of the person to compare with: its case id, or the person's id.
         weight: With an ECG and words: share of the ECG, 0 to 1.
         similar: Case ids marked as similar.
         not_similar: Case ids marked as not similar.
@@ -213,7 +215,7 @@ def search(
     values = {
         "text": text, "query_id": query_id, "k": k, "where": where, "exclude_patient": exclude_patient,
         "weight": weight, "similar": list(similar) or None, "not_similar": list(not_similar) or None,
-        "fs_hz": fs_hz, "units": units, "page": page, "known": _known(known),
+        "previous": previous, "fs_hz": fs_hz, "units": units, "page": page, "known": _known(known),
     }  # fmt: skip
     return _question("/v1/search", parsed_as(SearchOut), file, record, values)
 
@@ -231,6 +233,7 @@ def draft(
     evidence: int = 3,
     where: str | dict[str, Any] | None = None,
     exclude_patient: str | None = None,
+    previous: str | None = None,
     fs_hz: float | None = None,
     units: str | None = None,
     page: int | None = None,
@@ -250,6 +253,7 @@ def draft(
         evidence: Cases that a model is shown.
         where: Filter in the words of the API; None for all.
         exclude_patient: Leave out the cases of this patient.
+        previous: An earlier ECG of the person to compare with: its case id, or the person's id.
         fs_hz: Samples a second, for a file that does not say.
         units: "mV", "uV" or "V", for a file that does not say.
         page: Of a document, from 1.
@@ -257,7 +261,8 @@ def draft(
     """
     values = {
         "k": k, "question": question, "language": language, "model": model, "evidence": evidence, "where": where,
-        "exclude_patient": exclude_patient, "fs_hz": fs_hz, "units": units, "page": page, "known": _known(known),
+        "exclude_patient": exclude_patient, "previous": previous, "fs_hz": fs_hz, "units": units, "page": page,
+        "known": _known(known),
     }  # fmt: skip
     return _question("/v1/drafts", take, file, record, values, {"Accept": accept})
 

@@ -88,7 +88,8 @@ class Client:
             record: Samples, instead of a file.
             text: Words; beside an ECG the search is for both.
             query_id: An earlier search, instead of all these: refined by its marks.
-            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page, known.
+            options: k, where, exclude_patient, previous, weight, similar, not_similar, fs_hz, units,
+                page, known.
         """
         return self._run(calls.search(file, record, text, query_id, **options))
 
@@ -98,7 +99,8 @@ class Client:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             The draft and the search.
@@ -111,7 +113,8 @@ class Client:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             The resource as plain values.
@@ -126,7 +129,8 @@ class Client:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             Pieces of text, then the answer.
@@ -300,7 +304,8 @@ class AsyncClient:
             record: A recording, in place of a file.
             text: Words; with an ECG the search is for both.
             query_id: Of an earlier search.
-            options: k, where, exclude_patient, weight, similar, not_similar, fs_hz, units, page, known.
+            options: k, where, exclude_patient, previous, weight, similar, not_similar, fs_hz, units,
+                page, known.
 
         Returns:
             Hits, vote, what was read of the page, warnings.
@@ -313,7 +318,8 @@ class AsyncClient:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             The draft and the search.
@@ -328,7 +334,8 @@ class AsyncClient:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             The resource as plain values.
@@ -343,7 +350,8 @@ class AsyncClient:
         Args:
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
-            options: k, model, evidence, question, language, where, exclude_patient, fs_hz, units, page, known.
+            options: k, model, evidence, question, language, where, exclude_patient, previous, fs_hz, units, page,
+                known.
 
         Returns:
             Pieces of text, then the answer.
