@@ -30,6 +30,7 @@ from ecgkin.ui.cli.commands import (
     ingest,
     instruct,
     listen,
+    mcp,
     pulse,
     search,
     serve,
@@ -50,7 +51,7 @@ app = typer.Typer(
 )
 _GROUPS = (
     demo, ingest, base, cases, export, search, compare, evaluate, draft, digitize, encoder, instruct, pulse,
-    download, serve, listen, web, config,
+    download, serve, listen, mcp, web, config,
 )  # fmt: skip
 for group in _GROUPS:  # `draft` adds to what `evaluate` has made
     group.register(app)
