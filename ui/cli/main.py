@@ -32,6 +32,7 @@ from ecgkin.ui.cli.commands import (
     listen,
     mcp,
     pulse,
+    report,
     search,
     serve,
     web,
@@ -50,7 +51,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _GROUPS = (
-    demo, ingest, base, cases, export, search, compare, evaluate, draft, digitize, encoder, instruct, pulse,
+    demo, ingest, base, cases, export, search, compare, evaluate, draft, report, digitize, encoder, instruct, pulse,
     download, serve, listen, mcp, web, config,
 )  # fmt: skip
 for group in _GROUPS:  # `draft` adds to what `evaluate` has made
