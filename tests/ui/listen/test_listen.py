@@ -623,3 +623,12 @@ def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ):
         assert run("listen", base, "--encoder", "hashing", "--port", 0, *words) == 2, words
         assert said in capsys.readouterr().err
+
+
+def test_a_missing_library_names_its_extra(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynetdicom", None)
+    assert run("listen", tmp_path / "base", "--encoder", "hashing", "--port", 0) == 1
+    told = capsys.readouterr().err
+    assert "pynetdicom, which is not installed" in told and "ecgkin[hospital]" in told

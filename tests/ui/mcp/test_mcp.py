@@ -219,6 +219,19 @@ def test_over_http_without_tokens_this_machine_alone(simulated_base: Path) -> No
 # --- the command
 
 
+def test_a_missing_library_names_its_extra(
+    simulated_base: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ecgkin.ui.cli.main import main
+
+    for name in [name for name in sys.modules if name == "mcp" or name.startswith("mcp.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "mcp", None)
+    with pytest.raises(SystemExit) as stopped:
+        main(["mcp", str(simulated_base), "--encoder", "hashing"])
+    assert stopped.value.code == 1 and "ecgkin[hospital]" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_over_stdio(simulated_base: Path, ecg: Path, tmp_path: Path) -> None:
     from mcp import Client

@@ -22,7 +22,7 @@ from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.errors import InputError, QueryError
 from ecgkin.ui.api.answers import DraftOut
 from ecgkin.ui.cli.main import main
-from ecgkin.ui.report.accepted import AcceptedReport, Patient, about_dicom, accept, read_report
+from ecgkin.ui.report.accepted import AcceptedReport, Patient, Study, about_dicom, accept, read_report
 from ecgkin.ui.report.dicom import structured_report, wrapped_pdf
 from ecgkin.ui.report.document import pdf_of
 from ecgkin.ui.report.fhir import DeliveryError, bundle, post
@@ -183,6 +183,25 @@ def test_dcmdump_and_dsrdump_read_both(report: AcceptedReport, tmp_path: Path) -
         told = subprocess.run(["dsrdump", tmp_path / "sr"], capture_output=True, timeout=60)
         assert told.returncode == 0 and b"E:" not in told.stderr, told.stderr
         assert b"Incomplete LBBB." in told.stdout
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools' dciodvfy is not installed")
+def test_dciodvfy_finds_no_error(report: AcceptedReport, tmp_path: Path) -> None:
+    """The checker of information object definitions: every attribute that is wanted is there, none is malformed."""
+    bare = report.model_copy(update={"patient": Patient(), "study": Study()})
+    made = {
+        "pdf": wrapped_pdf(report, pdf_of(report)), "sr": structured_report(report),
+        "bare-pdf": wrapped_pdf(bare, pdf_of(bare)), "bare-sr": structured_report(bare),
+    }  # fmt: skip
+    for name, data in made.items():
+        data.save_as(tmp_path / name, enforce_file_format=True)
+        told = subprocess.run(["dciodvfy", tmp_path / name], capture_output=True, text=True, timeout=60)
+        kind = "EncapsulatedPDF" if name.endswith("pdf") else "EnhancedSR"
+        assert kind in told.stderr + told.stdout and "Error" not in told.stderr, told.stderr
+    del made["pdf"].MIMETypeOfEncapsulatedDocument
+    made["pdf"].save_as(tmp_path / "broken", enforce_file_format=True)
+    told = subprocess.run(["dciodvfy", tmp_path / "broken"], capture_output=True, text=True, timeout=60)
+    assert "Error" in told.stderr, "a missing attribute is seen"
 
 
 # --- FHIR
