@@ -12,7 +12,7 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -128,10 +128,18 @@ class Guard:
         app: What stands behind it.
         tokens: Known tokens; none: loopback only.
         origins: Origins of web pages that may call although they come from elsewhere.
+        needed: (method, path) -> what a request needs.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[Token], origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Sequence[Token],
+        origins: Sequence[str] = (),
+        needed: Callable[[str, str], Role | None] = needed_role,
+    ) -> None:
         self.app = app
+        self._needed = needed
         self.tokens = tuple(tokens)
         self.origins = frozenset(origins)
 
@@ -147,7 +155,7 @@ class Guard:
         await self.app(scope, receive, send)
 
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        needed = needed_role(scope["method"], scope["path"])
+        needed = self._needed(scope["method"], scope["path"])
         if self.tokens:
             if needed is None:
                 return

@@ -47,11 +47,17 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
         ("draft",),
         "Draft an interpretation in which every statement says what carries it. Preliminary; for a clinician to check.",
     ),
+    "report": (("report",), "Sign for a draft's sentences; send the report to PACS and FHIR."),
     "digitize": (
         ("digitize",),
         "Read the signals off pictures of ECG pages: 500 Hz, mV, a lead missing where the page does not show it.",
     ),
     "serve": (("serve",), "Serve a case base over HTTP; Ctrl-C ends it after the requests in flight."),
+    "listen": (
+        ("listen",),
+        "Receive DICOM and watch a folder; what comes is kept on disk, acknowledged, and ingested. Ctrl-C ends it.",
+    ),
+    "mcp": (("mcp",), "Serve search, compare, measure, draft and case as tools for language-model agents (MCP)."),
     "token": (("serve",), "Make a token for the API. It is shown once; settings keep its hash."),
     "web": (("web",), "Show the web page of a server that `ecgkin serve` runs here or elsewhere; Ctrl-C ends it."),
     "ingest": (("ingest",), "Fill a case base. What is there already is passed over."),

@@ -26,6 +26,7 @@ from ecgkin.ui.logs import Repeats
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
     from ecgkin.ui.settings import Settings
 
@@ -66,13 +67,13 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+def server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
     """A uvicorn server with deadlines, which finishes requests in flight when it is told to stop.
 
     Its own access log stays off: addresses hold filters, and filters hold patients.
 
     Args:
-        app: Of `create_app`.
+        app: Of `create_app`, or another that speaks ASGI.
         settings: In force: seconds and connections.
 
     Returns:
