@@ -6,7 +6,7 @@ the recording (I, II, III, aVR, ... V6) or in Cabrera's (aVL, I, -aVR, II, aVF, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
 
@@ -110,7 +110,7 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
         seen.add((name.row, column))
     # Where names were read, leads without one speak against a layout that has them.
     if len(names) >= 3:
-        total -= 0.1 * (layout.rows * layout.columns - len(seen))
+        total -= 0.3 * (layout.rows * layout.columns - len(seen))
     return total
 
 
