@@ -99,7 +99,7 @@ def search(
             result = engine.by_ecg(query, settings.k, condition, exclude_patient)
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
-        if previous is not None:
+        if previous is not None and query is not None:
             # What the search read off a picture is what is compared.
             serial = compare_with_earlier(engine.base, getattr(result, "printed", None) or page_of(query), previous)
     if json:
