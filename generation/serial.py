@@ -141,6 +141,9 @@ def compare_records(
         name: What to call the earlier one.
         recorded_at: Its date.
         language: Of the words.
+
+    Returns:
+        Values side by side, changes, one sentence.
     """
     measured = measure(before), measure(after)
     result = compare(*measured)
@@ -181,6 +184,9 @@ def compare_with_earlier(
         previous: Case id of an earlier ECG, or the id of the person; then the newest is compared.
         statements: What is stated about the new ECG; held against the statements of the earlier one.
         language: Of the words.
+
+    Returns:
+        Values side by side, changes, one sentence.
 
     Raises:
         QueryError: The base knows neither a case nor a person of that name.
@@ -225,6 +231,9 @@ def patient_of(base: CaseBase, previous: str) -> str | None:
     Args:
         base: The case base.
         previous: Case id, or the id of a person.
+
+    Returns:
+        The patient's id, or None.
     """
     return base.get(previous).patient_id if previous in base else previous
 
@@ -236,6 +245,9 @@ def earlier_cases(base: CaseBase, previous: str, record: EcgRecord | None = None
         base: The case base.
         previous: Case id of one of them, or the id of the person.
         record: The new ECG; left out where the base holds the same samples.
+
+    Returns:
+        Cases.
 
     Raises:
         QueryError: The base knows neither a case nor a person of that name.

@@ -16,6 +16,10 @@ from ecgkin.generation.measures.signals import Samples
 
 _SPAN = 4  # samples to either side of the difference: 16 ms, most sensitive near 30 Hz, a fifth of that for P and T
 _SMOOTH_S = 0.07
+_WHOLE = 0.85  # share of the time for which a rhythm strip is seen
+_BESIDE_STRIP = (0.25, 1e-6)  # weights of the other leads, of which the most regular beats are taken
+_STRIP_BEATS = (0.45, 1.2)  # beats of the strip as a share of those of all leads
+_CLEARLY = 0.08  # less irregular by this
 _APART_S = 0.17  # no two beats are nearer: 350/min
 _T_WITHIN_S = 0.44  # a T wave peaks within this time of its QRS
 _DOUBLE_S = (0.16, 0.46)  # from QRS to the top of a T wave, or from spike to QRS
@@ -58,10 +62,34 @@ def find_beats(samples: Samples, curve: Doubles | None = None) -> Beats:
     Args:
         samples: The leads.
         curve: Their `qrs_activity`; None to compute it.
+
+    Returns:
+        Places, kinds and what they are told by.
     """
     if len(samples.names) == 0:
         return Beats(np.zeros(0, dtype=np.int64), (), np.zeros(0, dtype=np.bool_), 0.0)
-    curve = qrs_activity(samples) if curve is None else curve
+    best = _beats_by(samples, qrs_activity(samples) if curve is None else curve)
+    # A page shows most leads for a few beats and one, the rhythm strip, throughout. What is fast in one of the others
+    # alone (the end of a raised ST segment) may be no QRS: where the strip, heard before them, has beats that are
+    # clearly more regular, those are the beats.
+    share = samples.known.mean(axis=1)
+    if (share >= _WHOLE).any() and (share < _WHOLE).any():
+        for beside in _BESIDE_STRIP:
+            other = _beats_by(samples, qrs_activity(samples, beside))
+            fits = _STRIP_BEATS[0] * len(best) <= len(other) <= _STRIP_BEATS[1] * len(best)
+            if fits and _irregularity(other.at) < _irregularity(best.at) - _CLEARLY:
+                best = other
+    return best
+
+
+def _irregularity(at: Ints) -> float:
+    """Mean change from one RR interval to the next, as a share of the mean interval."""
+    rr = np.diff(at)
+    return float(np.abs(np.diff(rr)).mean() / rr.mean()) if len(rr) > 2 else 1.0
+
+
+def _beats_by(samples: Samples, curve: Doubles) -> Beats:
+    """The beats that a curve of QRS activity shows."""
     at, clearness = _peaks(curve)
     if len(at) == 0:
         return Beats(at, (), np.zeros(0, dtype=np.bool_), clearness)
@@ -79,6 +107,9 @@ def spikes_with_qrs(spikes_s: tuple[float, ...], curve: Doubles) -> tuple[float,
     Args:
         spikes_s: In seconds.
         curve: `qrs_activity` of the samples without them.
+
+    Returns:
+        Seconds, ascending.
     """
     at, clearness = _peaks(curve)
     if len(at) < 2 or clearness < 2.0:
@@ -92,8 +123,13 @@ def spikes_with_qrs(spikes_s: tuple[float, ...], curve: Doubles) -> tuple[float,
     return tuple(kept)
 
 
-def qrs_activity(samples: Samples) -> Doubles:
-    """How fast the leads move, each scaled by its own QRS, smoothed: one hump for each QRS, shape (n_samples,)."""
+def qrs_activity(samples: Samples, beside_strip: float = 1.0) -> Doubles:
+    """How fast the leads move, each scaled by its own QRS, smoothed: one hump for each QRS, shape (n_samples,).
+
+    Args:
+        samples: The leads.
+        beside_strip: Weight of leads that are known for a while only, beside those that are known throughout.
+    """
     smooth = smoothed(samples.mv, 5, axis=1)
     speed = np.zeros_like(smooth)
     np.subtract(smooth[:, 2 * _SPAN :], smooth[:, : -2 * _SPAN], out=speed[:, _SPAN:-_SPAN])
@@ -108,6 +144,7 @@ def qrs_activity(samples: Samples) -> Doubles:
         sizes[i], quiet[i] = np.percentile(inside, [98, 50]) if len(inside) else (0.0, 1.0)
     # Noise has 3.5 times its median at the 98th percentile, an ECG 10 times and more.
     good = np.clip((sizes / np.maximum(quiet, 1e-9) - 3.0) / 6.0, 0.02, 1.0)
+    good[known.mean(axis=1) < _WHOLE] *= beside_strip
     weights = good / good.max()
     scale = np.maximum(sizes, 0.35 * np.median(sizes[sizes > 0])) if (sizes > 0).any() else np.ones(len(sizes))
     speed *= 1.0 / scale[:, None]

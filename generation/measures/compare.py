@@ -147,6 +147,9 @@ def compare(before: Measurements, after: Measurements) -> Comparison:
 
     Args:
         before, after: Measurements of the earlier and the later one.
+
+    Returns:
+        Changes, each with its rule, and what cannot be compared.
     """
     old, new = before.values, after.values
     rows = [Row(name, old.get(name), new.get(name)) for name in _NAMES]
@@ -360,6 +363,13 @@ _DETAILS_DE: Mapping[str, str] = {
 
 def change_text(change: Change, language: Language = "en") -> str:
     """A change in words.
+
+    Args:
+        change: Of `compare`.
+        language: "en" or "de".
+
+    Returns:
+        One sentence.
 
     >>> change_text(Change(ChangeCode.QTC, (), 430.0, 512.0))
     'QTc 430 -> 512 ms'

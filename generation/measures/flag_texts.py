@@ -481,12 +481,28 @@ SEVERITY_TEXTS: Mapping[Severity, Mapping[Language, str]] = {
 
 
 def flag_title(flag: Flag, language: Language = "en") -> str:
-    """What is flagged, with the leads and values that show it."""
+    """What is flagged, with the leads and values that show it.
+
+    Args:
+        flag: What was found.
+        language: "en" or "de".
+
+    Returns:
+        A few words.
+    """
     return _words(flag, language).title.format(leads=_leads(flag), **flag.measured)
 
 
 def flag_text(flag: Flag, language: Language = "en") -> str:
-    """Title, criterion, measured values, caveat and source in one sentence each."""
+    """Title, criterion, measured values, caveat and source in one sentence each.
+
+    Args:
+        flag: What was found.
+        language: "en" or "de".
+
+    Returns:
+        Sentences.
+    """
     words = _words(flag, language)
     by_lead = ", ".join(
         f"{name} {value:.0f} ms" if flag.code is FlagCode.Q_WAVES else f"{name} {value:+.2f} mV"

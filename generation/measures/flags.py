@@ -213,6 +213,14 @@ def _pairs(m: Measurements, meets: Callable[[str, LeadMeasures], bool]) -> tuple
 def st_limit_mv(lead: str, age_years: float | None, sex: str | None) -> float:
     """From which level at the J point ST counts as elevated in a lead (Fourth Universal Definition of MI, 2018).
 
+    Args:
+        lead: Standard name.
+        age_years: None where unknown.
+        sex: "F", "M" or None.
+
+    Returns:
+        mV; the strictest limit where age or sex is unknown.
+
     >>> st_limit_mv("V2", 35, "M"), st_limit_mv("V3", 60, "F"), st_limit_mv("II", 60, "F")
     (0.25, 0.15, 0.1)
     """
@@ -564,7 +572,15 @@ def _q_waves(m: Measurements) -> Iterator[Flag]:
 
 
 def pathological_q(name: str, lead: LeadMeasures) -> bool:
-    """Q of 30 ms and 0.1 mV; in V2 and V3 of 20 ms or QS (Fourth Universal Definition of MI, prior infarction)."""
+    """Q of 30 ms and 0.1 mV; in V2 and V3 of 20 ms or QS (Fourth Universal Definition of MI, prior infarction).
+
+    Args:
+        name: Of the lead.
+        lead: What was measured in it.
+
+    Returns:
+        Whether there is one.
+    """
     if name in ("V2", "V3"):
         return lead.q_ms >= 20 and lead.q_mv >= 0.05
     if name == "V1":

@@ -99,7 +99,16 @@ def _narrow(signal: Doubles, near: int, more: int) -> tuple[Ints, Doubles]:
 
 
 def without_spikes(signal: Doubles, spikes: Ints, fs_hz: float) -> Doubles:
-    """The signal with the level before it, then a line, in place of every spike."""
+    """The signal with the level before it, then a line, in place of every spike.
+
+    Args:
+        signal: mV, (n_leads, n).
+        spikes: Sample numbers.
+        fs_hz: Samples a second.
+
+    Returns:
+        The same shape.
+    """
     if len(spikes) == 0:
         return signal
     k = max(1, round(_HALF_S * fs_hz))
@@ -124,6 +133,9 @@ def pacing_of(spikes_s: tuple[float, ...], beats: Ints) -> Pacing:
     Args:
         spikes_s: In seconds.
         beats: Middle of QRS of every beat, in samples at `FS`.
+
+    Returns:
+        Chambers, and how many spikes have a QRS behind them.
     """
     if not spikes_s or len(beats) == 0:
         return Pacing(spikes_s)

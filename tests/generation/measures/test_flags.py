@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,7 +90,7 @@ def test_less_elevation_tells_where_something_else_does() -> None:
     assert kinds(measured({"III": half, "aVF": half, "aVL": mirror})) == {("st_elevation", "reciprocal")}
     assert kinds(measured({"III": half, "aVF": half, "aVL": lead(st_j_mv=-0.04)})) == set()
     assert kinds(measured({"III": lead(st_j_mv=0.04), "aVF": half, "aVL": mirror})) == set()
-    late = {"st_j_mv": 0.01, "st_60_mv": 0.21, "st_80_mv": 0.22}
+    late: dict[str, Any] = {"st_j_mv": 0.01, "st_60_mv": 0.21, "st_80_mv": 0.22}
     small = lead(r_mv=0.2, s_mv=1.0, **late)
     assert kinds(measured({"V2": small, "V3": small})) == {("st_elevation", "low_r")}
     larger = lead(r_mv=0.25, s_mv=1.0, **late)
@@ -163,14 +164,14 @@ def test_depression_and_its_mirror() -> None:
         ({"pr_ms": 110.0, "qrs_ms": 95.0, "slow_start_ms": 34.0}, set()),
     ],
 )
-def test_numbers_at_their_limits(values: dict[str, object], expected: set[str]) -> None:
+def test_numbers_at_their_limits(values: dict[str, Any], expected: set[str]) -> None:
     assert codes(measured(**values)) == expected
 
 
 def test_rhythms() -> None:
     """Irregular without P, regular fast atrial waves, more atrial waves than QRS; bigeminy is none of them."""
     uneven = (600.0, 900.0, 700.0, 1000.0, 650.0, 800.0, 940.0, 610.0, 720.0)
-    chaos: dict[str, object] = {"rr_variation": 0.25, "p_waves": "absent", "regular": False, "rr_ms": uneven}
+    chaos: dict[str, Any] = {"rr_variation": 0.25, "p_waves": "absent", "regular": False, "rr_ms": uneven}
     assert codes(measured(**chaos)) == {"atrial_fibrillation"}
     assert codes(measured(**chaos, rate_bpm=130.0)) == {"fast_atrial_fibrillation"}
     assert codes(measured(**{**chaos, "rr_ms": (600.0, 1000.0) * 5})) == set()
@@ -187,7 +188,7 @@ def train(bpm: float, per_cycle: tuple[int, ...], spread_s: float, **more: float
 
 def test_atria_and_ventricles_apart() -> None:
     """Third degree, 3:1, 2:1 and dropped beats, each at its limits; conducted P waves and U waves are none of them."""
-    free: dict[str, object] = {"rate_bpm": 42.0, "rr_variation": 0.01, "p_waves": "absent"}
+    free: dict[str, Any] = {"rate_bpm": 42.0, "rr_variation": 0.01, "p_waves": "absent"}
     apart = train(84.0, (2, 2, 2, 2), 0.3)
     assert kinds(measured(**free, p_train=apart)) == {("high_grade_block", "dissociated")}
     for change in ({"p_waves": "present"}, {"rate_bpm": 81.0}, {"p_train": train(84.0, (2, 2, 2, 2), 0.3, like=0.5)}):
@@ -198,16 +199,16 @@ def test_atria_and_ventricles_apart() -> None:
     assert kinds(measured(**uneven, p_train=train(84.0, (2, 2, 2, 2), 0.21))) == {("high_grade_block", "dissociated")}
     assert ("high_grade_block", "dissociated") not in kinds(measured(**uneven, p_train=train(84.0, (2, 2, 2), 0.2)))
     assert "high_grade_block" not in codes(measured(**uneven, p_train=train(84.0, (2, 2, 2), 0.25, like=0.84)))
-    wide: dict[str, object] = {"qrs_ms": 170.0, "rr_variation": 0.005, "axis_deg": -75.0}
+    wide: dict[str, Any] = {"qrs_ms": 170.0, "rr_variation": 0.005, "axis_deg": -75.0}
     assert "high_grade_block" not in codes(measured(**{**free, **wide}, p_train=apart))
-    fixed: dict[str, object] = {"rate_bpm": 45.0, "rr_variation": 0.01}
+    fixed: dict[str, Any] = {"rate_bpm": 45.0, "rr_variation": 0.01}
     assert kinds(measured(**fixed, p_train=train(135.0, (3,) * 5, 0.01))) == {("high_grade_block", "several_to_one")}
     assert kinds(measured(**fixed, p_train=train(90.0, (2,) * 5, 0.01))) == {("second_degree_block", "two_to_one")}
     assert kinds(measured(**{**fixed, "rate_bpm": 50.0}, p_train=train(100.0, (2,) * 5, 0.01))) == set()
     for other in ({"extra_like": 0.79}, {"extra_height": 0.49}, {"extra_height": 2.1}):
         assert kinds(measured(**fixed, p_train=train(90.0, (2,) * 5, 0.01, **other))) == set()
     rr = (800.0, 820.0, 1000.0, 810.0)
-    dropped: dict[str, object] = {"rate_bpm": 70.0, "rr_variation": 0.2, "rr_ms": rr}
+    dropped: dict[str, Any] = {"rate_bpm": 70.0, "rr_variation": 0.2, "rr_ms": rr}
     assert kinds(measured(**dropped, p_train=train(90.0, (1, 1, 2, 1), 0.05))) == {("second_degree_block", "dropped")}
     short = {**dropped, "rr_ms": (800.0, 820.0, 960.0, 810.0)}
     assert kinds(measured(**short, p_train=train(90.0, (1, 1, 2, 1), 0.05))) == set()
@@ -240,7 +241,7 @@ def test_p_waves_that_march_through_are_found(atrial_bpm: float) -> None:
 
 def test_paced_without_spikes() -> None:
     """Wide, like a clock, without P, with a far axis: each of the four is needed."""
-    paced: dict[str, object] = {"qrs_ms": 160.0, "rr_variation": 0.007, "p_waves": "absent", "axis_deg": -75.0}
+    paced: dict[str, Any] = {"qrs_ms": 160.0, "rr_variation": 0.007, "p_waves": "absent", "axis_deg": -75.0}
     assert ("paced_rhythm", "shape") in kinds(measured(**paced))
     for change in (
         {"qrs_ms": 158.0},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +42,7 @@ def test_against_the_truth(code: str, fs_hz: float) -> None:
     assert abs(turned) <= (40 if code in ("CLBBB", "CRBBB") else 25)
     assert not found.reasons and set(found.values) == set(NAMES)
     assert found.p_waves == "present" and all(value > 0.3 for value in found.confidence.values())
+    assert found.qt_ms is not None and found.rate_bpm is not None
     assert found.qtc_fridericia_ms == pytest.approx(found.qt_ms / (60 / found.rate_bpm) ** (1 / 3))
 
 
@@ -199,14 +202,14 @@ def test_never_raises(leads: int, fs_hz: float, seconds: float, kind: str, missi
     """Whatever the samples, with whatever holes: numbers or reasons for all of them."""
     rng = np.random.default_rng(seed)
     n = round(fs_hz * seconds)
-    signal = {
+    kinds: dict[str, Callable[[], np.ndarray[Any, Any]]] = {
         "noise": lambda: rng.normal(0, 1, (leads, n)),
         "steps": lambda: np.repeat(rng.normal(0, 5, (leads, n // 20 + 1)), 20, axis=1)[:, :n],
         "spikes": lambda: (rng.random((leads, n)) < 0.01) * 1e6,
         "constant": lambda: np.full((leads, n), 3.0),
         "beats": lambda: made(["NORM"], seed, 500.0).record.resampled(fs_hz).signal_mv[:leads, :n],
-    }[kind]()
-    signal = np.array(signal, dtype=np.float32)
+    }
+    signal = np.array(kinds[kind](), dtype=np.float32)
     start = int(rng.integers(0, signal.shape[1]))
     signal[rng.random(leads) < 0.5, start : start + int(missing * signal.shape[1])] = np.nan
     found = measure(EcgRecord(signal, fs_hz, LEADS[:leads]))
@@ -228,3 +231,23 @@ def test_gaps_and_few_leads(made_record: EcgRecord) -> None:
     spiky = made_record.signal_mv.copy()
     spiky[:, 2500] = 1e6
     assert isinstance(measure(replace(made_record, signal_mv=spiky)), Measurements)
+
+
+def test_the_rhythm_strip_counts_the_beats() -> None:
+    """A page with raised ST segments that end as steeply as QRS: twice as many edges as beats, but not in the strip."""
+    fs, cycle = 500, 390  # 77/min
+    t = np.arange(5000)
+    beat = np.zeros(cycle)
+    beat[50:70] = np.interp(np.arange(20), [0, 10, 19], [0.0, 1.0, 0.0])
+    tombstone = beat.copy()
+    tombstone[60:190] = 1.0
+    tombstone[190:200] = np.linspace(1.0, 0.0, 10)
+    signal = np.full((12, t.size), np.nan, dtype=np.float32)
+    for lead in range(12):
+        column = lead // 3
+        shown = slice(1250 * column, 1250 * (column + 1))
+        signal[lead, shown] = (tombstone if column >= 2 else beat)[t % cycle][shown]
+    signal[1] = beat[t % cycle]
+    signal += np.random.default_rng(0).normal(0, 0.01, signal.shape).astype(np.float32)
+    found = measure(EcgRecord(signal, float(fs), LEADS))
+    assert found.rate_bpm == pytest.approx(60 * fs / cycle, rel=0.02)
