@@ -136,7 +136,7 @@ def receiving(port: Port, spool: Spool) -> Iterator[str]:
     if server is None:
         raise QueryError("the receiver did not start")
     try:
-        found = server.socket.getsockname()
+        found = server.server_address
         yield f"[{found[0]}]:{found[1]}" if ":" in found[0] else f"{found[0]}:{found[1]}"
     finally:
         entity.shutdown()
@@ -186,9 +186,8 @@ def store(event: Event, spool: Spool) -> int:
 
 def part_10(data: bytes, kind: Any, instance: Any, syntax: Any) -> bytes:
     """A data set as it was sent, as a DICOM file (PS3.10); the same for the same data, whoever sends it and when."""
-    import io
-
     from pydicom.dataset import FileMetaDataset
+    from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_file_meta_info
     from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
@@ -196,10 +195,9 @@ def part_10(data: bytes, kind: Any, instance: Any, syntax: Any) -> bytes:
     meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, instance
     meta.TransferSyntaxUID, meta.ImplementationClassUID = syntax, PYDICOM_IMPLEMENTATION_UID
-    head = io.BytesIO()
-    head.write(b"\0" * 128 + b"DICM")
+    head = DicomBytesIO()
     write_file_meta_info(head, meta, enforce_standard=True)
-    return head.getvalue() + data
+    return b"\0" * 128 + b"DICM" + head.getvalue() + data
 
 
 class _Limits:
