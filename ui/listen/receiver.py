@@ -80,7 +80,7 @@ def tls_context(certificate: Path, key: Path | None, authority: Path | None) -> 
     Raises:
         QueryError: One of the files cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _Context(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
@@ -90,6 +90,14 @@ def tls_context(certificate: Path, key: Path | None, authority: Path | None) -> 
     except (OSError, ssl.SSLError) as error:
         raise QueryError(f"TLS cannot be set up: {why(error)}", hint="certificate and key are files in PEM") from error
     return context
+
+
+class _Context(ssl.SSLContext):
+    """Shakes hands when an association reads, in its own thread: who connects and says nothing keeps nobody waiting."""
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """As the standard library, without the handshake."""
+        return super().wrap_socket(sock, *args, **{**options, "do_handshake_on_connect": False})
 
 
 @contextmanager
