@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.ecg.statements.find import stem
 from ecgkin.retrieval.ecg.statements.report_text import fold
 from ecgkin.retrieval.search.words.lexicon import domain_stems, named_spellings, named_stems
@@ -25,6 +26,10 @@ def nearest_word(word: str, most: int = 2) -> str | None:
     >>> nearest_word("fibrilation"), nearest_word("pizza")
     ('fibrillation', None)
     """
+    if word.isupper() and len(word) in (4, 5):
+        near = _abbreviation(word)
+        if near is not None:
+            return near
     best: tuple[int, int, str] | None = None
     # Folding takes "ae" for a vowel, also where a letter between the two was lost.
     for key in dict.fromkeys((fold(word).replace("-", ""), stem(word), word.lower())):
@@ -38,6 +43,13 @@ def nearest_word(word: str, most: int = 2) -> str | None:
             if far <= slips and (best is None or (far, order) < best[:2]):
                 best = (far, order, meant)
     return None if best is None else best[2]
+
+
+def _abbreviation(word: str) -> str | None:
+    """An abbreviation of a statement with a letter too many or few, or two swapped; another letter, another name."""
+    known = [short for s in STATEMENTS for short in (s.code, *s.abbreviations) if short.isupper() and len(short) > 3]
+    near = [short for short in known if short[0] == word[0] and distance(word, short, 1) == 1]
+    return next((short for short in near if len(short) != len(word) or sorted(short) == sorted(word)), None)
 
 
 def _beginning(key: str) -> list[tuple[int, str, str]]:
