@@ -68,6 +68,7 @@ class NoteCode(StrEnum):
     VOTE_NOT_CALIBRATED = "vote_not_calibrated"
     VOTE_TOO_SHALLOW = "vote_too_shallow"
     VOTE_OTHER_SIZE = "vote_other_size"
+    READING_MISSING = "reading_missing"
     # Words of a query.
     WORDS_READ_AS = "words_read_as"
     WORDS_UNKNOWN = "words_unknown"
@@ -228,6 +229,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.VOTE_TOO_SHALLOW: (
         "not calibrated: {n} neighbours, the calibration needs {depth}",
         "nicht kalibriert: {n} Nachbarn, die Kalibrierung braucht {depth}",
+    ),
+    NoteCode.READING_MISSING: (
+        "this encoder reads no statements off an ECG: the vote of the similar cases stands alone",
+        "dieser Encoder liest keine Befunde aus einem EKG: das Votum der ähnlichen Fälle steht allein",
     ),
     NoteCode.VOTE_OTHER_SIZE: (
         "calibrated with {n_gallery} cases; this case base holds {n_cases}",

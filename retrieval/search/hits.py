@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.index.case import Case
-from ecgkin.retrieval.notes import Note
+from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.vote import Vote
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 Abstained: TypeAlias = Literal["", "no_case", "unlike", "unreadable", "not_carried", "not_understood"]
+_SAYS_SO = frozenset({NoteCode.NOTHING_SIMILAR, NoteCode.PAGE_UNREADABLE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +91,26 @@ class SearchResult(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """Whether anything near was found, as the first search of a query says it.
+
+    Attributes:
+        nothing_similar, best_score, threshold, reason: Of `SearchResult`; the best score is None without a hit.
+        warnings: Those that say so.
+    """
+
+    nothing_similar: bool
+    best_score: float | None
+    threshold: float | None
+    warnings: tuple[Note, ...] = ()
+    reason: Abstained = ""
+
+    @classmethod
+    def of(cls, result: SearchResult) -> Nearness:
+        """Of a search that refines no other."""
+        said = tuple(note for note in result.warnings if note.code in _SAYS_SO)
+        best = result.hits[0].score if result.hits else None
+        return cls(result.nothing_similar, best, result.threshold, said, result.abstained)

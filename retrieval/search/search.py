@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
+from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
+from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.hits import Abstained, Hit, SearchResult
@@ -247,12 +249,20 @@ class CaseSearch:
         base: An open case base.
         encoder: The encoder of its vectors.
         calibration: Curves and thresholds for that encoder; None for raw votes and no "nothing similar".
+        head: Reads statements off the query's own vector, beside the vote; None takes the one beside the encoder's
+            weights, if there is one.
 
     Raises:
         EncoderMismatchError: The base, or the calibration, belongs to another encoder.
     """
 
-    def __init__(self, base: CaseBase, encoder: Encoder, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self,
+        base: CaseBase,
+        encoder: Encoder,
+        calibration: Calibration | None = None,
+        head: StatementHead | None = None,
+    ) -> None:
         base.check_encoder(encoder)
         if calibration is not None and calibration.encoder != encoder.fingerprint:
             raise EncoderMismatchError(
@@ -263,6 +273,7 @@ class CaseSearch:
         self.base = base
         self.encoder = encoder
         self.calibration = calibration
+        self.head = head if head is not None else shipped_head(encoder)
         self._lookups: Any = None
 
     @classmethod
@@ -562,6 +573,7 @@ class CaseSearch:
             [case.labels for case, _ in voters],
             calibration=self.calibration if fits else None,
             n_cases=n_cases,
+            reading=self.head.of_vectors(query.vector[None]).of(0) if fits and self.head is not None else None,
         )
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query)
@@ -579,7 +591,8 @@ class CaseSearch:
             if abstained == "unreadable":
                 from ecgkin.retrieval.ecg.page.evidence import doubts
 
-                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(query.printed and query.printed.evidence)))
+                evidence = query.printed.evidence if query.printed is not None else None
+                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(evidence)))
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
@@ -596,7 +609,7 @@ class CaseSearch:
             query.kind, k, n_cases, timings["encode"], timings["index"],
         )  # fmt: skip
         return SearchResult(
-            hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
+            hits=tuple(Hit(n, float(score), case) for n, (case, score) in enumerate(_reported_first(found)[:k], 1)),
             neighbours=neighbours,
             vote=votes,
             nothing_similar=not similar,
@@ -670,6 +683,11 @@ def _slips(base: CaseBase, where: WhereLike) -> list[Note]:
         else:
             notes.append(Note(NoteCode.NO_CASE_HAS, what=f"{part.field}={part.value}", instead=""))
     return notes
+
+
+def _reported_first(found: Sequence[tuple[Case, float]]) -> list[tuple[Case, float]]:
+    """Of cases that are equally similar to a reader, who sees two decimals, those whose report says something first."""
+    return sorted(found, key=lambda item: (-round(item[1], 2), not has_findings(item[0].report)))
 
 
 def _lets_all_through(where: WhereLike) -> bool:

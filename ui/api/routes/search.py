@@ -57,11 +57,13 @@ def _found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> Search
             vector = state.refined(options.query_id, options.similar, options.not_similar)
             where, patient = options.where, options.exclude_patient
             result = state.search.by_vector(vector, options.k, where, patient, kind="refined")
+            first = state.recent.near(options.query_id)
         else:
-            result = ask(state, query, options.text, options)
+            result, first = state.drafting.weighed(ask(state, query, options.text, options), query), None
         # What the search read off a picture is what is compared.
         previous = _compared(state, result.printed or query, options.previous)
-    return SearchOut.of(result, state.remember(result)).model_copy(update={"previous": previous})
+    said = SearchOut.of(result, state.remember(result, first), first)
+    return said.model_copy(update={"previous": previous})
 
 
 def _compared(state: State, query: Asked | None, previous: str | None) -> SerialOut | None:
@@ -85,7 +87,17 @@ def _check_one_question(body: SearchBody) -> None:
 
 
 def ask(state: State, query: Asked | None, text: str | None, asked: Question) -> SearchResult:
-    """One search by an ECG, words, or both; for threads."""
+    """One search by an ECG, words, or both; for threads.
+
+    Args:
+        state: Of the server.
+        query: A record, a picture, or None.
+        text: Words, or "".
+        asked: Hits, filter and so on.
+
+    Returns:
+        The result.
+    """
     engine, k, where, patient = state.search, asked.k, asked.where, asked.exclude_patient
     if patient is None and asked.previous is not None:
         from ecgkin.generation.serial import patient_of
@@ -126,7 +138,15 @@ def _embedded(state: State, asked: intake.Intake[EmbeddingForm, EmbeddingBody]) 
 
 
 def vector_of(state: State, query: Asked) -> list[float]:
-    """The vector of a record or a picture; for threads."""
+    """The vector of a record or a picture; for threads.
+
+    Args:
+        state: Of the server.
+        query: A record or a picture.
+
+    Returns:
+        (dim,).
+    """
     encoder: Any = state.search.encoder
     if isinstance(query, EcgRecord):
         return [float(x) for x in encoder.encode_records([query])[0]]

@@ -159,8 +159,9 @@ def drafts(
     arms: Annotated[
         str | None,
         typer.Option(
-            help="With commas: vote, consensus, consensus+signal, random, nearest, model, model k=3, model random k=3.",
-            show_default="vote,consensus,random,nearest, and with --model those of a model",
+            help="With commas: vote, head, vote+head, consensus of cases, consensus, consensus+signal, recording, "
+            "random, nearest, model, model k=3, model random k=3.",
+            show_default="all without a model, and with --model those of a model",
         ),
     ] = None,
     query_folds: Annotated[str, typer.Option(help="Folds that ask.")] = "9",
@@ -171,7 +172,11 @@ def drafts(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder where embeddings are kept.", show_default=False)] = None,
     fit: Annotated[
-        Path | None, typer.Option(help="First fit thresholds on the gallery folds, and write this file.")
+        Path | None,
+        typer.Option(
+            help="First fit head, weights and thresholds on the gallery folds, and write them into this folder.",
+            show_default=False,
+        ),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer of a model.", min=1)] = 256,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples over patients.", min=1)] = 1000,
@@ -197,16 +202,18 @@ def drafts(
     calibration = shipped_calibration(chosen)
     backend = None if model == CONSENSUS else open_model(model, api_key=api_key)
     wanted = [name.strip() for name in arms.split(",")] if arms else [*BUILT_IN, *(model_arms() if backend else ())]
-    thresholds = None
+    thresholds = head = None
     if fit is not None:
         from ecgkin.generation.research.fit.thresholds import fit_from_ptbxl
 
-        thresholds = fit_from_ptbxl(
-            root, chosen, folds=common.numbers(gallery_folds, "--gallery-folds"), calibration=calibration,
-            cache_dir=cache,
-        )  # fmt: skip
-        thresholds.save(fit)
-        console.say(f"thresholds written to {fit}; cross-validated macro-F1: {dict(thresholds.f1)}")
+        with console.progress("fit drafts") as bar:
+            fitted = fit_from_ptbxl(
+                root, chosen, folds=common.numbers(gallery_folds, "--gallery-folds"), calibration=calibration,
+                cache_dir=cache, progress=lambda what, done, total: bar(done, total, what),
+            )  # fmt: skip
+        fitted.save(fit)
+        thresholds, head, calibration = fitted.thresholds, fitted.head, fitted.calibration or calibration
+        console.say(f"written to {fit}; cross-validated macro-F1: {dict(thresholds.f1)}")
     with console.progress("evaluate drafts") as bar:
         report = evaluate_drafts(
             root,
@@ -217,6 +224,7 @@ def drafts(
             backend=backend,
             calibration=calibration,
             thresholds=thresholds,
+            head=head,
             limit=limit,
             out_dir=out,
             cache_dir=cache,

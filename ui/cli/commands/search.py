@@ -90,11 +90,9 @@ def search(
         raise QueryError("--previous needs an ECG to compare with", hint="give a FILE")
     with open_search(base, settings.device, encoder, calibration) as engine:
         if previous is not None:
-            from ecgkin.generation.prompt.pages import page_of
-            from ecgkin.generation.serial import compare_with_earlier, patient_of
+            from ecgkin.generation.serial import patient_of
 
             exclude_patient = exclude_patient or patient_of(engine.base, previous)
-            serial = compare_with_earlier(engine.base, page_of(query), previous)
         if query is None:
             result = engine.by_text(text or "", settings.k, condition, exclude_patient, raw=raw)
         elif text is not None:
@@ -103,6 +101,18 @@ def search(
             result = engine.by_ecg(query, settings.k, condition, exclude_patient)
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
+        if query is not None:
+            from ecgkin.generation.consensus.thresholds import shipped_thresholds
+            from ecgkin.generation.drafter import weighed
+            from ecgkin.generation.prompt.pages import page_of
+            from ecgkin.generation.serial import compare_with_earlier
+
+            # What the search read off a picture is what is measured and compared.
+            read = result.printed or page_of(query)
+            if text is None:
+                result = weighed(result, read, shipped_thresholds(engine.encoder))
+            if previous is not None:
+                serial = compare_with_earlier(engine.base, read, previous)
     if json:
         console.emit(result_json(result, serial))
         _say_notes(result)

@@ -159,6 +159,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     "report": ("Report", "Befund"),
     "more": ("more", "mehr"),
     "no_report": ("no report", "kein Befund"),
+    "says_nothing": ("this report describes no finding", "dieser Bericht beschreibt keinen Befund"),
+    "gloss": ("In English, word for word", "Deutsch, Wort für Wort"),
+    "gloss_help": (
+        "Made from a glossary to help reading; the original counts. Words in italics are not known.",
+        "Aus einem Glossar, als Lesehilfe; es gilt das Original. Kursive Wörter sind nicht bekannt.",
+    ),
+    "support_cases": ("similar cases, not the reading", "ähnliche Fälle, nicht die Auswertung"),
+    "support_reading": ("reading, few similar cases", "Auswertung, wenige ähnliche Fälle"),
+    "support_both": ("similar cases and reading agree", "ähnliche Fälle und Auswertung stimmen überein"),
     "no_samples": (
         "no drawing: the case was stored without samples",
         "keine Zeichnung: der Fall liegt ohne Messwerte vor",
@@ -314,6 +323,9 @@ def name_of(code: str, lang: Lang) -> str:
     Args:
         code: "AFIB", "MI" ...
         lang: "en" or "de".
+
+    Returns:
+        The name.
     """
     from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASS_NAMES, statement
 
@@ -329,6 +341,9 @@ def person(age_years: float | None, sex: str | None, lang: Lang) -> str:
         age_years: None where unknown.
         sex: "F", "M" or None.
         lang: "en" or "de".
+
+    Returns:
+        "63 J., w", or what of it is known.
 
     >>> person(62.0, "F", "en"), person(None, "M", "de"), person(None, None, "en")
     ('62 years, female', 'männlich', '')
