@@ -195,7 +195,8 @@ def test_control_characters_and_blanks_do_not_matter() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-     "no " * 3300, "rate " * 2000, "1 " * 5000, "qrs of the " * 900, "over 60 " * 1200, "AF, " * 2500, "fibrilation " * 800,
+     "no " * 3300, "rate " * 2000, "1 " * 5000, "qrs of the " * 900, "over 60 " * 1200, "AF, " * 2500,
+     "fibrilation " * 800,
      "(" * 9000, "x" * 10_000, "between 1 and " * 700, "w/o " * 2500, "a-v-" * 2500, " " * 9000 + "AF"],
 )  # fmt: skip
 def test_ten_thousand_characters_are_read(text: str) -> None:
