@@ -23,8 +23,8 @@ from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
-from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
 from ecgkin.retrieval.ecg.page.steps import beside, law_shifts, match
+from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode

@@ -6,7 +6,7 @@ the recording (I, II, III, aVR, ... V6) or in Cabrera's (aVL, I, -aVR, II, aVF, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
 

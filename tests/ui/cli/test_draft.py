@@ -128,7 +128,7 @@ def test_the_prompt_is_shown_with_its_tokens(call: Call, base: Path, page: Path,
     [
         (("-k", "99"), 2, "k is 99"),
         (("--model", "gpt"), 2, "model is 'gpt'"),
-        (("--model", "pulse:/nowhere"), 4, "hint:"),
+        (("--model", "pulse:/nowhere"), 5, "hint:"),
         (("--model", "http://127.0.0.1:9/v1?key=1"), 5, "query"),
     ],
 )
@@ -142,15 +142,16 @@ def test_mistakes_are_one_line(
 def test_evaluate_drafts(call: Call, small_ptbxl: Path, tmp_path: Path) -> None:
     """All built-in arms, fitted thresholds, run files that are used again, and another arm added."""
     words = ("evaluate", "drafts", "--ptbxl", small_ptbxl, "--gallery-folds", "1", "--out", tmp_path, "--resamples", 20)
-    status, out, err = call(*words, "--fit", tmp_path / "draft_thresholds.json")
+    status, out, err = call(*words, "--fit", tmp_path / "fit")
     assert status == 0 and "| superclass macro-F1 |" in out and "cross-validated" in err, err
     runs = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
-    assert set(runs) == {"vote.jsonl", "consensus.jsonl", "random.jsonl", "nearest.jsonl"}
-    shutil_thresholds = json.loads((tmp_path / "draft_thresholds.json").read_text())
+    arms = "vote head vote+head recording consensus consensus+signal consensus-of-cases random nearest".split()
+    assert set(runs) == {f"{arm}.jsonl" for arm in arms}
+    shutil_thresholds = json.loads((tmp_path / "fit" / "draft_thresholds.json").read_text())
     assert (
         set(shutil_thresholds["statements"]) >= {"SR", "AFIB"} and "leave-patient-out" in shutil_thresholds["fitted_on"]
     )
-    again = call(*words, "--fit", tmp_path / "t2.json", "--arms", "consensus,consensus+signal", "--json")
+    again = call(*words, "--fit", tmp_path / "fit2", "--arms", "consensus,consensus+signal", "--json")
     report = json.loads(again[1])
     assert again[0] == 0 and set(report["arms"]) == {"consensus", "consensus+signal"}
     assert (tmp_path / "runs" / "consensus.jsonl").stat().st_mtime_ns == runs["consensus.jsonl"]
