@@ -579,7 +579,7 @@ class CaseSearch:
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
-        if query.plan is not None and query.plan.similar is not None:
+        if query.plan is not None:
             similar = similar and query.plan.similar
         abstained: Abstained = "" if similar else "no_case" if not found else _abstained(query)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
@@ -629,7 +629,7 @@ class CaseSearch:
     def _threshold(self, query: Query) -> float | None:
         """For its kind of query; of a picture for how well it was read, where such a threshold was fitted."""
         if query.plan is not None:
-            return query.plan.threshold if self.calibration else None
+            return None  # what was understood decides
         known = self.calibration.thresholds if self.calibration else {}
         kinds = [query.kind] if query.printed is None else [f"{query.kind}:{query.printed.grade}", query.kind]
         return next((known[kind].score for kind in kinds if kind in known), None)

@@ -124,7 +124,7 @@ def understand(text: str) -> Understood:
     if words:
         parts.append(WordsPart(words))
     sentence = n_content >= SENTENCE and n_named <= n_content / 2
-    return Understood(tuple(parts[:MAX_PARTS]), known, n_content > 0, sentence)
+    return Understood(tuple(parts[:MAX_PARTS]), known, n_content, sentence)
 
 
 def cleaned(text: str) -> str:

@@ -140,7 +140,9 @@ def test_measured_numbers_filter(tmp_path: Path) -> None:
     base.close()
 
 
-@pytest.mark.parametrize("text", ["pizza", "xyz", "1234", "a" * 5000, "best restaurant in town", "北京烤鸭"])
+@pytest.mark.parametrize(
+    "text", ["pizza", "xyz", "1234", "a" * 5000, "best restaurant in town", "北京烤鸭", "heart of gold"]
+)
 def test_nonsense_is_not_answered(engine: CaseSearch, text: str) -> None:
     result = engine.by_text(text)
     assert result.nothing_similar and result.abstained == "not_understood"
