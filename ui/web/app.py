@@ -136,7 +136,7 @@ def _bench(page: Page, found: Found, options: Options) -> None:
     if shown.understood is not None:
         from ecgkin.retrieval.search.words.shown import shown as in_words
 
-        st.caption(word("understood", said=in_words(shown.understood, page.lang)))
+        st.caption(word("words_understood", said=in_words(shown.understood, page.lang)))
     options = _working(page, found, shown, options)
     if found.query.kind != "text":
         draft_compare.compare_drafts(page, found, shown, options)

@@ -125,7 +125,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Too little of these words is about ECGs: the cases below are not an answer to them.",
         "Zu wenige dieser Wörter handeln von EKGs: die Fälle unten sind keine Antwort darauf.",
     ),
-    "understood": ("Understood: {said}", "Verstanden: {said}"),
+    "words_understood": ("Understood: {said}", "Verstanden: {said}"),
     "unreadable": (
         "This page cannot be read well enough to compare it. Photograph it again, flat, in focus and filling the "
         "picture; or put right below the picture what was misread. The cases are the nearest to what was seen.",
