@@ -29,6 +29,8 @@ def _words(text: str) -> frozenset[str]:
 # Folded. They carry no finding: a query is not judged by them.
 EVERYDAY = _words(
     """
+    come comes came go goes make makes made take takes seem seems appear appears start starts begin begins follow
+    follows happen happens kommt kommen geht macht beginnt folgt kommer blir
     many history absent absence excluded exclude ruled rule free evidence everything everyone everybody next last first
     lots lot
     a about after again ago all also am an and any are around as at be because been before being between both but by
@@ -55,7 +57,7 @@ EVERYDAY = _words(
 # Folded words that occur in names and that everybody uses: on their own they say nothing of ECGs.
 WEAK = _words(
     """
-    broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
+    digital digitale digitales broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
     complete incomplete right left first second third stress swap cable switch fresh recent old new early late thick
     thin
     prominent unspecific specific minor major single double extra control adult volunteer subject person healthy normal

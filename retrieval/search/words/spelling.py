@@ -64,7 +64,7 @@ def _by_letter() -> dict[str, list[tuple[int, str, str]]]:
     found: dict[str, list[tuple[int, str, str]]] = {}
     for order, words in enumerate((named_spellings(), named_stems(), domain_stems())):
         for known, word in words.items():
-            if known.isalpha() and len(known) >= _ONE - 1:
+            if known.isalpha() and len(known) >= _ONE - 1 and not word.isupper():  # abbreviations: `_abbreviation`
                 found.setdefault(known[0], []).append((min(order, 1), known, word))
     return found
 

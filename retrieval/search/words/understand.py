@@ -141,6 +141,7 @@ def _is_exact(word: str) -> bool:
     known = lexicon.domain_stems()
     return (
         lexicon.is_everyday(word)
+        or lexicon.is_weak(word)
         or stem(word) in known
         or (word[-1:] in "sS" and len(word) > 3 and stem(word[:-1]) in known)
     )
