@@ -62,7 +62,7 @@ def axis_phrase(axis_deg: float, language: Language) -> str:
         words = "left axis deviation"
     else:
         words = "normal axis" if axis_deg <= 90 else "right axis deviation"
-    return f"{words} ({axis_deg:.0f}°)"
+    return f"{words} ({round(axis_deg)}°)"
 
 
 MODEL = "consensus"

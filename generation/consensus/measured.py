@@ -153,6 +153,8 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     if _t_abnormal(measured):
         forbidden.add("st_t")
     added = {code: p for flag in flags if flag.code in STATEMENT_OF for code, p in (STATEMENT_OF[flag.code],)}
+    if measured.pacing.paced:
+        added.pop("AFIB", None)  # a paced rhythm is irregular by its other beats, too
     ruled_out: set[str] = set()
     if is_fibrillating(measured):
         ruled_out.update(_SINUS)
