@@ -53,6 +53,9 @@ def open_model(model: str, *, device: str = "auto", api_key: str | None = None) 
         device: Where a model in this process runs.
         api_key: For a server.
 
+    Returns:
+        The backend, ready to answer.
+
     Raises:
         QueryError: It is none of these.
         WeightsMissingError, ModelError: The checkpoint is not there, or cannot be loaded.
@@ -88,6 +91,9 @@ def open_backend(model: str, *, device: str = "auto", api_key: str | None = None
         model: "consensus", or a name as `open_model` knows it.
         device: Where a model in this process runs.
         api_key: For a server.
+
+    Returns:
+        The backend.
 
     Raises:
         QueryError, WeightsMissingError, ModelError, GenerationError: As `open_model`.
@@ -143,6 +149,9 @@ def write_draft(task: Task, backend: DraftBackend, settings: DraftSettings, star
         backend: What writes.
         settings: How.
         started: Reading of `time.perf_counter` from which the draft's seconds count; None for now.
+
+    Returns:
+        The draft.
 
     Raises:
         GenerationError: The model failed, or the prompt does not fit.
@@ -250,6 +259,9 @@ class Drafter:
             model: See `open_model`, or "consensus".
             device: Where the encoder runs.
             api_key: For a server that answers as a model.
+
+        Returns:
+            The drafter.
         """
         from ecgkin.retrieval.search.search import CaseSearch
 

@@ -42,6 +42,13 @@ from ecgkin.retrieval.search.vote import Vote
 def axis_phrase(axis_deg: float, language: Language) -> str:
     """The frontal axis in words and degrees; German by Lagetyp (limits at -30, 30, 60, 90 and 120 degrees).
 
+    Args:
+        axis_deg: Degrees, -180 to 180.
+        language: "en" or "de".
+
+    Returns:
+        The phrase.
+
     >>> axis_phrase(45.2, "en"), axis_phrase(-50, "de")
     ('normal axis (45°)', 'überdrehter Linkstyp (-50°)')
     """
@@ -114,6 +121,9 @@ def write_consensus(
         k: How many of the nearest cases are listed as evidence beside those that are cited.
         shown: See `assembly.evidence_of`.
         nothing_similar: Whether retrieval found nothing near; then the draft is a refusal.
+
+    Returns:
+        The draft, with what carries each sentence.
     """
     words = WORDS[language]
     empty = Draft(
@@ -164,6 +174,9 @@ def interval_phrases(values: Mapping[str, float], language: Language, *, without
         values: Of `Measurements`.
         language: Of the words.
         without_p: Whether PR is left out.
+
+    Returns:
+        Phrases without full stops.
     """
     words = WORDS[language]
     parts = []

@@ -181,6 +181,9 @@ def veiled(probabilities: Mapping[str, float], possible_from: float) -> frozense
     Args:
         probabilities: Of the statements.
         possible_from: From where on a statement counts as possible.
+
+    Returns:
+        Names of sections.
     """
     sections = (home for code, home in _VEILS.items() if probabilities.get(code, 0.0) >= possible_from)
     return frozenset().union(*sections)

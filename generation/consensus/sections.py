@@ -159,6 +159,9 @@ def settle(
         superclass_margins: The same for superclasses: many doubtful findings of one kind weigh more against a normal
             ECG than the likeliest of them alone.
 
+    Returns:
+        What is kept, and what comes into question beside it.
+
     >>> settled = settle({"SR": 0.6, "AFIB": 0.7, "NORM": 0.5})
     >>> sorted(settled.kept), sorted(settled.alternatives)
     (['AFIB'], ['SR'])

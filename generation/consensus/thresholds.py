@@ -82,6 +82,9 @@ class DraftThresholds:
         Args:
             vote: Of the neighbours.
             code: SCP code.
+
+        Returns:
+            Log-odds.
         """
         return _logit(vote.raw[code]) - _logit(self.statements.get(code, self.default))
 
@@ -111,6 +114,9 @@ class DraftThresholds:
         Args:
             vote: Of the neighbours.
             name: One of the five superclasses.
+
+        Returns:
+            Log-odds.
         """
         if vote.joint and self.joint:
             return _logit(vote.superclasses[name]) - _logit(self.joint.get(SUPER + name, self.default))
@@ -139,6 +145,9 @@ class DraftThresholds:
             carried: Statements that a neighbour carries; others pass only where the encoder's head reads them. None
                 for all with a vote.
             refined: Probability and margin of statements that measurements had a say in, from `refine`.
+
+        Returns:
+            Codes with probability and margin.
         """
         own = refined or {}
         margins = {code: own[code][1] if code in own else self.margin(vote, code) for code in vote.statements}
@@ -174,6 +183,9 @@ class DraftThresholds:
             vote: Of the neighbours.
             values: From `measures.evidence.evidence_values`; empty where nothing was measured, and then nothing is
                 refined.
+
+        Returns:
+            Probabilities and margins by code.
         """
         if not values:
             return {}
@@ -202,6 +214,9 @@ class DraftThresholds:
         Args:
             path: The file.
             encoder: Fingerprint that it must belong to; None to take any.
+
+        Returns:
+            The thresholds.
 
         Raises:
             ModelError: It is missing or no such file.

@@ -155,6 +155,13 @@ class Measurements:
 def reason_text(reason: Reason, language: str = "en") -> str:
     """Why a value is missing, in words.
 
+    Args:
+        reason: Why.
+        language: "en" or "de".
+
+    Returns:
+        A few words.
+
     >>> reason_text(Reason.NO_P_WAVE, "de")
     'keine konstante P-Welle vor QRS'
     """

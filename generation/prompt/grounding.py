@@ -114,6 +114,9 @@ def ground(
         neighbours: Statement codes of each neighbour (those of the evidence where left out).
         thresholds: From which probability the vote counts as for a statement.
         picture: Whether the writer saw the ECG: that carries what no case is cited for.
+
+    Returns:
+        Sentences with what carries each, and what was struck out.
     """
     labels = [frozenset(codes) for codes in neighbours] or [frozenset(item.statements) for item in evidence]
     limits = thresholds or DraftThresholds()

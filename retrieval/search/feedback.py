@@ -63,6 +63,9 @@ def refine(
         query: Unit vector, shape (dim,).
         similar, dissimilar: Vectors of the marked cases, shape (n, dim); n may be 0.
 
+    Returns:
+        Unit vector, float32 (dim,).
+
     Raises:
         QueryError: The marks cancel the query out.
 

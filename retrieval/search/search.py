@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
+    from ecgkin.retrieval.search.words.parts import Understood
+    from ecgkin.retrieval.search.words.plan import Plan
 
 __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
 
@@ -63,6 +65,8 @@ class Query:
         printed: What was read of a picture, where the encoder looks at pages or at signals.
         warnings: What was odd about the query, as notes with codes.
         timings_ms: What took how long: "read" (of an ECG) and "encode".
+        understood: Of words, where they were not only embedded.
+        plan: How the base is asked for them.
     """
 
     vector: NDArray[np.float32]
@@ -70,6 +74,8 @@ class Query:
     printed: PrintedEcg | None = None
     warnings: list[Note] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
+    understood: Understood | None = None
+    plan: Plan | None = None
 
     @property
     def page(self) -> PageReading | None:
@@ -149,13 +155,23 @@ def text_query(encoder: Encoder, text: str) -> Query:
     Raises:
         QueryError: They are none, or more than `MAX_TEXT` characters; or the encoder has no vector for them.
     """
+    checked_text(text)
+    start = time.perf_counter()
+    vector = encoder.encode_texts([text])[0]
+    return Query(_unit(encoder, vector), "text", timings_ms={"encode": elapsed_ms(start)})
+
+
+def checked_text(text: str) -> str:
+    """Words that can be searched by, as they are.
+
+    Raises:
+        QueryError: They are none, or more than `MAX_TEXT` characters.
+    """
     if not isinstance(text, str) or not text.strip():
         raise QueryError(f"query text is {text!r} (expected words)")
     if len(text) > MAX_TEXT:
         raise QueryError(f"query text has {len(text)} characters (expected at most {MAX_TEXT})")
-    start = time.perf_counter()
-    vector = encoder.encode_texts([text])[0]
-    return Query(_unit(encoder, vector), "text", timings_ms={"encode": elapsed_ms(start)})
+    return text
 
 
 def vector_query(encoder: Encoder, vector: NDArray[np.float32], kind: str) -> Query:
@@ -258,6 +274,7 @@ class CaseSearch:
         self.encoder = encoder
         self.calibration = calibration
         self.head = head if head is not None else shipped_head(encoder)
+        self._lookups: Any = None
 
     @classmethod
     def open(
@@ -367,8 +384,14 @@ class CaseSearch:
         exclude_patient: str | None = None,
         *,
         depth: int | None = None,
+        understood: Sequence[Any] | None = None,
+        raw: bool = False,
     ) -> SearchResult:
-        """Cases whose ECG fits words: a report, a question, a statement's name or abbreviation, German or English.
+        """Cases that fit words: a report, a question, a statement's name or abbreviation; English, German, Swedish.
+
+        The words are first understood (`words.understand`): findings that are denied and limits of age and sex filter,
+        cases that carry what is asked for come first, and the order among them is that of the embedding and of how
+        sure their source is. What was understood comes back with the result.
 
         Args:
             text: At most 10,000 characters.
@@ -376,13 +399,37 @@ class CaseSearch:
             where: Filter on the cases.
             exclude_patient: Cases of this patient are left out.
             depth: Neighbours that are found for the vote; None for `CaseSearch.depth`.
+            understood: Parts, or their JSON values, that stand in the place of what would be understood.
+            raw: Whether the words are only embedded.
 
         Raises:
-            QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.
+            QueryError: The text is empty or longer than 10,000 characters; k, the filter or the parts cannot be used.
             CaseBaseError: The base is empty.
         """
         n_cases = self._checked(k, depth)
-        return self._find(text_query(self.encoder, text), k, where, exclude_patient, n_cases, depth)
+        if raw:
+            return self._find(text_query(self.encoder, text), k, where, exclude_patient, n_cases, depth)
+        asked = self._words_query(text, where, understood)
+        assert asked.plan is not None
+        return self._find(asked, k, asked.plan.where, exclude_patient, n_cases, depth)
+
+    def _words_query(self, text: str, where: WhereLike, parts: Sequence[Any] | None) -> Query:
+        """A query by words that were understood, with the plan for this base."""
+        from ecgkin.retrieval.search.words.parts import parts_of
+        from ecgkin.retrieval.search.words.plan import Lookups, plan
+        from ecgkin.retrieval.search.words.understand import of_parts, understand
+
+        checked_text(text)
+        start = time.perf_counter()
+        self._lookups = self._lookups or Lookups()
+        understood = understand(text) if parts is None else of_parts(parts_of(parts))
+        planned = plan(self.base, understood, where, self._lookups)
+        read = elapsed_ms(start)
+        query = text_query(self.encoder, planned.text)
+        query.timings_ms["understand"] = read
+        query.understood, query.plan = understood, planned
+        query.warnings += planned.notes
+        return query
 
     def by_both(
         self,
@@ -394,15 +441,19 @@ class CaseSearch:
         *,
         weight: float = 0.5,
         depth: int | None = None,
+        understood: Sequence[Any] | None = None,
+        raw: bool = False,
     ) -> SearchResult:
         """Cases that look like an ECG and fit words.
 
         The two unit vectors are averaged and scaled to length 1 again, which ranks by
-        weight * cosine to the ECG + (1 - weight) * cosine to the words.
+        weight * cosine to the ECG + (1 - weight) * cosine to the words. What the words deny, and age and sex, filter;
+        cases that carry what they ask for do not come first as in `by_text`: the ECG has a say.
 
         Args:
             query: An `EcgRecord`, or a picture or its path.
             weight: Share of the ECG, 0 to 1.
+            understood, raw: As in `by_text`.
 
         Raises:
             QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
@@ -414,8 +465,16 @@ class CaseSearch:
             ecg = record_query(self.encoder, query)
         else:
             ecg = image_query(self.encoder, query)
-        words = text_query(self.encoder, text)
-        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, n_cases, depth)
+        if raw:
+            words = text_query(self.encoder, text)
+            return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, n_cases, depth)
+        words = self._words_query(text, where, understood)
+        assert words.plan is not None
+        # Words that only leave cases out have no vector of their own.
+        mixed = mixed_query(ecg, words, weight if words.plan.names[0] or words.plan.text != "ECG" else 1.0)
+        mixed.warnings = [*mixed.warnings, *words.warnings]
+        mixed.understood = words.understood
+        return self._find(mixed, k, words.plan.where, exclude_patient, n_cases, depth)
 
     def by_vector(
         self,
@@ -457,7 +516,7 @@ class CaseSearch:
         """
         wanted = depth
         while True:
-            found = self.base.search(query.vector, wanted, where=where, exclude_patient=exclude_patient)
+            found = self._ranked(query, wanted, where, exclude_patient)
             contents: set[str] = set()
             voters = []
             for case, score in found:
@@ -467,6 +526,31 @@ class CaseSearch:
             if len(voters) >= depth or len(found) < wanted or wanted >= MOST_COPIES * depth:
                 return found, voters[:depth]
             wanted = min(2 * wanted, MOST_COPIES * depth)
+
+    def _ranked(
+        self, query: Query, wanted: int, where: WhereLike, exclude_patient: str | None
+    ) -> list[tuple[Case, float]]:
+        """The nearest cases; for words those first that carry what is asked for, see `Plan.tiers`."""
+        plan = query.plan
+        if plan is None:
+            return self.base.search(query.vector, wanted, where=where, exclude_patient=exclude_patient)
+        from ecgkin.index.filters import Not, Where
+        from ecgkin.retrieval.search.words.plan import MOST_MEASURED, boosted, within
+
+        rest = Where.parse(where)
+        found: list[tuple[Case, float]] = []
+        for tier in (*plan.tiers, None):
+            if len(found) >= wanted:
+                break
+            inside = rest if tier is None else rest & tier
+            n = MOST_MEASURED if plan.measures else (wanted - len(found)) * (4 if plan.soft else 1)
+            cases = self.base.search(query.vector, n, where=inside, exclude_patient=exclude_patient)
+            if tier is not None or plan.soft:
+                cases.sort(key=lambda hit: -boosted(hit[0], hit[1], plan.wanted))
+            if tier is not None:
+                rest = rest & Where(Not(tier.root))
+            found += [hit for hit in cases if within(hit[0], plan.measures)][: wanted - len(found)]
+        return found
 
     def _find(
         self,
@@ -494,16 +578,21 @@ class CaseSearch:
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
+        if query.plan is not None and query.plan.similar is not None:
+            similar = similar and query.plan.similar
         abstained: Abstained = "" if similar else "no_case" if not found else _abstained(query)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
             warnings.append(Note(NoteCode.NO_CASE_PASSES))
             warnings += _slips(self.base, where)
-        elif threshold is not None and not similar:
+        elif query.plan is not None and (said := _words_notes(query.plan, found[:k], similar)):
+            warnings += said
+        elif query.plan is None and threshold is not None and not similar:
             if abstained == "unreadable":
                 from ecgkin.retrieval.ecg.page.evidence import doubts
 
-                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(query.printed and query.printed.evidence)))
+                evidence = query.printed.evidence if query.printed is not None else None
+                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(evidence)))
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
@@ -531,18 +620,34 @@ class CaseSearch:
             query=query.kind,
             vector=query.vector,
             abstained=abstained,
+            understood=query.understood,
         )
 
     def _threshold(self, query: Query) -> float | None:
         """For its kind of query; of a picture for how well it was read, where such a threshold was fitted."""
+        if query.plan is not None:
+            return query.plan.threshold if self.calibration else None
         known = self.calibration.thresholds if self.calibration else {}
         kinds = [query.kind] if query.printed is None else [f"{query.kind}:{query.printed.grade}", query.kind]
         return next((known[kind].score for kind in kinds if kind in known), None)
 
 
 def _abstained(query: Query) -> Abstained:
-    """Why no case is called similar: no case is like an ECG that was read, or a picture was not read well enough."""
+    """Why no case is called similar: none is like an ECG that was read, or what was asked was not read well enough."""
+    if query.plan is not None:
+        return "not_carried" if query.plan.reason == "not_carried" else "not_understood"
     return "unlike" if query.printed is None or query.printed.grade == "sure" else "unreadable"
+
+
+def _words_notes(plan: Plan, hits: Sequence[tuple[Case, float]], similar: bool) -> list[Note]:
+    """What is to be said of the hits of a query by words."""
+    if not similar:
+        return [Note(NoteCode.WORDS_NOT_UNDERSTOOD)] if plan.reason == "not_understood" else []
+    if plan.carried is not None and 0 < plan.carried < len(hits):
+        return [Note(NoteCode.WORDS_FEW_CARRY, n=plan.carried, what=plan.names)]
+    if plan.text == "ECG" and not plan.names[0]:
+        return [Note(NoteCode.WORDS_ONLY_FILTER)]
+    return []
 
 
 def shipped_calibration(encoder: Encoder) -> Calibration | None:

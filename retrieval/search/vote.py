@@ -156,6 +156,9 @@ class Calibration:
             path: JSON file.
             encoder: Fingerprint that it must belong to; None to take any.
 
+        Returns:
+            The calibration.
+
         Raises:
             ModelError: The file is missing or not a calibration of this format.
             EncoderMismatchError: It was fitted for another encoder.
@@ -336,6 +339,9 @@ def vote(
         n_cases: Size of the case base, to say where it is much smaller than the one calibrated on.
         reading: What the encoder's head says of the query, by statement and "super:" superclass; it counts where the
             calibration has weights for it.
+
+    Returns:
+        Shares or probabilities, most probable first.
 
     Raises:
         QueryError: Scores and labels differ in number.

@@ -276,7 +276,7 @@ def test_what_is_asked_wrongly(search: CaseSearch, query: EcgRecord) -> None:
     drafter = Drafter(search)
     for wrong in ({"k": -1}, {"k": 21}, {"k": 2.5}, {"lang": "sv"}):
         with pytest.raises(QueryError):
-            drafter.draft(query, **wrong)  # type: ignore[arg-type]
+            drafter.draft(query, **wrong)
     for model in ("pulse:", "gpt", "ftp://x", ""):
         with pytest.raises(QueryError, match="model is"):
             open_backend(model)

@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -528,13 +529,13 @@ def test_a_pdf_document_whose_traces_are_lines(http: httpx.Client) -> None:
 
 
 @pytest.mark.weights
-def test_the_signals_of_a_picture(http: httpx.Client, picture: bytes, signal: dict[str, object]) -> None:
+def test_the_signals_of_a_picture(http: httpx.Client, picture: bytes, signal: dict[str, Any]) -> None:
     """Samples in mV at the page's time, places on the picture, confidences; what is put right is followed."""
     sent = {"file": ("page.png", picture)}
     found = http.post("/v1/digitize", files=sent, data={"curves": "true"}).json()
     assert found["digitized"] and found["page"]["layout"] == "3x4+1R" and found["page"]["gain_mm_mv"] == 10.0
     assert found["signal"]["leads"][1] == "II" and found["signal"]["fs_hz"] == 500.0 and found["seconds"] == 10.0
-    strip, case = np.array(found["signal"]["signal_mv"][1], dtype=float), np.array(signal["signal_mv"][1], dtype=float)  # type: ignore[index]
+    strip, case = (np.array(of["signal_mv"][1], dtype=np.float64) for of in (found["signal"], signal))
     at = np.linspace(0, len(case) - 1, len(strip))
     known = np.isfinite(strip)
     assert known.mean() > 0.95

@@ -271,8 +271,9 @@ class AbstentionOut(BaseModel):
     reason: str = Field(
         default="",
         description="why nothing is similar. unlike: the ECG was read, no case is like it; unreadable: the picture "
-        "was not read well enough to tell; no_case: none passes the filter; empty: there is something similar",
-        examples=["", "unlike", "unreadable", "no_case"],
+        "was not read well enough to tell; no_case: none passes the filter; not_carried: no case carries what the "
+        "words ask for; not_understood: the words say too little about ECGs; empty: there is something similar",
+        examples=["", "unlike", "unreadable", "no_case", "not_carried", "not_understood"],
     )
 
 
@@ -389,6 +390,12 @@ class SearchOut(BaseModel):
     abstention: AbstentionOut
     page: PageOut | None
     previous: SerialOut | None = Field(default=None, description="with an earlier ECG, where one was named")
+    understood: list[dict[str, Any]] | None = Field(
+        default=None,
+        description="what was understood of words, in parts that can be changed and sent back; null: they were only "
+        "embedded, or there were none",
+        examples=[[{"kind": "statement", "code": "AFIB", "polarity": "absent", "joined": "and", "text": "AF"}]],
+    )
     warnings: list[NoteOut]
     timings_ms: dict[str, float]
 
@@ -424,6 +431,7 @@ class SearchOut(BaseModel):
                 reason=near.reason,
             ),
             page=None if page is None else PageOut.of(page),
+            understood=None if result.understood is None else result.understood.as_list(),
             warnings=[NoteOut.of(note) for note in dict.fromkeys((*near.warnings, *result.warnings))],
             timings_ms={name: round(ms, 3) for name, ms in result.timings_ms.items()},
         )

@@ -109,6 +109,9 @@ def run_arm(name: str, asked: Asked, setting: Setting) -> Draft:
         asked: The query and its neighbours.
         setting: What all arms share.
 
+    Returns:
+        The draft.
+
     Raises:
         QueryError: There is no such arm, or it needs a model and there is none.
         GenerationError: The model failed.

@@ -270,18 +270,13 @@ def evaluate_retrieval(
         RecordError: The folder is no PTB-XL folder, or holds none of the folds.
         QueryError: An unknown layout, or folds on both sides.
     """
-    unknown = [layout for layout in layouts if layout not in ALL_LAYOUTS]
-    if unknown:
-        raise QueryError(f"layouts {unknown} are not known (expected some of {', '.join(ALL_LAYOUTS)})")
-    if set(query_folds) & set(gallery_folds):
-        raise QueryError(f"folds {sorted(set(query_folds) & set(gallery_folds))} are both query and gallery")
+    _check(layouts, query_folds, gallery_folds)
     data = PtbXl(ptbxl_root, fs_hz=None)
     queries, gallery = _chosen(data, query_folds, gallery_folds, limit)
     began = time.perf_counter()
     embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir else None, progress)
     weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], resamples)
-    on_validation = {row.fold for row in queries} == {VALIDATION_FOLD}
-    fixed = rules or (None if on_validation else _rules_of(calibration))
+    fixed = rules or (None if {row.fold for row in queries} == {VALIDATION_FOLD} else _rules_of(calibration))
 
     gallery_emb = embedder.gallery(gallery)
     query_emb = {PRIMARY: embedder.queries(queries, PRIMARY)}
@@ -296,14 +291,10 @@ def evaluate_retrieval(
     systems = {encoder.name: result, **_baselines(embedder, untrained, queries, gallery, fixed, weights)}
 
     cross = _cross_modal(embedder, queries, query_emb, weights)
+    chosen = "chosen on these queries" if fixed is None else "fixed beforehand"
     text_emb = embedder.texts([text for _, _, text in text_queries()])
     report = RetrievalReport(
-        about=_about(embedder, queries, gallery)
-        | {
-            "limit": limit,
-            "vote": "chosen on these queries" if fixed is None else "fixed beforehand",
-            "resamples": resamples,
-        },
+        about=_about(embedder, queries, gallery) | {"limit": limit, "vote": chosen, "resamples": resamples},
         encoder=encoder.name,
         systems=systems,
         layouts=by_layout,
@@ -328,6 +319,14 @@ def evaluate_retrieval(
     if out_dir is not None:
         write_report(report, Path(out_dir), queries, gallery)
     return report
+
+
+def _check(layouts: Sequence[str], query_folds: Collection[int], gallery_folds: Collection[int]) -> None:
+    unknown = [layout for layout in layouts if layout not in ALL_LAYOUTS]
+    if unknown:
+        raise QueryError(f"layouts {unknown} are not known (expected some of {', '.join(ALL_LAYOUTS)})")
+    if set(query_folds) & set(gallery_folds):
+        raise QueryError(f"folds {sorted(set(query_folds) & set(gallery_folds))} are both query and gallery")
 
 
 def _cross_modal(

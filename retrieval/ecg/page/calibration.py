@@ -94,9 +94,7 @@ def find_pulses(
     return Calibration(float(left), float(right), float(tall), bool(left > middle), rows, places)
 
 
-def find_cut_pulse(
-    tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float], known: bool
-) -> Calibration | None:
+def find_cut_pulse(tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float], known: bool) -> Calibration | None:
     """The pulse whose one edge lies outside of the picture: all rows begin, or end, on a roof and fall at one place.
 
     Args:
@@ -114,8 +112,8 @@ def find_cut_pulse(
             shape = _cut_in_row(tracks.y[row, order], tracks.bottom[row, order] - tracks.stroke / 2, per_mm)
             if shape is not None:
                 begin, stop, tall = shape
-                places = [width - 1 - x for x in (stop, begin)] if at_end else [begin, stop]
-                left, right = np.interp(places, np.arange(width), x_mm[row])
+                ends = [width - 1 - x for x in (stop, begin)] if at_end else [begin, stop]
+                left, right = np.interp(ends, np.arange(width), x_mm[row])
                 found.append((float(left), float(right), tall, row))
         if len(found) < max(2, 0.4 * n_rows):
             continue
@@ -195,8 +193,13 @@ def _cut_in_row(y: FloatArray, foot: FloatArray, per_mm: tuple[float, float]) ->
         return None
     begin = int(known[0])
     along = y[begin : begin + round(_WIDTH_MM[1] * mm_x)]
-    level = float(np.nanmedian(along[: max(3, round(0.6 * mm_x))]))
+    # The highest level there; an edge may stand before it.
+    level = float(np.nanpercentile(along[: max(3, round(1.2 * mm_x))], 30))
     off = ~(np.abs(along - level) < 0.3 * mm_y + 0.5)
+    skipped = int((~off).argmax())
+    if skipped > 1.0 * mm_x:
+        return None
+    along, off, begin = along[skipped:], off[skipped:], begin + skipped
     length = int(off.argmax()) if off.any() else along.size
     if not 0.5 * mm_x <= length < along.size:
         return None

@@ -55,6 +55,9 @@ def find_extent(
         px_per_mm: Scale along the rows.
         pulse: The calibration pulse.
         area: Left and right end of the traces as first seen, fine px.
+
+    Returns:
+        Left and right end, mm.
     """
     n_rows, width = tracks.y.shape
     mm = px_per_mm
@@ -118,6 +121,9 @@ def in_step(x_mm: FloatArray, curves: FloatArray, px_per_mm: float, extent: Exte
         curves: Height of the curves, (n_rows, w), fine px.
         px_per_mm: Scale across the rows.
         extent: Ends of the rows.
+
+    Returns:
+        Millimetres, the shape of `x_mm`.
     """
     at = np.arange(extent.left, extent.right, _STEP_MM)
     if x_mm.shape[0] < 2 or at.size < 1000:
@@ -234,6 +240,9 @@ def boundaries(
         extent: Ends of the rows.
         columns, rows: Columns and rows of leads.
         strokes: Likelihood of a stroke in every fine column of each row, 0 to 1, (n_rows, w), or None.
+
+    Returns:
+        Pairs of millimetres, from left to right.
     """
     length = extent.length / columns
     step = 0.1
@@ -246,6 +255,8 @@ def boundaries(
         index = np.stack([np.interp(at, x_mm[row], places) for row in range(rows)]).round().astype(int)
         blank = np.mean([~np.isfinite(tracks.y[row, index[row]]) for row in range(rows)], axis=0) >= 0.6
         gap = _nearest_run(blank, max(1, round(0.35 / step)))
+        if gap is not None and _whole(extent.length) and abs(float(at[gap[0]] + at[gap[1] - 1]) / 2 - about) > _EVEN_MM:
+            gap = None  # ink that was lost: between leads there is no room
         if gap is not None:
             begins.append(float(at[gap[0]]))
             ends.append(float(at[gap[1] - 1]))

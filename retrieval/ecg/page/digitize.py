@@ -16,14 +16,15 @@ from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db
+from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db, triple_weights
 from ecgkin.retrieval.ecg.page.image import load_image
-from ecgkin.retrieval.ecg.page.names import Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
+from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
+from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
-from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
 from ecgkin.retrieval.ecg.page.steps import beside, law_shifts, match
+from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -32,10 +33,9 @@ ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
 FS_HZ = 500.0
-import os
-STEADY=int(os.environ.get('STEADY','1'))
-MODE=int(os.environ.get('MODE','1')); REACH=int(os.environ.get('REACH','2')); ALPHA=float(os.environ.get('ALPHA','2'))
 _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
+_BORDER_MM = 4.0  # how far a border of columns may lie from where it should
+_HINT = 40  # of 255: likelihood of a trace under which ink is none
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
 
@@ -179,11 +179,12 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
     paths = follow(np.asarray(half, dtype=np.uint8), baselines, 0, width // 2)
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
-    tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, darkness))
+    tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
     k = fine.factor
+    left, right = _traced(sheet)
     box = (
-        max(0, round(rows.left * k)), max(0, round(rows.top * k)),
-        min(size[0], round(rows.right * k)), min(size[1], round(rows.bottom * k)),
+        max(0, round(left * k)), max(0, round(rows.top * k)),
+        min(size[0], round(right * k)), min(size[1], round(rows.bottom * k)),
     )  # fmt: skip
     drawn = cv2.resize(cv2.dilate(rows.solid, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
     scale = paper_scale(fine.lines, np.asarray(drawn, dtype=np.uint8), box)
@@ -230,36 +231,46 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         tracks.y[(x_mm >= pulse.left - edge) & (x_mm <= pulse.right + edge)] = np.nan
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
-    best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...]] | None = None
+    parts: tuple[tuple[float, float], ...] = ()
+    best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
     for place, usual in enumerate(_candidates(n_rows, look.reading.layout, known.layout)):
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
-        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
+        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
         sampler.without_strokes(stretches)
         strips = _strip_leads(sampler, stretches, layout, names, duration)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
             layout = replace(layout, strip_leads=strips)
-            stretches = tuple(
-                replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches
-            )
+            stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
         signal = sampler.signals(stretches, duration)
         rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - 3.0 * place
         if best is None or rank > best[0]:
-            best = (rank, EcgRecord(signal.astype(np.float32), FS_HZ, LEADS), layout, stretches)
+            best = (rank, EcgRecord(signal.astype(np.float32), FS_HZ, LEADS), layout, stretches, parts)
     if best is None:
         record = EcgRecord(np.full((12, round(duration * FS_HZ)), np.nan, dtype=np.float32), FS_HZ, LEADS)
-        best = (0.0, record, Layout(n_rows, 1, 0, ()), ())
-    _, record, layout, stretches = best
+        best = (0.0, record, Layout(n_rows, 1, 0, ()), (), ())
+    _, record, layout, stretches, parts = best
     if known.leads:
         stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
         record = replace(record, signal_mv=record.signal_mv[[LEADS.index(known.read_as(lead)) for lead in LEADS]])
-    sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv)
+    sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+    late_mm = sampler.late_borders(stretches)
     sampler.without_strokes(stretches)
     if moved := _in_step_by_law(sampler, stretches):
         record = EcgRecord(sampler.signals(stretches, duration, moved).astype(np.float32), FS_HZ, LEADS)
-    signals = {name: row for name, row in zip(LEADS, record.signal_mv, strict=True) if np.isfinite(row).any()}
-    law = einthoven_db(signals)
+    law = _laws_of(record)
+    if late_mm:
+        borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
+        again = _stretches(layout, extent, borders, duration, x_mm)
+        later = tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True))
+        other = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+        other.without_strokes(later)
+        signal = other.signals(later, duration, _in_step_by_law(other, later))
+        moved_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
+        better = _laws_of(moved_record)
+        if better is not None and (law is None or better > law):
+            record, stretches, sampler, law = moved_record, later, other, better
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     shown = {s.lead for s in stretches}
@@ -274,6 +285,23 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     )
     confidence = {s.lead: sampler.cover(s) for s in stretches}
     return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
+
+
+def _laws_of(record: EcgRecord) -> float | None:
+    """How well the limb leads of a record fulfil their laws, dB (see `einthoven_db`)."""
+    rows = zip(record.leads, record.signal_mv, strict=True)
+    return einthoven_db({name: row for name, row in rows if np.isfinite(row).any()})
+
+
+def _traced(sheet: Sheet) -> tuple[int, int]:
+    """First and last column (exclusive) of the traces, working px: as the network sees them where it sees most of them."""
+    rows = sheet.rows
+    if sheet.marks is None:
+        return rows.left, rows.right
+    seen = np.asarray(cv2.threshold(sheet.marks.trace, 110, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
+    left, right = signal_ends(seen, rows.baselines, (rows.left, rows.right))
+    near = max(abs(left - rows.left), abs(right - rows.right)) < 0.01 * (rows.right - rows.left)
+    return (rows.left, rows.right) if near or right - left < 0.5 * (rows.right - rows.left) else (left, right)
 
 
 def _likely(sheet: Sheet, darkness: ByteImage) -> ByteImage:
@@ -305,14 +333,15 @@ def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
 
 def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
     """Darkness where the network sees at least a hint of a trace or of a pulse."""
-    if sheet.marks is None or MODE == 0:
+    if sheet.marks is None:
         return fine.darkness
-    hint = cv2.max(sheet.marks.trace, sheet.marks.pulse)
-    near = cv2.dilate(hint, np.ones((2 * REACH + 1, 2 * REACH + 1), np.uint8))
+    # Strokes between leads stay whole, so that they can be told from beats.
+    hint = cv2.max(cv2.max(sheet.marks.trace, sheet.marks.pulse), sheet.marks.stroke)
+    near = cv2.dilate(hint, np.ones((5, 5), np.uint8))
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
     wide = cv2.resize(near, size, interpolation=cv2.INTER_LINEAR)
-    keep = cv2.convertScaleAbs(wide, alpha=ALPHA)
-    return np.asarray(cv2.multiply(fine.darkness, keep, scale=1 / 255), dtype=np.uint8)
+    keep = cv2.threshold(wide, _HINT, 255, cv2.THRESH_BINARY)[1]
+    return np.asarray(cv2.bitwise_and(fine.darkness, keep), dtype=np.uint8)
 
 
 def _pulse(
@@ -327,7 +356,9 @@ def _pulse(
         baselines = np.array(sheet.rows.baselines)
         others.append(marked_pulses(sheet.marks.pulse, baselines, x_mm, scale.px_per_mm, factor))
     for other in others:
-        if other is not None and (found is None or (other.rows > found.rows and not _most_usual(found, scale))):
+        if other is not None and (
+            found is None or (other.rows > found.rows and _most_usual(found, scale) <= _most_usual(other, scale))
+        ):
             found = other
     return found
 
@@ -465,9 +496,9 @@ def _stretches(
     return tuple(out)
 
 
-def _in_step_by_law(sampler: _Sampler, stretches: tuple[Stretch, ...]) -> dict[Stretch, float]:
+def _in_step_by_law(sampler: _Sampler, stretches: tuple[Stretch, ...]) -> dict[Stretch, tuple[float, float]]:
     """By how many seconds limb leads come too late where three of a column then fulfil their law."""
-    out: dict[Stretch, float] = {}
+    out: dict[Stretch, tuple[float, float]] = {}
     for start in sorted({s.start_s for s in stretches if not s.strip}):
         column = [s for s in stretches if not s.strip and s.start_s == start]
         for k in range(0, len(column) - 2, 3):
@@ -476,7 +507,9 @@ def _in_step_by_law(sampler: _Sampler, stretches: tuple[Stretch, ...]) -> dict[S
                 continue
             parts = [s.sign * sampler.samples(s)[1] for s in three]
             n = min(part.size for part in parts)
-            late = law_shifts(np.stack([part[:n] for part in parts]), (three[0].lead, three[1].lead, three[2].lead), FS_HZ)
+            late = law_shifts(
+                np.stack([part[:n] for part in parts]), (three[0].lead, three[1].lead, three[2].lead), FS_HZ
+            )
             if late is not None:
                 out.update(zip(three, late, strict=True))
     return out
@@ -504,10 +537,12 @@ def _strip_leads(
         whole = samples(strip)
         alike = {lead: match(part, whole, FS_HZ)[1] for lead, part in shown.items()}
         usual, named = layout.strip(number), read.get(number)
-        best = max(alike, key=lambda lead: alike[lead]) if alike else usual
+        # Strips are II, V1 or V5 nearly always; another lead must be named.
+        likely = {lead: value for lead, value in alike.items() if lead in (usual, named, *STRIPS[3])}
+        best = max(likely, key=lambda lead: likely[lead]) if likely else usual
         if alike.get(best, -1.0) > _ITSELF:
             # The name that was read counts where it fits about as well.
-            kept = [lead for lead in (usual, named) if lead is not None and alike.get(lead, -1.0) > alike[best] - 0.04]
+            kept = [lead for lead in (usual, named) if lead is not None and alike.get(lead, -1.0) > alike[best] - 0.08]
             out.append(kept[0] if kept else best)
         else:
             out.append(named or usual)
@@ -517,7 +552,16 @@ def _strip_leads(
 class _Sampler:
     """Samples of stretches, from the rows' curves."""
 
-    def __init__(self, tracks: Tracks, x_mm: FloatArray, scale: PaperScale, mm_per_s: float, per_mv: float) -> None:
+    def __init__(
+        self,
+        tracks: Tracks,
+        x_mm: FloatArray,
+        scale: PaperScale,
+        mm_per_s: float,
+        per_mv: float,
+        strokes: FloatArray | None,
+    ) -> None:
+        self._strokes = strokes
         n_rows, width = tracks.y.shape
         self._x = np.arange(width, dtype=np.float64)
         self._known = np.isfinite(tracks.y)
@@ -533,6 +577,38 @@ class _Sampler:
             y = np.interp(self._x, known, tracks.y[row, known]) if known.size else np.zeros(width)
             self._mm.append(x_mm[row])
             self._mv.append(-scale.y_mm(self._x, y) / y_mm)
+
+    def late_borders(self, stretches: tuple[Stretch, ...]) -> float:
+        """By how many mm the borders of columns come later than was thought, 0 without evidence.
+
+        Left of the border of two columns of limb leads the law of the first holds, right of it that of the second.
+        """
+        starts = sorted({s.start_s for s in stretches if not s.strip})
+        if len(starts) < 2:
+            return 0.0
+        pair = [[s for s in stretches if not s.strip and s.start_s == start] for start in starts[:2]]
+        if any(len(column) != 3 or not all(s.lead in LIMB_LEADS for s in column) for column in pair):
+            return 0.0
+        about = float(np.mean([np.interp(s.left, self._x, self._mm[s.row]) for s in pair[1]]))
+        step = 0.1
+        near = about + np.arange(-_BORDER_MM, _BORDER_MM + step / 2, step)
+        rest = []
+        for column, side in zip(pair, (-1, 1), strict=True):
+            names = (column[0].lead, column[1].lead, column[2].lead)
+            inner = about + side * np.arange(_BORDER_MM, 55.0, 0.25)
+            total, usual = np.zeros(near.size), np.zeros(inner.size)
+            for weight, stretch in zip(triple_weights(names), column, strict=True):
+                mm, mv = self._mm[stretch.row], stretch.sign * self._mv[stretch.row]
+                level = float(np.median(np.interp(inner, mm, mv)))
+                total += weight * (np.interp(near, mm, mv) - level)
+                usual += weight * (np.interp(inner, mm, mv) - level)
+            rest.append((total - np.median(usual)) ** 2)
+        cost = np.concatenate([[0.0], np.cumsum(rest[0])]) + np.concatenate([np.cumsum(rest[1][::-1])[::-1], [0.0]])
+        best, middle = int(cost.argmin()), near.size // 2
+        late = (best - middle) * step
+        if abs(late) < 0.35 or cost[best] > 0.4 * cost[middle]:
+            return 0.0
+        return float(late)
 
     def without_strokes(self, stretches: tuple[Stretch, ...]) -> None:
         """Bridge the upright strokes that stand between columns of leads: alike in all rows, above and below."""
@@ -551,9 +627,11 @@ class _Sampler:
         up = level - self._tracks.top[rows[:, None], columns]
         down = self._tracks.bottom[rows[:, None], columns] - level
         tall = (np.nan_to_num(up + down) > 2.0 * self._per_mm) & (up > 0.7 * self._per_mm) & (down > 0.7 * self._per_mm)
+        marked = None if self._strokes is None else self._strokes[rows[:, None], columns] > 0.5
         for k in np.flatnonzero(tall.sum(axis=0) >= max(2, 0.6 * rows.size)):
             inside = tall[:, k]
-            if np.std(up[inside, k]) + np.std(down[inside, k]) > 0.8 * self._per_mm:
+            alike = np.std(up[inside, k]) + np.std(down[inside, k]) <= 0.8 * self._per_mm
+            if not alike and (marked is None or np.median(marked[:, k]) < 1):
                 continue
             for row, x in zip(rows[inside].tolist(), columns[inside, k].tolist(), strict=True):
                 self._bridge(row, x)
@@ -567,7 +645,9 @@ class _Sampler:
         for step in (-1, 1):
             at = x + step
             for _ in range(round(self._tracks.stroke) + 1):
-                inside = 0 <= at < top.size and bottom[at] - top[at] > tall and top[at] >= ends[0] and bottom[at] <= ends[1]
+                inside = (
+                    0 <= at < top.size and bottom[at] - top[at] > tall and top[at] >= ends[0] and bottom[at] <= ends[1]
+                )
                 if not inside:
                     break
                 at += step
@@ -581,7 +661,7 @@ class _Sampler:
         return float(part.mean()) if part.size else 0.0
 
     def signals(
-        self, stretches: tuple[Stretch, ...], duration: float, late: Mapping[Stretch, float] | None = None
+        self, stretches: tuple[Stretch, ...], duration: float, late: Mapping[Stretch, tuple[float, float]] | None = None
     ) -> FloatArray:
         """All leads in standard order, (12, n), mV, each less its median.
 
@@ -590,7 +670,7 @@ class _Sampler:
         out = np.full((12, round(duration * FS_HZ)), np.nan)
         for stretch in sorted(stretches, key=lambda s: s.strip):
             index = LEADS.index(stretch.lead)
-            first, values = self.samples(stretch, 0.0 if late is None else late.get(stretch, 0.0))
+            first, values = self.samples(stretch, (0.0, 0.0) if late is None else late.get(stretch, (0.0, 0.0)))
             values = stretch.sign * values[: max(0, out.shape[1] - first)]
             place = slice(first, first + values.size)
             if stretch.strip and np.isfinite(out[index]).any():
@@ -598,17 +678,22 @@ class _Sampler:
             out[index, place] = values
         return out
 
-    def samples(self, stretch: Stretch, late_s: float = 0.0) -> tuple[int, FloatArray]:
-        """Number of the first sample, and the samples; `late_s` is by how much the page shows it too late."""
+    def samples(self, stretch: Stretch, late_s: tuple[float, float] = (0.0, 0.0)) -> tuple[int, FloatArray]:
+        """Number of the first sample, and the samples; `late_s` is by how much the page shows its begin and
+        its end too late."""
         first, last = round(stretch.start_s * FS_HZ), round((stretch.start_s + stretch.length_s) * FS_HZ)
         mm, mv, known = self._mm[stretch.row], self._mv[stretch.row], self._known[stretch.row]
         begin, end = np.interp([stretch.left, stretch.right], self._x, mm)
-        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s + late_s) * self._mm_per_s
+        late = np.linspace(*late_s, last - first)
+        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s + late) * self._mm_per_s
         at = at[at <= end + self._mm_per_s / FS_HZ]
         place = np.interp(at, mm, self._x)
         # The columns at either end may hold ink of the neighbour.
         a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
-        values = _band_limited(_steady_ends(mv[a:b], max(2, round(0.3 * self._per_mm)), 0.12) if STEADY else mv[a:b], place - a)
+        part, inked = mv[a:b], np.flatnonzero(known[a:b])
+        if inked.size:  # what is missing at an end goes on level: the neighbour says nothing about it
+            part = np.interp(np.arange(part.size), inked, part[inked])
+        values = _band_limited(_steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12), place - a)
         holes = ~known
         holes[:a] = holes[b:] = False
         missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))

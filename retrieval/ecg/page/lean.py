@@ -144,7 +144,8 @@ def _fitted(
         # Terms of higher order must earn their place.
         ridge = np.diag([0.0, 0.0] + [0.004 * weight.sum()] * (design.shape[1] - 2))
         fit = np.linalg.solve(
-            (design * weight[:, None]).T @ design + ridge + 1e-9 * np.eye(len(terms)), (design * weight[:, None]).T @ slopes
+            (design * weight[:, None]).T @ design + ridge + 1e-9 * np.eye(len(terms)),
+            (design * weight[:, None]).T @ slopes,
         )
         slope = np.zeros(3)
         slope[: degree + 1] = fit[: degree + 1]

@@ -6,7 +6,7 @@ the recording (I, II, III, aVR, ... V6) or in Cabrera's (aVL, I, -aVR, II, aVF, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
 
@@ -39,7 +39,6 @@ class Layout:
     def lead(self, row: int, column: int) -> str:
         """What stands in a row of leads and a column."""
         return self.leads[column * self.rows + row]
-
 
     def strip(self, number: int) -> str:
         """Lead of a rhythm strip, from the upper one, 0."""
@@ -95,6 +94,13 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
     """How well a layout agrees with the names that were read: their scores where they agree less where they do not.
 
     A name stands at the beginning of its lead, at most a little before it.
+
+    Args:
+        layout: A candidate.
+        names: What was read, with places and scores.
+
+    Returns:
+        Larger for the better layout.
     """
     total = 0.0
     seen: set[tuple[int, int]] = set()

@@ -97,7 +97,9 @@ def upright_sheet(sheet: Sheet) -> Sheet:
         return sheet
     trace = lean.moved(rows.trace, sharp=True)
     level = (rows.top + rows.bottom) / 2
-    ends = [float(lean.upright(np.array([float(x)]), np.array([y]))[0]) for x in (rows.left, rows.right) for y in (level,)]
+    ends = [
+        float(lean.upright(np.array([float(x)]), np.array([y]))[0]) for x in (rows.left, rows.right) for y in (level,)
+    ]
     left, right = signal_ends(trace, rows.baselines, (round(ends[0]), round(ends[1])))
     moved = replace(
         rows, ink=lean.moved(rows.ink), trace=trace, solid=lean.moved(rows.solid, sharp=True), left=left, right=right

@@ -22,6 +22,9 @@ def beside(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> FloatA
         shown: Samples of the lead, NaN where it is not shown, (n,).
         strip: Samples of its strip on the same time axis, (n,).
         fs_hz: Samples a second.
+
+    Returns:
+        The lead completed, (n,).
     """
     n = min(shown.size, strip.size)
     shown, strip = shown[:n], strip[:n]
@@ -46,6 +49,9 @@ def match(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> tuple[i
         shown: Samples of the lead, NaN where it is not shown, (n,).
         strip: Samples of its strip on the same time axis, (n,).
         fs_hz: Samples a second.
+
+    Returns:
+        Samples, and correlation.
     """
     n = min(shown.size, strip.size)
     known = np.flatnonzero(np.isfinite(shown[:n]))
@@ -69,7 +75,9 @@ def match(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> tuple[i
     return best, most
 
 
-def law_shifts(parts: FloatArray, names: tuple[str, str, str], fs_hz: float = 500.0) -> tuple[float, float, float] | None:
+def law_shifts(
+    parts: FloatArray, names: tuple[str, str, str], fs_hz: float = 500.0
+) -> tuple[tuple[float, float], ...] | None:
     """Shifts in seconds that make three limb leads of one column fulfil their law; None without strong evidence.
 
     Args:
@@ -78,7 +86,7 @@ def law_shifts(parts: FloatArray, names: tuple[str, str, str], fs_hz: float = 50
         fs_hz: Samples a second.
 
     Returns:
-        For each lead by how much it comes too late; their median is 0.
+        For each lead by how much it comes too late at the begin and at the end of the time; their median is 0.
     """
     weights = triple_weights(names)
     step = max(1, round(fs_hz / 250))
@@ -117,5 +125,64 @@ def law_shifts(parts: FloatArray, names: tuple[str, str, str], fs_hz: float = 50
     if best < _LEAST_DB or best - before < _GAIN_DB:
         return None
     late = np.array([0.0, float(lags[i]), float(lags[j])]) / rate
-    late -= np.median(late)
-    return float(late[0]), float(late[1]), float(late[2])
+    line = _stretched(x, late * rate, reach)
+    return tuple((float(a / rate), float(b / rate)) for a, b in line)
+
+
+def _stretched(x: FloatArray, late: FloatArray, reach: int) -> FloatArray:
+    """Lags of three leads at the begin and the end of their time, samples, (3, 2), refined from one lag each.
+
+    Gauss-Newton steps on the sum of the leads, that their law makes zero; lags that change along the time must earn it.
+
+    Args:
+        x: Samples times their factors in the law, (3, n).
+        late: Lags to begin with, samples, (3,).
+        reach: Largest lag between two of them, samples.
+    """
+    n = x.shape[1]
+    at = np.arange(n, dtype=np.float64)
+    tau = 2 * at / (n - 1) - 1
+    known = np.isfinite(x)
+    filled = np.stack([np.interp(at, at[k], row[k]) for row, k in zip(x, known, strict=True)])
+    rise = np.gradient(filled, axis=1)
+    middle, slope = late.copy(), np.zeros(3)
+
+    def summed(middle: FloatArray, slope: FloatArray) -> tuple[FloatArray, list[FloatArray], NDArray[np.bool_]]:
+        places = [at + m + s * tau for m, s in zip(middle, slope, strict=True)]
+        good = np.all(
+            [np.interp(p, at, k.astype(float), left=0, right=0) > 0.99 for p, k in zip(places, known, strict=True)],
+            axis=0,
+        )
+        total = np.sum([np.interp(p, at, row) for p, row in zip(places, filled, strict=True)], axis=0)
+        return total, places, good
+
+    def cost(middle: FloatArray, slope: FloatArray) -> float:
+        total, _, good = summed(middle, slope)
+        return float(np.var(total[good])) if good.sum() > 0.5 * n else np.inf
+
+    best = cost(middle, slope)
+    for _ in range(8):
+        total, places, good = summed(middle, slope)
+        if good.sum() <= 0.5 * n:
+            break
+        columns = []
+        for k in (1, 2):
+            d = np.interp(places[k], at, rise[k])
+            columns += [d, d * tau]
+        design = np.stack(columns, axis=1)[good]
+        design = design - design.mean(axis=0)
+        target = total[good] - total[good].mean()
+        ridge = np.diag([0.02, 0.1, 0.02, 0.1]) * float((design**2).sum(axis=0).mean())
+        step = -np.linalg.solve(design.T @ design + ridge, design.T @ target)
+        moved, turned = middle.copy(), slope.copy()
+        moved[1:] += step[0::2]
+        turned[1:] += step[1::2]
+        ends = np.stack([moved - turned, moved + turned])
+        if np.ptp(ends, axis=1).max() > 1.3 * reach:
+            break
+        now = cost(moved, turned)
+        if now > best:
+            break
+        middle, slope, best = moved, turned, now
+    out = np.stack([middle - slope, middle + slope], axis=1)
+    return np.asarray(out - np.median(out, axis=0), dtype=np.float64)

@@ -75,7 +75,9 @@ def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Path
     if n_rows > 1:
         others = np.abs(y[:, :, None] - baselines[None, None, :])
         own = np.abs(y - baselines[:, None])
-        foreign = (others.min(axis=2) < 0.16 * pitch) & (own > 0.6 * pitch)
+        gaps = np.concatenate([[pitch], np.diff(baselines), [pitch]])
+        near = np.minimum(pitch, np.minimum(gaps[:-1], gaps[1:]))[:, None]
+        foreign = (others.min(axis=2) < 0.16 * near) & (own > 0.6 * near)
         across += (foreign * np.float32(_FOREIGN))[None]
     outside = (y < 0) | (y >= height)
     across += (outside * np.float32(4.0))[None]

@@ -77,7 +77,9 @@ def test_vote_equals_the_vote_of_the_evaluation(hits: list[tuple[float, set[str]
     hits.sort(key=lambda hit: -hit[0])
     space = default_space()
     labels = space.statements([dict.fromkeys(codes, 0.0) for _, codes in hits])
-    neighbours = ranking.Neighbours(np.arange(len(hits))[None], np.float32([[score for score, _ in hits]]))
+    neighbours = ranking.Neighbours(
+        np.arange(len(hits))[None], np.array([[score for score, _ in hits]], dtype=np.float32)
+    )
     expected = metrics.vote_scores(neighbours, labels, len(hits), tau)[0]
     got = vote([float(s) for s in neighbours.scores[0]], [codes for _, codes in hits], rule=VoteRule(len(hits), tau))
     np.testing.assert_allclose([got.statements[code] for code in space.codes], expected, atol=1e-6)
@@ -215,3 +217,12 @@ def test_threshold_takes_the_smallest_quantile_that_turns_strangers_away() -> No
     assert calibrate.fit_threshold(inside, quantile=0.5).score == pytest.approx(0.8, abs=0.01)
     with pytest.raises(QueryError):
         calibrate.fit_threshold(np.array([]))
+
+
+def test_top_keeps_what_just_reaches_the_least() -> None:
+    """At least is at least: a statement exactly at the bound is shown."""
+    voted = vote([1.0, 1.0, 1.0, 1.0], [{"AFIB"}, {"AFIB", "LVH"}, set(), set()], rule=VoteRule(4, 0.1))
+    assert voted.statements["AFIB"] == 0.5 and voted.statements["LVH"] == 0.25
+    assert [code for code, _ in voted.top(at_least=0.5)] == ["AFIB"]
+    assert [code for code, _ in voted.top(at_least=0.25)] == ["AFIB", "LVH"]
+    assert [code for code, _ in voted.top(1, at_least=0.25)] == ["AFIB"]

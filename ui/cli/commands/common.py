@@ -40,6 +40,16 @@ def settings(**given: Any) -> Settings:
     return found
 
 
+def service_logging(found: Settings) -> None:
+    """Logging of what runs for days: JSON lines from INFO on, unless the settings or --debug say otherwise."""
+    from ecgkin.ui.logs import configure_logging
+    from ecgkin.ui.settings import origins
+
+    unset = {name for name, origin in origins(found).items() if origin == "default"}
+    level = "INFO" if "log_level" in unset else found.log_level
+    configure_logging(level, "json" if "log_format" in unset else found.log_format)
+
+
 def numbers(text: str, option: str) -> list[int]:
     """Whole numbers written "1-8", "1,2,5" or "9".
 

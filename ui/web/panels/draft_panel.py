@@ -100,6 +100,9 @@ def draft_html(
         lang: Of its warnings.
         known: Warnings that the page shows elsewhere.
         brief: Whether the line that says what a draft is stands elsewhere.
+
+    Returns:
+        HTML, escaped.
     """
     head = (
         f'<p class="ek-soft"><span class="ek-tag prelim">{escape(word("preliminary"))}</span> '

@@ -115,6 +115,9 @@ def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: 
         address: Of its drawing; "" where there is none.
         lang: Of names.
         word: Texts.
+
+    Returns:
+        HTML, escaped.
     """
     case = hit.case
     share = max(0.0, min(1.0, hit.score))

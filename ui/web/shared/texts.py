@@ -323,6 +323,9 @@ def name_of(code: str, lang: Lang) -> str:
     Args:
         code: "AFIB", "MI" ...
         lang: "en" or "de".
+
+    Returns:
+        The name.
     """
     from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASS_NAMES, statement
 
@@ -338,6 +341,9 @@ def person(age_years: float | None, sex: str | None, lang: Lang) -> str:
         age_years: None where unknown.
         sex: "F", "M" or None.
         lang: "en" or "de".
+
+    Returns:
+        "63 J., w", or what of it is known.
 
     >>> person(62.0, "F", "en"), person(None, "M", "de"), person(None, None, "en")
     ('62 years, female', 'männlich', '')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def _fill(folder: Path, encoder: Any, n: int) -> list[EcgRecord]:
     items = [
         IngestItem(
             Case(case_id=f"c{number}", patient_id=f"p{number}", report=one.report_en, labels=one.labels),
-            load=lambda one=one: one.record,
+            load=partial(getattr, one, "record"),
         )
         for number, one in enumerate(made)
     ]

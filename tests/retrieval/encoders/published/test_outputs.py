@@ -44,8 +44,8 @@ def test_stage(doors: dict[str, Any], system: str, stage: str) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_protocol(doors: dict[str, Any], system: str) -> None:
+    assert isinstance(doors[system], Encoder)
     door = doors[system]
-    assert isinstance(door, Encoder)
     rows = door.encode_records([made.record("sinus"), made.record("wander")])
     assert rows.dtype == np.float32
     assert rows.shape == (2, door.dim)
@@ -293,7 +293,7 @@ def test_fingerprints(doors: dict[str, Any], tmp_path: Path) -> None:
     # One weight of the text tower changes what words mean, not what an ECG is.
     plain["proj_t.2.bias"][0] += 1e-3
     torch.save(plain, tmp_path / "res18_7_ckpt.pth")
-    other = load_encoder(f"merl:{tmp_path}")
+    other: Any = load_encoder(f"merl:{tmp_path}")
     assert other.fingerprint != doors["merl"].fingerprint
     assert other.image_fingerprint == doors["merl"].image_fingerprint
     # So does the tokenizer.
@@ -313,7 +313,7 @@ def test_backbone_alone(doors: dict[str, Any], tmp_path: Path) -> None:
     plain = torch.load(made.FIXTURES / "merl" / "res18_best_ckpt.pth", weights_only=True)
     inside = {k.removeprefix("ecg_encoder."): v for k, v in plain.items() if k.startswith("ecg_encoder.")}
     torch.save(inside, tmp_path / "res18_best_encoder.pth")
-    alone = load_encoder(f"merl:{tmp_path}")
+    alone: Any = load_encoder(f"merl:{tmp_path}")
     assert "backbone alone" in alone.kind
     assert alone.dim == 32
     assert alone.fingerprint != doors["merl"].fingerprint
