@@ -20,7 +20,7 @@ from ecgkin.index.case import Case
 from ecgkin.index.transfer.export_dicom import write_dicom
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.errors import InputError, QueryError
-from ecgkin.ui.api.answers import DraftOut
+from ecgkin.ui.api.answers import DraftOut, SentenceOut
 from ecgkin.ui.cli.main import main
 from ecgkin.ui.report.accepted import AcceptedReport, Patient, Study, about_dicom, accept, read_report
 from ecgkin.ui.report.dicom import structured_report, wrapped_pdf
@@ -30,11 +30,11 @@ from ecgkin.ui.report.fhir import DeliveryError, bundle, post
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def sentence(text: str, *statements: tuple[str, str], citations: tuple[str, ...] = ()) -> dict[str, Any]:
-    return {
+def sentence(text: str, *statements: tuple[str, str], citations: tuple[str, ...] = ()) -> SentenceOut:
+    return SentenceOut.model_validate({
         "text": text, "section": "rhythm", "statements": statements, "citations": citations, "unknown_citations": [],
         "basis": "cases", "probability": 0.9,
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 @pytest.fixture
@@ -83,11 +83,12 @@ def test_nothing_is_in_it_that_was_not_accepted(draft: DraftOut, report: Accepte
     assert report.origin.endswith("3 sentences accepted, 2 changed or added, 0 left out.")
     few = accept(draft, accepted=[2], changes={}, signed_by="X", now=NOW)
     assert few.rejected == 3 and few.cases == ["a/3"] and few.values == {} and few.key != report.key
-    for wrong, said in (
+    wrongs: list[tuple[dict[str, Any], str]] = [
         ({"accepted": [9]}, "sentence 9 does not exist"),
         ({"accepted": [1], "changes": {1: "x"}}, "sentence 1 is accepted as it stands and rewritten"),
         ({"accepted": []}, "no sentence was accepted"),
-    ):
+    ]
+    for wrong, said in wrongs:
         with pytest.raises(QueryError, match=said):
             accept(draft, **{"changes": {}, "signed_by": "X", **wrong})
 
