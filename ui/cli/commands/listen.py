@@ -157,7 +157,7 @@ def _serve(worker: Worker, folder: WatchedFolder | None, over: threading.Event) 
 
         return body
 
-    parts = [worker, *([folder] if folder is not None else [])]
+    parts: list[Worker | WatchedFolder] = [worker, *([folder] if folder is not None else [])]
     threads = [threading.Thread(target=guarded(part.run), name=type(part).__name__, daemon=True) for part in parts]
     for thread in threads:
         thread.start()
