@@ -14,6 +14,7 @@ from ecgkin.index.ingest.deidentify import GONE, _device, _filters, deidentified
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.folder import folder_items
 from ecgkin.index.sources.items import IngestItem
+from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 
@@ -74,7 +75,7 @@ def test_what_a_device_and_filters_keep() -> None:
 def test_ages_above_89_are_one_and_dates_are_years(age: float | None, kept: float | None) -> None:
     """Whoever says the age, the table or the file's own header."""
     case = Case("ward/1", patient_id="p-1", age_years=age, recorded_at="2021-03-04T10:00")
-    record = EcgRecord(np.zeros((12, 500), np.float32), 500.0, patient_id="p-1", age_years=age)
+    record = EcgRecord(np.zeros((12, 500), np.float32), 500.0, LEADS, patient_id="p-1", age_years=age)
     (item,) = deidentified([IngestItem(case, lambda: record)], KEY)
     loaded = item.load()
     assert isinstance(loaded, EcgRecord)
