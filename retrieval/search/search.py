@@ -126,6 +126,9 @@ def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
         encoder: Of the case base.
         record: The record, or its path.
 
+    Returns:
+        The query, with what the reader and the encoder said of the record.
+
     Raises:
         RecordError: The file cannot be read, or there is no ECG in it.
         QueryError: The encoder has no vector for it.
@@ -152,6 +155,9 @@ def text_query(encoder: Encoder, text: str) -> Query:
     Args:
         encoder: Of the case base.
         text: A report, a question, a statement's name.
+
+    Returns:
+        The query.
 
     Raises:
         QueryError: They are none, or more than `MAX_TEXT` characters; or the encoder has no vector for them.
@@ -183,6 +189,9 @@ def vector_query(encoder: Encoder, vector: NDArray[np.float32], kind: str) -> Qu
         vector: Shape (dim,).
         kind: What the result calls the query.
 
+    Returns:
+        The query, its vector at length 1.
+
     Raises:
         QueryError: The vector is not finite or has no length.
     """
@@ -196,6 +205,9 @@ def mixed_query(ecg: Query, words: Query, weight: float) -> Query:
         ecg: By a picture or a record.
         words: By text.
         weight: Share of the ECG, 0 to 1.
+
+    Returns:
+        The query, with the warnings of the ECG and the time of both.
 
     Raises:
         QueryError: The two cancel out.
@@ -294,6 +306,9 @@ class CaseSearch:
             device: Where that encoder runs: "cpu", "cuda", "cuda:1".
             calibration: A calibration or its file; None takes the one beside the encoder's weights, if there is one.
 
+        Returns:
+            The search; whoever opens it closes its base.
+
         Raises:
             CaseBaseError: There is no case base, or its files do not belong together.
             EncoderMismatchError: It was built with another encoder.
@@ -349,6 +364,9 @@ class CaseSearch:
             depth: Neighbours that are found for the vote, 1 to 1000 (k at least); None for `CaseSearch.depth`. Fewer
                 than the calibration was fitted with vote uncalibrated.
 
+        Returns:
+            Hits, vote and warnings, with what was read of the page.
+
         Raises:
             ImageError: No picture, or no ECG in it.
             QueryError: k, the depth or the filter cannot be used.
@@ -369,6 +387,13 @@ class CaseSearch:
         """Cases similar to a recorded ECG (or the file of one); arguments as in `by_image`.
 
         Of a record longer than a page the first 10 s count; the result's warnings say so.
+
+        Args:
+            record: The record, or the path of its file.
+            k, where, exclude_patient, depth: As in `by_image`.
+
+        Returns:
+            Hits, vote and warnings.
 
         Raises:
             RecordError: The file cannot be read, or there is no ECG in it (see `searchable`).
@@ -402,6 +427,9 @@ class CaseSearch:
             depth: Neighbours that are found for the vote; None for `CaseSearch.depth`.
             understood: Parts, or their JSON values, that stand in the place of what would be understood.
             raw: Whether the words are only embedded.
+
+        Returns:
+            Hits and vote, with what was understood of the words.
 
         Raises:
             QueryError: The text is empty or longer than 10,000 characters; k, the filter or the parts cannot be used.
@@ -455,6 +483,11 @@ class CaseSearch:
             query: An `EcgRecord`, or a picture or its path.
             weight: Share of the ECG, 0 to 1.
             understood, raw: As in `by_text`.
+            k, where, exclude_patient, depth: As in `by_image`.
+            text: As in `by_text`.
+
+        Returns:
+            Hits and vote, with what was understood of the words.
 
         Raises:
             QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
@@ -491,6 +524,11 @@ class CaseSearch:
 
         Args:
             kind: What the result calls the query.
+            vector: Finite, of any length, shape (dim,).
+            k, where, exclude_patient, depth: As in `by_image`.
+
+        Returns:
+            Hits and an uncalibrated vote.
 
         Raises:
             QueryError: The vector is not finite or has no length; otherwise as in `by_image`.

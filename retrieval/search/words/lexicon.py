@@ -58,7 +58,8 @@ EVERYDAY = _words(
 # Folded words that occur in names and that everybody uses: on their own they say nothing of ECGs.
 WEAK = _words(
     """
-    digital digitale digitales broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
+    digital digitale digitales broken nothing wrong anything fine take bad quality noisy flat line high low raised big
+    small slow fast rapid total
     complete incomplete right left first second third stress swap cable switch fresh recent old new early late thick
     thin
     prominent unspecific specific minor major single double extra control adult volunteer subject person healthy normal
