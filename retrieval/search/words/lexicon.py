@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.ecg.statements.find import Names, expand, statement_layers, stem, tree_of
@@ -136,7 +137,8 @@ class Concept:
 def concepts() -> dict[str, Concept]:
     """All concepts by their codes."""
     raw = json.loads(files("ecgkin.retrieval.search.words").joinpath("concepts.json").read_text("utf-8"))
-    items = [Concept(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()}) for one in raw]
+    fields: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()} for one in raw]
+    items = [Concept(**one) for one in fields]
     return {item.code: item for item in items}
 
 

@@ -291,7 +291,7 @@ def _rest(
     for part, start, end in findings:
         name = _long_name(part, text[start:end])
         if name and part.polarity != "absent":
-            kept = re.sub(rf"(?<!\w){re.escape(text[start:end])}(?!\w)", lambda _, name=name: name, kept, count=1)
+            kept = re.sub(rf"(?<!\w){re.escape(text[start:end])}(?!\w)", name.replace("\\", r"\\"), kept, count=1)
     kept = kept.strip(" ,;.:-&/()[]")
     nothing = all(lexicon.is_everyday(w) for w in _WORD.findall(kept))
     share = n_known / n_content if n_content else 0.0
