@@ -19,7 +19,16 @@ from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db, triple_db, triple_weights
 from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
 from ecgkin.retrieval.ecg.page.image import load_image
-from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
+from ecgkin.retrieval.ecg.page.names import (
+    STRIPS,
+    Layout,
+    PlacedName,
+    agreement,
+    cabrera,
+    layouts_of,
+    named_layout,
+    strip_names,
+)
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
@@ -242,7 +251,14 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     strokes = _strokes(sheet, tracks, k)
     parts: tuple[tuple[float, float], ...] = ()
     best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
-    for place, usual in enumerate(_candidates(n_rows, look.reading.layout, known.layout)):
+    candidates = _candidates(n_rows, look.reading.layout, known.layout)
+    alone = named_layout(n_rows, names) if known.layout is None else None
+    if alone is not None and alone not in candidates:
+        candidates.append(alone)
+    if n_rows == 2 and len(names) > 1 and known.layout is None:
+        # Two rows are two leads as often as twelve: names decide.
+        candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
+    for place, usual in enumerate(candidates):
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
@@ -283,7 +299,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     shown = {s.lead for s in stretches}
-    if layout.leads:
+    if layout.leads and (n_rows > 1 or names):
         warnings = [note for note in warnings if note.code is not NoteCode.LAYOUT_UNKNOWN]
     page = replace(
         look.reading,
@@ -324,7 +340,7 @@ def _laws_of(record: EcgRecord) -> float | None:
 
 
 def _supported(tracks: Tracks, sheet: Sheet, factor: float) -> FloatArray:
-    """How sure each column of a curve is, 0 to 1: whether the network sees a trace or a pulse where the ink was followed."""
+    """How sure each column of a curve is, 0 to 1: whether the network sees a trace where the ink was followed."""
     known = np.isfinite(tracks.y)
     if sheet.marks is None:
         return known.astype(np.float64)
@@ -338,7 +354,7 @@ def _supported(tracks: Tracks, sheet: Sheet, factor: float) -> FloatArray:
 
 
 def _traced(sheet: Sheet) -> tuple[int, int]:
-    """First and last column (exclusive) of the traces, working px: as the network sees them where it sees most of them."""
+    """First and last column (exclusive) of the traces, working px: as the network sees them, where it does."""
     rows = sheet.rows
     if sheet.marks is None:
         return rows.left, rows.right
@@ -681,7 +697,7 @@ class _Sampler:
                 self._bridge(row, x)
 
     def _bridge(self, row: int, x: int) -> None:
-        """Take a column of a row for lost, with the sides of the same stroke: about as tall, and not beyond its ends."""
+        """Take a column of a row for lost, with the sides of the same stroke: about as tall, not beyond its ends."""
         top, bottom = self._tracks.top[row], self._tracks.bottom[row]
         ends = top[x] - 1.0, bottom[x] + 1.0
         tall = 0.4 * (bottom[x] - top[x])

@@ -91,14 +91,14 @@ def law_shifts(
     if n < 4 * reach + 0.5 * rate:
         return None
     inner = slice(2 * reach, n - 2 * reach)
-    base = x[0, inner]
-    known = np.isfinite(base)
-    lags = np.arange(-2 * reach, 2 * reach + 1)
-    views = [np.lib.stride_tricks.sliding_window_view(x[k], base.size) for k in (1, 2)]
-    for view in views:
-        known &= np.isfinite(view).all(axis=0)
+    known = np.isfinite(x).all(axis=0)[inner]
     if known.sum() < 0.5 * rate:
         return None
+    at = np.arange(n)
+    filled = np.stack([np.interp(at, at[np.isfinite(row)], row[np.isfinite(row)]) for row in x])
+    base = filled[0, inner]
+    lags = np.arange(-2 * reach, 2 * reach + 1)
+    views = [np.lib.stride_tricks.sliding_window_view(filled[k], base.size) for k in (1, 2)]
 
     def centred(v: FloatArray) -> FloatArray:
         v = v[..., known]
@@ -114,17 +114,20 @@ def law_shifts(
     # Shifts must earn something.
     share = share * (1.0 + 0.1 * apart / reach)
     i, j = np.unravel_index(int(share.argmin()), share.shape)
-    zero = lags.size // 2
-    best, before = (-10 * np.log10(max(1e-9, float(v)) * 1.5) for v in (share[i, j], share[zero, zero]))
-    if best < _LEAST_DB or best - before < _GAIN_DB:
+    late = np.array([0.0, float(lags[i]), float(lags[j])])
+    # By one lag each, then by lags that change along the column; from no lag at all where one each gains nothing.
+    found = [_stretched(x, start, reach) for start in (late, np.zeros(3))]
+    line, left = min(found, key=lambda f: f[1])
+    energy = float(sum(np.nanvar(row) for row in x))
+    before = float(np.nanvar(x.sum(axis=0)))
+    best_db, before_db = (10 * np.log10(energy / 1.5 / max(v, 1e-9 * energy)) for v in (left, before))
+    if best_db < _LEAST_DB or best_db - before_db < _GAIN_DB:
         return None
-    late = np.array([0.0, float(lags[i]), float(lags[j])]) / rate
-    line = _stretched(x, late * rate, reach)
     return tuple((float(a / rate), float(b / rate)) for a, b in line)
 
 
-def _stretched(x: FloatArray, late: FloatArray, reach: int) -> FloatArray:
-    """Lags of three leads at the begin and the end of their time, samples, (3, 2), refined from one lag each.
+def _stretched(x: FloatArray, late: FloatArray, reach: int) -> tuple[FloatArray, float]:
+    """Lags of three leads at the begin and the end of their time, samples, (3, 2), and the variance of what is left.
 
     Gauss-Newton steps on the sum of the leads, that their law makes zero; lags that change along the time must earn it.
 
@@ -179,4 +182,4 @@ def _stretched(x: FloatArray, late: FloatArray, reach: int) -> FloatArray:
             break
         middle, slope, best = moved, turned, now
     out = np.stack([middle - slope, middle + slope], axis=1)
-    return np.asarray(out - np.median(out, axis=0), dtype=np.float64)
+    return np.asarray(out - np.median(out, axis=0), dtype=np.float64), best
