@@ -250,7 +250,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
     parts: tuple[tuple[float, float], ...] = ()
-    best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
+    best: tuple[float, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
     candidates = _candidates(n_rows, look.reading.layout, known.layout)
     alone = named_layout(n_rows, names) if known.layout is None else None
     if alone is not None and alone not in candidates:
@@ -262,7 +262,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
-        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes, rough=True)
         sampler.without_strokes(stretches)
         strips = _strip_leads(sampler, stretches, layout, names, duration)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
@@ -271,19 +271,15 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         signal = sampler.signals(stretches, duration)
         rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - (3.0 if len(names) < 3 else 0.5) * place
         if best is None or rank > best[0]:
-            best = (rank, EcgRecord(signal.astype(np.float32), FS_HZ, LEADS), layout, stretches, parts)
-    if best is None:
-        record = EcgRecord(np.full((12, round(duration * FS_HZ)), np.nan, dtype=np.float32), FS_HZ, LEADS)
-        best = (0.0, record, Layout(n_rows, 1, 0, ()), (), ())
-    _, record, layout, stretches, parts = best
+            best = (rank, layout, stretches, parts)
+    _, layout, stretches, parts = best or (0.0, Layout(n_rows, 1, 0, ()), (), ())
     if known.leads:
         stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
-        record = replace(record, signal_mv=record.signal_mv[[LEADS.index(known.read_as(lead)) for lead in LEADS]])
     sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
     late_mm = sampler.late_borders(stretches)
     sampler.without_strokes(stretches)
-    if moved := _in_step_by_law(sampler, stretches):
-        record = EcgRecord(sampler.signals(stretches, duration, moved).astype(np.float32), FS_HZ, LEADS)
+    signal = sampler.signals(stretches, duration, _in_step_by_law(sampler, stretches))
+    record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
     law = _laws_of(record)
     if late_mm:
         borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
@@ -591,15 +587,17 @@ def _strip_leads(
         return whole
 
     strips = [s for s in stretches if s.strip]
-    shown = {s.lead: samples(s) for s in stretches if not s.strip} if strips else {}
+    # Strips are II, V1 or V5 nearly always; another lead must be named.
+    thought = {*STRIPS[3], *read.values(), *(layout.strip(s.row - layout.rows) for s in strips)}
+    shown = {s.lead: samples(s) for s in stretches if not s.strip and s.lead in thought} if strips else {}
     for strip in strips:
         number = strip.row - layout.rows
-        whole = samples(strip)
-        alike = {lead: match(part, whole, FS_HZ)[1] for lead, part in shown.items()}
         usual, named = layout.strip(number), read.get(number)
-        # Strips are II, V1 or V5 nearly always; another lead must be named.
-        likely = {lead: value for lead, value in alike.items() if lead in (usual, named, *STRIPS[3])}
-        best = max(likely, key=lambda lead: likely[lead]) if likely else usual
+        whole = samples(strip)
+        alike = {
+            lead: match(part, whole, FS_HZ)[1] for lead, part in shown.items() if lead in (usual, named, *STRIPS[3])
+        }
+        best = max(alike, key=lambda lead: alike[lead]) if alike else usual
         if alike.get(best, -1.0) > _ITSELF:
             # The name that was read counts where it fits about as well.
             kept = [lead for lead in (usual, named) if lead is not None and alike.get(lead, -1.0) > alike[best] - 0.08]
@@ -620,8 +618,10 @@ class _Sampler:
         mm_per_s: float,
         per_mv: float,
         strokes: FloatArray | None,
+        *,
+        rough: bool = False,
     ) -> None:
-        self._strokes = strokes
+        self._strokes, self._rough = strokes, rough
         n_rows, width = tracks.y.shape
         self._x = np.arange(width, dtype=np.float64)
         self._known = np.isfinite(tracks.y)
@@ -754,7 +754,8 @@ class _Sampler:
         part, inked = mv[a:b], np.flatnonzero(known[a:b])
         if inked.size:  # what is missing at an end goes on level: the neighbour says nothing about it
             part = np.interp(np.arange(part.size), inked, part[inked])
-        values = _band_limited(_steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12), place - a)
+        part = _steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12)
+        values = np.interp(place - a, np.arange(part.size), part) if self._rough else _band_limited(part, place - a)
         holes = ~known
         holes[:a] = holes[b:] = False
         missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))

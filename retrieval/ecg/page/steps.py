@@ -49,24 +49,46 @@ def match(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> tuple[i
     """
     n = min(shown.size, strip.size)
     known = np.flatnonzero(np.isfinite(shown[:n]))
-    reach = round(_STRIP_S * fs_hz)
-    best, most = 0, -1.0
     if known.size < 0.5 * fs_hz:
-        return best, most
+        return 0, -1.0
     first, last = int(known[0]), int(known[-1]) + 1
-    lead = shown[first:last]
-    for lag in range(-reach, reach + 1):
-        a, b = max(0, first + lag), min(n, last + lag)
-        other = strip[a:b]
-        own = lead[a - first - lag : a - first - lag + other.size]
-        both = np.isfinite(own) & np.isfinite(other)
-        if both.sum() < 0.6 * known.size:
-            continue
-        p, q = own[both] - own[both].mean(), other[both] - other[both].mean()
-        alike = float(p @ q / max(1e-9, np.sqrt((p @ p) * (q @ q)))) - 0.02 * abs(lag) / reach
-        if alike > most:
-            best, most = lag, alike
-    return best, most
+    reach = round(_STRIP_S * fs_hz)
+    rough = 4
+    lags = np.arange(-reach, reach + 1, rough)
+    alike = _correlations(shown[first:last:rough], strip[:n], first, lags, rough, reach)
+    near = int(lags[alike.argmax()])
+    lags = np.arange(max(-reach, near - rough), min(reach, near + rough) + 1)
+    alike = _correlations(shown[first:last], strip[:n], first, lags, 1, reach)
+    best = int(alike.argmax())
+    return int(lags[best]), float(alike[best])
+
+
+def _correlations(
+    lead: FloatArray, strip: FloatArray, first: int, lags: NDArray[np.int64], step: int, reach: int
+) -> FloatArray:
+    """Correlation of a lead with a strip at several lags, less a little for large ones; -1 where too little is shown.
+
+    Args:
+        lead: Every `step`-th sample from sample `first` on.
+        strip: All samples.
+        first: See `lead`.
+        lags: By how many samples the strip is late.
+        step: See `lead`.
+        reach: The largest lag that is thought of.
+    """
+    at = first + np.arange(lead.size)[None, :] * step + lags[:, None]
+    inside = (at >= 0) & (at < strip.size)
+    other = strip[np.clip(at, 0, strip.size - 1)]
+    both = inside & np.isfinite(other) & np.isfinite(lead)[None, :]
+    count = np.maximum(both.sum(axis=1), 1)
+    p = np.where(both, lead[None, :], 0.0)
+    q = np.where(both, other, 0.0)
+    mean_p, mean_q = p.sum(axis=1) / count, q.sum(axis=1) / count
+    cross = (p * q).sum(axis=1) - count * mean_p * mean_q
+    powers = ((p * p).sum(axis=1) - count * mean_p**2) * ((q * q).sum(axis=1) - count * mean_q**2)
+    alike = cross / np.sqrt(np.maximum(powers, 1e-18)) - 0.02 * np.abs(lags) / reach
+    enough = both.sum(axis=1) >= 0.6 * np.isfinite(lead).sum()
+    return np.asarray(np.where(enough, alike, -1.0))
 
 
 def law_shifts(
