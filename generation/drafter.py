@@ -16,6 +16,7 @@ from ecgkin.generation.backends.base import MAX_NEW_TOKENS, DraftBackend, DraftS
 from ecgkin.generation.backends.consensus import ConsensusBackend
 from ecgkin.generation.backends.language_model import LanguageModelBackend, prompt_for
 from ecgkin.generation.consensus.consensus import MODEL
+from ecgkin.generation.consensus.findings import with_findings
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import measure
 from ecgkin.generation.measures.pages import measure_picture, measure_printed
@@ -25,7 +26,7 @@ from ecgkin.generation.prompt.untrusted import question_line
 from ecgkin.generation.types.draft import LANGUAGES, Draft, Language
 from ecgkin.generation.types.task import Task
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import GenerationError, QueryError
+from ecgkin.retrieval.errors import GenerationError, ModelError, QueryError
 
 if TYPE_CHECKING:
     from ecgkin.index.base import CaseBase
@@ -51,6 +52,9 @@ def open_model(model: str, *, device: str = "auto", api_key: str | None = None) 
             `ecgkin pulse convert` wrote for that server (or its pulse.json): pictures are counted and cut by it.
         device: Where a model in this process runs.
         api_key: For a server.
+
+    Returns:
+        The backend, ready to answer.
 
     Raises:
         QueryError: It is none of these.
@@ -88,12 +92,19 @@ def open_backend(model: str, *, device: str = "auto", api_key: str | None = None
         device: Where a model in this process runs.
         api_key: For a server.
 
+    Returns:
+        The backend.
+
     Raises:
-        QueryError, WeightsMissingError, ModelError, GenerationError: As `open_model`.
+        QueryError: It is none of these.
+        GenerationError: The model cannot be opened, or its address cannot be used.
     """
     if model == MODEL:
         return ConsensusBackend()
-    return LanguageModelBackend(open_model(model, device=device, api_key=api_key))
+    try:
+        return LanguageModelBackend(open_model(model, device=device, api_key=api_key))
+    except ModelError as error:  # the drafter is what is missing, not the encoder
+        raise GenerationError(str(error), hint=error.hint) from error
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,8 @@ class DraftResult:
 
     Attributes:
         draft: What was written.
-        search: As many hits as were asked for, the neighbours that voted, and their vote.
+        search: As many hits as were asked for, and beyond them the cases that the draft cites, ranked by the number
+            they are cited by; the neighbours that voted; and the probabilities that the draft states.
     """
 
     draft: Draft
@@ -142,6 +154,9 @@ def write_draft(task: Task, backend: DraftBackend, settings: DraftSettings, star
         settings: How.
         started: Reading of `time.perf_counter` from which the draft's seconds count; None for now.
 
+    Returns:
+        The draft.
+
     Raises:
         GenerationError: The model failed, or the prompt does not fit.
     """
@@ -163,6 +178,36 @@ def _finished(draft: Draft, task: Task, backend: DraftBackend, started: float) -
         len(draft.sentences), len(draft.citations), bool(draft.refusal), seconds,
     )  # fmt: skip
     return replace(draft, model=backend.name, seconds=seconds, warnings=warnings)
+
+
+def weighed(result: SearchResult, query: object, thresholds: DraftThresholds) -> SearchResult:
+    """A search with the probabilities that a draft of the same ECG states.
+
+    Args:
+        result: What was found.
+        query: What was asked with; a record is measured, of a picture what the search read off its page.
+        thresholds: Of the encoder.
+    """
+    if result.query not in ("record", "image"):
+        return result
+    measured = measure(query) if isinstance(query, EcgRecord) else None
+    if result.printed is not None:
+        measured = measure_printed(result.printed)
+    return replace(result, vote=with_findings(result.vote, thresholds, measured))
+
+
+def _cards(result: SearchResult) -> tuple[str, ...]:
+    return tuple(hit.case.case_id for hit in result.hits)
+
+
+def _with_cards(draft: Draft, task: Task, settings: DraftSettings) -> DraftResult:
+    """The draft, and the search as it is to be shown beside it: its bars, and a card for every case that is cited."""
+    result = task.result
+    numbers = {item.case_id: item.number for item in draft.evidence if item.number > len(result.hits)}
+    places = {hit.case.case_id: hit for hit in result.neighbours if hit.case.case_id in numbers}
+    more = tuple(replace(places[name], rank=numbers[name]) for name in numbers if name in places)
+    vote = with_findings(result.vote, settings.thresholds, task.measured)
+    return DraftResult(draft, replace(result, hits=(*result.hits, *more), vote=vote))
 
 
 class Drafter:
@@ -218,6 +263,9 @@ class Drafter:
             model: See `open_model`, or "consensus".
             device: Where the encoder runs.
             api_key: For a server that answers as a model.
+
+        Returns:
+            The drafter.
         """
         from ecgkin.retrieval.search.search import CaseSearch
 
@@ -275,7 +323,7 @@ class Drafter:
         own = self._own(exclude_patient, previous)
         task = self.task(query, question, k, lang, where=where, exclude_patient=own, hits=hits)
         written = write_draft(task, self.backend, self.settings, started)
-        return DraftResult(self._compared(written, task, previous), task.result)
+        return _with_cards(self._compared(written, task, previous), task, self.settings)
 
     def stream(
         self,
@@ -301,7 +349,7 @@ class Drafter:
             for piece in _writer(task, self.backend).stream(task, self.settings):
                 if isinstance(piece, Draft):
                     written = _finished(piece, task, self.backend, started)
-                    yield DraftResult(self._compared(written, task, previous), task.result)
+                    yield _with_cards(self._compared(written, task, previous), task, self.settings)
                 else:
                     yield piece
 
@@ -377,10 +425,10 @@ class Drafter:
         ecg = page_of(query)
         if isinstance(ecg, EcgRecord):
             result = self.search.by_ecg(ecg, shown, where, exclude_patient, depth=depth)
-            return Task(ecg, result, measure(ecg), asked, k, lang)
+            return Task(ecg, result, measure(ecg), asked, k, lang, _cards(result))
         result = self.search.by_image(ecg, shown, where, exclude_patient, depth=depth)
         picture = ecg if isinstance(ecg, Image) else ecg.picture
         # What the search read off the page is what is measured; an encoder of plain pictures has not read it.
         printed = result.printed
         measured = measure_picture(picture) if printed is None else measure_printed(printed)
-        return Task(picture, result, measured, asked, k, lang)
+        return Task(picture, result, measured, asked, k, lang, _cards(result))

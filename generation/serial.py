@@ -25,7 +25,6 @@ from ecgkin.generation.measures.compare import (
 from ecgkin.generation.measures.flag_texts import flag_title
 from ecgkin.generation.measures.flags import Flag, FlagCode, red_flags
 from ecgkin.generation.measures.measure import usual_beat
-from ecgkin.generation.measures.median_beat import BEFORE
 from ecgkin.generation.types.serial import EarlierEcg, FindingState, Serial, SerialChange, SerialFinding, SerialRow
 from ecgkin.index.case import content_hash
 from ecgkin.retrieval.ecg.leads import LEADS
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
     from ecgkin.index.case import Case
     from ecgkin.retrieval.ecg.statements.catalogue import Statement
 
-_BEAT_S = (-0.28, 0.48)  # about the middle of QRS
+_BEAT_S = (-0.24, 0.52)  # about the onset of QRS
 _EVERY = 2  # samples of the median beat: 250 Hz
 MOST_EARLIER = 50
 # One of these changes must go with a flag for it to count as new or gone; others come and go by themselves.
@@ -142,6 +141,9 @@ def compare_records(
         name: What to call the earlier one.
         recorded_at: Its date.
         language: Of the words.
+
+    Returns:
+        Values side by side, changes, one sentence.
     """
     measured = measure(before), measure(after)
     result = compare(*measured)
@@ -182,6 +184,9 @@ def compare_with_earlier(
         previous: Case id of an earlier ECG, or the id of the person; then the newest is compared.
         statements: What is stated about the new ECG; held against the statements of the earlier one.
         language: Of the words.
+
+    Returns:
+        Values side by side, changes, one sentence.
 
     Raises:
         QueryError: The base knows neither a case nor a person of that name.
@@ -226,6 +231,9 @@ def patient_of(base: CaseBase, previous: str) -> str | None:
     Args:
         base: The case base.
         previous: Case id, or the id of a person.
+
+    Returns:
+        The patient's id, or None.
     """
     return base.get(previous).patient_id if previous in base else previous
 
@@ -237,6 +245,9 @@ def earlier_cases(base: CaseBase, previous: str, record: EcgRecord | None = None
         base: The case base.
         previous: Case id of one of them, or the id of the person.
         record: The new ECG; left out where the base holds the same samples.
+
+    Returns:
+        Cases.
 
     Raises:
         QueryError: The base knows neither a case nor a person of that name.
@@ -338,16 +349,18 @@ def _capital(text: str) -> str:
 
 
 def _beats(before: EcgRecord, after: EcgRecord) -> dict[str, tuple[tuple[float | None, ...], tuple[float | None, ...]]]:
-    """Median beats of the leads that both have, cut to the same stretch."""
+    """Median beats of the leads that both have, over each other at the onset of QRS."""
     beats = usual_beat(before), usual_beat(after)
-    first, last = (BEFORE + round(seconds * FS) for seconds in _BEAT_S)
     out = {}
     for lead in LEADS:
         rows = []
         for beat in beats:
             if beat is None or lead not in beat.names:
                 break
-            part = beat.mv[beat.names.index(lead), first:last:_EVERY]
+            first = beat.onset + round(_BEAT_S[0] * FS)
+            places = first + np.arange(0, round((_BEAT_S[1] - _BEAT_S[0]) * FS), _EVERY)
+            row = beat.mv[beat.names.index(lead)]
+            part = np.where((places >= 0) & (places < len(row)), row[np.clip(places, 0, len(row) - 1)], np.nan)
             if not np.isfinite(part).any():
                 break
             rows.append(tuple(round(float(value), 3) if np.isfinite(value) else None for value in part))

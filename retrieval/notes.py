@@ -68,6 +68,18 @@ class NoteCode(StrEnum):
     VOTE_NOT_CALIBRATED = "vote_not_calibrated"
     VOTE_TOO_SHALLOW = "vote_too_shallow"
     VOTE_OTHER_SIZE = "vote_other_size"
+    READING_MISSING = "reading_missing"
+    # Words of a query.
+    WORDS_READ_AS = "words_read_as"
+    WORDS_UNKNOWN = "words_unknown"
+    WORDS_NOT_UNDERSTOOD = "words_not_understood"
+    WORDS_NOT_CARRIED = "words_not_carried"
+    WORDS_NONE_CARRIES_ALL = "words_none_carries_all"
+    WORDS_FEW_CARRY = "words_few_carry"
+    WORDS_IN_REPORTS = "words_in_reports"
+    WORDS_NOT_MEASURED = "words_not_measured"
+    WORDS_IMPLY = "words_imply"
+    WORDS_ONLY_FILTER = "words_only_filter"
     # Drafts.
     DRAFT_CUT = "draft_cut"
     DRAFT_EMPTY = "draft_empty"
@@ -218,9 +230,47 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "not calibrated: {n} neighbours, the calibration needs {depth}",
         "nicht kalibriert: {n} Nachbarn, die Kalibrierung braucht {depth}",
     ),
+    NoteCode.READING_MISSING: (
+        "this encoder reads no statements off an ECG: the vote of the similar cases stands alone",
+        "dieser Encoder liest keine Befunde aus einem EKG: das Votum der ähnlichen Fälle steht allein",
+    ),
     NoteCode.VOTE_OTHER_SIZE: (
         "calibrated with {n_gallery} cases; this case base holds {n_cases}",
         "kalibriert mit {n_gallery} Fällen; diese Sammlung hat {n_cases}",
+    ),
+    NoteCode.WORDS_READ_AS: ('"{word}" was read as "{read_as}"', '„{word}“ wurde als „{read_as}“ gelesen'),
+    NoteCode.WORDS_UNKNOWN: ("words that are not known: {words}", "unbekannte Wörter: {words}"),
+    NoteCode.WORDS_NOT_UNDERSTOOD: (
+        "too little of these words is about ECGs: the cases below are not an answer to them",
+        "zu wenige dieser Wörter handeln von EKGs: die Fälle darunter sind keine Antwort darauf",
+    ),
+    NoteCode.WORDS_NOT_CARRIED: (
+        "no case carries {what}; nearest in words: {near}",
+        "kein Fall trägt {what}; am nächsten kommt: {near}",
+    ),
+    NoteCode.WORDS_NONE_CARRIES_ALL: (
+        "no case carries all of this: {what}; cases with part of it come first",
+        "kein Fall trägt all dies: {what}; Fälle mit einem Teil davon stehen vorn",
+    ),
+    NoteCode.WORDS_FEW_CARRY: (
+        "{n} of the cases shown carry {what}; those behind them are the nearest in words",
+        "{n} der gezeigten Fälle tragen {what}; dahinter stehen die dem Wortlaut nach nächsten",
+    ),
+    NoteCode.WORDS_IN_REPORTS: (
+        "no statement says {what}; {n} reports name it, and their cases come first",
+        "keine Aussage heißt {what}; {n} Befunde nennen es, ihre Fälle stehen vorn",
+    ),
+    NoteCode.WORDS_NOT_MEASURED: (
+        'this case base holds no measured {what}: "{text}" was not used as a number',
+        "diese Sammlung enthält keine gemessene {what}: „{text}“ wurde nicht als Zahl verwendet",
+    ),
+    NoteCode.WORDS_IMPLY: (
+        'in the place of "{text}", cases with {what} come first',
+        "anstelle von „{text}“ stehen Fälle mit {what} vorn",
+    ),
+    NoteCode.WORDS_ONLY_FILTER: (
+        "the words only leave cases out: the order of the others says little",
+        "die Wörter schließen nur Fälle aus: die Reihenfolge der übrigen sagt wenig",
     ),
     NoteCode.DRAFT_CUT: (
         "the answer was cut at the longest length allowed",

@@ -255,7 +255,7 @@ async def load(url: str, clients: int, seconds: float, made: dict[str, list[Sent
                 errors[str(answer.status_code)] += 1
 
     async with AsyncExitStack() as stack:
-        given = {"base_url": url, "timeout": 300.0, "trust_env": False, "verify": False}
+        given: dict[str, Any] = {"base_url": url, "timeout": 300.0, "trust_env": False, "verify": False}
         every_client = [await stack.enter_async_context(httpx.AsyncClient(**given)) for _ in range(clients)]
         start = time.perf_counter()
         asking = (one(client, random.Random(n), start + seconds) for n, client in enumerate(every_client))

@@ -1,11 +1,12 @@
-"""Time from image file to hits and to a finished draft; and the fit of the drafter's thresholds.
+"""Time from image file to hits and to a finished draft; and the fit of what a draft weighs.
 
     python scripts/bench_draft.py time BASE PICTURE... [--repeat 30] [--json FILE]
     python scripts/bench_draft.py time --quick            (a made base of 200 cases, hashing encoder; under 30 s)
-    python scripts/bench_draft.py fit PTBXL ENCODER OUT/draft_thresholds.json [--cache DIR] [--query-folds 9]
+    python scripts/bench_draft.py fit PTBXL ENCODER OUT [--cache DIR]
 
-The fit lets every record of folds 1 to 8 ask the records of all other patients there, and measures 4,000 of them (some
-100 s of processor time, kept in DIR); put the file beside the weights.
+The fit lets every record of folds 1 to 8 ask the records of all other patients there, and measures them (five minutes
+of processor time, kept in DIR); put head.safetensors, calibration.json and draft_thresholds.json from the folder OUT
+beside the weights. `ecgkin evaluate drafts --fit OUT` does the same and measures the drafts.
 """
 
 from __future__ import annotations
@@ -125,18 +126,17 @@ def made_base(folder: Path, n: int = 200) -> tuple[Path, list[Path]]:
     return folder / "base", pictures
 
 
-def fit(ptbxl: Path, encoder: str, out: Path, cache: Path | None, query_folds: Sequence[int]) -> dict[str, Any]:
-    """Fit and write the thresholds."""
+def fit(ptbxl: Path, encoder: str, out: Path, cache: Path | None) -> dict[str, Any]:
+    """Fit and write head, weights and thresholds."""
     from ecgkin.generation.research.fit.thresholds import fit_from_ptbxl
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.search.search import shipped_calibration
 
     loaded = load_encoder(encoder, device="cpu")
-    fitted = fit_from_ptbxl(
-        ptbxl, loaded, query_folds=query_folds, calibration=shipped_calibration(loaded), cache_dir=cache
-    )
+    fitted = fit_from_ptbxl(ptbxl, loaded, calibration=shipped_calibration(loaded), cache_dir=cache)
     fitted.save(out)
-    return {"file": str(out), "fitted_on": fitted.fitted_on, "f1": dict(fitted.f1), "measured": list(fitted.measured)}
+    limits = fitted.thresholds
+    return {"folder": str(out), "fitted_on": limits.fitted_on, "f1": dict(limits.f1), "measured": list(limits.measured)}
 
 
 def main() -> None:
@@ -154,10 +154,9 @@ def main() -> None:
     fitted.add_argument("encoder")
     fitted.add_argument("out", type=Path)
     fitted.add_argument("--cache", type=Path)
-    fitted.add_argument("--query-folds", type=int, nargs="*", default=[])
     words = parser.parse_args()
     if words.verb == "fit":
-        print(json.dumps(fit(words.ptbxl, words.encoder, words.out, words.cache, words.query_folds), indent=1))
+        print(json.dumps(fit(words.ptbxl, words.encoder, words.out, words.cache), indent=1))
         return
     with tempfile.TemporaryDirectory() as folder:
         if words.quick:

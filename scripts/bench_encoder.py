@@ -51,7 +51,7 @@ def main() -> None:
 
     from ecgkin.retrieval.encoders import load_encoder
 
-    encoder = load_encoder(given.encoder)
+    encoder: Any = load_encoder(given.encoder)
     import torch
 
     torch.set_num_threads(given.threads)

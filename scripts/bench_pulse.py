@@ -27,6 +27,7 @@ from ecgkin.generation.backends.pulse.build import import_transformers, load_ima
 from ecgkin.generation.backends.pulse.checkpoint import PulseConfig
 from ecgkin.generation.backends.pulse.images import TileRule, pulse_page_size
 from ecgkin.generation.backends.pulse.model import PulseModel, load_pulse, make_ready
+from ecgkin.generation.backends.pulse.prompt import render_prompt
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURE = ROOT / "tests" / "fixtures" / "pulse-tiny"
@@ -125,7 +126,7 @@ def one_answer(pulse: PulseModel, page: Image.Image, n_new: int) -> tuple[float,
             pass
 
     started = time.perf_counter()
-    inputs = pulse._prepare([PROMPT], [page], n_new)
+    inputs = pulse.inputs([render_prompt(PROMPT, picture=True)], [page])
     with torch.inference_mode():
         pulse.model.generate(**inputs, max_new_tokens=n_new, min_new_tokens=n_new, streamer=Clock())
     return times[0] - started, (len(times) - 1) / (times[-1] - times[0]), inputs["input_ids"].shape[1]

@@ -67,7 +67,11 @@ def main() -> None:
         for kind in DAMAGES:
             rng = np.random.default_rng(1)
             page = PAGES[arguments.damaged_page]
-            ways[f"{arguments.damaged_page}, {kind}"] = lambda record, k=kind, r=rng, p=page: damaged(p(record), k, r)
+
+            def way(record: Any, kind: str = kind, rng: np.random.Generator = rng, page: Any = page) -> Picture:
+                return damaged(page(record), kind, rng)
+
+            ways[f"{arguments.damaged_page}, {kind}"] = way
     print("| page | R@1 | R@10 | cosine | read | refused |\n|---|---|---|---|---|---|")
     shares = []
     for name, draw in ways.items():

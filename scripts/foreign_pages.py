@@ -261,7 +261,7 @@ def turned(page: Picture, degrees: float) -> Picture:
     turn = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
     cos, sin = abs(turn[0, 0]), abs(turn[0, 1])
     size = (int(height * sin + width * cos), int(height * cos + width * sin))
-    turn[:, 2] += (np.array(size) - (width, height)) / 2
+    turn[:, 2] += [(size[0] - width) / 2, (size[1] - height) / 2]
     return np.asarray(cv2.warpAffine(page, turn, size, borderValue=(235, 235, 235)), dtype=np.uint8)
 
 

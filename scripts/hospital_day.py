@@ -81,7 +81,7 @@ def photos_of(day: Day, given: Path | None, base: Path, n: int) -> list[Path]:
         return sorted(path for path in given.iterdir() if path.suffix.lower() in _PICTURES)[:n]
     from ecgkin.retrieval.ecg.drawing.raster import render
 
-    out = []
+    out: list[Path] = []
     with open_base(base) as opened:
         for case in opened.cases(limit=n):
             record = opened.record(case.case_id)

@@ -5,7 +5,9 @@
     python scripts/measure_measures.py statements --ptbxl DIR --fold 9
     python scripts/measure_measures.py beats --ptbxl DIR --fold 9
     python scripts/measure_measures.py flags --ptbxl DIR --fold 9
+    python scripts/measure_measures.py exchanged --ptbxl DIR --fold 9
     python scripts/measure_measures.py records --shared DIR
+    python scripts/measure_measures.py pages --shared DIR
     python scripts/measure_measures.py pairs --ptbxl DIR
     python scripts/measure_measures.py time
 
@@ -25,7 +27,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +39,7 @@ from ecgkin.generation.measures import Measurements, measure
 from ecgkin.generation.measures.compare import ChangeCode, compare, rhythm_class
 from ecgkin.generation.measures.flags import FlagCode, red_flags
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
-from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.leads import LEADS, derive_limb_leads
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 
@@ -47,6 +49,10 @@ INJURIES = frozenset("INJAS INJAL INJIN INJLA INJIL".split())
 # Statements that a flag should agree with; ST elevation and its relatives are held against reports of acute infarction.
 STATEMENTS_OF: dict[FlagCode, frozenset[str]] = {
     F.HIGH_GRADE_BLOCK: frozenset({"2AVB", "3AVB"}),
+    F.SECOND_DEGREE_BLOCK: frozenset({"2AVB", "3AVB"}),
+    F.RECENT_INFARCTION: INFARCTS,
+    F.T_INVERSION: frozenset("INVT NDT NT_ TAB_ ISC_ ISCAL ISCAS ISCIN ISCIL ISCLA ISCAN LVH".split()) | INJURIES,
+    F.WELLENS: frozenset("ISC_ ISCAL ISCAS ISCAN".split()) | INFARCTS,
     F.LONG_QT: frozenset({"LNGQT"}),
     F.PREEXCITATION: frozenset({"WPW"}),
     F.FAST_FIBRILLATION: frozenset({"AFIB"}),
@@ -62,8 +68,9 @@ STATEMENTS_OF: dict[FlagCode, frozenset[str]] = {
 }  # fmt: skip
 OF_ACUTE = frozenset({F.ST_ELEVATION, F.SGARBOSSA, F.AVR_ELEVATION})
 OF_FIBRILLATION = frozenset({F.FIBRILLATION, F.FAST_FIBRILLATION})
-OF_BLOCK = frozenset({F.HIGH_GRADE_BLOCK})
-OF_ISCHAEMIA = OF_ACUTE | {F.ST_DEPRESSION, F.POSTERIOR, F.WELLENS, F.BRUGADA, F.PEAKED_T}
+OF_BLOCK = frozenset({F.HIGH_GRADE_BLOCK, F.SECOND_DEGREE_BLOCK})
+OF_INFARCTION = OF_ACUTE | {F.POSTERIOR, F.RECENT_INFARCTION}
+OF_ISCHAEMIA = OF_INFARCTION | {F.ST_DEPRESSION, F.T_INVERSION, F.WELLENS, F.BRUGADA, F.PEAKED_T}
 _ACUTE_WORDS = re.compile(r"akut|frisch|f.rsk|acute|recent", re.IGNORECASE)
 _NO_ACUTE = re.compile(r"unlikely|no definite|no ecg evidence of recent|ingen", re.IGNORECASE)
 
@@ -168,14 +175,18 @@ class Measured:
 
 def fold_of(root: Path, fold: int, cache: Path) -> list[Measured]:
     """All records of a fold, measured once."""
+    return measured_once(root, PtbXl(root).select([fold]), f"measured-{fold}", cache)
+
+
+def measured_once(root: Path, rows: Sequence[PtbXlRow], name: str, cache: Path) -> list[Measured]:
+    """Rows with their measurements, from the cache where the code that measures is the same."""
     data = PtbXl(root)
-    rows = data.select([fold])
     stages = acute_records(root)
     key = blake2b(digest_size=8)
     for source in sorted(Path(measures.__path__[0]).glob("*.py")):
-        if source.stem not in ("flags", "flag_texts", "compare", "evidence"):
+        if source.stem not in ("flags", "flag_texts", "compare", "evidence", "pages"):
             key.update(source.read_bytes())
-    path = cache / f"measured-{fold}-{data.fs_hz}-{key.hexdigest()}.pkl"
+    path = cache / f"{name}-{data.fs_hz}-{key.hexdigest()}.pkl"
     if path.is_file():
         found = pickle.loads(path.read_bytes())
     else:
@@ -322,13 +333,55 @@ def flags(records: Sequence[Measured], fold: int) -> None:
     table(("flag", "against (n)", "flagged", "sensitivity %", "specificity %", "PPV %", "of NORM %"), rows)
     for name, codes in (
         ("ST elevation or Sgarbossa", OF_ACUTE - {F.AVR_ELEVATION}),
+        ("the same, posterior pattern, or Q with inverted T", OF_INFARCTION),
         ("any of ischaemia", OF_ISCHAEMIA),
-    ):
+        ("any of ischaemia, or LBBB, pacing, pre-excitation (ST not to be judged)",
+         OF_ISCHAEMIA | {F.LEFT_BUNDLE, F.PACED, F.PREEXCITATION}),
+    ):  # fmt: skip
         some = np.array([bool(of & codes) for of in found])
         print(
             f"{name}: {wilson(int((some & acute).sum()), int(acute.sum()))} of acute,"
             f" {wilson(int((some & normal).sum()), int(normal.sum()))} of NORM"
         )
+    for name, codes, statements_of in (
+        ("atrial fibrillation at any rate", OF_FIBRILLATION, {"AFIB"}),
+        ("AV block of second degree and more", OF_BLOCK, {"2AVB", "3AVB"}),
+    ):
+        some = np.array([bool(of & codes) for of in found])
+        truth = np.array([bool(statements_of & r.row.labels.keys()) for r in records])
+        print(f"{name}: sensitivity {wilson(int((some & truth).sum()), int(truth.sum()))} ({truth.sum()}),"
+              f" PPV {wilson(int((some & truth).sum()), int(some.sum()))} ({some.sum()} flagged)")  # fmt: skip
+    variants: dict[str, int] = {}
+    for record in records:
+        for flag in red_flags(record.found):
+            if flag.variant:
+                variants[f"{flag.code} {flag.variant}"] = variants.get(f"{flag.code} {flag.variant}", 0) + 1
+    print("variants:", ", ".join(f"{name} {n}" for name, n in sorted(variants.items())))
+
+
+def exchanged(root: Path, fold: int, n: int) -> None:
+    """Limb-lead reversal: recordings whose leads are exchanged as electrodes would exchange them."""
+    data = PtbXl(root)
+    rows = [row for row in data.select([fold]) if not {"AFIB", "AFLT", "PACE"} & row.labels.keys()]
+    rows = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:n]]
+    ways: dict[str, Callable[[dict[str, np.ndarray]], tuple[np.ndarray, np.ndarray]]] = {
+        "as recorded": lambda s: (s["I"], s["II"]),
+        "arms": lambda s: (-s["I"], s["III"]),
+        "right arm and left leg": lambda s: (-s["III"], -s["II"]),
+        "left arm and left leg": lambda s: (s["II"], s["I"]),
+        "right arm and right leg": lambda s: (-s["III"], 0.03 * s["II"]),
+    }
+    flagged = dict.fromkeys(ways, 0)
+    for row in rows:
+        record = data.record(row)
+        old = {name: np.asarray(record.lead(name)) for name in record.leads}
+        for way, limbs in ways.items():
+            one, two = limbs(old)
+            new = old | derive_limb_leads({"I": one, "II": two}) | {"I": one, "II": two}
+            made = replace(record, signal_mv=np.stack([new[name] for name in record.leads]))
+            flagged[way] += any(flag.code is F.REVERSAL for flag in red_flags(measure(made)))
+    print(f"{len(rows)} records of PTB-XL fold {fold} with exchanged limb electrodes:")
+    table(("exchanged", "flagged %"), [(way, wilson(hits, len(rows))) for way, hits in flagged.items()])
 
 
 # --- other data bases ------------------------------------------------------------------------------------------------
@@ -355,7 +408,9 @@ def records(shared: Path) -> None:
         ("ludb", "STEMI", lambda t: "stemi" in t and "nstemi" not in t, OF_ACUTE | {F.Q_WAVES}),
         ("ludb", "STEMI, ST elevation alone", lambda t: "stemi" in t and "nstemi" not in t, OF_ACUTE),
         ("ludb", "third-degree block", lambda t: "iii degree" in t or "complete av" in t, OF_BLOCK),
-        ("ludb", "paced", lambda t: "pacing" in t or "pacemaker" in t, frozenset({F.PACED})),
+        ("ludb", "paced", lambda t: "pacing" in t, frozenset({F.PACED})),
+        ("ludb", "third-degree block, that or paced", lambda t: "iii degree" in t or "complete av" in t,
+         OF_BLOCK | {F.PACED}),
         ("ludb", "atrial fibrillation", lambda t: "fibrillation" in t, OF_FIBRILLATION),
         ("ludb", "atrial flutter", lambda t: "flutter" in t, frozenset({F.FLUTTER})),
         ("ludb", "complete LBBB", lambda t: re.search(r"(?<!in)complete left bundle", t) is not None,
@@ -387,12 +442,54 @@ def records(shared: Path) -> None:
     print("LUDB first-degree block, PR:", [None if v is None else round(v) for v in long])
 
 
+def pages(shared: Path) -> None:
+    """Flags on real pages whose file name or folder says what they show; the signals are read off the page."""
+    from PIL import Image
+
+    from ecgkin.generation.measures.flags import SEVERITY, Severity
+    from ecgkin.generation.serial import record_of
+
+    groups: list[tuple[str, str, frozenset[FlagCode]]] = [
+        ("acute infarction", r"acute myocardial", OF_INFARCTION | {F.SGARBOSSA}),
+        ("STEMI or infarction, by name", r"STEMI|infarction  ", OF_INFARCTION | {F.SGARBOSSA}),
+        ("hyperkalaemia", r"yperk", frozenset()),
+        ("block of second or third degree", r"mobitz|complete degree|Complete Heart", OF_BLOCK),
+        ("VT or VF", r"VT|VF|ventricular fib", frozenset({F.WIDE_TACHYCARDIA, F.NO_QRS, F.FAST})),
+        ("atrial fibrillation", r"^AF |afib|trial.fibrillation", OF_FIBRILLATION),
+        ("RBBB", r"RBBB|right bundle|trifas", frozenset({F.RIGHT_BUNDLE})),
+        ("LBBB", r"LBBB|left bundle", frozenset({F.LEFT_BUNDLE})),
+        ("normal", r"^normal|normal ECG", frozenset()),
+    ]
+    with (shared / "pages_real" / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        labelled = [(row["file"], row["label"]) for row in csv.DictReader(file)]
+    cells: dict[str, list[int]] = {name: [0, 0, 0, 0] for name, _, _ in groups}
+    for path, label in labelled:
+        mine = [(name, codes) for name, pattern, codes in groups if re.search(pattern, label)]
+        if not mine:
+            continue
+        with Image.open(shared / "pages_real" / path) as picture:
+            record = record_of(picture.convert("RGB"))
+        found = None if record is None else {flag.code for flag in red_flags(measure(record))}
+        for name, codes in mine:
+            cells[name][0] += 1
+            cells[name][1] += found is None
+            cells[name][2] += bool(found and found & codes)
+            cells[name][3] += any(SEVERITY[code] is not Severity.NOTE for code in found or ())
+    table(("pages called", "n", "not read", "flagged so", "any flag that is urgent or important"),
+          [(name, *counts) for name, counts in cells.items()])  # fmt: skip
+
+
 # --- pairs of one person ---------------------------------------------------------------------------------------------
 
 
 def pairs(root: Path, cache: Path) -> None:
     """Changes between consecutive ECGs of one person: noise floor on one day, agreement with statements on all."""
-    measured = [item for fold in range(1, 10) for item in fold_of(root, fold, cache)]
+    rows_of = PtbXl(root).select(range(1, 10))
+    times: dict[str, int] = {}
+    for ecg in rows_of:
+        times[ecg.patient_id] = times.get(ecg.patient_id, 0) + 1
+    several = [ecg for ecg in rows_of if times[ecg.patient_id] > 1]
+    measured = measured_once(root, several, "measured-pairs", cache)
     by_patient: dict[str, list[Measured]] = {}
     for item in measured:
         by_patient.setdefault(item.row.patient_id, []).append(item)
@@ -433,26 +530,40 @@ def pairs(root: Path, cache: Path) -> None:
         fired_rows.append(row)
     table(("change", f"same day, same statements ({len(stable)})", f"NORM twice in a week ({len(week)})",
            f"all pairs ({len(couples)})"), fired_rows)  # fmt: skip
+    print("Changes that are said of", sum(bool(compare(a.found, b.found).changes) for a, b in couples), "pairs,",
+          sum(bool(compare(a.found, b.found).changes) for a, b in stable), "of the stable ones")  # fmt: skip
+
+    def said_of(pair: tuple[Measured, Measured], code: ChangeCode, detail: str = "") -> bool:
+        changes = compare(pair[0].found, pair[1].found).changes
+        return any(c.code is code and (not detail or c.detail == detail) for c in changes)
+
+    def turned_to(pair: tuple[Measured, Measured], *classes: str) -> bool:
+        before, after = (rhythm_class(x.found) for x in pair)
+        return after in classes and before not in classes and before != "unknown"
+
     agreement: list[list[object]] = []
-    tests: list[tuple[str, frozenset[str] | set[str], Callable[[Measured, Measured], bool]]] = [
-        ("AF or flutter", {"AFIB", "AFLT"}, lambda a, b: rhythm_class(b.found) in ("fibrillation", "flutter")
-         and rhythm_class(a.found) not in ("fibrillation", "flutter")),
-        ("paced", {"PACE"}, lambda a, b: rhythm_class(b.found) == "paced" and rhythm_class(a.found) != "paced"),
-        ("LBBB", {"CLBBB"}, lambda a, b: any(c.code is ChangeCode.NEW_BLOCK and c.detail == "LBBB"
-                                             for c in compare(a.found, b.found).changes)),
-        ("RBBB", {"CRBBB"}, lambda a, b: any(c.code is ChangeCode.NEW_BLOCK and c.detail == "RBBB"
-                                             for c in compare(a.found, b.found).changes)),
-        ("first degree AV block", {"1AVB"}, lambda a, b: any(c.detail == "first degree AV block"
-                                                             for c in compare(a.found, b.found).changes)),
-        ("infarct by new Q", INFARCTS, lambda a, b: any(c.code is ChangeCode.NEW_Q
-                                                        for c in compare(a.found, b.found).changes)),
+    tests: list[tuple[str, frozenset[str] | set[str], Callable[[tuple[Measured, Measured]], bool]]] = [
+        ("AF or flutter", {"AFIB", "AFLT"}, lambda p: turned_to(p, "fibrillation", "flutter")),
+        ("paced", {"PACE"}, lambda p: turned_to(p, "paced")),
+        ("LBBB", {"CLBBB"}, lambda p: said_of(p, ChangeCode.NEW_BLOCK, "LBBB")),
+        ("RBBB", {"CRBBB"}, lambda p: said_of(p, ChangeCode.NEW_BLOCK, "RBBB")),
+        ("first degree AV block", {"1AVB"}, lambda p: said_of(p, ChangeCode.NEW_BLOCK, "first degree AV block")),
+        ("infarct, by new Q", INFARCTS - INJURIES, lambda p: said_of(p, ChangeCode.NEW_Q)),
+        ("ST depression or ischaemia, by ST or T", STATEMENTS_OF[F.ST_DEPRESSION],
+         lambda p: said_of(p, ChangeCode.ST_DOWN) or said_of(p, ChangeCode.T_INVERSION)),
+        ("LNGQT", {"LNGQT"}, lambda p: said_of(p, ChangeCode.QTC) and (p[1].found.qtc_ms or 0) > 450),
     ]  # fmt: skip
     for name, codes, test in tests:
-        truth = np.array([bool(codes & b.row.labels.keys()) and not codes & a.row.labels.keys() for a, b in couples])
-        said = np.array([bool(test(a, b)) for a, b in couples])
-        agreement.append([name, int(truth.sum()), int(said.sum()), wilson(int((truth & said).sum()), int(truth.sum())),
-                     wilson(int((truth & said).sum()), int(said.sum()))])  # fmt: skip
-    table(("new", "by statements", "by measuring", "found %", "of those said, right %"), agreement)
+        cells = []
+        for way in (couples, [(b, a) for a, b in couples]):  # what is gone is new the other way round
+            truth = np.array([bool(codes & b.row.labels.keys()) and not codes & a.row.labels.keys() for a, b in way])
+            said = np.array([bool(test(pair)) for pair in way])
+            both = int((truth & said).sum())
+            cells += [int(truth.sum()), int(said.sum()), wilson(both, int(truth.sum())), wilson(both, int(said.sum()))]
+        floor = sum(bool(test(pair)) for pair in stable)
+        agreement.append([name, *cells, wilson(floor, len(stable))])
+    table(("finding", "new by statements", "new by measuring", "found %", "right %", "gone by statements",
+           "gone by measuring", "found %", "right %", "said of stable same-day pairs %"), agreement)  # fmt: skip
 
 
 def timing() -> None:
@@ -470,7 +581,7 @@ def timing() -> None:
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    what = ("simulator", "rates", "statements", "beats", "flags", "records", "pairs", "time")
+    what = ("simulator", "rates", "statements", "beats", "flags", "exchanged", "records", "pages", "pairs", "time")
     parser.add_argument("what", choices=what)
     parser.add_argument("--ptbxl", type=Path)
     parser.add_argument("--shared", type=Path)
@@ -478,10 +589,10 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("runs/measures"))
     parser.add_argument("--repeats", type=int, default=12)
     asked = parser.parse_args()
-    if asked.what in ("statements", "beats", "flags", "pairs") and asked.ptbxl is None:
+    if asked.what in ("statements", "beats", "flags", "exchanged", "pairs") and asked.ptbxl is None:
         parser.error(f"{asked.what} needs --ptbxl, an official PTB-XL folder")
-    if asked.what == "records" and asked.shared is None:
-        parser.error("records needs --shared, the folder that holds records/*.npz")
+    if asked.what in ("records", "pages") and asked.shared is None:
+        parser.error(f"{asked.what} needs --shared, the folder that holds records/*.npz and pages_real")
     if asked.what == "simulator":
         simulator(asked.repeats)
     elif asked.what == "rates":
@@ -492,8 +603,12 @@ def main() -> None:
         beats(fold_of(asked.ptbxl, asked.fold, asked.cache), asked.ptbxl, asked.fold)
     elif asked.what == "flags":
         flags(fold_of(asked.ptbxl, asked.fold, asked.cache), asked.fold)
+    elif asked.what == "exchanged":
+        exchanged(asked.ptbxl, asked.fold, 150)
     elif asked.what == "records":
         records(asked.shared)
+    elif asked.what == "pages":
+        pages(asked.shared)
     elif asked.what == "pairs":
         pairs(asked.ptbxl, asked.cache)
     else:

@@ -33,11 +33,11 @@ def gallery_of(arguments: argparse.Namespace, data: Any, encoder: Any) -> Any:
         return Gallery(rows, Embedder(data, encoder, arguments.cache).gallery(rows))
     from ecgkin.index import open_base
 
-    rows = {row.ecg_id: row for row in data.select(range(1, 11))}
+    by_id = {row.ecg_id: row for row in data.select(range(1, 11))}
     with open_base(arguments.base) as base:
         found = [case.case_id for case in base.cases() if case.case_id.startswith("ptbxl/")]
         vectors = np.asarray(base.vectors(found), dtype=np.float32)
-    return Gallery([rows[int(case_id.partition("/")[2])] for case_id in found], vectors)
+    return Gallery([by_id[int(case_id.partition("/")[2])] for case_id in found], vectors)
 
 
 def queries_of(name: str, arguments: argparse.Namespace, data: Any, rows: Any) -> Any:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# mypy --strict over the packages, under the names they are imported by.
+# mypy --strict over the packages, under the names they are imported by, then over tests and scripts.
 # The links in .types/ give mypy that view; nothing at run time needs them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,4 +11,5 @@ done
 ln -sfn ../../__init__.py .types/ecgkin/__init__.py
 ln -sfn ../../__main__.py .types/ecgkin/__main__.py
 
-exec "${PYTHON:-python}" -m mypy "$@"
+"${PYTHON:-python}" -m mypy "$@"
+"${PYTHON:-python}" -m mypy "$@" tests scripts

@@ -12,9 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.record import EcgRecord
 
 EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 Steps = NDArray[np.int16]
+
+
+def lead_of(record: EcgRecord, name: str) -> NDArray[np.float32]:
+    """The samples of a lead that must be there, mV."""
+    row = record.lead(name)
+    assert row is not None, f"no lead {name}"
+    return row
 
 
 def steps(n: int = 1000, leads: int = 8, seed: int = 3) -> Steps:
@@ -162,7 +170,8 @@ def write_mimic(root: Path, values: Steps) -> Path:
         f"subject_id,study_id,file_name,ecg_time,path\n10000032,40689238,40689238,2180-07-23 08:44:00,{path}\n"
     )
     (root / "machine_measurements.csv").write_text(
-        "subject_id,study_id,cart_id,ecg_time,report_0,report_1,report_2,bandwidth,filtering,rr_interval\n"
-        "10000032,40689238,6848296,2180-07-23 08:44:00,Sinus rhythm,Left atrial abnormality,,0.05-150 Hz,,659\n"
+        f"subject_id,study_id,cart_id,ecg_time,{','.join(f'report_{k}' for k in range(18))},bandwidth,filtering,"
+        "rr_interval\n10000032,40689238,6848296,2180-07-23 08:44:00,Sinus rhythm,Left atrial abnormality"
+        f"{',' * 16}Abnormal ECG,0.05-150 Hz,,659\n"
     )
     return root

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -219,7 +219,7 @@ def _d_beta_stages(want: dict[str, Any], texts: list[str]) -> dict[str, tuple[fl
         pairs = []
         for text, row in zip(texts, want["text_last_hidden"], strict=True):
             ids, mask = door.text_folder.padded([text.lower()], None)
-            made = _run(lambda i=ids, m=mask: door.network.text_tokens(torch.from_numpy(i), torch.from_numpy(m)))
+            made = _run(partial(door.network.text_tokens, torch.from_numpy(ids), torch.from_numpy(mask)))
             pairs.append((made[0, 0], row))
         return pairs
 

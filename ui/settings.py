@@ -22,7 +22,7 @@ CONFIG_FILE = "config.toml"
 OTHER_VARIABLES = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        "API_KEY", "CI_TESTS", "DRAFT_KEY", "LLAMA_PYTHON", "OOD", "PAGE_READER", "SHARED",
+        "API_KEY", "CI_TESTS", "DRAFT_KEY", "FHIR_TOKEN", "LLAMA_PYTHON", "OOD", "PAGE_READER", "SHARED",
         "WEB_API", "WEB_EXAMPLES", "WEB_TOKEN",
     )
 )  # fmt: skip
@@ -75,6 +75,14 @@ class Settings(BaseSettings):
     api_decode_seconds: float = Field(10.0, gt=0, le=600, description="seconds to decode one upload")
     api_decode_mb: float = Field(1500.0, ge=200, le=65_536, description="memory to decode one upload, MB (1e6 bytes)")
     api_batch: int = Field(8, ge=1, le=256, description="most queries encoded together")
+    listen_ae_title: str = Field("ECGKIN", min_length=1, max_length=16, description="AE title of the DICOM receiver")
+    listen_host: str = Field("127.0.0.1", min_length=1, description="its address; others need listen_callers")
+    listen_port: int = Field(11112, ge=0, le=65_535, description="its port; 0 takes a free one")
+    listen_callers: tuple[str, ...] = Field((), description="AE titles that may send to it; none named: all")
+    listen_max_mb: float = Field(
+        256.0, gt=0, le=4096, description="largest object or file that it takes, MB (1e6 bytes)"
+    )
+    listen_associations: int = Field(10, ge=1, le=1000, description="associations it holds at the same time")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("WARNING", description="least level that is logged")
     log_format: Literal["plain", "json"] = Field("plain", description="log lines as text, or as JSON")
 

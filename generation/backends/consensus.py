@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from ecgkin.generation.backends.base import DraftSettings
 from ecgkin.generation.consensus.assembly import neighbours_of
 from ecgkin.generation.consensus.consensus import MODEL, write_consensus
+from ecgkin.generation.consensus.phrases import WORDS
 from ecgkin.generation.types.draft import Draft
 from ecgkin.generation.types.task import Task
 
@@ -20,7 +22,7 @@ class ConsensusBackend:
     def draft(self, task: Task, settings: DraftSettings) -> Draft:
         """See `DraftBackend.draft`; a refusal where nothing similar was found."""
         result = task.result
-        return write_consensus(
+        written = write_consensus(
             result.vote,
             neighbours_of(result.neighbours),
             language=task.language,
@@ -28,8 +30,14 @@ class ConsensusBackend:
             measurements=task.measured,
             question=task.question,
             k=task.k,
+            shown=task.shown,
             nothing_similar=result.nothing_similar or not result.neighbours,
         )
+        if not written.refusal or result.abstained != "unreadable":
+            return written
+        # Whether a case is like it cannot be told of a page that was not read.
+        said = WORDS[task.language]["unreadable"]
+        return replace(written, refusal=said, text=said + written.text.removeprefix(written.refusal))
 
     def stream(self, task: Task, settings: DraftSettings) -> Iterator[str | Draft]:
         """See `DraftBackend.stream`; line by line."""

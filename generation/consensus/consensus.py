@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ecgkin.generation.consensus.assembly import Neighbour, Note, assemble, evidence_of
+from ecgkin.generation.consensus.findings import weigh
 from ecgkin.generation.consensus.measured import MeasuredFindings, measured_findings, veiled
 from ecgkin.generation.consensus.phrases import (
     ABSENT,
@@ -29,16 +30,24 @@ from ecgkin.generation.consensus.sections import (
     SUPERCLASS_OF_SECTION,
     settle,
 )
-from ecgkin.generation.consensus.thresholds import FLOOR, DraftThresholds
+from ecgkin.generation.consensus.thresholds import DraftThresholds
 from ecgkin.generation.measures import Measurements, reason_text
-from ecgkin.generation.types.draft import Draft, Language
+from ecgkin.generation.types.draft import Basis, Draft, Language, Support
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, superclasses
 from ecgkin.retrieval.ecg.statements.find import Polarity, find_statements
+from ecgkin.retrieval.ecg.statements.infarction import Stage
 from ecgkin.retrieval.search.vote import Vote
 
 
 def axis_phrase(axis_deg: float, language: Language) -> str:
     """The frontal axis in words and degrees; German by Lagetyp (limits at -30, 30, 60, 90 and 120 degrees).
+
+    Args:
+        axis_deg: Degrees, -180 to 180.
+        language: "en" or "de".
+
+    Returns:
+        The phrase.
 
     >>> axis_phrase(45.2, "en"), axis_phrase(-50, "de")
     ('normal axis (45°)', 'überdrehter Linkstyp (-50°)')
@@ -60,7 +69,7 @@ def axis_phrase(axis_deg: float, language: Language) -> str:
         words = "left axis deviation"
     else:
         words = "normal axis" if axis_deg <= 90 else "right axis deviation"
-    return f"{words} ({axis_deg:.0f}°)"
+    return f"{words} ({round(axis_deg)}°)"
 
 
 MODEL = "consensus"
@@ -79,8 +88,12 @@ _ABNORMAL_FROM, _MAYBE_ABNORMAL_FROM = 0.8, 0.6
 # 450 to 460 ms) plus the 20 ms by which this project's measurement may be off.
 LONG_PR_MS, WIDE_QRS_MS, LONG_QTC_MS = 220.0, 130.0, 480.0
 _ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
-# Probability of what the measured rhythm excludes, and the margin of what was measured.
-_EXCLUDED, _SURE_MARGIN = 0.02, 2.0
+_INFARCTIONS = frozenset({"IMI", "ASMI", "ILMI", "AMI", "ALMI", "LMI", "IPLMI", "IPMI", "PMI"})
+# An infarction is called old, or recent, by this share of the nearest cases with it whose stage is known, this many at
+# least.
+_STAGE_SHARE, _STAGED, _STAGE_CASES = 0.6, 3, 20
+# Cases whose cosine differs by less are equally similar to a reader, who sees two decimals.
+_AS_SIMILAR = 0.01
 
 
 def write_consensus(
@@ -92,6 +105,7 @@ def write_consensus(
     measurements: Measurements | None = None,
     question: str | None = None,
     k: int = 3,
+    shown: Sequence[str] = (),
     nothing_similar: bool = False,
 ) -> Draft:
     """Write the draft.
@@ -105,7 +119,11 @@ def write_consensus(
         question: On one line. Statements that it names are answered one by one; any other question gets the whole
             report.
         k: How many of the nearest cases are listed as evidence beside those that are cited.
+        shown: See `assembly.evidence_of`.
         nothing_similar: Whether retrieval found nothing near; then the draft is a refusal.
+
+    Returns:
+        The draft, with what carries each sentence.
     """
     words = WORDS[language]
     empty = Draft(
@@ -122,13 +140,20 @@ def write_consensus(
     if nothing_similar or not neighbours:
         refusal = words["nothing_similar"]
         text = "\n".join([refusal, *_measured_only(found, measurements, language)])
-        return replace(empty, text=text, refusal=refusal, evidence=evidence_of(neighbours, range(k))[0])
+        # A vote of cases that are not alike is no probability of anything.
+        return replace(
+            empty,
+            text=text,
+            refusal=refusal,
+            evidence=evidence_of(neighbours, range(k), shown)[0],
+            probabilities={},
+            calibrated=False,
+        )
     writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements, found)
     asked = tuple(dict.fromkeys(f.code for f in find_statements(question))) if question else ()
     notes, abstained = writer.answers(asked) if asked else writer.report()
-    done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, answering=bool(asked))
-    probabilities = {**vote.probabilities, **writer.probabilities}
-    return replace(done, warnings=(vote.note,) if vote.note else (), probabilities=probabilities)
+    done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, shown=shown, answering=bool(asked))
+    return replace(done, warnings=(vote.note,) if vote.note else (), probabilities=writer.probabilities)
 
 
 def _measured_only(found: MeasuredFindings, measurements: Measurements | None, language: Language) -> list[str]:
@@ -149,6 +174,9 @@ def interval_phrases(values: Mapping[str, float], language: Language, *, without
         values: Of `Measurements`.
         language: Of the words.
         without_p: Whether PR is left out.
+
+    Returns:
+        Phrases without full stops.
     """
     words = WORDS[language]
     parts = []
@@ -186,22 +214,15 @@ class _Writer:
         self.few = len(neighbours) < MIN_NEIGHBOURS
         # What no neighbour carries has no case to cite, whatever a calibration curve makes of a share of zero.
         carried = frozenset().union(*(n.codes for n in neighbours))
-        refined = thresholds.refine(vote, self.values)
-        self.probabilities = {**vote.statements, **{code: p for code, (p, _) in refined.items()}}
-        # What was measured is at least as probable as the measurement is right; what it excludes is not probable.
-        self.probabilities |= {c: max(self.probabilities[c], p) for c, p in found.added.items()}
-        self.probabilities |= {c: min(self.probabilities[c], _EXCLUDED) for c in found.ruled_out}
-        passing = thresholds.passing(vote, carried, refined)
-        candidates = {c: self.probabilities[c] for c in passing.statements if c not in found.ruled_out}
-        candidates |= {c: self.probabilities[c] for c in found.added if self.probabilities[c] >= FLOOR}
-        if found.not_normal:
-            candidates.pop("NORM", None)
+        weighed = weigh(vote, carried, thresholds=thresholds, measurements=measurements, found=found)
+        self.support = weighed.support
+        self.probabilities = dict(weighed.probabilities)
+        candidates = dict(weighed.candidates)
         # Every ECG has a rhythm: the likeliest one is named even where it stays below its threshold.
         rhythm = max(sorted(RHYTHMS & carried), key=lambda c: self.probabilities[c], default="")
         if rhythm and self.probabilities[rhythm] >= _RHYTHM_FROM:
             candidates.setdefault(rhythm, self.probabilities[rhythm])
-        margins = {**passing.margins, **dict.fromkeys(found.added, _SURE_MARGIN)}
-        self.settled = settle(candidates, self.values, margins, passing.superclass_margins)
+        self.settled = settle(candidates, self.values, weighed.margins, weighed.superclass_margins)
         self.kept = {} if self.few else dict(self.settled.kept)
         self.alternatives = {} if self.few else dict(self.settled.alternatives)
 
@@ -213,10 +234,7 @@ class _Writer:
             if section == "conclusion":
                 found = self._conclusion()
             else:
-                codes = sorted(
-                    (c for c in self.kept if SECTION_OF[c] == section),
-                    key=lambda c: (c not in RHYTHMS, -self.kept[c], _ORDER[c]),
-                )[:_IN_SECTION]
+                codes = self._said_in(section)
                 found = [self._finding(code, section) for code in codes]
                 beside = [c for c in self.alternatives if SECTION_OF[c] == section]
                 found += [self._alternative(c, section) for c in beside[: _IN_SECTION - len(found) + 1]]
@@ -229,6 +247,11 @@ class _Writer:
             if not found:
                 abstained[section] = self._why_empty(section)
         return notes, abstained
+
+    def _said_in(self, section: str) -> list[str]:
+        """What is kept of a section, the rhythm first, then the most probable."""
+        here = (c for c in self.kept if SECTION_OF[c] == section)
+        return sorted(here, key=lambda c: (c not in RHYTHMS, -self.kept[c], _ORDER[c]))[:_IN_SECTION]
 
     def answers(self, asked: Collection[str]) -> tuple[list[Note], dict[str, str]]:
         """One sentence for each statement that was asked about, or why there is none."""
@@ -250,7 +273,7 @@ class _Writer:
 
     def _finding(self, code: str, section: str) -> Note:
         p = self.kept[code]
-        words = finding(code, self.language, p)
+        words = self._worded(code)
         rate = self.values.get("rate_bpm")
         if code in RHYTHMS and rate is not None:
             kind = "ventricular_rate" if code in NO_P_WAVE else "rate"
@@ -258,8 +281,44 @@ class _Writer:
         cites = self._cases(code)
         if not cites and code == "STACH":  # sinus rhythm by the cases, tachycardia by the measured rate
             cites = self._cases("SR")
+        support = self._support(code)
+        if support in ("cases", "reading"):
+            words += f", {self.words['only_' + support]}"
         # A measured value may speak for what no neighbour carries: a PR interval of 260 ms needs no case.
-        return Note(words, section, ((code, polarity(p)),), cites, p, "cases" if cites else "measurement")
+        basis: Basis = "cases" if cites else "picture" if support == "reading" else "measurement"
+        return Note(words, section, ((code, self._polarity(code)),), cites, p, basis, support)
+
+    def _support(self, code: str) -> Support | None:
+        """Which witness is for a finding; None where a measurement settles it, or nothing but cases was heard."""
+        return None if code in self.found.added else self.support.get(code)
+
+    def _sure(self, code: str) -> float:
+        """The probability by which a finding is worded: where the witnesses disagree it is at most probable."""
+        alone = self._support(code) in ("cases", "reading")
+        return min(self.kept[code], PLAIN_FROM - 0.01) if alone else self.kept[code]
+
+    def _worded(self, code: str) -> str:
+        return finding(code, self.language, self._sure(code), self._stage(code))
+
+    def _polarity(self, code: str) -> Polarity:
+        return polarity(self._sure(code))
+
+    def _stage(self, code: str) -> Stage:
+        """What the nearest cases with an infarction call it, where they agree.
+
+        Old is said only where ST was measured and could be judged, and is not up.
+        """
+        if code not in _INFARCTIONS:
+            return ""
+        stages = [n.stage for n in self.neighbours if code in n.codes and n.stage][:_STAGE_CASES]
+        if len(stages) < _STAGED:
+            return ""
+        fresh = sum(stage != "old" for stage in stages) / len(stages)
+        if fresh >= _STAGE_SHARE:
+            return "recent"
+        judged = self.measurements is not None and bool(self.measurements.leads)
+        judged = judged and not self.found.st_up and not self.found.secondary and "infarction" not in self._veiled()
+        return "old" if judged and 1 - fresh >= _STAGE_SHARE else ""
 
     def _alternative(self, code: str, section: str) -> Note:
         p = self.alternatives[code]
@@ -302,7 +361,7 @@ class _Writer:
         """How probable a finding of a section is at least: that of its superclass, or of its likeliest statement."""
         single = max((self.probabilities[c] for c, home in SECTION_OF.items() if home == section), default=0.0)
         superclass = SUPERCLASS_OF_SECTION.get(section)
-        return max(single, self.vote.superclasses.get(superclass, 0.0)) if superclass else single
+        return max(single, self.probabilities.get(superclass, 0.0)) if superclass else single
 
     def _conclusion(self) -> list[Note]:
         return [*self.found.sentences(self.language), *self._voted_conclusion()]
@@ -310,15 +369,19 @@ class _Writer:
     def _voted_conclusion(self) -> list[Note]:
         if self.few or not self.kept:
             return []
-        others = [code for code in self.kept if code not in ("NORM", "SR")]
+        others = [c for name in SECTIONS if name != "conclusion" for c in self._said_in(name) if c != "SR"]
         if "NORM" in self.kept:
             p = self.kept["NORM"]
-            words = self.words["otherwise"].removesuffix(".") if others else finding("NORM", self.language, p)
+            words = self.words["otherwise"].removesuffix(".") if others else self._worded("NORM")
             if others and p < PROBABLE_FROM:
                 return []
             # The hedge of "otherwise normal" lies in its probability.
-            said: Polarity = "present" if others else polarity(p)
-            return [Note(words, "conclusion", (("NORM", said),), self._cases("NORM"), p)]
+            said: Polarity = "present" if others else self._polarity("NORM")
+            agreed = self._agreed(["NORM"])
+            return [
+                Note(words + agreed, "conclusion", (("NORM", said),), self._cases("NORM"), p, "cases",
+                     self._support("NORM"))
+            ]  # fmt: skip
         main = [c for c in others if superclasses([c]) or (SECTION_OF[c] == "rhythm" and c != "SR")] or others
         if not main:
             return []
@@ -327,28 +390,37 @@ class _Writer:
         main = sorted(main, key=lambda c: (-self.kept[c], _ORDER[c]))[:_IN_CONCLUSION]
         # Each finding with a case of its own: rarely does one case carry them all.
         marks = {code: "".join(f" @{i}@" for i in self._cases(code)[:1]) for code in main}
-        phrases = "; ".join(finding(code, self.language, self.kept[code]) + marks[code] for code in main)
+        phrases = "; ".join(self._worded(code) + marks[code] for code in main)
         cites = tuple(dict.fromkeys(i for code in main for i in self._cases(code)[:1]))
-        said_of = tuple((code, polarity(self.kept[code])) for code in main)
-        p = 1 - self.vote.statements["NORM"]
+        said_of = tuple((code, self._polarity(code)) for code in main)
+        p = 1 - self.probabilities["NORM"]
         how = (p < _ABNORMAL_FROM) + (p < _MAYBE_ABNORMAL_FROM)
         words = self.words[("abnormal", "maybe_abnormal", "borderline")[how]].format(
             findings=phrases, percent=f"{100 * p:.0f}"
         )
-        return [Note(words, "conclusion", said_of, cites, p)]
+        return [Note(words + self._agreed(main), "conclusion", said_of, cites, p, "cases", self._support(main[0]))]
+
+    def _agreed(self, codes: Collection[str]) -> str:
+        """That both witnesses are for every finding of a conclusion."""
+        agreed = all(self._support(code) == "both" for code in codes)
+        # In the clause of the last finding: a clause of its own would need a citation of its own.
+        return f", {self.words['agree']}" if agreed else ""
 
     def _without(self, codes: Collection[str]) -> tuple[int, ...]:
         """The nearest cases that carry none of these statements and whose report names none."""
-        out: list[int] = []
-        for i, neighbour in enumerate(self.neighbours):
-            if not (neighbour.codes | neighbour.named) & set(codes):
-                out.append(i)
-            if len(out) == CITED:
-                break
-        return tuple(out)
+        places = [i for i, n in enumerate(self.neighbours) if not (n.codes | n.named) & set(codes)]
+        return self._reported_first(places)[:CITED]
 
     def _cases(self, code: str, *, carrying: bool = True) -> tuple[int, ...]:
-        return tuple(i for i, n in enumerate(self.neighbours) if (code in n.codes) == carrying)[:CITED]
+        """The nearest cases that carry a statement, or do not; of equally similar ones those with a report first."""
+        places = [i for i, n in enumerate(self.neighbours) if (code in n.codes) == carrying]
+        return self._reported_first(places)[:CITED]
+
+    def _reported_first(self, places: Sequence[int]) -> tuple[int, ...]:
+        def key(i: int) -> tuple[float, bool, int]:
+            return -round(self.neighbours[i].score / _AS_SIMILAR), not self.neighbours[i].reported, i
+
+        return tuple(sorted(places, key=key))
 
     def _why_empty(self, section: str) -> str:
         if section == "axis_intervals":
@@ -363,7 +435,7 @@ class _Writer:
             return self.words["veiled"]
         if section in self.found.forbidden:
             return self.words["flagged"]
-        doubt = 1 - self.vote.statements["NORM"] if section == "conclusion" else self._doubt(section)
+        doubt = 1 - self.probabilities["NORM"] if section == "conclusion" else self._doubt(section)
         return self._open(doubt)
 
     def _open(self, probability: float) -> str:

@@ -75,6 +75,8 @@ _SECTION_OF_NOTE: Mapping[FlagCode, str] = {
     FlagCode.RIGHT_BUNDLE: "conduction",
     FlagCode.Q_WAVES: "infarction",
 }
+_ST_UP = frozenset({FlagCode.ST_ELEVATION, FlagCode.SGARBOSSA, FlagCode.POSTERIOR, FlagCode.AVR_ELEVATION})
+_SHORT_PR_MS, _NOT_NARROW_MS = 120.0, 100.0
 _T_NEGATIVE_MV = -0.1
 _SINUS = ("SR", "STACH", "SBRAD", "SARRH")
 
@@ -89,6 +91,8 @@ class MeasuredFindings:
         ruled_out: Statements that the measured rhythm excludes.
         forbidden: Sections that may not be called free of findings.
         not_normal: Whether the ECG cannot be called normal.
+        st_up: Whether ST is elevated as in acute infarction: no infarction is old then.
+        secondary: Whether ST and T follow another way of excitation and say nothing of ischaemia.
     """
 
     flags: tuple[Flag, ...] = ()
@@ -96,6 +100,8 @@ class MeasuredFindings:
     ruled_out: frozenset[str] = frozenset()
     forbidden: frozenset[str] = frozenset()
     not_normal: bool = False
+    st_up: bool = False
+    secondary: bool = False
 
     def sentences(self, language: Language) -> list[Note]:
         """Urgent and important flags for the conclusion, in order."""
@@ -143,9 +149,14 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     # From 110 ms on a QRS is incompletely blocked or delayed; PR is normal from 120 to 200 ms.
     if qrs >= 110 or has_right_bundle(measured) or (pr is not None and not 115 <= pr <= 205):
         forbidden.add("conduction")
+    # A short PR before a QRS that is not narrow may be pre-excitation: no ST-T change or Q wave can be ruled out then.
+    if pr is not None and pr < _SHORT_PR_MS and qrs >= _NOT_NARROW_MS:
+        forbidden |= {"st_t", "infarction"}
     if _t_abnormal(measured):
         forbidden.add("st_t")
     added = {code: p for flag in flags if flag.code in STATEMENT_OF for code, p in (STATEMENT_OF[flag.code],)}
+    if measured.pacing.paced:
+        added.pop("AFIB", None)  # a paced rhythm is irregular by its other beats, too
     ruled_out: set[str] = set()
     if is_fibrillating(measured):
         ruled_out.update(_SINUS)
@@ -154,7 +165,13 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     if measured.pacing.paced and measured.pacing.ventricular >= 0.5:
         ruled_out.update({"CLBBB", "CRBBB", "IVCD", "LAFB", "LPFB", "IRBBB", "ILBBB"})
     return MeasuredFindings(
-        flags, added, frozenset(ruled_out), frozenset(forbidden), any(f.code is not FlagCode.REVERSAL for f in flags)
+        flags,
+        added,
+        frozenset(ruled_out),
+        frozenset(forbidden),
+        any(f.code is not FlagCode.REVERSAL for f in flags),
+        any(f.code in _ST_UP for f in flags),
+        repolarisation_secondary(measured),
     )
 
 
@@ -164,6 +181,9 @@ def veiled(probabilities: Mapping[str, float], possible_from: float) -> frozense
     Args:
         probabilities: Of the statements.
         possible_from: From where on a statement counts as possible.
+
+    Returns:
+        Names of sections.
     """
     sections = (home for code, home in _VEILS.items() if probabilities.get(code, 0.0) >= possible_from)
     return frozenset().union(*sections)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ecgkin.generation.types.draft import Language
 from ecgkin.retrieval.ecg.statements.find import Polarity
+from ecgkin.retrieval.ecg.statements.infarction import Stage
 
 TITLES: Mapping[Language, Mapping[str, str]] = {
     "en": {
@@ -185,6 +186,12 @@ _HEDGES: Mapping[Language, tuple[str, str, str]] = {
     "de": ("wahrscheinlich {}", "möglicherweise {}", "{} nicht auszuschließen"),
 }
 
+# Before the name of an infarction; German ones are all masculine.
+_STAGES: Mapping[Language, Mapping[str, str]] = {
+    "en": {"recent": "recent", "old": "old"},
+    "de": {"recent": "frischer", "old": "alter"},
+}
+
 ABSENT: Mapping[Language, Mapping[str, str]] = {
     "en": {
         "conduction": "No conduction disturbance.",
@@ -218,8 +225,12 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "no_samples": "not measured: no signals could be read off the page",
         "not_measured": "not measured ({reason})",
         "nothing_similar": "No draft: the case base holds nothing similar enough to this ECG to base one on.",
+        "unreadable": "No draft: this page could not be read well enough; take it again, or put right the misread.",
         "measured_only": "Measured on this ECG alone",
         "no": "no evidence of {finding}",
+        "agree": "similar cases and reading agree",
+        "only_cases": "by the similar cases, unlike the reading of this ECG",
+        "only_reading": "by the reading of this ECG, unlike most similar cases",
     },
     "de": {
         "differential": "differenzialdiagnostisch",
@@ -239,8 +250,12 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "no_samples": "nicht gemessen: von der Seite waren keine Signale zu lesen",
         "not_measured": "nicht gemessen ({reason})",
         "nothing_similar": "Kein Entwurf: die Fallsammlung enthält nichts, was diesem EKG ähnlich genug wäre.",
+        "unreadable": "Kein Entwurf: diese Seite war nicht gut genug zu lesen; neu aufnehmen oder berichtigen.",
         "measured_only": "Allein an diesem EKG gemessen",
         "no": "{finding} nicht nachweisbar",
+        "agree": "ähnliche Fälle und Auswertung stimmen überein",
+        "only_cases": "nach den ähnlichen Fällen, anders als die Auswertung dieses EKG",
+        "only_reading": "nach der Auswertung dieses EKG, anders als die meisten ähnlichen Fälle",
     },
 }
 
@@ -254,14 +269,22 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def finding(code: str, language: Language, probability: float = 1.0) -> str:
+def finding(code: str, language: Language, probability: float = 1.0, stage: Stage = "") -> str:
     """A finding with the hedge that its probability asks for, without capital and full stop.
+
+    Args:
+        code: Of the statement.
+        language: Of the words.
+        probability: Of the finding.
+        stage: Of an infarction.
 
     >>> finding("IMI", "en", 0.65), finding("IMI", "de", 0.3), finding("DIG", "en", 0.1), finding("AFIB", "de", 0.9)
     ('probable inferior myocardial infarction', 'möglicherweise inferiorer Myokardinfarkt', \
 'cannot exclude ST-T changes of digitalis effect', 'Vorhofflimmern')
     """
     name = FINDINGS[language][code]
+    if stage:
+        name = f"{_STAGES[language]['old' if stage == 'old' else 'recent']} {name}"
     if probability >= PLAIN_FROM:
         return name
     return _HEDGES[language][(probability < PROBABLE_FROM) + (probability < POSSIBLE_FROM)].format(name)

@@ -118,6 +118,10 @@ _SINUS_IS_TACHYCARDIA_ABOVE = 105.0
 _OF_CONDUCTION = frozenset({"1AVB", "2AVB", "LPR", "CLBBB", "CRBBB", "ILBBB", "IRBBB", "IVCD", "LAFB", "LPFB", "WPW"})
 
 
+# Statements whose criteria do not hold where the ventricles are excited another way, and from where on that is likely.
+_ST_T = frozenset(code for code, home in SECTION_OF.items() if home == "st_t")
+_INFARCTIONS = _MEMBERS["infarction"]
+_LIKELY, _PLAIN = 0.6, 0.7
 # How many less probable members of a group are named beside its strongest.
 _ALTERNATIVES = 2
 
@@ -154,6 +158,9 @@ def settle(
             so their probabilities themselves do not compare.
         superclass_margins: The same for superclasses: many doubtful findings of one kind weigh more against a normal
             ECG than the likeliest of them alone.
+
+    Returns:
+        What is kept, and what comes into question beside it.
 
     >>> settled = settle({"SR": 0.6, "AFIB": 0.7, "NORM": 0.5})
     >>> sorted(settled.kept), sorted(settled.alternatives)
@@ -204,6 +211,13 @@ def settle(
         drop(_OF_P_WAVE, f"not to be told in {rhythm}")
     if rhythm == "PACE":
         drop(_OF_CONDUCTION, "not to be told in PACE")
+    for code, likely in ((rhythm, 0.0), ("CLBBB", _LIKELY), ("WPW", _LIKELY)):
+        # What follows another way of excitation is secondary: no ischaemia, and only a plain infarction.
+        if code in ("PACE", "CLBBB", "WPW") and kept.get(code, -1.0) >= likely:
+            drop(_ST_T, f"secondary in {code}")
+            drop(
+                [c for c in _INFARCTIONS if max(kept.get(c, 0.0), alternatives.get(c, 0.0)) < _PLAIN], f"open in {code}"
+            )
     return Settled(kept, alternatives, dropped)
 
 

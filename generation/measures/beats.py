@@ -16,9 +16,17 @@ from ecgkin.generation.measures.signals import Samples
 
 _SPAN = 4  # samples to either side of the difference: 16 ms, most sensitive near 30 Hz, a fifth of that for P and T
 _SMOOTH_S = 0.07
+_WHOLE = 0.85  # share of the time for which a rhythm strip is seen
+_BESIDE_STRIP = (0.25, 1e-6)  # weights of the other leads, of which the most regular beats are taken
+_STRIP_BEATS = (0.45, 1.2)  # beats of the strip as a share of those of all leads
+_CLEARLY = 0.08  # less irregular by this
 _APART_S = 0.17  # no two beats are nearer: 350/min
 _T_WITHIN_S = 0.44  # a T wave peaks within this time of its QRS
 _DOUBLE_S = (0.16, 0.46)  # from QRS to the top of a T wave, or from spike to QRS
+_QUIET = 0.35  # level after a T wave as a share of T: P waves; an extrasystole has a T wave of its own
+_ENOUGH_LEADS = 3
+_T_LATEST = 0.36  # T is highest within this times the square root of the cycle, s; extrasystoles often come later
+_SAME_DELAY = 0.045 * FS  # leads that are seen one after the other have their tops at different times
 _CORE = round(0.09 * FS)  # QRS on either side of the fiducial point
 _ALIKE = 0.85  # correlation of two QRS complexes of one kind
 _EARLY = 0.85  # of the usual RR interval: earlier is premature
@@ -54,10 +62,34 @@ def find_beats(samples: Samples, curve: Doubles | None = None) -> Beats:
     Args:
         samples: The leads.
         curve: Their `qrs_activity`; None to compute it.
+
+    Returns:
+        Places, kinds and what they are told by.
     """
     if len(samples.names) == 0:
         return Beats(np.zeros(0, dtype=np.int64), (), np.zeros(0, dtype=np.bool_), 0.0)
-    curve = qrs_activity(samples) if curve is None else curve
+    best = _beats_by(samples, qrs_activity(samples) if curve is None else curve)
+    # A page shows most leads for a few beats and one, the rhythm strip, throughout. What is fast in one of the others
+    # alone (the end of a raised ST segment) may be no QRS: where the strip, heard before them, has beats that are
+    # clearly more regular, those are the beats.
+    share = samples.known.mean(axis=1)
+    if (share >= _WHOLE).any() and (share < _WHOLE).any():
+        for beside in _BESIDE_STRIP:
+            other = _beats_by(samples, qrs_activity(samples, beside))
+            fits = _STRIP_BEATS[0] * len(best) <= len(other) <= _STRIP_BEATS[1] * len(best)
+            if fits and _irregularity(other.at) < _irregularity(best.at) - _CLEARLY:
+                best = other
+    return best
+
+
+def _irregularity(at: Ints) -> float:
+    """Mean change from one RR interval to the next, as a share of the mean interval."""
+    rr = np.diff(at)
+    return float(np.abs(np.diff(rr)).mean() / rr.mean()) if len(rr) > 2 else 1.0
+
+
+def _beats_by(samples: Samples, curve: Doubles) -> Beats:
+    """The beats that a curve of QRS activity shows."""
     at, clearness = _peaks(curve)
     if len(at) == 0:
         return Beats(at, (), np.zeros(0, dtype=np.bool_), clearness)
@@ -75,6 +107,9 @@ def spikes_with_qrs(spikes_s: tuple[float, ...], curve: Doubles) -> tuple[float,
     Args:
         spikes_s: In seconds.
         curve: `qrs_activity` of the samples without them.
+
+    Returns:
+        Seconds, ascending.
     """
     at, clearness = _peaks(curve)
     if len(at) < 2 or clearness < 2.0:
@@ -88,8 +123,13 @@ def spikes_with_qrs(spikes_s: tuple[float, ...], curve: Doubles) -> tuple[float,
     return tuple(kept)
 
 
-def qrs_activity(samples: Samples) -> Doubles:
-    """How fast the leads move, each scaled by its own QRS, smoothed: one hump for each QRS, shape (n_samples,)."""
+def qrs_activity(samples: Samples, beside_strip: float = 1.0) -> Doubles:
+    """How fast the leads move, each scaled by its own QRS, smoothed: one hump for each QRS, shape (n_samples,).
+
+    Args:
+        samples: The leads.
+        beside_strip: Weight of leads that are known for a while only, beside those that are known throughout.
+    """
     smooth = smoothed(samples.mv, 5, axis=1)
     speed = np.zeros_like(smooth)
     np.subtract(smooth[:, 2 * _SPAN :], smooth[:, : -2 * _SPAN], out=speed[:, _SPAN:-_SPAN])
@@ -104,6 +144,7 @@ def qrs_activity(samples: Samples) -> Doubles:
         sizes[i], quiet[i] = np.percentile(inside, [98, 50]) if len(inside) else (0.0, 1.0)
     # Noise has 3.5 times its median at the 98th percentile, an ECG 10 times and more.
     good = np.clip((sizes / np.maximum(quiet, 1e-9) - 3.0) / 6.0, 0.02, 1.0)
+    good[known.mean(axis=1) < _WHOLE] *= beside_strip
     weights = good / good.max()
     scale = np.maximum(sizes, 0.35 * np.median(sizes[sizes > 0])) if (sizes > 0).any() else np.ones(len(sizes))
     speed *= 1.0 / scale[:, None]
@@ -182,9 +223,10 @@ def _without_doubles(samples: Samples, at: Ints) -> Ints:
     if len(at) < 6 or float(np.diff(at).min()) > _DOUBLE_S[1] * FS:
         return at
     usable = samples.complete
-    if not usable.any():
-        return at
-    bends, moves, level = _bends_and_moves(samples.mv[usable], at)
+    if usable.sum() >= _ENOUGH_LEADS:
+        bends, moves, level = _bends_and_moves(samples.mv[usable], samples.known[usable], at)
+    else:  # on paper each lead is known for a while: at every moment some are
+        bends, moves, level = _bends_and_moves(samples.mv, samples.known, at)
     if len(samples.spikes_s) >= 4:
         left = _left_of_spikes(at, moves)
         at, bends, moves = at[~left], bends[~left], moves[~left]
@@ -197,10 +239,14 @@ def _without_doubles(samples: Samples, at: Ints) -> Ints:
     short = gaps[(gaps >= _DOUBLE_S[0] * FS) & (gaps <= _DOUBLE_S[1] * FS)]
     if len(short) < 3:
         return at
-    usual = float(short[int(np.argmax([(np.abs(short - gap) <= 0.03 * FS).sum() for gap in short]))])
-    follows = np.r_[False, (np.abs(gaps - usual) <= 0.03 * FS) & (bends[1:] < 0.75 * bends[:-1])]
+    usual = float(short[int(np.argmax([(np.abs(short - gap) <= _SAME_DELAY).sum() for gap in short]))])
+    follows = np.r_[False, (np.abs(gaps - usual) <= _SAME_DELAY) & (bends[1:] < 0.75 * bends[:-1])]
     follows[2:] &= ~follows[1:-1]
     if follows.sum() < max(3, 0.35 * len(at)):
+        return at
+    leaders = tops[~follows]
+    cycle_s = float(np.median(np.diff(leaders))) / FS if len(leaders) > 2 else 1.0
+    if usual > _T_LATEST * np.sqrt(cycle_s) * FS:
         return at
     quiet = []
     for i in np.flatnonzero(follows):
@@ -208,7 +254,7 @@ def _without_doubles(samples: Samples, at: Ints) -> Ints:
         last = min(n, int(at[i + 1]) - round(0.1 * FS) if i + 1 < len(at) else n, first + round(0.3 * FS))
         if last - first >= 10:
             quiet.append(float(level[first:last].max() / max(float(level[tops[i]]), 1e-9)))
-    return at[~follows] if quiet and float(np.median(quiet)) < 0.35 else at
+    return at[~follows] if quiet and float(np.median(quiet)) < _QUIET else at
 
 
 def _left_of_spikes(at: Ints, moves: Doubles) -> Bools:
@@ -217,10 +263,14 @@ def _left_of_spikes(at: Ints, moves: Doubles) -> Bools:
     Of the two the one that moves far less is what was left of the spike, else the first.
     """
     out = np.zeros(len(at), dtype=np.bool_)
-    for _ in range(2):  # an atrial and a ventricular spike before one QRS
+    for farthest in (0.27, 0.45):  # a ventricular spike before QRS, and an atrial one before that
         kept = np.flatnonzero(~out)
         gaps = np.diff(at[kept])
-        short = np.flatnonzero((gaps > 0.06 * FS) & (gaps < 0.27 * FS))
+        # The next cycle is longer, else these are the beats of a tachycardia.
+        next_gap = np.r_[gaps[1:], 1e9]
+        short = np.flatnonzero((gaps > 0.06 * FS) & (gaps < farthest * FS) & (next_gap > 1.3 * gaps))
+        if farthest > 0.3:  # nothing but a spike lies so far before QRS and moves so little
+            short = short[moves[kept[short]] < 0.3 * moves[kept[short + 1]]]
         if len(short) < 3:
             break
         centre = gaps[short][int(np.argmax([(np.abs(gaps[short] - gap) <= 0.025 * FS).sum() for gap in gaps[short]]))]
@@ -233,8 +283,10 @@ def _left_of_spikes(at: Ints, moves: Doubles) -> Bools:
     return out
 
 
-def _bends_and_moves(mv: Doubles, at: Ints) -> tuple[Doubles, Doubles, Doubles]:
+def _bends_and_moves(mv: Doubles, known: Bools, at: Ints) -> tuple[Doubles, Doubles, Doubles]:
     """At each point how sharply the leads bend and how far they move slowly; and how far they are from their level.
+
+    Leads count where they are known.
 
     Returns:
         Two of shape (n_beats,), mV: largest second difference over 8 ms near the point, size of the wave when smoothed
@@ -244,10 +296,18 @@ def _bends_and_moves(mv: Doubles, at: Ints) -> tuple[Doubles, Doubles, Doubles]:
     smooth = smoothed(mv, 5, axis=1)
     bend = np.zeros(n)
     second = smooth[:, 8:] - 2 * smooth[:, 4:-4] + smooth[:, :-8]
-    bend[4:-4] = np.sqrt(np.square(second).mean(axis=0))
     slow = smoothed(mv, 41, axis=1)
     drift = smoothed(mv, 2 * FS + 1, axis=1)
-    level = np.sqrt(np.square(smooth - drift).mean(axis=0))
+    away = smooth - drift
+    if not known.all():
+        inside = smoothed(known.astype(np.float64), 31, axis=1) > 0.999  # no bend where a line bridges a gap
+        second = second * inside[:, 4:-4]
+        slow = slow * known
+        # A lead that begins or ends here has no drift of two seconds: its own median is its level.
+        middle = np.array([np.median(row[good]) if good.any() else 0.0 for row, good in zip(mv, known, strict=True)])
+        away = (smooth - middle[:, None]) * known
+    bend[4:-4] = np.sqrt(np.square(second).mean(axis=0))
+    level = np.sqrt(np.square(away).mean(axis=0))
     near, wide = round(0.045 * FS), round(0.1 * FS)
     bends = np.array([bend[max(0, a - near) : a + near + 1].max() for a in at])
     parts = (slow[:, max(0, a - wide) : a + wide + 1] for a in at)

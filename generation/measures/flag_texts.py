@@ -51,6 +51,21 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         ),
         Words("Keine abgrenzbaren QRS-Komplexe", "Störung, Asystolie oder Kammerflimmern: Kurve ansehen"),
         "this project's measurement",
+        {
+            "chaotic": FlagText(
+                Words(
+                    "Chaotic fast rhythm (about {rate_bpm:.0f} deflections/min)",
+                    "150/min or more, most complexes unlike each other: ventricular fibrillation, torsade de pointes or"
+                    " noise, look at the trace and the patient",
+                ),
+                Words(
+                    "Chaotischer schneller Rhythmus (etwa {rate_bpm:.0f} Ausschläge/min)",
+                    "ab 150/min, die meisten Komplexe einander unähnlich: Kammerflimmern, Torsade de pointes oder"
+                    " Störung, Kurve und Patient ansehen",
+                ),
+                "this project's measurement",
+            ),
+        },
     ),
     FlagCode.WIDE_TACHYCARDIA: FlagText(
         Words(
@@ -193,11 +208,13 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
             "P waves at {atrial_bpm:.0f}/min that QRS does not follow ({rate_bpm:.0f}/min)",
             "P waves of one shape at a rate of their own, faster than QRS and at no constant distance from it: AV"
             " dissociation, third-degree AV block likely",
+            "in archived ECGs as often without a statement of block as with one: look for the P waves",
         ),
         Words(
             "P-Wellen mit {atrial_bpm:.0f}/min, denen QRS nicht folgt ({rate_bpm:.0f}/min)",
             "P-Wellen gleicher Form in eigenem Takt, schneller als QRS und ohne festen Abstand dazu: AV-Dissoziation,"
             " AV-Block III. Grades wahrscheinlich",
+            "in archivierten EKGs ebenso oft ohne wie mit Befund eines Blocks: P-Wellen suchen",
         ),
         _BRADY,
         {
@@ -265,10 +282,12 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         Words(
             "QTc {qtc_ms:.0f} ms (Bazett; Fridericia {qtc_fridericia_ms:.0f} ms)",
             "above 500 ms: risk of torsade de pointes; Bazett overcorrects above 90/min",
+            "in archived ECGs most often without a word on QT: check the end of T",
         ),
         Words(
             "QTc {qtc_ms:.0f} ms (Bazett; Fridericia {qtc_fridericia_ms:.0f} ms)",
             "über 500 ms: Gefahr von Torsade de pointes; Bazett überkorrigiert über 90/min",
+            "in archivierten EKGs meist ohne ein Wort zur QT-Zeit: Ende von T prüfen",
         ),
         "Drew 2010, AHA/ACCF statement on torsade de pointes, Circulation 121:1047",
     ),
@@ -388,6 +407,22 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         Words("Paced rhythm", "pacemaker spikes in time with the beats"),
         Words("Schrittmacherrhythmus", "Schrittmacherimpulse im Takt der Herzschläge"),
         "this project's measurement",
+        {
+            "shape": FlagText(
+                Words(
+                    "Paced rhythm likely ({rate_bpm:.0f}/min, QRS {qrs_ms:.0f} ms), spikes not visible",
+                    "QRS of 160 ms or more as regular as a clock, no P wave before it, axis beyond 60 degrees",
+                    "an escape rhythm of the ventricles looks alike",
+                ),
+                Words(
+                    "Schrittmacherrhythmus wahrscheinlich ({rate_bpm:.0f}/min, QRS {qrs_ms:.0f} ms), Impulse nicht"
+                    " sichtbar",
+                    "QRS ab 160 ms in festem Takt, keine P-Welle davor, Achse jenseits von 60 Grad",
+                    "ein Kammerersatzrhythmus sieht ähnlich aus",
+                ),
+                "this project, PTB-XL folds 8 and 9",
+            ),
+        },
     ),
     FlagCode.LEFT_BUNDLE: FlagText(
         Words(
@@ -427,11 +462,12 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     FlagCode.REVERSAL: FlagText(
         Words(
             "Limb leads may be exchanged (lead {leads})",
-            "P, QRS and T upside down in I but not in V6, or a limb lead that is nearly flat",
+            "P and QRS upside down in I, or P, QRS and T in II, but upright in V6; or II flat and III the mirror of I",
         ),
         Words(
             "Extremitätenableitungen möglicherweise vertauscht (Ableitung {leads})",
-            "P, QRS und T in I umgekehrt, in V6 nicht, oder eine fast flache Extremitätenableitung",
+            "P und QRS in I umgekehrt, oder P, QRS und T in II, in V6 aber aufrecht; oder II flach und III das"
+            " Spiegelbild von I",
         ),
         "Kligfield 2007, AHA/ACC/HRS recommendations part I, Circulation 115:1306",
     ),
@@ -445,12 +481,28 @@ SEVERITY_TEXTS: Mapping[Severity, Mapping[Language, str]] = {
 
 
 def flag_title(flag: Flag, language: Language = "en") -> str:
-    """What is flagged, with the leads and values that show it."""
+    """What is flagged, with the leads and values that show it.
+
+    Args:
+        flag: What was found.
+        language: "en" or "de".
+
+    Returns:
+        A few words.
+    """
     return _words(flag, language).title.format(leads=_leads(flag), **flag.measured)
 
 
 def flag_text(flag: Flag, language: Language = "en") -> str:
-    """Title, criterion, measured values, caveat and source in one sentence each."""
+    """Title, criterion, measured values, caveat and source in one sentence each.
+
+    Args:
+        flag: What was found.
+        language: "en" or "de".
+
+    Returns:
+        Sentences.
+    """
     words = _words(flag, language)
     by_lead = ", ".join(
         f"{name} {value:.0f} ms" if flag.code is FlagCode.Q_WAVES else f"{name} {value:+.2f} mV"

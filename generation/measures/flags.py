@@ -150,6 +150,31 @@ def has_right_bundle(m: Measurements) -> bool:
     return ends_up and any(m.leads[name].s_mv > 0.1 for name in ("I", "V6", "V5") if name in m.leads)
 
 
+def ventricular_pacing(m: Measurements) -> bool:
+    """Whether a pacemaker drives the ventricles, by its spikes or by the look of the beats."""
+    return m.pacing.ventricular >= 0.15 or looks_paced(m)
+
+
+def looks_paced(m: Measurements) -> bool:
+    """QRS of 160 ms and more, as regular as a clock, no P wave before it, and an axis beyond 60 degrees either way.
+
+    Spikes are lost at 100 Hz, behind filters and on paper, and those of bipolar leads are small; of PTB-XL folds 8 and
+    9 this finds six paced records without spikes and nothing else.
+    """
+    return (
+        m.qrs_ms is not None
+        and m.qrs_ms >= 160
+        and m.rr_variation is not None
+        and m.rr_variation < 0.008
+        and m.n_beats >= 5
+        and m.rate_bpm is not None
+        and m.rate_bpm <= 120
+        and m.p_waves != "present"
+        and m.axis_deg is not None
+        and abs(m.axis_deg) > 60
+    )
+
+
 def is_preexcited(m: Measurements) -> bool:
     """A short PR interval and a QRS that begins slowly (a delta wave).
 
@@ -171,7 +196,7 @@ def repolarisation_secondary(m: Measurements) -> bool:
     paced beats, left bundle branch block, pre-excitation, a QRS of 130 ms and more.
     """
     wide = m.qrs_ms is not None and m.qrs_ms >= 130
-    return m.pacing.ventricular >= 0.15 or has_left_bundle(m) or is_preexcited(m) or wide
+    return ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m) or wide
 
 
 def _judged(m: Measurements) -> dict[str, LeadMeasures]:
@@ -188,6 +213,14 @@ def _pairs(m: Measurements, meets: Callable[[str, LeadMeasures], bool]) -> tuple
 def st_limit_mv(lead: str, age_years: float | None, sex: str | None) -> float:
     """From which level at the J point ST counts as elevated in a lead (Fourth Universal Definition of MI, 2018).
 
+    Args:
+        lead: Standard name.
+        age_years: None where unknown.
+        sex: "F", "M" or None.
+
+    Returns:
+        mV; the strictest limit where age or sex is unknown.
+
     >>> st_limit_mv("V2", 35, "M"), st_limit_mv("V3", 60, "F"), st_limit_mv("II", 60, "F")
     (0.25, 0.15, 0.1)
     """
@@ -200,7 +233,7 @@ def st_limit_mv(lead: str, age_years: float | None, sex: str | None) -> float:
 
 def _st_elevation(m: Measurements) -> Iterator[Flag]:
     """By the limits; where they are not reached, by what makes less elevation tell."""
-    if m.pacing.ventricular >= 0.15 or has_left_bundle(m):
+    if ventricular_pacing(m) or has_left_bundle(m):
         return
     for variant, leads in (
         ("", _pairs(m, lambda name, lead: _elevated(m, name, lead))),
@@ -263,7 +296,7 @@ def _st_mean(lead: LeadMeasures) -> float:
 
 def _sgarbossa(m: Measurements) -> Iterator[Flag]:
     """Sgarbossa 1996 with the proportional third criterion of Smith 2012; one lead suffices."""
-    if not (m.pacing.ventricular >= 0.5 or has_left_bundle(m)):
+    if not (m.pacing.ventricular >= 0.5 or looks_paced(m) or has_left_bundle(m)):
         return
     judged = _judged(m)
     with_qrs = {n: x for n, x in judged.items() if n != "aVR" and x.net_mv > 0.1 and x.st_j_mv >= 0.1}
@@ -299,14 +332,19 @@ def _st_depression(m: Measurements) -> Iterator[Flag]:
 
 
 def _t_inversion(m: Measurements) -> Iterator[Flag]:
-    """T down by 0.1 mV in two contiguous leads with a tall R (Fourth Universal Definition, acute ischaemia)."""
+    """T down by 0.1 mV in two contiguous leads with a tall R (Fourth Universal Definition, acute ischaemia).
+
+    Tall is larger than Q and S, or 0.5 mV.
+    """
     if repolarisation_secondary(m) or has_right_bundle(m):
         return
-    leads = _pairs(
-        m, lambda name, lead: name != "V1" and lead.t_mv <= -0.1 and lead.r_mv > max(lead.s_mv, lead.q_mv, 0.2)
-    )
+    leads = _pairs(m, lambda name, lead: name != "V1" and lead.t_mv <= -0.1 and _tall_r(lead))
     if leads:
         yield Flag(FlagCode.T_INVERSION, leads, {name: m.leads[name].t_mv for name in leads})
+
+
+def _tall_r(lead: LeadMeasures) -> bool:
+    return lead.r_mv >= 0.5 or lead.r_mv > max(lead.s_mv, lead.q_mv, 0.2)
 
 
 def _posterior(m: Measurements) -> Iterator[Flag]:
@@ -332,7 +370,7 @@ def _recent(m: Measurements) -> Iterator[Flag]:
 
     The Universal Definition counts a Q of 20 ms and 0.1 mV where T is inverted in the same leads.
     """
-    if m.pacing.ventricular >= 0.15 or has_left_bundle(m) or is_preexcited(m):
+    if ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m):
         return
     leads = _pairs(
         m,
@@ -382,7 +420,7 @@ def _atria(m: Measurements) -> Iterator[Flag]:
         return
     if is_fluttering(m) and m.atrial is not None:
         yield Flag(FlagCode.FLUTTER, (), {"atrial_bpm": m.atrial.flutter_bpm, "rate_bpm": m.rate_bpm})
-    elif is_fibrillating(m) and m.rr_variation is not None:
+    elif is_fibrillating(m) and m.rr_variation is not None and block_of(m) != "dissociated":
         code = FlagCode.FAST_FIBRILLATION if m.rate_bpm > 110 else FlagCode.FIBRILLATION
         yield Flag(code, (), {"rate_bpm": m.rate_bpm, "rr_variation": m.rr_variation})
     kind = block_of(m)
@@ -393,16 +431,19 @@ def _atria(m: Measurements) -> Iterator[Flag]:
 
 
 def is_fibrillating(m: Measurements) -> bool:
-    """Irregularly irregular RR intervals without a constant P wave."""
-    return (
-        m.rr_variation is not None
-        and m.rr_variation >= 0.08
-        and m.p_waves == "absent"
-        and m.n_beats >= 5
-        and not _grouped(m)
-        and not is_fluttering(m)
-        and m.pacing.ventricular < 0.5
-    )
+    """Irregularly irregular RR intervals without a constant P wave.
+
+    Where single beats show nothing in common before QRS 6 % of variation is enough; where the rate leaves no room to
+    look for P 10 % are asked for. On PTB-XL folds 8 and 9 84 and 82 % of the AFIB are found, 86 % of those said are
+    right.
+    """
+    if m.rr_variation is None or m.n_beats < 5 or m.pacing.ventricular >= 0.5 or _grouped(m) or is_fluttering(m):
+        return False
+    if is_chaotic(m):
+        return False
+    if m.p_waves == "absent":
+        return m.rr_variation >= (0.06 if (m.p_constant or 0.0) < 0.45 else 0.08)
+    return m.p_waves == "unclear" and m.p_constant is None and m.rr_variation >= 0.1
 
 
 def _grouped(m: Measurements) -> bool:
@@ -417,11 +458,16 @@ def _grouped(m: Measurements) -> bool:
 
 
 def is_fluttering(m: Measurements) -> bool:
-    """A train of waves of 240 to 350/min that keeps time."""
+    """A train of waves of 200 to 370/min that keeps time, clearly so where there is a P wave before every QRS.
+
+    P, T and QRS of a sinus tachycardia come in time as well: with P waves it takes a correlation of 0.55 (PTB-XL folds
+    8 and 9: half as many are flagged as with 0.33, and none of AFLT is lost).
+    """
     atrial = m.atrial
     if atrial is None or m.rate_bpm is None or m.pacing.paced:
         return False
-    return atrial.flutter_strength >= 0.33 and 200 <= atrial.flutter_bpm <= 370 and m.rate_bpm < 180
+    least = 0.55 if m.p_waves == "present" else 0.4
+    return atrial.flutter_strength >= least and 200 <= atrial.flutter_bpm <= 370 and m.rate_bpm < 180
 
 
 def block_of(m: Measurements) -> BlockKind:
@@ -434,16 +480,20 @@ def block_of(m: Measurements) -> BlockKind:
     train = m.p_train
     if train is None or m.rate_bpm is None or m.rr_variation is None or m.pacing.paced or is_fluttering(m):
         return ""
+    if looks_paced(m):
+        return ""
     if train.present * train.like < 0.6 or train.bpm > 160 or m.rate_bpm >= 80:
         return ""
     # A P wave at one place before every QRS is conducted: waves between are U or T.
     free = m.p_waves != "present" and train.bpm >= 1.12 * m.rate_bpm and train.pr_spread_s >= 0.1
-    if free and (m.rr_variation < 0.06 or (m.rr_variation < 0.15 and train.pr_spread_s > 0.2)):
+    # Where the ventricles are uneven, fibrillation may have waves that happen to keep time for a while.
+    uneven = m.rr_variation < 0.15 and train.pr_spread_s > 0.2 and train.present * train.like >= 0.85
+    if free and (m.rr_variation < 0.06 or uneven):
         return "dissociated"
     if train.extra_like < 0.8 or not 0.5 <= train.extra_height <= 2:
         return ""  # what lies between is no P wave
     counts = train.per_cycle
-    if m.rr_variation < 0.06 and train.pr_spread_s < 0.05:
+    if m.rr_variation < 0.06 and train.pr_spread_s < 0.1:
         if m.rate_bpm < 60 and sum(n >= 3 for n in counts) >= 0.8 * len(counts):
             return "several_to_one"
         if m.rate_bpm < 50 and sum(n >= 2 for n in counts) >= 0.8 * len(counts):
@@ -466,7 +516,7 @@ def _peaked_t(m: Measurements) -> Iterator[Flag]:
 
 
 def _brugada(m: Measurements) -> Iterator[Flag]:
-    if m.pacing.ventricular >= 0.15 or has_left_bundle(m):
+    if ventricular_pacing(m) or has_left_bundle(m):
         return
     judged = _judged(m)
     coved = tuple(
@@ -501,7 +551,9 @@ def _wellens(m: Measurements) -> Iterator[Flag]:
 def _conduction(m: Measurements) -> Iterator[Flag]:
     if m.pacing.paced:
         yield Flag(FlagCode.PACED, (), {"ventricular": m.pacing.ventricular, "atrial": m.pacing.atrial})
-    if m.pacing.ventricular >= 0.15 or m.qrs_ms is None:
+    elif looks_paced(m) and m.qrs_ms is not None and m.rate_bpm is not None:
+        yield Flag(FlagCode.PACED, (), {"qrs_ms": m.qrs_ms, "rate_bpm": m.rate_bpm}, "shape")
+    if ventricular_pacing(m) or m.qrs_ms is None:
         return
     if is_preexcited(m) and m.pr_ms is not None:
         yield Flag(FlagCode.PREEXCITATION, (), {"pr_ms": m.pr_ms, "qrs_ms": m.qrs_ms})
@@ -512,7 +564,7 @@ def _conduction(m: Measurements) -> Iterator[Flag]:
 
 
 def _q_waves(m: Measurements) -> Iterator[Flag]:
-    if m.pacing.ventricular >= 0.15 or has_left_bundle(m) or is_preexcited(m):
+    if ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m):
         return
     leads = _pairs(m, lambda name, lead: pathological_q(name, lead))
     if leads:
@@ -520,7 +572,15 @@ def _q_waves(m: Measurements) -> Iterator[Flag]:
 
 
 def pathological_q(name: str, lead: LeadMeasures) -> bool:
-    """Q of 30 ms and 0.1 mV; in V2 and V3 of 20 ms or QS (Fourth Universal Definition of MI, prior infarction)."""
+    """Q of 30 ms and 0.1 mV; in V2 and V3 of 20 ms or QS (Fourth Universal Definition of MI, prior infarction).
+
+    Args:
+        name: Of the lead.
+        lead: What was measured in it.
+
+    Returns:
+        Whether there is one.
+    """
     if name in ("V2", "V3"):
         return lead.q_ms >= 20 and lead.q_mv >= 0.05
     if name == "V1":
@@ -529,22 +589,46 @@ def pathological_q(name: str, lead: LeadMeasures) -> bool:
 
 
 def _reversal(m: Measurements) -> Iterator[Flag]:
-    if not {"I", "II", "V6"} <= m.leads.keys() or m.rate_bpm is None:
+    """Exchanged limb electrodes, by what the chest leads, which they do not touch, show.
+
+    Arms: P and QRS upside down in I, upright in V6 (140 of 150 records of PTB-XL fold 8 whose leads were exchanged, 1
+    of 4,356 as they are). Right arm and left leg: P, QRS and T upside down in II, upright in V6 (101 of 150, none of
+    4,356). Right arm and right leg: lead II is the voltage between two legs, which is next to none, and III the mirror
+    of I.
+    """
+    if m.rate_bpm is None:
         return
-    one, two, v6 = m.leads["I"], m.leads["II"], m.leads["V6"]
-    p_left = m.p_axis_deg is not None and abs(m.p_axis_deg) > 95
-    # Everything is upside down in I but not in V6: arms exchanged.
-    if p_left and one.net_mv < -0.1 and one.t_mv < 0 and v6.net_mv > 0.1 and v6.r_mv > 0.3:
-        yield Flag(FlagCode.REVERSAL, ("I",), {"p_axis_deg": m.p_axis_deg or 0.0, "I": one.net_mv}, "arms")
-    # Right arm and right leg exchanged: the voltage between two legs, which is next to none, in lead II.
-    size = {n: max(m.leads[n].r_mv, m.leads[n].q_mv, m.leads[n].s_mv) for n in ("I", "II", "III") if n in m.leads}
-    if len(size) == 3 and size["II"] < 0.08 and min(size["I"], size["III"]) > 0.4 and abs(two.t_mv) < 0.05:
-        yield Flag(FlagCode.REVERSAL, ("II",), {"II": size["II"]}, "leg")
+    leads, v6, p_axis = m.leads, m.leads.get("V6"), m.p_axis_deg
+    if v6 is not None and v6.net_mv > 0.05 and p_axis is not None:
+        one, two = leads.get("I"), leads.get("II")
+        if one is not None and abs(p_axis) > 90 and one.net_mv < -0.05:
+            yield Flag(FlagCode.REVERSAL, ("I",), {"p_axis_deg": p_axis, "I": one.net_mv}, "arms")
+        elif two is not None and -150 < p_axis < -60 and two.net_mv < -0.1 and two.t_mv < -0.05 and v6.t_mv > 0:
+            yield Flag(FlagCode.REVERSAL, ("II",), {"p_axis_deg": p_axis, "II": two.net_mv}, "arm_and_leg")
+    if not {"I", "III"} <= leads.keys():
+        return
+    one, three = leads["I"], leads["III"]
+    # A lead II that shows nothing at all is not among the leads.
+    flat = "II" not in leads or max(leads["II"].r_mv, leads["II"].q_mv, leads["II"].s_mv) < 0.12
+    mirrored = abs(one.net_mv + three.net_mv) < 0.08 and abs(one.t_mv + three.t_mv) < 0.06
+    if flat and mirrored and min(abs(one.net_mv), abs(three.net_mv)) > 0.3:
+        yield Flag(FlagCode.REVERSAL, ("II",), {"I": one.net_mv, "III": three.net_mv}, "leg")
 
 
 def _no_qrs(m: Measurements) -> Iterator[Flag]:
     if m.reasons.get("rate_bpm") in (Reason.NO_BEATS, Reason.FEW_BEATS):
         yield Flag(FlagCode.NO_QRS)
+    elif is_chaotic(m) and m.rate_bpm is not None:
+        yield Flag(FlagCode.NO_QRS, (), {"rate_bpm": m.rate_bpm}, "chaotic")
+
+
+def is_chaotic(m: Measurements) -> bool:
+    """Fast, and most complexes unlike each other: fibrillation of the ventricles, torsade, or noise.
+
+    In simulated ventricular fibrillation a tenth of the complexes are alike, in the fast atrial fibrillation of PTB-XL
+    folds 8 and 9 70 % and more.
+    """
+    return m.rate_bpm is not None and m.rate_bpm >= 150 and m.n_beats >= 10 and m.alike is not None and m.alike < 0.5
 
 
 _RULES: Sequence[Callable[[Measurements], Iterator[Flag]]] = (

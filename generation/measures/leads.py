@@ -65,6 +65,9 @@ def lead_measures(beat: MedianBeat, t_end: int | None) -> Mapping[str, LeadMeasu
     Args:
         beat: The median beat.
         t_end: Sample at which T ends; None takes 400 ms after the onset of QRS.
+
+    Returns:
+        Lead -> amplitudes in mV and durations in ms.
     """
     out = {}
     last = beat.onset + round(0.4 * FS) if t_end is None else t_end

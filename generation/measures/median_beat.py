@@ -56,6 +56,9 @@ def median_beat(samples: Samples, beats: Beats) -> MedianBeat | None:
     Args:
         samples: The leads.
         beats: Found in them.
+
+    Returns:
+        The beat, (n_leads, n), mV.
     """
     chosen = _chosen(beats)
     if len(chosen) == 0:
@@ -92,6 +95,9 @@ def qrs_limits(mv: Doubles, noise_mv: Doubles) -> tuple[int, int]:
     Args:
         mv: Shape (n_leads, n), NaN where unknown.
         noise_mv: Shape (n_leads,); leads with far more noise than the others do not count.
+
+    Returns:
+        Sample numbers.
     """
     usable = np.isfinite(mv[:, BEFORE - 60 : BEFORE + 100]).all(axis=1)
     if usable.sum() > 3:

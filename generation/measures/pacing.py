@@ -23,6 +23,9 @@ _APART_S = 0.05
 _CAPTURE_S = (0.0, 0.17)  # from spike to the middle of QRS
 _ATRIAL_S = (0.17, 0.42)
 _SAME_S = 0.012
+# Share of the spikes that keep time with the beats, below which they are noise: of PTB-XL folds 8 and 9 all 43 paced
+# records that were found reach it, and 5 of 18 others.
+_IN_TIME = 0.4
 PACED_SHARE = 0.15
 
 
@@ -96,7 +99,16 @@ def _narrow(signal: Doubles, near: int, more: int) -> tuple[Ints, Doubles]:
 
 
 def without_spikes(signal: Doubles, spikes: Ints, fs_hz: float) -> Doubles:
-    """The signal with the level before it, then a line, in place of every spike."""
+    """The signal with the level before it, then a line, in place of every spike.
+
+    Args:
+        signal: mV, (n_leads, n).
+        spikes: Sample numbers.
+        fs_hz: Samples a second.
+
+    Returns:
+        The same shape.
+    """
     if len(spikes) == 0:
         return signal
     k = max(1, round(_HALF_S * fs_hz))
@@ -116,17 +128,22 @@ def pacing_of(spikes_s: tuple[float, ...], beats: Ints) -> Pacing:
     """How the spikes lie to the beats.
 
     A pacemaker fires at the same time before every beat that it drives, noise does not: spikes count that lie at one
-    distance from QRS, within 12 ms.
+    distance from QRS, within 12 ms; where most do not, none does.
 
     Args:
         spikes_s: In seconds.
         beats: Middle of QRS of every beat, in samples at `FS`.
+
+    Returns:
+        Chambers, and how many spikes have a QRS behind them.
     """
     if not spikes_s or len(beats) == 0:
         return Pacing(spikes_s)
     before = beats[:, None] / FS - np.asarray(spikes_s)[None, :]
     ventricular, latency = _at_one_distance(before, *_CAPTURE_S)
     atrial, _ = _at_one_distance(before, *_ATRIAL_S)
+    if (ventricular + atrial) * len(beats) < _IN_TIME * len(spikes_s):
+        return Pacing(spikes_s)
     return Pacing(spikes_s, ventricular, atrial, latency)
 
 

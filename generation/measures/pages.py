@@ -28,6 +28,9 @@ def measure_printed(
     Args:
         printed: The page.
         age_years, sex: Of the person, where known: the limits of ST elevation depend on them.
+
+    Returns:
+        Values with reasons for those that are missing.
     """
     if printed.record is None or printed.grade == "poor":
         return None
@@ -42,6 +45,9 @@ def measure_picture(
     Args:
         picture: Drawing, scan or photograph; not changed.
         age_years, sex: Of the person, where known.
+
+    Returns:
+        Values with reasons for those that are missing.
     """
     from ecgkin.retrieval.ecg.page.printed import read_printed
 

@@ -97,6 +97,9 @@ def atrial_activity(samples: Samples, beats: Beats, beat: MedianBeat, t_end: int
         beats: Found in them.
         beat: Their median.
         t_end: Sample of the median beat at which T ends, None where it was not found.
+
+    Returns:
+        Rate, and how clear it is.
     """
     complete = np.flatnonzero(samples.complete)
     rows = np.array([i for i in complete if samples.names[i] in _ATRIAL_LEADS] or complete[:4], dtype=np.int64)

@@ -58,6 +58,9 @@ def samples_of(record: EcgRecord, spikes_s: tuple[float, ...] | None = None) -> 
     Args:
         record: Any leads at any rate.
         spikes_s: Pacemaker spikes to take out; None to look for them.
+
+    Returns:
+        mV by lead at the working rate.
     """
     rows = [(name, record.leads.index(name)) for name in LEADS if name in record.leads]
     signal = np.asarray(record.signal_mv, dtype=np.float64)[[row for _, row in rows]]

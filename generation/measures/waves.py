@@ -64,6 +64,9 @@ def t_peak(beat: MedianBeat, rr_s: float) -> int | None:
     Args:
         beat: The median beat.
         rr_s: From these beats to the next, in seconds.
+
+    Returns:
+        The sample, or None.
     """
     first = beat.offset + round(0.05 * FS)
     last = min(beat.onset + round(0.66 * rr_s * FS), beat.onset + round(0.62 * FS), beat.mv.shape[1] - 5)
@@ -86,6 +89,9 @@ def p_wave(beat: MedianBeat, free_s: float) -> PWave | None:
     Args:
         beat: The median beat.
         free_s: From 60 ms after the peak of T of the beat before to the onset of QRS, in seconds.
+
+    Returns:
+        Onset, end and amplitude, or None.
     """
     last = beat.onset - 1
     first = max(_WIDE, last - round(min(_P_LONGEST_S, free_s) * FS))
@@ -195,6 +201,9 @@ def t_wave(beat: MedianBeat, peak: int, last: int) -> TWave | None:
         beat: The median beat.
         peak: Of `t_peak`.
         last: Sample at which the next P wave or QRS begins.
+
+    Returns:
+        End and amplitude, or None.
     """
     last = min(last, peak + round(_T_HALF_S * FS), beat.mv.shape[1] - 5)
     if last - peak < 10:

@@ -79,6 +79,9 @@ def choose_cases(hits: Sequence[Hit], k: int) -> list[Hit]:
     Args:
         hits: Best first.
         k: How many; 0 for none.
+
+    Returns:
+        At most k hits.
     """
     distinct: dict[str, Hit] = {}
     for hit in hits:
@@ -103,6 +106,9 @@ def case_line(number: int, hit: Hit, characters: int) -> str:
         hit: The case.
         characters: Most characters of its report; reports in other languages than English are never quoted, because
             the statement names say the same in English.
+
+    Returns:
+        One line of text.
     """
     names = ", ".join(statement(code).name_en for code in CODES if code in hit.case.labels) or "none coded"
     line = f"[{number}] similarity {hit.score:.2f}; findings: {names}"
@@ -160,6 +166,9 @@ def build_context(
         measured: Values of `Measurements`.
         image: The picture that goes along.
         max_new_tokens: Room for the answer.
+
+    Returns:
+        Prompt, evidence, and what they take.
 
     Raises:
         GenerationError: Even without cases the prompt does not fit.

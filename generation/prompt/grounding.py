@@ -22,6 +22,8 @@ _NUMBER = re.compile(r"(?:case|fall|nr\.?|no\.?|#|\s)*(\d{1,6})\Z", re.IGNORECAS
 # every line break.
 _END = re.compile(r"(?<=[.!?])(?=\s+[\[(]?[A-ZÄÖÜ0-9*•-])")
 _SHORT = re.compile(r"(?:\b(?:[IVX]{1,3}|[A-Za-zÄÖÜäöü]|ca|vs|bzw|evtl|Nr|No|Dr|inf|ant|resp|approx|ggf)|\d)\.$")
+# A list of leads ends a sentence like any other word: "ST elevation in II, III. Abnormal ECG".
+_LEADS = re.compile(r"(?:\bin\s+|,\s*|\b(?:and|und)\s+)(?:I{1,3}|aV[RLF]|V[1-6])\.$")
 _BULLET = re.compile(r"^\s*(?:[-*•]+|\d{1,2}[.)])\s+")
 _LEADING_MARKS = re.compile(rf"^\s*((?:(?:{_CITATION.pattern})\s*)+)(?=\S|$)", re.IGNORECASE)
 
@@ -49,7 +51,7 @@ def split_sentences(text: str) -> list[str]:
             moved = _LEADING_MARKS.match(piece) if pending.strip() else None
             if moved and not _SHORT.search(pending.strip()):
                 pending, piece = f"{pending} {moved.group(1).strip()}", piece[moved.end() :]
-            if pending and _SHORT.search(pending):
+            if pending and _SHORT.search(pending) and not _LEADS.search(pending):
                 pending += piece
                 continue
             if pending.strip():
@@ -112,6 +114,9 @@ def ground(
         neighbours: Statement codes of each neighbour (those of the evidence where left out).
         thresholds: From which probability the vote counts as for a statement.
         picture: Whether the writer saw the ECG: that carries what no case is cited for.
+
+    Returns:
+        Sentences with what carries each, and what was struck out.
     """
     labels = [frozenset(codes) for codes in neighbours] or [frozenset(item.statements) for item in evidence]
     limits = thresholds or DraftThresholds()

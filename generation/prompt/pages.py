@@ -64,6 +64,9 @@ def picture_for(ecg: EcgRecord | Image.Image, counter: Counter, max_new_tokens: 
         counter: Counts visual tokens.
         max_new_tokens: Room for the answer.
         spare: Tokens to keep for question and cases; three cases with reports take 400 to 600.
+
+    Returns:
+        An RGB picture.
     """
     if isinstance(ecg, EcgRecord):
         return draw_page(ecg)

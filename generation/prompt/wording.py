@@ -64,6 +64,9 @@ def fill(name: str, *, cases: str, vote: str, n_voting: int, measured: str, ques
         measured: "rate 72/min, ..." or "".
         question: On one line; "" for a report.
         language: Of the answer.
+
+    Returns:
+        The prompt.
     """
     # One pass: what a part holds is never read as a placeholder.
     parts = {

@@ -18,6 +18,9 @@ Language = Literal["en", "de"]
 LANGUAGES: tuple[Language, ...] = ("en", "de")
 # What carries a sentence: cited cases, the samples, the picture that a model looked at, or nothing that was given.
 Basis = Literal["cases", "measurement", "picture", "nothing"]
+# Which witnesses are for a finding: the similar cases and the encoder's reading of this ECG, one of them, or neither by
+# itself.
+Support = Literal["both", "cases", "reading", "neither"]
 # How a statement of the draft stands to the neighbours.
 Agreement = Literal["agrees", "differs", "contradicts", "unknown"]
 
@@ -79,6 +82,8 @@ class Sentence:
         unknown_citations: Marks that mean no case that was given.
         basis: What carries it.
         probability: Of what it says, 0 to 1; None where that has no number.
+        support: Which of similar cases and reading are for what it says; None where that does not apply, or where the
+            encoder reads no statements.
     """
 
     text: str
@@ -88,6 +93,7 @@ class Sentence:
     unknown_citations: tuple[str, ...] = ()
     basis: Basis = "nothing"
     probability: float | None = None
+    support: Support | None = None
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ class Serial:
         limits: Why the comparison is limited, in words.
         sentence: All of it in one sentence.
         beats_mv: Lead -> (before, after): median beats on their level before QRS, mV, None where unknown, sampled at
-            `beats_hz` and laid over each other at the middle of QRS.
+            `beats_hz` and laid over each other at the onset of QRS.
         beats_hz: Their rate.
     """
 

@@ -26,6 +26,7 @@ class Task:
         question: What is asked, on one line without control characters; None for the report.
         k: Cases that a model is shown, or that are listed beside those cited.
         language: Of the draft.
+        shown: Ids of the hits that the reader sees as cards, in order, so that citation [n] is card n.
     """
 
     ecg: EcgRecord | Image.Image | None
@@ -34,6 +35,7 @@ class Task:
     question: str | None
     k: int
     language: Language
+    shown: tuple[str, ...] = ()
 
     @property
     def refused(self) -> bool:

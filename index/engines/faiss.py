@@ -26,8 +26,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from ecgkin.index.engines.exact import top_k
-from ecgkin.index.engines.protocol import FetchVectors, Ids, Vectors, check_ids, check_k, check_vectors
+from ecgkin.index.engines.protocol import FetchVectors, Ids, Vectors, check_ids, check_k, check_vectors, top_k
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
 # Few queries, one thread: with two threads on busy cores one flat query over 17 k rows took 9.3 ms instead of .54.
@@ -363,7 +362,16 @@ class FaissIndex:
             self._gpu = None
 
     def search(self, queries: Vectors, k: int, allowed: Ids | None = None) -> tuple[Vectors, Ids]:
-        """See `VectorIndex.search`."""
+        """See `VectorIndex.search`.
+
+        Args:
+            queries: Unit vectors, (n, dim).
+            k: Hits a query.
+            allowed: Ids that may be found, ascending; None for all.
+
+        Returns:
+            Cosines and ids, each (n, k), best first.
+        """
         matrix, k = check_vectors(queries, self.dim, "queries"), check_k(k)
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, dtype=np.int64))

@@ -121,6 +121,9 @@ def case_of(case_id: str, source: str, file: Path, cells: Mapping[str, str]) -> 
         file: The recording, below the folder.
         cells: The line; empty for a file that the table does not name. Other columns than `COLUMNS` go into `meta`.
 
+    Returns:
+        The case.
+
     Raises:
         RecordError: Age, sex, date or labels cannot be understood.
     """

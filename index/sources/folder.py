@@ -97,7 +97,7 @@ def folder_items(
         except RecordError as error:
             items.append(_failing(f"{source}/{name}", str(path), error))
             continue
-        items += _pages(case, path, rate)
+        items += file_items(case, path, rate)
     for file in lines:
         absent = RecordError(f"{table} names {file}, which is not below {root}")
         items.append(_failing(f"{source}/{file or '?'}", str(root / file), absent))
@@ -125,11 +125,20 @@ def _zip_items(archive: Path, table: str | Path | None, name: str = "", fs_hz: f
 
 
 def _file_items(path: Path, source: str, relative: Path) -> list[IngestItem]:
-    return _pages(case_of(f"{source}/{relative.as_posix()}", source, relative, {}), path)
+    return file_items(case_of(f"{source}/{relative.as_posix()}", source, relative, {}), path)
 
 
-def _pages(case: Case, path: Path, fs_hz: float | None = None) -> list[IngestItem]:
-    """One item a file; for a document of several pages (PDF, PDF wrapped into DICOM, TIFF), one a page."""
+def file_items(case: Case, path: Path, fs_hz: float | None = None) -> list[IngestItem]:
+    """One item a file; for a document of several pages (PDF, PDF wrapped into DICOM, TIFF), one a page.
+
+    Args:
+        case: What is known of it; pages of a document have "#2" behind its id.
+        path: The file.
+        fs_hz: Samples a second of recordings that do not say.
+
+    Returns:
+        Items that read the file when they are loaded.
+    """
     from ecgkin.retrieval.ecg.formats.dicom import may_wrap_pdf
     from ecgkin.retrieval.ecg.formats.pictures import page_count_of
 

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ecgkin.index.case import Case
 from ecgkin.index.sources.items import IngestItem, file_content
+from ecgkin.retrieval.ecg.statements.infarction import stage_of_stadium
 from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.errors import QueryError
+
+if TYPE_CHECKING:
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
+
+
+def meta_of(row: PtbXlRow, root: Path) -> dict[str, Any]:
+    """What else the table says: fold, device, file, and of an infarction its stage ("acute", "recent", "old").
+
+    Args:
+        row: The line.
+        root: Of the data set.
+    """
+    meta = {"fold": row.fold, "device": row.device, "file": row.path.relative_to(root).as_posix()}
+    stage = stage_of_stadium(row.infarction_stages)
+    return {**meta, "infarction_stage": stage} if stage else meta
 
 
 def ptbxl_items(root: str | Path, folds: Collection[int] | None = None) -> list[IngestItem]:
@@ -25,7 +42,7 @@ def ptbxl_items(root: str | Path, folds: Collection[int] | None = None) -> list[
         RecordError: It is no PTB-XL folder.
         QueryError: There is no such fold, or no record in those that are asked for.
     """
-    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
+    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 
     wrong = [fold for fold in folds or () if not 1 <= fold <= 10]
     if wrong:
@@ -43,7 +60,7 @@ def ptbxl_items(root: str | Path, folds: Collection[int] | None = None) -> list[
             labels=row.labels,
             report=row.report,
             language=report_language(row.report) or None,
-            meta={"fold": row.fold, "device": row.device, "file": row.path.relative_to(data.root).as_posix()},
+            meta=meta_of(row, data.root),
         )
         # The number counts as content: every line of the table is a case, even if two should hold the same samples.
         return IngestItem(

@@ -40,6 +40,13 @@ def steps_of(record: EcgRecord, missing: int = -32768) -> tuple[np.ndarray[tuple
     """Samples as 16-bit steps, shape (n_leads, n_samples), and the size of a step in mV.
 
     A step is 1 uV, or more where the largest sample would not fit. Missing samples become `missing`.
+
+    Args:
+        record: Samples in mV.
+        missing: Value of a missing sample.
+
+    Returns:
+        Steps, int16 (n_leads, n_samples), and the size of one in mV.
     """
     signal = record.signal_mv.astype(np.float64)
     gaps = np.isnan(signal)
@@ -52,6 +59,11 @@ def steps_of(record: EcgRecord, missing: int = -32768) -> tuple[np.ndarray[tuple
 
 def write_wfdb(folder: Path, case: Case, record: EcgRecord) -> Path:
     """A WFDB record (.hea and .dat, format 16), with age, sex, SNOMED codes and report as comments.
+
+    Args:
+        folder: Where the files go.
+        case: What is known of it.
+        record: Its samples.
 
     Returns:
         The header.
@@ -87,7 +99,16 @@ def write_wfdb(folder: Path, case: Case, record: EcgRecord) -> Path:
 
 
 def write_csv(folder: Path, case: Case, record: EcgRecord) -> Path:
-    """A table with a column of seconds and one of millivolts a lead; what is known of the case as comments above."""
+    """A table with a column of seconds and one of millivolts a lead; what is known of the case as comments above.
+
+    Args:
+        folder: Where the file goes.
+        case: What is known of it.
+        record: Its samples.
+
+    Returns:
+        The file.
+    """
     path = folder / f"{file_stem(case.case_id)}.csv"
     about = {
         "case": case.case_id,
@@ -113,6 +134,11 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
     """An EDF+ file of 16-bit steps; stretches without samples are written as 0 mV and named in its annotations.
 
     EDF knows no missing sample: who reads it without its annotations takes such stretches for a straight line.
+
+    Args:
+        folder: Where the file goes.
+        case: What is known of it.
+        record: Its samples.
 
     Returns:
         The file.
@@ -140,7 +166,8 @@ def write_edf(folder: Path, case: Case, record: EcgRecord) -> Path:
     code = plain_text(case.patient_id or "X", 20).replace(" ", "_")
     patient = Patient(code=code, sex="F" if case.sex == "F" else "M" if case.sex == "M" else "X")
     path = folder / f"{file_stem(case.case_id)}.edf"
-    start = datetime.fromisoformat(case.recorded_at) if len(case.recorded_at or "") >= 10 else None
+    recorded = case.recorded_at or ""
+    start = datetime.fromisoformat(recorded) if len(recorded) >= 10 else None
     if start is not None and not 1985 <= start.year <= 2084:  # EDF has two digits for the year
         start = None
     Edf(

@@ -58,6 +58,13 @@ def named(leads: Sequence[str]) -> str:
 def checked_rate(fs_hz: float, where: str) -> float:
     """The rate when it can be one.
 
+    Args:
+        fs_hz: Samples a second, as the file says.
+        where: File name for messages.
+
+    Returns:
+        The same as a float.
+
     Raises:
         RecordError: It is not finite, not positive, or above `MAX_FS_HZ`.
     """
@@ -89,6 +96,9 @@ def without_pulse(
         step: By which the pulse may miss 0 and 1 mV.
         fs_hz: Samples a second.
         notes: What was cut off is added.
+
+    Returns:
+        The rows, all shorter by the pulse, or as they were.
     """
     if len(rows) < 2 or len({row.size for row in rows}) != 1:
         return list(rows)
@@ -130,32 +140,14 @@ def assemble(
         record_id, patient_id, age_years, sex, header: As in `EcgRecord`.
         notes: What the reader has found already.
 
+    Returns:
+        The record; what was computed, left out or odd stands in its notes.
+
     Raises:
         RecordError: No channel is a lead, a lead comes twice, or all leads are empty.
     """
     said = list(notes)
-    leads: dict[str, NDArray[np.float32]] = {}
-    upright = {lead for name, _ in channels if (lead := canonical_lead(name)) is not None}
-    for name, samples in channels:
-        lead, sign = signed_lead(name)
-        if lead is None:
-            said.append(Note(NoteCode.CHANNEL_LEFT_OUT, name=repr(name[:_LONGEST_NAME])))
-        elif sign < 0 and lead in upright:
-            said.append(
-                f"channel {name[:_LONGEST_NAME]!r} is lead {lead} upside down, which is there as it is: left out"
-            )
-        elif lead in leads:
-            raise RecordError(f"{where}: lead {lead} comes twice", hint="one of the two is named wrongly")
-        else:
-            if sign < 0:
-                said.append(f"lead {lead} is recorded upside down ({name[:_LONGEST_NAME]}): turned back")
-            leads[lead] = (sign * np.where(np.isfinite(samples), samples, np.nan)).astype(np.float32)
-    if not leads:
-        names = ", ".join(repr(name[:_LONGEST_NAME]) for name, _ in channels[:15]) or "none"
-        reasons = "".join(f"; {note}" for note in notes[:4])
-        raise RecordError(
-            f"{where}: no channel is a standard lead (found {names}){reasons}", hint=f"expected {', '.join(LEADS)}"
-        )
+    leads = _by_lead(channels, where, said)
     for lead in [name for name, row in leads.items() if row.size and np.isnan(row).all()]:
         said.append(Note(NoteCode.LEAD_EMPTY, lead=lead))
         del leads[lead]
@@ -187,6 +179,36 @@ def assemble(
     signal = np.stack([leads[name] for name in order])
     said += _odd_amplitudes(signal)
     return EcgRecord(signal, fs_hz, order, record_id, patient_id, age_years, sex, tuple(said), header)
+
+
+def _by_lead(
+    channels: Sequence[tuple[str, NDArray[np.float32]]], where: str, said: list[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Samples by standard lead, upright, NaN where one is not finite; what was left out or turned goes to `said`."""
+    notes = tuple(said)
+    leads: dict[str, NDArray[np.float32]] = {}
+    upright = {lead for name, _ in channels if (lead := canonical_lead(name)) is not None}
+    for name, samples in channels:
+        lead, sign = signed_lead(name)
+        if lead is None:
+            said.append(Note(NoteCode.CHANNEL_LEFT_OUT, name=repr(name[:_LONGEST_NAME])))
+        elif sign < 0 and lead in upright:
+            said.append(
+                f"channel {name[:_LONGEST_NAME]!r} is lead {lead} upside down, which is there as it is: left out"
+            )
+        elif lead in leads:
+            raise RecordError(f"{where}: lead {lead} comes twice", hint="one of the two is named wrongly")
+        else:
+            if sign < 0:
+                said.append(f"lead {lead} is recorded upside down ({name[:_LONGEST_NAME]}): turned back")
+            leads[lead] = (sign * np.where(np.isfinite(samples), samples, np.nan)).astype(np.float32)
+    if not leads:
+        names = ", ".join(repr(name[:_LONGEST_NAME]) for name, _ in channels[:15]) or "none"
+        reasons = "".join(f"; {note}" for note in notes[:4])
+        raise RecordError(
+            f"{where}: no channel is a standard lead (found {names}){reasons}", hint=f"expected {', '.join(LEADS)}"
+        )
+    return leads
 
 
 def _odd_amplitudes(signal: NDArray[np.float32]) -> list[Note]:

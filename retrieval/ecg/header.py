@@ -88,6 +88,13 @@ class SourceHeader:
 def plain_text(text: str, limit: int = 200) -> str:
     """A field of a header on one line, without control characters, at most `limit` characters.
 
+    Args:
+        text: As the file gives it.
+        limit: Most characters.
+
+    Returns:
+        One line, runs of white space squeezed to one blank.
+
     >>> plain_text("  ELI250\\x00\\x00 rev\\n2 ")
     'ELI250 rev 2'
     """
@@ -107,6 +114,9 @@ def iso_time(text: str, clock: str = "", *, day_first: bool = False) -> str | No
             "03/04/2020" nobody knows which is the day: that is no date, "25/04/2020" is one.
         clock: The time of day where it stands in a field of its own: "072734" or "07:27:34".
         day_first: The format itself says that "03/04/2020" is the third of April.
+
+    Returns:
+        "2011-12-01", "2011-12-01T07:27:34", or None.
 
     >>> iso_time("20021122091000.000"), iso_time("2011-12-01", "07:27:34"), iso_time("432432")
     ('2002-11-22T09:10:00', '2011-12-01T07:27:34', None)
@@ -157,6 +167,9 @@ def age_of(text: str, unit: str = "") -> float | None:
         text: "54", "054Y", "3 months", "8 Tage", ">89", "90+". 300 stands for ages above 89, as in PTB-XL.
         unit: Where it stands in a field of its own: "YEARS", "M".
 
+    Returns:
+        Years, or None.
+
     >>> age_of("54"), age_of("3 months"), age_of(">89"), age_of("300"), age_of("200"), age_of("unknown")
     (54.0, 0.25, 90.0, 90.0, None, None)
     """
@@ -179,6 +192,13 @@ def age_of(text: str, unit: str = "") -> float | None:
 
 def age_at(birth_date: str | None, recorded_at: str | None) -> float | None:
     """Whole years between two ISO dates, None where one is missing or the result is no age.
+
+    Args:
+        birth_date: ISO date, or date and time.
+        recorded_at: The same of the recording.
+
+    Returns:
+        Years, or None.
 
     >>> age_at("1953-05-08", "2002-11-22T09:10:00"), age_at("1953-05-08", None)
     (49.0, None)
@@ -223,6 +243,14 @@ def number(text: str | None) -> float | None:
 def band(high_pass_hz: float | None, low_pass_hz: float | None, *notch: float | str | None) -> str:
     """Filters in words; "" where none is known.
 
+    Args:
+        high_pass_hz: Corner frequency; None or 0 where it is unknown.
+        low_pass_hz: The same.
+        notch: Frequencies in Hz, or words.
+
+    Returns:
+        "0.05 to 150 Hz, notch 60 Hz".
+
     >>> band(0.05, 150, 60), band(None, 40, None)
     ('0.05 to 150 Hz, notch 60 Hz', 'up to 40 Hz')
     """
@@ -241,6 +269,15 @@ def band(high_pass_hz: float | None, low_pass_hz: float | None, *notch: float | 
 
 def scale_note(form: str, step_uv: float | list[float], fs_hz: float, filters: str) -> str:
     """What the samples are, as a note of the record.
+
+    Args:
+        form: Format with its version.
+        step_uv: Size of a step in microvolts, or of each channel's.
+        fs_hz: Samples a second.
+        filters: Of `band`.
+
+    Returns:
+        The note.
 
     >>> scale_note("SCP-ECG 2.0", 2.5, 500.0, "0.05 to 150 Hz")
     'SCP-ECG 2.0: steps of 2.5 uV, 500 Hz, filters 0.05 to 150 Hz'

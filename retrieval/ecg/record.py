@@ -89,7 +89,15 @@ class EcgRecord:
         return out
 
     def window(self, start_s: float, length_s: float) -> EcgRecord:
-        """The part from `start_s` on, `length_s` seconds long (shorter where the record ends before)."""
+        """The part from `start_s` on, `length_s` seconds long (shorter where the record ends before).
+
+        Args:
+            start_s: Seconds from the first sample on.
+            length_s: Seconds; one sample at the least.
+
+        Returns:
+            A record that shares the samples.
+        """
         first = max(0, round(start_s * self.fs_hz))
         last = min(self.n_samples, first + max(1, round(length_s * self.fs_hz)))
         if first >= last:

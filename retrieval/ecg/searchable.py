@@ -35,6 +35,9 @@ def searchable(record: EcgRecord, start_s: float = 0.0) -> EcgRecord:
         record: Any ECG; not changed.
         start_s: Where in the record the page begins.
 
+    Returns:
+        A record of ten seconds at the most.
+
     Raises:
         RecordError: `start_s` is outside the record, less than `SHORTEST_S` is left, or no lead moves.
 

@@ -23,12 +23,15 @@ def reads_pages(encoder: Encoder) -> bool:
 def encode_printed(encoder: Encoder, printed: Sequence[PrintedEcg]) -> Vectors:
     """Pictures that were read -> unit rows (n, dim).
 
-    An encoder with `encode_pages` is given the pages (`PrintedEcg.pages`, whose mean counts), one that `reads_signals`
+    An encoder with `encode_pages` is given the pages (`PrintedEcg.seen`), one that `reads_signals`
     (a published system) the signals that were read off them, any other the pictures themselves.
 
     Args:
         encoder: Any.
         printed: What was read of each picture.
+
+    Returns:
+        Unit rows, (n, dim).
 
     Raises:
         ImageError: The encoder compares signals, and those of a page could not be read.
@@ -37,11 +40,7 @@ def encode_printed(encoder: Encoder, printed: Sequence[PrintedEcg]) -> Vectors:
     if not printed:
         return np.empty((0, encoder.dim), dtype=np.float32)
     if hasattr(encoder, "encode_pages"):
-        shown = [one.pages for one in printed]
-        vectors = np.asarray(whole.encode_pages([page for pages in shown for page in pages]), dtype=np.float32)
-        ends = np.cumsum([len(pages) for pages in shown])[:-1]
-        means = np.stack([some.mean(axis=0) for some in np.split(vectors, ends)])
-        return np.asarray(means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12), dtype=np.float32)
+        return np.asarray(whole.encode_pages([one.seen for one in printed]), dtype=np.float32)
     if not getattr(encoder, "reads_signals", False):
         return np.asarray(encoder.encode_images([one.picture for one in printed]), dtype=np.float32)
     records = [one.record for one in printed if one.record is not None]

@@ -14,11 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
+
+if TYPE_CHECKING:
+    from ecgkin.retrieval.search.hits import Nearness
 
 FILE = "feedback.sqlite"
 QUERY, SIMILAR, DISSIMILAR = 1.0, 0.75, 0.15
@@ -59,6 +63,9 @@ def refine(
         query: Unit vector, shape (dim,).
         similar, dissimilar: Vectors of the marked cases, shape (n, dim); n may be 0.
 
+    Returns:
+        Unit vector, float32 (dim,).
+
     Raises:
         QueryError: The marks cancel the query out.
 
@@ -84,19 +91,29 @@ class RecentQueries:
         self.keep = keep
         self._turn = threading.Lock()
         self._known: OrderedDict[str, tuple[str, NDArray[np.float32]]] = OrderedDict()
+        self._near: dict[str, Nearness] = {}
 
-    def put(self, query_id: str, kind: str, vector: NDArray[np.float32]) -> None:
+    def put(self, query_id: str, kind: str, vector: NDArray[np.float32], near: Nearness | None = None) -> None:
         """Keep the vector of a search; the oldest gives way.
 
         Args:
             query_id: 32 hex digits.
             kind: "image", "record", "text" ...
             vector: Unit vector, shape (dim,).
+            near: Whether anything near was found.
         """
         with self._turn:
             self._known[query_id] = (kind, vector)
+            if near is not None:
+                self._near[query_id] = near
             while len(self._known) > self.keep:
-                self._known.popitem(last=False)
+                oldest, _ = self._known.popitem(last=False)
+                self._near.pop(oldest, None)
+
+    def near(self, query_id: str) -> Nearness | None:
+        """Whether anything near was found then; None when it is forgotten."""
+        with self._turn:
+            return self._near.get(query_id)
 
     def get(self, query_id: str) -> tuple[str, NDArray[np.float32]] | None:
         """What was asked, and its vector; None when it is forgotten."""

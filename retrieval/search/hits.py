@@ -10,15 +10,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.index.case import Case
-from ecgkin.retrieval.notes import Note
+from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.vote import Vote
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
+    from ecgkin.retrieval.search.words.parts import Understood
 
 
-Abstained: TypeAlias = Literal["", "no_case", "unlike", "unreadable"]
+Abstained: TypeAlias = Literal["", "no_case", "unlike", "unreadable", "not_carried", "not_understood"]
+_SAYS_SO = frozenset(
+    {
+        NoteCode.NOTHING_SIMILAR,
+        NoteCode.PAGE_UNREADABLE,
+        NoteCode.WORDS_NOT_CARRIED,
+        NoteCode.WORDS_NOT_UNDERSTOOD,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +58,14 @@ class SearchResult(Sequence[Hit]):
         printed: What was read of a picture: page, signals, places; None for other queries, or where the encoder
             looks at the picture alone.
         abstained: Why: "no_case" (none passes the filter), "unlike" (the ECG was read, no case is like it),
-            "unreadable" (the picture was not read well enough to say); "" where there is something similar.
+            "unreadable" (the picture was not read well enough to say), "not_carried" (no case carries what the words
+            ask for), "not_understood" (the words say too little about ECGs); "" where there is something similar.
         warnings: What was odd about the query or limits the answer, as notes with codes.
         timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
         query: "image", "record", "text", "image+text", "record+text", or what `by_vector` was told.
         vector: The unit vector that was searched with, shape (dim,).
+        understood: Parts of a query by words; None for other queries and for words that were only embedded. Cases that
+            carry what was asked for come first, so that scores fall within such groups alone.
     """
 
     hits: tuple[Hit, ...]
@@ -67,6 +79,7 @@ class SearchResult(Sequence[Hit]):
     query: str
     vector: NDArray[np.float32]
     abstained: Abstained = ""
+    understood: Understood | None = None
 
     @property
     def page(self) -> PageReading | None:
@@ -85,3 +98,26 @@ class SearchResult(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """Whether anything near was found, as the first search of a query says it.
+
+    Attributes:
+        nothing_similar, best_score, threshold, reason: Of `SearchResult`; the best score is None without a hit.
+        warnings: Those that say so.
+    """
+
+    nothing_similar: bool
+    best_score: float | None
+    threshold: float | None
+    warnings: tuple[Note, ...] = ()
+    reason: Abstained = ""
+
+    @classmethod
+    def of(cls, result: SearchResult) -> Nearness:
+        """Of a search that refines no other."""
+        said = tuple(note for note in result.warnings if note.code in _SAYS_SO)
+        best = result.hits[0].score if result.hits else None
+        return cls(result.nothing_similar, best, result.threshold, said, result.abstained)

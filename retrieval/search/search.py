@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.searchable import searchable
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
+from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
+from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.hits import Abstained, Hit, SearchResult
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
     from ecgkin.index.filters import WhereLike
     from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
+    from ecgkin.retrieval.search.words.parts import Understood
+    from ecgkin.retrieval.search.words.plan import Plan
 
 __all__ = ["CaseSearch", "Hit", "SearchResult", "shipped_calibration"]
 
@@ -61,6 +66,8 @@ class Query:
         printed: What was read of a picture, where the encoder looks at pages or at signals.
         warnings: What was odd about the query, as notes with codes.
         timings_ms: What took how long: "read" (of an ECG) and "encode".
+        understood: Of words, where they were not only embedded.
+        plan: How the base is asked for them.
     """
 
     vector: NDArray[np.float32]
@@ -68,6 +75,8 @@ class Query:
     printed: PrintedEcg | None = None
     warnings: list[Note] = field(default_factory=list)
     timings_ms: dict[str, float] = field(default_factory=dict)
+    understood: Understood | None = None
+    plan: Plan | None = None
 
     @property
     def page(self) -> PageReading | None:
@@ -147,13 +156,23 @@ def text_query(encoder: Encoder, text: str) -> Query:
     Raises:
         QueryError: They are none, or more than `MAX_TEXT` characters; or the encoder has no vector for them.
     """
+    checked_text(text)
+    start = time.perf_counter()
+    vector = encoder.encode_texts([text])[0]
+    return Query(_unit(encoder, vector), "text", timings_ms={"encode": elapsed_ms(start)})
+
+
+def checked_text(text: str) -> str:
+    """Words that can be searched by, as they are.
+
+    Raises:
+        QueryError: They are none, or more than `MAX_TEXT` characters.
+    """
     if not isinstance(text, str) or not text.strip():
         raise QueryError(f"query text is {text!r} (expected words)")
     if len(text) > MAX_TEXT:
         raise QueryError(f"query text has {len(text)} characters (expected at most {MAX_TEXT})")
-    start = time.perf_counter()
-    vector = encoder.encode_texts([text])[0]
-    return Query(_unit(encoder, vector), "text", timings_ms={"encode": elapsed_ms(start)})
+    return text
 
 
 def vector_query(encoder: Encoder, vector: NDArray[np.float32], kind: str) -> Query:
@@ -231,12 +250,20 @@ class CaseSearch:
         base: An open case base.
         encoder: The encoder of its vectors.
         calibration: Curves and thresholds for that encoder; None for raw votes and no "nothing similar".
+        head: Reads statements off the query's own vector, beside the vote; None takes the one beside the encoder's
+            weights, if there is one.
 
     Raises:
         EncoderMismatchError: The base, or the calibration, belongs to another encoder.
     """
 
-    def __init__(self, base: CaseBase, encoder: Encoder, calibration: Calibration | None = None) -> None:
+    def __init__(
+        self,
+        base: CaseBase,
+        encoder: Encoder,
+        calibration: Calibration | None = None,
+        head: StatementHead | None = None,
+    ) -> None:
         base.check_encoder(encoder)
         if calibration is not None and calibration.encoder != encoder.fingerprint:
             raise EncoderMismatchError(
@@ -247,6 +274,8 @@ class CaseSearch:
         self.base = base
         self.encoder = encoder
         self.calibration = calibration
+        self.head = head if head is not None else shipped_head(encoder)
+        self._lookups: Any = None
 
     @classmethod
     def open(
@@ -356,8 +385,14 @@ class CaseSearch:
         exclude_patient: str | None = None,
         *,
         depth: int | None = None,
+        understood: Sequence[Any] | None = None,
+        raw: bool = False,
     ) -> SearchResult:
-        """Cases whose ECG fits words: a report, a question, a statement's name or abbreviation, German or English.
+        """Cases that fit words: a report, a question, a statement's name or abbreviation; English, German, Swedish.
+
+        The words are first understood (`words.understand`): findings that are denied and limits of age and sex filter,
+        cases that carry what is asked for come first, and the order among them is that of the embedding and of how
+        sure their source is. What was understood comes back with the result.
 
         Args:
             text: At most 10,000 characters.
@@ -365,13 +400,37 @@ class CaseSearch:
             where: Filter on the cases.
             exclude_patient: Cases of this patient are left out.
             depth: Neighbours that are found for the vote; None for `CaseSearch.depth`.
+            understood: Parts, or their JSON values, that stand in the place of what would be understood.
+            raw: Whether the words are only embedded.
 
         Raises:
-            QueryError: The text is empty or longer than 10,000 characters; k or the filter cannot be used.
+            QueryError: The text is empty or longer than 10,000 characters; k, the filter or the parts cannot be used.
             CaseBaseError: The base is empty.
         """
         n_cases = self._checked(k, depth)
-        return self._find(text_query(self.encoder, text), k, where, exclude_patient, n_cases, depth)
+        if raw:
+            return self._find(text_query(self.encoder, text), k, where, exclude_patient, n_cases, depth)
+        asked = self._words_query(text, where, understood)
+        assert asked.plan is not None
+        return self._find(asked, k, asked.plan.where, exclude_patient, n_cases, depth)
+
+    def _words_query(self, text: str, where: WhereLike, parts: Sequence[Any] | None) -> Query:
+        """A query by words that were understood, with the plan for this base."""
+        from ecgkin.retrieval.search.words.parts import parts_of
+        from ecgkin.retrieval.search.words.plan import Lookups, plan
+        from ecgkin.retrieval.search.words.understand import of_parts, understand
+
+        checked_text(text)
+        start = time.perf_counter()
+        self._lookups = self._lookups or Lookups()
+        understood = understand(text) if parts is None else of_parts(parts_of(parts))
+        planned = plan(self.base, understood, where, self._lookups)
+        read = elapsed_ms(start)
+        query = text_query(self.encoder, planned.text)
+        query.timings_ms["understand"] = read
+        query.understood, query.plan = understood, planned
+        query.warnings += planned.notes
+        return query
 
     def by_both(
         self,
@@ -383,15 +442,19 @@ class CaseSearch:
         *,
         weight: float = 0.5,
         depth: int | None = None,
+        understood: Sequence[Any] | None = None,
+        raw: bool = False,
     ) -> SearchResult:
         """Cases that look like an ECG and fit words.
 
         The two unit vectors are averaged and scaled to length 1 again, which ranks by
-        weight * cosine to the ECG + (1 - weight) * cosine to the words.
+        weight * cosine to the ECG + (1 - weight) * cosine to the words. What the words deny, and age and sex, filter;
+        cases that carry what they ask for do not come first as in `by_text`: the ECG has a say.
 
         Args:
             query: An `EcgRecord`, or a picture or its path.
             weight: Share of the ECG, 0 to 1.
+            understood, raw: As in `by_text`.
 
         Raises:
             QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
@@ -403,8 +466,16 @@ class CaseSearch:
             ecg = record_query(self.encoder, query)
         else:
             ecg = image_query(self.encoder, query)
-        words = text_query(self.encoder, text)
-        return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, n_cases, depth)
+        if raw:
+            words = text_query(self.encoder, text)
+            return self._find(mixed_query(ecg, words, weight), k, where, exclude_patient, n_cases, depth)
+        words = self._words_query(text, where, understood)
+        assert words.plan is not None
+        # Words that only leave cases out have no vector of their own.
+        mixed = mixed_query(ecg, words, weight if words.plan.names[0] or words.plan.text != "ECG" else 1.0)
+        mixed.warnings = [*mixed.warnings, *words.warnings]
+        mixed.understood = words.understood
+        return self._find(mixed, k, words.plan.where, exclude_patient, n_cases, depth)
 
     def by_vector(
         self,
@@ -446,7 +517,7 @@ class CaseSearch:
         """
         wanted = depth
         while True:
-            found = self.base.search(query.vector, wanted, where=where, exclude_patient=exclude_patient)
+            found = self._ranked(query, wanted, where, exclude_patient)
             contents: set[str] = set()
             voters = []
             for case, score in found:
@@ -456,6 +527,31 @@ class CaseSearch:
             if len(voters) >= depth or len(found) < wanted or wanted >= MOST_COPIES * depth:
                 return found, voters[:depth]
             wanted = min(2 * wanted, MOST_COPIES * depth)
+
+    def _ranked(
+        self, query: Query, wanted: int, where: WhereLike, exclude_patient: str | None
+    ) -> list[tuple[Case, float]]:
+        """The nearest cases; for words those first that carry what is asked for, see `Plan.tiers`."""
+        plan = query.plan
+        if plan is None:
+            return self.base.search(query.vector, wanted, where=where, exclude_patient=exclude_patient)
+        from ecgkin.index.filters import Not, Where
+        from ecgkin.retrieval.search.words.plan import MOST_MEASURED, boosted, within
+
+        rest = Where.parse(where)
+        found: list[tuple[Case, float]] = []
+        for tier in (*plan.tiers, None):
+            if len(found) >= wanted:
+                break
+            inside = rest if tier is None else rest & tier
+            n = MOST_MEASURED if plan.measures else (wanted - len(found)) * (4 if plan.soft else 1)
+            cases = self.base.search(query.vector, n, where=inside, exclude_patient=exclude_patient)
+            sure = plan.wanted if tier is not None or plan.soft else frozenset()
+            cases = [hit for _, hit in sorted(((_order(h[0], boosted(*h, sure)), h) for h in cases), key=itemgetter(0))]
+            if tier is not None:
+                rest = rest & Where(Not(tier.root))
+            found += [hit for hit in cases if within(hit[0], plan.measures)][: wanted - len(found)]
+        return found
 
     def _find(
         self,
@@ -478,20 +574,26 @@ class CaseSearch:
             [case.labels for case, _ in voters],
             calibration=self.calibration if fits else None,
             n_cases=n_cases,
+            reading=self.head.of_vectors(query.vector[None]).of(0) if fits and self.head is not None else None,
         )
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
+        if query.plan is not None:
+            similar = similar and query.plan.similar
         abstained: Abstained = "" if similar else "no_case" if not found else _abstained(query)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
             warnings.append(Note(NoteCode.NO_CASE_PASSES))
             warnings += _slips(self.base, where)
-        elif threshold is not None and not similar:
+        elif query.plan is not None and (said := _words_notes(query.plan, found[:k], similar)):
+            warnings += said
+        elif query.plan is None and threshold is not None and not similar:
             if abstained == "unreadable":
                 from ecgkin.retrieval.ecg.page.evidence import doubts
 
-                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(query.printed and query.printed.evidence)))
+                evidence = query.printed.evidence if query.printed is not None else None
+                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(evidence)))
             best = float(found[0][1])
             warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
         elif len(found) < k:
@@ -501,6 +603,8 @@ class CaseSearch:
             warnings.append(Note(NoteCode.NO_SUCH_PATIENT, patient=exclude_patient))
         if filtered:
             warnings.append(Note(NoteCode.VOTE_FILTERED))
+        # What words ask for has put the cases in order already.
+        shown = found if query.plan is not None else _reported_first(found)
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
         timings["total"] = sum(timings.values())
         _LOG.info(
@@ -508,7 +612,7 @@ class CaseSearch:
             query.kind, k, n_cases, timings["encode"], timings["index"],
         )  # fmt: skip
         return SearchResult(
-            hits=tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(found[:k], 1)),
+            hits=tuple(Hit(n, float(score), case) for n, (case, score) in enumerate(shown[:k], 1)),
             neighbours=neighbours,
             vote=votes,
             nothing_similar=not similar,
@@ -519,18 +623,34 @@ class CaseSearch:
             query=query.kind,
             vector=query.vector,
             abstained=abstained,
+            understood=query.understood,
         )
 
     def _threshold(self, query: Query) -> float | None:
         """For its kind of query; of a picture for how well it was read, where such a threshold was fitted."""
+        if query.plan is not None:
+            return None  # what was understood decides
         known = self.calibration.thresholds if self.calibration else {}
         kinds = [query.kind] if query.printed is None else [f"{query.kind}:{query.printed.grade}", query.kind]
         return next((known[kind].score for kind in kinds if kind in known), None)
 
 
 def _abstained(query: Query) -> Abstained:
-    """Why no case is called similar: no case is like an ECG that was read, or a picture was not read well enough."""
+    """Why no case is called similar: none is like an ECG that was read, or what was asked was not read well enough."""
+    if query.plan is not None:
+        return "not_carried" if query.plan.reason == "not_carried" else "not_understood"
     return "unlike" if query.printed is None or query.printed.grade == "sure" else "unreadable"
+
+
+def _words_notes(plan: Plan, hits: Sequence[tuple[Case, float]], similar: bool) -> list[Note]:
+    """What is to be said of the hits of a query by words."""
+    if not similar:
+        return [Note(NoteCode.WORDS_NOT_UNDERSTOOD)] if plan.reason == "not_understood" else []
+    if plan.carried is not None and 0 < plan.carried < len(hits):
+        return [Note(NoteCode.WORDS_FEW_CARRY, n=plan.carried, what=plan.names)]
+    if plan.text == "ECG" and not plan.names[0]:
+        return [Note(NoteCode.WORDS_ONLY_FILTER)]
+    return []
 
 
 def shipped_calibration(encoder: Encoder) -> Calibration | None:
@@ -566,6 +686,15 @@ def _slips(base: CaseBase, where: WhereLike) -> list[Note]:
         else:
             notes.append(Note(NoteCode.NO_CASE_HAS, what=f"{part.field}={part.value}", instead=""))
     return notes
+
+
+def _reported_first(found: Sequence[tuple[Case, float]]) -> list[tuple[Case, float]]:
+    """Of cases that are equally similar to a reader, who sees two decimals, those whose report says something first."""
+    return sorted(found, key=lambda item: _order(*item))
+
+
+def _order(case: Case, score: float) -> tuple[float, bool]:
+    return -round(score, 2), not has_findings(case.report)
 
 
 def _lets_all_through(where: WhereLike) -> bool:

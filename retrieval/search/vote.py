@@ -1,5 +1,8 @@
 """From hits to statement probabilities: the weighted vote of the neighbours, calibrated where a calibration is known.
 
+Where the encoder has a statement head (`retrieval.encoders.witness`), what it reads off the query itself is weighed
+with the vote: one log-odds of each, with weights fitted on records that neither has seen.
+
 The raw vote for a statement is the share of the neighbours that carry it, each weighted by exp(cos / tau). It ranks
 well and is badly scaled: neighbours of a rare finding are mostly without it. A calibration, fitted on held-out
 records with one encoder and valid for that encoder only, maps it to a probability, and says from which best score on
@@ -33,6 +36,8 @@ Doubles = NDArray[np.float64]
 Temperature = Annotated[float, BeforeValidator(lambda value: math.inf if value is None else value), Field(gt=0)]
 Share = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 Curve = Annotated[tuple[float, float, float], PlainSerializer(lambda curve: [round(value, 6) for value in curve])]
+SUPER = "super:"  # before the name of a superclass, NORM being a statement too
+_CLIPPED = 1e-5  # of a probability before its log-odds are taken
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,8 @@ class Calibration:
         encoder: Fingerprint of the encoder whose vectors were voted on.
         statements, superclasses: Depth and temperature for each family.
         curves: Label to (slope, intercept, prior): probability = sigmoid(slope * logit(smoothed vote) + intercept).
+        joint: Label to (weight of the vote, weight of the reading, intercept): probability = sigmoid(weight * smoothed
+            logit of the vote + weight * log-odds of the encoder's head + intercept). Empty for an encoder without one.
         thresholds: By kind of query: "record", "text", "image", and of pictures by how well they were read
             "image:sure", "image:fair", "image:poor" (see `PageEvidence.grade`); "image" where these are not given.
         n_gallery: Cases that voted when it was fitted.
@@ -91,6 +98,7 @@ class Calibration:
     thresholds: Mapping[str, Threshold] = field(default_factory=dict)
     n_gallery: int = 0
     fitted_on: str = ""
+    joint: Mapping[str, Curve] = field(default_factory=dict)
     format: Literal[1] = FORMAT
 
     @property
@@ -114,6 +122,24 @@ class Calibration:
         x = slope * smoothed_logit(shares, n_neighbours, prior) + intercept
         return np.where(fitted, 1.0 / (1.0 + np.exp(-np.clip(x, -500.0, 500.0))), shares)
 
+    def joint_probabilities(self, labels: Sequence[str], shares: Doubles, n_neighbours: int, read: Doubles) -> Doubles:
+        """What vote and reading say together; a label without a reading, or not fitted, gets the vote's probability.
+
+        Args:
+            labels, shares, n_neighbours: As in `probabilities`.
+            read: Probabilities of the encoder's head, shape (n_labels,); NaN where it says nothing.
+
+        Returns:
+            Shape (n_labels,).
+        """
+        alone = self.probabilities(labels, shares, n_neighbours)
+        fitted = np.array([label in self.joint for label in labels]) & np.isfinite(read)
+        of_vote, of_reading, intercept = np.array([self.joint.get(label, (0.0, 0.0, 0.0)) for label in labels]).T
+        prior = np.array([self.curves.get(label, (1.0, 0.0, 0.5))[2] for label in labels])
+        x = of_vote * smoothed_logit(shares, n_neighbours, prior) + intercept
+        x = x + of_reading * log_odds(np.where(np.isfinite(read), read, 0.5))
+        return np.where(fitted, 1.0 / (1.0 + np.exp(-np.clip(x, -500.0, 500.0))), alone)
+
     def as_json(self) -> str:
         """The calibration as a JSON text; `inf` and NaN are written as null."""
         return _document().dump_json(self, indent=1).decode() + "\n"
@@ -129,6 +155,9 @@ class Calibration:
         Args:
             path: JSON file.
             encoder: Fingerprint that it must belong to; None to take any.
+
+        Returns:
+            The calibration.
 
         Raises:
             ModelError: The file is missing or not a calibration of this format.
@@ -157,12 +186,15 @@ def _document() -> TypeAdapter[Calibration]:
 
 @dataclass(frozen=True)
 class Vote:
-    """What the neighbours say.
+    """What the neighbours say, and with them the encoder's own reading where it has one.
 
     Attributes:
-        statements: Statement code to probability (or raw share), most probable first.
+        statements: Statement code to probability (or raw share), most probable first: of vote and reading together
+            where both are there.
         superclasses: The same for the five superclasses.
         raw: Uncalibrated shares of all of them; superclasses have the prefix "super:".
+        cases: The same by the vote alone, calibrated where the numbers are.
+        reading: The same by the encoder's head alone; empty where there is none.
         n_neighbours: How many voted on the statements.
         calibrated: Whether the numbers are probabilities fitted on held-out records.
         note: Why not, or what limits them; None when there is nothing to say.
@@ -174,6 +206,13 @@ class Vote:
     n_neighbours: int
     calibrated: bool
     note: Note | None = None
+    cases: Mapping[str, float] = field(default_factory=dict)
+    reading: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def joint(self) -> bool:
+        """Whether the probabilities are those of vote and reading together."""
+        return self.calibrated and bool(self.reading)
 
     @property
     def probabilities(self) -> dict[str, float]:
@@ -191,6 +230,19 @@ class Vote:
             Code and probability.
         """
         return [(code, p) for code, p in self.statements.items() if p >= at_least][:n]
+
+
+def log_odds(p: NDArray[np.floating] | float) -> Any:
+    """Log-odds of probabilities, finite at 0 and 1.
+
+    Args:
+        p: 0 to 1, any shape.
+
+    >>> round(float(log_odds(0.5)), 3), round(float(log_odds(0.0)), 1)
+    (0.0, -11.5)
+    """
+    clipped = np.clip(p, _CLIPPED, 1.0 - _CLIPPED)
+    return np.log(clipped) - np.log1p(-clipped)
 
 
 def smoothed_logit(share: NDArray[np.floating], n_neighbours: int, prior: NDArray[np.floating] | float) -> Any:
@@ -275,6 +327,7 @@ def vote(
     calibration: Calibration | None = None,
     rule: VoteRule | None = None,
     n_cases: int | None = None,
+    reading: Mapping[str, float] | None = None,
 ) -> Vote:
     """The vote of the neighbours on the 71 statements and 5 superclasses.
 
@@ -284,6 +337,11 @@ def vote(
         calibration: Gives depth, temperature and curves. None: the raw shares are returned, and said to be raw.
         rule: Depth and temperature without a calibration.
         n_cases: Size of the case base, to say where it is much smaller than the one calibrated on.
+        reading: What the encoder's head says of the query, by statement and "super:" superclass; it counts where the
+            calibration has weights for it.
+
+    Returns:
+        Shares or probabilities, most probable first.
 
     Raises:
         QueryError: Scores and labels differ in number.
@@ -313,16 +371,25 @@ def vote(
     belongs = np.array([[s.superclass == name for name in SUPERCLASSES] for s in STATEMENTS])
     rows, cosines = np.arange(len(labels))[None], np.asarray(scores, dtype=np.float64)[None]
     raw: dict[str, float] = {}
+    alone: dict[str, float] = {}
+    read = dict(reading or {})
+    heard = read if fitted is not None and fitted.joint else {}
+    if fitted is not None and reading is None and note is None:
+        note = Note(NoteCode.READING_MISSING)
     final: list[dict[str, float]] = []
     for family, names, prefix, multi_hot in (
         (of_statements, codes, "", carried),
-        (of_superclasses, list(SUPERCLASSES), "super:", carried @ belongs),
+        (of_superclasses, list(SUPERCLASSES), SUPER, carried @ belongs),
     ):
         full_names = [prefix + name for name in names]
         shares = vote_shares(rows, cosines, multi_hot, family)[0]
         raw |= dict(zip(full_names, shares.tolist(), strict=True))
         shares = np.minimum(shares, 1.0)  # a sum of weights may pass 1 by a rounding error
         chances = fitted.probabilities(full_names, shares, family.k) if fitted else shares
+        alone |= dict(zip(full_names, chances.tolist(), strict=True))
+        if fitted and heard:
+            said = np.array([heard.get(name, math.nan) for name in full_names])
+            chances = fitted.joint_probabilities(full_names, shares, family.k, said)
         final.append(dict(sorted(zip(names, chances.tolist(), strict=True), key=lambda item: -item[1])))
     return Vote(
         statements=MappingProxyType(final[0]),
@@ -331,4 +398,6 @@ def vote(
         n_neighbours=n,
         calibrated=fitted is not None,
         note=note,
+        cases=MappingProxyType(alone),
+        reading=MappingProxyType(heard),
     )

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgkin.index.engines.exact import ExactIndex
 from ecgkin.index.engines.faiss import KINDS, QUANTISED, FaissIndex, choose_kind, load_faiss
-from ecgkin.index.engines.protocol import Ids, Vectors
+from ecgkin.index.engines.protocol import ExactIndex, Ids, Vectors
 from ecgkin.retrieval.errors import CaseBaseError, QueryError
 
 DIM = 32

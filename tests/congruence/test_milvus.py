@@ -23,8 +23,7 @@ from hypothesis import strategies as st
 from ecgkin.index import create_base, open_base
 from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case
-from ecgkin.index.engines.exact import ExactIndex
-from ecgkin.index.engines.protocol import Vectors
+from ecgkin.index.engines.protocol import ExactIndex, Vectors
 from ecgkin.index.filters import Where
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.milvus.address import MilvusAddress, is_milvus

@@ -153,12 +153,15 @@ def test_no_filter_is_blamed_for_a_small_base(search: CaseSearch, query: EcgReco
     """A draft on 30 cases, read as deep as 200: nothing was filtered, no more hits were asked for than there are."""
     deep = Calibration(search.encoder.fingerprint, VoteRule(200), VoteRule(200), {}, {})
     result = Drafter(CaseSearch(search.base, search.encoder, deep)).draft(query, hits=10)
-    assert len(result.search.hits) == 10 and len(result.search.neighbours) == 30
+    cited = [item.case_id for item in result.draft.evidence if item.number > 10]
+    assert [hit.case.case_id for hit in result.search.hits[10:]] == cited
+    assert [hit.rank for hit in result.search.hits] == list(range(1, 11 + len(cited)))
+    assert len(result.search.neighbours) == 30
     assert not any("pass the filter" in warning for warning in (*result.search.warnings, *result.draft.warnings))
     few = Drafter(search).draft(query, hits=40).search
     assert "only 30 of the 40 cases asked for are there" in few.warnings
     one = Drafter(search).draft(query, hits=2, exclude_patient="p1", where="label=AFIB").search
-    assert len(one.hits) == 2 and all("AFIB" in hit.case.labels for hit in one.neighbours)
+    assert one.hits[1].rank == 2 and all("AFIB" in hit.case.labels for hit in one.neighbours)
 
 
 def test_an_answer_that_was_cut_says_so(search: CaseSearch, query: EcgRecord, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,7 +276,7 @@ def test_what_is_asked_wrongly(search: CaseSearch, query: EcgRecord) -> None:
     drafter = Drafter(search)
     for wrong in ({"k": -1}, {"k": 21}, {"k": 2.5}, {"lang": "sv"}):
         with pytest.raises(QueryError):
-            drafter.draft(query, **wrong)  # type: ignore[arg-type]
+            drafter.draft(query, **wrong)
     for model in ("pulse:", "gpt", "ftp://x", ""):
         with pytest.raises(QueryError, match="model is"):
             open_backend(model)

@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
@@ -150,7 +151,36 @@ def test_picture_text_and_both(http: httpx.Client, picture: bytes) -> None:
     both = http.post("/v1/search", files={"file": ("p.png", picture)}, data={"text": "AFIB", "weight": "0.3"})
     words = http.post("/v1/search", json={"text": "atrial fibrillation", "k": 2})
     assert [a.json()["query"] for a in (alone, both, words)] == ["image", "image+text", "text"]
+    assert [part["code"] for part in words.json()["understood"] if part["kind"] == "statement"] == ["AFIB"]
+    assert alone.json()["understood"] is None
     assert all(hit["case"]["sex"] == "F" for hit in alone.json()["hits"])
+
+
+def test_words_are_understood_and_what_was_understood_can_be_changed(http: httpx.Client) -> None:
+    denied = http.post("/v1/search", json={"text": "no atrial fibrillation in women"}).json()
+    assert all("AFIB" not in hit["case"]["labels"] and hit["case"]["sex"] == "F" for hit in denied["hits"])
+    parts = [part for part in denied["understood"] if part["kind"] != "sex"]
+    wider = http.post("/v1/search", json={"text": "no atrial fibrillation in women", "understood": parts}).json()
+    assert {hit["case"]["sex"] for hit in wider["hits"]} == {"F", "M"}
+    assert all("AFIB" not in hit["case"]["labels"] for hit in wider["hits"])
+    raw = http.post("/v1/search", json={"text": "no atrial fibrillation", "raw": True}).json()
+    assert raw["understood"] is None
+    nonsense = http.post("/v1/search", json={"text": "pizza"}).json()
+    assert nonsense["abstention"]["reason"] == "not_understood"
+    assert {"words_unknown", "words_not_understood"} <= {note["code"] for note in nonsense["warnings"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": "AF", "understood": [{"kind": "nothing"}]},
+        {"text": "AF", "understood": [{"kind": "statement", "code": "XYZ"}]},
+        {"query_id": "0" * 32, "raw": True},
+        {"signal": {"signal_mv": [[0.0]], "fs_hz": 1.0, "leads": ["I"]}, "understood": []},
+    ],
+)
+def test_parts_that_cannot_be_used_are_refused(http: httpx.Client, body: dict[str, Any]) -> None:
+    assert http.post("/v1/search", json=body).status_code == 422
 
 
 def test_feedback_moves_the_next_search(http: httpx.Client, signal: dict[str, object]) -> None:
@@ -241,9 +271,18 @@ def test_embeddings_are_the_encoders_own(http: httpx.Client, signal: dict[str, o
 def test_drafts_as_json_and_stream(http: httpx.Client, signal: dict[str, object], picture: bytes) -> None:
     """The whole structure; and the same text word by word, the whole answer last."""
     whole = http.post("/v1/drafts", json={"signal": signal, "k": 4}).json()
-    assert whole["draft"]["status"] == "preliminary" and len(whole["search"]["hits"]) == 4
+    hits = whole["search"]["hits"]
+    assert whole["draft"]["status"] == "preliminary" and len(hits) >= 4
+    # Citation [n] is card n: cases cited beyond the hits follow them.
+    cards = {hit["case"]["case_id"]: hit["rank"] for hit in hits}
+    assert [hit["rank"] for hit in hits] == list(range(1, len(hits) + 1))
+    assert all(cards[item["case_id"]] == item["number"] for item in whole["draft"]["evidence"])
     assert set(whole["draft"]["citations"]) <= {item["case_id"] for item in whole["draft"]["evidence"]}
-    stream = http.post("/v1/drafts", json={"signal": signal}, headers={"Accept": "text/event-stream"})
+    shares = whole["draft"]["probabilities"]
+    assert all(shares[code] == p for code, p in whole["search"]["vote"]["statements"].items())
+    found = http.post("/v1/search", json={"signal": signal, "k": 4}).json()["vote"]["statements"]
+    assert found == whole["search"]["vote"]["statements"]
+    stream = http.post("/v1/drafts", json={"signal": signal, "k": 4}, headers={"Accept": "text/event-stream"})
     assert stream.headers["content-type"].startswith("text/event-stream")
     events = re.findall(r"event: (\w+)\ndata: (.*)\n\n", stream.text)
     assert [name for name, _ in events] == ["token"] * (len(events) - 1) + ["draft"]
@@ -255,6 +294,19 @@ def test_drafts_as_json_and_stream(http: httpx.Client, signal: dict[str, object]
     other = {"signal": signal, "model": "other"}
     for accept in ("application/json", "text/event-stream"):
         assert http.post("/v1/drafts", json=other, headers={"Accept": accept}).status_code == 422
+
+
+def test_a_refined_search_keeps_what_the_first_one_said(http: httpx.Client, signal: dict[str, object]) -> None:
+    """Marks move the query towards cases: how near it then is to them says nothing of the ECG."""
+    first = http.post("/v1/search", json={"signal": signal}).json()
+    marked = first["hits"][3]
+    asked = {"query_id": first["query_id"], "similar": [marked["case"]["case_id"]]}
+    again = http.post("/v1/search", json=asked).json()
+    scores = {hit["case"]["case_id"]: hit["score"] for hit in again["hits"]}
+    assert again["abstention"] == first["abstention"] and scores[marked["case"]["case_id"]] > marked["score"]
+    assert again["hits"][0]["score"] != first["abstention"]["best_score"]
+    twice = http.post("/v1/search", json={**asked, "query_id": again["query_id"]}).json()
+    assert twice["abstention"] == first["abstention"]
 
 
 def test_an_earlier_ecg_is_compared(http: httpx.Client, signal: dict[str, object]) -> None:
@@ -506,13 +558,13 @@ def test_a_pdf_document_whose_traces_are_lines(http: httpx.Client) -> None:
 
 
 @pytest.mark.weights
-def test_the_signals_of_a_picture(http: httpx.Client, picture: bytes, signal: dict[str, object]) -> None:
+def test_the_signals_of_a_picture(http: httpx.Client, picture: bytes, signal: dict[str, Any]) -> None:
     """Samples in mV at the page's time, places on the picture, confidences; what is put right is followed."""
     sent = {"file": ("page.png", picture)}
     found = http.post("/v1/digitize", files=sent, data={"curves": "true"}).json()
     assert found["digitized"] and found["page"]["layout"] == "3x4+1R" and found["page"]["gain_mm_mv"] == 10.0
     assert found["signal"]["leads"][1] == "II" and found["signal"]["fs_hz"] == 500.0 and found["seconds"] == 10.0
-    strip, case = np.array(found["signal"]["signal_mv"][1], dtype=float), np.array(signal["signal_mv"][1], dtype=float)  # type: ignore[index]
+    strip, case = (np.array(of["signal_mv"][1], dtype=np.float64) for of in (found["signal"], signal))
     at = np.linspace(0, len(case) - 1, len(strip))
     known = np.isfinite(strip)
     assert known.mean() > 0.95

@@ -79,7 +79,7 @@ def test_every_method(client: Client, tmp_path: Path) -> None:
     assert len(client.embed(file=page).embeddings) == 1
 
     draft = client.draft(record=record, k=2, question=None, language="en")
-    events = list(client.draft_events(record=record))
+    events = list(client.draft_events(record=record, k=2))
     assert "".join(event.text for event in events) == draft.draft.text and events[-1].answer is not None
     assert client.draft_fhir(record=record)["status"] == "preliminary"
     assert client.info().tokens is True

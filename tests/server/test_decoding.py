@@ -28,10 +28,9 @@ from ecgkin.retrieval.errors import EcgkinError, ImageError, InputError, RateUnk
 from ecgkin.retrieval.notes import NoteCode
 from ecgkin.ui.api import decoding, problems, uploads
 from ecgkin.ui.api.decoding import Decoders
-from ecgkin.ui.api.drafting import public_name
 from ecgkin.ui.api.limits import Limits
 from ecgkin.ui.api.problems import for_strangers
-from ecgkin.ui.api.state import State
+from ecgkin.ui.api.state import State, public_name
 from ecgkin.ui.api.uploads import Upload, remove_abandoned
 from ecgkin.ui.demo.serve import write_csv
 from ecgkin.ui.server.app import create_app
@@ -167,7 +166,7 @@ def test_a_decoder_is_not_believed(answer: bytes, tmp_path: Path, monkeypatch: p
         f"sys.stdin.readline(); sys.stdout.buffer.write({answer[:200]!r} * {max(1, len(answer) // 200)})\n"
         "sys.stdout.flush(); sys.stdin.readline()\n"
     )
-    monkeypatch.setattr(decoding.decoder, "__name__", "evil")
+    monkeypatch.setattr("ecgkin.ui.api.decoder.__name__", "evil")
     monkeypatch.syspath_prepend(str(tmp_path))
     evil = Decoders(Limits(decoders=1, decode_seconds=PATIENCE_S))
     try:

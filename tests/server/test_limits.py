@@ -35,7 +35,9 @@ from PIL import Image
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.encoders.queue import EncoderQueue, QueuedEncoder
-from ecgkin.retrieval.errors import ModelError
+from ecgkin.retrieval.errors import ModelError, QueryError
+from ecgkin.ui.api import problems
+from ecgkin.ui.api.limits import Limits, PixelBudget
 from ecgkin.ui.api.state import State
 from ecgkin.ui.server.app import create_app
 from ecgkin.ui.server.serving import address, bind, in_thread, server
@@ -477,3 +479,35 @@ def test_shutdown_finishes_what_was_begun(simulated_base: Path, tmp_path: Path) 
     thread.join(timeout=PATIENCE_S)
     assert not thread.is_alive() and state.closing
     listener.close()
+
+
+# ---------------------------------------------------------------- the bounds themselves
+
+
+def test_a_picture_that_takes_the_whole_budget_is_let_in() -> None:
+    """Up to the limit is within it; one more pixel never is, and while all is taken others wait and are told so."""
+    budget = PixelBudget(100, seconds=0.05)
+    with budget.take(60), budget.take(40), pytest.raises(problems.BusyError), budget.take(1):
+        pass
+    with budget.take(100):
+        pass
+    with pytest.raises(problems.TooLargeError), budget.take(101):
+        pass
+
+
+@pytest.mark.parametrize(("decode", "answer", "wanted"), [(10.0, 30.0, 10.0), (10.0, 4.0, 4.0), (5.0, 5.0, 5.0)])
+def test_decoding_never_takes_longer_than_an_answer(decode: float, answer: float, wanted: float) -> None:
+    given = load_settings(api_decode_seconds=decode, api_max_seconds=answer, api_max_body_mb=1.5, api_max_megapixels=2)
+    limits = Limits.of(given)
+    assert limits.decode_seconds == wanted and limits.seconds == answer
+    assert (limits.body_bytes, limits.pixels) == (1_500_000, 2_000_000)
+
+
+@pytest.mark.parametrize(("k", "fine"), [(0, False), (1, True), (5, True), (6, False)])
+def test_hits_up_to_the_limit(k: int, fine: bool) -> None:
+    limits = Limits(k=5)
+    if fine:
+        assert limits.checked_k(k) == k
+    else:
+        with pytest.raises(QueryError, match="expected 1 to 5"):
+            limits.checked_k(k)

@@ -69,15 +69,17 @@ def folder(url: str, tmp_path: Path) -> Path:
 def test_curl_lines(section: str, url: str, folder: Path) -> None:
     """Every curl line answers, and with what the comment above it promises."""
     (script,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    assert f"api={WRITTEN}/v1\n" in script and script.count("curl ") == 13
+    assert f"api={WRITTEN}/v1\n" in script and script.count("curl ") == 14
     done = subprocess.run(
         ["bash", "-c", SHELL + script.replace(WRITTEN, url)], cwd=folder, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    texts = [(folder / f"answer.{number}").read_text() for number in range(1, 14)]
-    picture, recording, words, german, stream, report, added, one, _, removed, _, marked, refined = texts
+    texts = [(folder / f"answer.{number}").read_text() for number in range(1, 15)]
+    picture, recording, words, digitized, german, stream, report, added, one, _, removed, _, marked, refined = texts
     assert len(json.loads(picture)["hits"]) == len(json.loads(words)["hits"]) == 5
     assert json.loads(picture)["page"] is not None or json.loads(picture)["query"] == "image"
+    read = json.loads(digitized)
+    assert read["digitized"] and read["page"]["gain_mm_mv"] == 10 and len(read["signal"]["leads"]) == 12
     found = json.loads(recording)["hits"]
     assert found and all(hit["case"]["sex"] == "F" and hit["case"]["age_years"] >= 60 for hit in found)
     assert (json.loads(german)["draft"]["language"], json.loads(german)["draft"]["status"]) == ("de", "preliminary")

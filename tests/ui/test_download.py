@@ -258,3 +258,28 @@ def test_choice_from_the_real_table_is_balanced(ptbxl_root: Path) -> None:
     names, count = choose_records(ptbxl_root / "ptbxl_database.csv", 1500)
     assert len(names) == 1500 and len(count) == 71
     assert min(count.values()) >= 9 and sum(n >= 50 for n in count.values()) >= 45
+
+
+def test_a_file_that_keeps_breaking_off_is_not_given_up_while_it_grows(server: Server, tmp_path: Path) -> None:
+    """Five failures in a row end a download only where none of them brought a byte."""
+    name = "records100/00000/00001_lr.dat"
+    server.breaks[name] = 9
+    assert download_ptbxl(tmp_path / "d", base_url=server.url).records == 9
+    assert server.asked[name] == 10
+    # Two failures between breaks that bring bytes: never five in a row.
+    other = "records100/00000/00002_lr.dat"
+    (tmp_path / "d" / other).unlink()
+    server.status[other] = [503, 503, 503, 503]
+    server.breaks[other] = 3
+    assert download_ptbxl(tmp_path / "d", base_url=server.url).fetched == 2
+
+
+def test_rare_statements_are_chosen_for_first(tmp_path: Path) -> None:
+    """The one record of a rare statement also covers the common ones that it carries: no other is needed for them."""
+    table = tmp_path / "t.csv"
+    lines = ["filename_lr,strat_fold,scp_codes"]
+    lines += [f"records100/00000/{n:05d}_lr,1,\"{{'AFIB': 100.0, 'LVH': 50.0}}\"" for n in range(1, 31)]
+    lines.append("records100/00000/00031_lr,2,\"{'AFIB': 100.0, 'LVH': 100.0, 'WPW': 100.0}\"")
+    table.write_text("\n".join(lines) + "\n")
+    names, count = choose_records(table, 1)
+    assert names == ["records100/00000/00031_lr"] and count == {"AFIB": 1, "LVH": 1, "WPW": 1}

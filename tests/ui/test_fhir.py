@@ -17,6 +17,7 @@ from ecgkin.generation.prompt.grounding import ground
 from ecgkin.generation.types.draft import Draft, DraftedStatement, DraftFlag, Evidence, Sentence
 from ecgkin.generation.types.serial import Serial, SerialChange, SerialRow
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.retrieval.notes import Note
 from ecgkin.retrieval.search.vote import vote
 from ecgkin.ui.api.state import State
 from ecgkin.ui.client import Client
@@ -37,7 +38,7 @@ DRAFT = Draft(
     ),
     evidence=(Evidence(1, "a/1", 0.91, ("SR",)), Evidence(2, "a/2", 0.81, ("LVH",))),
     measurements={"rate_bpm": 71.6, "pr_ms": 160.2, "qtc_ms": 431.0},
-    warnings=("scale unknown",),
+    warnings=(Note.of("scale unknown"),),
 )
 
 
@@ -191,3 +192,20 @@ def test_through_the_server(client: Client) -> None:
     assert codes == [item.code for item in draft.statements if item.polarity == "present"] and codes
     assert report["language"] == "de" and draft.text.splitlines()[0] in report["conclusion"]
     assert fhir.summary(json.dumps(report))["sources"] == [item.case_id for item in draft.evidence]
+
+
+def test_what_the_evidence_speaks_against_is_not_coded() -> None:
+    """A code must not outlive the doubt: contradicted by the neighbours, denied elsewhere, or cited without support."""
+    one = DRAFT.statements[0]
+
+    def codes(*statements: DraftedStatement, **more: Any) -> list[str]:
+        report = report_of(replace(DRAFT, statements=statements, **more))
+        return [coding["code"] for item in report.get("conclusionCode", []) for coding in item.get("coding", [])]
+
+    assert "SR" in codes(one)
+    assert codes(replace(one, agreement="contradicts")) == []
+    assert codes(replace(one, agreement="contradicts", polarity="possible")) == []
+    assert codes(replace(one, supported_by=(), agreement="differs")) == []
+    assert "SR" in codes(replace(one, supported_by=(), agreement="agrees"))
+    denied = Sentence("No sinus rhythm.", statements=(("SR", "absent"),))
+    assert codes(one, sentences=(*DRAFT.sentences, denied)) == []

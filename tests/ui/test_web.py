@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from PIL import Image
 
 from ecgkin.index.case import Case
 from ecgkin.index.filters import Where
@@ -21,6 +22,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.ui.api.answers import (
     CaseOut,
+    DigitizedOut,
     DraftAnswer,
     ExplanationOut,
     HitOut,
@@ -32,10 +34,20 @@ from ecgkin.ui.api.answers import (
     SerialOut,
     StretchOut,
 )
+from ecgkin.ui.api.schemas import PageKnown, Signal
 from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo.serve import write_csv
 from ecgkin.ui.web import app, serving
-from ecgkin.ui.web.panels import case_map, compare, draft_compare, draft_panel, neighbour_cards, query_panel, serial
+from ecgkin.ui.web.panels import (
+    case_map,
+    compare,
+    draft_compare,
+    draft_panel,
+    neighbour_cards,
+    query_panel,
+    reading,
+    serial,
+)
 from ecgkin.ui.web.panels import report as report_files
 from ecgkin.ui.web.shared import drawings, notes, style, texts, viewer
 from ecgkin.ui.web.shared.query import Options, Query, where_text
@@ -214,6 +226,17 @@ def test_cards_escape_what_the_base_holds() -> None:
     assert "<script" not in html and "<img" not in html and "&lt;script&gt;" in html
     long = neighbour_cards.report_html(EVIL * 20, 'x" onload="', EN)
     assert "<script" not in long and "<details" in long and 'lang="x&quot; onload' in long
+
+
+def test_a_report_is_rendered_below_the_original() -> None:
+    """German reports in English and the other way round, unknown words marked; the original stands first, escaped."""
+    word = texts.words("en")
+    said = neighbour_cards.report_html("Vorhofflimmern, qwertzblock <b>", "de", word, "en")
+    assert said.index("Vorhofflimmern") < said.index("atrial fibrillation") and "<i>qwertzblock</i>" in said
+    assert "<b>" not in said
+    assert neighbour_cards.gloss_html("sinus rhythm", "en", word) == ""
+    assert "Sinusrhythmus" in neighbour_cards.gloss_html("sinus rhythm", "de", texts.words("de"))
+    assert word("says_nothing") in neighbour_cards.report_html("trace only requested.", "en", word, "en")
 
 
 def test_shared_statements_come_first_and_are_marked() -> None:
@@ -499,7 +522,7 @@ def test_fhir_follows_the_review() -> None:
 
 def stretch(lead: str, loss: float, begin: float = 0.0, end: float = 1.0, **place: Any) -> StretchOut:
     """Part of a recording of ten seconds."""
-    given = {"row": 0, "begin_s": 10 * begin, "end_s": 10 * end, "corners": []} | place
+    given: dict[str, Any] = {"row": 0, "begin_s": 10 * begin, "end_s": 10 * end, "corners": []} | place
     return StretchOut(lead=lead, begin=begin, end=end, loss=loss, **given)
 
 
@@ -706,3 +729,112 @@ def test_problem_is_told(made_record: EcgRecord, examples: Path) -> None:
     page = chosen(client, examples)
     assert page.error and any(EVIL in text.value and "send another" in text.value for text in page.text)
     assert not page.exception
+
+
+def page_out(**changed: Any) -> PageOut:
+    """What was read of a made picture."""
+    facts: dict[str, Any] = {
+        "layout": "3x4+1R", "n_rows": 4, "leads": ["I", "II", "V1", "V2"], "px_per_mm": 4.0, "rotation_deg": 0.0,
+        "speed_mm_s": 25.0, "gain_mm_mv": 10.0, "quality": 0.9, "corners": [(10, 10), (90, 10), (90, 70), (10, 70)],
+    }  # fmt: skip
+    return PageOut.model_validate(facts | changed)
+
+
+def digitized_out(record: EcgRecord) -> DigitizedOut:
+    """A made reading: lead V1 in two parts, one of them doubtful, and -aVR."""
+    lines = [{"points": [(10, 20), (30, 25)], "doubtful": False}, {"points": [(30, 25), (40, 20)], "doubtful": True}]
+    lead = {"row": 1, "start_s": 0.0, "seconds": 2.5, "strip": False, "doubtful": 0.2}
+    return DigitizedOut.model_validate(
+        {
+            "page": page_out().model_dump(), "digitized": True, "seconds": 10.0, "einthoven_db": 12.3,
+            "confidence": {"V1": 0.5, "aVR": 0.9}, "warnings": [], "signal": Signal.of(record).model_dump(),
+            "printed": [{**lead, "lead": "V1", "upside_down": False, "lines": lines},
+                        {**lead, "lead": "aVR", "upside_down": True, "lines": lines[:1]}],
+        }
+    )  # fmt: skip
+
+
+class PictureClient(MadeClient):
+    """Answers searches by a picture."""
+
+    def search(self, **given: Any) -> SearchOut:
+        """With what was read of it."""
+        found = super().search(**given)
+        return found.model_copy(update={"query": "image", "page": page_out()})
+
+    def digitize(self, file: Any, **given: Any) -> DigitizedOut:
+        """The same reading for each."""
+        self.asked.append(("digitize", given))
+        return digitized_out(self.record.resampled(100.0))
+
+
+def test_what_was_put_right() -> None:
+    """Only what differs from the reading is known by the visitor; swaps add up, and two of the same undo each other."""
+    page = page_out()
+    assert reading.put_right(PageKnown(), page, layout="3x4+1R", speed=25.0, gain=10.0) == PageKnown()
+    known = reading.put_right(PageKnown(), page, layout="6x2", speed=50.0, gain=5.0, swap=["V1", "V2"])
+    assert isinstance(known, PageKnown)
+    assert (known.layout, known.speed_mm_s, known.gain_mm_mv) == ("6x2", 50.0, 5.0)
+    more = reading.put_right(known, page_out(layout="6x2", speed_mm_s=50.0, gain_mm_mv=5.0), layout="6x2", speed=50.0,
+                             gain=5.0, swap=["V1", "II"])  # fmt: skip
+    assert isinstance(more, PageKnown) and more.leads == {"II": "V1", "V1": "V2", "V2": "II"} and more.layout == "6x2"
+    back = reading.put_right(PageKnown(leads={"V1": "V2", "V2": "V1"}), page, swap=["V1", "V2"])
+    assert isinstance(back, PageKnown) and not back.leads
+    assert reading.put_right(PageKnown(), page, swap=["V1"]) == "two_to_swap"
+    assert reading.put_right(PageKnown(), page, corners="1,2 3,4") == "eight_numbers"
+    cut = reading.put_right(PageKnown(), page, corners="0,0 500,0 500.5,400 0,400")
+    assert isinstance(cut, PageKnown) and cut.corners == [(0, 0), (500, 0), (500.5, 400), (0, 400)]
+
+
+def test_curves_lie_over_the_picture_in_its_millimetres(made_record: EcgRecord) -> None:
+    sheet = drawings.picture_sheet(np.full((100, 100, 3), 255, np.uint8), page_out())
+    curves = reading.curves_on(sheet, digitized_out(made_record.resampled(100.0))).curves
+    assert [curve.name for curve in curves] == ["V1", "", "-aVR"] and [c.doubtful for c in curves] == [
+        False,
+        True,
+        False,
+    ]
+    assert curves[0].points == ((2.5, 5.0), (7.5, 6.25)) and curves[0].colour == curves[1].colour != curves[2].colour
+    html = viewer.viewer_html([(reading.curves_on(sheet, digitized_out(made_record.resampled(100.0))), "", "")], EN,
+                              dark=False)  # fmt: skip
+    (packed,) = re.findall(r"const DATA = (.*?);</script>", html)
+    assert json.loads(packed)["pages"][0]["curves"][2]["name"] == "-aVR"
+
+
+def test_a_picture_is_checked_and_put_right(
+    made_record: EcgRecord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Curves are asked for when they are wanted; what is put right goes with search and draft, and can be undone."""
+    picture = np.full((100, 100, 3), 255, np.uint8)
+    Image.fromarray(picture).save(tmp_path / "ECG_1.png")
+    monkeypatch.setenv(serving.EXAMPLES_VARIABLE, str(tmp_path))
+    client = PictureClient(made_record)
+    page = chosen(client, tmp_path)
+    assert not page.exception and not client.calls("digitize")
+    page.toggle(key="check-curves").set_value(True)
+    page.run()
+    assert client.calls("digitize") == [{"curves": True}]
+    assert "least sure: V1 (50 %)" in html_of(page) and "12 dB" in html_of(page)
+    page.selectbox(key="fix-gain").set_value(5.0)
+    page.multiselect(key="fix-swap").set_value(["V1", "V2"])
+    next(button for button in page.button if button.label == "Read again").click()
+    page.run()
+    assert not page.exception
+    known = client.calls("search")[-1]["known"]
+    assert known.gain_mm_mv == 5.0 and known.leads == {"V1": "V2", "V2": "V1"}
+    assert client.calls("draft")[-1]["known"] == known and client.calls("digitize")[-1]["known"] == known
+    page.button(key="as-read").click()
+    page.run()
+    assert "known" not in client.calls("search")[-1]
+
+
+def test_an_unreadable_page_is_said_apart(made_record: EcgRecord, examples: Path) -> None:
+    class Unreadable(PictureClient):
+        def search(self, **given: Any) -> SearchOut:
+            found = super().search(**given)
+            away = found.abstention.model_copy(update={"nothing_similar": True, "reason": "unreadable"})
+            return found.model_copy(update={"abstention": away})
+
+    page = chosen(Unreadable(made_record), examples)
+    assert any("cannot be read well enough" in warning.value for warning in page.warning)
+    assert not any("Nothing similar" in warning.value for warning in page.warning)

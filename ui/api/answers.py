@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ecgkin.retrieval.notes import Language, Note, NoteCode
+from ecgkin.retrieval.search.hits import Nearness
 from ecgkin.ui.api.schemas import EXAMPLE_CASE, Signal
 
 if TYPE_CHECKING:
@@ -88,6 +89,11 @@ class SentenceOut(BaseModel):
     unknown_citations: list[str]
     basis: str = Field(description="cases, measurement, picture or nothing")
     probability: float | None
+    support: str | None = Field(
+        default=None,
+        description="which witnesses are for it: both (similar cases and the reading of this ECG), cases, reading, "
+        "neither; null: does not apply",
+    )
 
 
 class SectionOut(BaseModel):
@@ -241,10 +247,16 @@ class HitOut(BaseModel):
 
 
 class VoteOut(BaseModel):
-    """What the neighbours say."""
+    """What is probable: neighbours, the encoder's reading and measurements together, as a draft states it."""
 
     statements: dict[str, float] = Field(description="most probable first; those at 0 are left out")
     superclasses: dict[str, float]
+    cases: dict[str, float] = Field(
+        default_factory=dict, description="the same by the neighbours alone; superclasses have the prefix super:"
+    )
+    reading: dict[str, float] = Field(
+        default_factory=dict, description="the same by the encoder's reading alone; empty where it reads none"
+    )
     calibrated: bool = Field(description="fitted probabilities; else shares of the neighbours")
     n_neighbours: int
     note: NoteOut | None = Field(description="why not calibrated, or what limits the calibration")
@@ -259,8 +271,9 @@ class AbstentionOut(BaseModel):
     reason: str = Field(
         default="",
         description="why nothing is similar. unlike: the ECG was read, no case is like it; unreadable: the picture "
-        "was not read well enough to tell; no_case: none passes the filter; empty: there is something similar",
-        examples=["", "unlike", "unreadable", "no_case"],
+        "was not read well enough to tell; no_case: none passes the filter; not_carried: no case carries what the "
+        "words ask for; not_understood: the words say too little about ECGs; empty: there is something similar",
+        examples=["", "unlike", "unreadable", "no_case", "not_carried", "not_understood"],
     )
 
 
@@ -377,18 +390,27 @@ class SearchOut(BaseModel):
     abstention: AbstentionOut
     page: PageOut | None
     previous: SerialOut | None = Field(default=None, description="with an earlier ECG, where one was named")
+    understood: list[dict[str, Any]] | None = Field(
+        default=None,
+        description="what was understood of words, in parts that can be changed and sent back; null: they were only "
+        "embedded, or there were none",
+        examples=[[{"kind": "statement", "code": "AFIB", "polarity": "absent", "joined": "and", "text": "AF"}]],
+    )
     warnings: list[NoteOut]
     timings_ms: dict[str, float]
 
     @classmethod
-    def of(cls, result: SearchResult, query_id: str = "") -> SearchOut:
+    def of(cls, result: SearchResult, query_id: str = "", first: Nearness | None = None) -> SearchOut:
         """The answer to a search.
 
         Args:
             result: What was found.
             query_id: Under which a server keeps its vector; "" where nobody does.
+            first: Of the search that this one refines: marks move a query towards cases, so that its own cosines say
+                nothing of whether anything is similar to the ECG.
         """
         page = result.page
+        near = first or Nearness.of(result)
         return cls(
             query_id=query_id,
             query=result.query,
@@ -396,18 +418,21 @@ class SearchOut(BaseModel):
             vote=VoteOut(
                 statements={code: p for code, p in result.vote.statements.items() if p > 0},
                 superclasses=dict(result.vote.superclasses),
+                cases={code: p for code, p in result.vote.cases.items() if p > 0},
+                reading=dict(result.vote.reading),
                 calibrated=result.vote.calibrated,
                 n_neighbours=result.vote.n_neighbours,
                 note=None if result.vote.note is None else NoteOut.of(result.vote.note),
             ),
             abstention=AbstentionOut(
-                nothing_similar=result.nothing_similar,
-                best_score=result.hits[0].score if result.hits else None,
-                threshold=result.threshold,
-                reason=result.abstained,
+                nothing_similar=near.nothing_similar,
+                best_score=near.best_score,
+                threshold=near.threshold,
+                reason=near.reason,
             ),
             page=None if page is None else PageOut.of(page),
-            warnings=[NoteOut.of(note) for note in result.warnings],
+            understood=None if result.understood is None else result.understood.as_list(),
+            warnings=[NoteOut.of(note) for note in dict.fromkeys((*near.warnings, *result.warnings))],
             timings_ms={name: round(ms, 3) for name, ms in result.timings_ms.items()},
         )
 

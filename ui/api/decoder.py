@@ -81,6 +81,9 @@ def plain_name(name: str, number: int, suffixes: Collection[str]) -> str:
         number: Of the file, from 1.
         suffixes: Endings that are kept.
 
+    Returns:
+        A name without folders.
+
     Raises:
         InputError: A name of a WFDB file is not plain.
 

@@ -223,6 +223,9 @@ class Decoders:
             fs_hz, units: Of samples, for a file that does not say.
             page: Of a document, from 1; None for the first that shows an ECG.
 
+        Returns:
+            Records or pictures, and what was odd.
+
         Raises:
             InputError: It is no ECG, broken, or takes too long.
             TooLargeError: It is larger than this server takes, or takes too much memory.

@@ -116,7 +116,7 @@ class MapMasks:
     """A page that was read: its panels are the leads of its layout, or stretches of rows where that is not known.
 
     Args:
-        page: What was read; of a digitised page with the trace map that its signals draw.
+        page: What was read, with the trace map that is searched with.
         encode: Of the encoder.
         found: The digitised page, which knows the place of every lead.
     """

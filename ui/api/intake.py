@@ -141,6 +141,9 @@ async def taken(request: Request, state: State, form: type[Form], json: type[Jso
         form: Model of the fields beside files.
         json: Model of a JSON body.
 
+    Returns:
+        Fields, and the query.
+
     Raises:
         MediaTypeError: It is neither multipart nor JSON.
         TooLargeError, SlowBodyError: See `Gate`.

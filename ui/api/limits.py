@@ -226,6 +226,9 @@ class Work:
             task: Called in a thread, in the context of the caller (request id).
             cleanup: Called when the task is over, or was given up before it began.
 
+        Returns:
+            What the task returned.
+
         Raises:
             DeadlineError: It was not done in time.
         """

@@ -63,6 +63,9 @@ def body(model: type[BaseModel] | None = None, form: type[BaseModel] | None = No
     Args:
         model: Of a JSON body.
         form: The model of the fields beside the files of a multipart body.
+
+    Returns:
+        A part of the OpenAPI document.
     """
     content: dict[str, Any] = {}
     # JSON first: it is what the page shows first, with examples that work as they stand.

@@ -186,6 +186,9 @@ def body_of(kind: Kind, detail: str, hint: str = "", **more: Any) -> dict[str, A
         detail: What was found and what was expected.
         hint: What to do about it; "" leaves it out.
         more: Further members.
+
+    Returns:
+        For JSON.
     """
     body = {"type": f"{ADDRESS}#{kind.slug}", "title": kind.title, "status": kind.status, "detail": detail}
     if hint:
@@ -208,6 +211,9 @@ def response(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) 
     Args:
         body: Members of the problem; its status is the status of the response.
         headers: Beside those that every response has.
+
+    Returns:
+        An `application/problem+json` answer.
     """
     content = json.dumps(body, ensure_ascii=False).encode("utf-8", errors="replace")
     return Response(content, body["status"], dict(headers or {}), MEDIA_TYPE)

@@ -152,8 +152,18 @@ class SearchBody(Question):
 
     signal: Signal | None = None
     text: str | None = Field(
-        default=None, max_length=10_000, description="report, statement name, abbreviation; English, German"
+        default=None,
+        max_length=10_000,
+        description="report, statement name, abbreviation, with negation, age, sex; English, German, Swedish",
     )
+    understood: list[dict[str, Any]] | None = Field(
+        default=None,
+        max_length=200,
+        description="with text: parts as an earlier answer gave them, changed; they stand in the place of what would be"
+        " understood",
+        examples=[[{"kind": "statement", "code": "AFIB", "polarity": "absent"}]],
+    )
+    raw: bool = Field(default=False, description="with text: the words are only embedded, not understood")
     query_id: QueryId | None = Field(default=None, description="of an earlier search")
     similar: list[CaseId] = Field(default=[], max_length=200, description="with query_id: cases to move towards")
     not_similar: list[CaseId] = Field(default=[], max_length=200, description="with query_id: cases to move away from")

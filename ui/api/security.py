@@ -12,7 +12,7 @@ import hmac
 import ipaddress
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
@@ -79,6 +79,9 @@ def role_of(token: str, known: Sequence[Token]) -> Role | None:
     Args:
         token: As it was sent.
         known: Tokens of the settings, by their hashes.
+
+    Returns:
+        "read", "write" or None.
     """
     digest = hashed(token)
     found: Role | None = None
@@ -109,6 +112,9 @@ def needed_role(method: str, path: str) -> Role | None:
     Args:
         method: HTTP method in capitals.
         path: Without the query.
+
+    Returns:
+        "read", "write" or None.
     """
     if (path in OPEN or path.startswith(f"{docs_page.ASSETS}/")) and method in ("GET", "HEAD"):
         return None
@@ -122,10 +128,18 @@ class Guard:
         app: What stands behind it.
         tokens: Known tokens; none: loopback only.
         origins: Origins of web pages that may call although they come from elsewhere.
+        needed: (method, path) -> what a request needs.
     """
 
-    def __init__(self, app: ASGIApp, tokens: Sequence[Token], origins: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        tokens: Sequence[Token],
+        origins: Sequence[str] = (),
+        needed: Callable[[str, str], Role | None] = needed_role,
+    ) -> None:
         self.app = app
+        self._needed = needed
         self.tokens = tuple(tokens)
         self.origins = frozenset(origins)
 
@@ -141,7 +155,7 @@ class Guard:
         await self.app(scope, receive, send)
 
     def _check(self, scope: Scope, headers: Mapping[str, str]) -> None:
-        needed = needed_role(scope["method"], scope["path"])
+        needed = self._needed(scope["method"], scope["path"])
         if self.tokens:
             if needed is None:
                 return

@@ -143,6 +143,9 @@ class Upload:
             fs_hz, units: Of samples, for a file that does not say.
             page: Of a document, from 1; None for the first that shows an ECG.
 
+        Returns:
+            Records or pictures, and what was odd.
+
         Raises:
             InputError, TooLargeError, BusyError: See `Decoders.decode`.
         """
@@ -216,6 +219,9 @@ def parsed(model: type[Model], content: bytes | dict[str, str]) -> Model:
     Args:
         model: What is expected.
         content: JSON, or the fields of a form.
+
+    Returns:
+        The model.
 
     Raises:
         RequestValidationError: It does not fit.

@@ -9,50 +9,106 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
+import typer.core
+import typer.main
 
 from ecgkin import __version__
 from ecgkin.retrieval.errors import EcgkinError, missing_extra
-from ecgkin.ui.cli.commands import (
-    base,
-    cases,
-    compare,
-    config,
-    demo,
-    digitize,
-    download,
-    draft,
-    encoder,
-    evaluate,
-    export,
-    ingest,
-    instruct,
-    pulse,
-    search,
-    serve,
-    web,
-)
 
 # What typer raises for a wrong command, option or argument: the class that BadParameter is a kind of.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 _STOPPED = 130  # what typer makes of Ctrl-C, as shells do
 _FOLDS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
+# Command -> the modules of `commands` that make it, and its line in `ecgkin --help`. A module is loaded, and options
+# are worked out, when its command is called. The lines are the commands' own first ones (a test holds them to it).
+COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
+    "demo": (
+        ("demo",),
+        "Show an ECG beside its ten most similar cases, with their reports; then ask about others on a web page.",
+    ),
+    "info": (("base",), "Say what a case base holds, having checked that its files belong together."),
+    "export": (
+        ("export",),
+        "Write cases with their samples as files that other programs read; cases without samples are named.",
+    ),
+    "search": (("search",), "Find the most similar cases to an ECG, to words, or to both together."),
+    "render": (("search",), "Draw a recording as a page of ECG paper."),
+    "compare": (
+        ("compare",),
+        "Say what has changed from one ECG of a person to the next, and which changes exceed repeatability.",
+    ),
+    "train": (("evaluate",), "Train an encoder or the mini generator, or go on where a run was stopped."),
+    "draft": (
+        ("draft",),
+        "Draft an interpretation in which every statement says what carries it. Preliminary; for a clinician to check.",
+    ),
+    "report": (("report",), "Sign for a draft's sentences; send the report to PACS and FHIR."),
+    "digitize": (
+        ("digitize",),
+        "Read the signals off pictures of ECG pages: 500 Hz, mV, a lead missing where the page does not show it.",
+    ),
+    "serve": (("serve",), "Serve a case base over HTTP; Ctrl-C ends it after the requests in flight."),
+    "listen": (
+        ("listen",),
+        "Receive DICOM and watch a folder; what comes is kept on disk, acknowledged, and ingested. Ctrl-C ends it.",
+    ),
+    "mcp": (("mcp",), "Serve search, compare, measure, draft and case as tools for language-model agents (MCP)."),
+    "token": (("serve",), "Make a token for the API. It is shown once; settings keep its hash."),
+    "web": (("web",), "Show the web page of a server that `ecgkin serve` runs here or elsewhere; Ctrl-C ends it."),
+    "ingest": (("ingest",), "Fill a case base. What is there already is passed over."),
+    "base": (("base",), "Move, back up and change case bases, in folders and on Milvus."),
+    "cases": (("cases",), "List, show and remove cases."),
+    "evaluate": (("evaluate", "draft"), "Measure."),  # `draft` adds to what `evaluate` has made
+    "encoder": (("encoder",), "Published encoders, with your own copy of their weights."),
+    "instruct": (("instruct",), "Instruction rows in ECGInstruct's layout."),
+    "pulse": (("pulse",), "PULSE checkpoints in their original layout."),
+    "download": (("download",), "Fetch open data."),
+    "config": (("config",), "Settings."),
+}
+
+
+def load_command(name: str) -> Any:
+    """The command itself, with its options, or the group with its commands.
+
+    Args:
+        name: One of `COMMANDS`.
+    """
+    made = typer.Typer()
+    for module in COMMANDS[name][0]:
+        import_module(f"ecgkin.ui.cli.commands.{module}").register(made)
+    return typer.main.get_group(made).commands[name]
+
+
+class _Deferred(typer.core.TyperCommand):
+    """A line of `ecgkin --help`; it gives way to the command that it stands for when that is called."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of the command itself."""
+        assert self.name is not None  # given below
+        return load_command(self.name).make_context(info_name, args, parent, **extra)
+
+
+class _Commands(typer.core.TyperGroup):
+    """The table above as a group."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands.update({name: _Deferred(name, help=line) for name, (_, line) in COMMANDS.items()})
+
+
 app = typer.Typer(
     name="ecgkin",
+    cls=_Commands,
     help="Find the most similar ECG cases, with their signed reports. Supports and does not replace a clinician.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_GROUPS = (
-    demo, ingest, base, cases, export, search, compare, evaluate, draft, digitize, encoder, instruct, pulse,
-    download, serve, web, config,
-)  # fmt: skip
-for group in _GROUPS:  # `draft` adds to what `evaluate` has made
-    group.register(app)
 
 
 def _version(wanted: bool) -> None:

@@ -85,6 +85,9 @@ def unreachable(base_url: str, error: httpx.HTTPError) -> ApiError:
     Args:
         base_url: Address of the server.
         error: What httpx said.
+
+    Returns:
+        The error, with a hint.
     """
     return ApiError(f"{base_url} did not answer: {type(error).__name__}", hint="does `ecgkin serve` run there?")
 
@@ -144,6 +147,9 @@ def case_path(case_id: str, below: str = "") -> str:
     Args:
         case_id: Of the case.
         below: "/signal" ...; "" for the case itself.
+
+    Returns:
+        The path, quoted.
     """
     return f"/v1/cases/{quote(case_id)}{below}"
 
@@ -186,6 +192,8 @@ def search(
     exclude_patient: str | None = None,
     previous: str | None = None,
     weight: float = 0.5,
+    understood: Sequence[dict[str, Any]] | None = None,
+    raw: bool = False,
     similar: Sequence[str] = (),
     not_similar: Sequence[str] = (),
     fs_hz: float | None = None,
@@ -205,16 +213,22 @@ def search(
         exclude_patient: Leave out the cases of this patient.
         previous: An earlier ECG of the person to compare with: its case id, or the person's id.
         weight: With an ECG and words: share of the ECG, 0 to 1.
+        understood: Parts of an earlier answer, changed; only without files.
+        raw: Whether the words are only embedded.
         similar: Case ids marked as similar.
         not_similar: Case ids marked as not similar.
         fs_hz: Samples a second, for a file that does not say.
         units: "mV", "uV" or "V", for a file that does not say.
         page: Of a document, from 1.
         known: Of a picture: what its reading got wrong, put right.
+
+    Returns:
+        The call; its answer is a `SearchOut`.
     """
     values = {
         "text": text, "query_id": query_id, "k": k, "where": where, "exclude_patient": exclude_patient,
         "weight": weight, "similar": list(similar) or None, "not_similar": list(not_similar) or None,
+        "understood": None if understood is None else list(understood), "raw": raw or None,
         "previous": previous, "fs_hz": fs_hz, "units": units, "page": page, "known": _known(known),
     }  # fmt: skip
     return _question("/v1/search", parsed_as(SearchOut), file, record, values)
@@ -258,6 +272,9 @@ def draft(
         units: "mV", "uV" or "V", for a file that does not say.
         page: Of a document, from 1.
         known: Of a picture: what its reading got wrong, put right.
+
+    Returns:
+        The call; what `take` makes of its answer.
     """
     values = {
         "k": k, "question": question, "language": language, "model": model, "evidence": evidence, "where": where,
@@ -274,6 +291,9 @@ def page(case_id: str, form: str, options: Mapping[str, Any]) -> Call[bytes]:
         case_id: Of the case.
         form: "svg" or "png".
         options: layout, order, speed, gain, grid, start, width.
+
+    Returns:
+        The call; its answer is the file's bytes.
     """
     return Call("GET", case_path(case_id, f"/page.{form}"), lambda response: response.content, params=options)
 
@@ -285,6 +305,9 @@ def cases(where: str | None, offset: int, limit: int) -> Call[CasesOut]:
         where: Filter in the words of the API; None for all.
         offset: Cases to pass over.
         limit: Most of them.
+
+    Returns:
+        The call; its answer is a `CasesOut`.
     """
     params = {"offset": offset, "limit": limit} | ({"where": where} if where else {})
     return Call("GET", "/v1/cases", parsed_as(CasesOut), params=params)
@@ -297,6 +320,9 @@ def add_case(case: CaseFields, file: Files | None, record: EcgRecord | None) -> 
         case: What is known of it.
         file: A path, its name and bytes, or several of these (the files of a WFDB record).
         record: A recording, in place of a file.
+
+    Returns:
+        The call; its answer is the stored case.
     """
     if file is not None:
         data = {"case": case.model_dump_json()}
@@ -312,6 +338,9 @@ def embed(texts: Sequence[str], file: Files | None, record: EcgRecord | None) ->
         texts: Reports, names, abbreviations; or none, with an ECG.
         file: A path, its name and bytes, or several of these (the files of a WFDB record).
         record: A recording, in place of a file.
+
+    Returns:
+        The call; its answer holds the vectors.
     """
     values = {"texts": list(texts) or None}
     return _question("/v1/embeddings", parsed_as(EmbeddingOut), file, record, values)
@@ -332,6 +361,9 @@ def explain(
         record: A recording, in place of a file.
         fs_hz: Samples a second, for a file that does not say.
         known: Of a picture: what its reading got wrong, put right.
+
+    Returns:
+        The call; its answer holds the stretches.
     """
     values = {"case_id": case_id, "fs_hz": fs_hz, "known": _known(known)}
     return _question("/v1/explanations", parsed_as(ExplanationOut), file, record, values)
@@ -353,6 +385,9 @@ def digitize(
         samples: Whether the answer holds the samples.
         curves: Whether it says where on the picture each curve was followed.
         page: Of a document, from 1.
+
+    Returns:
+        The call; its answer holds the signals.
     """
     values = {"known": _known(known), "samples": samples, "curves": curves, "page": page}
     return _question("/v1/digitize", parsed_as(DigitizedOut), file, None, values)
@@ -370,6 +405,9 @@ def feedback(query_id: str, similar: Sequence[str], not_similar: Sequence[str]) 
         query_id: Of an earlier search.
         similar: Case ids marked as similar.
         not_similar: Case ids marked as not similar.
+
+    Returns:
+        The call; its answer counts the marks.
     """
     given = [{"case_id": case, "similar": True} for case in similar]
     given += [{"case_id": case, "similar": False} for case in not_similar]
@@ -388,6 +426,9 @@ def case_map(limit: int, query_id: str | None) -> Call[MapOut]:
     Args:
         limit: Most of them.
         query_id: Of an earlier search.
+
+    Returns:
+        The call; its answer holds the points.
     """
     params = {"limit": limit} | ({"query_id": query_id} if query_id else {})
     return Call("GET", "/v1/map", parsed_as(MapOut), params=params)
@@ -410,6 +451,9 @@ def connection(base_url: str, token: str | None, timeout_s: float) -> dict[str, 
         base_url: Address of the server.
         token: Bearer token; None for a server without.
         timeout_s: Seconds to wait for an answer.
+
+    Returns:
+        Keyword arguments.
     """
     return {
         "base_url": base_url,

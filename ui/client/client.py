@@ -88,8 +88,11 @@ class Client:
             record: Samples, instead of a file.
             text: Words; beside an ECG the search is for both.
             query_id: An earlier search, instead of all these: refined by its marks.
-            options: k, where, exclude_patient, previous, weight, similar, not_similar, fs_hz, units,
-                page, known.
+            options: k, where, exclude_patient, previous, weight, understood, raw, similar, not_similar,
+                fs_hz, units, page, known.
+
+        Returns:
+            Hits, vote, warnings and the query's id.
         """
         return self._run(calls.search(file, record, text, query_id, **options))
 
@@ -158,6 +161,9 @@ class Client:
             where: Filter in the words of the API; None for all.
             offset: Cases to pass over.
             limit: Most of them.
+
+        Returns:
+            Cases, and how many there are in all.
         """
         return self._run(calls.cases(where, offset, limit))
 
@@ -185,6 +191,9 @@ class Client:
             case: What is known of it.
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
+
+        Returns:
+            The case as it was stored.
         """
         return self._run(calls.add_case(case, file, record))
 
@@ -201,6 +210,9 @@ class Client:
             texts: Reports, names, abbreviations; or none, with an ECG.
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
+
+        Returns:
+            Vectors, and whose they are.
         """
         return self._run(calls.embed(texts, file, record))
 
@@ -242,6 +254,9 @@ class Client:
             query_id: Of an earlier search.
             similar: Case ids marked as similar.
             not_similar: Case ids marked as not similar.
+
+        Returns:
+            What is marked now.
         """
         return self._run(calls.feedback(query_id, similar, not_similar))
 
@@ -255,6 +270,9 @@ class Client:
         Args:
             limit: Most of them.
             query_id: Of an earlier search.
+
+        Returns:
+            Points by case.
         """
         return self._run(calls.case_map(limit, query_id))
 
@@ -304,8 +322,8 @@ class AsyncClient:
             record: A recording, in place of a file.
             text: Words; with an ECG the search is for both.
             query_id: Of an earlier search.
-            options: k, where, exclude_patient, previous, weight, similar, not_similar, fs_hz, units,
-                page, known.
+            options: k, where, exclude_patient, previous, weight, understood, raw, similar, not_similar,
+                fs_hz, units, page, known.
 
         Returns:
             Hits, vote, what was read of the page, warnings.
@@ -379,6 +397,9 @@ class AsyncClient:
             where: Filter in the words of the API; None for all.
             offset: Cases to pass over.
             limit: Most of them.
+
+        Returns:
+            Cases, and how many there are in all.
         """
         return await self._run(calls.cases(where, offset, limit))
 
@@ -408,6 +429,9 @@ class AsyncClient:
             case: What is known of it.
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
+
+        Returns:
+            The case as it was stored.
         """
         return await self._run(calls.add_case(case, file, record))
 
@@ -424,6 +448,9 @@ class AsyncClient:
             texts: Reports, names, abbreviations; or none, with an ECG.
             file: A path, its name and bytes, or several of these (the files of a WFDB record).
             record: A recording, in place of a file.
+
+        Returns:
+            Vectors, and whose they are.
         """
         return await self._run(calls.embed(texts, file, record))
 
@@ -467,6 +494,9 @@ class AsyncClient:
             query_id: Of an earlier search.
             similar: Case ids marked as similar.
             not_similar: Case ids marked as not similar.
+
+        Returns:
+            What is marked now.
         """
         return await self._run(calls.feedback(query_id, similar, not_similar))
 
@@ -480,6 +510,9 @@ class AsyncClient:
         Args:
             limit: Most of them.
             query_id: Of an earlier search.
+
+        Returns:
+            Points by case.
         """
         return await self._run(calls.case_map(limit, query_id))
 

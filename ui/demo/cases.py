@@ -196,6 +196,9 @@ def find_source(settings: Settings, say: Say, moved: Moved) -> Source:
         settings: PTB-XL folder, user folder, address for the download.
         say: Told in words what is going on.
         moved: Told how far a download is.
+
+    Returns:
+        Where the cases come from.
     """
     from ecgkin.ui.download.fetcher import DownloadError
     from ecgkin.ui.download.ptbxl import download_ptbxl
@@ -232,6 +235,9 @@ def ask_ptbxl(root: Path, n_cases: int, seed: int) -> Asked:
         root: The folder.
         n_cases: Cases of the gallery at most.
         seed: Which held-out ECG is asked about.
+
+    Returns:
+        The query and the cases.
 
     Raises:
         RecordError: It is no PTB-XL folder.
@@ -279,6 +285,9 @@ def ask_simulated(n_cases: int, seed: int) -> Asked:
     Args:
         n_cases: Cases of the gallery.
         seed: Which ECG is asked about; the gallery is always the same.
+
+    Returns:
+        The query and the cases.
     """
     case, record = simulated_query(seed)
 

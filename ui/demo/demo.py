@@ -71,6 +71,9 @@ def run_demo(
         say: Told in words what is going on.
         moved: Told how far the longer steps are.
 
+    Returns:
+        What was found, and where the page lies.
+
     Raises:
         EcgkinError: A folder that was named is no PTB-XL folder, the encoder cannot be loaded, the page not written.
     """

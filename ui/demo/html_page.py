@@ -135,6 +135,9 @@ def chips(labels: Iterable[str], shared_with: Iterable[str] = ()) -> tuple[Chip,
     Args:
         labels: Statement codes of a case.
         shared_with: Those of the query, which are marked.
+
+    Returns:
+        One chip a statement.
     """
     from ecgkin.retrieval.ecg.statements.catalogue import CODES
 
@@ -176,6 +179,9 @@ def person(age_years: float | None, sex: str | None) -> str:
     Args:
         age_years: None where unknown.
         sex: "F", "M" or None.
+
+    Returns:
+        "63 y, F", or what of it is known.
 
     >>> person(62.0, "F"), person(None, "M"), person(None, None)
     ('62 years, female', 'male', '')

@@ -74,6 +74,9 @@ def download_ptbxl(
         workers: Files in parallel.
         progress: Called after each file, from the caller's thread.
 
+    Returns:
+        What is in the folder now, and what was fetched.
+
     Raises:
         DownloadError: The server is not reached, lacks a file, keeps failing, or sends what the SHA-256 list
             contradicts; or the folder cannot be written.

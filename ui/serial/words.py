@@ -52,6 +52,13 @@ class AnyRow(Protocol):
 def row_texts(row: AnyRow, lang: Lang) -> tuple[str, str, str, str]:
     """Name with unit, value before, value after, change; a dash where there is none.
 
+    Args:
+        row: Of the comparison.
+        lang: "en" or "de".
+
+    Returns:
+        Four texts.
+
     >>> from ecgkin.generation.types.serial import SerialRow
     >>> row_texts(SerialRow("qtc_ms", 431.2, 500.0, 68.8), "de")
     ('QTc (Bazett) ms', '431', '500', '+69')
@@ -70,5 +77,13 @@ def row_texts(row: AnyRow, lang: Lang) -> tuple[str, str, str, str]:
 
 
 def state_name(state: FindingState | str, lang: Lang) -> str:
-    """How a finding stands to the earlier ECG, in words."""
+    """How a finding stands to the earlier ECG, in words.
+
+    Args:
+        state: "new", "gone" or "same".
+        lang: "en" or "de".
+
+    Returns:
+        The words.
+    """
     return _STATES[state][lang == "de"]

@@ -66,6 +66,9 @@ def create_app(settings: Settings, state: State) -> FastAPI:
     Args:
         settings: In force.
         state: Loaded once, shared by all requests; closed when the server shuts down, after the last request.
+
+    Returns:
+        An ASGI application.
     """
 
     @asynccontextmanager

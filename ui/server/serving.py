@@ -26,6 +26,7 @@ from ecgkin.ui.logs import Repeats
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
     from ecgkin.ui.settings import Settings
 
@@ -66,14 +67,17 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def server(app: FastAPI, settings: Settings) -> uvicorn.Server:
+def server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
     """A uvicorn server with deadlines, which finishes requests in flight when it is told to stop.
 
     Its own access log stays off: addresses hold filters, and filters hold patients.
 
     Args:
-        app: Of `create_app`.
+        app: Of `create_app`, or another that speaks ASGI.
         settings: In force: seconds and connections.
+
+    Returns:
+        The server, not started.
     """
     for name in ("asyncio", "uvicorn.error"):  # strangers choose how often these speak
         logger = logging.getLogger(name)
@@ -102,6 +106,9 @@ def in_thread(app: FastAPI, settings: Settings) -> Iterator[str]:
     Args:
         app: Of `create_app`.
         settings: In force; port 0 takes a free one.
+
+    Returns:
+        The address while this lasts, "http://127.0.0.1:8000".
     """
     listener = bind(settings)
     running = server(app, settings)
@@ -204,6 +211,9 @@ def bounded(header_seconds: float, write_seconds: float, most: int) -> type[Boun
         header_seconds: For the head of a request, from the connection or its first byte on.
         write_seconds: An answer may wait so long for its reader.
         most: Connections.
+
+    Returns:
+        The class.
     """
     limits = {"header_seconds": header_seconds, "write_seconds": write_seconds, "most": most}
     return type("BoundedProtocol", (BoundedProtocol,), limits)

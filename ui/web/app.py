@@ -6,7 +6,7 @@ import os
 from html import escape
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.serving import API_VARIABLE, EXAMPLES_VARIABLE, TOKEN_VARIABLE
@@ -16,7 +16,7 @@ from ecgkin.ui.web.shared.query import Options, Query
 from ecgkin.ui.web.shared.state import Found, Written
 
 if TYPE_CHECKING:
-    from ecgkin.ui.api.answers import SearchOut
+    from ecgkin.ui.api.answers import HitOut, SearchOut
     from ecgkin.ui.web.shared.state import Api
 
 USUAL_API = "http://127.0.0.1:8000"
@@ -130,8 +130,13 @@ def _bench(page: Page, found: Found, options: Options) -> None:
     assert shown is not None  # the caller has looked
     if shown.abstention.nothing_similar:
         best, threshold = shown.abstention.best_score or 0.0, shown.abstention.threshold or 0.0
-        why = "unreadable" if shown.abstention.reason == "unreadable" else "nothing_similar"
+        reason = shown.abstention.reason
+        why = reason if reason in ("unreadable", "not_carried", "not_understood") else "nothing_similar"
         st.warning(word(why, best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
+    if shown.understood is not None:
+        from ecgkin.retrieval.search.words.shown import shown as in_words
+
+        st.caption(word("words_understood", said=in_words(shown.understood, page.lang)))
     options = _working(page, found, shown, options)
     if found.query.kind != "text":
         draft_compare.compare_drafts(page, found, shown, options)
@@ -160,9 +165,10 @@ def _working(page: Page, found: Found, shown: SearchOut, options: Options) -> Op
                 if found.query.kind != "text":
                     options = draft_panel.drafter_choice(page, options)
             draft_place = st.container()
-            draft_panel.vote_panel(page, shown.vote)
+            if not shown.abstention.nothing_similar:  # a vote of cases that are not alike says nothing
+                draft_panel.vote_panel(page, shown.vote)
         with right, st.container(key="beside"):
-            again = neighbour_cards.neighbour_cards(page, found, shown)
+            again = neighbour_cards.neighbour_cards(page, found, _with_cited(page, found, shown, options))
         if again:
             try:
                 with st.spinner(word("search")):
@@ -186,15 +192,38 @@ def _draft(page: Page, found: Found, shown: SearchOut, options: Options) -> None
     if found.query.kind == "text":
         st.html(f'<p class="ek-soft">{word("draft_needs_ecg")}</p>')
         return
-    key = (found.key, options.model, options.evidence, page.lang)
+    key = _draft_key(page, found, options)
     written: Written | None = st.session_state.get("written")
     if written is None or written.key != key:
         with st.spinner(word("drafting")):
             written = draft_panel.write_draft(page, found.query, options, key)
         st.session_state["written"] = written
-    draft_panel.draft_panel(page, written, shown, of_first=found.refined is not None)
+        if _cited(written, shown):
+            st.rerun()  # what it cites beyond the hits gets cards
+    draft_panel.draft_panel(page, written, _with_cited(page, found, shown, options), of_first=found.refined is not None)
     if written.answer is not None and written.answer.draft.sentences:
         report.report_panel(page, found.query, options, written.answer, query_panel.query_picture(found.query))
+
+
+def _with_cited(page: Page, found: Found, shown: SearchOut, options: Options) -> SearchOut:
+    """The search with a card for every case that the draft of this query cites."""
+    import streamlit as st
+
+    written: Written | None = st.session_state.get("written")
+    if written is None or found.refined is not None or written.key != _draft_key(page, found, options):
+        return shown
+    return shown.model_copy(update={"hits": [*shown.hits, *_cited(written, shown)]})
+
+
+def _cited(written: Written, shown: SearchOut) -> list[HitOut]:
+    """Cases that a draft cites beyond the hits, ranked by the number they are cited by."""
+    there = {hit.case.case_id for hit in shown.hits}
+    answer = written.answer
+    return [] if answer is None else [hit for hit in answer.search.hits if hit.case.case_id not in there]
+
+
+def _draft_key(page: Page, found: Found, options: Options) -> tuple[Any, ...]:
+    return (found.key, options.model, options.evidence, page.lang)
 
 
 def _searched(page: Page, query: Query, options: Options) -> Found:

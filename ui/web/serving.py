@@ -31,6 +31,9 @@ def free_port(usual: int, host: str = HOST) -> int:
     Args:
         usual: Tried first.
         host: Address to listen on.
+
+    Returns:
+        A port number.
     """
     for port in (usual, 0):
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -67,6 +70,9 @@ def running(
         token: Bearer token for it; it goes through the environment, where other users cannot read it.
         examples: Folder with the demo's held-out ECGs.
         port: Wanted; another is taken where it is not free.
+
+    Returns:
+        Process and address while this lasts.
 
     Raises:
         QueryError: Streamlit is not installed, or does not come up.

@@ -141,6 +141,9 @@ class MiniGenerator:
             tokens: Of `visual_tokens`, (n, 36, width).
             blank: Whether the pictures are left out.
             max_new_tokens: Longest answer.
+
+        Returns:
+            Codes of the findings, and words, for each prompt.
         """
         shown = np.full(len(prompts), not blank)
         answers = self._answers([self._ids(p) for p in prompts], (tokens, shown), max_new_tokens, 0.0, None)

@@ -82,6 +82,9 @@ def visual_embeddings(model: Any, tokens: Tensor, shown: Tensor) -> Tensor:
         model: Of `build_mini`.
         tokens: Patch tokens (n, visual, visual_dim).
         shown: bool (n,); False blanks the picture, and only its empty slots are left.
+
+    Returns:
+        (n, visual, width).
     """
     projected: Tensor = model["projector"](tokens.float()) * shown[:, None, None]
     slots: Tensor = model["slots"].weight
@@ -97,6 +100,9 @@ def answer_logits(model: Any, tokens: Tensor, shown: Tensor, ids: Tensor, wanted
         ids: Prompt and answer, padded at the right, (n, length).
         wanted: bool (n, length); True where the following token is to be predicted.
         pad: Token of padding.
+
+    Returns:
+        (n_wanted, vocabulary).
     """
     import torch
 

@@ -36,6 +36,9 @@ def train_vocabulary(texts: Iterable[str], folder: Path, size: int) -> Vocabular
         texts: Reports and questions.
         folder: Made where it is missing.
         size: Tokens in all, marks and statements included.
+
+    Returns:
+        The vocabulary, as it is stored.
     """
     from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
     from tokenizers.models import BPE

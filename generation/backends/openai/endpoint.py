@@ -291,6 +291,9 @@ class EndpointBackend:
             settings: The file pulse.json of the converted folder (or that folder).
             options: Further arguments of `EndpointBackend`.
 
+        Returns:
+            The backend; it counts picture tokens as the checkpoint does.
+
         Raises:
             WeightsMissingError: No such file.
             ModelError: It cannot be read.

@@ -56,6 +56,9 @@ def request_body(
         images: The picture of the request as it goes out: whole, in tiles, or none.
         stream: Whether the answer is to come in pieces.
         extra: Further fields, which win over those made here.
+
+    Returns:
+        For JSON.
     """
     prompt = plain_text(request.prompt)
     content: Any = prompt

@@ -127,6 +127,9 @@ def check_checkpoint(
         dtype: For loading.
         tower: As in `load_pulse`.
 
+    Returns:
+        What was found, line by line.
+
     Raises:
         WeightsMissingError: There is no such folder.
     """

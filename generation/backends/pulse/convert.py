@@ -92,6 +92,9 @@ def convert(source: str | Path, target: str | Path, *, tower: str | Path | None 
         target: Folder to write; must not be there, or be empty. It appears only when all is written.
         tower: As in `load_pulse`.
 
+    Returns:
+        What was written, and what a server could get wrong.
+
     Raises:
         WeightsMissingError: A file is missing, or there is no tower.
         ModelError: The checkpoint is damaged or of another kind.

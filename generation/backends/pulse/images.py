@@ -127,6 +127,15 @@ def cut_borders(width: int, height: int, columns: int, rows: int) -> Size:
 
     Truncation as in the original code; transformers rounds to seven digits before truncating and so keeps another
     number of rows in rare sizes (376x47 on a 24x8 map, 2768x2249 on 48x48).
+
+    Args:
+        width: Of the picture, pixels.
+        height: Of the picture, pixels.
+        columns: Of the map of patches.
+        rows: Of the map of patches.
+
+    Returns:
+        Columns and rows to drop at each end.
     """
     if width / height > columns / rows:
         keep = int(height * (columns / width))

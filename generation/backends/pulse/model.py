@@ -381,6 +381,9 @@ def load_pulse(
         tower: Folder with the weights of the CLIP tower that config.json names; needed, and read, only where the
             checkpoint does not use a tower of its own.
 
+    Returns:
+        The backend, ready to answer.
+
     Raises:
         WeightsMissingError: Nothing there, a file is missing, or there is no tower.
         ModelError: Another layout, an unknown merge type, a tensor missing, extra or misshapen, or a missing library.

@@ -147,6 +147,9 @@ def to_transformers(name: str, prefixes: tuple[tuple[str, str], ...] = TENSOR_PR
         name: Of a tensor in the original layout.
         prefixes: Original prefix to that of transformers, in the order in which they are tried.
 
+    Returns:
+        The name, or None.
+
     >>> to_transformers("model.mm_projector.2.bias")
     'model.multi_modal_projector.linear_2.bias'
     """

@@ -35,6 +35,9 @@ def render_prompt(question: str, *, picture: bool, history: Sequence[tuple[str, 
         question: The user's turn, as plain text.
         picture: True if a picture goes with the first turn.
         history: Earlier (question, answer) turns, oldest first.
+
+    Returns:
+        The text, with a mark where the picture stands.
     """
     questions = [plain_text(asked) for asked, _ in history] + [plain_text(question)]
     if picture:
@@ -54,6 +57,9 @@ def encode_prompt(tokenize: Callable[[str], list[int]], text: str) -> list[int]:
     Args:
         tokenize: Text to ids, one BOS in front.
         text: Conversation text, see `render_prompt`.
+
+    Returns:
+        Token ids.
 
     Raises:
         GenerationError: More than one picture, which PULSE never saw in training.

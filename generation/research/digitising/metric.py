@@ -64,6 +64,9 @@ def page_ratio(truth_mv: FloatArray, guess_mv: FloatArray, fs_hz: float = 500.0)
         truth_mv: Recording, shape (n_leads, n), mV; NaN where the page does not print a lead.
         guess_mv: Digitised leads in the same order, same shape, NaN where missing.
         fs_hz: Samples a second of both.
+
+    Returns:
+        The ratio; larger is nearer to the truth.
     """
     signal = noise = 0.0
     for truth, guess in zip(truth_mv, guess_mv, strict=True):

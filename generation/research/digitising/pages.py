@@ -54,6 +54,9 @@ def printed(signal_mv: NDArray[np.floating], columns: int, strips: tuple[str, ..
         strips: Leads that are printed over the whole width.
         seconds: Time that a row shows.
         simultaneous: Whether all columns show the same time.
+
+    Returns:
+        mV, the shape of `signal_mv`.
     """
     n = round(seconds * FS)
     out = np.full((12, n), np.nan)
@@ -75,7 +78,15 @@ def ludb(folder: Path) -> Iterator[MeasuredPage]:
 
 
 def foreign_pictures(folder: Path, data: PtbXl) -> Iterator[MeasuredPage]:
-    """Foreign programs' drawings of PTB-XL records (3x4+1R, the strip is II)."""
+    """Foreign programs' drawings of PTB-XL records (3x4+1R, the strip is II).
+
+    Args:
+        folder: With the pictures and their manifest.
+        data: PTB-XL.
+
+    Returns:
+        Pages with what they show.
+    """
     rows = {row.ecg_id: row for row in data.select(range(1, 11))}
     with (folder / "manifest.csv").open(newline="") as stream:
         for item in csv.DictReader(stream):
@@ -98,7 +109,15 @@ def real_pages(folder: Path) -> Iterator[MeasuredPage]:
 
 
 def fold_nine(data: PtbXl, count: int) -> list[EcgRecord]:
-    """Every k-th record of fold 9 at 500 Hz."""
+    """Every k-th record of fold 9 at 500 Hz.
+
+    Args:
+        data: PTB-XL.
+        count: How many.
+
+    Returns:
+        Records.
+    """
     rows = data.select([9])
     chosen = rows[:: max(1, len(rows) // count)][:count]
     return [data.record(row).resampled(FS) for row in chosen]
@@ -120,7 +139,15 @@ def own_style(rng: np.random.Generator) -> RenderStyle:
 
 
 def own_pages(records: list[EcgRecord], photographed: bool) -> Iterator[MeasuredPage]:
-    """Pages of our own renderer, clean or as a phone or scanner sees them."""
+    """Pages of our own renderer, clean or as a phone or scanner sees them.
+
+    Args:
+        records: At 500 Hz.
+        photographed: Damaged as a phone or scanner would.
+
+    Returns:
+        Pages with what they show.
+    """
     from ecgkin.retrieval.ecg.augment.photograph import photograph
 
     for number, record in enumerate(records):
@@ -133,7 +160,15 @@ def own_pages(records: list[EcgRecord], photographed: bool) -> Iterator[Measured
 
 
 def shown(record: EcgRecord, style: RenderStyle) -> NDArray[np.float64]:
-    """The samples that `render` shows of a record (500 Hz), at the page's time, shape (12, 5000)."""
+    """The samples that `render` shows of a record (500 Hz), at the page's time, shape (12, 5000).
+
+    Args:
+        record: At 500 Hz.
+        style: Of the page.
+
+    Returns:
+        mV, NaN where nothing is shown.
+    """
     out = np.full((12, round(style.window_s * FS)), np.nan)
     signal = record.standard()
     for panel in page_geometry(style).panels:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,14 +20,20 @@ from ecgkin.generation.types.task import Task
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.statements.infarction import stage_of_stadium
 from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.hits import Hit, SearchResult
-from ecgkin.retrieval.search.vote import Calibration, Vote, VoteRule, vote
+from ecgkin.retrieval.search.vote import SUPER, Calibration, Vote, VoteRule, vote
 
-# Built-in arms, which need no model.
-VOTE, CONSENSUS, SIGNAL, RANDOM, NEAREST = "vote", "consensus", "consensus+signal", "random", "nearest"
-BUILT_IN: tuple[str, ...] = (VOTE, CONSENSUS, RANDOM, NEAREST)
+# Built-in arms, which need no model. The first three are tables of statements: what the cases say, what the encoder's
+# head reads, and both.
+VOTE, HEAD, BOTH = "vote", "head", "vote+head"
+CONSENSUS, CASES, SIGNAL, RANDOM, NEAREST = "consensus", "consensus of cases", "consensus+signal", "random", "nearest"
+# The same ECG asked as what was recorded: its own vector, head and measurements, as the product drafts a recording.
+RECORDING = "recording"
+STATEMENT_ARMS: tuple[str, ...] = (VOTE, HEAD, BOTH)
+BUILT_IN: tuple[str, ...] = (VOTE, HEAD, BOTH, CASES, CONSENSUS, SIGNAL, RECORDING, RANDOM, NEAREST)
 MODEL_KS: tuple[int, ...] = (0, 1, 3, 5)
 _RANDOM_SEED = 71
 _LISTED = 3  # nearest cases that a consensus lists beside those cited
@@ -42,12 +48,16 @@ class Asked:
         hits: Its nearest gallery rows with their cosines, best first.
         record: Loads the samples.
         measurements: Measures them, once.
+        reading: What the encoder's head says of the query; empty without a head.
+        recorded: The same query asked as a recording: its hits and reading; None where that is not measured.
     """
 
     row: PtbXlRow
     hits: Sequence[tuple[PtbXlRow, float]]
     record: Callable[[], EcgRecord]
     measurements: Callable[[], Measurements]
+    reading: Mapping[str, float] = field(default_factory=dict)
+    recorded: tuple[Sequence[tuple[PtbXlRow, float]], Mapping[str, float]] | None = None
 
     @property
     def language(self) -> Language:
@@ -95,9 +105,12 @@ def run_arm(name: str, asked: Asked, setting: Setting) -> Draft:
     """The draft of one arm for one query.
 
     Args:
-        name: One of `BUILT_IN`, `SIGNAL`, or of `model_arms`.
+        name: One of `BUILT_IN`, or of `model_arms`.
         asked: The query and its neighbours.
         setting: What all arms share.
+
+    Returns:
+        The draft.
 
     Raises:
         QueryError: There is no such arm, or it needs a model and there is none.
@@ -107,11 +120,18 @@ def run_arm(name: str, asked: Asked, setting: Setting) -> Draft:
     hits: Sequence[tuple[PtbXlRow, float]] = list(asked.hits[: setting.depth])
     if name == RANDOM or name.startswith("model random"):
         hits = _random_hits(asked, setting)
-    found = _result(hits, setting)
-    if name == VOTE:
+    reading = {} if name in (VOTE, CASES, RANDOM) else asked.reading
+    if name == RECORDING:
+        if asked.recorded is None:
+            raise QueryError("arm 'recording' needs the vectors of the records")
+        hits, reading = list(asked.recorded[0][: setting.depth]), asked.recorded[1]
+    found = search_result(hits, setting, reading)
+    if name in (VOTE, BOTH):
         draft = _vote_only(found.vote, setting.thresholds)
-    elif name in (CONSENSUS, RANDOM, SIGNAL):
-        measured = asked.measurements() if name == SIGNAL else None
+    elif name == HEAD:
+        draft = _head_only(found.vote, setting.thresholds)
+    elif name in (CONSENSUS, CASES, RANDOM, SIGNAL, RECORDING):
+        measured = asked.measurements() if name in (SIGNAL, RECORDING) else None
         task = Task(None, found, measured, None, _LISTED, asked.language)
         # What counts is what the text says, read as any other text is.
         draft = _as_read(write_draft(task, ConsensusBackend(), setting.how), found, setting)
@@ -124,7 +144,7 @@ def run_arm(name: str, asked: Asked, setting: Setting) -> Draft:
         task = Task(asked.record(), found, None, None, k, asked.language)
         draft = write_draft(task, LanguageModelBackend(setting.backend), setting.how)
     else:
-        raise QueryError(f"arm is {name!r} (expected {', '.join((*BUILT_IN, SIGNAL, *model_arms()))})")
+        raise QueryError(f"arm is {name!r} (expected {', '.join((*BUILT_IN, *model_arms()))})")
     return replace(draft, seconds=time.perf_counter() - started)
 
 
@@ -140,10 +160,12 @@ def _random_hits(asked: Asked, setting: Setting) -> list[tuple[PtbXlRow, float]]
     return [(setting.gallery[int(i)], 0.0) for i in chosen]
 
 
-def _result(hits: Sequence[tuple[PtbXlRow, float]], setting: Setting) -> SearchResult:
+def search_result(
+    hits: Sequence[tuple[PtbXlRow, float]], setting: Setting, reading: Mapping[str, float]
+) -> SearchResult:
     """The neighbours as a search for a record returns them."""
     neighbours = tuple(
-        Hit(rank, score, Case(case_id(row), labels=row.labels, report=row.report))
+        Hit(rank, score, Case(case_id(row), labels=row.labels, report=row.report, meta=_meta(row)))
         for rank, (row, score) in enumerate(hits, 1)
     )
     votes = vote(
@@ -151,6 +173,7 @@ def _result(hits: Sequence[tuple[PtbXlRow, float]], setting: Setting) -> SearchR
         [row.labels for row, _ in hits],
         calibration=setting.calibration,
         n_cases=len(setting.gallery),
+        reading=reading,
     )
     return SearchResult(
         hits=neighbours,
@@ -164,6 +187,22 @@ def _result(hits: Sequence[tuple[PtbXlRow, float]], setting: Setting) -> SearchR
         query="record",
         vector=np.empty(0, dtype=np.float32),
     )
+
+
+def _meta(row: PtbXlRow) -> dict[str, str]:
+    stage = stage_of_stadium(row.infarction_stages)
+    return {"infarction_stage": stage} if stage else {}
+
+
+def _head_only(votes: Vote, thresholds: DraftThresholds) -> Draft:
+    """What the head reads by thresholds of its own, under the same rule for superclasses as the vote."""
+    read = votes.reading
+    alone = replace(
+        votes,
+        statements={code: read.get(code, 0.0) for code in votes.statements},
+        superclasses={name: read.get(SUPER + name, 0.0) for name in votes.superclasses},
+    )
+    return _vote_only(alone, replace(thresholds, joint=thresholds.reading, measured={}))
 
 
 def _vote_only(votes: Vote, thresholds: DraftThresholds) -> Draft:

@@ -22,7 +22,15 @@ from ecgkin.generation.backends.base import TextBackend
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import Measurements, measure
 from ecgkin.generation.prompt import wording as prompts
-from ecgkin.generation.research.drafts.arms import BUILT_IN, CONSENSUS, VOTE, Asked, Setting, run_arm
+from ecgkin.generation.research.drafts.arms import (
+    BUILT_IN,
+    CONSENSUS,
+    RECORDING,
+    STATEMENT_ARMS,
+    Asked,
+    Setting,
+    run_arm,
+)
 from ecgkin.generation.research.drafts.runs import DraftLine, RunFile
 from ecgkin.generation.research.drafts.scores import ArmScores, score_arm
 from ecgkin.generation.research.retrieval.bootstrap import holm, paired_p
@@ -30,13 +38,14 @@ from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest_others
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
 from ecgkin.retrieval.errors import GenerationError, QueryError
 from ecgkin.retrieval.search.vote import Calibration
 
 _LOG = logging.getLogger(__name__)
 
 # Raised when the wording or the rules of the built-in drafters change, so that older run files are not mixed in.
-DRAFTER_VERSION = 2
+DRAFTER_VERSION = 3
 COMPARED: tuple[str, ...] = ("superclass macro-F1", "statement macro-F1")
 _SEED = 9
 _TINY_NOTE = "model arms with random weights (the tiny checkpoint) prove the road, not the quality"
@@ -114,6 +123,7 @@ def evaluate_drafts(
     backend: TextBackend | None = None,
     calibration: Calibration | None = None,
     thresholds: DraftThresholds | None = None,
+    head: StatementHead | None = None,
     limit: int | None = None,
     out_dir: str | Path | None = None,
     cache_dir: str | Path | None = None,
@@ -131,6 +141,7 @@ def evaluate_drafts(
         arms: Names, see `draft_arms`; those of a model need a backend.
         backend: The model.
         calibration, thresholds: Of the encoder; None for raw votes, and for the thresholds beside its weights.
+        head: Of the encoder; None for the one beside its weights, if there is one.
         limit: At most this many queries, drawn with a fixed seed.
         out_dir: Where run files, report.md and report.json go; arms whose run file is there are not run again.
         cache_dir: Where embeddings are kept.
@@ -161,6 +172,8 @@ def evaluate_drafts(
         embedder.gallery(gallery),
         encoder_name=encoder.name,
         fingerprint=encoder.fingerprint,
+        head=head if head is not None else shipped_head(encoder),
+        record_emb=embedder.gallery(queries) if RECORDING in arms else None,
         arms=arms,
         setting=Setting(gallery, calibration, thresholds or shipped_thresholds(encoder), backend, max_new_tokens),
         out_dir=Path(out_dir) if out_dir else None,
@@ -181,20 +194,31 @@ def evaluate_embedded(
     fingerprint: str,
     arms: Sequence[str],
     setting: Setting,
+    head: StatementHead | None = None,
+    record_emb: Floats | None = None,
     out_dir: Path | None = None,
     resamples: int = 1_000,
     bert: str | Path | None = None,
     progress: Progress | None = None,
 ) -> DraftsReport:
-    """The same for embeddings that are there already, shapes (n, dim); other arguments as in `evaluate_drafts`."""
+    """The same for embeddings that are there already, shapes (n, dim); other arguments as in `evaluate_drafts`.
+
+    `record_emb` are vectors of the same queries as recordings, for the arm of that name.
+    """
     began = time.perf_counter()
     found = nearest_others(query_emb, gallery_emb, setting.depth, queries, gallery)
+    said = head.of_vectors(query_emb) if head is not None else None
+    recorded = (
+        _recorded(record_emb, gallery_emb, queries, gallery, head, setting.depth) if record_emb is not None else None
+    )
     asked = [
         Asked(
             row,
             [(gallery[r], float(s)) for r, s in zip(found.rows[i], found.scores[i], strict=True) if r >= 0],
             lambda row=row: data.record(row),  # type: ignore[misc]
             lru_cache(maxsize=1)(lambda row=row: _measured(data, row)),
+            said.of(i) if said is not None else {},
+            recorded[i] if recorded is not None else None,
         )
         for i, row in enumerate(queries)
     ]
@@ -203,16 +227,25 @@ def evaluate_embedded(
         "encoder": fingerprint,
         "gallery": _hash(r.ecg_id for r in gallery),
         "thresholds": _hash(*_parts(setting.thresholds)),
-        "calibrated": setting.calibration is not None,
+        "calibrated": _hash([setting.calibration.as_json()]) if setting.calibration else "",
+        "head": _hash(head.weight.ravel().tolist()[:999]) if head is not None else "",
     }
     scores: dict[str, ArmScores] = {}
     for arm in arms:
         lines = _lines(arm, asked, setting, out_dir, key, progress)
-        scores[arm] = score_arm(arm, lines, queries, resamples, texts=arm != VOTE, bert=None if arm == VOTE else bert)
+        scores[arm] = score_arm(
+            arm,
+            lines,
+            queries,
+            resamples,
+            texts=arm not in STATEMENT_ARMS,
+            bert=None if arm in STATEMENT_ARMS else bert,
+        )
     about = {
         "data": f"PTB-XL, {len(queries)} queries of fold {_folds(queries)}, {len(gallery)} cases of {_folds(gallery)}",
         "encoder": f"{encoder_name} {fingerprint[:12]}",
         "vote": "calibrated" if setting.calibration else f"raw shares, k = {setting.depth}",
+        "head": head.about.get("fitted_on", "of unknown making") if head is not None else "none",
         "thresholds": setting.thresholds.fitted_on or f"default {setting.thresholds.default}",
         "text": "hedged findings count as stated; drafts are in the language of the report they are scored with",
         "intervals": f"95 %, {resamples} bootstrap resamples over patients",
@@ -226,6 +259,26 @@ def evaluate_embedded(
         text = json.dumps(report.as_dict(), indent=1, default=float).replace("NaN", "null")
         (out_dir / "report.json").write_text(text + "\n", encoding="utf-8")
     return report
+
+
+def _recorded(
+    record_emb: Floats,
+    gallery_emb: Floats,
+    queries: Sequence[PtbXlRow],
+    gallery: Sequence[PtbXlRow],
+    head: StatementHead | None,
+    depth: int,
+) -> list[tuple[list[tuple[PtbXlRow, float]], Mapping[str, float]]]:
+    """Hits and reading of each query asked as a recording."""
+    found = nearest_others(record_emb, gallery_emb, depth, queries, gallery)
+    said = head.of_vectors(record_emb) if head is not None else None
+    return [
+        (
+            [(gallery[r], float(s)) for r, s in zip(found.rows[i], found.scores[i], strict=True) if r >= 0],
+            said.of(i) if said is not None else {},
+        )
+        for i in range(len(queries))
+    ]
 
 
 def _lines(
@@ -289,7 +342,8 @@ def _tests(scores: Mapping[str, ArmScores]) -> dict[str, tuple[float, float, flo
 def _parts(thresholds: DraftThresholds) -> list[list[Any]]:
     """What of the thresholds decides about drafts."""
     measured = sorted((code, model.as_dict()) for code, model in thresholds.measured.items())
-    return [sorted(thresholds.statements.items()), sorted(thresholds.superclasses.items()), measured]
+    plain = (thresholds.statements, thresholds.superclasses, thresholds.reading, thresholds.joint)
+    return [*(sorted(part.items()) for part in plain), measured]
 
 
 def _measured(data: PtbXl, row: PtbXlRow) -> Measurements:

@@ -8,30 +8,41 @@ cases. The encoder and the model are whatever is at hand: any encoder of `load_e
 Beside it stand what it must beat: the most frequent report (which scores high on PTB-XL), a random case's report, the
 same with random neighbours and with their reports blanked, and the nearest report with the same labels (empty where the
 labels occur nowhere).
+
+Texts are measured as there, against one reference each, with bootstrap intervals over patients. Words are runs of
+letters and digits in lower case. BLEU is a measure of a whole set: its counts are kept per text, so that it can be
+computed anew in each resample.
+
+- BLEU: Papineni et al. 2002; corpus level, clipped counts, brevity penalty, no smoothing.
+- ROUGE-L: Lin 2004; F measure with equal weights, mean over texts.
+- METEOR: Banerjee and Lavie 2005 with exact matches only (reports are German, English and Swedish: no stemmer and no
+  synonyms serve all three), F = 10 P R / (R + 9 P), penalty 0.5 (chunks / matches)^3, mean over texts.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ecgkin.generation.backends.base import Request, TextBackend
 from ecgkin.generation.backends.mini.wording import FINDINGS
 from ecgkin.generation.prompt.untrusted import QUOTE_CLOSE, QUOTE_OPEN, quotable, readable_answer
-from ecgkin.generation.research.drafts.overlap import MEASURES, overlap
 from ecgkin.generation.research.drafts.scores import macro_f1, micro_f1
-from ecgkin.generation.research.retrieval.bootstrap import Interval, interval, mean_interval, patient_weights
+from ecgkin.generation.research.retrieval.bootstrap import Doubles, Interval, interval, mean_interval, patient_weights
 from ecgkin.generation.research.retrieval.galleries import Embedder, Progress
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.ranking import Neighbours, nearest_others, patient_numbers, unit_rows
 from ecgkin.generation.research.retrieval.report import table
+from ecgkin.generation.research.scope import Scope
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASS_NAMES, SUPERCLASSES, statement, superclasses
 from ecgkin.retrieval.ecg.statements.find import find_statements
@@ -121,31 +132,24 @@ class _Setting:
 def evaluate_regen(
     ptbxl_root: str | Path,
     encoder: Encoder,
+    scope: Scope = Scope(),
     *,
     backend: TextBackend | None = None,
     ks: Sequence[int] = KS,
-    query_folds: Collection[int] = (9,),
-    gallery_folds: Collection[int] = range(1, 9),
-    limit: int | None = None,
-    gallery_limit: int | None = None,
-    resamples: int = 1_000,
     examples: int = 5,
-    cache_dir: str | Path | None = None,
-    progress: Progress | None = None,
 ) -> ReGenReport:
     """Compare on PTB-XL; folds keep every patient together, so no neighbour is the query's own earlier ECG.
 
     Args:
         ptbxl_root: PTB-XL folder.
         encoder: Of recordings; no text tower is needed.
+        scope: Who asks, who is searched, and how.
         backend: The language model; None leaves the arms that need one out.
         ks: How many reports a model sees, and how many cases answer questions.
-        query_folds, gallery_folds: Who asks, who is searched.
-        limit, gallery_limit: At most so many of each.
-        resamples: Of the bootstrap over patients.
         examples: How many queries are shown in full.
-        cache_dir: Where embeddings are kept between runs.
-        progress: Called with what is being done, and how many of how many are done.
+
+    Returns:
+        Figures of every arm, answers, and examples.
 
     Raises:
         QueryError: The folds hold nothing, or a k is below 1.
@@ -153,33 +157,20 @@ def evaluate_regen(
     if not ks or min(ks) < 1:
         raise QueryError(f"ks are {list(ks)} (expected whole numbers from 1)")
     data = PtbXl(Path(ptbxl_root))
-    queries = data.select(query_folds)[:limit]
-    gallery = [row for row in data.select(gallery_folds) if row.report][:gallery_limit]
+    queries = data.select(scope.query_folds)[: scope.limit]
+    gallery = [row for row in data.select(scope.gallery_folds) if row.report][: scope.gallery_limit]
     if not queries or len(gallery) < max(ks):
         raise QueryError(f"{len(queries)} queries and {len(gallery)} cases with a report (expected at least {max(ks)})")
-    embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir is not None else None, progress)
+    embedder = Embedder(data, encoder, scope.cache, scope.progress)
     asked, cases = unit_rows(embedder.gallery(queries)), unit_rows(embedder.gallery(gallery))
     found = nearest_others(asked, cases, max(ks), queries, gallery)
     rng = np.random.default_rng(SEED)
     random = np.stack([rng.choice(len(gallery), size=max(ks), replace=False) for _ in queries])
     setting = _Setting(gallery, queries, found, found.scores, random, backend)
-    weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], resamples)
-    written: dict[str, list[str]] = {}
-    failed: dict[str, int] = {}
-    for name, write in _arms(setting, ks).items():
-        texts = []
-        for place in range(len(queries)):
-            try:
-                texts.append(write(place))
-            except EcgkinError as error:
-                _LOG.warning("%s wrote nothing for %d: %s", name, queries[place].ecg_id, error)
-                texts.append("")
-            if progress is not None and (place + 1) % 50 == 0:
-                progress(name, place + 1, len(queries))
-        written[name] = texts
-        failed[name] = sum(not text for text in texts)
+    weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], scope.resamples)
+    written = _written(setting, ks, scope.progress)
     arms = {
-        name: ReGenArm(len(queries), _measures(texts, queries, weights), failed[name])
+        name: ReGenArm(len(queries), _measures(texts, queries, weights), sum(not t for t in texts))
         for name, texts in written.items()
     }
     return ReGenReport(
@@ -197,6 +188,24 @@ def evaluate_regen(
             for place in _spread(len(queries), examples)
         ],
     )
+
+
+def _written(setting: _Setting, ks: Sequence[int], progress: Progress | None) -> dict[str, list[str]]:
+    """What each arm writes for each query; an empty text where it fails."""
+    queries = setting.queries
+    written: dict[str, list[str]] = {}
+    for name, write in _arms(setting, ks).items():
+        texts = []
+        for place in range(len(queries)):
+            try:
+                texts.append(write(place))
+            except EcgkinError as error:
+                _LOG.warning("%s wrote nothing for %d: %s", name, queries[place].ecg_id, error)
+                texts.append("")
+            if progress is not None and (place + 1) % 50 == 0:
+                progress(name, place + 1, len(queries))
+        written[name] = texts
+    return written
 
 
 def _spread(n: int, wanted: int) -> list[int]:
@@ -243,6 +252,9 @@ def report_prompt(cases: Sequence[tuple[PtbXlRow, float]], *, blank: bool = Fals
         cases: Neighbours with their scores, nearest first.
         blank: Whether what the cases say is left out.
         question: Empty for the report.
+
+    Returns:
+        The prompt.
     """
     lines = []
     for number, (row, score) in enumerate(cases, 1):
@@ -422,3 +434,137 @@ def _share(right: Any, asked: Any, weights: Any) -> Interval:
     drawn_right = weights[:, known].astype(np.float64) @ right[known]
     drawn_asked = weights[:, known].astype(np.float64) @ asked[known]
     return interval(float(right[known].sum() / asked[known].sum()), drawn_right / np.maximum(drawn_asked, 1e-9))
+
+
+MEASURES: tuple[str, ...] = ("BLEU-1", "BLEU-4", "ROUGE-L", "METEOR")
+_ORDERS = 4
+_WORD = re.compile(r"\w+")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text.
+
+    >>> words("Sinusrhythmus, 72/min; Lagetyp: Linkstyp")
+    ['sinusrhythmus', '72', 'min', 'lagetyp', 'linkstyp']
+    """
+    return _WORD.findall(text.lower())
+
+
+def overlap(texts: Sequence[str], references: Sequence[str], weights: NDArray[np.float32]) -> dict[str, Interval]:
+    """All measures of `MEASURES`.
+
+    Args:
+        texts: What was written; an empty text counts as one without a word in common.
+        references: One for each; texts whose reference has no word are left out.
+        weights: Bootstrap weights, (resamples, n).
+
+    Returns:
+        Measure -> its value with its interval.
+
+    Raises:
+        QueryError: Texts, references and weights do not pair up.
+    """
+    if not len(texts) == len(references) == weights.shape[1]:
+        raise QueryError(f"{len(texts)} texts, {len(references)} references and weights of {weights.shape[1]}")
+    pairs = [(words(text), words(reference)) for text, reference in zip(texts, references, strict=True)]
+    known = np.array([bool(reference) for _, reference in pairs], dtype=bool)
+    counts = np.array([_bleu_counts(text, reference) for text, reference in pairs], dtype=np.float64)
+    plain = np.ones((1, len(texts)), dtype=np.float64)
+    out: dict[str, Interval] = {}
+    for order in (1, _ORDERS):
+        value = _bleu(plain[:, known] @ counts[known], order)
+        drawn = _bleu(weights[:, known].astype(np.float64) @ counts[known], order)
+        out[f"BLEU-{order}"] = interval(float(value[0]), drawn)
+    for name, measure in (("ROUGE-L", rouge_l), ("METEOR", meteor)):
+        each = np.array([measure(*pair) if fine else np.nan for pair, fine in zip(pairs, known, strict=True)])
+        out[name] = mean_interval(each, weights)
+    return out
+
+
+def _bleu_counts(text: Sequence[str], reference: Sequence[str]) -> list[int]:
+    """Length of text and reference, then clipped matches and n-grams of each order."""
+    out = [len(text), len(reference)]
+    for order in range(1, _ORDERS + 1):
+        mine, theirs = _grams(text, order), _grams(reference, order)
+        out += [sum(min(count, theirs[gram]) for gram, count in mine.items()), sum(mine.values())]
+    return out
+
+
+def _grams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(tokens[i : i + order]) for i in range(len(tokens) - order + 1))
+
+
+def _bleu(totals: Doubles, orders: int) -> Doubles:
+    """BLEU of summed counts, (n, 2 + 2 orders) -> (n,)."""
+    length, reference = totals[:, 0], totals[:, 1]
+    matches, grams = totals[:, 2 : 2 + 2 * orders : 2], totals[:, 3 : 3 + 2 * orders : 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(grams > 0, matches / grams, 0.0)
+        mean = np.exp(np.log(precision).mean(axis=1))
+        brevity = np.where(length >= reference, 1.0, np.exp(1.0 - reference / length))
+    return np.asarray(np.where((precision > 0).all(axis=1) & (length > 0), mean * brevity, 0.0))
+
+
+def rouge_l(text: Sequence[str], reference: Sequence[str]) -> float:
+    """F of the longest common subsequence.
+
+    Args:
+        text: Words.
+        reference: Words.
+
+    Returns:
+        F, 0 to 1.
+
+    >>> rouge_l(words("sinus rhythm, normal ecg"), words("sinus rhythm, left axis, normal ecg"))
+    0.8
+    """
+    if not text or not reference:
+        return 0.0
+    last = [0] * (len(reference) + 1)
+    for word in text:
+        row = [0]
+        for place, other in enumerate(reference, 1):
+            row.append(last[place - 1] + 1 if word == other else max(last[place], row[-1]))
+        last = row
+    return 2 * last[-1] / (len(text) + len(reference))
+
+
+def meteor(text: Sequence[str], reference: Sequence[str]) -> float:
+    """Harmonic mean of precision and recall of single words, less for every break in their order.
+
+    Args:
+        text: Words.
+        reference: Words.
+
+    Returns:
+        The score, 0 to 1.
+
+    >>> round(meteor(["a", "b", "c"], ["a", "b", "c"]), 3), meteor(["x"], ["a"])
+    (0.981, 0.0)
+    """
+    places: dict[str, list[int]] = {}
+    for place, word in enumerate(reference):
+        places.setdefault(word, []).append(place)
+    matched: list[int | None] = []
+    before: int | None = None
+    for word in text:
+        free = places.get(word)
+        if not free:
+            matched.append(None)
+            before = None
+            continue
+        # The place right behind the last match keeps a chunk together; else the first free one.
+        at = free.index(before + 1) if before is not None and before + 1 in free else 0
+        before = free.pop(at)
+        matched.append(before)
+    n = sum(place is not None for place in matched)
+    if n == 0:
+        return 0.0
+    chunks = 0
+    last: int | None = None
+    for found in matched:
+        if found is not None and (last is None or found != last + 1):
+            chunks += 1
+        last = found
+    precision, recall = n / len(text), n / len(reference)
+    return 10 * precision * recall / (recall + 9 * precision) * (1 - 0.5 * (chunks / n) ** 3)

@@ -85,6 +85,9 @@ class DraftLine:
         Args:
             ecg_id: Of the query.
             error: Name of the error.
+
+        Returns:
+            The line.
         """
         return cls(ecg_id, "", {}, {}, 0, 0, 0, (), 0.0, None, None, error)
 

@@ -47,6 +47,9 @@ def bert_scores(drafts: Sequence[str], references: Sequence[str], folder: str | 
         references: What it is compared with, as many.
         folder: A model of the BERT kind with its tokenizer, as transformers writes it.
 
+    Returns:
+        F of each pair, (n,).
+
     Raises:
         ModelError: The folder holds no such model, or the numbers of texts differ.
     """
@@ -145,6 +148,9 @@ def score_arm(
         resamples: Of the bootstrap over patients.
         texts: Whether ROUGE-L and BLEU are measured (they need the extra `drafts`).
         bert: Folder of a BERT model for BERTScore; None leaves it out.
+
+    Returns:
+        All figures of the arm.
     """
     space = default_space()
     truth = space.statements([row.labels for row in rows])

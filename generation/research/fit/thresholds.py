@@ -1,13 +1,14 @@
-"""Fits the drafter's thresholds for one encoder from the gallery alone: every record asks all other patients'.
+"""Fits what a draft weighs, for one encoder and from the gallery alone: every record asks all other patients'.
 
-Three parts: thresholds of best F1 with what they are worth on patients left out; models of what measurements add to the
-vote, on a sample of the gallery; and both together for a PTB-XL folder.
+The parts: thresholds of best F1 with what they are worth on patients left out; the encoder's head, cross-fitted; the
+weights of vote and head beside each other; what measurements add to them; and all of it for a PTB-XL folder.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
 
@@ -15,15 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.generation import measures
-from ecgkin.generation.consensus.thresholds import DraftThresholds
-from ecgkin.generation.measures import NAMES, measure
-from ecgkin.generation.measures.evidence import TERMS_OF, MeasuredModel, excess, share_logit
-from ecgkin.generation.research.retrieval.labels import default_space
+from ecgkin.generation.consensus.thresholds import FILE_NAME, DraftThresholds
+from ecgkin.generation.measures import measure
+from ecgkin.generation.measures.evidence import TERMS, TERMS_OF, MeasuredModel, evidence_values, names_of, row_of
+from ecgkin.generation.research.fit import head as heads
+from ecgkin.generation.research.retrieval.labels import BoolMatrix, default_space
 from ecgkin.generation.research.retrieval.metrics import vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
+from ecgkin.retrieval.encoders import witness
+from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.encoders.witness import StatementHead
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.retrieval.search.vote import Calibration, VoteRule
+from ecgkin.retrieval.search.vote import SUPER, Calibration, VoteRule, log_odds, smoothed_logit
 
 FOLDS = 5
 # Thresholds are averaged over this many random halves of the patients: the best one on a sample jumps from one
@@ -32,12 +37,15 @@ _HALVES = 20
 
 _LOG = logging.getLogger(__name__)
 
-# Measuring takes some 25 ms a record; a statement that one record in a hundred carries has 40 positives among these.
-SAMPLE = 4_000
+# Measuring takes some 17 ms a record: all of PTB-XL's folds 1 to 8 in five minutes.
+SAMPLE = 20_000
 _SAMPLE_SEED = 11
-_LEAST_POSITIVES = 15  # fewer leave a curve of three numbers to chance
-# Weight of the ridge: one pseudo-observation's worth, enough to keep a weight finite where a value tells all.
-_RIDGE = 1.0
+# What terms look at.
+_VALUES = tuple(dict.fromkeys(name for name, *_ in TERMS.values()))
+_LEAST_POSITIVES = 15  # fewer leave a curve of some numbers to chance
+# Precision of the prior that pulls weights of vote and head to those pooled over all labels, and weights of terms to 0.
+_JOINT_PRECISION = np.array([4.0, 4.0, 1.0])
+_TERM_PRECISION = 4.0
 
 
 def fit_thresholds(
@@ -137,15 +145,6 @@ def _best_threshold(votes: NDArray[np.floating], truth: NDArray[np.bool_]) -> fl
     return float((sorted_votes[at] + below) / 2)
 
 
-def _f1(hit: NDArray[np.floating], drafted: NDArray[np.floating], true: NDArray[np.floating]) -> NDArray[np.float64]:
-    return np.asarray(2 * hit / np.maximum(drafted + true, 1), dtype=np.float64)
-
-
-def _logit(p: NDArray[np.floating]) -> NDArray[np.float64]:
-    clipped = np.clip(p, 1e-4, 1 - 1e-4)
-    return np.asarray(np.log(clipped) - np.log1p(-clipped), dtype=np.float64)
-
-
 def sample_of(rows: Sequence[PtbXlRow]) -> NDArray[np.int64]:
     """Row numbers of the records that are measured, always the same ones."""
     n = min(SAMPLE, len(rows))
@@ -177,201 +176,298 @@ def measure_rows(
     if path is not None and path.is_file():
         table = np.load(path)
     else:
-        table = np.full((len(rows), len(NAMES)), np.nan)
+        table = np.full((len(rows), len(_VALUES)), np.nan)
         for i, row in enumerate(rows):
-            values = measure(data.record(row)).values
-            table[i] = [values.get(name, np.nan) for name in NAMES]
+            values = evidence_values(measure(data.record(row)))
+            table[i] = [values.get(name, np.nan) for name in _VALUES]
             if progress is not None:
                 progress("measure", i + 1, len(rows))
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             np.save(path, table)
-    return [{name: float(v) for name, v in zip(NAMES, row, strict=True) if np.isfinite(v)} for row in table]
+    return [{name: float(v) for name, v in zip(_VALUES, row, strict=True) if np.isfinite(v)} for row in table]
+
+
+def fit_logistic(
+    x: NDArray[np.float64], y: NDArray[np.bool_], mean: NDArray[np.float64], precision: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Weights of a logistic curve, the most probable ones under a normal prior; by Newton's method with halved steps.
+
+    Args:
+        x: (n, m), a column of ones where an intercept is wanted.
+        y: Truth, (n,).
+        mean, precision: Of the prior, (m,).
+    """
+    w, t = mean.astype(np.float64).copy(), y.astype(np.float64)
+
+    def loss(v: NDArray[np.float64]) -> float:
+        z = x @ v
+        return float((np.logaddexp(0.0, z) - t * z).sum() + 0.5 * (precision * (v - mean) ** 2).sum())
+
+    current = loss(w)
+    for _ in range(50):
+        p = 1.0 / (1.0 + np.exp(-np.clip(x @ w, -30.0, 30.0)))
+        slope = x.T @ (p - t) + precision * (w - mean)
+        step = np.linalg.solve((x * (p * (1.0 - p))[:, None]).T @ x + np.diag(precision + 1e-9), slope)
+        size = 1.0
+        while size > 1e-6 and loss(w - size * step) > current + 1e-9:
+            size /= 2
+        w = w - size * step
+        before, current = current, loss(w)
+        if before - current < 1e-7 * (1.0 + abs(current)):
+            break
+    return w
+
+
+def fit_joint(
+    shares: NDArray[np.floating], read: Floats, truth: BoolMatrix, prior: NDArray[np.float64], k: int
+) -> NDArray[np.float64]:
+    """Weights of vote and head and an intercept for each label, pulled to those pooled over all labels.
+
+    Args:
+        shares: Of the neighbours, (n, n_labels), of records that did not vote for themselves.
+        read: Probabilities of a head that had not seen the record's patient, same shape.
+        truth: Same shape.
+        prior: Share of each label in the gallery, (n_labels,).
+        k: Neighbours that voted.
+
+    Returns:
+        (n_labels, 3).
+    """
+    votes, reads = smoothed_logit(shares.astype(np.float64), k, prior), log_odds(read.astype(np.float64))
+    ones = np.ones(len(truth))
+    flat = np.stack([votes.ravel(), reads.ravel(), np.ones(votes.size)], axis=1)
+    some = np.random.default_rng(0).choice(len(flat), min(200_000, len(flat)), replace=False)
+    pooled = fit_logistic(flat[some], truth.ravel()[some], np.array([0.5, 0.5, 0.0]), np.full(3, 1e-3))
+    out = np.empty((truth.shape[1], 3))
+    for i in range(truth.shape[1]):
+        x = np.stack([votes[:, i], reads[:, i], ones], axis=1)
+        out[i] = fit_logistic(x, truth[:, i], pooled, _JOINT_PRECISION)
+    return out
+
+
+def joint_probabilities(
+    shares: NDArray[np.floating], read: Floats, prior: NDArray[np.float64], k: int, weights: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """What the weights of `fit_joint`, whose arguments these are, make of votes and readings; (n, n_labels)."""
+    votes, reads = smoothed_logit(shares.astype(np.float64), k, prior), log_odds(read.astype(np.float64))
+    z = weights[:, 0] * votes + weights[:, 1] * reads + weights[:, 2]
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z, -30.0, 30.0))))
 
 
 def fit_measured(
-    shares: NDArray[np.floating],
+    before: NDArray[np.floating],
     truth: NDArray[np.bool_],
     values: Sequence[Mapping[str, float]],
-    codes: Sequence[str],
+    labels: Sequence[str],
     groups: NDArray[np.integer],
     *,
     seed: int = 0,
 ) -> dict[str, MeasuredModel]:
-    """A curve for each statement that measurements tell better than the vote alone.
+    """A curve for each label that measurements tell better than vote and head without them.
 
-    Better means: a higher F1 on patients left out, with the thresholds chosen on the others.
+    Better means: a smaller log loss on patients left out.
 
     Args:
-        shares: Of the neighbours, shape (n, n_codes), of records that did not vote for themselves.
+        before: Probabilities of vote and head, shape (n, n_labels), of records that neither had seen.
         truth: Same shape.
-        values: Measurements of each record.
-        codes: Names of the columns.
+        values: What was measured of each record, from `evidence_values`.
+        labels: Names of the columns; superclasses with the prefix "super:".
         groups: Patient of each record.
         seed: Of the partition.
 
     Returns:
-        Curves by statement; statements that measurements do not help are absent.
+        Curves by label; labels that measurements do not help are absent.
     """
     part = patient_parts(groups, FOLDS, seed)
+    measured = np.array([bool(known) for known in values])
     out = {}
-    for code, terms in TERMS_OF.items():
-        column = list(codes).index(code)
-        beyond = [[excess(term, known) for term in terms] for known in values]
-        usable = np.array([None not in row for row in beyond])
-        y = truth[usable, column]
+    for label, terms in TERMS_OF.items():
+        if label not in labels:
+            continue
+        column = list(labels).index(label)
+        y, of, inner = truth[measured, column], groups[measured], part[measured]
         if min(y.sum(), len(y) - y.sum()) < _LEAST_POSITIVES:
             continue
-        share = shares[usable, column]
-        x = np.array([[share_logit(s), *row] for s, row in zip(share, _known(beyond), strict=True)], dtype=np.float64)
-        of, inner = groups[usable], part[usable]
+        rows = [row_of(label, known) for known in values if known]
+        names = names_of(terms)
+        base = log_odds(before[measured, column].astype(np.float64))
+        beyond = np.array([one for one, _ in rows]).reshape(len(y), len(terms))
+        missing = np.array([one for _, one in rows]).reshape(len(y), len(names))
+        # A limit that nothing exceeds, or a value that is never missing, has no weight to be found.
+        x = np.column_stack([base, beyond, missing, np.ones(len(y))])
+        mean = np.zeros(x.shape[1])
+        mean[0] = 1.0
+        precision = np.full(x.shape[1], _TERM_PRECISION)
+        precision[-1] = 0.01
         p = np.zeros(len(y))
-        said = np.zeros((2, len(y)), dtype=np.bool_)
         for i in range(FOLDS):
             inside = inner != i
-            if not y[inside].any() or inside.all():
-                continue
-            weights = _fit(x[inside], y[inside])
-            p[~inside] = _predict(x[~inside], weights)
-            for which, (train, test) in enumerate(
-                ((share[inside], share[~inside]), (_predict(x[inside], weights), p[~inside]))
-            ):
-                (at,) = averaged_thresholds(train[:, None], y[inside, None], of[inside], seed)
-                said[which, ~inside] = test >= at
-        alone, together = (2 * (s & y).sum() / max(1, s.sum() + y.sum()) for s in said)
-        _LOG.info("measured code=%s n=%d positives=%d f1=%.3f->%.3f", code, len(y), y.sum(), alone, together)
-        if together > alone:
-            slope, *others, intercept = _fit(x, y).tolist()
+            p[~inside] = _predict(x[~inside], fit_logistic(x[inside], y[inside], mean, precision))
+        alone, together = (_log_loss(q, y) for q in (before[measured, column], p))
+        _LOG.info("measured label=%s n=%d log_loss=%.4f->%.4f", label, len(y), alone, together)
+        if together < alone:
+            w = fit_logistic(x, y, mean, precision)
             (threshold,) = averaged_thresholds(p[:, None], y[:, None], of, seed)
-            weights_of = dict(zip(terms, others, strict=True))
-            out[code] = MeasuredModel(slope, intercept, weights_of, float(threshold))
+            ends = 1 + len(terms)
+            out[label] = MeasuredModel(
+                float(w[0]),
+                float(w[-1]),
+                dict(zip(terms, w[1:ends].tolist(), strict=True)),
+                {n: v for n, v in zip(names, w[ends:-1].tolist(), strict=True) if abs(v) >= 1e-3},
+                float(threshold),
+            )
     return out
 
 
-def _known(rows: Sequence[Sequence[float | None]]) -> list[list[float]]:
-    return [[v for v in row if v is not None] for row in rows if None not in row]
-
-
-def _fit(x: NDArray[np.float64], y: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Weights and, last, intercept of a logistic curve."""
-    from sklearn.linear_model import LogisticRegression
-
-    model = LogisticRegression(C=1 / _RIDGE, max_iter=500).fit(x, y)
-    return np.append(model.coef_[0], model.intercept_)
+def _log_loss(p: NDArray[np.floating], y: NDArray[np.bool_]) -> float:
+    q = np.clip(p.astype(np.float64), 1e-6, 1 - 1e-6)
+    return float(-(np.log(q[y]).sum() + np.log1p(-q[~y]).sum()) / len(y))
 
 
 def _predict(x: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-np.clip(x @ weights[:-1] + weights[-1], -30, 30))), dtype=np.float64)
+    return np.asarray(1 / (1 + np.exp(-np.clip(x @ weights, -30, 30))), dtype=np.float64)
 
 
-def fit_draft_thresholds(
-    embeddings: Floats,
+@dataclass(frozen=True)
+class Fitted:
+    """What belongs beside the weights of an encoder.
+
+    Attributes:
+        head: Reads statements off its vectors; None where it was not fitted.
+        calibration: As it was, with the weights of vote and head; None where there was none.
+        thresholds: Of drafts.
+    """
+
+    head: StatementHead | None
+    calibration: Calibration | None
+    thresholds: DraftThresholds
+
+    def save(self, folder: str | Path) -> None:
+        """Write head.safetensors, calibration.json and draft_thresholds.json.
+
+        Args:
+            folder: That of the weights, or another; it is made.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        if self.head is not None:
+            self.head.save(place / witness.FILE_NAME)
+        if self.calibration is not None:
+            self.calibration.save(place / "calibration.json")
+        self.thresholds.save(place / FILE_NAME)
+
+
+def fit_drafts(
+    vectors: Floats,
     rows: Sequence[PtbXlRow],
     *,
     encoder: str,
+    image_fingerprint: str = "",
     calibration: Calibration | None = None,
-    query_embeddings: Floats | None = None,
-    query_rows: Sequence[PtbXlRow] = (),
     measured: tuple[NDArray[np.int64], Sequence[Mapping[str, float]]] | None = None,
     fitted_on: str = "",
-) -> DraftThresholds:
-    """Thresholds on the shares of the neighbours.
+) -> Fitted:
+    """Head, weights and thresholds from case vectors, each record leaving its own patient out.
 
     Args:
-        embeddings: Case vectors, shape (n, dim), unit rows.
+        vectors: Case vectors, shape (n, dim), unit rows.
         rows: Their records.
         encoder: Fingerprint.
-        calibration: For its depths and temperatures; None takes the default rule.
-        query_embeddings, query_rows: Records that ask instead of the gallery's own; None for leave-patient-out.
-        measured: Numbers of asking records and the measurements of each; None leaves measurements out.
+        image_fingerprint: What changes vectors of pictures; "" for the same.
+        calibration: For its depths and temperatures; None takes the default rule, and then there is no head: raw
+            shares and probabilities do not mix.
+        measured: Numbers of measured records and what was measured of each; None leaves measurements out.
         fitted_on: Data, in words.
-
-    Returns:
-        Thresholds and measured evidence.
     """
     space = default_space()
-    gallery = space.statements([row.labels for row in rows])
-    asking = list(query_rows) if query_embeddings is not None else list(rows)
-    truth = space.statements([row.labels for row in asking])
-    asking_patients, patients = patient_numbers([row.patient_id for row in asking], [row.patient_id for row in rows])
+    labels = (*space.codes, *(SUPER + name for name in space.superclasses))
+    statements = space.statements([row.labels for row in rows])
+    supers = space.superclass_matrix(statements)
+    truth = np.concatenate([statements, supers], axis=1)
+    (groups,) = patient_numbers([row.patient_id for row in rows])
     rule = calibration.statements if calibration else VoteRule()
     super_rule = calibration.superclasses if calibration else VoteRule()
-    # A record without a known patient gets a number of its own on each side, so it is told apart by its row instead.
-    own = query_embeddings is None
-    groups = patients if own else asking_patients
-    found = nearest(
-        embeddings if query_embeddings is None else query_embeddings,
-        embeddings,
-        max(rule.k, super_rule.k),
-        query_patients=groups,
-        gallery_patients=patients,
-    )
+    found = nearest(vectors, vectors, max(rule.k, super_rule.k), query_patients=groups, gallery_patients=groups)
     ranked = found.rows.shape[1]  # fewer than asked for in a small gallery
-    shares = vote_scores(found, gallery, min(rule.k, ranked), rule.tau)
-    statements, statement_f1 = fit_thresholds(shares, truth, groups=groups)
-    supers, gallery_supers = space.superclass_matrix(truth), space.superclass_matrix(gallery)
-    of_supers = vote_scores(found, gallery_supers, min(super_rule.k, ranked), super_rule.tau)
-    superclasses, superclass_f1 = fit_thresholds(of_supers, supers, groups=groups)
+    shares = vote_scores(found, statements, min(rule.k, ranked), rule.tau)
+    of_supers = vote_scores(found, supers, min(super_rule.k, ranked), super_rule.tau)
+    by_share, share_f1 = fit_thresholds(shares, statements, groups=groups)
+    by_super, super_f1 = fit_thresholds(of_supers, supers, groups=groups)
+    thresholds = DraftThresholds(
+        encoder=encoder,
+        statements=dict(zip(space.codes, by_share.tolist(), strict=True)),
+        superclasses=dict(zip(space.superclasses, by_super.tolist(), strict=True)),
+        fitted_on=fitted_on,
+        f1={"statements": round(share_f1, 4), "superclasses": round(super_f1, 4)},
+    )
+    if calibration is None:
+        return Fitted(None, None, thresholds)
+    parts = patient_parts(groups, heads.PARTS, 0)
+    read = heads.cross_fitted(vectors, truth, parts)
+    every = np.concatenate([shares, of_supers], axis=1)
+    prior = np.array([calibration.curves[label][2] for label in labels])
+    n = len(space.codes)
+    weights, joint = np.empty((len(labels), 3)), np.empty(truth.shape)
+    for part, k in ((slice(0, n), rule.k), (slice(n, None), super_rule.k)):
+        weights[part] = fit_joint(every[:, part], read[:, part], truth[:, part], prior[part], k)
+        joint[:, part] = joint_probabilities(every[:, part], read[:, part], prior[part], k, weights[part])
+    by_read, read_f1 = fit_thresholds(read, truth, groups=groups)
+    by_joint, joint_f1 = fit_thresholds(joint, truth, groups=groups)
     models = {}
     if measured is not None:
         some, values = measured
-        models = fit_measured(shares[some], truth[some], values, space.codes, groups[some])
-    return DraftThresholds(
-        encoder=encoder,
-        measured=models,
-        statements=dict(zip(space.codes, statements.tolist(), strict=True)),
-        superclasses=dict(zip(space.superclasses, superclasses.tolist(), strict=True)),
-        fitted_on=fitted_on,
-        f1={"statements": round(statement_f1, 4), "superclasses": round(superclass_f1, 4)},
+        models = fit_measured(joint[some], truth[some], values, labels, groups[some])
+    head = heads.fit_head(
+        vectors, truth, labels, image_fingerprint or encoder, about={"fitted_on": fitted_on, "ridge": f"{heads.RIDGE}"}
+    )
+    curves = {label: (float(a), float(b), float(c)) for label, (a, b, c) in zip(labels, weights, strict=True)}
+    f1 = {**thresholds.f1, "reading": round(read_f1, 4), "joint": round(joint_f1, 4)}
+    return Fitted(
+        head,
+        replace(calibration, joint=curves),
+        replace(
+            thresholds,
+            reading=dict(zip(labels, by_read.tolist(), strict=True)),
+            joint=dict(zip(labels, by_joint.tolist(), strict=True)),
+            measured=models,
+            f1=f1,
+        ),
     )
 
 
 def fit_from_ptbxl(
     root: str | Path,
-    encoder: object,
+    encoder: Encoder,
     *,
     folds: Sequence[int] = tuple(range(1, 9)),
-    query_folds: Sequence[int] = (),
     calibration: Calibration | None = None,
     cache_dir: str | Path | None = None,
     progress: Callable[[str, int, int], None] | None = None,
-) -> DraftThresholds:
-    """`fit_draft_thresholds` on the folds of a PTB-XL folder; embeddings are cached as in the evaluations.
+) -> Fitted:
+    """`fit_drafts` on the folds of a PTB-XL folder; embeddings and measurements are cached as in the evaluations.
 
     Args:
         root: Folder with the official layout.
-        encoder: An `Encoder`.
-        folds: Whose records vote.
-        query_folds: Whose drawn pages ask; empty for leave-patient-out within `folds`.
+        encoder: Whose vectors are read.
+        folds: Whose records vote and ask.
         calibration: Of the encoder.
         cache_dir: Where embeddings and measurements are kept.
         progress: Called with what is being done, and how many of how many are done.
-
-    Returns:
-        Thresholds and measured evidence.
     """
-    from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder
-    from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
-    from ecgkin.retrieval.encoders.base import Encoder
-    from ecgkin.retrieval.errors import QueryError
+    from ecgkin.generation.research.retrieval.galleries import Embedder
 
-    if not isinstance(encoder, Encoder):
-        raise QueryError(f"{encoder!r:.60} is no encoder")
     data = PtbXl(root)
-    rows, asking = data.select(folds), data.select(query_folds)
+    rows = data.select(folds)
     cache = Path(cache_dir) if cache_dir else None
-    embedder = Embedder(data, encoder, cache, progress)
-    sampled = asking or rows
-    some = sample_of(sampled)
-    way = f"asked by drawn pages of folds {list(query_folds)}" if asking else "leave-patient-out"
-    return fit_draft_thresholds(
-        embedder.gallery(rows),
+    some = sample_of(rows)
+    return fit_drafts(
+        Embedder(data, encoder, cache, progress).gallery(rows),
         rows,
         encoder=encoder.fingerprint,
+        image_fingerprint=witness.image_fingerprint(encoder),
         calibration=calibration,
-        query_embeddings=embedder.queries(asking, PRIMARY) if asking else None,
-        query_rows=asking,
-        measured=(some, measure_rows(data, [sampled[i] for i in some], cache, progress)),
-        fitted_on=f"PTB-XL folds {list(folds)}, {len(rows)} records, {way}, {len(some)} of them measured; "
+        measured=(some, measure_rows(data, [rows[i] for i in some], cache, progress)),
+        fitted_on=f"PTB-XL folds {list(folds)}, {len(rows)} records, leave-patient-out, {len(some)} of them measured; "
         f"{FOLDS}-fold cross-validation over patients",
     )

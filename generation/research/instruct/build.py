@@ -10,6 +10,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,7 @@ def build_instructions(
         chosen = [chosen[i] for i in sorted(drawn.tolist())]
     found = _neighbours(chosen, vectors(chosen)) if vectors is not None and len(chosen) > 1 else None
     dropped: Counter[str] = Counter()
+    maker = _Maker(data, chosen, found, calibration, measure_every, dropped)
     counts: Counter[tuple[str, str]] = Counter()
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / (FILE + ".partial")
@@ -97,7 +99,7 @@ def build_instructions(
             rng = np.random.default_rng([seed, row.ecg_id])
             varied = pages == "varied" and row.ecg_id % 2 == 1
             image = f"ptb-xl/{'varied' if varied else 'standard'}/{row.ecg_id:05d}-0.png"
-            made = list(_rows_of(i, row, image, chosen, found, data, calibration, measure_every, rng, dropped))
+            made = list(maker.rows(i, image, rng))
             for one in _distinct(made, dropped):
                 meta = one["metadata"]
                 counts[meta["subtask"], meta["type"] + (" with cases" if meta.get("cases") else "")] += 1
@@ -165,50 +167,67 @@ def _neighbours(chosen: Sequence[PtbXlRow], emb: Floats) -> Neighbours:
     return nearest(emb, emb, VoteRule().k, query_patients=patients, gallery_patients=patients)
 
 
-def _rows_of(
-    i: int,
-    row: PtbXlRow,
-    image: str,
-    chosen: Sequence[PtbXlRow],
-    found: Neighbours | None,
-    data: PtbXl,
-    calibration: Calibration | None,
-    measure_every: int,
-    rng: np.random.Generator,
-    dropped: Counter[str],
-) -> Iterator[Row]:
-    language = rows_of.language_of(row)
-    number = 0
-    if rows_of.has_report(row):
-        request = str(rng.choice(rows_of.REPORT_REQUESTS[language]))
-        yield rows_of.make_row(row, image, request, rows_of.report_answer(row), "report", "open-ended", number)
-        number += 1
-        if found is not None:
-            hits = [
-                (chosen[r], float(s)) for r, s in zip(found.rows[i], found.scores[i], strict=True) if r >= 0 and r != i
-            ]
-            k = int(rng.choice(NEIGHBOUR_KS))
-            with_vote = bool(rng.random() < 0.5)
-            if hits:
-                prompt = neighbour_prompt(
-                    hits, k, language=language, calibration=calibration, with_vote=with_vote, n_cases=len(chosen)
-                )
-                answer = rows_of.report_answer(row)
-                yield rows_of.make_row(
-                    row, image, prompt, answer, "report", "open-ended", number,
-                    cases=k, vote=with_vote, case_ids=[f"ptbxl/{r.ecg_id}" for r, _ in hits[:_SHOWN]],
-                )  # fmt: skip
-                number += 1
-    else:
-        dropped["reports without findings"] += 1
-    questions = rows_of.label_questions(row, rng)
-    if measure_every and i % measure_every == 0:
-        from ecgkin.generation.measures import measure
+@dataclass(frozen=True)
+class _Maker:
+    """Makes the rows of one record after the other.
 
-        questions += rows_of.feature_questions(row, measure(data.record(row)).values, rng)
-    for question, answer, subtask, kind in questions:
-        yield rows_of.make_row(row, image, question, answer, subtask, kind, number)
-        number += 1
+    Attributes:
+        data, chosen: Records, and which of them.
+        found: Neighbours of each among the chosen; None makes no rows that carry neighbours.
+        calibration: Of the votes; None gives raw shares.
+        measure_every: Feature rows for every so-many-th record; 0 for none.
+        dropped: Why rows were not made, counted.
+    """
+
+    data: PtbXl
+    chosen: Sequence[PtbXlRow]
+    found: Neighbours | None
+    calibration: Calibration | None
+    measure_every: int
+    dropped: Counter[str]
+
+    def rows(self, i: int, image: str, rng: np.random.Generator) -> Iterator[Row]:
+        """Report, report with neighbours, questions; `i` is the record's place among the chosen."""
+        row = self.chosen[i]
+        language = rows_of.language_of(row)
+        number = 0
+        if rows_of.has_report(row):
+            request = str(rng.choice(rows_of.REPORT_REQUESTS[language]))
+            yield rows_of.make_row(row, image, request, rows_of.report_answer(row), "report", "open-ended", number)
+            number += 1
+            if self.found is not None:
+                hits = [
+                    (self.chosen[r], float(s))
+                    for r, s in zip(self.found.rows[i], self.found.scores[i], strict=True)
+                    if r >= 0 and r != i
+                ]
+                k = int(rng.choice(NEIGHBOUR_KS))
+                with_vote = bool(rng.random() < 0.5)
+                if hits:
+                    prompt = neighbour_prompt(
+                        hits,
+                        k,
+                        language=language,
+                        calibration=self.calibration,
+                        with_vote=with_vote,
+                        n_cases=len(self.chosen),
+                    )
+                    answer = rows_of.report_answer(row)
+                    yield rows_of.make_row(
+                        row, image, prompt, answer, "report", "open-ended", number,
+                        cases=k, vote=with_vote, case_ids=[f"ptbxl/{r.ecg_id}" for r, _ in hits[:_SHOWN]],
+                    )  # fmt: skip
+                    number += 1
+        else:
+            self.dropped["reports without findings"] += 1
+        questions = rows_of.label_questions(row, rng)
+        if self.measure_every and i % self.measure_every == 0:
+            from ecgkin.generation.measures import measure
+
+            questions += rows_of.feature_questions(row, measure(self.data.record(row)).values, rng)
+        for question, answer, subtask, kind in questions:
+            yield rows_of.make_row(row, image, question, answer, subtask, kind, number)
+            number += 1
 
 
 def _distinct(made: Sequence[Row], dropped: Counter[str]) -> Iterator[Row]:

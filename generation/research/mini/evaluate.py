@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 from ecgkin.generation.backends.mini.backend import MiniGenerator
 from ecgkin.generation.backends.mini.tokens import Tokens
 from ecgkin.generation.backends.mini.wording import MiniPrompt, parse_prompt
-from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
+from ecgkin.generation.consensus.thresholds import shipped_thresholds
 from ecgkin.generation.measures import Measurements
 from ecgkin.generation.research.drafts.arms import CONSENSUS, NEAREST, Asked, Setting, run_arm
 from ecgkin.generation.research.drafts.runs import DraftLine
@@ -31,6 +31,7 @@ from ecgkin.generation.research.retrieval.bootstrap import Doubles, Interval, ho
 from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder, Progress
 from ecgkin.generation.research.retrieval.ranking import nearest_others, patient_numbers
 from ecgkin.generation.research.retrieval.report import table
+from ecgkin.generation.research.scope import Scope
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.vote import Calibration, VoteRule
@@ -193,18 +194,12 @@ def evaluate_mini(
     ptbxl_root: str | Path,
     encoder: Any,
     generator: MiniGenerator,
+    scope: Scope = Scope(),
     *,
-    query_folds: Collection[int] = (9,),
-    gallery_folds: Collection[int] = range(1, 9),
     arms: Sequence[str] | None = None,
     without: MiniGenerator | None = None,
     calibration: Calibration | None = None,
-    thresholds: DraftThresholds | None = None,
-    limit: int | None = None,
     out_dir: str | Path | None = None,
-    cache_dir: str | Path | None = None,
-    resamples: int = 1_000,
-    progress: Progress | None = None,
 ) -> MiniReport:
     """Run the arms on drawn pages that are read as any picture is.
 
@@ -212,15 +207,11 @@ def evaluate_mini(
         ptbxl_root: Folder with the official layout.
         encoder: Whose neighbours they are, and whose patch tokens the generator reads.
         generator: The mini generator.
-        query_folds, gallery_folds: As in `evaluate_retrieval`; queries are never of the training folds.
+        scope: Who asks (never folds of the training), who is searched, and how; queries are drawn with a fixed seed.
         arms: Some of `ARMS`; None takes all that there is a generator for.
         without: A generator that was trained without cases; it is shown the picture alone.
-        calibration, thresholds: Of the encoder, for vote and consensus.
-        limit: At most this many queries, drawn with a fixed seed.
+        calibration: Of the encoder, for vote and consensus.
         out_dir: Where report.md, report.json and one run file an arm go.
-        cache_dir: Where embeddings and tokens are kept.
-        resamples: Of the bootstrap.
-        progress: Called with (what, done, total).
 
     Returns:
         Scores, tests and samples.
@@ -231,10 +222,9 @@ def evaluate_mini(
     arms = _known_arms(arms, without)
     began = time.perf_counter()
     data = PtbXl(ptbxl_root, fs_hz=None)
-    whole, queries, gallery = _selected(data, query_folds, gallery_folds, limit)
-    cache = Path(cache_dir) if cache_dir else Path(out_dir or ".")
-    embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir else None, progress)
-    setting = Setting(gallery, calibration, thresholds or shipped_thresholds(encoder))
+    whole, queries, gallery = _selected(data, scope)
+    embedder = Embedder(data, encoder, scope.cache, scope.progress)
+    setting = Setting(gallery, calibration, shipped_thresholds(encoder))
     depth = max(setting.depth, VoteRule().k)
     found = nearest_others(
         embedder.queries(queries, PRIMARY, whole), embedder.gallery(gallery), depth, queries, gallery
@@ -243,22 +233,28 @@ def evaluate_mini(
         [(gallery[r], float(s)) for r, s in zip(found.rows[i], found.scores[i], strict=True) if r >= 0]
         for i in range(len(queries))
     ]
-    tokens = view_tokens(data, queries, encoder, PAGE, cache, progress)
+    cache = scope.cache or Path(out_dir or ".")
+    tokens = view_tokens(data, queries, encoder, PAGE, cache, scope.progress)
+
+    def written(arm: str, by: MiniGenerator) -> list[DraftLine]:
+        prompts = [mini_prompt(arm, row, near, gallery, calibration) for row, near in zip(queries, hits, strict=True)]
+        return _mini_lines(arm, queries, prompts, tokens, by, scope.progress)
+
     lines: dict[str, list[DraftLine]] = {}
     for arm in arms:
         if arm in MINI_ARMS:
-            lines[arm] = _mini_lines(arm, queries, hits, gallery, tokens, generator, calibration, progress)
+            lines[arm] = written(arm, generator)
         elif arm == WITHOUT and without is not None:
-            lines[arm] = _mini_lines(PICTURE, queries, hits, gallery, tokens, without, calibration, progress)
+            lines[arm] = written(PICTURE, without)
         else:
             lines[arm] = [
                 DraftLine.of(row.ecg_id, run_arm(arm, Asked(row, h, lambda: data.record(row), _unmeasured), setting))  # noqa: B023
                 for row, h in zip(queries, hits, strict=True)
             ]
-    parts = compare_arms(lines, queries, resamples)
+    parts = compare_arms(lines, queries, scope.resamples)
     about = {
         **({"trained without cases": _told(without)} if without is not None else {}),
-        "data": f"PTB-XL, {len(queries)} queries of folds {sorted(set(query_folds))}, {len(gallery)} cases",
+        "data": f"PTB-XL, {len(queries)} queries of folds {sorted(set(scope.query_folds))}, {len(gallery)} cases",
         "encoder": f"{encoder.name} {encoder.fingerprint[:12]}",
         "generator": _told(generator),
         "vote": "calibrated" if calibration else "raw shares",
@@ -281,18 +277,17 @@ def _known_arms(arms: Sequence[str] | None, without: MiniGenerator | None) -> Se
     return arms
 
 
-def _selected(
-    data: PtbXl, query_folds: Collection[int], gallery_folds: Collection[int], limit: int | None
-) -> tuple[list[PtbXlRow], list[PtbXlRow], list[PtbXlRow]]:
+def _selected(data: PtbXl, scope: Scope) -> tuple[list[PtbXlRow], list[PtbXlRow], list[PtbXlRow]]:
     """Records of the query folds, those of them that ask, and the gallery; raises QueryError where there are none."""
-    if set(query_folds) & set(gallery_folds):
-        raise QueryError(f"folds {sorted(set(query_folds) & set(gallery_folds))} are both query and gallery")
-    whole, gallery = list(data.select(query_folds)), list(data.select(gallery_folds))
+    both = set(scope.query_folds) & set(scope.gallery_folds)
+    if both:
+        raise QueryError(f"folds {sorted(both)} are both query and gallery")
+    whole, gallery = list(data.select(scope.query_folds)), list(data.select(scope.gallery_folds))
     if not whole or not gallery:
         raise QueryError(f"{data.root} holds {len(whole)} query records and {len(gallery)} of the gallery")
-    if limit is None or limit >= len(whole):
+    if scope.limit is None or scope.limit >= len(whole):
         return whole, whole, gallery
-    drawn = np.random.default_rng(_RANDOM_SEED).choice(len(whole), limit, replace=False)
+    drawn = np.random.default_rng(_RANDOM_SEED).choice(len(whole), scope.limit, replace=False)
     return whole, [whole[i] for i in sorted(drawn.tolist())], gallery
 
 
@@ -343,12 +338,10 @@ def mini_prompt(
 def _mini_lines(
     arm: str,
     queries: Sequence[PtbXlRow],
-    hits: Sequence[Sequence[tuple[PtbXlRow, float]]],
-    gallery: Sequence[PtbXlRow],
+    prompts: Sequence[MiniPrompt],
     tokens: Tokens,
     generator: MiniGenerator,
-    calibration: Calibration | None,
-    progress: Callable[[str, int, int], None] | None,
+    progress: Progress | None,
 ) -> list[DraftLine]:
     from ecgkin.generation.backends.mini.wording import findings_line
     from ecgkin.generation.prompt.grounding import ground
@@ -357,11 +350,8 @@ def _mini_lines(
     for begin in range(0, len(queries), _BATCH):
         some = queries[begin : begin + _BATCH]
         started = time.perf_counter()
-        prompts = [
-            mini_prompt(arm, row, near, gallery, calibration)
-            for row, near in zip(some, hits[begin : begin + _BATCH], strict=True)
-        ]
-        written = generator.write(prompts, np.asarray(tokens[begin : begin + len(some)]), blank="no picture" in arm)
+        asked = prompts[begin : begin + _BATCH]
+        written = generator.write(asked, np.asarray(tokens[begin : begin + len(some)]), blank="no picture" in arm)
         seconds = (time.perf_counter() - started) / len(some)
         for row, (codes, words) in zip(some, written, strict=True):
             # As a drafter reads any answer: what its text says counts, words and findings alike.

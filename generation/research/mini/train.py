@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -173,9 +174,8 @@ def train_mini(
         vocabulary.size, visual=views[0].shape[1], visual_dim=views[0].shape[2], width=settings.width,
         layers=settings.layers, heads=settings.width // 64, inner=settings.inner,
     )  # fmt: skip
-    examples = examples_of(instructions, vocabulary)
-    figures = _run(settings, shape, vocabulary, examples, rows, views, held_out, held, seen.image_fingerprint, progress)
-    return figures
+    material = _Material(vocabulary, examples_of(instructions, vocabulary), rows, views, held_out, held)
+    return _run(settings, shape, material, seen.image_fingerprint, progress)
 
 
 def instruction_rows(
@@ -239,17 +239,32 @@ def _vocabulary(rows: Sequence[dict[str, Any]], out: Path, settings: MiniSetting
     return Vocabulary.load(folder)
 
 
+@dataclass(frozen=True, eq=False)
+class _Material:
+    """What the generator learns from and is judged by.
+
+    Attributes:
+        vocabulary: Of its texts.
+        examples: All rows in token numbers.
+        rows, views: Records of the training, and their patch tokens, view by view.
+        held_out, held: The same of the validation, clean.
+    """
+
+    vocabulary: Vocabulary
+    examples: Sequence[Example]
+    rows: Sequence[PtbXlRow]
+    views: Sequence[Tokens]
+    held_out: Sequence[PtbXlRow]
+    held: Tokens
+
+    @cached_property
+    def at(self) -> dict[int, int]:
+        """Record number -> its row in `views`."""
+        return {row.ecg_id: i for i, row in enumerate(self.rows)}
+
+
 def _run(
-    settings: MiniSettings,
-    shape: MiniShape,
-    vocabulary: Vocabulary,
-    examples: Sequence[Example],
-    rows: Sequence[PtbXlRow],
-    views: Sequence[Tokens],
-    held_out: Sequence[PtbXlRow],
-    held: Tokens,
-    fingerprint: str,
-    progress: Progress | None,
+    settings: MiniSettings, shape: MiniShape, material: _Material, fingerprint: str, progress: Progress | None
 ) -> dict[str, Any]:
     import torch
 
@@ -258,14 +273,13 @@ def _run(
 
     out, place = Path(settings.out), Place(torch.device("cpu"), 0, 1, torch.float32)
     torch.manual_seed(settings.seed)
-    model = build_mini(shape)
+    model, rows, examples = build_mini(shape), material.rows, material.examples
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": settings.weight_decay}, {"params": rest, "weight_decay": 0.0}],
         lr=settings.lr,
     )
-    at = {row.ecg_id: i for i, row in enumerate(rows)}
     steps = -(-len(epoch_examples(examples, settings, 0)) // settings.batch)
     log = TrainLog(out, place)
     run = Resumable(
@@ -284,7 +298,7 @@ def _run(
         chosen = epoch_examples(examples, settings, epoch)
         for begin in range(first * settings.batch, len(chosen), settings.batch):
             batch = chosen[begin : begin + settings.batch]
-            loss = _loss(model, batch, views, at, vocabulary.pad, settings, run.step, fast)
+            loss = _loss(model, batch, material, settings, run.step, fast)
             run.descend(loss, 1.0)
             running = 0.95 * running + 0.05 * float(loss.detach()) if running else float(loss.detach())
             if run.step % 25 == 0:
@@ -294,7 +308,7 @@ def _run(
             run.save_if_due()
             if not run.running:
                 break
-        run.figures = _judge(shape, run.average.state, vocabulary, held_out, held, settings)
+        run.figures = _judge(shape, run.average.state, material, settings)
         log.write("epoch", epoch=run.step / steps, loss=running, **run.figures)
         run.save()
     about = {
@@ -307,17 +321,12 @@ def _run(
 
 
 def _loss(
-    model: Any,
-    batch: Sequence[Example],
-    views: Sequence[Tokens],
-    at: dict[int, int],
-    pad: int,
-    settings: MiniSettings,
-    step: int,
-    fast: bool,
+    model: Any, batch: Sequence[Example], material: _Material, settings: MiniSettings, step: int, fast: bool
 ) -> Any:
     """Mean negative log-likelihood of the answers' tokens."""
     import torch
+
+    views, at, pad = material.views, material.at, material.vocabulary.pad
 
     # Seeded by step, so that a resumed training goes on as if it had not been stopped.
     rng = np.random.default_rng([settings.seed, 7, step])
@@ -342,14 +351,7 @@ def _loss(
     return torch.nn.functional.cross_entropy(logits.float(), torch.tensor(truth))
 
 
-def _judge(
-    shape: MiniShape,
-    state: dict[str, Any],
-    vocabulary: Vocabulary,
-    held_out: Sequence[PtbXlRow],
-    held: Tokens,
-    settings: MiniSettings,
-) -> dict[str, float]:
+def _judge(shape: MiniShape, state: dict[str, Any], material: _Material, settings: MiniSettings) -> dict[str, float]:
     """F1 of the findings that the averaged weights write for held-out pictures without cases."""
     import torch
     from sklearn.metrics import f1_score
@@ -358,6 +360,7 @@ def _judge(
     from ecgkin.generation.research.instruct.rows import language_of
     from ecgkin.generation.research.retrieval.labels import default_space
 
+    vocabulary, held_out, held = material.vocabulary, material.held_out, material.held
     model = build_mini(shape)
     model.load_state_dict(state)
     model.eval()

@@ -60,6 +60,9 @@ def identical_share(neighbours: Neighbours, query_labels: BoolMatrix, gallery_la
         query_labels: Multi-hot, shape (n_queries, n_labels).
         gallery_labels: Multi-hot, shape (n_gallery, n_labels).
         k: Hits that count.
+
+    Returns:
+        0 to 1, (n_queries,).
     """
     if not 1 <= k <= neighbours.rows.shape[1]:
         raise QueryError(f"share among k = {k} hits, but {neighbours.rows.shape[1]} were ranked")
@@ -75,6 +78,9 @@ def identical_in_gallery(query_labels: BoolMatrix, gallery_labels: BoolMatrix) -
     Args:
         query_labels: Multi-hot, shape (n_queries, n_labels).
         gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+
+    Returns:
+        Counts, (n_queries,).
     """
     own, others = set_numbers(query_labels, gallery_labels)
     counts = np.bincount(others, minlength=int(max(own.max(initial=0), others.max(initial=0))) + 1)
@@ -87,6 +93,9 @@ def jaccard(queries: BoolMatrix, gallery: BoolMatrix) -> Floats:
     Args:
         queries: Multi-hot, shape (n_queries, n_labels).
         gallery: Multi-hot, shape (n_gallery, n_labels).
+
+    Returns:
+        0 to 1, float32 (n_queries, n_gallery).
     """
     both = queries.astype(np.float32) @ gallery.astype(np.float32).T
     either = queries.sum(axis=1, dtype=np.float32)[:, None] + gallery.sum(axis=1, dtype=np.float32)[None, :] - both
@@ -98,6 +107,12 @@ def ndcg_jaccard(neighbours: Neighbours, query_labels: BoolMatrix, gallery_label
 
     Gain is linear and the discount 1 / log2(rank + 1) (Järvelin and Kekäläinen 2002), as in `sklearn.ndcg_score`.
     The query's own patient is not taken out of the ideal list: on the official folds there is none in the gallery.
+
+    Args:
+        neighbours: Of the queries.
+        query_labels: Multi-hot, shape (n_queries, n_labels).
+        gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+        k: Hits that count.
 
     Returns:
         Shape (n_queries,); NaN where no gallery row shares a label with the query.

@@ -34,7 +34,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 SEED = 21
 # A page that was surely read is refused for its nearest case as rarely as this; one that was not is believed only
 # where its nearest case is as near as that of half of those that were.
-SURE_REFUSED, UNSURE_FROM = 0.05, 0.5
+SURE_REFUSED, UNSURE_FROM = 0.02, 0.5
+_BEYOND = 0.005  # above the nearest of all pages without heartbeats
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class ReadQuery:
         query: The picture.
         grade: How well it was read; "" where it was refused.
         vectors: "ink": of its ink, "signals": of the map that its signals draw, "used": what a search takes
-            (`PrintedEcg.pages`); empty where refused.
+            (`PrintedEcg.seen`); empty where refused.
         read_s: Seconds for reading.
         said: Why it was refused.
     """
@@ -151,11 +152,9 @@ def read_queries(encoder: Encoder, queries: Iterable[PageQuery]) -> list[ReadQue
             out.append(ReadQuery(query, "", {}, time.perf_counter() - began, str(error)))
             continue
         took = time.perf_counter() - began
-        drawn = printed.signal_page
-        pages = [printed.page] if drawn is None else [printed.page, drawn]
+        pages = [printed.page, printed.signal_page or printed.page, printed.seen]
         found = np.asarray(encoder.encode_pages(pages), dtype=np.float32)  # type: ignore[attr-defined]
-        mean = found[: len(printed.pages)].mean(axis=0)
-        vectors = {"ink": found[0], "signals": found[-1], "used": mean / np.linalg.norm(mean)}
+        vectors = dict(zip(("ink", "signals", "used"), found, strict=True))
         out.append(ReadQuery(query, printed.grade, vectors, took))
     return out
 
@@ -202,7 +201,7 @@ class Gallery:
         some = [one for one in read if one.query.row is not None]
         truth = space.statements([one.query.row.labels for one in some if one.query.row is not None])
         scores = np.stack([self._scores(one, arm) for one in some])
-        depth = calibration.depth
+        depth = min(max(10, calibration.depth), len(self.rows))
         order = np.argsort(-scores, axis=1)[:, :depth]
         found = Neighbours(order, np.take_along_axis(scores, order, axis=1))
         out = {}
@@ -215,7 +214,7 @@ class Gallery:
             votes = vote_scores(found, others, rule.k, rule.tau)
             columns = [j for j in range(own.shape[1]) if least <= own[:, j].sum() < len(own)]
             out[name] = float(np.mean([roc_auc_score(own[:, j], votes[:, j]) for j in columns]))
-        alike = identical_share(found, own_classes, known_classes, 10)
+        alike = identical_share(found, own_classes, known_classes, min(10, depth))
         out["P@10"] = float(np.nanmean(alike[own_classes.any(axis=1)]))
         return out
 
@@ -237,7 +236,8 @@ def fit_page_thresholds(
 
     A page that was surely read shows an ECG: it is refused for its nearest case alone as rarely as `SURE_REFUSED`,
     among pages as they come, and in a base as small as `small`. A page of which something was not read may be
-    anything: it counts only where its nearest case in `large` is as near as that of `UNSURE_FROM` of those that were.
+    anything: it counts only where its nearest case in `large` is as near as that of `UNSURE_FROM` of those that were,
+    and nearer than that of any page without heartbeats of the same grade.
 
     Args:
         wild: Pages as they come.
@@ -254,11 +254,12 @@ def fit_page_thresholds(
     from_ = round(float(np.quantile(large.best(of["sure"]), UNSURE_FROM)), 4)
     for grade in ("fair", "poor"):
         inside, others = large.best(of[grade]), large.best(outside[grade])
+        score = round(max(from_, float(others.max()) + _BEYOND if len(others) else 0.0), 4)
         out[f"image:{grade}"] = Threshold(
-            score=from_,
+            score=score,
             quantile=UNSURE_FROM,
-            inside_refused=float((inside < from_).mean()) if len(inside) else float("nan"),
-            outside_refused=float((others < from_).mean()) if len(others) else float("nan"),
+            inside_refused=float((inside < score).mean()) if len(inside) else float("nan"),
+            outside_refused=float((others < score).mean()) if len(others) else float("nan"),
             n_inside=len(inside),
             n_outside=len(others),
             outside=words,

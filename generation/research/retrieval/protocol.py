@@ -49,10 +49,12 @@ from ecgkin.generation.research.retrieval.metrics import jaccard, vote_scores
 from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
 from ecgkin.generation.research.retrieval.report import HEADLINE, JoinResult, Latency, RetrievalReport, write_report
 from ecgkin.generation.research.retrieval.text_search import evaluate_text_search, text_queries
+from ecgkin.generation.research.retrieval.witnesses import evaluate_witnesses
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
+from ecgkin.retrieval.encoders.witness import shipped_head
 from ecgkin.retrieval.errors import QueryError, RecordError
 from ecgkin.retrieval.search.vote import Calibration, Threshold, VoteRule
 
@@ -255,7 +257,7 @@ def evaluate_retrieval(
         cache_dir: Where embeddings are kept between runs; None keeps nothing.
         rules: Depth and temperature of the votes; None chooses them on fold 9, and elsewhere takes those of
             `calibration`, or the defaults.
-        calibration: Only for its rules.
+        calibration: For its rules, and for the rows of vote, head and both.
         untrained: Encoders of the same architecture without training, for the rows of that name.
         fit: Fit a calibration on these queries.
         resamples: Bootstrap resamples over patients.
@@ -268,18 +270,13 @@ def evaluate_retrieval(
         RecordError: The folder is no PTB-XL folder, or holds none of the folds.
         QueryError: An unknown layout, or folds on both sides.
     """
-    unknown = [layout for layout in layouts if layout not in ALL_LAYOUTS]
-    if unknown:
-        raise QueryError(f"layouts {unknown} are not known (expected some of {', '.join(ALL_LAYOUTS)})")
-    if set(query_folds) & set(gallery_folds):
-        raise QueryError(f"folds {sorted(set(query_folds) & set(gallery_folds))} are both query and gallery")
+    _check(layouts, query_folds, gallery_folds)
     data = PtbXl(ptbxl_root, fs_hz=None)
     queries, gallery = _chosen(data, query_folds, gallery_folds, limit)
     began = time.perf_counter()
     embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir else None, progress)
     weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], resamples)
-    on_validation = {row.fold for row in queries} == {VALIDATION_FOLD}
-    fixed = rules or (None if on_validation else _rules_of(calibration))
+    fixed = rules or (None if {row.fold for row in queries} == {VALIDATION_FOLD} else _rules_of(calibration))
 
     gallery_emb = embedder.gallery(gallery)
     query_emb = {PRIMARY: embedder.queries(queries, PRIMARY)}
@@ -294,14 +291,10 @@ def evaluate_retrieval(
     systems = {encoder.name: result, **_baselines(embedder, untrained, queries, gallery, fixed, weights)}
 
     cross = _cross_modal(embedder, queries, query_emb, weights)
+    chosen = "chosen on these queries" if fixed is None else "fixed beforehand"
     text_emb = embedder.texts([text for _, _, text in text_queries()])
     report = RetrievalReport(
-        about=_about(embedder, queries, gallery)
-        | {
-            "limit": limit,
-            "vote": "chosen on these queries" if fixed is None else "fixed beforehand",
-            "resamples": resamples,
-        },
+        about=_about(embedder, queries, gallery) | {"limit": limit, "vote": chosen, "resamples": resamples},
         encoder=encoder.name,
         systems=systems,
         layouts=by_layout,
@@ -311,7 +304,14 @@ def evaluate_retrieval(
         p_values=_p_values(systems, encoder.name),
         latency=_latency(embedder, queries, gallery_emb),
     )
+    head = shipped_head(encoder)
+    if head is not None and calibration is not None:
+        report.witnesses = evaluate_witnesses(
+            query_emb[PRIMARY], result.neighbours, queries, gallery,
+            head=head, calibration=calibration, weights=weights,
+        )  # fmt: skip
     if fit:
+        # Weights of vote and head are fitted by `evaluate drafts --fit`, for these vectors and about these depths.
         report.calibration, report.calibration_errors = fitted_calibration(
             embedder, report, queries, gallery, query_emb, gallery_emb
         )
@@ -319,6 +319,14 @@ def evaluate_retrieval(
     if out_dir is not None:
         write_report(report, Path(out_dir), queries, gallery)
     return report
+
+
+def _check(layouts: Sequence[str], query_folds: Collection[int], gallery_folds: Collection[int]) -> None:
+    unknown = [layout for layout in layouts if layout not in ALL_LAYOUTS]
+    if unknown:
+        raise QueryError(f"layouts {unknown} are not known (expected some of {', '.join(ALL_LAYOUTS)})")
+    if set(query_folds) & set(gallery_folds):
+        raise QueryError(f"folds {sorted(set(query_folds) & set(gallery_folds))} are both query and gallery")
 
 
 def _cross_modal(

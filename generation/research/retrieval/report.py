@@ -205,6 +205,7 @@ class RetrievalReport:
         p_values: Holm-adjusted p of the system against log-spectrum neighbours, by headline measure.
         latency: Of one query.
         calibration, calibration_errors: With `fit` only.
+        witnesses: Macro-AUCs of vote, head and both; empty for an encoder without a head.
     """
 
     about: dict[str, Any]
@@ -218,6 +219,7 @@ class RetrievalReport:
     latency: Latency
     calibration: Calibration | None = None
     calibration_errors: dict[str, CalibrationError] = field(default_factory=dict)
+    witnesses: dict[str, Mapping[str, Interval]] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """All figures as JSON values; a number that does not exist is null."""
@@ -238,6 +240,7 @@ class RetrievalReport:
                 }
                 for name, j in self.join.items()
             },
+            "witnesses": {name: {k: vars(v) for k, v in row.items()} for name, row in self.witnesses.items()},
             "p_values": self.p_values,
             "latency": vars(self.latency),
             "thresholds": {k: vars(t) for k, t in self.calibration.thresholds.items()} if self.calibration else {},
@@ -256,6 +259,7 @@ class RetrievalReport:
             "## Case retrieval, queries drawn in the primary layout",
             case_table(self.systems),
             self._votes(),
+            *([witness_table(self.witnesses)] if self.witnesses else []),
             "Holm-adjusted p against log-spectrum neighbours: "
             + ", ".join(f"{name} {p:.3f}" for name, p in self.p_values.items())
             + ".",
@@ -299,6 +303,16 @@ class RetrievalReport:
             f"statements k = {rules.statements.k}, tau = {rules.statements.tau}; {auc.n_labels} statements have both "
             f"classes, {auc.dropped:.1f} are without a positive in a resample on average."
         )
+
+
+def witness_table(witnesses: Mapping[str, Mapping[str, Interval]]) -> str:
+    """Macro-AUCs of the neighbours' vote, the encoder's head, and both.
+
+    Args:
+        witnesses: From `witnesses.evaluate_witnesses`.
+    """
+    names = list(next(iter(witnesses.values())))
+    return table(("macro-AUC of", *names), [(name, *(str(row[n]) for n in names)) for name, row in witnesses.items()])
 
 
 def write_report(report: RetrievalReport, folder: Path, queries: Sequence[Any], gallery: Sequence[Any]) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ from ecgkin.generation.research.retrieval.labels import BoolMatrix
 from ecgkin.generation.research.retrieval.ranking import Floats, patient_numbers, unit_rows
 from ecgkin.generation.research.retrieval.report import table
 from ecgkin.generation.research.retrieval.zero_shot import GROUPS, class_texts, group_labels, group_truth
-from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
+from ecgkin.generation.research.scope import Scope
+from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
@@ -207,6 +208,9 @@ def read_split(column: str, file: Path, root: Path) -> LabelledSet:
         file: For example `finetune/data_split/icbeb/icbeb_test.csv` of the user's copy.
         root: Folder that the paths start from.
 
+    Returns:
+        Recordings, classes and truth.
+
     Raises:
         QueryError: There is no such file, no path column, or no class.
     """
@@ -264,101 +268,155 @@ def _key(name: str) -> str:
 def zero_shot_table(
     ptbxl_root: str | Path,
     encoders: Sequence[str] = ALL,
+    scope: Scope = Scope(),
     *,
-    query_folds: Collection[int] = (9,),
-    gallery_folds: Collection[int] = range(1, 9),
     splits: Sequence[LabelledSet] = (),
     prompts: Mapping[str, str] | None = None,
-    limit: int | None = None,
-    gallery_limit: int | None = None,
-    resamples: int = 1_000,
     device: str = "cpu",
-    progress: Progress | None = None,
 ) -> ZeroShotTable:
     """Fill the table with what is at hand.
 
     Args:
         ptbxl_root: PTB-XL, at 500 Hz where `records500` is there.
         encoders: Names for `load_encoder`; "merl" and the like without a place are rows whose weights are not at hand.
-        query_folds: Folds that are asked; published figures are of fold 10.
-        gallery_folds: Folds that are searched for the second table; none leaves it out.
+        scope: Folds that are asked (published figures are of fold 10) and, for the second table, searched (none leaves
+            it out); `limit` holds for each set.
         splits: Of `read_split`, for columns beyond PTB-XL.
         prompts: Of `read_prompts`; a class without a text there gets this project's.
-        limit: At most this many ECGs of each set.
-        gallery_limit: At most this many cases of the gallery.
-        resamples: Of the bootstrap over patients.
         device: Where encoders run.
-        progress: Called with what is being done, and how many of how many are done.
+
+    Returns:
+        A row of cells an encoder, its figures of retrieval, and notes.
 
     Raises:
         QueryError: The folds hold nothing, or an encoder's name means nothing.
         ModelError: Weights that are there do not fit.
     """
-    from ecgkin.retrieval.encoders import load_encoder
-
     data = PtbXl(Path(ptbxl_root))
-    rows = data.select(query_folds)[:limit]
+    rows = data.select(scope.query_folds)[: scope.limit]
     if not rows:
-        raise QueryError(f"folds {sorted(query_folds)} hold no ECG in {ptbxl_root}")
-    notes = [f"PTB-XL folds {', '.join(map(str, sorted(query_folds)))}, {len(rows)} ECGs; intervals 95 % over patients"]
+        raise QueryError(f"folds {sorted(scope.query_folds)} hold no ECG in {ptbxl_root}")
+    folds = ", ".join(map(str, sorted(scope.query_folds)))
+    notes = [f"PTB-XL folds {folds}, {len(rows)} ECGs; intervals 95 % over patients"]
     records = [data.record(row) for row in rows]
     if records[0].fs_hz < 500:
         notes.append(
             f"PTB-XL at {records[0].fs_hz:g} Hz: 500 Hz (records500) are missing, so not the published protocol"
         )
-    if tuple(query_folds) != (10,):
+    if tuple(scope.query_folds) != (10,):
         notes.append("published figures are of fold 10")
     if "default" in encoders:
         notes.append("the shipped encoder was trained on PTB-XL's folds 1 to 8, labels included: not zero-shot")
     notes.append("texts: " + ("the user's copy, by class" if prompts else "names and synonyms of this project's"))
-    sets = {one.column: one for one in splits}
-    gallery_rows = data.select(gallery_folds)[:gallery_limit] if gallery_folds else []
+    gallery_rows = data.select(scope.gallery_folds)[: scope.gallery_limit] if scope.gallery_folds else []
     gallery = [data.record(row) for row in gallery_rows]
     if gallery:
         notes.append(f"retrieval: vote and hits among {len(gallery)} cases, {RULE.k} neighbours, nothing calibrated")
+    asked = _Asked(scope, rows, records, gallery_rows, gallery, {one.column: one for one in splits}, prompts, notes)
     retrieval: dict[str, Mapping[str, Interval] | str] = {}
     table_rows: dict[str, dict[str, Cell]] = {}
     for name in encoders:
         title = SYSTEMS[name].title if name in SYSTEMS else name
-        try:
-            encoder = None if name in SYSTEMS else load_encoder(name, device=device)
-        except WeightsMissingError:
-            if not is_published(name):
-                raise
-            encoder = None
+        encoder = _encoder_at_hand(name, device)
         if encoder is None:
             table_rows[title] = {column: Cell(None, why=NOT_AT_HAND) for column in COLUMNS}
             if gallery:
                 retrieval[title] = NOT_AT_HAND
             continue
+        table_rows[title], figures = asked.row(encoder, name)
+        if figures:
+            retrieval[title] = figures
+    return ZeroShotTable(table_rows, tuple(dict.fromkeys(notes)), retrieval)
+
+
+def _encoder_at_hand(name: str, device: str) -> Any:
+    """The encoder; None for a published one whose weights are not here."""
+    from ecgkin.retrieval.encoders import load_encoder
+
+    try:
+        return None if name in SYSTEMS else load_encoder(name, device=device)
+    except WeightsMissingError:
+        if not is_published(name):
+            raise
+        return None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What every encoder is asked.
+
+    Attributes:
+        scope: Limits, resamples, progress.
+        rows, records: Queries of PTB-XL.
+        gallery_rows, gallery: Cases that are searched; none leaves the second table out.
+        sets: Column to the labelled set of another database.
+        prompts: Texts of classes, or None for this project's.
+        notes: What is worth saying is added.
+    """
+
+    scope: Scope
+    rows: Sequence[PtbXlRow]
+    records: Sequence[EcgRecord]
+    gallery_rows: Sequence[PtbXlRow]
+    gallery: Sequence[EcgRecord]
+    sets: Mapping[str, LabelledSet]
+    prompts: Mapping[str, str] | None
+    notes: list[str]
+
+    def row(self, encoder: Any, name: str) -> tuple[dict[str, Cell], dict[str, Interval]]:
+        """An encoder's cells in the first table, and its figures in the second."""
+        notes, scope, rows = self.notes, self.scope, self.rows
         if hasattr(encoder, "cautions"):
             notes += [f"{name}: {caution}" for caution in encoder.cautions]
-        vectors, kept = _encoded(encoder, records, name, progress)
+        vectors, kept = _encoded(encoder, self.records, name, scope.progress)
         mine = [rows[place] for place in kept]
         if len(kept) < len(rows):
             notes.append(f"{name}: {len(rows) - len(kept)} ECGs of PTB-XL were refused and left out")
         cells: dict[str, Cell] = {}
-        weights = patient_weights(patient_numbers([row.patient_id for row in mine])[0], resamples)
+        weights = patient_weights(patient_numbers([row.patient_id for row in mine])[0], scope.resamples)
         for group in GROUPS:
-            cells[group] = _cell(encoder, vectors, group_truth(group, mine), group, weights, prompts)
+            cells[group] = _cell(encoder, vectors, group_truth(group, mine), group, weights, self.prompts)
         for column in COLUMNS[len(GROUPS) :]:
-            if column not in sets:
-                cells[column] = Cell(None, why=NO_DATA)
+            one = self.sets.get(column)
+            cells[column] = Cell(None, why=NO_DATA) if one is None else self.set_cell(encoder, name, one)
+        if not self.gallery:
+            return cells, {}
+        others, places = _encoded(encoder, self.gallery, f"{name} gallery", scope.progress)
+        found = evaluate_case_retrieval(
+            unit_rows(vectors), unit_rows(others), mine, [self.gallery_rows[place] for place in places],
+            rules=Rules(RULE, RULE), weights=weights,
+        )  # fmt: skip
+        return cells, {
+            MEASURES[0]: found.aucs["superclasses"].interval,
+            MEASURES[1]: found.aucs["statements"].interval,
+            MEASURES[2]: found.measures["P@10 superclass sets"],
+        }
+
+    def set_cell(self, encoder: Any, name: str, one: LabelledSet) -> Cell:
+        """The cell of another database."""
+        if hasattr(encoder, "logits_of"):
+            return Cell(None, why="supervised classes of PTB-XL's statements only")
+        if getattr(encoder, "has_text", True) is False:
+            return Cell(None, why="no text tower")
+        records, there = [], []
+        for place, path in enumerate(one.records[: self.scope.limit]):
+            try:
+                records.append(read_ecg(path))
+                there.append(place)
+            except (EcgkinError, OSError):
                 continue
-            cells[column] = _split_cell(encoder, name, sets[column], prompts, limit, resamples, notes, progress)
-        table_rows[title] = cells
-        if gallery:
-            others, places = _encoded(encoder, gallery, f"{name} gallery", progress)
-            found = evaluate_case_retrieval(
-                unit_rows(vectors), unit_rows(others), mine, [gallery_rows[place] for place in places],
-                rules=Rules(RULE, RULE), weights=weights,
-            )  # fmt: skip
-            retrieval[title] = {
-                MEASURES[0]: found.aucs["superclasses"].interval,
-                MEASURES[1]: found.aucs["statements"].interval,
-                MEASURES[2]: found.measures["P@10 superclass sets"],
-            }
-    return ZeroShotTable(table_rows, tuple(dict.fromkeys(notes)), retrieval)
+        if not records:
+            return Cell(None, why=NO_DATA)
+        vectors, kept = _encoded(encoder, records, f"{name} {one.column}", self.scope.progress)
+        mine = [there[place] for place in kept]
+        if len(mine) < len(one.records):
+            self.notes.append(f"{name}: {len(mine)} of {len(one.records)} ECGs of {one.column} were read")
+        texts = {
+            label: ((self.prompts or {}).get(_key(label), CLASS_WORDS.get(_key(label), label.replace("_", " "))),)
+            for label in one.classes
+        }
+        weights = patient_weights(patient_numbers([one.patients[place] for place in mine])[0], self.scope.resamples)
+        return _auc(one.truth[mine], vectors @ _vectors(encoder, texts).T, weights, len(one.classes))
 
 
 def _encoded(
@@ -439,38 +497,3 @@ def _class_scores(encoder: Any, vectors: Floats, labels: Sequence[str], group: s
 def _auc(truth: BoolMatrix, scores: Floats, weights: Any, of: int) -> Cell:
     every = AucTable.of(truth, scores, weights).macro()
     return Cell(every.interval, n=len(truth), n_classes=every.n_labels, of=of)
-
-
-def _split_cell(
-    encoder: Encoder,
-    name: str,
-    one: LabelledSet,
-    prompts: Mapping[str, str] | None,
-    limit: int | None,
-    resamples: int,
-    notes: list[str],
-    progress: Progress | None,
-) -> Cell:
-    if hasattr(encoder, "logits_of"):
-        return Cell(None, why="supervised classes of PTB-XL's statements only")
-    if getattr(encoder, "has_text", True) is False:
-        return Cell(None, why="no text tower")
-    records, there = [], []
-    for place, path in enumerate(one.records[:limit]):
-        try:
-            records.append(read_ecg(path))
-            there.append(place)
-        except (EcgkinError, OSError):
-            continue
-    if not records:
-        return Cell(None, why=NO_DATA)
-    vectors, kept = _encoded(encoder, records, f"{name} {one.column}", progress)
-    mine = [there[place] for place in kept]
-    if len(mine) < len(one.records):
-        notes.append(f"{name}: {len(mine)} of {len(one.records)} ECGs of {one.column} were read")
-    texts = {
-        label: ((prompts or {}).get(_key(label), CLASS_WORDS.get(_key(label), label.replace("_", " "))),)
-        for label in one.classes
-    }
-    weights = patient_weights(patient_numbers([one.patients[place] for place in mine])[0], resamples)
-    return _auc(one.truth[mine], vectors @ _vectors(encoder, texts).T, weights, len(one.classes))

@@ -227,16 +227,18 @@ def mini(study: Study, options: Values) -> Values:
     """
     from ecgkin.generation.backends.mini.backend import MiniGenerator
     from ecgkin.generation.research.mini.evaluate import evaluate_mini
+    from ecgkin.generation.research.scope import Scope
 
     encoder: Any = study.embedder.encoder
     model, without = (Path(options[name]) if options.get(name) else None for name in ("model", "without"))
+    scope = Scope(
+        study.settings.query_folds, study.settings.gallery_folds, limit=options.get("limit"),
+        resamples=study.settings.resamples, cache_dir=study.embedder.cache, progress=study.embedder.progress,
+    )  # fmt: skip
     report = evaluate_mini(
-        study.embedder.data.root, encoder, MiniGenerator(model, encoder),
+        study.embedder.data.root, encoder, MiniGenerator(model, encoder), scope,
         without=MiniGenerator(without, encoder) if without else None,
-        query_folds=study.settings.query_folds, gallery_folds=study.settings.gallery_folds,
-        arms=options.get("arms"), calibration=study.calibration, limit=options.get("limit"),
-        out_dir=study.out / "mini", cache_dir=study.embedder.cache, resamples=study.settings.resamples,
-        progress=study.embedder.progress,
+        arms=options.get("arms"), calibration=study.calibration, out_dir=study.out / "mini",
     )  # fmt: skip
     return {"markdown": report.as_markdown(), **report.as_dict()}
 

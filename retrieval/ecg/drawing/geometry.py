@@ -159,6 +159,43 @@ def page_geometry(style: RenderStyle = RenderStyle()) -> PageGeometry:
     top = style.margin_mm + header_mm + max(0.0, (room - n_rows * spacing) / 2)
     rows = tuple(top + (row + 0.5) * spacing for row in range(n_rows))
 
+    panels = _panels(style, trace_x, rows)
+    texts = [TextAnchor(t, left, style.margin_mm + (i + 0.8) * line_mm, "header") for i, t in enumerate(header)]
+    if style.footer:
+        texts.append(TextAnchor(style.footer, left, page_h - style.margin_mm, "footer"))
+    texts += _lead_names(style, panels, left if names_mm else None, spacing)
+    separators = _separators(panels, trace_x, spacing) if style.lead_separators else ()
+    pulse_x = left + names_mm if style.calibration == "left" else trace_x + trace_mm
+    calibrations = () if style.calibration == "none" else tuple(
+        _pulse(pulse_x, rows[row], style.speed_mm_s, [p.gain_mm_mv for p in panels if p.row == row])
+        for row in range(n_rows)
+    )  # fmt: skip
+    return PageGeometry(
+        tuple(panels),
+        width_px,
+        height_px,
+        scale,
+        trace_x,
+        trace_mm,
+        rows,
+        spacing,
+        calibrations,
+        separators,
+        tuple(texts),
+    )
+
+
+def _panels(style: RenderStyle, trace_x: float, rows: tuple[float, ...]) -> list[Panel]:
+    """Leads in reading order, rhythm strips last.
+
+    Args:
+        style: Says layout, order, gain and which part of the record is shown.
+        trace_x: Left end of the area of traces, mm.
+        rows: Baselines from the top, mm.
+    """
+    n_columns, n_strips = LAYOUTS[style.layout]
+    n_lead_rows = len(LEADS) // n_columns
+    trace_mm = style.window_s * style.speed_mm_s
     panels = []
     length_s, width = style.window_s / n_columns, trace_mm / n_columns
     for index, label in enumerate(ORDERS[style.order]):
@@ -179,41 +216,27 @@ def page_geometry(style: RenderStyle = RenderStyle()) -> PageGeometry:
                 trace_x, trace_mm, rows[row], style.gain_of(lead), True,
             )
         )  # fmt: skip
+    return panels
 
-    texts = [TextAnchor(t, left, style.margin_mm + (i + 0.8) * line_mm, "header") for i, t in enumerate(header)]
-    if style.footer:
-        texts.append(TextAnchor(style.footer, left, page_h - style.margin_mm, "footer"))
-    if names_mm:
+
+def _lead_names(style: RenderStyle, panels: list[Panel], column: float | None, spacing: float) -> list[TextAnchor]:
+    """Names of the leads, in a column of their own (its left end, mm) or above the beginning of each trace."""
+    if column is not None:
         # 0.35 em below the baseline of the trace puts capitals (0.7 em high) at its height.
         drop = 0.35 * style.font_size_mm
-        texts.extend(TextAnchor(p.label, left, p.baseline_y_mm + drop, "lead") for p in panels)
-    elif style.lead_names:
-        # A little above the baseline, where the P wave of the first beat leaves room; never in the row above.
-        lift = min(0.3 * spacing, 9.0)
-        texts.extend(TextAnchor(p.label, p.x_mm + 1.0, p.baseline_y_mm - lift, "lead") for p in panels)
+        return [TextAnchor(p.label, column, p.baseline_y_mm + drop, "lead") for p in panels]
+    if not style.lead_names:
+        return []
+    # A little above the baseline, where the P wave of the first beat leaves room; never in the row above.
+    lift = min(0.3 * spacing, 9.0)
+    return [TextAnchor(p.label, p.x_mm + 1.0, p.baseline_y_mm - lift, "lead") for p in panels]
+
+
+def _separators(panels: list[Panel], trace_x: float, spacing: float) -> tuple[tuple[float, float, float], ...]:
+    """Ticks where one lead of a row ends and the next begins."""
     tick = min(2.5, spacing / 4)
-    separators = tuple(
-        (p.x_mm, p.baseline_y_mm - tick, p.baseline_y_mm + tick)
-        for p in panels
-        if style.lead_separators and not p.is_rhythm and p.x_mm > trace_x
-    )
-    pulse_x = left + names_mm if style.calibration == "left" else trace_x + trace_mm
-    calibrations = () if style.calibration == "none" else tuple(
-        _pulse(pulse_x, rows[row], style.speed_mm_s, [p.gain_mm_mv for p in panels if p.row == row])
-        for row in range(n_rows)
-    )  # fmt: skip
-    return PageGeometry(
-        tuple(panels),
-        width_px,
-        height_px,
-        scale,
-        trace_x,
-        trace_mm,
-        rows,
-        spacing,
-        calibrations,
-        separators,
-        tuple(texts),
+    return tuple(
+        (p.x_mm, p.baseline_y_mm - tick, p.baseline_y_mm + tick) for p in panels if not p.is_rhythm and p.x_mm > trace_x
     )
 
 

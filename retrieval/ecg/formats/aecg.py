@@ -66,6 +66,9 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
         where: File name for messages.
         record_id: What to call the record.
 
+    Returns:
+        The leads in mV.
+
     Raises:
         RecordError: No rhythm waveform, no time increment, an encoding that is not read, values that are no numbers.
     """

@@ -41,6 +41,9 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
         where: File name for messages.
         record_id: What to call the record.
 
+    Returns:
+        The leads in mV.
+
     Raises:
         RecordError: No waveform, a rate or a scale that is not stated, an encoding, samples that are no numbers.
     """

@@ -145,11 +145,18 @@ def _of_watch(export: Export, fs_hz: float | None, units: str | None, file: Path
 def stated_rate(lines: Sequence[str], where: str = "the table") -> float | None:
     """The sampling rate in Hz that a line of words states, None where none does.
 
-    >>> stated_rate(["# sampling rate: 0.25 kHz"]), stated_rate(["fs = 1,000 Hz"]), stated_rate(["Abtastrate 0,5 kHz"])
-    (250.0, 1000.0, 500.0)
+    Args:
+        lines: The first lines of a table.
+        where: File name for messages.
+
+    Returns:
+        Hz, or None.
 
     Raises:
         RecordError: It may be read as two rates.
+
+    >>> stated_rate(["# sampling rate: 0.25 kHz"]), stated_rate(["fs = 1,000 Hz"]), stated_rate(["Abtastrate 0,5 kHz"])
+    (250.0, 1000.0, 500.0)
     """
     for line in lines:
         line = line[:_LONGEST_LINE]

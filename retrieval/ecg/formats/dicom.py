@@ -55,7 +55,15 @@ _MAX_ANNOTATIONS = 10_000
 
 
 def text_in(data: Dataset | None, keyword: str) -> str:
-    """A field as one line of text, "" where it is missing."""
+    """A field as one line of text, "" where it is missing.
+
+    Args:
+        data: A data set.
+        keyword: Name of the field in the dictionary, "PatientID".
+
+    Returns:
+        The text, without control characters.
+    """
     value = None if data is None else data.get(keyword)
     if value is None:
         return ""
@@ -70,6 +78,9 @@ def header_of(data: Dataset, form: str, filters: list[tuple[float | None, float 
         data: The object.
         form: Format for messages.
         filters: High pass, low pass and notch in Hz of each lead; what most leads have is said.
+
+    Returns:
+        Name, dates, report, device and filters, as far as they are there.
     """
     common = Counter(filters).most_common(1)
     when = iso_time(text_in(data, "AcquisitionDateTime")) or iso_time(
@@ -93,7 +104,15 @@ def header_of(data: Dataset, form: str, filters: list[tuple[float | None, float 
 
 
 def patient_age(data: Dataset, header: SourceHeader) -> float | None:
-    """Age in years from the age field ("042Y"), or else from the dates."""
+    """Age in years from the age field ("042Y"), or else from the dates.
+
+    Args:
+        data: The data set.
+        header: Dates that were read from it.
+
+    Returns:
+        Years, or None.
+    """
     stated = age_of(text_in(data, "PatientAge"))
     if stated is not None:
         return stated

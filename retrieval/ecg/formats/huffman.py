@@ -55,6 +55,9 @@ def own_tables(body: bytes, where: str) -> tuple[Table, ...]:
         body: The section behind its head.
         where: File name for messages.
 
+    Returns:
+        The tables in their order.
+
     Raises:
         RecordError: They are cut off, too many, or no prefix codes.
     """
@@ -134,6 +137,13 @@ def huffman(data: bytes, n_samples: int, tables: tuple[Table, ...], where: str) 
 
 def integrate(values: NDArray[np.int64], order: int) -> NDArray[np.int64]:
     """Undo differences: the first `order` numbers are plain, each later one is the difference of that order.
+
+    Args:
+        values: Whole numbers, (n,).
+        order: How often differences were taken, 1 or 2.
+
+    Returns:
+        The samples, int64 (n,).
 
     >>> integrate(np.array([5, 1, 1]), 1).tolist(), integrate(np.array([5, 7, 1]), 2).tolist()
     ([5, 6, 7], [5, 7, 10])

@@ -52,6 +52,9 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
         where: File name for messages.
         record_id: What to call the record.
 
+    Returns:
+        The leads in mV.
+
     Raises:
         RecordError: No rhythm waveform, samples of a kind that is not read, leads that are cut off or without a scale.
     """

@@ -53,6 +53,9 @@ def open_ecg(path: str | os.PathLike[str], page: int | None = None) -> EcgRecord
         path: Anything that `read_ecg` or `open_picture` takes.
         page: Of a document, from 1; None for the first that shows an ECG, others are named in the notes.
 
+    Returns:
+        A record, or an RGB picture.
+
     Raises:
         RecordError, ImageError: It is neither, or broken, or has no such page.
     """
@@ -91,7 +94,15 @@ def picture_notes(picture: Image.Image) -> tuple[str, ...]:
 
 
 def with_notes(picture: Image.Image, notes: Sequence[str]) -> Image.Image:
-    """The same picture, which `picture_notes` knows these notes of."""
+    """The same picture, which `picture_notes` knows these notes of.
+
+    Args:
+        picture: Any.
+        notes: What its reader found odd.
+
+    Returns:
+        The picture that was given.
+    """
     picture.info[_NOTES] = tuple(notes)
     return picture
 
@@ -102,6 +113,9 @@ def open_picture(path: str | os.PathLike[str], page: int | None = None) -> Image
     Args:
         path: A picture file, a PDF document, or a DICOM file that wraps one.
         page: Of a document, from 1; None for the first that shows an ECG, or the first.
+
+    Returns:
+        An RGB picture, turned as its EXIF data say.
 
     Raises:
         ImageError: It is none of these, is broken, or has no such page.

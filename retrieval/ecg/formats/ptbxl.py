@@ -28,6 +28,7 @@ from ecgkin.retrieval.errors import RecordError, why
 SECONDS = 10
 _COLUMNS = ("ecg_id", "patient_id", "age", "sex", "device", "recording_date", "report", "scp_codes", "strat_fold")
 _FILE_COLUMN = {100: "filename_lr", 500: "filename_hr"}
+_STAGES = ("infarction_stadium1", "infarction_stadium2")
 _SEX = {"0": "M", "1": "F"}  # PTB-XL's own coding
 _INT16_MISSING = -32768  # WFDB's code for "no sample" in format 16
 _HINT = "pass the folder that holds ptbxl_database.csv and records100/ or records500/"
@@ -49,6 +50,7 @@ class PtbXlRow:
         report, raw_report: After and before `clean_report`. The raw one leaks labels: for nobody's eyes but a test's.
         labels: Statement code -> likelihood 0 to 100, every key of `scp_codes`.
         path: The record without suffix.
+        infarction_stages: Of the two columns, as written ("Stadium II", "unknown"); without empty ones.
     """
 
     ecg_id: int
@@ -62,6 +64,7 @@ class PtbXlRow:
     raw_report: str
     labels: dict[str, float]
     path: Path
+    infarction_stages: tuple[str, ...] = ()
 
 
 class PtbXl:
@@ -141,6 +144,7 @@ class PtbXl:
                 raw_report=cells["report"],
                 labels=labels,
                 path=path,
+                infarction_stages=tuple(said for name in _STAGES if (said := (cells.get(name) or "").strip())),
             )
         except _BAD_CELL as error:
             raise RecordError(

@@ -66,6 +66,9 @@ def demographics(body: bytes, form: str) -> Demographics:
     Args:
         body: The section behind its head.
         form: Format and version.
+
+    Returns:
+        Name, dates, age, sex, device and filters.
     """
     tags = dict(_tags(body))
     birth, when = _date(tags.get(_BIRTH, b"")), _date(tags.get(_DATE, b""))

@@ -37,6 +37,9 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
         where: File name for messages.
         record_id: What to call the record.
 
+    Returns:
+        The leads in mV.
+
     Raises:
         RecordError: No rhythm, a rate or a scale that is not stated, samples that are no numbers.
     """

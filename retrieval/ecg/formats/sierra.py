@@ -103,6 +103,9 @@ def record_from(root: Element, where: str, record_id: str) -> EcgRecord:
         where: File name for messages.
         record_id: What to call the record.
 
+    Returns:
+        The leads in mV.
+
     Raises:
         RecordError: Another version, an encoding or a compression that is not read, leads that are cut off.
     """

@@ -78,6 +78,9 @@ def export_in(text: str, where: str) -> Export | None:
         text: Of the file.
         where: File name for messages.
 
+    Returns:
+        Lead, unit, rate and samples, or None.
+
     Raises:
         RecordError: It is such an export, but a line of it is no number.
     """

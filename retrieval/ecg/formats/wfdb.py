@@ -131,6 +131,32 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
     digital = _decode(signals, files, header, header_path.name)
     rates = Counter(s.per_frame for s in signals if signed_lead(s.name)[0] is not None and millivolts_per(s.unit))
     per_frame = rates.most_common(1)[0][0] if rates else 1
+    channels = _channels(header, signals, digital, per_frame, said)
+    comments = "\n".join(header.comments)
+    age, sex = _AGE.search(comments), _SEX.search(comments)
+    codes = codes_in(comments)
+    return assemble(
+        channels,
+        checked_rate(header.fs_hz * per_frame, header_path.name),
+        where=header_path.name,
+        record_id=header.name,
+        patient_id=_patient(comments, header_path),
+        age_years=age_of(age.group(1)) if age else None,
+        sex=sex.group(1)[0].upper() if sex else None,
+        notes=said,
+        header=SourceHeader(
+            "WFDB",
+            recorded_at=header.recorded_at,
+            labels=statements_of(codes),
+            codes=tuple(f"SNOMED:{code}" for code in codes),
+        ),
+    )
+
+
+def _channels(
+    header: _Header, signals: list[_Signal], digital: list[NDArray[np.float64]], per_frame: int, said: list[str]
+) -> list[tuple[str, NDArray[np.float32]]]:
+    """Signals in volts at the rate of the leads, in mV; what is left out or doubtful is added to `said`."""
     uncalibrated: list[str] = []
     wrong_sum: list[str] = []
     channels: list[tuple[str, NDArray[np.float32]]] = []
@@ -163,25 +189,7 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
         said.append(f"{named(uncalibrated)}: gain is 0 or missing, {gain}")
     if wrong_sum:
         said.append(f"{named(wrong_sum)}: samples do not add up to the header's checksum")
-    comments = "\n".join(header.comments)
-    age, sex = _AGE.search(comments), _SEX.search(comments)
-    codes = codes_in(comments)
-    return assemble(
-        channels,
-        checked_rate(header.fs_hz * per_frame, header_path.name),
-        where=header_path.name,
-        record_id=header.name,
-        patient_id=_patient(comments, header_path),
-        age_years=age_of(age.group(1)) if age else None,
-        sex=sex.group(1)[0].upper() if sex else None,
-        notes=said,
-        header=SourceHeader(
-            "WFDB",
-            recorded_at=header.recorded_at,
-            labels=statements_of(codes),
-            codes=tuple(f"SNOMED:{code}" for code in codes),
-        ),
-    )
+    return channels
 
 
 def is_packed(path: str | os.PathLike[str]) -> bool:

@@ -140,6 +140,14 @@ def text_of(root: Element | None, *paths: str) -> str:
 def base64_bytes(text: str, where: str, what: str) -> bytes:
     """The bytes that a text spells.
 
+    Args:
+        text: Base64, white space allowed.
+        where: File name for messages.
+        what: What is spelled, for messages: "lead V1".
+
+    Returns:
+        The bytes.
+
     Raises:
         RecordError: It is not Base64.
     """
@@ -156,6 +164,9 @@ def numbers_in(text: str, factor: float, what: str) -> NDArray[np.float32]:
         text: "12,14,-3" or "12 14 -3".
         factor: From a step to mV.
         what: For messages: file and lead.
+
+    Returns:
+        float32 (n,).
 
     Raises:
         RecordError: One is no number, or they are more than `MAX_SAMPLES`.

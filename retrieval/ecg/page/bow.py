@@ -67,7 +67,15 @@ def row_bow(strands: ByteImage) -> FloatArray | None:
 
 
 def straighten_rows(ink: ByteImage, bow: FloatArray) -> ByteImage:
-    """`ink` with each column moved up by the bow, linear between the page's top and bottom."""
+    """`ink` with each column moved up by the bow, linear between the page's top and bottom.
+
+    Args:
+        ink: uint8 (h, w).
+        bow: Of `find_bow`: how far the page bows at its top and bottom, px by column.
+
+    Returns:
+        uint8, the shape of `ink`.
+    """
     height, width = ink.shape
     ramp = np.linspace(0.0, 1.0, height, dtype=np.float32)[:, None]
     top, bottom = bow.astype(np.float32)

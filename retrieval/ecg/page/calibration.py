@@ -112,8 +112,8 @@ def find_cut_pulse(tracks: Tracks, x_mm: FloatArray, per_mm: tuple[float, float]
             shape = _cut_in_row(tracks.y[row, order], tracks.bottom[row, order] - tracks.stroke / 2, per_mm)
             if shape is not None:
                 begin, stop, tall = shape
-                places = [width - 1 - x for x in (stop, begin)] if at_end else [begin, stop]
-                left, right = np.interp(places, np.arange(width), x_mm[row])
+                ends = [width - 1 - x for x in (stop, begin)] if at_end else [begin, stop]
+                left, right = np.interp(ends, np.arange(width), x_mm[row])
                 found.append((float(left), float(right), tall, row))
         if len(found) < max(2, 0.4 * n_rows):
             continue

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.calibration import Calibration
 from ecgkin.retrieval.ecg.page.tracks import Tracks
+from ecgkin.retrieval.errors import ImageError
 
 FloatArray = NDArray[np.float64]
 
@@ -55,6 +56,9 @@ def find_extent(
         px_per_mm: Scale along the rows.
         pulse: The calibration pulse.
         area: Left and right end of the traces as first seen, fine px.
+
+    Returns:
+        Left and right end, mm.
     """
     n_rows, width = tracks.y.shape
     mm = px_per_mm
@@ -69,6 +73,8 @@ def find_extent(
     for row in range(n_rows):
         rows[row] = np.interp(_ends(solid[row], area, 8.0 * mm, 1.0 * mm), columns, x_mm[row])
     known = rows[np.isfinite(rows[:, 0])]
+    if not len(known):
+        raise ImageError("no curve can be followed on the page", hint="use a sharper picture")
     left, right = _shared_ends(known, pulse)
     return Extent(left, right, rows, _gaps(inked, x_mm, left, right))
 
@@ -118,6 +124,9 @@ def in_step(x_mm: FloatArray, curves: FloatArray, px_per_mm: float, extent: Exte
         curves: Height of the curves, (n_rows, w), fine px.
         px_per_mm: Scale across the rows.
         extent: Ends of the rows.
+
+    Returns:
+        Millimetres, the shape of `x_mm`.
     """
     at = np.arange(extent.left, extent.right, _STEP_MM)
     if x_mm.shape[0] < 2 or at.size < 1000:
@@ -234,6 +243,9 @@ def boundaries(
         extent: Ends of the rows.
         columns, rows: Columns and rows of leads.
         strokes: Likelihood of a stroke in every fine column of each row, 0 to 1, (n_rows, w), or None.
+
+    Returns:
+        Pairs of millimetres, from left to right.
     """
     length = extent.length / columns
     step = 0.1

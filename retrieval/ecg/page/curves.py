@@ -51,6 +51,9 @@ def trace_curves(trace: ByteImage, baselines: tuple[float, ...], half: int) -> C
         trace: Binary trace ink, uint8 (h, w).
         baselines: y of the rows, from the top, px.
         half: Half height of the corridor round a baseline, px.
+
+    Returns:
+        Upper and lower edge of each row's curve, px.
     """
     height, width = trace.shape
     n_rows = len(baselines)
@@ -199,6 +202,14 @@ def polylines(top: FloatArray, bottom: FloatArray, bridge_px: float) -> list[Flo
 
     On a slope the curve runs through the middle of each column's ink, whose height there is that of the pen. At a peak
     it reaches the end of the ink, and where a column holds a peak and a valley, both.
+
+    Args:
+        top: Upper edge by column, NaN where ink is missing, (w,).
+        bottom: Lower edge, (w,).
+        bridge_px: Longest gap that a line crosses.
+
+    Returns:
+        Lines, each (n, 2).
     """
     xs = np.flatnonzero(np.isfinite(top))
     if xs.size < 2:

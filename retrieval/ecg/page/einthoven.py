@@ -55,6 +55,13 @@ def triple_db(signals: Mapping[str, FloatArray], names: tuple[str, str, str]) ->
 
     All limb leads are sums of two, so any three of them fulfil one linear law: II = I + III, for example, or in
     Cabrera's order 1.5 I = aVL - aVR.
+
+    Args:
+        signals: Three leads, mV, NaN where missing, (3, n).
+        names: Their names, in the same order.
+
+    Returns:
+        dB, or None where too little is shown of all three.
     """
     weights = triple_weights(names)
     largest = int(np.abs(weights).argmax())

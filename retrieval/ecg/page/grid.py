@@ -49,6 +49,9 @@ def line_field(lines: ByteImage, mask: ByteImage | None = None) -> LineField:
     Args:
         lines: Darkness of everything drawn, uint8 (h, w).
         mask: 255 where the page is.
+
+    Returns:
+        Angle, homography, and how clear the lines are.
     """
     height, width = lines.shape
     half = cv2.resize(lines, (max(8, width // 2), max(8, height // 2)), interpolation=cv2.INTER_AREA)
@@ -164,6 +167,9 @@ def grid_pitch(lines: ByteImage, trace: ByteImage) -> float | None:
     Args:
         lines: Straightened darkness of everything drawn.
         trace: Straightened trace ink, which is left out.
+
+    Returns:
+        Px, or None.
     """
     quiet = cv2.bitwise_and(lines, cv2.threshold(trace, 60, 255, cv2.THRESH_BINARY_INV)[1])
     found: list[tuple[float, float]] = []

@@ -91,6 +91,13 @@ def _heif_registered() -> bool:
 def count_pages(stream: BinaryIO, name: str = "the picture") -> int:
     """Pages of a picture file: those of a TIFF file without its thumbnails, at most `MAX_PAGES`; 1 for all others.
 
+    Args:
+        stream: The file, opened for reading bytes.
+        name: What to call it in messages.
+
+    Returns:
+        How many.
+
     Raises:
         ImageError: As `open_image`.
     """

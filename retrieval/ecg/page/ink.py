@@ -101,7 +101,15 @@ def sharpened(ink: ByteImage) -> ByteImage:
 
 
 def tile_levels(ink: ByteImage, mask: ByteImage | None = None) -> tuple[FloatArray, FloatArray]:
-    """Grid level and trace level of each tile, shape (TILE_ROWS, TILE_COLUMNS), 0 to 255; NaN where no page is."""
+    """Grid level and trace level of each tile, shape (TILE_ROWS, TILE_COLUMNS), 0 to 255; NaN where no page is.
+
+    Args:
+        ink: uint8 (h, w).
+        mask: 255 where paper is, the same shape.
+
+    Returns:
+        The two levels.
+    """
     ink = np.ascontiguousarray(ink[::2])  # every other line is enough to count levels
     mask = None if mask is None else np.ascontiguousarray(mask[::2])
     height, width = ink.shape

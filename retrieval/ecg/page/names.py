@@ -108,6 +108,13 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
     """How well a layout agrees with the names that were read: their scores where they agree less where they do not.
 
     A name stands at the beginning of its lead, at most a little before it.
+
+    Args:
+        layout: A candidate.
+        names: What was read, with places and scores.
+
+    Returns:
+        Larger for the better layout.
     """
     total = 0.0
     seen: set[tuple[int, int]] = set()

@@ -139,7 +139,15 @@ def flatten(corners: Matrix) -> tuple[Matrix, tuple[int, int]]:
 
 
 def inner_mask(paper: ByteImage, size: tuple[int, int]) -> ByteImage:
-    """Mask of the paper at working size less a border, where its edge and the shadow under it would pass for ink."""
+    """Mask of the paper at working size less a border, where its edge and the shadow under it would pass for ink.
+
+    Args:
+        paper: Where the paper lies.
+        size: (width, height) at which the page is worked on.
+
+    Returns:
+        255 inside, else 0.
+    """
     border = max(2, round(0.012 * max(paper.shape)))
     framed = cv2.copyMakeBorder(paper, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     eroded = cv2.erode(framed, np.ones((2 * border + 1, 2 * border + 1), np.uint8), borderValue=0)[1:-1, 1:-1]
@@ -147,7 +155,17 @@ def inner_mask(paper: ByteImage, size: tuple[int, int]) -> ByteImage:
 
 
 def straighten(plane: ByteImage, to_picture: Matrix, angle_deg: float, perspective: float) -> tuple[ByteImage, Matrix]:
-    """The plane turned upright, and the homography that did it."""
+    """The plane turned upright, and the homography that did it.
+
+    Args:
+        plane: uint8 (h, w).
+        to_picture: Working plane to picture, so far.
+        angle_deg: By which level lines rise.
+        perspective: Largest change of scale across half the picture.
+
+    Returns:
+        The plane, and working plane to picture, now.
+    """
     height, width = plane.shape
     if abs(angle_deg) < 0.12 and perspective < 0.004:
         return plane, np.eye(3)

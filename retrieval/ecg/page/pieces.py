@@ -100,7 +100,15 @@ def inked_pixels(picture: ByteImage) -> NDArray[np.int64]:
 
 
 def picture_of(at: NDArray[np.int64], shape: tuple[int, ...]) -> ByteImage:
-    """255 at places of the flattened picture, else 0."""
+    """255 at places of the flattened picture, else 0.
+
+    Args:
+        at: Indices of pixels.
+        shape: (height, width).
+
+    Returns:
+        uint8 (height, width).
+    """
     out = np.zeros(shape, dtype=np.uint8)
     out.ravel()[at] = 255
     return out

@@ -36,6 +36,9 @@ def lines_of(found: Digitized, stretch: Stretch) -> tuple[Line, ...]:
     Args:
         found: A digitised page.
         stretch: One of its stretches.
+
+    Returns:
+        Lines in px of the picture, sure and doubtful ones apart.
     """
     curves = found.curves
     first, last = max(0, round(stretch.left)), min(curves.y.shape[1], round(stretch.right) + 1)
@@ -49,17 +52,25 @@ def lines_of(found: Digitized, stretch: Stretch) -> tuple[Line, ...]:
             continue
         to = end + 1 if end < y.size and known[end] else end
         x = np.arange(first + begin, first + to, dtype=np.float64)
-        line = np.stack([x, y[begin:to]], axis=1).astype(np.float32)
+        line = np.stack([x, y[begin:to]], axis=1)
         if len(line) > 2:
-            line = cv2.approxPolyDP(line[:, None], _TOLERANCE_PX, False)[:, 0]
+            kept = cv2.approxPolyDP(line[:, None].astype(np.float32), _TOLERANCE_PX, False)[:, 0]
+            line = np.asarray(kept, dtype=np.float64)
         if len(line) > 1:
-            line = line.astype(np.float64)
             out.append(Line(found.on_picture(line[:, 0], line[:, 1]), bool(doubtful[begin])))
     return tuple(out)
 
 
 def doubtful_share(found: Digitized, stretch: Stretch) -> float:
-    """Share of a stretch that was not seen, or not seen well, 0 to 1."""
+    """Share of a stretch that was not seen, or not seen well, 0 to 1.
+
+    Args:
+        found: What was read.
+        stretch: One stretch of a lead.
+
+    Returns:
+        The share.
+    """
     first, last = max(0, round(stretch.left)), min(found.curves.y.shape[1], round(stretch.right) + 1)
     y, weight = found.curves.y[stretch.row, first:last], found.curves.weight[stretch.row, first:last]
     return float((~np.isfinite(y) | (weight < SURE)).mean()) if y.size else 1.0

@@ -42,6 +42,9 @@ def find_pulse(solid: ByteImage, baselines: tuple[float, ...], left: int, right:
         baselines: y of the rows.
         left, right: Horizontal range of the traces; the pulse may lie just outside.
         stroke_px: Thickness of a stroke.
+
+    Returns:
+        Where it stands and how large it is, px.
     """
     span = right - left
     table = _candidates(solid, baselines, left, right, stroke_px)

@@ -122,6 +122,9 @@ def look_at(rgb: ByteImage, *, marked: bool = True) -> Look:
         rgb: uint8 (h, w, 3).
         marked: Ask the network for lead names, print, pulses and strokes, and for traces where their ink is not found.
 
+    Returns:
+        What was seen: ink, rows, layout.
+
     Raises:
         ImageError: The picture shows no ECG.
     """

@@ -61,6 +61,9 @@ def redraw(rows: TraceRows, layout: str, pitch: float | None) -> Redrawn | None:
         rows: Rows of traces of a straightened page.
         layout: As `guess_layout` says.
         pitch: Distance of grid lines, px, None when no grid was seen.
+
+    Returns:
+        The trace map and what was understood, or None.
     """
     if layout == "other":
         return None
@@ -104,6 +107,9 @@ def pulse_stands(rows: TraceRows, pulse: Pulse | None) -> bool | None:
     Args:
         rows: Rows of traces of a straightened page.
         pulse: As `redraw` saw it: where it stands in every row, nothing else is looked for.
+
+    Returns:
+        True, False or None.
     """
     n, side = len(rows.baselines), page_side(rows.solid.shape)
     if _rows_of(pulse, side) == n:
@@ -143,6 +149,14 @@ def page_scale(spans: Spans, pulse: Pulse | None, scales: tuple[float, ...]) -> 
 
     A grid has lines every 1 mm or every 5 mm; rows of ten seconds are 250 or 500 mm long, and as long as that once for
     each column where the columns show the same seconds.
+
+    Args:
+        spans: Beginning and end of the leads.
+        pulse: Of the page, or None.
+        scales: Candidates, px a mm.
+
+    Returns:
+        The scale, and the flag.
     """
     length = spans.right - spans.left
     columns = 1 + max(column for _, column, _, _ in spans.panels)
@@ -211,7 +225,15 @@ def _column_of(geometry: PageGeometry, x_mm: float, width_mm: float) -> int:
 
 
 def draw_lines(lines: list[FloatArray], geometry: PageGeometry) -> ByteImage:
-    """Polylines in mm of a default page as a trace map, framed as `draw_trace_map` frames a record."""
+    """Polylines in mm of a default page as a trace map, framed as `draw_trace_map` frames a record.
+
+    Args:
+        lines: Each (n, 2), mm.
+        geometry: Of the default page.
+
+    Returns:
+        uint8 (256, 512).
+    """
     xy = np.concatenate(lines)
     left, right = geometry.calibrations[0][0][0], geometry.trace_x_mm + geometry.trace_width_mm
     top, bottom = float(xy[:, 1].min()) - 1.5, float(xy[:, 1].max()) + 1.5

@@ -215,6 +215,9 @@ def signal_ends(trace: ByteImage, baselines: tuple[float, ...], otherwise: tuple
         trace: Binary trace ink, uint8 (h, w).
         baselines: y of the rows, px.
         otherwise: What is returned where the traces do not tell.
+
+    Returns:
+        The columns, px.
     """
     rows = np.array(baselines)
     pitch = float(np.median(np.diff(rows))) if rows.size > 1 else 0.2 * trace.shape[0]
@@ -299,6 +302,9 @@ def check_rows(rows: TraceRows, has_grid: bool) -> float:
     Args:
         rows: What was found.
         has_grid: Whether the paper has a grid, without which one or two lines are little evidence.
+
+    Returns:
+        The likeness.
 
     Raises:
         ImageError: Not enough for an ECG.

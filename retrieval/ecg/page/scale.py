@@ -74,6 +74,9 @@ def find_comb(profile: FloatArray, longest: float, near: float | None = None) ->
         profile: Shape (bands, n).
         longest: Largest period that is looked for, px.
         near: Period that the lines of the other direction have: looked for within 15 % of it only.
+
+    Returns:
+        Period and phase, px, or None.
     """
     n = profile.shape[1]
     size = 4 * (1 << (n - 1).bit_length())
@@ -265,6 +268,9 @@ def evaluate(coefficients: FloatArray, along: FloatArray, across: FloatArray, n:
         along, across: Coordinates along the profile and across the bands, px, same shape.
         n: Length of the profile, px.
         last: Middle of the last band, px.
+
+    Returns:
+        Periods, the shape of `along`.
     """
     u, v = along / n * 2 - 1, across / max(1.0, last) * 2 - 1
     out = np.zeros(np.broadcast(u, v).shape)
@@ -328,6 +334,9 @@ def paper_scale(lines: ByteImage, drawn: ByteImage, box: tuple[int, int, int, in
         lines: Darkness of everything drawn, (h, w).
         drawn: Not 0 where traces and print are, (h, w).
         box: Left, top, right, bottom of the traces, px, ends exclusive.
+
+    Returns:
+        Millimetres of any place of the page.
     """
     left, top, right, bottom = box
     part = (slice(top, bottom), slice(left, right))

@@ -22,6 +22,9 @@ def beside(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> FloatA
         shown: Samples of the lead, NaN where it is not shown, (n,).
         strip: Samples of its strip on the same time axis, (n,).
         fs_hz: Samples a second.
+
+    Returns:
+        The lead completed, (n,).
     """
     n = min(shown.size, strip.size)
     shown, strip = shown[:n], strip[:n]
@@ -46,6 +49,9 @@ def match(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> tuple[i
         shown: Samples of the lead, NaN where it is not shown, (n,).
         strip: Samples of its strip on the same time axis, (n,).
         fs_hz: Samples a second.
+
+    Returns:
+        Samples, and correlation.
     """
     n = min(shown.size, strip.size)
     known = np.flatnonzero(np.isfinite(shown[:n]))

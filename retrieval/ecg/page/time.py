@@ -56,6 +56,9 @@ def find_spans(
         stroke_px: Thickness of a stroke.
         scales: Px per mm that the grid allows, () without a grid.
         area: Left and right end of the traces, roughly; what lies outside counts only where a pulse explains it.
+
+    Returns:
+        Columns of px by lead, or None.
     """
     n_rows, width = middle.shape
     columns, strips = _COLUMNS[layout], _STRIPS[layout]
@@ -180,7 +183,15 @@ def _in_step(swing: FloatArray, bounds: list[tuple[float, float]]) -> bool:
 def without_ticks(
     top: FloatArray, bottom: FloatArray, baselines: tuple[float, ...], edges: list[float], side: int
 ) -> None:
-    """Take out, in place, the upright ticks that stand between the columns of leads, alike in every row."""
+    """Take out, in place, the upright ticks that stand between the columns of leads, alike in every row.
+
+    Args:
+        top: Upper edges of the curves, (n_rows, w); changed.
+        bottom: Lower edges, (n_rows, w); changed.
+        baselines: y of the rows, px.
+        edges: Columns at which leads meet.
+        side: How far to either side ticks are looked for, px.
+    """
     rows_y = np.asarray(baselines)[: top.shape[0], None]
     reach = max(3, round(0.008 * side))
     for edge in edges:

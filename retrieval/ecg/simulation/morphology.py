@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Set
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -189,42 +190,109 @@ def _sized(qrs: Wave, codes: Set[str], dower: FloatArray, rng: np.random.Generat
     return qrs.scaled(min(1.0, rng.uniform(2.7, 3.2) / voltage)) if narrow else qrs
 
 
-def _ventricles(
-    codes: Set[str], rng: np.random.Generator
-) -> tuple[Wave, tuple[float, ...], tuple[float, ...], float, float]:
+_Ventricles: TypeAlias = tuple[Wave, tuple[float, ...], tuple[float, ...], float, float]
+
+
+def _paced(rng: np.random.Generator) -> _Ventricles:
+    """From the tip of the right ventricle: left bundle branch block with the axis up."""
+    u = rng.uniform
+    axis, size, deep = float(u(-80, -55)), u(0.45, 0.65), u(0.8, 1.1)
+    raw = wave(
+        (0.20, 0.10, (0.3 * size, -0.3 * size, 0.2 * deep)),
+        (0.44, 0.13, (size, -size, 0.9 * deep)),
+        (0.68, 0.12, (0.7 * size, -0.7 * size, deep)),
+    )
+    qrs = turned_to_axis(raw, (0, 1, 2), axis)
+    lean = qrs.vectors_mv[1]
+    return qrs, tuple(-0.10 * lean), tuple(-u(0.32, 0.42) * lean), float(u(145, 180)), axis
+
+
+def _left_block(rng: np.random.Generator) -> _Ventricles:
+    """Complete left bundle branch block."""
+    u = rng.uniform
+    axis, size, deep = float(u(-20, 45)), u(0.8, 1.1), u(1.05, 1.35)
+    raw = wave(
+        (0.17, 0.09, (0.20, 0.06, -u(0.0, 0.08))),
+        (0.40, 0.105, (size, 0.2, 0.85 * deep)),
+        (0.66, 0.11, (0.95 * size, 0.1, deep)),
+        (0.84, 0.09, (0.25 * size, 0.0, 0.25 * deep)),
+    )
+    qrs = turned_to_axis(raw, (1, 2), axis)
+    lean = qrs.vectors_mv[1]
+    return qrs, tuple(-u(0.10, 0.14) * lean), tuple(-u(0.30, 0.42) * lean), float(u(132, 168)), axis
+
+
+def _frontal_axis(codes: Set[str], rng: np.random.Generator) -> float:
+    """Of a QRS without bundle branch block on the left, degrees."""
+    u = rng.uniform
+    if "LAFB" in codes:
+        return float(u(-72, -48))
+    if "LVH" in codes:
+        return float(u(-25, 40))
+    if "IMI" in codes:
+        return float(u(-25, 10))
+    return float(u(5, 50) if "ASMI" in codes else u(5, 70))
+
+
+def _infarcted(
+    codes: Set[str],
+    rng: np.random.Generator,
+    kernels: list[Kernel],
+    st: tuple[float, ...],
+    t: tuple[float, ...],
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Take away from septum, main part and base (`kernels`, changed in place) what dead walls no longer say; ST, T."""
+    u = rng.uniform
+    (_, _, septum), (_, _, (size, _, _)), (_, _, base) = kernels
+    if "IMI" in codes:
+        # The lower wall says nothing: the first 35 ms or so point up, R in II, III and aVF comes late and small.
+        kernels[0] = (0.22, 0.100, (septum[0] * 0.5, -u(0.42, 0.60), septum[2]))
+        kernels[2] = (0.66, 0.090, (-u(0.02, 0.08), u(0.30, 0.42), 0.8 * base[2]))
+        t = (t[0], -u(0.10, 0.22), t[2])
+    if "ASMI" in codes:
+        # Septum and front wall say nothing: the vector points back from the start, no R in V1 to V3.
+        first = kernels[0]
+        kernels[0] = (first[0], first[1], (0.02, first[2][1], u(0.16, 0.26)))
+        kernels[1] = (0.45, 0.105, (size, 0.5, u(0.95, 1.15) * size))
+        st = (st[0], st[1], st[2] - u(0.03, 0.07))
+        t = (0.75 * t[0], 0.7 * t[1], u(0.22, 0.34))
+    return st, t
+
+
+def _preexcited(
+    rng: np.random.Generator, middle: tuple[float, float], base: tuple[float, float, float], t: tuple[float, ...]
+) -> tuple[float, float, list[Kernel], tuple[float, ...], tuple[float, ...]]:
+    """Axis, QRS duration, QRS, ST and T where an accessory pathway begins the QRS slowly, before all else.
+
+    Args:
+        rng: Draws.
+        middle: Of the usual QRS, to the left and back.
+        base: The usual end of the QRS.
+        t: The usual T vector.
+    """
+    size, back = middle
+    axis = float(rng.uniform(-20, 70))
+    front = rng.uniform(-0.30, 0.15)
+    qrs_ms = float(rng.uniform(122, 150))
+    kernels: list[Kernel] = [
+        (0.16, 0.085, (0.13, 0.08, 0.40 * front)),
+        (0.32, 0.105, (0.30, 0.2, front)),
+        (0.54, 0.105, (size, 0.5, back)),
+        (0.76, 0.080, (base[0], base[1], base[2] * (0.4 if front < 0 else 1.0))),
+    ]
+    return axis, qrs_ms, kernels, (-0.05, -0.03, 0.0), (0.1 * t[0], 0.4 * t[1], t[2] * (-0.4 if front < 0 else 1.0))
+
+
+def _ventricles(codes: Set[str], rng: np.random.Generator) -> _Ventricles:
     """QRS in units of its own length, ST vector, T vector (mV), QRS duration in ms, frontal axis in degrees."""
     u = rng.uniform
-    if "PACE" in codes:  # from the tip of the right ventricle: left bundle branch block with the axis up
-        axis, size, deep = float(u(-80, -55)), u(0.45, 0.65), u(0.8, 1.1)
-        raw = wave(
-            (0.20, 0.10, (0.3 * size, -0.3 * size, 0.2 * deep)),
-            (0.44, 0.13, (size, -size, 0.9 * deep)),
-            (0.68, 0.12, (0.7 * size, -0.7 * size, deep)),
-        )
-        qrs = turned_to_axis(raw, (0, 1, 2), axis)
-        lean = qrs.vectors_mv[1]
-        return qrs, tuple(-0.10 * lean), tuple(-u(0.32, 0.42) * lean), float(u(145, 180)), axis
+    if "PACE" in codes:
+        return _paced(rng)
     if "CLBBB" in codes:
-        axis, size, deep = float(u(-20, 45)), u(0.8, 1.1), u(1.05, 1.35)
-        raw = wave(
-            (0.17, 0.09, (0.20, 0.06, -u(0.0, 0.08))),
-            (0.40, 0.105, (size, 0.2, 0.85 * deep)),
-            (0.66, 0.11, (0.95 * size, 0.1, deep)),
-            (0.84, 0.09, (0.25 * size, 0.0, 0.25 * deep)),
-        )
-        qrs = turned_to_axis(raw, (1, 2), axis)
-        lean = qrs.vectors_mv[1]
-        return qrs, tuple(-u(0.10, 0.14) * lean), tuple(-u(0.30, 0.42) * lean), float(u(132, 168)), axis
+        return _left_block(rng)
 
     infarct = codes & {"IMI", "ASMI"}
-    if "LAFB" in codes:
-        axis = float(u(-72, -48))
-    elif "LVH" in codes:
-        axis = float(u(-25, 40))
-    elif "IMI" in codes:
-        axis = float(u(-25, 10))
-    else:
-        axis = float(u(5, 50) if "ASMI" in codes else u(5, 70))
+    axis = _frontal_axis(codes, rng)
     qrs_ms = float(u(98, 116) if codes & {"LAFB", "LVH"} or infarct else u(80, 102))
     size, back = u(0.85, 1.25), u(0.05, 0.22)
     septum = (-u(0.06, 0.12), -u(0.0, 0.05), -u(0.17, 0.26))
@@ -239,35 +307,14 @@ def _ventricles(
         back = u(0.6, 0.9)
         base = (base[0], base[1], u(0.5, 0.7))
         st, t = (-u(0.06, 0.11), -0.03, -u(0.04, 0.08)), (-u(0.22, 0.34), -u(0.05, 0.12), -u(0.18, 0.3))
-    kernels = [(0.18, 0.080, septum), (0.45, 0.105, (size, 0.5, back)), (0.70, 0.095, base)]
+    kernels: list[Kernel] = [(0.18, 0.080, septum), (0.45, 0.105, (size, 0.5, back)), (0.70, 0.095, base)]
     main: tuple[int, ...] = (1,)
     late_kernels: tuple[Kernel, ...] = ()
-    if "IMI" in codes:
-        # The lower wall says nothing: the first 35 ms or so point up, R in II, III and aVF comes late and small.
-        kernels[0] = (0.22, 0.100, (septum[0] * 0.5, -u(0.42, 0.60), septum[2]))
-        kernels[2] = (0.66, 0.090, (-u(0.02, 0.08), u(0.30, 0.42), 0.8 * base[2]))
-        t = (t[0], -u(0.10, 0.22), t[2])
-        main = (1,)
-    if "ASMI" in codes:
-        # Septum and front wall say nothing: the vector points back from the start, no R in V1 to V3.
-        first = kernels[0]
-        kernels[0] = (first[0], first[1], (0.02, first[2][1], u(0.16, 0.26)))
-        kernels[1] = (0.45, 0.105, (size, 0.5, u(0.95, 1.15) * size))
-        st = (st[0], st[1], st[2] - u(0.03, 0.07))
-        t = (0.75 * t[0], 0.7 * t[1], u(0.22, 0.34))
+    if infarct:
+        st, t = _infarcted(codes, rng, kernels, st, t)
     if "WPW" in codes:
-        axis = float(u(-20, 70))
-        front = u(-0.30, 0.15)
-        qrs_ms = float(u(122, 150))
-        kernels = [
-            (0.16, 0.085, (0.13, 0.08, 0.40 * front)),
-            (0.32, 0.105, (0.30, 0.2, front)),
-            (0.54, 0.105, (size, 0.5, back)),
-            (0.76, 0.080, (base[0], base[1], base[2] * (0.4 if front < 0 else 1.0))),
-        ]
+        axis, qrs_ms, kernels, st, t = _preexcited(rng, (size, back), base, t)
         main = (0, 1, 2)
-        t = (0.1 * t[0], 0.4 * t[1], t[2] * (-0.4 if front < 0 else 1.0))
-        st = (-0.05, -0.03, 0.0)
     if "CRBBB" in codes or "IRBBB" in codes:
         complete = "CRBBB" in codes
         # The left side goes its way first; what is left over at the end is the right ventricle, to the right and front.

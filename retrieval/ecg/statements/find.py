@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
@@ -32,6 +32,9 @@ _FILLERS = frozenset({"the", "a", "an", "der", "die", "das", "des", "dem", "den"
 # Spellings of one word in three languages, after stemming.
 _SAME = {
     "infarction": "infarct",
+    "infarctions": "infarct",
+    "abnormalities": "abnormality",
+    "abnormalitie": "abnormality",
     "infarkt": "infarct",
     "hjartinfarkt": "infarct",
     "myokardinfarkt": "infarct",
@@ -194,8 +197,16 @@ class FoundStatement:
 
 
 @dataclass(slots=True)
-class _Node:
-    next: dict[str, _Node] = field(default_factory=dict)
+class Names:
+    """Names as a tree of stems, from the stem that stands first; see `tree_of`.
+
+    Attributes:
+        next: What may come next.
+        code: What the names that end here stand for; None where none ends.
+        short: One everyday word or syllable: counts in capitals, or alone.
+    """
+
+    next: dict[str, Names] = field(default_factory=dict)
     code: str | None = None
     short: bool = False
 
@@ -217,12 +228,24 @@ def find_statements(text: str) -> list[FoundStatement]:
         One entry per mention; a longer wording hides shorter ones inside it ("incomplete right bundle branch block" is
         IRBBB alone). The same code may come several times, also with different polarities.
     """
-    text = unicodedata.normalize("NFC", text)
+    return find_names(unicodedata.normalize("NFC", text), _tree())
+
+
+def find_names(text: str, names: Names) -> list[FoundStatement]:
+    """`find_statements` with other names.
+
+    Args:
+        text: In the normal form NFC.
+        names: What is looked for.
+
+    Returns:
+        One entry per mention, as `find_statements`.
+    """
     tokens = list(_tokens(text))
     spans: list[tuple[str, int, int]] = []
     i = 0
     while i < len(tokens):
-        node, best, code = _tree(), 0, None
+        node, best, code = names, 0, None
         for j in range(i, len(tokens)):
             step = node.next.get(tokens[j].stem)
             if step is None:
@@ -341,6 +364,8 @@ def _stem(word: str) -> str:
     plain = fold(word.replace("(", "").replace(")", "").replace("-", ""))
     if plain in _CODES:  # "ISCAN" and "ISCAS" must not become one
         return plain
+    if plain in _SAME:  # before an ending goes: "infarction" is none of "infarctio"
+        return _SAME[plain]
     for ending in _ENDINGS:
         if plain.endswith(ending) and len(plain) - len(ending) >= _MIN_STEM:
             plain = plain[: -len(ending)]
@@ -361,27 +386,48 @@ def expand(pattern: str) -> list[str]:
     return [text for part in parts for text in expand(pattern[: match.start()] + part + pattern[match.end() :])]
 
 
-@lru_cache(maxsize=1)
-def _tree() -> _Node:
-    """All names, synonyms, abbreviations, codes and wordings as a tree of stems.
+def stem(word: str) -> str:
+    """The form in which one word is compared: folded, without its ending, one spelling for three languages.
 
-    The first statement to claim a text keeps it; names come before synonyms before wordings, so that a wording never
-    takes another statement's name away.
+    >>> stem("Infarkte"), stem("infarction"), stem("blocks")
+    ('infarct', 'infarct', 'block')
     """
-    root = _Node()
-    layers: list[list[tuple[str, str]]] = [
+    return _stem(word)
+
+
+def tree_of(layers: Iterable[Iterable[tuple[str, str]]], capitals_only: Collection[str] = _CAPITALS_ONLY) -> Names:
+    """Names and what they stand for, as `find_names` reads them.
+
+    Args:
+        layers: Pairs of text and code. The first code to claim a text keeps it.
+        capitals_only: Stems that, on their own, count in capitals alone.
+    """
+    root = Names()
+    for layer in layers:
+        for text, code in layer:
+            stems = [token.stem for token in _tokens(text)]
+            node = root
+            for step in stems:
+                node = node.next.setdefault(step, Names())
+            if stems and node.code is None:
+                node.code = code
+                node.short = len(stems) == 1 and stems[0] in capitals_only
+    return root
+
+
+def statement_layers() -> list[list[tuple[str, str]]]:
+    """Texts of the 71 statements with their codes: codes and names, abbreviations, synonyms, wordings.
+
+    Names come before synonyms before wordings, so that a wording never takes another statement's name away.
+    """
+    return [
         [(name, s.code) for s in STATEMENTS for name in (s.code, s.name_en, s.name_de, s.name_sv)],
         [(short, s.code) for s in STATEMENTS for short in s.abbreviations],
         [(term, s.code) for s in STATEMENTS for term in s.terms()],
         [(text, s.code) for s in STATEMENTS for pattern in s.wording for text in expand(pattern)],
     ]
-    for layer in layers:
-        for text, code in layer:
-            stems = [token.stem for token in _tokens(text)]
-            node = root
-            for stem in stems:
-                node = node.next.setdefault(stem, _Node())
-            if stems and node.code is None:
-                node.code = code
-                node.short = len(stems) == 1 and stems[0] in _CAPITALS_ONLY
-    return root
+
+
+@lru_cache(maxsize=1)
+def _tree() -> Names:
+    return tree_of(statement_layers())

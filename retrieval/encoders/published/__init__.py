@@ -156,6 +156,13 @@ def load_published(name: str, device: str = "cpu") -> PublishedEncoder:
 
     The encoder's own name has the absolute path, so that a case base built with it finds it again from any folder.
 
+    Args:
+        name: "SYSTEM:PLACE", with settings as "?option=value&...".
+        device: "cpu", "cuda" or "cuda:N".
+
+    Returns:
+        The encoder.
+
     Raises:
         QueryError: No such system or setting.
         WeightsMissingError, ModelError: A file is missing, or does not fit.

@@ -127,6 +127,9 @@ def check_encoder(name: str, *, records: Sequence[EcgRecord] = (), device: str =
         records: ECGs to compare with each other; without them `N_RECORDS` simulated ones.
         device: "cpu", "cuda" or "cuda:N".
 
+    Returns:
+        What was found: sizes, sums, and how its vectors behave.
+
     Raises:
         QueryError: No such system or setting.
     """
@@ -180,7 +183,15 @@ def check_encoder(name: str, *, records: Sequence[EcgRecord] = (), device: str =
 
 
 def simulated_records(n: int = N_RECORDS, fs_hz: float = 500.0) -> list[EcgRecord]:
-    """Different simulated ECGs, always the same ones."""
+    """Different simulated ECGs, always the same ones.
+
+    Args:
+        n: How many.
+        fs_hz: Samples a second.
+
+    Returns:
+        Records of ten seconds.
+    """
     from ecgkin.retrieval.ecg.simulation.simulate import simulate_corpus
 
     return [one.record for one in simulate_corpus(n, seed=0, fs_hz=fs_hz)]

@@ -60,6 +60,13 @@ class Checkpoint:
     def size(self, name: str, dimension: int = 0) -> int:
         """Length of one dimension of a tensor from which sizes of the network are read.
 
+        Args:
+            name: Of the tensor in the file.
+            dimension: From 0.
+
+        Returns:
+            The length.
+
         Raises:
             ModelError: The tensor is not there, or has fewer dimensions.
         """
@@ -90,6 +97,9 @@ def read_checkpoint(path: Path, system: str) -> Checkpoint:
     Args:
         path: `.safetensors`, or a pickle of torch (`.pth`, `.pt`, `.bin`, `.ckpt`).
         system: Which system's checkpoint is wanted, for messages.
+
+    Returns:
+        Its tensors by name.
 
     Raises:
         WeightsMissingError: There is no such file.

@@ -180,11 +180,27 @@ class DBeta(nn.Module):
         return torch.tanh(self.ecg_pooler(tokens[:, 0]))
 
     def words(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Token ids and mask (n, t) -> vectors (n, dim), not normalised."""
+        """Token ids and mask (n, t) -> vectors (n, dim), not normalised.
+
+        Args:
+            ids: Token ids, int64 (n, t).
+            mask: 1 for tokens, 0 behind them, (n, t).
+
+        Returns:
+            (n, dim).
+        """
         return self.pool_words(self.text_project(self.text_tokens(ids, mask)), mask)
 
     def text_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Last hidden states, (n, t, text_width)."""
+        """Last hidden states, (n, t, text_width).
+
+        Args:
+            ids: Token ids, int64 (n, t).
+            mask: 1 for tokens, 0 behind them, (n, t).
+
+        Returns:
+            (n, t, text_width).
+        """
         out: Tensor = self.text(input_ids=ids, attention_mask=mask).last_hidden_state
         return out
 
@@ -201,6 +217,9 @@ def build_d_beta(checkpoint: Checkpoint, text: TextFolder, heads: int, position_
         text: Configuration of the T5 encoder.
         heads: Of the ECG transformer; not in the file.
         position_groups: Of the positional convolution; not in the file where its width is not known.
+
+    Returns:
+        The network.
 
     Raises:
         ModelError: A tensor that the sizes are read from is missing.
@@ -260,6 +279,9 @@ def load_d_beta(place: Path, name: str, device: str = "cpu", settings: Mapping[s
         device: "cpu", "cuda" or "cuda:N".
         settings: "leads": "standard" (as its public example is fed; default) or "mimic" (aVF before aVL, as its
             training data lie). Which one it was trained with is not published: measure both.
+
+    Returns:
+        The encoder, ready to use.
 
     Raises:
         WeightsMissingError, ModelError: Something is missing, or does not fit.

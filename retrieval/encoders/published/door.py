@@ -251,6 +251,9 @@ def find_checkpoint(place: Path, system: str, patterns: Sequence[str] = ("",)) -
         system: For messages.
         patterns: Parts of file names, most wanted first: the first that fits any file decides.
 
+    Returns:
+        The file.
+
     Raises:
         WeightsMissingError: There is none.
         ModelError: There are several.

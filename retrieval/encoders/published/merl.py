@@ -315,6 +315,13 @@ def build_backbone(checkpoint: Checkpoint) -> ResNetBackbone | VitBackbone:
 def build_merl(checkpoint: Checkpoint, text: TextFolder) -> Merl:
     """Both towers of the sizes that a checkpoint says, not filled yet.
 
+    Args:
+        checkpoint: The file.
+        text: Configuration of the BERT model.
+
+    Returns:
+        The network.
+
     Raises:
         ModelError: A tensor that the sizes are read from is missing.
     """
@@ -370,6 +377,9 @@ def load_merl(place: Path, name: str, device: str = "cpu", settings: Mapping[str
         name: Of the encoder.
         device: "cpu", "cuda" or "cuda:N".
         settings: "leads": "mimic" (the order it was trained with; default) or "standard", to see what it is worth.
+
+    Returns:
+        The encoder, ready to use.
 
     Raises:
         WeightsMissingError, ModelError: Something is missing, or does not fit.

@@ -191,12 +191,29 @@ def merge_lora(checkpoint: Checkpoint) -> Checkpoint:
 
 
 def merged(weight: Tensor, down: Tensor, up: Tensor) -> Tensor:
-    """One updated weight."""
+    """One updated weight.
+
+    Args:
+        weight: (out, in).
+        down: Of the low-rank update, (rank, in).
+        up: The same, (out, rank).
+
+    Returns:
+        (out, in).
+    """
     return weight + (names.LORA_ALPHA / len(down)) * (up @ down)
 
 
 def build_more(checkpoint: Checkpoint, text: TextFolder, heads: int) -> More:
     """Both towers of the sizes that a checkpoint says, not filled yet.
+
+    Args:
+        checkpoint: The file, updates merged.
+        text: Configuration of the RoBERTa model.
+        heads: Of the ECG tower; not in the file.
+
+    Returns:
+        The network.
 
     Raises:
         ModelError: A tensor that the sizes are read from is missing.
@@ -279,6 +296,9 @@ def load_more(place: Path, name: str, device: str = "cpu", settings: Mapping[str
         settings: "leads": "standard" (as its PTB-XL script feeds; default) or "mimic" (as its training data lie);
             "tokens": "128" (its zero-shot script; default) or "512" (its retrieval script); "heads": of the ECG tower,
             where its width is not the published one.
+
+    Returns:
+        The encoder, ready to use.
 
     Raises:
         WeightsMissingError, ModelError: Something is missing, or does not fit.

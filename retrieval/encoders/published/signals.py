@@ -84,6 +84,9 @@ def prepare(record: EcgRecord, rule: SignalRule) -> Prepared:
         record: In mV, at any rate, leads in any order; not changed.
         rule: Of the system.
 
+    Returns:
+        Samples (n_leads, n_samples), and notes for people.
+
     Raises:
         RecordError: The record is shorter than a second, or too much of it is missing.
     """
@@ -177,7 +180,15 @@ def _stretched(rows: Samples, n_samples: int) -> Samples:
 
 
 def running_median(rows: Samples, width: int) -> Samples:
-    """Median over `width` samples (odd) of each row, zeros beyond the edges, as `scipy.signal.medfilt` takes them."""
+    """Median over `width` samples (odd) of each row, zeros beyond the edges, as `scipy.signal.medfilt` takes them.
+
+    Args:
+        rows: (n_leads, n).
+        width: Samples, odd.
+
+    Returns:
+        The same shape.
+    """
     from scipy.ndimage import median_filter
 
     # One row at a time: scipy has a twenty times faster path for one dimension.

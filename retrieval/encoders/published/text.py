@@ -42,7 +42,15 @@ class TextFolder:
         return [list(one.ids) for one in self.tokenizer.encode_batch(list(texts))]
 
     def padded(self, texts: Sequence[str], length: int | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Token ids and attention mask, both (n, length); None pads to the longest text."""
+        """Token ids and attention mask, both (n, length); None pads to the longest text.
+
+        Args:
+            texts: Any number.
+            length: Tokens of every row; None for the longest text's.
+
+        Returns:
+            Ids and mask, int64 (n, length).
+        """
         rows = self.ids(texts)
         width = length if length is not None else max((len(row) for row in rows), default=1)
         ids = np.full((len(rows), width), self.pad_id, dtype=np.int64)
@@ -68,6 +76,9 @@ def find_text_folder(
         hub_name: What it is called on the hub, for messages.
         wanted: Fields of config.json whose other values would change the arithmetic.
         max_tokens: Longer texts are cut there, special tokens included.
+
+    Returns:
+        Configuration and tokenizer.
 
     Raises:
         WeightsMissingError: There is none, or it has no tokenizer.

@@ -30,6 +30,10 @@ def system_of(tensor_names: Iterable[str]) -> str | None:
 def check_system(checkpoint: Checkpoint, system: str) -> None:
     """Refuse another system's checkpoint, and one that is none at all.
 
+    Args:
+        checkpoint: Of the user.
+        system: Key of the system it should be.
+
     Raises:
         ModelError: Says whose it is, or which tensors were looked for and which were found.
     """

@@ -212,6 +212,9 @@ class Stage:
         Args:
             settings: Of the stage.
             data: PTB-XL folder.
+
+        Returns:
+            Place, log and rows.
         """
         place = find_place(settings)
         seed_everything(settings.seed)

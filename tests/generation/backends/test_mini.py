@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecgkin.generation.backends.base import Request, TextBackend
 from ecgkin.generation.backends.mini.backend import SHIPPED, MiniGenerator
 from ecgkin.generation.backends.mini.tokens import pooled
-from ecgkin.generation.backends.mini.vocabulary import Vocabulary, train_vocabulary
+from ecgkin.generation.backends.mini.vocabulary import SPECIALS, Vocabulary, train_vocabulary
 from ecgkin.generation.backends.mini.wording import MiniPrompt, ShownCase, findings_line, parse_prompt, split_answer
 from ecgkin.generation.prompt.wording import fill, prompt_name
 from ecgkin.generation.research.instruct.build import build_instructions, neighbour_prompt
@@ -228,7 +228,7 @@ def test_training_stops_after_its_minutes_and_minds_its_encoder(made_ptbxl: Path
     assert train_mini(_settings(tmp_path, max_steps=2), made_ptbxl, encoder=TokenEncoder())
     assert json.loads(about.read_text())["steps"] == 2
     other = TokenEncoder()
-    other.image_fingerprint = "another tower"  # type: ignore[misc]
+    other.image_fingerprint = "another tower"
     with pytest.raises(ModelError, match="another encoder"):
         train_mini(_settings(tmp_path), made_ptbxl, encoder=other)
 
@@ -277,7 +277,7 @@ def test_a_batch_answers_as_one_by_one(trained: Path, data: PtbXl) -> None:
 
 def test_a_model_of_another_tower_is_refused(trained: Path) -> None:
     other = TokenEncoder()
-    other.image_fingerprint = "something else"  # type: ignore[misc]
+    other.image_fingerprint = "something else"
     with pytest.raises(ModelError, match="image tower"):
         MiniGenerator(trained / "mini", other)
     with pytest.raises(WeightsMissingError, match="mini"):
@@ -286,6 +286,7 @@ def test_a_model_of_another_tower_is_refused(trained: Path) -> None:
 
 def test_arms_are_compared_on_the_same_queries(trained: Path, made_ptbxl: Path, tmp_path: Path) -> None:
     from ecgkin.generation.research.mini.evaluate import ARMS, evaluate_mini
+    from ecgkin.generation.research.scope import Scope
 
     encoder = TokenEncoder()
     generator = MiniGenerator(trained / "mini", encoder)
@@ -295,10 +296,9 @@ def test_arms_are_compared_on_the_same_queries(trained: Path, made_ptbxl: Path, 
         made_ptbxl,
         encoder,
         generator,
+        Scope(resamples=20, cache_dir=tmp_path),
         without=generator,
         out_dir=tmp_path,
-        cache_dir=tmp_path,
-        resamples=20,
     )
     assert set(report.arms) == set(ARMS) and len({arm.n for arm in report.arms.values()}) == 1
     assert all(value.value >= 0 for value in report.made_up.values())
@@ -350,3 +350,12 @@ def test_settings_are_checked(tmp_path: Path) -> None:
         load_mini_settings(path)
     shipped = load_mini_settings(Path(__file__).parents[3] / "scripts" / "training" / "mini.yaml")
     assert shipped.cases == "mixed" and shipped.vocabulary == 3168
+
+
+@pytest.mark.parametrize(("p", "tenth"), [(0.0, 0), (0.09, 0), (0.1, 1), (0.39, 3), (0.85, 8), (0.95, 9), (1.0, 9)])
+def test_the_vote_is_told_in_whole_tenths_cut_off(p: float, tenth: int, tmp_path: Path) -> None:
+    """As in training: 39 % is three tenths, and nothing lies above nine."""
+    vocabulary = train_vocabulary(["sinus rhythm", "sinus rhythm with a long pause"], tmp_path, len(SPECIALS) + 20)
+    ids = vocabulary.prompt_ids(MiniPrompt(vote=(("AFIB", p),)))
+    at = ids.index(SPECIALS.index("<AFIB>"))
+    assert SPECIALS[ids[at + 1]] == f"<p{tenth}>"

@@ -616,3 +616,19 @@ def test_any_json_is_an_answer_or_an_error(value: Any) -> None:
         assert isinstance(read_answer(raw).text, str)
     with contextlib.suppress(GenerationError):
         assert isinstance(ChunkReader().read(raw.decode()), str)
+
+
+@pytest.mark.parametrize(("size", "fine"), [(10, True), (11, False)])
+def test_an_answer_may_be_as_long_as_the_limit(size: int, fine: bool) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        for _ in range(size):
+            yield b"x"
+
+    async def read() -> bytes:
+        return await limit_body(httpx.Response(200, content=parts()), 10).aread()
+
+    if fine:
+        assert asyncio.run(read()) == b"x" * 10
+    else:
+        with pytest.raises(GenerationError, match="more than 10 bytes"):
+            asyncio.run(read())

@@ -210,7 +210,7 @@ def test_any_neighbourhood_gives_a_grounded_draft(labels: list[set[str]], langua
 
 def test_the_draft_never_reads_reports() -> None:
     """Neighbours have no text at all, so that none can steer the draft; codes that a report names only veto."""
-    assert set(Neighbour.__dataclass_fields__) == {"case_id", "score", "codes", "named"}
+    assert set(Neighbour.__dataclass_fields__) == {"case_id", "score", "codes", "named", "stage", "reported"}
 
 
 def test_thresholds_find_the_best_f1(tmp_path: Path) -> None:
@@ -222,8 +222,11 @@ def test_thresholds_find_the_best_f1(tmp_path: Path) -> None:
     thresholds, f1 = fit_thresholds(shares, truth)
     assert 0.35 <= thresholds[0] <= 0.45 and 0.35 <= thresholds[1] <= 0.45 and thresholds[2] < 0.35
     assert 0.75 < f1 < 0.9
-    model = MeasuredModel(1.0, 0.0, {"slow": 1.5}, 0.4)
-    made = DraftThresholds("abc", {"SR": 0.5}, {"MI": 0.3}, {"SBRAD": model}, fitted_on="made", f1={"statements": 0.5})
+    model = MeasuredModel(1.0, 0.0, {"slow": 1.5}, {"rate_bpm": -0.5}, 0.4)
+    made = DraftThresholds(
+        "abc", {"SR": 0.5}, {"MI": 0.3}, {"SR": 0.6}, {"super:MI": 0.2}, {"SBRAD": model}, fitted_on="made",
+        f1={"statements": 0.5},
+    )  # fmt: skip
     made.save(tmp_path / "t.json")
     assert DraftThresholds.load(tmp_path / "t.json", "abc") == made
     with pytest.raises(EncoderMismatchError):
@@ -310,8 +313,8 @@ def test_a_rhythm_is_named() -> None:
 def test_a_measurement_has_its_say() -> None:
     """A PR of 260 ms states the block that one neighbour in ten has; a missing one leaves it to the vote."""
     found = neighbours((2, "SR 1AVB"), (18, "SR"))
-    model = MeasuredModel(1.0, 0.0, {"long_pr": 1.5}, 0.4)
-    limits = DraftThresholds("x", {"SR": 0.5, "1AVB": 0.3}, {"CD": 0.3}, {"1AVB": model})
+    model = MeasuredModel(1.0, 0.0, {"long_pr": 1.5}, threshold=0.4)
+    limits = DraftThresholds("x", {"SR": 0.5, "1AVB": 0.3}, {"CD": 0.3}, measured={"1AVB": model})
     long = drafted(found, thresholds=limits, measurements=Measurements(pr_ms=260.0, n_beats=9))
     assert "1AVB" in long.codes() and long.probabilities["1AVB"] > 0.8
     (said,) = [s for s in long.sentences if ("1AVB", "present") in s.statements and s.section == "conduction"]
@@ -327,8 +330,9 @@ def test_a_measurement_has_its_say() -> None:
 def test_more_excess_is_more_probable(share: float, one: float, other: float) -> None:
     model = MeasuredModel(0.8, -0.2, {"long_pr": 1.2})
     low, high = (model.probability(share, {"pr_ms": v}) for v in sorted((one, other)))
-    assert low is not None and high is not None and 0 < low <= high < 1
-    assert model.probability(share, {"qrs_ms": 100.0}) is None
+    assert 0 < low <= high < 1
+    missing = MeasuredModel(0.8, -0.2, {"long_pr": 1.2}, {"pr_ms": -1.0})
+    assert missing.probability(share, {"qrs_ms": 100.0}) <= model.probability(share, {"qrs_ms": 100.0})
 
 
 def measured(**values: object) -> Measurements:

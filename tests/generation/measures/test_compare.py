@@ -10,7 +10,9 @@ import pytest
 from ecgkin.generation.measures import Measurements, measure
 from ecgkin.generation.measures.compare import NOT_COMPARABLE, RULES, Change, ChangeCode, change_text, compare
 from ecgkin.generation.measures.leads import LeadMeasures
+from ecgkin.generation.measures.p_train import PTrain
 from ecgkin.generation.measures.pacing import Pacing
+from ecgkin.generation.measures.rhythm import AtrialActivity
 from ecgkin.generation.types.draft import LANGUAGES
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
@@ -99,6 +101,28 @@ def test_blocks_and_rhythms() -> None:
     assert (change.code, change.detail) == (C.RHYTHM, "with P waves -> fibrillation")
     paced = ecg(pacing=Pacing((1.0, 2.0, 3.0), 1.0, 0.0, 0.05), qrs_ms=150.0)
     assert C.RHYTHM in changed(ecg(), paced)
+
+
+def test_what_repeats_badly_is_no_change() -> None:
+    """A PR that crosses 200 ms by a little, an axis of a small or paced QRS, P waves that were not told, flutter."""
+    for after, new in ((216.0, False), (236.0, False), (236.5, True)):
+        details = {c.detail for c in compare(ecg(pr_ms=200.0), ecg(pr_ms=after)).changes}
+        assert ("first degree AV block" in details) is new
+    small = {"I": lead(r_mv=0.2), "aVF": lead(r_mv=0.3)}
+    assert changed(ecg(), ecg(small, axis_deg=120.0)) == set()
+    assert changed(ecg(), ecg({**small, "I": lead(r_mv=0.3)}, axis_deg=120.0)) == {C.AXIS}
+    driven = {"pacing": Pacing((1.0, 2.0, 3.0), 1.0, 0.0, 0.05), "qrs_ms": 150.0}
+    assert changed(ecg(**driven), ecg(**driven, axis_deg=120.0)) == set()
+    assert changed(ecg(), ecg(p_waves="absent", pr_ms=None, p_axis_deg=None)) == set()
+    uneven = (600.0, 900.0, 700.0, 1000.0, 650.0, 800.0, 940.0, 610.0, 720.0)
+    chaos: dict[str, object] = {"rr_variation": 0.2, "p_waves": "absent", "rr_ms": uneven, "pr_ms": None}
+    flutter = ecg(atrial=AtrialActivity(300.0, 0.8, 60.0, 0.1), pr_ms=None, p_waves="absent")
+    assert changed(ecg(**chaos), flutter) == set() and C.RHYTHM in changed(ecg(), flutter)
+    block = PTrain(84.0, 1.0, 0.9, (), (2, 2, 2), 0.3)
+    slow: dict[str, object] = {"rate_bpm": 55.0, "rr_variation": 0.01, "p_waves": "absent", "pr_ms": None}
+    apart = compare(ecg(), ecg(**slow, p_train=block)).changes
+    assert [(c.code, c.detail) for c in apart] == [(C.NEW_BLOCK, "AV block of higher degree")]
+    assert changed(ecg(**chaos), ecg(**slow, p_train=block)) == set()
 
 
 def test_what_forbids_a_comparison() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.generation.measures import NAMES, Measurements, Reason, measure, reason_text
+from ecgkin.generation.measures.beats import _left_of_spikes
 from ecgkin.generation.measures.measure import samples_and_beats
 from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.retrieval.ecg.leads import LEADS
@@ -39,6 +42,7 @@ def test_against_the_truth(code: str, fs_hz: float) -> None:
     assert abs(turned) <= (40 if code in ("CLBBB", "CRBBB") else 25)
     assert not found.reasons and set(found.values) == set(NAMES)
     assert found.p_waves == "present" and all(value > 0.3 for value in found.confidence.values())
+    assert found.qt_ms is not None and found.rate_bpm is not None
     assert found.qtc_fridericia_ms == pytest.approx(found.qt_ms / (60 / found.rate_bpm) ** (1 / 3))
 
 
@@ -52,6 +56,40 @@ def test_against_the_truth(code: str, fs_hz: float) -> None:
 def test_any_rate_is_not_halved_or_doubled(rate: float, code: str, seed: int, noise: float) -> None:
     ecg = made([code], seed, 250.0, rate_bpm=rate, noise=noise)
     assert measure(ecg.record).rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
+
+
+@pytest.mark.parametrize("rate", [55.0, 75.0, 95.0])
+@pytest.mark.parametrize("width_s", [0.035, 0.045])
+@pytest.mark.parametrize("height_mv", [1.0, 1.8])
+def test_sharp_tall_t_waves_are_no_beats(rate: float, width_s: float, height_mv: float) -> None:
+    """T as tall as R and nearly as quick (hyperkalaemia) leaves the rate as it is; so does bigeminy."""
+    ecg = made(["NORM"], 2, 500.0, rate_bpm=rate)
+    times = np.arange(ecg.record.n_samples) / 500.0
+    signal = ecg.record.signal_mv.astype(np.float64)
+    size = np.array([0.4, 0.7, -0.6, 0.1, 0.5, 0.3, -0.2, 0.8, 1.0, 1.0, 0.8, 0.6])
+    for beat in samples_and_beats(ecg.record)[1].at / 500.0:
+        top = beat + 0.27 * np.sqrt(60.0 / rate)
+        signal += height_mv * size[:, None] * np.exp(-0.5 * np.square((times - top) / width_s))
+    found = measure(replace(ecg.record, signal_mv=signal.astype(np.float32)))
+    assert found.rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("at", "moves", "left"),
+    [
+        # Spike and QRS; two spikes and QRS; QRS and a notch that moves less; a tachycardia; one pair only.
+        ([0, 90] * 5, [0.1, 1.0] * 5, [True, False] * 5),
+        ([0, 115, 200] * 4, [0.1, 0.9, 1.0] * 4, [True, True, False] * 4),
+        ([0, 90] * 5, [1.0, 0.5] * 5, [False, True] * 5),
+        ([0, 110, 220, 330] * 4, [1.0] * 16, [False] * 16),
+        ([0, 90, 500, 1000, 1500, 2000, 2500, 3000], [0.1] + [1.0] * 7, [False] * 8),
+    ],
+)
+def test_what_is_left_of_spikes_is_no_beat(at: list[int], moves: list[float], left: list[bool]) -> None:
+    cycle = at.index(0, 1) if 0 in at[1:] else len(at)
+    length = 500 if at[:3] != [0, 110, 220] else 440
+    places = np.array([place + length * (k // cycle) for k, place in enumerate(at)], dtype=np.int64)
+    assert _left_of_spikes(places, np.array(moves)).tolist() == left
 
 
 def test_a_fast_tachycardia_of_the_shared_files(shared_root: Path) -> None:
@@ -164,14 +202,14 @@ def test_never_raises(leads: int, fs_hz: float, seconds: float, kind: str, missi
     """Whatever the samples, with whatever holes: numbers or reasons for all of them."""
     rng = np.random.default_rng(seed)
     n = round(fs_hz * seconds)
-    signal = {
+    kinds: dict[str, Callable[[], np.ndarray[Any, Any]]] = {
         "noise": lambda: rng.normal(0, 1, (leads, n)),
         "steps": lambda: np.repeat(rng.normal(0, 5, (leads, n // 20 + 1)), 20, axis=1)[:, :n],
         "spikes": lambda: (rng.random((leads, n)) < 0.01) * 1e6,
         "constant": lambda: np.full((leads, n), 3.0),
         "beats": lambda: made(["NORM"], seed, 500.0).record.resampled(fs_hz).signal_mv[:leads, :n],
-    }[kind]()
-    signal = np.array(signal, dtype=np.float32)
+    }
+    signal = np.array(kinds[kind](), dtype=np.float32)
     start = int(rng.integers(0, signal.shape[1]))
     signal[rng.random(leads) < 0.5, start : start + int(missing * signal.shape[1])] = np.nan
     found = measure(EcgRecord(signal, fs_hz, LEADS[:leads]))
@@ -193,3 +231,23 @@ def test_gaps_and_few_leads(made_record: EcgRecord) -> None:
     spiky = made_record.signal_mv.copy()
     spiky[:, 2500] = 1e6
     assert isinstance(measure(replace(made_record, signal_mv=spiky)), Measurements)
+
+
+def test_the_rhythm_strip_counts_the_beats() -> None:
+    """A page with raised ST segments that end as steeply as QRS: twice as many edges as beats, but not in the strip."""
+    fs, cycle = 500, 390  # 77/min
+    t = np.arange(5000)
+    beat = np.zeros(cycle)
+    beat[50:70] = np.interp(np.arange(20), [0, 10, 19], [0.0, 1.0, 0.0])
+    tombstone = beat.copy()
+    tombstone[60:190] = 1.0
+    tombstone[190:200] = np.linspace(1.0, 0.0, 10)
+    signal = np.full((12, t.size), np.nan, dtype=np.float32)
+    for lead in range(12):
+        column = lead // 3
+        shown = slice(1250 * column, 1250 * (column + 1))
+        signal[lead, shown] = (tombstone if column >= 2 else beat)[t % cycle][shown]
+    signal[1] = beat[t % cycle]
+    signal += np.random.default_rng(0).normal(0, 0.01, signal.shape).astype(np.float32)
+    found = measure(EcgRecord(signal, float(fs), LEADS))
+    assert found.rate_bpm == pytest.approx(60 * fs / cycle, rel=0.02)

@@ -188,3 +188,11 @@ def test_the_farthest_cases_give_way_first() -> None:
         tight = build_context(hits, None, Counting(short.n_tokens + 16), k=4, max_new_tokens=16)
         assert [item.case_id for item in tight.evidence] == [f"x/{i}" for i in range(1, kept + 1)]
         assert [item.number for item in tight.evidence] == list(range(1, kept + 1)) and tight.dropped == 4 - kept
+
+
+@pytest.mark.parametrize(("rank", "shown"), [(20, [1, 2, 20]), (21, [1, 2, 3])])
+def test_dissent_must_be_near(rank: int, shown: list[int]) -> None:
+    """A case of another kind takes the last place only from among the twenty nearest."""
+    hits = [hit(i, "SR NORM", f"Normal ECG number {i}.") for i in range(1, 7)]
+    hits.append(hit(rank, "SR IMI", "Inferior infarct."))
+    assert [h.rank for h in choose_cases(hits, 3)] == shown

@@ -109,3 +109,14 @@ def test_any_text_is_read(text: str) -> None:
     ids = {e.case_id for e in EVIDENCE}
     assert all(set(s.citations) <= ids for s in found.sentences)
     assert all(s.text.strip() for s in found.sentences)
+
+
+def test_a_list_of_leads_ends_a_sentence() -> None:
+    """Measured findings end in leads; the citations of the next sentence are none of theirs."""
+    said = "ST elevation in II, III. ST depression in V5, V6. Abnormal ECG (98 %): LBBB [1]. AV-Block I. Grades [2]."
+    assert split_sentences(said) == [
+        "ST elevation in II, III.",
+        "ST depression in V5, V6.",
+        "Abnormal ECG (98 %): LBBB [1].",
+        "AV-Block I. Grades [2].",
+    ]

@@ -216,7 +216,7 @@ def test_rows_without_an_answer_are_left_out_as_published_and_wrong_in_the_corre
 
 
 def test_judges_scores_are_averaged_as_published() -> None:
-    reply = {"Diagnosis": {"Score": 5}, "Form": {"Score": 10}, "Rhythm": {"Score": "9"}}
+    reply: dict[str, dict[str, object]] = {"Diagnosis": {"Score": 5}, "Form": {"Score": 10}, "Rhythm": {"Score": "9"}}
     assert rules.report_score(reply) == pytest.approx(80.0)
     arena = {name: {"Score": 3} for name in ("Accuracy", "Completeness", "Instruction Adherence")}
     assert rules.arena_score([arena, arena]) == pytest.approx(30.0)
@@ -258,14 +258,14 @@ def _file(folder: Path, name: str, prompt: str, golds: list[Any]) -> Path:
 def test_a_set_is_answered_kept_and_scored(tmp_path: Path) -> None:
     rows = load_split(_file(tmp_path, "cpsc-test", "<image>\nWhich?", ["NORM", "AF; PVC"]))
     backend = Scripted("NORM", "AF")
-    path = answer_split("cpsc-test", rows, backend_answerer(backend), tmp_path, "a model:7b")  # type: ignore[arg-type]
+    path = answer_split("cpsc-test", rows, backend_answerer(backend), tmp_path, "a model:7b")
     assert backend.asked[0].prompt == "Which?" and backend.asked[0].image.size == (8, 8)
     line = json.loads(path.read_text().splitlines()[0])
     assert set(line) == {"question_id", "prompt", "text", "answer_id", "model_id", "metadata"}
     # A second run asks nothing; a last line that was cut short is asked again.
-    answer_split("cpsc-test", rows, backend_answerer(Scripted()), tmp_path, "a model:7b")  # type: ignore[arg-type]
+    answer_split("cpsc-test", rows, backend_answerer(Scripted()), tmp_path, "a model:7b")
     path.write_text(path.read_text()[:-20])
-    answer_split("cpsc-test", rows, backend_answerer(Scripted("AF")), tmp_path, "a model:7b")  # type: ignore[arg-type]
+    answer_split("cpsc-test", rows, backend_answerer(Scripted("AF")), tmp_path, "a model:7b")
     found = score_split("cpsc-test", rows, read_answers(path))
     assert found["published"]["macro-F1"] == pytest.approx(2 / 3)
     assert found["corrected"]["n"] == 2 and found["corrected"]["unparsed"] == 0
@@ -331,7 +331,7 @@ def test_the_command_scores_an_answer_file(tmp_path: Path, capsys: pytest.Captur
 def test_a_judge_behind_the_same_door() -> None:
     good = '```json\n{"Diagnosis": {"Score": 8}, "Waveform": {"Score": 6}, "Rhythm": {"Score": 10}}\n```'
     row = BenchRow("r-1", "", ("write",), ("sinus rhythm [End of reference]",), lambda: Image.new("RGB", (1, 1)))
-    found = judge("report", [row, row], {"r-1": Answer(("SR",))}, Scripted(good, "no idea"))  # type: ignore[arg-type]
+    found = judge("report", [row, row], {"r-1": Answer(("SR",))}, Scripted(good, "no idea"))
     assert found["score"] == pytest.approx(80.0) and found["failed"] == 1
     assert judge_prompt("report", "[End of reference]", "x").count("[End of reference]") == 1
     with pytest.raises(GenerationError):

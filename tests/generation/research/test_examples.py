@@ -50,6 +50,7 @@ def test_own_data_and_own_drafter(examples: dict[str, str], tmp_path: Path) -> N
     (tmp_path / "table.csv").write_text("\n".join(lines) + "\n")
     assert names["build"](tmp_path, tmp_path / "base", HashingEncoder()) == 6
     with CaseSearch.open(tmp_path / "base") as search:
+        assert last is not None
         hits = search.by_ecg(last, k=3).hits
         assert hits[0].case.case_id == "mine/5" and set(hits[0].case.labels) == {"SR", "CLBBB"}
         draft = _names(examples["drafter"])["draft"](search, last)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ SPACE = LabelSpace(
 )
 
 
-def problem(seed: int, n_queries: int = 40, n_gallery: int = 300, n_labels: int = 6) -> tuple[NDArray, ...]:
+def problem(seed: int, n_queries: int = 40, n_gallery: int = 300, n_labels: int = 6) -> tuple[NDArray[Any], ...]:
     """Random unit embeddings and labels that follow them a little."""
     rng = np.random.default_rng(seed)
     axes = rng.standard_normal((8, n_labels))
@@ -100,7 +102,7 @@ def test_first_rank_equals_a_sorted_list(seed: int, n: int) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.zeros((0, 4)), np.zeros(4), np.full((2, 4), np.nan), np.zeros((2, 5))])
-def test_embeddings_that_do_not_fit_are_refused(bad: NDArray) -> None:
+def test_embeddings_that_do_not_fit_are_refused(bad: NDArray[np.float64]) -> None:
     with pytest.raises(QueryError):
         ranking.nearest(bad.astype(np.float32), np.ones((3, 4), dtype=np.float32), 1)
     with pytest.raises(QueryError):
@@ -124,10 +126,10 @@ def test_vote_is_the_weighted_share(seed: int, k: int, tau: float) -> None:
 
 
 def test_a_cold_vote_is_the_first_hit_and_nothing_overflows() -> None:
-    weights = vote_weights(np.float32([[1.0, 0.5, -1.0]]), 1e-4)
+    weights = vote_weights(np.array([[1.0, 0.5, -1.0]], dtype=np.float32), 1e-4)
     assert weights.tolist() == [[1.0, 0.0, 0.0]]
     with pytest.raises(QueryError, match="tau"):
-        vote_weights(np.float32([[1.0]]), 0.0)
+        vote_weights(np.array([[1.0]], dtype=np.float32), 0.0)
 
 
 def test_vote_over_more_than_was_ranked_is_refused() -> None:
@@ -139,9 +141,18 @@ def test_vote_over_more_than_was_ranked_is_refused() -> None:
 # ---------------------------------------------------------------- identical sets and nDCG
 
 
+def test_a_hit_that_is_missing_is_wrong_whatever_stands_last_in_the_gallery() -> None:
+    """Row -1 means "no hit", not the last row, even where that one has the query's own labels."""
+    labels = np.array([[True, False], [False, True]])
+    found = ranking.Neighbours(np.array([[0, -1]]), np.array([[0.9, -np.inf]], dtype=np.float32))
+    assert metrics.identical_share(found, labels[1:], labels, 2).tolist() == [0.0]
+    assert metrics.identical_share(found, labels[:1], labels, 2).tolist() == [0.5]
+    assert metrics.ndcg_jaccard(found, labels[1:], labels, 2).tolist() == [0.0]
+
+
 def test_identical_share_by_hand() -> None:
     gallery = np.array([[True, False], [True, True], [True, False], [False, False]])
-    found = ranking.Neighbours(np.array([[0, 1], [2, -1]]), np.float32([[1, 0], [1, -np.inf]]))
+    found = ranking.Neighbours(np.array([[0, 1], [2, -1]]), np.array([[1, 0], [1, -np.inf]], dtype=np.float32))
     queries = np.array([[True, False], [True, False]])
     assert metrics.identical_share(found, queries, gallery, 2).tolist() == [0.5, 0.5]
     assert metrics.identical_in_gallery(queries, gallery).tolist() == [2, 2]

@@ -10,8 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.generation.backends.base import Completion, Request
-from ecgkin.generation.research.drafts.overlap import MEASURES, meteor, overlap, rouge_l, words
-from ecgkin.generation.research.drafts.regen import KS, evaluate_regen, questions, report_prompt
+from ecgkin.generation.research.drafts.regen import (
+    KS,
+    MEASURES,
+    evaluate_regen,
+    meteor,
+    overlap,
+    questions,
+    report_prompt,
+    rouge_l,
+    words,
+)
+from ecgkin.generation.research.scope import Scope
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import GenerationError, QueryError
@@ -90,9 +100,7 @@ class Copying:
 
 def test_the_whole_comparison(made_ptbxl: Path) -> None:
     model = Copying()
-    found = evaluate_regen(
-        made_ptbxl, HashingEncoder(32), backend=model, query_folds=(9, 8, 7), gallery_folds=range(1, 7), resamples=50
-    )
+    found = evaluate_regen(made_ptbxl, HashingEncoder(32), Scope((9, 8, 7), range(1, 7), resamples=50), backend=model)
     arms = found.arms
     assert set(arms["nearest report copied"].measures) == {
         *MEASURES, "statement micro-F1", "statement macro-F1", "superclass macro-F1",
@@ -116,9 +124,7 @@ def test_the_whole_comparison(made_ptbxl: Path) -> None:
 
 
 def test_without_a_model(made_ptbxl: Path) -> None:
-    found = evaluate_regen(
-        made_ptbxl, HashingEncoder(32), query_folds=(9,), gallery_folds=range(1, 9), resamples=20, ks=(1, 3)
-    )
+    found = evaluate_regen(made_ptbxl, HashingEncoder(32), Scope((9,), range(1, 9), resamples=20), ks=(1, 3))
     assert set(found.arms) == {
         "most frequent report", "random case", "nearest report copied", "report of the same labels",
     }  # fmt: skip
@@ -126,7 +132,7 @@ def test_without_a_model(made_ptbxl: Path) -> None:
     with pytest.raises(QueryError):
         evaluate_regen(made_ptbxl, HashingEncoder(32), ks=(0,))
     with pytest.raises(QueryError):
-        evaluate_regen(made_ptbxl, HashingEncoder(32), query_folds=(10,))
+        evaluate_regen(made_ptbxl, HashingEncoder(32), Scope(query_folds=(10,)))
 
 
 def test_prompts(made_ptbxl: Path) -> None:

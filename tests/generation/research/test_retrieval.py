@@ -110,8 +110,8 @@ def test_log_spectra_find_the_heart_rate_again() -> None:
 
 
 def test_log_spectra_bear_missing_leads_and_other_lengths() -> None:
-    short = EcgRecord(np.ones((2, 1000)), 500.0, ("I", "V2"))
-    features = baselines.log_spectra([short, EcgRecord(np.ones((12, 7000)), 100.0, LEADS)])
+    short = EcgRecord(np.ones((2, 1000), dtype=np.float32), 500.0, ("I", "V2"))
+    features = baselines.log_spectra([short, EcgRecord(np.ones((12, 7000), dtype=np.float32), 100.0, LEADS)])
     assert features.shape == (2, 12 * 501) and np.isfinite(features).all()
 
 

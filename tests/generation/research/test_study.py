@@ -346,7 +346,9 @@ def test_alignment_finds_what_two_sides_share(data: PtbXl) -> None:
     n, new = 400, len(data.rows)
     said = rng.standard_normal((n + new, 6))
     ecgs, texts = (
-        np.concatenate([said, 3 * rng.standard_normal((n + new, 10))], axis=1) @ rng.standard_normal((16, 24))
+        (np.concatenate([said, 3 * rng.standard_normal((n + new, 10))], axis=1) @ rng.standard_normal((16, 24))).astype(
+            np.float32
+        )
         for _ in range(2)
     )
     rows = [replace(row, report="sinus " + "a" * (i + 1), patient_id=str(i)) for i, row in enumerate(data.rows)]
@@ -447,8 +449,12 @@ def test_one_yaml_runs_everything(made_ptbxl: Path, tmp_path: Path, monkeypatch:
     # What is done is not done again; a task whose options changed is.
     again: list[str] = []
     for name in report["tasks"]:
-        runner = study_tasks.RUNNERS[name]
-        monkeypatch.setitem(study_tasks.RUNNERS, name, lambda s, o, n=name, r=runner: again.append(n) or r(s, o))
+
+        def noted(study: Any, options: Any, name: str = name, runner: Any = study_tasks.RUNNERS[name]) -> Any:
+            again.append(name)
+            return runner(study, options)
+
+        monkeypatch.setitem(study_tasks.RUNNERS, name, noted)
     changed = load_study(path, tasks={**load_study(path).tasks, "photo_identity": {"limit": 3}})
     run_study(changed, made_ptbxl)
     assert again == ["photo_identity"]
@@ -464,9 +470,11 @@ def test_the_pair_of_equal_budget_differs_in_its_picture_alone() -> None:
 
 
 def test_settings_of_a_run_are_checked(tmp_path: Path) -> None:
-    for wrong in ({"tasks": {"retrieval": {"pairs": [["encoder", "features"]]}}}, {"tasks": {"tea": {}}},
+    wrongs: tuple[dict[str, Any], ...] = (
+                  {"tasks": {"retrieval": {"pairs": [["encoder", "features"]]}}}, {"tasks": {"tea": {}}},
                   {"tasks": {}}, {"tasks": {"map": {"colour": 1}}}, {"arms": ("nobody",)},
-                  {"query_folds": (1,)}):  # fmt: skip
+                  {"query_folds": (1,)})  # fmt: skip
+    for wrong in wrongs:
         with pytest.raises(QueryError):
             StudySettings(**{"out": "x", "tasks": {"map": {}}, **wrong})
     path = tmp_path / "x.yaml"

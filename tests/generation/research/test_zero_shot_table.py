@@ -18,16 +18,18 @@ from ecgkin.generation.research.retrieval.zero_shot_table import (
     read_split,
     zero_shot_table,
 )
+from ecgkin.generation.research.scope import Scope
 from ecgkin.index.case import Case
 from ecgkin.index.transfer.export import write_wfdb
 from ecgkin.retrieval.errors import ModelError, QueryError
 
 FOLDS = (7, 8, 9)
+ALONE = Scope(FOLDS, gallery_folds=(), resamples=20)
 
 
 def test_rows_without_weights(made_ptbxl: Path, tmp_path: Path) -> None:
     names = ["hashing", "merl", "d-beta", f"ecgfounder:{tmp_path / 'no'}", "more"]
-    found = zero_shot_table(made_ptbxl, names, query_folds=FOLDS, gallery_folds=range(1, 7), resamples=20)
+    found = zero_shot_table(made_ptbxl, names, Scope(FOLDS, range(1, 7), resamples=20))
     assert list(found.rows) == ["hashing", "MERL", "D-BETA (C-MELT)", names[3], "MoRE"]
     for title, cells in found.rows.items():
         assert tuple(cells) == COLUMNS
@@ -50,7 +52,7 @@ def test_rows_without_weights(made_ptbxl: Path, tmp_path: Path) -> None:
 def test_rows_with_weights(made_ptbxl: Path, tmp_path: Path) -> None:
     names = names_of(folders(tmp_path))
     chosen = [names["d-beta"], names["ecgfounder"]]
-    found = zero_shot_table(made_ptbxl, chosen, query_folds=FOLDS, gallery_folds=(), resamples=20)
+    found = zero_shot_table(made_ptbxl, chosen, ALONE)
     words, classes = (found.rows[name] for name in chosen)
     assert words["rhythm"].auc is not None
     assert classes["rhythm"].auc is not None
@@ -63,7 +65,7 @@ def test_rows_with_weights(made_ptbxl: Path, tmp_path: Path) -> None:
 def test_weights_that_do_not_fit_stop_the_table(made_ptbxl: Path, tmp_path: Path) -> None:
     (tmp_path / "x_ckpt.pth").write_bytes(b"nonsense")
     with pytest.raises(ModelError):
-        zero_shot_table(made_ptbxl, [f"merl:{tmp_path}"], query_folds=FOLDS, gallery_folds=())
+        zero_shot_table(made_ptbxl, [f"merl:{tmp_path}"], ALONE)
 
 
 def test_split_files(made_ptbxl: Path, tmp_path: Path) -> None:
@@ -82,7 +84,7 @@ def test_split_files(made_ptbxl: Path, tmp_path: Path) -> None:
     assert one.classes == ("AFIB", "NORM", "STD")
     assert one.truth.shape == (9, 3)
     np.testing.assert_array_equal(one.truth[:8, 0], [n % 2 == 1 for n in range(8)])
-    found = zero_shot_table(made_ptbxl, ["hashing"], query_folds=FOLDS, gallery_folds=(), splits=[one], resamples=20)
+    found = zero_shot_table(made_ptbxl, ["hashing"], ALONE, splits=[one])
     cell = found.rows["hashing"]["cpsc2018"]
     assert cell.auc is not None
     assert (cell.n, cell.n_classes, cell.of) == (8, 2, 3)  # STD has no positive among them
@@ -98,8 +100,8 @@ def test_prompts_of_the_users_copy(made_ptbxl: Path, tmp_path: Path) -> None:
     file = tmp_path / "CKEPE_prompt.json"
     file.write_text(json.dumps({"NORM": "all is well", "STD": "the segment lies low"}))
     prompts = read_prompts(file)
-    own = zero_shot_table(made_ptbxl, ["hashing"], query_folds=FOLDS, gallery_folds=(), resamples=20)
-    given = zero_shot_table(made_ptbxl, ["hashing"], query_folds=FOLDS, gallery_folds=(), prompts=prompts, resamples=20)
+    own = zero_shot_table(made_ptbxl, ["hashing"], ALONE)
+    given = zero_shot_table(made_ptbxl, ["hashing"], ALONE, prompts=prompts)
     assert own.rows["hashing"]["superclass"].auc != given.rows["hashing"]["superclass"].auc
     assert own.rows["hashing"]["rhythm"].auc == given.rows["hashing"]["rhythm"].auc
     assert any("the user's copy" in note for note in given.notes)

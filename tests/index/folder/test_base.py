@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from ecgkin.index import create_base, open_base
 from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case, content_hash, iso_date
-from ecgkin.index.engines.exact import ExactIndex
 from ecgkin.index.engines.faiss import KINDS
-from ecgkin.index.engines.protocol import Vectors
+from ecgkin.index.engines.protocol import ExactIndex, Vectors
 from ecgkin.index.folder.base import FolderBase
 from ecgkin.index.folder.store import STORE
 from ecgkin.index.manifest import MANIFEST

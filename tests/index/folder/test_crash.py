@@ -17,9 +17,8 @@ import pytest
 
 from ecgkin.index import create_base, manifest, open_base
 from ecgkin.index.case import Case
-from ecgkin.index.engines.exact import ExactIndex
 from ecgkin.index.engines.faiss import FaissIndex
-from ecgkin.index.engines.protocol import Vectors
+from ecgkin.index.engines.protocol import ExactIndex, Vectors
 from ecgkin.index.folder import live_index
 from ecgkin.index.folder.store import Store
 from ecgkin.retrieval.errors import CaseBaseError
@@ -227,7 +226,7 @@ def test_power_cut_between_the_steps(
             base.close()
             raise AssertionError("the step was never reached")
     # The process is gone without a word: its lock with it, nothing closed.
-    base._lock.release()
+    base._lock.release()  # type: ignore[attr-defined]
     leftovers = check_base(path, sure, unsure)
     with open_base(path) as again:
         again.add([case(99)], vector(99)[None])

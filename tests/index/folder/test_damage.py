@@ -234,7 +234,7 @@ def test_a_folder_that_was_replaced(base: Path, tmp_path: Path) -> None:
     with open_base(tmp_path / "other") as other:
         other.remove(["c/0"])
     opened = open_base(base)
-    live = LiveSearch(base, every_s=0.0, serve=_Served)
+    live: LiveSearch[Any] = LiveSearch(base, every_s=0.0, serve=_Served)
     with live.current() as now:
         assert len(now.base) == N
     shutil.move(base, tmp_path / "away")

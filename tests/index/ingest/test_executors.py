@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ecgkin.index import open_base
 from ecgkin.index.ingest.executors import Job, prepare
@@ -61,7 +62,7 @@ def test_workers_make_the_same_base(clinic: Path, tmp_path: Path) -> None:
 
 def test_a_worker_that_dies_is_an_error(clinic: Path, tmp_path: Path) -> None:
     class Dies(HashingEncoder):
-        def encode_records(self, records: object) -> np.ndarray:  # type: ignore[override, type-arg]
+        def encode_records(self, records: object) -> NDArray[np.float32]:
             os.kill(os.getpid(), signal.SIGKILL)
             raise AssertionError
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from measure_deidentify import KEY, Planter, build, everything_in
 
-from ecgkin.index.ingest.deidentify import _device, _filters, deidentified
-from ecgkin.index.ingest.identity import GONE, name_words, without
+from ecgkin.index.ingest.deidentify import GONE, _device, _filters, deidentified, name_words, without
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.folder import folder_items
 from ecgkin.retrieval.encoders.hashing import HashingEncoder

@@ -13,6 +13,7 @@ from pathlib import Path
 import formats_made as made
 import numpy as np
 import pytest
+from formats_made import lead_of
 from PIL import Image
 
 from ecgkin.index import open_base
@@ -247,6 +248,11 @@ def test_hostile_zips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for k in range(4):
             archive.writestr(f"{k}.txt", b"x")
     refused("holds 4 files")
+    with zipfile.ZipFile(tmp_path / "three.zip", "w") as archive:
+        for k in range(3):
+            archive.writestr(f"{k}.txt", b"x")
+    three = archives.Unpacked(tmp_path / "three.zip")
+    assert len(list(three.folder.iterdir())) == 3
     (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes()[:-30])
     refused("cannot be unpacked")
 
@@ -295,7 +301,7 @@ def test_mimic_layout(tmp_path: Path) -> None:
     with open_base(tmp_path / "base") as base:
         case = base.get("mimic-iv-ecg/40689238")
         assert (case.patient_id, case.recorded_at) == ("10000032", "2180-07-23T08:44:00")
-        assert case.report == "Sinus rhythm\nLeft atrial abnormality" and case.meta["rr_ms"] == 659.0
+        assert case.report == "Sinus rhythm\nLeft atrial abnormality\nAbnormal ECG" and case.meta["rr_ms"] == 659.0
     table = (root / "record_list.csv").read_text().replace("files/p1000", "../../files/p1000")
     (root / "record_list.csv").write_text(table)
     with pytest.raises(RecordError, match="outside"):
@@ -343,7 +349,7 @@ def test_vector_page_is_read_like_the_picture(made_record: EcgRecord, tmp_path: 
     rows = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"))
     for r, names in enumerate(rows):
         for c, name in enumerate(names):
-            part = made_record.lead(name)[c * 1250 : (c + 1) * 1250 : 4]
+            part = lead_of(made_record, name)[c * 1250 : (c + 1) * 1250 : 4]
             points = [(18 + 62.5 * c + 0.2 * k, 50 + 45 * r - 10 * float(v)) for k, v in enumerate(part)]
             sheet.polyline(points)
     picture = page_picture(bytes(sheet.output()))
@@ -354,12 +360,12 @@ def test_vector_page_is_read_like_the_picture(made_record: EcgRecord, tmp_path: 
 
 def test_pdf_wrapped_into_dicom(tmp_path: Path, page: Image.Image) -> None:
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     from ecgkin.retrieval.ecg.formats.read import read_ecg
 
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.104.1")
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)

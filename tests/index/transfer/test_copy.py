@@ -169,7 +169,7 @@ def test_new_encoder_under_query_load(tmp_path: Path) -> None:
     failures: list[BaseException] = []
     answered: list[str] = []
     over = threading.Event()
-    live = LiveSearch(name, encoders.__getitem__, every_s=0.02)
+    live: LiveSearch[CaseSearch] = LiveSearch(name, encoders.__getitem__, every_s=0.02)
 
     def ask() -> None:
         i = 0
@@ -223,7 +223,7 @@ def test_what_cannot_be_switched_or_encoded(tmp_path: Path) -> None:
         switch("milvus://127.0.0.1:9/x", tmp_path / "a")
     switch(tmp_path / "link", tmp_path / "a")
     assert meant_by(tmp_path / "link") == str((tmp_path / "a").resolve())
-    live = LiveSearch(tmp_path / "link", lambda name: _Named(), every_s=0.0)
+    live: LiveSearch[CaseSearch] = LiveSearch(tmp_path / "link", lambda name: _Named(), every_s=0.0)
     (tmp_path / "link").unlink()
     assert not live.refresh()
     with live.current() as search:  # the base that it has goes on answering

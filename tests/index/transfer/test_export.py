@@ -104,7 +104,7 @@ def small_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     import edfio
 
     folder = tmp_path_factory.mktemp("small")
-    record = EcgRecord(made.steps(400, leads=12).astype(np.float32) / 1000, 500.0, fuzz_leads())
+    record = EcgRecord(made.steps(400, leads=12).astype(np.float32) / np.float32(1000), 500.0, fuzz_leads())
     signals = [
         edfio.EdfSignal(row.astype(float), 500, label=lead, physical_dimension="mV", physical_range=(-5, 5))
         for lead, row in zip(record.leads, record.signal_mv, strict=True)
@@ -159,7 +159,7 @@ def test_damaged_samples(shared_root: Path, tmp_path: Path, part: int) -> None:
 def test_the_judge_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader that raises something else than an error of ecgkin is seen."""
     path = made.write_muse(tmp_path / "muse.xml", made.steps(50))
-    monkeypatch.setattr(fuzzing, "open_ecg", lambda *_, **__: {}["x"])
+    monkeypatch.setattr(fuzzing, "open_ecg", lambda *_, **__: dict[str, int]()["x"])
     found, wrong = fuzzing.fuzz(path, 3, 0, tmp_path / "..")
     assert found["fault"] == 3 and "KeyError" in wrong[0]
 
@@ -175,3 +175,19 @@ def test_what_was_read_off_a_picture_says_so(tmp_path: Path, gappy: EcgRecord, f
     if form in ("wfdb", "dicom", "csv"):
         paths = {"wfdb": "clinic_picture.hea", "dicom": "clinic_picture.dcm", "csv": "clinic_picture.csv"}
         assert read_ecg(tmp_path / paths[form]).leads == gappy.leads
+
+
+def test_a_statement_with_several_codes_leaves_under_the_first(tmp_path: Path) -> None:
+    """The usual code of a finding stands first in the table; and what is written is read back as the same statement."""
+    from ecgkin.retrieval.ecg.formats.snomed import STATEMENT_OF
+
+    first: dict[str, str] = {}
+    for code, label in STATEMENT_OF.items():
+        first.setdefault(label, code)
+    assert sum(list(STATEMENT_OF.values()).count(label) > 1 for label in first) >= 5
+    record = EcgRecord(np.zeros((1, 500), dtype=np.float32), 500.0, ("I",))
+    for label, code in first.items():
+        path = write_wfdb(tmp_path, Case(label, labels={label: 100.0}), record)
+        assert f"# Dx: {code}" in path.read_text().replace("#Dx", "# Dx").splitlines()
+        header = read_ecg(path).header
+        assert header is not None and dict(header.labels) == {label: 100.0}

@@ -103,12 +103,13 @@ def test_a_damaged_snapshot_is_refused(tmp_path: Path, damage: str) -> None:
     path = tmp_path / "s" / (FILE if damage == "head" else STORE)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    {
+    damages: dict[str, Callable[[], object]] = {
         "edit": lambda: path.write_bytes(content),
         "cut": lambda: path.write_bytes(content[:-100]),
         "delete": path.unlink,
         "head": lambda: path.write_text("{}"),
-    }[damage]()
+    }
+    damages[damage]()
     with pytest.raises((CaseBaseError, ManifestError), match=r"cases\.sqlite|no snapshot"):
         restore_snapshot(tmp_path / "s", tmp_path / "again")
     assert not (tmp_path / "again").exists()
@@ -241,3 +242,10 @@ def test_snapshot_of_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch
     before = sorted(path.name for path in (tmp_path / "b").iterdir())
     assert take_snapshot(tmp_path / "b", tmp_path / "s").n_cases == 30
     assert sorted(path.name for path in (tmp_path / "b").iterdir()) == before
+
+
+@pytest.mark.parametrize("change", [link, head_link])
+def test_links_are_no_snapshot(tmp_path: Path, change: Callable[[dict[str, Any], Path], None]) -> None:
+    """Looking at it is enough to refuse it: what a link points at may change after its sum was taken."""
+    with pytest.raises(CaseBaseError, match="is a link"):
+        read_snapshot(hostile(tmp_path, change))

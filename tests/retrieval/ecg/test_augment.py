@@ -119,3 +119,18 @@ def test_fast_enough_for_training() -> None:
     for _ in range(10):
         photograph(page, rng, "photo")
     assert (time.process_time() - start) / 10 < 0.080 * max(1, cv2.getNumThreads())
+
+
+def test_a_margin_is_room_on_every_side() -> None:
+    """Neither turned nor tilted, the page lies inside its picture with as much table around it as was asked for."""
+    style = AugmentStyle(margin=Damage(1.0, 0.1, 0.1))
+    for seed in range(8):
+        picture, geometry = photograph_with_geometry(_page(), np.random.default_rng(seed), style)
+        height, width = picture.shape[:2]
+        corners = geometry.to_photo(np.array([[0.0, 0.0], [560.0, 0.0], [560.0, 420.0], [0.0, 420.0]]))
+        left, top = corners.min(axis=0)
+        right, bottom = corners.max(axis=0)
+        # A tenth of the longer side all round; where the frame is held wanders by half of that either way.
+        assert (width, height) == pytest.approx((560 + 2 * 56, 420 + 2 * 56), abs=2)
+        for room in (left, top, width - right, height - bottom):
+            assert 27 <= room <= 85

@@ -58,7 +58,7 @@ def test_content_tells_the_kind(head: bytes, kind: Kind) -> None:
 
 def test_every_kind_has_words_in_both_languages() -> None:
     for language in ("en", "de"):
-        words = [kind.words(language) for kind in Kind]  # type: ignore[arg-type]
+        words = [kind.words(language) for kind in Kind]
         assert all(words) and len(set(words)) == len(words)
     assert Kind.PDF.words("de") == "ein PDF-Dokument"
 

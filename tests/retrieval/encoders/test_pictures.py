@@ -44,34 +44,29 @@ def printed(record: EcgRecord) -> PrintedEcg:
 
 def test_the_signals_draw_what_the_page_shows(printed: PrintedEcg) -> None:
     drawn = printed.signal_page
-    assert drawn is not None and len(printed.pages) == 2
-    one, two = (page.trace_map > 100 for page in printed.pages)
+    assert drawn is not None
+    one, two = (page.trace_map > 100 for page in (printed.page, drawn))
     from scipy.ndimage import binary_dilation
 
     assert (one & binary_dilation(two, iterations=2)).sum() > 0.93 * one.sum()
     assert (two & binary_dilation(one, iterations=2)).sum() > 0.93 * two.sum()
 
 
-def test_both_maps_count(printed: PrintedEcg) -> None:
+def test_an_encoder_of_pages_is_shown_the_ink(printed: PrintedEcg) -> None:
     encoder = OfPages(64)
-    alone = encoder.encode_pages(printed.pages)
-    vector = encode_printed(encoder, [printed, printed])
-    mean = alone.mean(axis=0)
-    np.testing.assert_allclose(vector, np.stack([mean / np.linalg.norm(mean)] * 2), atol=1e-6)
+    assert printed.seen is printed.page
+    vectors = encode_printed(encoder, [printed, printed])
+    np.testing.assert_array_equal(vectors, encoder.encode_pages([printed.page, printed.page]))
     assert encode_printed(encoder, []).shape == (0, 64)
-
-
-def test_a_page_that_is_not_sure_goes_by_its_ink(printed: PrintedEcg) -> None:
-    assert printed.evidence is not None and printed.grade == "sure"
-    doubted = replace(printed, evidence=replace(printed.evidence, together=0.0))
-    assert doubted.grade == "poor" and doubted.pages == (doubted.page,)
 
 
 def test_what_was_put_right_is_known_to_the_signals_alone(printed: PrintedEcg) -> None:
     put = replace(printed, known=Corrections(gain_mm_mv=5.0))
-    assert len(put.pages) == 1 and put.pages[0].trace_map is not put.page.trace_map
-    without = replace(printed, record=None, digitized=None)
-    assert without.pages == (without.page,)
+    assert put.seen.trace_map is not put.page.trace_map
+    cut = replace(printed, known=Corrections(corners=((0.0, 0.0), (900.0, 0.0), (900.0, 700.0), (0.0, 700.0))))
+    assert cut.seen is cut.page
+    without = replace(put, record=None, digitized=None)
+    assert without.seen is without.page
 
 
 def test_an_encoder_of_signals_is_given_signals(printed: PrintedEcg) -> None:

@@ -55,7 +55,8 @@ def over_records(make: Callable[..., CaseBase]) -> Callable[..., CaseSearch]:
 
 def record(seed: int) -> EcgRecord:
     rng = np.random.default_rng(seed)
-    return EcgRecord(rng.standard_normal((12, 500)).cumsum(axis=1) * 0.05, 50.0, LEADS, record_id=str(seed))
+    walk = (rng.standard_normal((12, 500)).cumsum(axis=1) * 0.05).astype(np.float32)
+    return EcgRecord(walk, 50.0, LEADS, record_id=str(seed))
 
 
 def cases(n: int) -> list[Case]:

@@ -15,6 +15,7 @@ from ecgkin.generation.research.retrieval import calibrate, metrics, ranking
 from ecgkin.generation.research.retrieval.labels import LabelSpace, default_space
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.errors import EncoderMismatchError, ModelError, QueryError
+from ecgkin.retrieval.notes import NoteCode
 from ecgkin.retrieval.search.vote import Calibration, Threshold, VoteRule, vote
 
 CODES = [s.code for s in STATEMENTS]
@@ -76,7 +77,9 @@ def test_vote_equals_the_vote_of_the_evaluation(hits: list[tuple[float, set[str]
     hits.sort(key=lambda hit: -hit[0])
     space = default_space()
     labels = space.statements([dict.fromkeys(codes, 0.0) for _, codes in hits])
-    neighbours = ranking.Neighbours(np.arange(len(hits))[None], np.float32([[score for score, _ in hits]]))
+    neighbours = ranking.Neighbours(
+        np.arange(len(hits))[None], np.array([[score for score, _ in hits]], dtype=np.float32)
+    )
     expected = metrics.vote_scores(neighbours, labels, len(hits), tau)[0]
     got = vote([float(s) for s in neighbours.scores[0]], [codes for _, codes in hits], rule=VoteRule(len(hits), tau))
     np.testing.assert_allclose([got.statements[code] for code in space.codes], expected, atol=1e-6)
@@ -138,7 +141,7 @@ def test_a_saved_calibration_gives_the_same_numbers(tmp_path: Path) -> None:
     labels = [{c for c, on in zip(space.codes, row, strict=True) if on} for row in gallery[found.rows[0]]]
     scores = [float(s) for s in found.scores[0]]
     one, two = vote(scores, labels, calibration=calibration), vote(scores, labels, calibration=again)
-    assert one.calibrated and one.note is None
+    assert one.calibrated and one.note is not None and one.note.code is NoteCode.READING_MISSING
     assert all(one.statements[c] == pytest.approx(two.statements[c], abs=1e-5) for c in space.codes)
     assert all(0.0 < one.statements[c] < 1.0 for c in space.codes)
     # A label that was never fitted keeps its raw share.
@@ -214,3 +217,12 @@ def test_threshold_takes_the_smallest_quantile_that_turns_strangers_away() -> No
     assert calibrate.fit_threshold(inside, quantile=0.5).score == pytest.approx(0.8, abs=0.01)
     with pytest.raises(QueryError):
         calibrate.fit_threshold(np.array([]))
+
+
+def test_top_keeps_what_just_reaches_the_least() -> None:
+    """At least is at least: a statement exactly at the bound is shown."""
+    voted = vote([1.0, 1.0, 1.0, 1.0], [{"AFIB"}, {"AFIB", "LVH"}, set(), set()], rule=VoteRule(4, 0.1))
+    assert voted.statements["AFIB"] == 0.5 and voted.statements["LVH"] == 0.25
+    assert [code for code, _ in voted.top(at_least=0.5)] == ["AFIB"]
+    assert [code for code, _ in voted.top(at_least=0.25)] == ["AFIB", "LVH"]
+    assert [code for code, _ in voted.top(1, at_least=0.25)] == ["AFIB"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import typer
+import typer.main
 from PIL import Image
 
 import ecgkin
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.ui.cli.main import joined_folds, main
+from ecgkin.ui.cli.main import COMMANDS, joined_folds, load_command, main
 
 HELP_MODULES = 420
 
@@ -56,6 +60,22 @@ def record_csv(made_record: EcgRecord, tmp_path_factory: pytest.TempPathFactory)
     header = ",".join(("time_s", *(f"{name} (mV)" for name in made_record.leads)))
     np.savetxt(path, table, delimiter=",", header=header, comments="", fmt="%.6f")
     return path
+
+
+def test_the_table_of_commands_is_what_the_modules_make() -> None:
+    """No module without its commands in the table, no command that its module does not make, and the same lines."""
+    import ecgkin.ui.cli.commands as folder
+
+    modules = {found.name for found in pkgutil.iter_modules(folder.__path__)} - {"common"}
+    assert {module for names, _ in COMMANDS.values() for module in names} == modules
+    for module in modules:
+        made = typer.Typer()
+        importlib.import_module(f"{folder.__name__}.{module}").register(made)
+        for name in typer.main.get_group(made).commands:
+            assert module in COMMANDS[name][0]
+    for name, (_, line) in COMMANDS.items():
+        said = " ".join((load_command(name).help or "").split("\n\n")[0].split())
+        assert said == line, name
 
 
 def test_help_is_light() -> None:
@@ -328,6 +348,9 @@ def test_search_by_picture_words_and_both(call, case_base: Path, record_csv: Pat
     assert json.loads(call("search", case_base, page, "--json").out)["query"] == "image"
     assert json.loads(call("search", case_base, hidden, "--json").out)["query"] == "image"
     assert json.loads(call("search", case_base, "--text", "AFib", "--json").out)["query"] == "text"
+    words = call("search", case_base, "--text", "no AFib in women")
+    assert "understood: not atrial fibrillation (AFIB); female" in words.out
+    assert "understood" not in call("search", case_base, "--text", "no AFib in women", "--raw").out
     assert json.loads(call("search", case_base, page, "--text", "AFib", "--json").out)["query"] == "image+text"
 
 

@@ -91,6 +91,10 @@ def test_previous_of_search_and_draft(
     found = json.loads(capsys.readouterr().out)
     assert found["previous"]["compared_with"] == "own/1" and found["previous"]["earlier"][0]["case_id"] == "own/1"
     assert "own/1" not in [hit["case"]["case_id"] for hit in found["hits"]]
+    page = base.parent / "page.png"
+    render(record("NORM")).save(page)
+    run("search", base, page, "--previous", "own/1", "--json", "--encoder", "hashing")
+    assert json.loads(capsys.readouterr().out)["previous"]["rows"][0]["after"] == pytest.approx(70, abs=3)
     run("draft", base, files[1], "--previous", "own/1", "--encoder", "hashing")
     assert "new: LBBB" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(SystemExit):

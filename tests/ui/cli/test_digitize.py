@@ -65,6 +65,28 @@ def test_what_is_done_is_passed_over(pages: Path, tmp_path: Path, monkeypatch: p
     assert rows(tmp_path / "out") == first
 
 
+def test_what_is_put_right_is_read_anew(pages: Path, tmp_path: Path) -> None:
+    """Options change the signal, and a picture that stands in the table is read again with them."""
+    out, page = tmp_path / "out", str(pages / "one.png")
+    main_ok(["digitize", page, "-o", str(out)])
+    as_read = read_ecg(out / rows(out)[0]["output"]).standard()
+    main_ok(["digitize", page, "-o", str(out), "--gain", "5", "--swap", "V1=V2"])
+    (row,) = rows(out)
+    put = read_ecg(out / row["output"]).standard()
+    assert row["gain_mm_mv"] == "5.0"
+    known = np.isfinite(as_read[6]) & np.isfinite(put[7])
+    assert known.sum() > 1000 and np.nanmax(np.abs(put[7][known] - 2 * as_read[6][known])) < 0.05
+
+
+def test_each_page_of_a_document_counts(pages: Path, tmp_path: Path) -> None:
+    with Image.open(pages / "one.png") as one, Image.open(pages / "below" / "one.png") as two:
+        one.convert("RGB").copy().save(tmp_path / "scan.tif", save_all=True, append_images=[two.convert("RGB").copy()])
+    main_ok(["digitize", str(tmp_path / "scan.tif"), "-o", str(tmp_path / "out")])
+    table = rows(tmp_path / "out")
+    assert [row["file"].rpartition("#")[2] for row in table] == ["1", "2"]
+    assert [row["layout"] for row in table] == ["3x4+1R", "6x2"] and table[0]["output"] != table[1]["output"]
+
+
 def test_edf_names_what_is_missing(pages: Path, tmp_path: Path) -> None:
     """EDF has no missing samples: its annotations name the stretches that are not on the page."""
     import edfio
@@ -73,7 +95,8 @@ def test_edf_names_what_is_missing(pages: Path, tmp_path: Path) -> None:
     (path,) = tmp_path.glob("*.edf")
     written = edfio.read_edf(path)
     gaps = {note.text for note in written.annotations}
-    assert "V1: no samples" in gaps and "II: no samples" not in {n.text for n in written.annotations if n.duration > 1}
+    long = {note.text for note in written.annotations if (note.duration or 0) > 1}
+    assert "V1: no samples" in gaps and "II: no samples" not in long
     found = digitize(pages / "one.png").record.standard()
     one = written.signals[0].data[: found.shape[1]]
     shown = np.isfinite(found[0])
@@ -83,6 +106,9 @@ def test_edf_names_what_is_missing(pages: Path, tmp_path: Path) -> None:
 def test_mistakes_are_said(pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in (
         (["digitize", str(pages / "one.png"), "-o", str(tmp_path), "--format", "mp3"], "format is 'mp3'"),
+        (["digitize", str(pages / "one.png"), "-o", str(tmp_path), "--swap", "V1"], "--swap is 'V1'"),
+        (["digitize", str(pages / "one.png"), "-o", str(tmp_path), "--corners", "1,2"], "eight numbers"),
+        (["digitize", str(pages / "one.png"), "-o", str(tmp_path), "--layout", "4y3"], "layout is '4y3'"),
         (["digitize", str(pages / "absent.png"), "-o", str(tmp_path)], "no file"),
         (["digitize", str(pages / "nothing.png"), "-o", str(tmp_path / "x")], "no picture could be read"),
         (["digitize", str(pages), "-o", str(tmp_path), "--check", str(tmp_path / "a.png")], "expected a folder"),

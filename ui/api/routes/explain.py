@@ -58,10 +58,7 @@ def _masks(state: State, query: Asked) -> Masks:
 
     if hasattr(encoder, "encode_pages"):
         printed = query if isinstance(query, PrintedEcg) else read_printed(query)
-        page = printed.signal_page
-        if page is None:
-            return MapMasks(printed.page, encoder.encode_pages)
-        return MapMasks(page, encoder.encode_pages, printed.digitized)
+        return MapMasks(printed.seen, encoder.encode_pages, printed.digitized)
     if getattr(encoder, "reads_signals", False):
         printed = query if isinstance(query, PrintedEcg) else read_printed(query)
         if printed.record is not None:

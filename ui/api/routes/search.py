@@ -24,6 +24,7 @@ class SearchForm(Question, intake.FileOptions):
     """Fields beside the file of a search."""
 
     text: str | None = Field(default=None, max_length=10_000, description="words; the search is then for both")
+    raw: bool = Field(default=False, description="with text: the words are only embedded, not understood")
     where: Annotated[str | None, Field(max_length=20_000)] = Field(
         default=None,
         description="filter that acts inside the search",
@@ -56,11 +57,13 @@ def _found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> Search
             vector = state.refined(options.query_id, options.similar, options.not_similar)
             where, patient = options.where, options.exclude_patient
             result = state.search.by_vector(vector, options.k, where, patient, kind="refined")
+            first = state.recent.near(options.query_id)
         else:
-            result = ask(state, query, options.text, options)
+            result, first = state.drafting.weighed(ask(state, query, options.text, options), query), None
         # What the search read off a picture is what is compared.
         previous = _compared(state, result.printed or query, options.previous)
-    return SearchOut.of(result, state.remember(result)).model_copy(update={"previous": previous})
+    said = SearchOut.of(result, state.remember(result, first), first)
+    return said.model_copy(update={"previous": previous})
 
 
 def _compared(state: State, query: Asked | None, previous: str | None) -> SerialOut | None:
@@ -77,22 +80,35 @@ def _check_one_question(body: SearchBody) -> None:
         raise QueryError("give a signal, a text, both of these, or a query_id alone")
     if body.previous is not None and body.signal is None and body.query_id is None:
         raise QueryError("previous needs an ECG to compare with")
+    if body.text is None and (body.understood is not None or body.raw):
+        raise QueryError("understood and raw need the text that they are about")
     if body.query_id is None and (body.similar or body.not_similar):
         raise QueryError("similar and not_similar need the query_id of the search that they are about")
 
 
 def ask(state: State, query: Asked | None, text: str | None, asked: Question) -> SearchResult:
-    """One search by an ECG, words, or both; for threads."""
+    """One search by an ECG, words, or both; for threads.
+
+    Args:
+        state: Of the server.
+        query: A record, a picture, or None.
+        text: Words, or "".
+        asked: Hits, filter and so on.
+
+    Returns:
+        The result.
+    """
     engine, k, where, patient = state.search, asked.k, asked.where, asked.exclude_patient
     if patient is None and asked.previous is not None:
         from ecgkin.generation.serial import patient_of
 
         # One's own earlier ECGs stand under a heading of their own.
         patient = patient_of(state.base, asked.previous)
+    parts, raw = getattr(asked, "understood", None), bool(getattr(asked, "raw", False))
     if query is None:
-        return engine.by_text(text or "", k, where, patient)
+        return engine.by_text(text or "", k, where, patient, understood=parts, raw=raw)
     if text is not None:
-        return engine.by_both(query, text, k, where, patient, weight=asked.weight)
+        return engine.by_both(query, text, k, where, patient, weight=asked.weight, understood=parts, raw=raw)
     if isinstance(query, EcgRecord):
         return engine.by_ecg(query, k, where, patient)
     return engine.by_image(query, k, where, patient)
@@ -122,7 +138,15 @@ def _embedded(state: State, asked: intake.Intake[EmbeddingForm, EmbeddingBody]) 
 
 
 def vector_of(state: State, query: Asked) -> list[float]:
-    """The vector of a record or a picture; for threads."""
+    """The vector of a record or a picture; for threads.
+
+    Args:
+        state: Of the server.
+        query: A record or a picture.
+
+    Returns:
+        (dim,).
+    """
     encoder: Any = state.search.encoder
     if isinstance(query, EcgRecord):
         return [float(x) for x in encoder.encode_records([query])[0]]

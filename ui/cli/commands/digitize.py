@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecgkin.retrieval.errors import InputError, QueryError
-from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 from ecgkin.ui.cli.commands.export import writer_of
 
 if TYPE_CHECKING:
+    from ecgkin.retrieval.ecg.page.corrections import Corrections
     from ecgkin.retrieval.ecg.page.digitize import Digitized
 
 TABLE = "digitized.csv"
@@ -39,16 +39,27 @@ def digitize(
     check: Annotated[
         Path | None, typer.Option(help="Picture (one file) or folder for the curves drawn over the page.")
     ] = None,
+    layout: Annotated[str | None, typer.Option(help="Put right: 3x4, 3x4+1R, 6x2 ...", show_default=False)] = None,
+    swap: Annotated[list[str] | None, typer.Option(help="Put right: leads that are swapped, V1=V2.")] = None,
+    speed: Annotated[float | None, typer.Option(help="Put right: paper speed, mm/s.", show_default=False)] = None,
+    gain: Annotated[float | None, typer.Option(help="Put right: gain, mm/mV.", show_default=False)] = None,
+    corners: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the part to read, px: x,y of top left, top right, bottom right, bottom left.", show_default=False
+        ),
+    ] = None,
     json: common.Json = False,
 ) -> None:
     """Read the signals off pictures of ECG pages: 500 Hz, mV, a lead missing where the page does not show it.
 
     OUT/digitized.csv says of each picture what was understood, or why it could not be read; pictures that stand there
-    already are passed over, so that a run which was stopped goes on.
+    already are passed over, so that a run which was stopped goes on. Each page of a TIFF or PDF document counts.
     """
     if form not in SIGNALS:
         raise QueryError(f"format is {form!r} (expected {', '.join(SIGNALS)})")
-    pictures = list(_pictures(files))
+    put_right = _corrections(layout, swap or [], speed, gain, corners)
+    pictures = [(picture, page) for picture in _pictures(files) for page in _pages(picture)]
     single = check is not None and len(pictures) == 1 and check.suffix.lower() in (".png", ".jpg", ".jpeg")
     if check is not None and not single and check.suffix:
         raise QueryError(
@@ -59,13 +70,16 @@ def digitize(
         known = {(row["file"], row["content"]): row for row in _rows(out / TABLE) if row["output"]}
         rows: list[dict[str, Any]] = []
         with console.progress("digitize") as moved:
-            for number, picture in enumerate(pictures, 1):
-                content = hashlib.blake2b(picture.read_bytes(), digest_size=8).hexdigest()
-                row = known.get((str(picture), content))
+            for number, (picture, page) in enumerate(pictures, 1):
+                salt = repr(put_right).encode() if put_right else b""
+                content = hashlib.blake2b(picture.read_bytes() + salt, digest_size=8).hexdigest()
+                name = str(picture) if page is None else f"{picture}#{page}"
+                row = known.get((name, content))
                 if row is None or not (out / row["output"]).exists():
-                    row = {"file": str(picture), "content": content}
-                    drawn = check if check is None or single else check / f"{picture.stem}.png"
-                    row |= _one(picture, out, form, drawn)
+                    row = {"file": name, "content": content}
+                    stem = picture.stem if page is None else f"{picture.stem}-{page}"
+                    drawn = check if check is None or single else check / f"{stem}.png"
+                    row |= _one(picture, page, out, form, drawn, put_right)
                 rows.append(row)
                 _write(out / TABLE, rows)
                 moved(number, len(pictures), picture.name)
@@ -81,6 +95,47 @@ def digitize(
         console.say(f"not read: {row['file']}: {row['error']}")
     if len(failed) == len(rows):
         raise InputError("no picture could be read", hint=f"{out / TABLE} says why")
+
+
+def _corrections(
+    layout: str | None, swaps: list[str], speed: float | None, gain: float | None, corners: str | None
+) -> Corrections:
+    """What the options put right.
+
+    Raises:
+        QueryError: One cannot be.
+    """
+    from ecgkin.retrieval.ecg.leads import canonical_lead
+    from ecgkin.retrieval.ecg.page.corrections import Corrections
+
+    leads: dict[str, str] = {}
+    for pair in swaps:
+        one, equals, other = pair.partition("=")
+        first, second = canonical_lead(one.strip()) or one, canonical_lead(other.strip()) or other
+        if not equals or first in leads or second in leads:
+            raise QueryError(f"--swap is {pair!r} (expected two leads such as V1=V2, each named once)")
+        leads |= {first: second, second: first}
+    quad = None
+    if corners is not None:
+        try:
+            numbers = [float(text) for text in corners.replace(",", " ").split()]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 8:
+            raise QueryError(f"--corners is {corners!r:.60} (expected eight numbers: x,y of four corners)")
+        quad = tuple(zip(numbers[::2], numbers[1::2], strict=True))
+    return Corrections(layout, leads, speed, gain, quad)
+
+
+def _pages(picture: Path) -> list[int | None]:
+    """Numbers of the pages of a document; None for a file of one."""
+    from ecgkin.retrieval.ecg.formats.pictures import page_count_of
+
+    try:
+        count = page_count_of(picture)
+    except InputError:  # said when it is read
+        count = 1
+    return [None] if count == 1 else list(range(1, count + 1))
 
 
 def _pictures(files: list[Path]) -> Iterator[Path]:
@@ -99,21 +154,25 @@ def _pictures(files: list[Path]) -> Iterator[Path]:
             raise InputError(f"no file {path}", hint="is the path right?")
 
 
-def _one(picture: Path, out: Path, form: str, overlay: Path | None) -> dict[str, Any]:
+def _one(
+    picture: Path, page: int | None, out: Path, form: str, overlay: Path | None, put_right: Corrections
+) -> dict[str, Any]:
     from ecgkin.index.case import DIGITISED, Case
     from ecgkin.retrieval.ecg.formats.pictures import open_picture, picture_notes
     from ecgkin.retrieval.ecg.page.printed import read_printed
+    from ecgkin.retrieval.notes import Note, NoteCode
 
     try:
-        opened = open_picture(picture)
-        printed = read_printed(opened)
+        opened = open_picture(picture, page)
+        printed = read_printed(opened, put_right)
     except InputError as error:  # a missing network stops everything, a picture that is none does not
         return {"error": str(error)}
     found = printed.digitized
     if found is None or printed.record is None:
         return {"error": str(Note(NoteCode.NOT_DIGITISED))}
     # Two pictures of one name from different folders must not write over each other.
-    stem = f"{picture.stem}-{hashlib.blake2b(str(picture.resolve()).encode(), digest_size=3).hexdigest()}"
+    place = str(picture.resolve()) + ("" if page is None else f"#{page}")
+    stem = f"{picture.stem}-{hashlib.blake2b(place.encode(), digest_size=3).hexdigest()}"
     case = Case(stem, source="digitised picture", meta={DIGITISED: printed.mark()})
     written = writer_of(form)(out, case, found.record)
     if overlay is not None:

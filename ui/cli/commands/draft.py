@@ -16,17 +16,6 @@ if TYPE_CHECKING:
     from ecgkin.generation.prompt.context import Context
     from ecgkin.generation.types.draft import Draft
 
-MODEL_HELP = (
-    "consensus, mini, pulse:DIR, http(s)://HOST/v1#NAME of an OpenAI-compatible server, or "
-    "pulse:DIR@http(s)://HOST/v1#NAME of a PULSE checkpoint that was converted into DIR and is served there."
-)
-Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
-Key = Annotated[
-    str | None,
-    typer.Option("--api-key", envvar="ECGKIN_DRAFT_KEY", help="Key for a server; better given in the environment.",
-                 show_default=False, show_envvar=True),
-]  # fmt: skip
-
 
 def register(app: typer.Typer) -> None:
     """Add `draft`, and `drafts` to the group `evaluate` (which must be there already)."""
@@ -39,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def draft(
     base: common.Base,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Recording or picture of an ECG.", show_default=False)],
-    model: Model = "consensus",
+    model: common.Model = "consensus",
     k: Annotated[int, typer.Option("-k", help="Cases that are shown to a model and listed, 0 to 20.")] = 3,
     question: Annotated[
         str | None, typer.Option("--question", "-q", help='"is there atrial fibrillation?"; without: the report.')
@@ -56,7 +45,7 @@ def draft(
     stream: Annotated[bool, typer.Option("--stream", help="Print a model's words as they come.")] = False,
     encoder: common.Encoder = None,
     device: common.Device = None,
-    api_key: Key = None,
+    api_key: common.Key = None,
     json: common.Json = False,
 ) -> None:
     """Draft an interpretation in which every statement says what carries it. Preliminary; for a clinician to check."""
@@ -155,12 +144,13 @@ def drafts(
     ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
     encoder: common.Encoder = None,
     device: common.Device = None,
-    model: Model = "consensus",
+    model: common.Model = "consensus",
     arms: Annotated[
         str | None,
         typer.Option(
-            help="With commas: vote, consensus, consensus+signal, random, nearest, model, model k=3, model random k=3.",
-            show_default="vote,consensus,random,nearest, and with --model those of a model",
+            help="With commas: vote, head, vote+head, consensus of cases, consensus, consensus+signal, recording, "
+            "random, nearest, model, model k=3, model random k=3.",
+            show_default="all without a model, and with --model those of a model",
         ),
     ] = None,
     query_folds: Annotated[str, typer.Option(help="Folds that ask.")] = "9",
@@ -171,14 +161,18 @@ def drafts(
     ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder where embeddings are kept.", show_default=False)] = None,
     fit: Annotated[
-        Path | None, typer.Option(help="First fit thresholds on the gallery folds, and write this file.")
+        Path | None,
+        typer.Option(
+            help="First fit head, weights and thresholds on the gallery folds, and write them into this folder.",
+            show_default=False,
+        ),
     ] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer of a model.", min=1)] = 256,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples over patients.", min=1)] = 1000,
     bert: Annotated[
         Path | None, typer.Option(help="Folder of a BERT model: BERTScore is measured too.", show_default=False)
     ] = None,
-    api_key: Key = None,
+    api_key: common.Key = None,
     json: common.Json = False,
 ) -> None:
     """Measure drafts on PTB-XL: vote, consensus, random neighbours, nearest report, a model with and without cases."""
@@ -197,16 +191,18 @@ def drafts(
     calibration = shipped_calibration(chosen)
     backend = None if model == CONSENSUS else open_model(model, api_key=api_key)
     wanted = [name.strip() for name in arms.split(",")] if arms else [*BUILT_IN, *(model_arms() if backend else ())]
-    thresholds = None
+    thresholds = head = None
     if fit is not None:
         from ecgkin.generation.research.fit.thresholds import fit_from_ptbxl
 
-        thresholds = fit_from_ptbxl(
-            root, chosen, folds=common.numbers(gallery_folds, "--gallery-folds"), calibration=calibration,
-            cache_dir=cache,
-        )  # fmt: skip
-        thresholds.save(fit)
-        console.say(f"thresholds written to {fit}; cross-validated macro-F1: {dict(thresholds.f1)}")
+        with console.progress("fit drafts") as bar:
+            fitted = fit_from_ptbxl(
+                root, chosen, folds=common.numbers(gallery_folds, "--gallery-folds"), calibration=calibration,
+                cache_dir=cache, progress=lambda what, done, total: bar(done, total, what),
+            )  # fmt: skip
+        fitted.save(fit)
+        thresholds, head, calibration = fitted.thresholds, fitted.head, fitted.calibration or calibration
+        console.say(f"written to {fit}; cross-validated macro-F1: {dict(thresholds.f1)}")
     with console.progress("evaluate drafts") as bar:
         report = evaluate_drafts(
             root,
@@ -217,6 +213,7 @@ def drafts(
             backend=backend,
             calibration=calibration,
             thresholds=thresholds,
+            head=head,
             limit=limit,
             out_dir=out,
             cache_dir=cache,

@@ -113,6 +113,7 @@ def mini(
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
     from ecgkin.generation.backends.mini.backend import MiniGenerator
     from ecgkin.generation.research.mini.evaluate import evaluate_mini
+    from ecgkin.generation.research.scope import Scope
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.search.search import shipped_calibration
 
@@ -122,16 +123,18 @@ def mini(
             settings.ptbxl,
             chosen,
             MiniGenerator(model, chosen),
-            query_folds=common.numbers(query_folds, "--query-folds"),
-            gallery_folds=common.numbers(gallery_folds, "--gallery-folds"),
+            Scope(
+                query_folds=common.numbers(query_folds, "--query-folds"),
+                gallery_folds=common.numbers(gallery_folds, "--gallery-folds"),
+                limit=limit,
+                resamples=resamples,
+                cache_dir=cache,
+                progress=lambda what, done, total: bar(done, total, what),
+            ),
             arms=None if arms is None else [name.strip() for name in arms.split(";") if name.strip()],
             without=MiniGenerator(without, chosen) if without is not None else None,
             calibration=shipped_calibration(chosen),
-            limit=limit,
             out_dir=out,
-            cache_dir=cache,
-            resamples=resamples,
-            progress=lambda what, done, total: bar(done, total, what),
         )
     console.emit_report(report, json)
 
@@ -311,6 +314,7 @@ def zero_shot(
     if settings.ptbxl is None:
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
     from ecgkin.generation.research.retrieval.zero_shot_table import ALL, read_prompts, read_split, zero_shot_table
+    from ecgkin.generation.research.scope import Scope
 
     sets = []
     for one in split or ():
@@ -323,15 +327,17 @@ def zero_shot(
         found = zero_shot_table(
             settings.ptbxl,
             encoder or ALL,
-            query_folds=common.numbers(query_folds, "--query-folds"),
-            gallery_folds=common.numbers(gallery_folds, "--gallery-folds") if gallery_folds else (),
+            Scope(
+                query_folds=common.numbers(query_folds, "--query-folds"),
+                gallery_folds=common.numbers(gallery_folds, "--gallery-folds") if gallery_folds else (),
+                limit=limit,
+                gallery_limit=gallery_limit,
+                resamples=resamples,
+                progress=lambda what, done, total: bar(done, total, what),
+            ),
             splits=sets,
             prompts=read_prompts(prompts) if prompts is not None else None,
-            limit=limit,
-            gallery_limit=gallery_limit,
-            resamples=resamples,
             device=settings.device,
-            progress=lambda what, done, total: bar(done, total, what),
         )
     if out is not None:
         _write(out, "zero_shot", found)
@@ -361,21 +367,24 @@ def regen(
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
     from ecgkin.generation.drafter import open_model
     from ecgkin.generation.research.drafts.regen import evaluate_regen
+    from ecgkin.generation.research.scope import Scope
     from ecgkin.retrieval.encoders import load_encoder
 
     with console.progress("evaluate regen") as bar:
         found = evaluate_regen(
             settings.ptbxl,
             load_encoder(settings.encoder, device=settings.device),
+            Scope(
+                query_folds=common.numbers(query_folds, "--query-folds"),
+                gallery_folds=common.numbers(gallery_folds, "--gallery-folds"),
+                limit=limit,
+                gallery_limit=gallery_limit,
+                resamples=resamples,
+                cache_dir=cache,
+                progress=lambda what, done, total: bar(done, total, what),
+            ),
             backend=None if model == "none" else open_model(model, device=settings.device),
             ks=common.numbers(ks, "--ks"),
-            query_folds=common.numbers(query_folds, "--query-folds"),
-            gallery_folds=common.numbers(gallery_folds, "--gallery-folds"),
-            limit=limit,
-            gallery_limit=gallery_limit,
-            resamples=resamples,
-            cache_dir=cache,
-            progress=lambda what, done, total: bar(done, total, what),
         )
     if out is not None:
         _write(out, "regen", found)

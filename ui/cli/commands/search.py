@@ -50,6 +50,9 @@ def search(
     exclude_patient: Annotated[str | None, typer.Option(help="Leave out the cases of this patient.")] = None,
     previous: common.Previous = None,
     weight: Annotated[float, typer.Option(help="With FILE and --text: share of the ECG, 0 to 1.")] = 0.5,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="With --text: only embed the words, do not understand them.")
+    ] = False,
     kind: Annotated[
         Literal["auto", "picture", "recording"], typer.Option("--as", help="What FILE is; auto looks at it.")
     ] = "auto",
@@ -87,19 +90,29 @@ def search(
         raise QueryError("--previous needs an ECG to compare with", hint="give a FILE")
     with open_search(base, settings.device, encoder, calibration) as engine:
         if previous is not None:
-            from ecgkin.generation.prompt.pages import page_of
-            from ecgkin.generation.serial import compare_with_earlier, patient_of
+            from ecgkin.generation.serial import patient_of
 
             exclude_patient = exclude_patient or patient_of(engine.base, previous)
-            serial = compare_with_earlier(engine.base, page_of(query), previous)
         if query is None:
-            result = engine.by_text(text or "", settings.k, condition, exclude_patient)
+            result = engine.by_text(text or "", settings.k, condition, exclude_patient, raw=raw)
         elif text is not None:
-            result = engine.by_both(query, text, settings.k, condition, exclude_patient, weight=weight)
+            result = engine.by_both(query, text, settings.k, condition, exclude_patient, weight=weight, raw=raw)
         elif is_record(query):
             result = engine.by_ecg(query, settings.k, condition, exclude_patient)
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
+        if query is not None:
+            from ecgkin.generation.consensus.thresholds import shipped_thresholds
+            from ecgkin.generation.drafter import weighed
+            from ecgkin.generation.prompt.pages import page_of
+            from ecgkin.generation.serial import compare_with_earlier
+
+            # What the search read off a picture is what is measured and compared.
+            read = result.printed or page_of(query)
+            if text is None:
+                result = weighed(result, read, shipped_thresholds(engine.encoder))
+            if previous is not None:
+                serial = compare_with_earlier(engine.base, read, previous)
     if json:
         console.emit(result_json(result, serial))
         _say_notes(result)
@@ -167,6 +180,10 @@ def show_result(result: SearchResult, *, full: bool = False, title: str = "") ->
             report = report[:REPORT_WIDTH].rsplit(" ", 1)[0] + " ..."
         who = person(case.age_years, case.sex).replace(" years", "").replace("female", "F").replace("male", "M")
         rows.append((hit.rank, f"{hit.score:.3f}", case.case_id, who, " ".join(case.labels), report))
+    if result.understood is not None:
+        from ecgkin.retrieval.search.words.shown import shown
+
+        console.out().print(f"understood: {shown(result.understood)}", markup=False)
     console.table(title, ("#", "score", "case", "who", "statements", "report"), rows, right=("#", "score"))
     vote = result.vote
     what = "probability" if vote.calibrated else "share of the neighbours"

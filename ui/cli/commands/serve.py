@@ -29,16 +29,11 @@ def serve(
 ) -> None:
     """Serve a case base over HTTP; Ctrl-C ends it after the requests in flight."""
     from ecgkin.ui.api.state import State
-    from ecgkin.ui.logs import configure_logging
     from ecgkin.ui.server.app import create_app
     from ecgkin.ui.server.serving import address, bind, server
-    from ecgkin.ui.settings import origins
 
     settings = common.settings(api_host=host, api_port=port, device=device)
-    # A service tells of every request, in JSON, unless the settings say otherwise.
-    unset = {name for name, origin in origins(settings).items() if origin == "default"}
-    level = "INFO" if "log_level" in unset else settings.log_level
-    configure_logging(level, "json" if "log_format" in unset else settings.log_format)
+    common.service_logging(settings)
     loaded = None
     if encoder is not None:
         from ecgkin.retrieval.encoders import load_encoder

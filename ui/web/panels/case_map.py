@@ -71,6 +71,9 @@ def map_spec(found: MapOut, near: Mapping[str, int], lang: Lang, word: Words, *,
         lang: Of names.
         word: Texts.
         dark: Whether the page is dark.
+
+    Returns:
+        The chart's specification.
     """
     names = {code: name_of(code, lang) if code else word("map_other") for code in COLOURS}
     rows: list[dict[str, Any]] = [

@@ -235,6 +235,9 @@ def stretch_name(part: StretchOut, word: Words) -> str:
     Args:
         part: From the API.
         word: Looks up texts in the language of the page.
+
+    Returns:
+        "V5 5.0-7.5 s".
     """
     lead = part.lead or word("why_row", part=str(part.row))
     if part.end - part.begin >= 1:
@@ -250,6 +253,9 @@ def stretch_marks(parts: Sequence[StretchOut], places: Sequence[Points]) -> tupl
     Args:
         parts: From the API.
         places: Corners of each, mm; empty for one that is not shown.
+
+    Returns:
+        One mark a stretch that is shown; none where nothing was lost.
     """
     weights = [part.loss / (part.end - part.begin) for part in parts]
     most = max(weights, default=0.0)

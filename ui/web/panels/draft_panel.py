@@ -100,6 +100,9 @@ def draft_html(
         lang: Of its warnings.
         known: Warnings that the page shows elsewhere.
         brief: Whether the line that says what a draft is stands elsewhere.
+
+    Returns:
+        HTML, escaped.
     """
     head = (
         f'<p class="ek-soft"><span class="ek-tag prelim">{escape(word("preliminary"))}</span> '
@@ -155,6 +158,10 @@ def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], hits: Mappi
     tag = ""
     if sentence.basis in ("measurement", "picture", "nothing"):
         tag = f' <span class="ek-tag {sentence.basis}">{escape(word(f"basis_{sentence.basis}"))}</span>'
+    if sentence.support in ("both", "cases", "reading"):
+        mark = {"both": "✓✓", "cases": "✓", "reading": "✓"}[sentence.support]
+        title = escape(word(f"support_{sentence.support}"), quote=True)
+        tag += f' <span class="ek-soft" role="img" aria-label="{title}" title="{title}">{mark}</span>'
     return f"<p>{out}{tag}</p>{_evidence(sentence, hits, word)}"
 
 

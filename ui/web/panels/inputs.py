@@ -181,6 +181,9 @@ def example_name(path: Path, page: Page) -> str:
     Args:
         path: "ECG_3.png", "ECG_3.csv".
         page: What every panel is given: language, texts, API, colours.
+
+    Returns:
+        The name.
     """
     kind = page.word("as_page" if path.suffix == ".png" else "as_record")
     return f"{_number(path, page)} ({kind})"

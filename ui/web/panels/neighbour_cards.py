@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import TYPE_CHECKING
 
 from ecgkin.index.case import DIGITISED
+from ecgkin.retrieval.ecg.statements.glossary import gloss, needs_gloss
+from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.shared.context import show_error
 from ecgkin.ui.web.shared.notes import as_said
@@ -112,6 +115,9 @@ def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: 
         address: Of its drawing; "" where there is none.
         lang: Of names.
         word: Texts.
+
+    Returns:
+        HTML, escaped.
     """
     case = hit.case
     share = max(0.0, min(1.0, hit.score))
@@ -129,7 +135,7 @@ def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: 
         picture = f'<img src="{address}" alt="{alt}">'
     else:
         picture = f'<p class="ek-soft">{escape(word("no_samples"))}</p>'
-    said = chips_html(case.labels, own, lang, word) + report_html(case.report, case.language, word)
+    said = chips_html(case.labels, own, lang, word) + report_html(case.report, case.language, word, lang)
     return (
         f'<div class="ek ek-card"><div class="ek-card-page">{picture}</div>'
         f'<div class="ek-card-words">{head}{said}<div class="ek-id">{escape(case.case_id)}</div></div></div>'
@@ -160,19 +166,24 @@ def chips_html(labels: dict[str, float], own: frozenset[str], lang: Lang, word: 
     return f'<ul class="ek-chips">{"".join(items)}</ul>' if items else ""
 
 
-def report_html(report: str, language: str | None, word: Words) -> str:
-    """The report as text; a long one folds.
+def report_html(report: str, language: str | None, word: Words, reader: Lang | None = None) -> str:
+    """The report as text, with a rendering in the reader's language below it; a long one folds.
 
     Args:
         report: As stored.
         language: ISO 639-1 code; None where unknown.
         word: Looks up texts in the language of the page.
+        reader: Language of the page; None shows the original alone.
 
     Returns:
         HTML, escaped.
     """
     if not report.strip():
         return f'<p class="ek-soft">{escape(word("no_report"))}</p>'
+    if reader is not None:
+        if not has_findings(report):
+            return report_html(report, language, word) + f'<p class="ek-soft">{escape(word("says_nothing"))}</p>'
+        return report_html(report, language, word) + gloss_html(report, reader, word)
     report = as_said(report)
     lang = f' lang="{escape(language, quote=True)}"' if language else ""
     if len(report) <= REPORT_CHARS:
@@ -181,3 +192,21 @@ def report_html(report: str, language: str | None, word: Words) -> str:
     rest = report[len(first) :]
     more = f'<span class="ek-more"> … {escape(word("more"))}</span>'
     return f'<details class="ek-report"{lang}><summary>{escape(first)}{more}</summary>{escape(rest)}</details>'
+
+
+def gloss_html(report: str, reader: Lang, word: Words) -> str:
+    """The report word for word in the reader's language; unknown words marked as such; "" where none is needed.
+
+    Args:
+        report: As stored.
+        reader: Language of the page.
+        word: Looks up texts.
+    """
+    if not needs_gloss(report, reader):
+        return ""
+    found = gloss(as_said(report), reader)
+    said = escape(found.text)
+    for name in sorted(set(found.unknown), key=len, reverse=True):
+        said = re.sub(rf"(?<!\w){re.escape(escape(name))}(?!\w)", lambda hit: f"<i>{hit[0]}</i>", said)
+    title = escape(word("gloss_help"), quote=True)
+    return f'<p class="ek-soft" lang="{reader}" title="{title}">{escape(word("gloss"))}: {said}</p>'

@@ -68,6 +68,9 @@ def query_sheet(query: Query, page: PageOut | None, dark: bool) -> tuple[Sheet, 
         page: What the server read of the picture; None of a recording.
         dark: Whether the page is dark.
 
+    Returns:
+        The sheet, and the record where there is one.
+
     Raises:
         EcgkinError: It cannot be read.
     """
@@ -134,6 +137,9 @@ def page_facts(page: PageOut, word: Words) -> list[tuple[str, str]]:
     Args:
         page: From the API.
         word: Looks up texts in the language of the page.
+
+    Returns:
+        Pairs of name and value.
     """
     scale = word("scale_unknown")
     if page.px_per_mm:

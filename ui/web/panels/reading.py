@@ -62,6 +62,9 @@ def curves_on(sheet: Sheet, found: DigitizedOut) -> Sheet:
     Args:
         sheet: Of the picture.
         found: What was read of it, with its curves.
+
+    Returns:
+        The sheet with its curves.
     """
     curves = []
     for number, printed in enumerate(found.printed):

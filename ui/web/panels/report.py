@@ -66,6 +66,9 @@ def report_text(draft: DraftOut, reviewed: Reviewed, lang: Lang, word: Words) ->
         reviewed: What became of it.
         lang: Of names.
         word: Texts.
+
+    Returns:
+        Plain text.
     """
     lines = [word("report_head"), "", *(text for text in reviewed.kept if text)]
     lines += [_sentence(name_of(code, lang)) for code in reviewed.added]
@@ -93,6 +96,9 @@ def edited_fhir(resource: dict[str, Any], draft: DraftOut, reviewed: Reviewed, t
         draft: The draft.
         reviewed: What became of it.
         text: The whole report.
+
+    Returns:
+        A changed copy.
     """
     from html import escape
 
@@ -144,6 +150,9 @@ def report_pdf(text: str, title: str, name: str, picture: bytes | None = None) -
         title: Of the document.
         name: Of the ECG.
         picture: The ECG as JPEG or PNG; drawn as wide as the page, hence not to scale.
+
+    Returns:
+        The file.
     """
     from fpdf import FPDF
     from fpdf.enums import XPos, YPos

@@ -37,6 +37,9 @@ def serial_html(serial: SerialOut, lang: Lang, word: Words) -> str:
         serial: From the API.
         lang: Of names.
         word: Looks up texts in the language of the page.
+
+    Returns:
+        HTML, escaped.
     """
     head = "" if serial.changes else f"<p>{escape(serial.sentence)}</p>"
     for change in serial.changes:

@@ -96,6 +96,9 @@ def case_sheet(svg: str, layout: str, dark: bool, speed_mm_s: float = USUAL_SPEE
         dark: Whether the page is dark.
         speed_mm_s: Paper speed it was drawn at.
         gain: Its gain, mm/mV.
+
+    Returns:
+        The sheet.
     """
     _, _, width, height = crop(layout)
     return Sheet(svg_address(_styled(svg, layout, dark)), width, height, speed_mm_s=speed_mm_s, gain_mm_mv=gain)
@@ -126,6 +129,9 @@ def record_sheet(record: EcgRecord, dark: bool, layout: str = "3x4+1R") -> Sheet
         record: The recording.
         dark: Whether the page is dark.
         layout: Of the page: "3x4", "3x4+1R", "6x2" ...
+
+    Returns:
+        The sheet.
     """
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.retrieval.ecg.drawing.svg import render_svg
@@ -139,6 +145,9 @@ def picture_sheet(rgb: NDArray[np.uint8], page: PageOut | None) -> Sheet:
     Args:
         rgb: The picture, shape (h, w, 3).
         page: What the server understood of it.
+
+    Returns:
+        The sheet.
     """
     import numpy as np
     from PIL import Image
@@ -171,6 +180,9 @@ def points_mm(
         points: x and y.
         px_per_mm: Scale.
         turned_px: Width of the picture as it came, where the sheet shows it turned by 90 degrees; else 0.
+
+    Returns:
+        x and y of each point, mm.
     """
     if turned_px:
         points = [(y, turned_px - 1 - x) for x, y in points]
@@ -189,6 +201,9 @@ def jpeg(query: Query, width_px: int = 1700) -> bytes:
     Args:
         query: With one ECG in its files.
         width_px: At most; 1700 px over the width of A4 are 220 dpi.
+
+    Returns:
+        The file.
 
     Raises:
         EcgkinError: It cannot be read.

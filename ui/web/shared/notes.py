@@ -23,6 +23,9 @@ def said(notes: Sequence[NoteOut], lang: Lang, known: Sequence[NoteOut] = ()) ->
         notes: From the API.
         lang: Language of the page.
         known: Notes that the page shows elsewhere: these are left out.
+
+    Returns:
+        The notes' texts.
     """
     new = [note for note in notes if note.code not in _SAID_ELSEWHERE and note not in known]
     return list(dict.fromkeys(note.in_language(lang) for note in new))

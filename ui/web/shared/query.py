@@ -72,6 +72,9 @@ def where_text(ages: tuple[int, int] | None, sex: str | None, statements: list[s
         statements: Codes that a case must carry, all of them.
         sources: Where a case may come from; none given: anywhere.
 
+    Returns:
+        The filter; "" where nothing is asked for.
+
     >>> where_text((60, 80), "F", ["CLBBB", "AFIB"], ["ptbxl"])
     'age>=60 and age<=80 and sex=F and label:"CLBBB" and label:"AFIB" and source in ("ptbxl")'
     >>> where_text(None, None, [], [])

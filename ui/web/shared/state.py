@@ -153,6 +153,9 @@ class Api:
             query: What is asked.
             options: Hits, filter, drafter.
             lang: "en" or "de".
+
+        Returns:
+            The answer.
         """
         return self.client.draft(file=list(query.files), **_draft_options(query, options, lang))
 
@@ -163,6 +166,9 @@ class Api:
             query: What is asked.
             options: Hits, filter, drafter.
             lang: "en" or "de".
+
+        Returns:
+            The resource.
         """
         return self.client.draft_fhir(file=list(query.files), **_draft_options(query, options, lang))
 
@@ -172,6 +178,9 @@ class Api:
         Args:
             query_id: Of the search to place among the cases.
             limit: Most points.
+
+        Returns:
+            Points by case.
         """
         if self._map is None or self._map[0] != query_id:
             self._map = (query_id, self.client.map(limit, query_id))
@@ -183,6 +192,9 @@ class Api:
         Args:
             query: What is asked.
             case_id: Of the case.
+
+        Returns:
+            Stretches, the strongest first.
         """
         return self.client.explain(case_id, list(query.files), fs_hz=query.fs_hz, **_page_known(query))
 
@@ -200,6 +212,9 @@ class Api:
             layout: Of the page: "3x4", "3x4+1R", "6x2" ...
             speed: Paper speed, mm/s.
             gain: mm/mV.
+
+        Returns:
+            The document, or None.
         """
         key = (case_id, layout, speed, gain)
         if key not in self._svgs:

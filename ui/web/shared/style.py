@@ -20,6 +20,9 @@ def css(dark: bool, lang: Lang) -> str:
     Args:
         dark: Whether the page is dark.
         lang: Of the words beside the button for files, which Streamlit has in English alone.
+
+    Returns:
+        A `<style>` element.
     """
     lit = "".join(
         f"body:has(a.ek-cite-{n}:is(:hover,:focus-visible)) .st-key-card-{n}"

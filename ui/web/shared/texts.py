@@ -117,6 +117,15 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Es wurde nichts Ähnliches gefunden. Der beste Fall erreicht {best}, unter der Schwelle von {threshold}: "
         "Die Fälle unten sind die nächsten, aber keine ähnlichen.",
     ),
+    "not_carried": (
+        "No case carries what you asked for. The cases below come nearest to your words.",
+        "Kein Fall trägt, wonach Sie gefragt haben. Die Fälle unten kommen Ihren Worten am nächsten.",
+    ),
+    "not_understood": (
+        "Too little of these words is about ECGs: the cases below are not an answer to them.",
+        "Zu wenige dieser Wörter handeln von EKGs: die Fälle unten sind keine Antwort darauf.",
+    ),
+    "words_understood": ("Understood: {said}", "Verstanden: {said}"),
     "unreadable": (
         "This page cannot be read well enough to compare it. Photograph it again, flat, in focus and filling the "
         "picture; or put right below the picture what was misread. The cases are the nearest to what was seen.",
@@ -159,6 +168,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     "report": ("Report", "Befund"),
     "more": ("more", "mehr"),
     "no_report": ("no report", "kein Befund"),
+    "says_nothing": ("this report describes no finding", "dieser Bericht beschreibt keinen Befund"),
+    "gloss": ("In English, word for word", "Deutsch, Wort für Wort"),
+    "gloss_help": (
+        "Made from a glossary to help reading; the original counts. Words in italics are not known.",
+        "Aus einem Glossar, als Lesehilfe; es gilt das Original. Kursive Wörter sind nicht bekannt.",
+    ),
+    "support_cases": ("similar cases, not the reading", "ähnliche Fälle, nicht die Auswertung"),
+    "support_reading": ("reading, few similar cases", "Auswertung, wenige ähnliche Fälle"),
+    "support_both": ("similar cases and reading agree", "ähnliche Fälle und Auswertung stimmen überein"),
     "no_samples": (
         "no drawing: the case was stored without samples",
         "keine Zeichnung: der Fall liegt ohne Messwerte vor",
@@ -314,6 +332,9 @@ def name_of(code: str, lang: Lang) -> str:
     Args:
         code: "AFIB", "MI" ...
         lang: "en" or "de".
+
+    Returns:
+        The name.
     """
     from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASS_NAMES, statement
 
@@ -329,6 +350,9 @@ def person(age_years: float | None, sex: str | None, lang: Lang) -> str:
         age_years: None where unknown.
         sex: "F", "M" or None.
         lang: "en" or "de".
+
+    Returns:
+        "63 J., w", or what of it is known.
 
     >>> person(62.0, "F", "en"), person(None, "M", "de"), person(None, None, "en")
     ('62 years, female', 'männlich', '')

@@ -31,6 +31,9 @@ def viewer_html(
         dark: Whether the page is dark.
         overlay: Two recordings, from `drawings.overlay_data`.
         share: Of the window's height that it may take at most; it is no higher than its pages need.
+
+    Returns:
+        HTML.
     """
     pages = [
         {

@@ -71,6 +71,9 @@ def drawing_on(source: str | os.PathLike[str] | bytes, page: int = 1) -> Drawing
         source: Path or bytes of the document.
         page: Which one, from 1.
 
+    Returns:
+        Lines and words in points of 1/72 inch, y downwards.
+
     Raises:
         ImageError: No readable document, no such page, or more on it than an ECG is drawn of.
     """

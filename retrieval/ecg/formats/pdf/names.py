@@ -74,6 +74,9 @@ def named_traces(
         where: What to call it in messages.
         notes: What is odd is added here.
 
+    Returns:
+        One or more stretches a lead.
+
     Raises:
         RecordError: Names are missing, or it is open to which traces they belong.
     """

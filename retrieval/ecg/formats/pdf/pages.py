@@ -43,6 +43,9 @@ def page_picture(source: str | os.PathLike[str] | bytes, page: int = 1) -> Image
         source: Path or bytes of the document.
         page: Which one, from 1.
 
+    Returns:
+        An RGB picture.
+
     Raises:
         ImageError: As in `page_count`; there is no such page, or it cannot be drawn.
     """
@@ -69,6 +72,9 @@ def pages_of_pictures(source: str | os.PathLike[str] | bytes, most: int) -> list
     Args:
         source: Path or bytes of the document.
         most: So many pages are looked at.
+
+    Returns:
+        Numbers of pages in their order.
 
     Raises:
         ImageError: As in `page_count`.

@@ -69,6 +69,13 @@ class Scale:
 def stated(text: str, where: str) -> tuple[float | None, tuple[float, float] | None]:
     """Speed and the gains of limb and chest leads as the page writes them; None where it does not.
 
+    Args:
+        text: All that is written on the page.
+        where: What to call it in messages.
+
+    Returns:
+        Speed in mm/s, and gains of limb and chest leads in mm/mV; None for what is not said.
+
     Raises:
         RecordError: It says two that cannot both be true, or one that no machine has.
 
@@ -170,6 +177,9 @@ def scale_of(drawing: Drawing, pulses: Sequence[Pulse], where: str) -> Scale:
         drawing: The page.
         pulses: Its calibration pulses.
         where: What to call it in messages.
+
+    Returns:
+        Points a millimetre, speed, gains, and where they come from.
 
     Raises:
         RecordError: Speed or gain is not said, neither grid nor pulse says what a millimetre is, or they contradict

@@ -20,6 +20,9 @@ def working_size(height: int, width: int, *, may_enlarge: bool = False) -> tuple
         height, width: Of the picture in pixels.
         may_enlarge: Without the bound on enlargement.
 
+    Returns:
+        (width, height), px.
+
     >>> working_size(1700, 2200), working_size(612, 1200)
     ((1344, 1056), (1664, 832))
     """

@@ -41,6 +41,13 @@ def build_reader(config: ReaderConfig, *, training: bool = False) -> torch.nn.Mo
     The module maps RGB from 0 to 1, shape (batch, 3, height, width) with sides that are multiples of 32, to: logits of
     the classes at half the resolution; logits of the lead names and, last, log of the letter height in px at a
     quarter; and at 1/16 the frame (log px/mm along and across the rows, angles of both axes in radians).
+
+    Args:
+        config: Sizes.
+        training: With batch norms, which `folded` takes into the convolutions afterwards.
+
+    Returns:
+        The network.
     """
     import torch
     from torch import nn

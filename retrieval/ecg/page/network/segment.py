@@ -116,7 +116,15 @@ def look(
 
 
 def suspected_places(page: NDArray[np.uint8], weights: Path | None = None) -> list[_Place]:
-    """Where the first network alone suspects lead names: x, y, letter height, score, scores by lead; surest first."""
+    """Where the first network alone suspects lead names: x, y, letter height, score, scores by lead; surest first.
+
+    Args:
+        page: What the network answered.
+        weights: Of the reader of names.
+
+    Returns:
+        Places.
+    """
     height, width = page.shape[:2]
     size = working_size(height, width)
     return _places(_run(page, size, weights)[1], (size[0] / width, size[1] / height))

@@ -46,6 +46,9 @@ def place(
         size: (width, height) of the picture.
         kind: One of `KINDS`.
         rng: Chance.
+
+    Returns:
+        Where each point of the page lies in the picture.
     """
     width, height = size
     x0, y0, x1, y1 = shown
@@ -104,7 +107,15 @@ def view_of(geometry: PhotoGeometry) -> View:
 
 
 def to_picture(view: View, points_px: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Picture coordinates of page points, shape (n, 2): the inverse of the map to well under a hundredth of a pixel."""
+    """Picture coordinates of page points, shape (n, 2): the inverse of the map to well under a hundredth of a pixel.
+
+    Args:
+        view: Of `place`.
+        points_px: Points of the page, (n, 2).
+
+    Returns:
+        (n, 2), px of the picture.
+    """
     geometry = view.geometry
     page = np.asarray(points_px, dtype=np.float64)
     flat = page
@@ -124,7 +135,16 @@ def _turned(points: NDArray[np.float64], angle_deg: float, size: float) -> NDArr
 
 
 def warp(planes: Picture, view: View, border: int = 0) -> Picture:
-    """Carry a picture or planes of shape (height, width[, channels]) into the picture."""
+    """Carry a picture or planes of shape (height, width[, channels]) into the picture.
+
+    Args:
+        planes: uint8 or float, (h, w[, channels]).
+        view: Of `place`.
+        border: Value outside of the page.
+
+    Returns:
+        The planes in the picture.
+    """
     one_map: Any = None  # both coordinates are in the first map
     return np.asarray(
         cv2.remap(
@@ -135,7 +155,16 @@ def warp(planes: Picture, view: View, border: int = 0) -> Picture:
 
 
 def lay_on_table(page: Picture, view: View, rng: np.random.Generator) -> tuple[Picture, Picture]:
-    """The warped page on a table, and 255 where the page is."""
+    """The warped page on a table, and 255 where the page is.
+
+    Args:
+        page: RGB, uint8 (h, w, 3).
+        view: Of `place`.
+        rng: Draws the table.
+
+    Returns:
+        Picture, and mask.
+    """
     width, height = view.geometry.photo_size
     if rng.random() < 0.25:
         table = np.empty((height, width, 3), dtype=np.uint8)
@@ -154,7 +183,18 @@ def lay_on_table(page: Picture, view: View, rng: np.random.Generator) -> tuple[P
 def expose(
     picture: Picture, kind: str, view: View, rng: np.random.Generator, ink: NDArray[np.uint8] | None = None
 ) -> Picture:
-    """Light, lens, sensor and file; the size stays. `ink` is the coverage of what a copy must not lose."""
+    """Light, lens, sensor and file; the size stays. `ink` is the coverage of what a copy must not lose.
+
+    Args:
+        picture: RGB, uint8 (h, w, 3).
+        kind: "clean", "scan", "photo" or "hard".
+        view: Of `place`.
+        rng: Draws light, blur, noise and file.
+        ink: Coverage of the traces, uint8 (h, w).
+
+    Returns:
+        RGB, the same shape.
+    """
     if kind == "photo":
         picture = _lit(picture, rng, strong=True, folds=view)
     elif kind == "screen":

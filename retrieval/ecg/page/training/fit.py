@@ -149,7 +149,17 @@ def targets(page: WildPage, planes: NDArray[np.uint8], x0: int, y0: int, side: i
 def page_crops(
     config: FitConfig, number: int, source: SignalSource, rng: np.random.Generator
 ) -> list[dict[str, NDArray[Any]]]:
-    """The crops of page `number`."""
+    """The crops of page `number`.
+
+    Args:
+        config: Of the training.
+        number: Of the page; decides what is drawn with `rng`.
+        source: Of signals.
+        rng: Draws the page.
+
+    Returns:
+        Pictures with their targets.
+    """
     page = wild_page(np.random.default_rng((config.seed, number)), source, truth=False)
     planes = half_planes(page)
     height, width = page.image.shape[:2]
@@ -166,7 +176,17 @@ def page_crops(
 
 
 def stream(config: FitConfig, first_page: int, worker: int = 0, n_workers: int = 1) -> Iterator[dict[str, Any]]:
-    """Shuffled crops of pages first_page + worker, + n_workers, ... without end; each carries its page's number."""
+    """Shuffled crops of pages first_page + worker, + n_workers, ... without end; each carries its page's number.
+
+    Args:
+        config: Of the training.
+        first_page: Where this pass begins.
+        worker: Number of this process.
+        n_workers: How many there are.
+
+    Returns:
+        Crops, one by one.
+    """
     source = SignalSource.from_file(Path(config.signals) if config.signals else None)
     rng = np.random.default_rng((config.seed, first_page, worker, 1))
     held: list[tuple[dict[str, Any], int]] = []
@@ -190,7 +210,15 @@ def stream(config: FitConfig, first_page: int, worker: int = 0, n_workers: int =
 
 
 def other_tones(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """The picture (3, height, width) with another gamma and gain in each channel, now and then channels changed."""
+    """The picture (3, height, width) with another gamma and gain in each channel, now and then channels changed.
+
+    Args:
+        image: uint8 (3, h, w).
+        rng: Draws.
+
+    Returns:
+        uint8 (3, h, w).
+    """
     base, spread = rng.normal(0.0, 0.15), 0.06
     out = np.empty_like(image)
     order = rng.permutation(3) if rng.random() < 0.3 else np.arange(3)
@@ -207,7 +235,15 @@ def other_tones(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[n
 def losses(
     answer: tuple[torch.Tensor, torch.Tensor, torch.Tensor], batch: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Parts of the loss: weighted cross-entropy and Dice over soft classes, focal loss over names, L1 over the rest."""
+    """Parts of the loss: weighted cross-entropy and Dice over soft classes, focal loss over names, L1 over the rest.
+
+    Args:
+        answer: Outputs of the network by name.
+        batch: Pictures and targets.
+
+    Returns:
+        Part -> its loss, a scalar.
+    """
     import torch
     from torch.nn import functional
 
@@ -331,7 +367,13 @@ def fit(config: FitConfig) -> Path:
 
 
 def export(state: dict[str, torch.Tensor], path: Path, notes: dict[str, str]) -> None:
-    """Write folded weights in half precision with the network's sizes in the header."""
+    """Write folded weights in half precision with the network's sizes in the header.
+
+    Args:
+        state: Of the trained network.
+        path: The safetensors file.
+        notes: Kept in its header.
+    """
     from safetensors.torch import save_file
 
     half = {k: v.half().contiguous() for k, v in folded(state).items()}

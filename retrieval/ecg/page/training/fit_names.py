@@ -31,7 +31,15 @@ if TYPE_CHECKING:
 
 
 def name_cuts(rng: np.random.Generator, signals: Signals) -> list[tuple[NDArray[np.uint8], int]]:
-    """A few cuts with their index in `NAMES`, from the surroundings of one stretch of a drawn page."""
+    """A few cuts with their index in `NAMES`, from the surroundings of one stretch of a drawn page.
+
+    Args:
+        rng: Draws the page.
+        signals: Where signals come from.
+
+    Returns:
+        Cuts, uint8 (40, 80, 3), and classes.
+    """
     plan = draw_layout(rng)
     s = plan.stretches[int(rng.integers(len(plan.stretches)))]
     x, y = s.x_mm + rng.uniform(-4, 4), s.y_mm + rng.uniform(-4, 4)
@@ -68,7 +76,16 @@ def name_cuts(rng: np.random.Generator, signals: Signals) -> list[tuple[NDArray[
 
 
 def draw_cuts(n: int, seed: int, source: SignalSource) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """At least `n` cuts, uint8 (n, 40, 80, 3), and their classes."""
+    """At least `n` cuts, uint8 (n, 40, 80, 3), and their classes.
+
+    Args:
+        n: How many at the least.
+        seed: Of all drawings.
+        source: Where signals come from.
+
+    Returns:
+        Cuts and classes.
+    """
     rng = np.random.default_rng(seed)
     pool = [source.draw(rng) for _ in range(200)]
     cuts: list[NDArray[np.uint8]] = []
@@ -119,7 +136,19 @@ def cuts_where_found(
 def fit_names(
     cuts: NDArray[np.uint8], classes: NDArray[np.int64], export: Path, *, epochs: int, seed: int, notes: dict[str, str]
 ) -> float:
-    """Train on all but the last tenth, write the weights, and return the share right in that tenth."""
+    """Train on all but the last tenth, write the weights, and return the share right in that tenth.
+
+    Args:
+        cuts: uint8 (n, 40, 80, 3).
+        classes: int64 (n,).
+        export: The safetensors file.
+        epochs: How many.
+        seed: Of weights and order.
+        notes: Kept in the file's header.
+
+    Returns:
+        0 to 1.
+    """
     import torch
 
     torch.manual_seed(seed)

@@ -86,6 +86,9 @@ def text_mask(text: str, size_px: int, lettering: Lettering) -> NDArray[np.uint8
         text: One line.
         size_px: Font size; capitals are about seven tenths of it.
         lettering: How to write.
+
+    Returns:
+        uint8 (height, width).
     """
     size = max(5, size_px)
     if lettering.matrix and size > 10:
@@ -117,7 +120,17 @@ def text_mask(text: str, size_px: int, lettering: Lettering) -> NDArray[np.uint8
 
 
 def paste(plane: NDArray[np.uint8], mask: NDArray[np.uint8], x: float, y: float) -> tuple[int, int, int, int]:
-    """Write a mask into a plane by maximum, its upper left corner at (x, y); returns the box (x0, y0, x1, y1)."""
+    """Write a mask into a plane by maximum, its upper left corner at (x, y); returns the box (x0, y0, x1, y1).
+
+    Args:
+        plane: uint8 (h, w); changed.
+        mask: uint8, cut off where it reaches over the plane.
+        x: Of its left edge.
+        y: Of its upper edge.
+
+    Returns:
+        The box, px.
+    """
     left, top = round(x), round(y)
     height, width = mask.shape
     x0, y0 = max(0, left), max(0, top)

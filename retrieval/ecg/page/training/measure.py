@@ -41,14 +41,30 @@ class PageFigures:
 
 
 def truth_at(page: WildPage, looks: PageLooks) -> NDArray[np.uint8]:
-    """The class of each pixel at the resolution of the answer."""
+    """The class of each pixel at the resolution of the answer.
+
+    Args:
+        page: Drawn, with its truth.
+        looks: The answer, whose resolution is taken.
+
+    Returns:
+        uint8 (h, w).
+    """
     shape = (looks.size[0] // 2, looks.size[1] // 2)
     planes = [cv2.resize(p, shape, interpolation=cv2.INTER_AREA) for p in page.planes]
     return np.asarray(np.stack(planes).argmax(axis=0), dtype=np.uint8)
 
 
 def figures(page: WildPage, looks: PageLooks) -> PageFigures:
-    """Compare one answer with the truth."""
+    """Compare one answer with the truth.
+
+    Args:
+        page: Drawn, with its truth.
+        looks: The network's answer.
+
+    Returns:
+        Recall, precision and names of this page.
+    """
     truth, found = truth_at(page, looks), looks.probabilities.argmax(axis=0)
     both = np.array([np.count_nonzero((truth == i) & (found == i)) for i in range(len(CLASSES))])
     either = np.array([np.count_nonzero((truth == i) | (found == i)) for i in range(len(CLASSES))])
@@ -90,7 +106,17 @@ def figures(page: WildPage, looks: PageLooks) -> PageFigures:
 
 
 def measure(n_pages: int, source: SignalSource | None, weights: Path | None, threads: int) -> dict[str, Any]:
-    """Figures over the first `n_pages` held-out pages, as plain values."""
+    """Figures over the first `n_pages` held-out pages, as plain values.
+
+    Args:
+        n_pages: How many.
+        source: Where signals come from.
+        weights: Of the reader.
+        threads: Of torch.
+
+    Returns:
+        Figure -> value.
+    """
     rows: list[PageFigures] = []
     seconds = []
     for number in range(n_pages):

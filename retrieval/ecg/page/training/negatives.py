@@ -15,7 +15,15 @@ Plane = NDArray[np.uint8]
 
 
 def draw_negative(size: tuple[int, int], rng: np.random.Generator) -> tuple[NDArray[np.uint8], Plane, Plane]:
-    """A picture (RGB), the coverage of its marks, and of its 5 mm lines where it is on graph paper."""
+    """A picture (RGB), the coverage of its marks, and of its 5 mm lines where it is on graph paper.
+
+    Args:
+        size: (width, height), px.
+        rng: Draws.
+
+    Returns:
+        Picture and two coverages, uint8.
+    """
     width, height = size
     kind = int(rng.integers(5))
     marks = np.zeros((height, width), dtype=np.uint8)

@@ -96,6 +96,9 @@ def wild_page(
         size: Factor on the size of the picture, 1 for that at which the network looks at it; drawn where None.
         layout: The plan of the page; drawn where None.
         truth: Whether `leads` is wanted; the picture is the same without.
+
+    Returns:
+        Picture and truth.
     """
     if rng.random() < negatives:
         return _negative(rng)

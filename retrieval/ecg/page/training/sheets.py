@@ -93,7 +93,18 @@ def draw_sheet(
     layout: Layout, signals: Signals, window_mm: tuple[float, float, float, float], px_per_mm: float,
     rng: np.random.Generator,
 ) -> Sheet:  # fmt: skip
-    """Print the part of a page inside `window_mm` (x0, y0, x1, y1), at `px_per_mm`."""
+    """Print the part of a page inside `window_mm` (x0, y0, x1, y1), at `px_per_mm`.
+
+    Args:
+        layout: What stands where.
+        signals: mV by lead.
+        window_mm: Part of the page.
+        px_per_mm: Resolution.
+        rng: Draws paper and ink.
+
+    Returns:
+        Picture and coverages.
+    """
     style = _legible(_draw_style(rng), px_per_mm)
     width = max(32, round((window_mm[2] - window_mm[0]) * px_per_mm))
     height = max(32, round((window_mm[3] - window_mm[1]) * px_per_mm))

@@ -29,7 +29,16 @@ _NOTES = (
 
 
 def name_spelling(lead: str, scheme: int, rng: np.random.Generator) -> str:
-    """One of the spellings of a lead; `scheme` keeps a page to one way of writing."""
+    """One of the spellings of a lead; `scheme` keeps a page to one way of writing.
+
+    Args:
+        lead: Standard name.
+        scheme: Number of a way of writing.
+        rng: Draws among what is left.
+
+    Returns:
+        The spelling.
+    """
     minus = "-" if lead.startswith("-") else ""
     plain = lead.lstrip("-")
     if plain in _ROMAN:
@@ -77,7 +86,17 @@ def _digits(rng: np.random.Generator) -> str:
 def header_lines(
     width_mm: float, height_mm: float, line_mm: float, rng: np.random.Generator
 ) -> list[tuple[str, float, float]]:
-    """Blocks of lines: text and upper left corner in mm."""
+    """Blocks of lines: text and upper left corner in mm.
+
+    Args:
+        width_mm: Of the page.
+        height_mm: Of the header.
+        line_mm: Distance of lines.
+        rng: Draws the words.
+
+    Returns:
+        Texts with places.
+    """
     found: list[tuple[str, float, float]] = []
     for _ in range(int(rng.integers(1, 5))):
         x, y = rng.uniform(0.0, 0.8) * width_mm, rng.uniform(0.0, 0.5) * height_mm
@@ -98,7 +117,15 @@ def header_lines(
 
 
 def footer_lines(layout: Layout, rng: np.random.Generator) -> list[tuple[str, float, float]]:
-    """Speed, gain and filter as machines print them at the lower edge."""
+    """Speed, gain and filter as machines print them at the lower edge.
+
+    Args:
+        layout: Says speed and gain.
+        rng: Draws the words.
+
+    Returns:
+        Texts with places.
+    """
     speed, gain = layout.speed_mm_s, layout.gain_mm_mv
     number = f"{speed:.1f}" if rng.random() < 0.3 or speed < 20 else f"{speed:.0f}"
     pieces = [

@@ -250,6 +250,9 @@ def load_ecgfounder(
         device: "cpu", "cuda" or "cuda:N".
         settings: "filter": "on" (the authors' README; default) or "off" (their PTB-XL script).
 
+    Returns:
+        The encoder, ready to use.
+
     Raises:
         WeightsMissingError, ModelError: Something is missing, or does not fit.
     """
@@ -278,6 +281,13 @@ def load_ecgfounder(
 
 def read_class_names(folder: Path, n_classes: int) -> tuple[str, ...]:
     """Names of the classes from the user's tasks.txt; () where there is none.
+
+    Args:
+        folder: Where the checkpoint lies.
+        n_classes: How many the network has.
+
+    Returns:
+        Names in the order of the network's outputs.
 
     Raises:
         ModelError: It has another number of lines than the checkpoint has classes.

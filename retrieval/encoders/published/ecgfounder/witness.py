@@ -23,40 +23,40 @@ from ecgkin.retrieval.encoders.published.names.ecgfounder import (
     SERIAL_LINES,
     STATEMENT_LINES,
 )
+from ecgkin.retrieval.encoders.witness import Testimony
 from ecgkin.retrieval.errors import ModelError, QueryError
 
 
 @dataclass(frozen=True)
-class Testimony:
-    """What the witness says of records.
+class EcgFounderWitness:
+    """ECGFounder's classes behind the `StatementWitness` protocol.
 
     Attributes:
-        codes: The 71 statements, in PTB-XL's order.
-        probabilities: float32, (n, 71); NaN where no class says the statement.
-        covered: Statements that a class says.
-    """
-
-    codes: tuple[str, ...]
-    probabilities: NDArray[np.float32]
-    covered: tuple[str, ...]
-
-
-def statement_probabilities(encoder: EcgFounderEncoder, records: Sequence[EcgRecord]) -> Testimony:
-    """Probabilities of the statements that ECGFounder has a class for.
-
-    Args:
         encoder: With the published 150 classes.
-        records: Any ECGs.
-
-    Raises:
-        ModelError: The checkpoint has other classes.
-        RecordError: A record is too short, or too much of it is missing.
     """
-    return from_logits(encoder.logits(records))
+
+    encoder: EcgFounderEncoder
+
+    @property
+    def name(self) -> str:
+        """See `StatementWitness`."""
+        return "ecgfounder"
+
+    def of_records(self, records: Sequence[EcgRecord]) -> Testimony:
+        """Probabilities of the statements that ECGFounder has a class for.
+
+        Args:
+            records: Any ECGs.
+
+        Raises:
+            ModelError: The checkpoint has other classes.
+            RecordError: A record is too short, or too much of it is missing.
+        """
+        return from_logits(self.encoder.logits(records))
 
 
 def from_logits(logits: NDArray[np.float32]) -> Testimony:
-    """The same from logits (n, 150).
+    """Probabilities of the statements from logits (n, 150).
 
     Raises:
         ModelError: Another number of classes.

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def zeros(seconds: float = 10.0, fs_hz: float = FS_HZ, leads: tuple[str, ...] = 
 
 def ink(page: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Darkness of each pixel, 0 for paper and 1 for ink."""
-    return 1.0 - page.mean(axis=2) / 255.0
+    return np.asarray(1.0 - page.mean(axis=2) / 255.0)
 
 
 def panel_of(geometry: PageGeometry, lead: str) -> Panel:
@@ -110,7 +111,7 @@ def test_a_pulse_is_measured_off_the_page(
     px_per_mm: float,
     lead: str,
     height_mm: float,
-    calibration: str,
+    calibration: Literal["left", "right", "none"],
     simultaneous: bool,
     start_s: float,
     line_width_mm: float,
@@ -410,3 +411,21 @@ def test_the_benchmark_runs(project_root: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "512 x 256" in done.stdout and (tmp_path / "bench.json").is_file()
+
+
+def test_styles_of_training_are_pages_that_exist() -> None:
+    """Gains that machines have, mostly 10 mm/mV; both paper speeds; every layout; now and then Cabrera's order."""
+    from ecgkin.retrieval.ecg.drawing.trace_map import LAYOUT_SHARES, random_style
+
+    rng = np.random.default_rng(0)
+    styles = [random_style(rng) for _ in range(600)]
+    gains = [style.gain_mm_mv for style in styles]
+    assert set(gains) == {5.0, 10.0, 20.0} and gains.count(10.0) > 500
+    assert 10 < gains.count(5.0) < 60 and 5 < gains.count(20.0) < 45
+    assert {style.gain_chest_mm_mv for style in styles} == {None, 5.0}
+    assert {style.speed_mm_s for style in styles} == {25.0, 50.0} and {style.layout for style in styles} == set(
+        LAYOUT_SHARES
+    )
+    assert all(style.window_s == 10.0 for style in styles if style.speed_mm_s == 25.0)
+    assert {style.order for style in styles} == {"standard", "cabrera"}
+    assert all(page_geometry(style).panels for style in styles[:50])

@@ -95,7 +95,7 @@ def test_hostile_text_stays_text(made_record: EcgRecord) -> None:
     texts = [t.text or "" for t in root.iter(f"{SVG}text") if t.get("class") == "header"]
     assert texts[0].startswith('Ü <script>alert(1)</script> & "q"')
     assert texts[-1] == "second"
-    names = [t.text for t in root.iter(f"{SVG}text") if t.get("class") == "lead"]
+    names = [t.text or "" for t in root.iter(f"{SVG}text") if t.get("class") == "lead"]
     assert sorted(set(names)) == sorted(LEADS) and len(names) == 13
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import formats_made as made
 import numpy as np
 import pytest
+from formats_made import lead_of
 
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.errors import RecordError
@@ -37,7 +38,7 @@ def test_kardia_json_through_ecgdatakit(tmp_path: Path) -> None:
     record = read_ecg(tmp_path / "a.json")
     assert record.fs_hz == 300 and record.patient_id == "K-1" and "read by ecgdatakit" in record.notes[0]
     for name, row in zip(("I", "II"), values, strict=True):
-        np.testing.assert_allclose(record.lead(name), row * 0.0005, atol=1e-6)
+        np.testing.assert_allclose(lead_of(record, name), row * 0.0005, atol=1e-6)
     assert record.leads[:6] == ("I", "II", "III", "aVR", "aVL", "aVF")  # computed
     assert record.header is not None and record.header.recorded_at == "2020-01-02T10:30:00"
     assert "normal" in record.header.report

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from formats_made import lead_of
 
 from ecgkin.retrieval.ecg.assemble import millivolts_per
 from ecgkin.retrieval.ecg.formats.read import read_ecg
@@ -112,7 +113,7 @@ def test_several_samples_a_frame(faults: Path) -> None:
     record = read_ecg(faults / "frames32.hea")
     assert record.fs_hz == 496 and record.n_samples == 3968 and record.leads[:2] == ("I", "II")
     stored = np.fromfile(faults / "frames32.dat", "<i2").reshape(124, 97)[:, 32:64].ravel() / 1000
-    np.testing.assert_allclose(record.lead("II"), stored, atol=1e-6)
+    np.testing.assert_allclose(lead_of(record, "II"), stored, atol=1e-6)
     assert stored.max() > 0.8
     assert noted(record, "'HR' is in bpm")
 

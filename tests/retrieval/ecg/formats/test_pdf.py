@@ -19,7 +19,8 @@ from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.folder import folder_items
 from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
-from ecgkin.retrieval.ecg.formats.pdf.scale import pulse_at_start, stated
+from ecgkin.retrieval.ecg.formats.pdf.drawing import Line
+from ecgkin.retrieval.ecg.formats.pdf.scale import grid_pitches, pulse_at_start, stated
 from ecgkin.retrieval.ecg.formats.pdf.traces import NoTracesError, ecg_pages, read_pdf
 from ecgkin.retrieval.ecg.formats.pictures import open_ecg, open_picture, picture_notes
 from ecgkin.retrieval.ecg.formats.read import read_ecg
@@ -151,13 +152,13 @@ def test_scans_are_pictures(tmp_path: Path, record: EcgRecord) -> None:
 def test_wrapped_into_dicom_and_page_by_page(tmp_path: Path, record: EcgRecord) -> None:
     """Each page of a document is a case, wrapped or not; cases of drawn pages have samples, and are found again."""
     from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     clinic = tmp_path / "clinic"
     clinic.mkdir()
     other = simulate(("NORM",), np.random.default_rng(5)).record
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.104.1"
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.104.1")
     meta.MediaStorageSOPInstanceUID = generate_uid()
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset("x", {}, file_meta=meta, preamble=b"\0" * 128)
@@ -298,3 +299,18 @@ def test_bytes_before_the_document(record: EcgRecord, tmp_path: Path) -> None:
     file.write_bytes(b"X-Header: 16 b\r\n" + drawn.from_svg(record))
     back = open_ecg(file)
     assert isinstance(back, EcgRecord) and farthest_mv(back, record) < 1.5e-3
+
+
+@pytest.mark.parametrize("pitch", [2.835, 5.67, 14.17])
+def test_thin_lines_of_a_grid_whose_fifth_are_thick(pitch: float) -> None:
+    """Thick lines are another kind: among the thin ones every fifth is missing, which does not change their pitch."""
+    thin, thick = (250, 180, 180, 0.3), (240, 150, 150, 0.8)
+    lines = []
+    for k in range(51):
+        style = thick if k % 5 == 0 else thin
+        at = 30 + k * pitch
+        lines.append(Line(np.array([[at, 20.0], [at, 820.0]]), style))
+        lines.append(Line(np.array([[20.0, at], [820.0, at]]), style))
+    found = grid_pitches(lines)
+    assert sorted(set(np.round(found, 3))) == pytest.approx([pitch, 5 * pitch], abs=0.002)
+    assert grid_pitches([line for line in lines if line.style == thin]) == pytest.approx([pitch], abs=0.002)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from formats_made import lead_of
 
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.leads import LEADS
@@ -62,7 +63,7 @@ def test_samples_and_header(samples: Path, name: str) -> None:
     # Units, rate and filters are said first; the samples are whole steps of that size.
     assert f"steps of {step_uv:g} uV, {fs_hz:g} Hz, filters" in record.notes[0]
     stored = [lead for lead in record.leads if lead not in computed(record)]
-    whole = np.stack([record.lead(lead) for lead in stored]) * 1000 / (5 if "wfdb" in name else step_uv)
+    whole = np.stack([lead_of(record, lead) for lead in stored]) * 1000 / (5 if "wfdb" in name else step_uv)
     shift = (
         0.5 if name.endswith(".edf") else 0.0
     )  # EDF maps -32768..32767 onto -1000..1000: zero lies between two steps
@@ -112,7 +113,7 @@ def test_three_formats_of_one_contec_recording_agree(samples: Path) -> None:
     assert np.array_equal(
         np.rint(scp.standard() / 0.005), np.rint(edf.standard()[:, : scp.n_samples] * 65535 / 2000 - 0.5)
     )
-    assert scp.lead("I")[0] == pytest.approx(-0.100) and edf.lead("I")[0] == pytest.approx(-0.595, abs=1e-3)
+    assert lead_of(scp, "I")[0] == pytest.approx(-0.100) and lead_of(edf, "I")[0] == pytest.approx(-0.595, abs=1e-3)
     assert any("physical range is doubtful" in note for note in edf.notes)
     assert any("32767 of 37855 samples are there" in note for note in scp.notes)
     assert "flat leads: V1, V2, V3, V4, V5, V6" in scp.notes
@@ -151,7 +152,7 @@ def test_sierra_against_sierraecg(samples: Path, name: str) -> None:
 
     record, other = read_ecg(samples / name), sierraecg.read_file(str(samples / name))
     for lead in other.leads:
-        mine = np.rint(record.lead(lead.label) / 0.005)
+        mine = np.rint(lead_of(record, lead.label) / 0.005)
         assert np.array_equal(mine, lead.samples[: record.n_samples]), lead.label
 
 
@@ -191,7 +192,7 @@ def test_sierra_amplitudes_are_those_that_the_machine_measured(samples: Path) ->
         for lead in leads:
             told = root.find(f".//leadmeasurement[@leadname='{lead}']/qrsppk")
             assert told is not None and told.text
-            trace = record.lead(lead)
+            trace = lead_of(record, lead)
             windows = [np.ptp(trace[k : k + 75]) for k in range(0, trace.size - 75, 10)]
             assert np.percentile(windows, 98) * 1000 == pytest.approx(float(told.text), rel=0.2), (name, lead)
 
@@ -213,7 +214,7 @@ def test_scp_with_reference_beats_against_the_machines_measurements(samples: Pat
         q, r = struct.unpack_from("<2h", raw, at + 4 + 2 * 9)
         at += 4 + size
         if code in names:
-            beats = [record.lead(names[code])[place - 60 : place + 60] for place in (1618, 2066, 3427, 4341)]
+            beats = [lead_of(record, names[code])[place - 60 : place + 60] for place in (1618, 2066, 3427, 4341)]
             found = np.median([beat.max() if r > -q else beat.min() for beat in beats]) * 1000
             assert found == pytest.approx(r if r > -q else q, rel=0.1), (code, q, r, found)
             compared += 1
@@ -230,7 +231,7 @@ def test_scp_reference_beats_leave_no_edge(samples: Path) -> None:
     assert "a reference beat had been subtracted: added again" in record.notes
     zones = ((109, 457), (973, 1321), (2295, 2643), (3707, 4055))
     for lead, first, last in (("I", -30, -35), ("V1", 10, 25), ("V2", -15, 30)):
-        trace = record.lead(lead) * 1000
+        trace = lead_of(record, lead) * 1000
         into = np.mean([trace[a - 1 : a + 4].mean() - trace[a - 6 : a - 1].mean() for a, _ in zones])
         out = np.mean([trace[b : b + 5].mean() - trace[b - 5 : b].mean() for _, b in zones])
         # Without the beat the steps would be `into - first` and `out + last`: larger than what is left.

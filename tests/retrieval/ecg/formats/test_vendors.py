@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from formats_made import lead_of
 
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead
@@ -74,7 +75,7 @@ def test_mfer_in_every_layout(tmp_path: Path, order: str, block: int | None, dty
     record = read_ecg(tmp_path / "a.mwf")
     assert record.leads == LEADS and record.fs_hz == 250
     for name, row in zip(EIGHT, values, strict=True):
-        np.testing.assert_allclose(record.lead(name), row / 1000, atol=1e-6)
+        np.testing.assert_allclose(lead_of(record, name), row / 1000, atol=1e-6)
     assert (record.patient_id, record.age_years, record.sex) == ("J-77", 49, "F")
     assert record.header is not None
     assert (record.header.patient_name, record.header.birth_date) == ("Muster Erika", "1953-05-08")

@@ -86,7 +86,7 @@ def test_too_much_perspective_is_a_misfit(monkeypatch: pytest.MonkeyPatch) -> No
 @settings(max_examples=60, deadline=None)
 def test_parabola_is_refined_to_its_vertex(offset: float, index: int, bend: float) -> None:
     """Samples of a parabola give its vertex back, on whichever side of the largest sample it lies."""
-    values = 100.0 - bend * (np.arange(SHEARS.size) - (index + offset)) ** 2
+    values = np.asarray(100.0 - bend * (np.arange(SHEARS.size) - (index + offset)) ** 2, dtype=np.float64)
     step = SHEARS[1] - SHEARS[0]
     assert _peak(values, int(np.argmax(values))) == pytest.approx(SHEARS[0] + (index + offset) * step, abs=1e-9)
 

@@ -70,6 +70,7 @@ def test_folding_keeps_the_answers() -> None:
     trained = build_reader(ReaderConfig(), training=True)
     for module in trained.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
             module.running_mean.normal_(0, 0.3)
             module.running_var.uniform_(0.5, 2.0)
             module.weight.data.uniform_(0.5, 1.5)

@@ -32,7 +32,7 @@ def _noise_texture(rng: np.random.Generator, roughness: float, size: tuple[int, 
         grain = rng.normal(0, 1, (2**octave, 2**octave, 3)).astype(np.float32)
         out += roughness**octave * cv2.resize(grain, size[::-1], interpolation=cv2.INTER_CUBIC)
     out = (out - out.min()) / (out.max() - out.min())
-    return (255 * out).astype(np.uint8)
+    return np.asarray(255 * out, dtype=np.uint8)
 
 
 def _text(rng: np.random.Generator, size: int, columns: int = 1, spacing: float = 1.6) -> Picture:

@@ -25,7 +25,8 @@ def _drawn(curves: list[np.ndarray], thick: int = 2) -> np.ndarray:
 def _found(page: np.ndarray, baselines: list[float]) -> Tracks:
     half = cv2.resize(page, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
     half = np.asarray(cv2.convertScaleAbs(half, alpha=2.0), dtype=np.uint8)
-    paths = follow(half, (np.array(baselines) + 0.5) / 2 - 0.5, 0, WIDTH // 2)
+    starts = np.asarray((np.array(baselines, dtype=np.float64) + 0.5) / 2 - 0.5, dtype=np.float64)
+    paths = follow(half, starts, 0, WIDTH // 2)
     return trace_tracks(page, paths, 2.0)
 
 
@@ -36,7 +37,7 @@ def _beats(level: float, height: float, wide: float, every: int = 150) -> np.nda
         y -= height * np.exp(-(((x - centre) / wide) ** 2))
         y += 0.3 * height * np.exp(-(((x - centre - 3 * wide) / wide) ** 2))
         y -= 12 * np.exp(-(((x - centre - 45) / 12) ** 2))
-    return y
+    return np.asarray(y)
 
 
 @settings(max_examples=12, deadline=None)

@@ -85,3 +85,11 @@ def test_language(text: str, language: str) -> None:
 
 def test_nothing_said() -> None:
     assert not has_findings("Trace only requested.") and not has_findings(None) and has_findings("normal ecg")
+
+
+def test_ties_between_languages_go_to_the_commoner_one() -> None:
+    """German before English before Swedish, the order of their shares in PTB-XL; whatever the order of the words."""
+    for text in ("sinusrhythmus rhythm", "rhythm sinusrhythmus", "sinusrhythmus rytm", "rytm sinusrhythmus"):
+        assert report_language(text) == "de"
+    assert report_language("rytm rhythm") == report_language("rhythm rytm") == "en"
+    assert report_language("rytm rytm rhythm") == "sv"

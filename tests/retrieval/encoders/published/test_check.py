@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from ecgkin.retrieval.encoders import load_encoder
 from ecgkin.retrieval.encoders.published import SYSTEMS
 from ecgkin.retrieval.encoders.published.check import check_encoder, list_systems, simulated_records
 from ecgkin.retrieval.encoders.published.ecgfounder.witness import (
+    EcgFounderWitness,
     from_logits,
-    statement_probabilities,
     visible_classes,
 )
 from ecgkin.retrieval.encoders.published.names import ecgfounder as facts
+from ecgkin.retrieval.encoders.witness import StatementWitness
 from ecgkin.retrieval.errors import ModelError, QueryError
 
 KEYS = ("merl", "merl-vit", "d-beta", "ecgfounder", "more")
@@ -120,7 +122,9 @@ def test_witness_maps_lines_to_statements() -> None:
 def test_witness_of_records(names: dict[str, str]) -> None:
     door: Any = load_encoder(names["ecgfounder"])
     records = [record("sinus"), record("wander")]
-    said = statement_probabilities(door, records)
+    witness = EcgFounderWitness(door)
+    assert isinstance(witness, StatementWitness)
+    said = witness.of_records(records)
     logits = door.logits(records)
     np.testing.assert_allclose(
         said.probabilities[:, CODES.index("LVH")], 1 / (1 + np.exp(-logits[:, 26])), rtol=1e-6, atol=0
@@ -165,7 +169,7 @@ def _fill(folder: Path, encoder: Any, n: int) -> list[EcgRecord]:
     items = [
         IngestItem(
             Case(case_id=f"c{number}", patient_id=f"p{number}", report=one.report_en, labels=one.labels),
-            load=lambda one=one: one.record,
+            load=partial(getattr, one, "record"),
         )
         for number, one in enumerate(made)
     ]

@@ -210,7 +210,8 @@ def _long_texts(door: Any) -> None:
 
 def _act(name: str) -> Callable[[Any], Any]:
     def change(net: Any) -> None:
-        act = {"tanh": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}[name]
+        acts: dict[str, Callable[[Any], Any]] = {"tanh": lambda x: F.gelu(x, approximate="tanh"), "relu": F.relu}
+        act = acts[name]
         net.words = lambda ids, mask: net.text_out(act(net.text_hidden(net.pooled_words(ids, mask))))
 
     return change

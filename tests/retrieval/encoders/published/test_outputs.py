@@ -44,8 +44,8 @@ def test_stage(doors: dict[str, Any], system: str, stage: str) -> None:
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_protocol(doors: dict[str, Any], system: str) -> None:
+    assert isinstance(doors[system], Encoder)
     door = doors[system]
-    assert isinstance(door, Encoder)
     rows = door.encode_records([made.record("sinus"), made.record("wander")])
     assert rows.dtype == np.float32
     assert rows.shape == (2, door.dim)
@@ -222,11 +222,11 @@ def test_pictures_are_digitised_or_refused(doors: dict[str, Any], system: str, m
 
     from PIL import Image
 
-    import ecgkin.retrieval.ecg as ecg
+    from ecgkin.retrieval.ecg.page import printed
 
     door, page = doors[system], Image.new("L", (60, 40), 255)
     record = made.record("sinus")
-    monkeypatch.setattr(ecg, "digitize", lambda image: SimpleNamespace(record=record), raising=False)
+    monkeypatch.setattr(printed, "read_printed", lambda image: SimpleNamespace(record=record))
     np.testing.assert_array_equal(door.encode_images([page]), door.encode_records([record]))
     # A page in 3x4: a quarter of each lead, lead II over ten seconds.
     rows = np.full_like(record.signal_mv, np.nan)
@@ -234,7 +234,7 @@ def test_pictures_are_digitised_or_refused(doors: dict[str, Any], system: str, m
         at = slice((n // 3) * 1250, (n // 3 + 1) * 1250) if n != 1 else slice(None)
         rows[n, at] = record.signal_mv[n, at]
     shown = replace(record, signal_mv=rows)
-    monkeypatch.setattr(ecg, "digitize", lambda image: SimpleNamespace(record=shown), raising=False)
+    monkeypatch.setattr(printed, "read_printed", lambda image: SimpleNamespace(record=shown))
     with pytest.raises(ImageError, match=r"the page shows too little for .*69% of the samples") as refusal:
         door.encode_images([page])
     assert "2.5 s of a lead" in refusal.value.hint
@@ -293,7 +293,7 @@ def test_fingerprints(doors: dict[str, Any], tmp_path: Path) -> None:
     # One weight of the text tower changes what words mean, not what an ECG is.
     plain["proj_t.2.bias"][0] += 1e-3
     torch.save(plain, tmp_path / "res18_7_ckpt.pth")
-    other = load_encoder(f"merl:{tmp_path}")
+    other: Any = load_encoder(f"merl:{tmp_path}")
     assert other.fingerprint != doors["merl"].fingerprint
     assert other.image_fingerprint == doors["merl"].image_fingerprint
     # So does the tokenizer.
@@ -313,7 +313,7 @@ def test_backbone_alone(doors: dict[str, Any], tmp_path: Path) -> None:
     plain = torch.load(made.FIXTURES / "merl" / "res18_best_ckpt.pth", weights_only=True)
     inside = {k.removeprefix("ecg_encoder."): v for k, v in plain.items() if k.startswith("ecg_encoder.")}
     torch.save(inside, tmp_path / "res18_best_encoder.pth")
-    alone = load_encoder(f"merl:{tmp_path}")
+    alone: Any = load_encoder(f"merl:{tmp_path}")
     assert "backbone alone" in alone.kind
     assert alone.dim == 32
     assert alone.fingerprint != doors["merl"].fingerprint

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.retrieval.encoders.training import domain
+from ecgkin.retrieval.encoders.training.loop import Place, batches, epoch_order
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
 from ecgkin.retrieval.encoders.training.signal import KINDS, SignalNet, joint_vectors
 from ecgkin.retrieval.errors import ModelError, QueryError
@@ -154,3 +155,22 @@ def test_an_ensemble_teaches(made_ptbxl: Path, tmp_path: Path) -> None:
     assert 0 < figures["kept"] <= 1 + 1e-6 and {"head_71", "head_71_0", "head_71_1"} <= set(figures)
     image = TrainSettings(stage="image", out=str(tmp_path / "image"), teacher=join.out, page_share=0.0, **common)  # type: ignore[arg-type]
     assert run_stage(image, made_ptbxl)
+
+
+@settings(max_examples=40, deadline=None)
+@given(n=st.integers(1, 300), batch=st.integers(1, 16), world=st.integers(1, 3), epoch=st.integers(0, 5))
+def test_an_epoch_is_whole_batches_the_same_number_for_each_process(n: int, batch: int, world: int, epoch: int) -> None:
+    """No row twice, none of another process; only a set smaller than one batch goes to all as it is."""
+    config = TrainSettings(stage="signal", out="x", batch=batch)
+    orders = [
+        epoch_order(n, epoch, config, Place(torch.device("cpu"), rank, world, torch.float32)) for rank in range(world)
+    ]
+    if n < batch * world:
+        assert all(sorted(order.tolist()) == list(range(n)) for order in orders)
+        return
+    together = torch.cat(orders).tolist()
+    assert len(set(together)) == len(together) == n // (batch * world) * batch * world
+    assert len({len(order) for order in orders}) == 1
+    for order in orders:
+        parts = list(batches(order, batch))
+        assert {len(part) for part in parts} == {batch} and torch.equal(torch.cat(parts), order)
