@@ -59,6 +59,7 @@ def queries_of(name: str, arguments: argparse.Namespace, data: Any, rows: Any) -
 def read_all(name: str, arguments: argparse.Namespace, data: Any, rows: Any, encoder: Any) -> list[Any]:
     """A set read and encoded; with `--keep` what was read before a stop is not read again."""
     import pickle
+    from dataclasses import replace
 
     from ecgkin.generation.research.retrieval.pages import read_queries
 
@@ -67,7 +68,9 @@ def read_all(name: str, arguments: argparse.Namespace, data: Any, rows: Any, enc
     for number, query in enumerate(queries_of(name, arguments, data, rows)):
         if number < len(done):
             continue
-        done += read_queries(encoder, [query])
+        # The pixels are not looked at again.
+        blank = np.zeros((1, 1, 3), dtype=np.uint8)
+        done += [replace(one, query=replace(one.query, picture=blank)) for one in read_queries(encoder, [query])]
         if path is not None and len(done) % 5 == 0:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(pickle.dumps(done))
