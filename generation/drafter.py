@@ -26,7 +26,7 @@ from ecgkin.generation.prompt.untrusted import question_line
 from ecgkin.generation.types.draft import LANGUAGES, Draft, Language
 from ecgkin.generation.types.task import Task
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.errors import GenerationError, QueryError
+from ecgkin.retrieval.errors import GenerationError, ModelError, QueryError
 
 if TYPE_CHECKING:
     from ecgkin.index.base import CaseBase
@@ -96,11 +96,15 @@ def open_backend(model: str, *, device: str = "auto", api_key: str | None = None
         The backend.
 
     Raises:
-        QueryError, WeightsMissingError, ModelError, GenerationError: As `open_model`.
+        QueryError: It is none of these.
+        GenerationError: The model cannot be opened, or its address cannot be used.
     """
     if model == MODEL:
         return ConsensusBackend()
-    return LanguageModelBackend(open_model(model, device=device, api_key=api_key))
+    try:
+        return LanguageModelBackend(open_model(model, device=device, api_key=api_key))
+    except ModelError as error:  # the drafter is what is missing, not the encoder
+        raise GenerationError(str(error), hint=error.hint) from error
 
 
 @dataclass(frozen=True)

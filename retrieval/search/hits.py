@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 
 Abstained: TypeAlias = Literal["", "no_case", "unlike", "unreadable", "not_carried", "not_understood"]
-_SAYS_SO = frozenset({NoteCode.NOTHING_SIMILAR, NoteCode.PAGE_UNREADABLE})
+_SAYS_SO = frozenset(
+    {
+        NoteCode.NOTHING_SIMILAR,
+        NoteCode.PAGE_UNREADABLE,
+        NoteCode.WORDS_NOT_CARRIED,
+        NoteCode.WORDS_NOT_UNDERSTOOD,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -545,8 +546,8 @@ class CaseSearch:
             inside = rest if tier is None else rest & tier
             n = MOST_MEASURED if plan.measures else (wanted - len(found)) * (4 if plan.soft else 1)
             cases = self.base.search(query.vector, n, where=inside, exclude_patient=exclude_patient)
-            if tier is not None or plan.soft:
-                cases.sort(key=lambda hit: -boosted(hit[0], hit[1], plan.wanted))
+            sure = plan.wanted if tier is not None or plan.soft else frozenset()
+            cases = [hit for _, hit in sorted(((_order(h[0], boosted(*h, sure)), h) for h in cases), key=itemgetter(0))]
             if tier is not None:
                 rest = rest & Where(Not(tier.root))
             found += [hit for hit in cases if within(hit[0], plan.measures)][: wanted - len(found)]
@@ -578,7 +579,7 @@ class CaseSearch:
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
-        if query.plan is not None and query.plan.similar is not None:
+        if query.plan is not None:
             similar = similar and query.plan.similar
         abstained: Abstained = "" if similar else "no_case" if not found else _abstained(query)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
@@ -602,6 +603,8 @@ class CaseSearch:
             warnings.append(Note(NoteCode.NO_SUCH_PATIENT, patient=exclude_patient))
         if filtered:
             warnings.append(Note(NoteCode.VOTE_FILTERED))
+        # What words ask for has put the cases in order already.
+        shown = found if query.plan is not None else _reported_first(found)
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
         timings["total"] = sum(timings.values())
         _LOG.info(
@@ -609,7 +612,7 @@ class CaseSearch:
             query.kind, k, n_cases, timings["encode"], timings["index"],
         )  # fmt: skip
         return SearchResult(
-            hits=tuple(Hit(n, float(score), case) for n, (case, score) in enumerate(_reported_first(found)[:k], 1)),
+            hits=tuple(Hit(n, float(score), case) for n, (case, score) in enumerate(shown[:k], 1)),
             neighbours=neighbours,
             vote=votes,
             nothing_similar=not similar,
@@ -626,7 +629,7 @@ class CaseSearch:
     def _threshold(self, query: Query) -> float | None:
         """For its kind of query; of a picture for how well it was read, where such a threshold was fitted."""
         if query.plan is not None:
-            return query.plan.threshold if self.calibration else None
+            return None  # what was understood decides
         known = self.calibration.thresholds if self.calibration else {}
         kinds = [query.kind] if query.printed is None else [f"{query.kind}:{query.printed.grade}", query.kind]
         return next((known[kind].score for kind in kinds if kind in known), None)
@@ -687,7 +690,11 @@ def _slips(base: CaseBase, where: WhereLike) -> list[Note]:
 
 def _reported_first(found: Sequence[tuple[Case, float]]) -> list[tuple[Case, float]]:
     """Of cases that are equally similar to a reader, who sees two decimals, those whose report says something first."""
-    return sorted(found, key=lambda item: (-round(item[1], 2), not has_findings(item[0].report)))
+    return sorted(found, key=lambda item: _order(*item))
+
+
+def _order(case: Case, score: float) -> tuple[float, bool]:
+    return -round(score, 2), not has_findings(case.report)
 
 
 def _lets_all_through(where: WhereLike) -> bool:

@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 import yaml
 
-from ecgkin.ui.cli.main import app
+from ecgkin.ui.cli.main import COMMANDS, load_command
 from ecgkin.ui.settings import OTHER_VARIABLES, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,7 +29,9 @@ VARIABLES = {f"ECGKIN_{name.upper()}" for name in Settings.model_fields} | OTHER
 def complaint(words: Sequence[str]) -> str:
     """What is wrong with the words behind `ecgkin`: an unknown command or option; "" for nothing."""
     rest = list(words)
-    command: Any = typer.main.get_command(app)
+    if not rest or rest[0] not in COMMANDS:
+        return f"no command {rest[:1]}"
+    command: Any = load_command(rest.pop(0))
     while hasattr(command, "commands"):
         if not rest or rest[0] not in command.commands:
             return f"no command {rest[:1]}"

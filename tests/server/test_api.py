@@ -151,7 +151,36 @@ def test_picture_text_and_both(http: httpx.Client, picture: bytes) -> None:
     both = http.post("/v1/search", files={"file": ("p.png", picture)}, data={"text": "AFIB", "weight": "0.3"})
     words = http.post("/v1/search", json={"text": "atrial fibrillation", "k": 2})
     assert [a.json()["query"] for a in (alone, both, words)] == ["image", "image+text", "text"]
+    assert [part["code"] for part in words.json()["understood"] if part["kind"] == "statement"] == ["AFIB"]
+    assert alone.json()["understood"] is None
     assert all(hit["case"]["sex"] == "F" for hit in alone.json()["hits"])
+
+
+def test_words_are_understood_and_what_was_understood_can_be_changed(http: httpx.Client) -> None:
+    denied = http.post("/v1/search", json={"text": "no atrial fibrillation in women"}).json()
+    assert all("AFIB" not in hit["case"]["labels"] and hit["case"]["sex"] == "F" for hit in denied["hits"])
+    parts = [part for part in denied["understood"] if part["kind"] != "sex"]
+    wider = http.post("/v1/search", json={"text": "no atrial fibrillation in women", "understood": parts}).json()
+    assert {hit["case"]["sex"] for hit in wider["hits"]} == {"F", "M"}
+    assert all("AFIB" not in hit["case"]["labels"] for hit in wider["hits"])
+    raw = http.post("/v1/search", json={"text": "no atrial fibrillation", "raw": True}).json()
+    assert raw["understood"] is None
+    nonsense = http.post("/v1/search", json={"text": "pizza"}).json()
+    assert nonsense["abstention"]["reason"] == "not_understood"
+    assert {"words_unknown", "words_not_understood"} <= {note["code"] for note in nonsense["warnings"]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"text": "AF", "understood": [{"kind": "nothing"}]},
+        {"text": "AF", "understood": [{"kind": "statement", "code": "XYZ"}]},
+        {"query_id": "0" * 32, "raw": True},
+        {"signal": {"signal_mv": [[0.0]], "fs_hz": 1.0, "leads": ["I"]}, "understood": []},
+    ],
+)
+def test_parts_that_cannot_be_used_are_refused(http: httpx.Client, body: dict[str, Any]) -> None:
+    assert http.post("/v1/search", json=body).status_code == 422
 
 
 def test_feedback_moves_the_next_search(http: httpx.Client, signal: dict[str, object]) -> None:

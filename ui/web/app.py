@@ -130,8 +130,13 @@ def _bench(page: Page, found: Found, options: Options) -> None:
     assert shown is not None  # the caller has looked
     if shown.abstention.nothing_similar:
         best, threshold = shown.abstention.best_score or 0.0, shown.abstention.threshold or 0.0
-        why = "unreadable" if shown.abstention.reason == "unreadable" else "nothing_similar"
+        reason = shown.abstention.reason
+        why = reason if reason in ("unreadable", "not_carried", "not_understood") else "nothing_similar"
         st.warning(word(why, best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
+    if shown.understood is not None:
+        from ecgkin.retrieval.search.words.shown import shown as in_words
+
+        st.caption(word("words_understood", said=in_words(shown.understood, page.lang)))
     options = _working(page, found, shown, options)
     if found.query.kind != "text":
         draft_compare.compare_drafts(page, found, shown, options)

@@ -16,9 +16,11 @@ from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db, triple_weights
+from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db, triple_db, triple_weights
+from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
 from ecgkin.retrieval.ecg.page.image import load_image
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
+from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
@@ -34,6 +36,7 @@ FloatArray = NDArray[np.float64]
 
 FS_HZ = 500.0
 _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
+_LAWFUL_DB = 6.0  # three quarters of the energy explained
 _BORDER_MM = 4.0  # how far a border of columns may lie from where it should
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
@@ -141,6 +144,11 @@ def digitize(
     known = Corrections(layout, leads or {}, speed, gain, None if corners is None else tuple(corners))
     part, cut = known.cut(load_image(picture))
     found = digitize_look(look_at(part), known)
+    evidence = page_evidence(found)
+    if evidence.nothing and not known:
+        raise ImageError(
+            f"what is drawn in the picture does not look like the leads of an ECG ({doubts(evidence)[0]})", hint=NOT_ECG
+        )
     return found if cut is None else moved_back(found, cut)
 
 
@@ -181,6 +189,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
     tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
     k = fine.factor
+    tracks = replace(tracks, weight=_supported(tracks, sheet, k))
     left, right = _traced(sheet)
     box = (
         max(0, round(left * k)), max(0, round(rows.top * k)),
@@ -244,7 +253,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
             layout = replace(layout, strip_leads=strips)
             stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
         signal = sampler.signals(stretches, duration)
-        rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - 3.0 * place
+        rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - (3.0 if len(names) < 3 else 0.5) * place
         if best is None or rank > best[0]:
             best = (rank, EcgRecord(signal.astype(np.float32), FS_HZ, LEADS), layout, stretches, parts)
     if best is None:
@@ -274,6 +283,8 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     shown = {s.lead for s in stretches}
+    if layout.leads:
+        warnings = [note for note in warnings if note.code is not NoteCode.LAYOUT_UNKNOWN]
     page = replace(
         look.reading,
         px_per_mm=look.reading.px_per_mm,
@@ -283,14 +294,47 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         gain_mm_mv=gain if gain_known else None,
         warnings=tuple(warnings),
     )
-    confidence = {s.lead: sampler.cover(s) for s in stretches}
+    confidence = _confidence(sampler, stretches, record)
     return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
+
+
+def _confidence(sampler: _Sampler, stretches: tuple[Stretch, ...], record: EcgRecord) -> dict[str, float]:
+    """How sure each lead is: the share of its curve that is sure, less where the limb leads contradict each other.
+
+    A law that holds says that the page was read as it is; one that does not leaves its leads in doubt, and the others a
+    little.
+    """
+    signals = dict(zip(record.leads, record.signal_mv, strict=True))
+    found = [law_db(signals, law) for law in LAWS]
+    trust = [1.0 if db is None else float(np.clip(0.6 + 0.4 * db / _LAWFUL_DB, 0.6, 1.0)) for db in found]
+    out: dict[str, float] = {}
+    for stretch in stretches:
+        if stretch.lead in out and stretch.strip:
+            continue
+        mine = [t for law, t in zip(LAWS, trust, strict=True) if stretch.lead in {name for name, _ in law}]
+        factor = mine[0] if mine else 0.5 + 0.5 * float(np.mean(trust))
+        out[stretch.lead] = sampler.cover(stretch) * factor
+    return out
 
 
 def _laws_of(record: EcgRecord) -> float | None:
     """How well the limb leads of a record fulfil their laws, dB (see `einthoven_db`)."""
     rows = zip(record.leads, record.signal_mv, strict=True)
     return einthoven_db({name: row for name, row in rows if np.isfinite(row).any()})
+
+
+def _supported(tracks: Tracks, sheet: Sheet, factor: float) -> FloatArray:
+    """How sure each column of a curve is, 0 to 1: whether the network sees a trace or a pulse where the ink was followed."""
+    known = np.isfinite(tracks.y)
+    if sheet.marks is None:
+        return known.astype(np.float64)
+    near = cv2.dilate(cv2.max(sheet.marks.trace, sheet.marks.pulse), np.ones((5, 5), np.uint8))
+    rows, columns = np.nonzero(known)
+    y = np.clip(((tracks.y[rows, columns] + 0.5) / factor).astype(int), 0, near.shape[0] - 1)
+    x = np.clip(((columns + 0.5) / factor).astype(int), 0, near.shape[1] - 1)
+    out = np.zeros(tracks.y.shape)
+    out[rows, columns] = np.minimum(1.0, near[y, x] / 110.0)
+    return out
 
 
 def _traced(sheet: Sheet) -> tuple[int, int]:
@@ -656,8 +700,9 @@ class _Sampler:
         self._mv[row][a : b + 1] = np.interp(np.arange(a, b + 1), [a, b], [self._mv[row][a], self._mv[row][b]])
 
     def cover(self, stretch: Stretch) -> float:
-        """Share of a stretch's columns that hold ink."""
-        part = self._known[stretch.row, max(0, round(stretch.left)) : round(stretch.right) + 1]
+        """Share of a stretch's columns that hold ink, weighted by how sure each is."""
+        columns = slice(max(0, round(stretch.left)), round(stretch.right) + 1)
+        part = self._tracks.weight[stretch.row, columns] * self._known[stretch.row, columns]
         return float(part.mean()) if part.size else 0.0
 
     def signals(

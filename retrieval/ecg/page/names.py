@@ -117,7 +117,7 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
         seen.add((name.row, column))
     # Where names were read, leads without one speak against a layout that has them.
     if len(names) >= 3:
-        total -= 0.1 * (layout.rows * layout.columns - len(seen))
+        total -= 0.3 * (layout.rows * layout.columns - len(seen))
     return total
 
 

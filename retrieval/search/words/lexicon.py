@@ -29,7 +29,10 @@ def _words(text: str) -> frozenset[str]:
 # Folded. They carry no finding: a query is not judged by them.
 EVERYDAY = _words(
     """
-    everything everyone everybody next last first lots lot
+    come comes came go goes make makes made take takes seem seems appear appears start starts begin begins follow
+    follows happen happens kommt kommen geht macht beginnt folgt kommer blir
+    many history absent absence excluded exclude ruled rule free evidence everything everyone everybody next last first
+    lots lot
     a about after again ago all also am an and any are around as at be because been before being between both but by
     can case cases could did do does done during each ecg ekg electrocardiogram either else every few find for found
     from get give had has have having he her here him his how i if in into is it its just like list look looking looks
@@ -54,7 +57,7 @@ EVERYDAY = _words(
 # Folded words that occur in names and that everybody uses: on their own they say nothing of ECGs.
 WEAK = _words(
     """
-    broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
+    digital digitale digitales broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
     complete incomplete right left first second third stress swap cable switch fresh recent old new early late thick
     thin
     prominent unspecific specific minor major single double extra control adult volunteer subject person healthy normal
@@ -141,7 +144,7 @@ def concepts() -> dict[str, Concept]:
 def names() -> Names:
     """Statements and concepts as one tree; codes of concepts begin with "+"."""
     wordings, abbreviations, *rest = statement_layers()
-    beside = [(text, f"+{c.code}") for c in concepts().values() for pattern in c.wording for text in expand(pattern)]
+    beside = [(text, f"+{code}") for text, code in _concept_layer()]
     return tree_of([wordings, abbreviations, beside, *rest], _CAPITALS_ONLY)
 
 
@@ -157,14 +160,15 @@ def named_stems() -> dict[str, str]:
 @lru_cache(maxsize=1)
 def named_spellings() -> dict[str, str]:
     """Every word of a name, and those with a hyphen as one word, folded."""
-    found = {fold(word).replace("-", ""): word for word in reversed([*_hyphened(), *_name_words()])}
+    found = {fold(word).replace("-", ""): word for word in reversed([*_name_words(), *_hyphened()])}
     return {key: word for key, word in found.items() if key not in EVERYDAY}
 
 
 @lru_cache(maxsize=1)
 def hyphened() -> dict[str, str]:
     """Stems of words with a hyphen, which are two words of a name: "stsenkung"."""
-    return {stem(word): word for word in reversed(_hyphened())}
+    found = {stem(word): word for word in reversed(_hyphened())}
+    return {key: word for key, word in found.items() if key not in named_stems()}
 
 
 def _hyphened() -> list[str]:
@@ -181,7 +185,8 @@ def _name_words() -> list[str]:
 
 
 def _concept_layer() -> list[tuple[str, str]]:
-    return [(text, c.code) for c in concepts().values() for pattern in c.wording for text in expand(pattern)]
+    worded = [(text, c.code) for c in concepts().values() for pattern in c.wording for text in expand(pattern)]
+    return worded + [(name, c.code) for c in concepts().values() for name in (c.name_en, c.name_de)]
 
 
 @lru_cache(maxsize=256)

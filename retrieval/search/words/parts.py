@@ -126,13 +126,13 @@ class Understood:
     Attributes:
         parts: In the order of the text; words that are embedded come behind them.
         known: Share of the words with a meaning that belong to the language of ECGs, 0 to 1.
-        has_words: Whether there are words with a meaning beside age and sex.
+        n_words: How many words with a meaning there are beside age and sex.
         is_sentence: Whether there are so many words, and so few of them names, that the names do not say it all.
     """
 
     parts: tuple[Part, ...]
     known: float = 1.0
-    has_words: bool = True
+    n_words: int = 1
     is_sentence: bool = False
 
     @property

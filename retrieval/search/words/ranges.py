@@ -64,7 +64,8 @@ _BARE_RATE = re.compile(
     rf"|(?P<speed>(?:faster|slower) than|(?:schneller|langsamer) als|(?:snabbare|långsammare) än)\s{{0,2}}(?P<c>{_NUM})"
 )
 _YEARS = (
-    r"(?:[- ]?(?:years?|yrs?|jahren?|jahre|år)(?:[- ]?(?:old|alt|gam(?:mal|la)|of age))?|[- ]?y\.?/?o\.?(?!\w)|"
+    r"(?:[- ]?(?:years?|yrs?|jahren?|jahre|år)(?:[- ]?(?:old|alt|gam(?:mal|la)|of age))?|"
+    r"[- ]?y\.?/?o\.?(?!\w)|[- ]?[yj](?!\w)|"
     r"[- ]?jährig\w{0,3}|[- ]?jaehrig\w{0,3}|[- ]?åri?g?\w{0,2})(?!\w)"
 )
 _PERSON = (
@@ -78,7 +79,10 @@ _AGE = re.compile(
     rf"under|älter|darüber|jünger|darunter|äldre|yngre))?"
     # "women over 60", "age > 60", "aged 60 to 70"
     rf"|\b{_PERSON}\s{{0,2}}(?:is|ist|of|von|:|=|who are|die)?\s{{0,2}}(?:(?P<op2>{'|'.join(_OPS.values())})\s{{0,2}})"
-    rf"(?P<c>\d{{1,3}})\b(?:{_TO}(?P<d>\d{{1,3}})\b)?"
+    rf"(?P<c>\d{{1,3}})\b(?:{_TO}(?P<d>\d{{1,3}})\b)?(?:{_YEARS})?"
+    # "man, 70", "f 45"
+    r"|(?:\b(?:man|woman|male|female|mann|frau|kvinna)|(?:^|(?<=[,;(] )|(?<=[,;(]))[mfw])[,/ ]{1,2}(?P<h>\d{1,3})\b"
+    r"(?!\s?(?:ms|bpm|/|%|to|-|bis))"
     rf"|\b(?:age|aged|alter|ålder)\s{{0,2}}[:=]?\s{{0,2}}(?P<e>\d{{1,3}})\b(?:{_TO}(?P<f>\d{{1,3}})\b)?"
     # "older than 60", "älter als 60"
     r"|\b(?P<op3>older than|younger than|älter als|aelter als|jünger als|juenger als|äldre än|yngre än)\s{0,2}"
@@ -100,12 +104,14 @@ _CHILD = re.compile(
 )
 _FEMALE = re.compile(
     r"\b(?:women|woman|females?|lady|ladies|girls?|frau(?:en)?|weiblich\w{0,2}|patientinn?(?:en)?|mädchen|kvinnor|kvinna|"
-    r"kvinnlig\w?|flick(?:a|or))\b|(?<=\d)\s?(?:yo|y/o|yr)?\s?f\b|\bsex\s?[:=]\s?f\b"
+    r"kvinnlig\w?|flick(?:a|or))\b|(?<=\d)\s?(?:yo|y/o|yr)?\s?f\b|\bsex\s?[:=]\s?f\b|"
+    r"(?:^|(?<=[,;(] )|(?<=[,;(]))[fw](?=[,/ ]{1,2}\d)"
 )
 _MALE = re.compile(
     r"\b(?:men|males?|boys?|gentlem[ae]n|männer[n]?|mann|männlich\w{0,2}|knaben?|jungen|män|manlig\w?|pojk(?:e|ar))\b|"
     r"\b(?:a|an|old|young|elderly|en|äldre)\s(?P<man>man)\b|\bman\b(?=\s(?:with|over|aged|of|older|younger|above|below|"
-    r"under|med|över)\b)|(?<=\d)\s?(?:yo|y/o|yr)?\s?m\b(?!/)|\bsex\s?[:=]\s?m\b|-old man\b"
+    r"under|med|över)\b)|(?<=\d)\s?(?:yo|y/o|yr)?\s?m\b(?!/)|\bsex\s?[:=]\s?m\b|-old man\b|"
+    r"(?:^|(?<=[,;(] )|(?<=[,;(]))m(?=[,/ ]{1,2}\d)|\bman(?=[,/ ]{1,2}\d)"
 )
 _NOT_THESE = re.compile(r"(?:not|non|no|nicht|kein\w{0,2}|ej|inte|inga|without|ohne)[- ]$")
 
@@ -202,7 +208,7 @@ def _age(match: re.Match[str], text: str) -> AgePart | None:
     if said["decade"]:
         first = 20.0 + 10.0 * _DECADES.index(said["decade"])
         return AgePart(first, first + 9.0, shown)
-    pairs = (("a", "b"), ("c", "d"), ("e", "f"), ("g", "g"))
+    pairs = (("a", "b"), ("c", "d"), ("e", "f"), ("g", "g"), ("h", "h"))
     first_key, second_key = next(pair for pair in pairs if said[pair[0]] is not None)
     age = float(said[first_key])
     other = float(said[second_key]) if first_key != second_key and said[second_key] is not None else None

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from ecgkin.retrieval.search.words.parts import AgePart, Finding, MeasurePart, SexPart, StatementPart, Understood
+from collections.abc import Sequence
+from typing import Any
+
+from ecgkin.retrieval.search.words.parts import (
+    AgePart,
+    Finding,
+    MeasurePart,
+    SexPart,
+    StatementPart,
+    Understood,
+    parts_of,
+)
 from ecgkin.retrieval.search.words.plan import MEASURES, name_of
 
 
-def shown(understood: Understood, language: str = "en") -> str:
+def shown(understood: Understood | Sequence[Any], language: str = "en") -> str:
     """One line, in "en" or "de".
+
+    Args:
+        understood: What was understood, or its parts as JSON values.
+        language: Of the line.
 
     >>> from ecgkin.retrieval.search.words.understand import understand
     >>> shown(understand("LBBB without AF in women over 60"))
     'complete left bundle branch block (CLBBB); not atrial fibrillation (AFIB); age from 60; female'
     """
     de = language == "de"
+    if not isinstance(understood, Understood):
+        understood = Understood(parts_of(understood))
     wanted = (" oder " if de else " or ").join(
         (" und " if de else " and ").join(_finding(part, de) for part in group) for group in understood.wanted
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.ecg.statements.find import stem
 from ecgkin.retrieval.ecg.statements.report_text import fold
 from ecgkin.retrieval.search.words.lexicon import domain_stems, named_spellings, named_stems
@@ -25,6 +26,10 @@ def nearest_word(word: str, most: int = 2) -> str | None:
     >>> nearest_word("fibrilation"), nearest_word("pizza")
     ('fibrillation', None)
     """
+    if word.isupper() and len(word) in (4, 5):
+        near = _abbreviation(word)
+        if near is not None:
+            return near
     best: tuple[int, int, str] | None = None
     # Folding takes "ae" for a vowel, also where a letter between the two was lost.
     for key in dict.fromkeys((fold(word).replace("-", ""), stem(word), word.lower())):
@@ -40,6 +45,13 @@ def nearest_word(word: str, most: int = 2) -> str | None:
     return None if best is None else best[2]
 
 
+def _abbreviation(word: str) -> str | None:
+    """An abbreviation of a statement with a letter too many or few, or two swapped; another letter, another name."""
+    known = [short for s in STATEMENTS for short in (s.code, *s.abbreviations) if short.isupper() and len(short) > 3]
+    near = [short for short in known if short[0] == word[0] and distance(word, short, 1) == 1]
+    return next((short for short in near if len(short) != len(word) or sorted(short) == sorted(word)), None)
+
+
 def _beginning(key: str) -> list[tuple[int, str, str]]:
     """Known words that begin with the first letter, or with the first two swapped."""
     known = _by_letter()
@@ -52,7 +64,7 @@ def _by_letter() -> dict[str, list[tuple[int, str, str]]]:
     found: dict[str, list[tuple[int, str, str]]] = {}
     for order, words in enumerate((named_spellings(), named_stems(), domain_stems())):
         for known, word in words.items():
-            if known.isalpha() and len(known) >= _ONE - 1:
+            if known.isalpha() and len(known) >= _ONE - 1 and not word.isupper():  # abbreviations: `_abbreviation`
                 found.setdefault(known[0], []).append((min(order, 1), known, word))
     return found
 

@@ -38,6 +38,7 @@ MOST_SLIPS = 24  # unknown words that are looked up; a text with more is no quer
 MOST_UNKNOWN = 20
 MAX_FINDINGS = 60
 SENTENCE = 6  # words with a meaning
+LONG = 12  # letters of a word made of two in which two slips are forgiven as in others
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff]")
 _WORD = re.compile(r"[^\W_]+(?:[-'’/][^\W_]+){0,3}°?")
@@ -50,6 +51,9 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"leav(?:e|ing) out)\s",
             "without ",
         ),
+        (r"(?<!\w)w/?o(?:ut)?\.?\s|(?<!\w)w/out\s", "without "),
+        (r"(?<!\w)w/\s?(?=\w)", "with "),
+        (r"\bunpaced\b", "without pacing"),
         (r"\b(?:ausgenommen|außer|ausser|exklusive|abgesehen von)\s", "ohne "),
         (r"\b(?:förutom|utom|exklusive|exkludera)\s", "utan "),
         (
@@ -67,11 +71,11 @@ _OR = re.compile(r"\b(?:or|oder|eller)\b|(?<=\w)/(?=\w)", re.IGNORECASE)
 _AND = re.compile(r"\b(?:and|und|och|with|mit|med|plus|sowie)\b", re.IGNORECASE)
 _DENYING = frozenset(
     """
-    no not non without never neither nor none negative absence absent lack lacks lacking free denies exclude excluded
-    rule ruled kein keine keinen keinem keiner keines nicht nichts ohne ausschluss weder noch fehlend fehlende fehlt
-    frei ingen inga inget ej inte utan varken any sign signs evidence of for anhalt fur hinweis hinweise auf zeichen nachweis
-    is are was be seen present found detected out ausgeschlossen nachweisbar vorhanden ist sind wird werden tecken pa
-    the a an der die das dem den ein eine or and und oder eller och with mit
+    no not non without never neither nor none negative absence absent lack lacks lacking free denies exclude
+    excluded rule ruled kein keine keinen keinem keiner keines nicht nichts ohne ausschluss weder noch fehlend
+    fehlende fehlt frei ingen inga inget ej inte utan varken any sign signs evidence of for anhalt fur hinweis
+    hinweise auf zeichen nachweis is are was be seen present found detected out ausgeschlossen nachweisbar vorhanden
+    ist sind wird werden tecken pa the a an der die das dem den ein eine or and und oder eller och with mit
     """.split()
 )
 _STANDS_ALONE = re.compile(
@@ -120,7 +124,7 @@ def understand(text: str) -> Understood:
     if words:
         parts.append(WordsPart(words))
     sentence = n_content >= SENTENCE and n_named <= n_content / 2
-    return Understood(tuple(parts[:MAX_PARTS]), known, n_content > 0, sentence)
+    return Understood(tuple(parts[:MAX_PARTS]), known, n_content, sentence)
 
 
 def cleaned(text: str) -> str:
@@ -137,6 +141,7 @@ def _is_exact(word: str) -> bool:
     known = lexicon.domain_stems()
     return (
         lexicon.is_everyday(word)
+        or lexicon.is_weak(word)
         or stem(word) in known
         or (word[-1:] in "sS" and len(word) > 3 and stem(word[:-1]) in known)
     )
@@ -192,7 +197,7 @@ def _spelled(
             if asked >= MOST_SLIPS:
                 break
             asked += 1
-            better = nearest_word(word, 1 if _is_domain(word) else 2)
+            better = nearest_word(word, 1 if _is_domain(word) and len(word) < LONG else 2)
         if better is not None and fold(better) != fold(word):
             pieces += [text[at : match.start()], better]
             at = match.end()

@@ -348,6 +348,9 @@ def test_search_by_picture_words_and_both(call, case_base: Path, record_csv: Pat
     assert json.loads(call("search", case_base, page, "--json").out)["query"] == "image"
     assert json.loads(call("search", case_base, hidden, "--json").out)["query"] == "image"
     assert json.loads(call("search", case_base, "--text", "AFib", "--json").out)["query"] == "text"
+    words = call("search", case_base, "--text", "no AFib in women")
+    assert "understood: not atrial fibrillation (AFIB); female" in words.out
+    assert "understood" not in call("search", case_base, "--text", "no AFib in women", "--raw").out
     assert json.loads(call("search", case_base, page, "--text", "AFib", "--json").out)["query"] == "image+text"
 
 

@@ -129,7 +129,7 @@ def test_the_prompt_is_shown_with_its_tokens(call: Call, base: Path, page: Path,
     [
         (("-k", "99"), 2, "k is 99"),
         (("--model", "gpt"), 2, "model is 'gpt'"),
-        (("--model", "pulse:/nowhere"), 4, "hint:"),
+        (("--model", "pulse:/nowhere"), 5, "hint:"),
         (("--model", "http://127.0.0.1:9/v1?key=1"), 5, "query"),
     ],
 )

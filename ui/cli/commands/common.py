@@ -25,6 +25,26 @@ Previous = Annotated[
 Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder. (setting: encoder)", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: device)", show_default=False)]
 
+MODEL_HELP = (
+    "consensus, mini, pulse:DIR, http(s)://HOST/v1#NAME of an OpenAI-compatible server, or "
+    "pulse:DIR@http(s)://HOST/v1#NAME of a PULSE checkpoint that was converted into DIR and is served there."
+)
+Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
+Key = Annotated[
+    str | None,
+    typer.Option("--api-key", envvar="ECGKIN_DRAFT_KEY", help="Key for a server; better given in the environment.",
+                 show_default=False, show_envvar=True),
+]  # fmt: skip
+Deidentify = Annotated[
+    bool, typer.Option("--deidentify", help="Keyed hashes for identifiers; no names, birthdays or file names.")
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="Key of --deidentify; made where it is missing. Keep it.", show_default="deidentify.key in ECGKIN_HOME"
+    ),
+]
+
 
 def settings(**given: Any) -> Settings:
     """The settings in force, options of the command line first; logging follows them, unless --debug was said."""

@@ -117,6 +117,15 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Es wurde nichts Ähnliches gefunden. Der beste Fall erreicht {best}, unter der Schwelle von {threshold}: "
         "Die Fälle unten sind die nächsten, aber keine ähnlichen.",
     ),
+    "not_carried": (
+        "No case carries what you asked for. The cases below come nearest to your words.",
+        "Kein Fall trägt, wonach Sie gefragt haben. Die Fälle unten kommen Ihren Worten am nächsten.",
+    ),
+    "not_understood": (
+        "Too little of these words is about ECGs: the cases below are not an answer to them.",
+        "Zu wenige dieser Wörter handeln von EKGs: die Fälle unten sind keine Antwort darauf.",
+    ),
+    "words_understood": ("Understood: {said}", "Verstanden: {said}"),
     "unreadable": (
         "This page cannot be read well enough to compare it. Photograph it again, flat, in focus and filling the "
         "picture; or put right below the picture what was misread. The cases are the nearest to what was seen.",

@@ -1,0 +1,261 @@
+"""What is understood of words: findings and denial in three languages, limits, slips of the pen, and robustness."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.search.words import lexicon
+from ecgkin.retrieval.search.words.parts import AgePart, MeasurePart, SexPart, Understood, parts_of
+from ecgkin.retrieval.search.words.shown import shown
+from ecgkin.retrieval.search.words.spelling import distance, nearest_word
+from ecgkin.retrieval.search.words.understand import cleaned, of_parts, understand
+
+
+def wanted(text: str) -> list[tuple[str, ...]]:
+    return [tuple(part.code for part in group) for group in understand(text).wanted]
+
+
+def denied(text: str) -> list[str]:
+    return [part.code for part in understand(text).denied]
+
+
+@pytest.mark.parametrize(
+    ("text", "groups", "absent"),
+    [
+        ("normal ECG", [("NORM",)], []),
+        ("EKG normal", [("NORM",)], []),
+        ("no atrial fibrillation", [], ["AFIB"]),
+        ("without pacemaker", [], ["PACE"]),
+        ("ohne Schrittmacher", [], ["PACE"]),
+        ("inget förmaksflimmer", [], ["AFIB"]),
+        ("AF w/o pacemaker", [("AFIB",)], ["PACE"]),
+        ("everything except AF", [], ["AFIB"]),
+        ("alles außer Vorhofflimmern", [], ["AFIB"]),
+        ("LBBB -AFIB", [("CLBBB",)], ["AFIB"]),
+        ("neither AF nor LBBB", [], ["AFIB", "CLBBB"]),
+        ("not LBBB but RBBB", [("CRBBB",)], ["CLBBB"]),
+        ("AF and LBBB", [("AFIB", "CLBBB")], []),
+        ("AF or flutter", [("AFIB",), ("AFLT",)], []),
+        ("AF, flutter or SVT", [("AFIB",), ("AFLT",), ("SVTAC",)], []),
+        ("LBBB and AF or pacemaker", [("CLBBB", "AFIB"), ("PACE",)], []),
+        ("Vorhofflimmern oder Linksschenkelblock", [("AFIB",), ("CLBBB",)], []),
+        ("LBB", [("CLBBB",)], []),
+        ("third degree AV block", [("3AVB",)], []),
+        ("3° AV-Block", [("3AVB",)], []),
+        ("AV block", [("ANY_AVB",)], []),
+        ("VT", [("VT",)], []),
+        ("Kammertachykardie", [("VT",)], []),
+        ("stemi", [("STEMI",)], []),
+        ("NSTEMI", [("NSTEMI",)], []),
+        ("Brugada", [("BRUGADA",)], []),
+        ("hyperkalaemia", [("HYPERK",)], []),
+        ("inferior infarction", [("IMI",)], []),
+        ("abnormal ECG", [], ["NORM"]),
+        ("not normal", [], ["NORM"]),
+        ("normal axis", [], []),
+        ("AF with or without LBBB", [("AFIB",)], []),
+        ("w/ LBBB", [("CLBBB",)], []),
+    ],
+)
+def test_findings_and_denial(text: str, groups: list[tuple[str, ...]], absent: list[str]) -> None:
+    assert wanted(text) == groups
+    assert denied(text) == absent
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("atrial fibrilation", "AFIB"),
+        ("Vorhoflimmern", "AFIB"),
+        ("förmaksflimer", "AFIB"),
+        ("Linkschenkelblock", "CLBBB"),
+        ("excluding paemaker", "PACE"),
+        ("ST-Senukng", "STD_"),
+        ("STsänkning", "STD_"),
+        ("inferior infarition", "IMI"),
+        ("AFBI", "AFIB"),
+        ("CLBB", "CLBBB"),
+    ],
+)
+def test_slips_of_the_pen_are_read(text: str, code: str) -> None:
+    found = understand(text)
+    assert code in [part.code for part in (*found.denied, *(p for group in found.wanted for p in group))]
+    assert any(part.kind == "spelling" for part in found.parts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pizza",
+        "xyz",
+        "1234",
+        "a" * 5000,
+        "brunch",
+        "how do I bake bread",
+        "broken leg",
+        "北京烤鸭",
+        "привет мир",
+        "????",
+    ],
+)
+def test_nonsense_is_not_known(text: str) -> None:
+    found = understand(text)
+    assert found.known < 0.5
+    assert not found.wanted
+    assert not found.denied
+
+
+def test_everyday_words_are_not_read_as_names() -> None:
+    assert [part for part in understand("brunch").parts if part.kind == "spelling"] == []
+    assert nearest_word("pizza") is None
+
+
+def test_another_letter_in_an_abbreviation_is_another_name() -> None:
+    assert wanted("XBBB") == []
+    assert wanted("RBBB") == [("CRBBB",)]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "low", "high"),
+    [
+        ("rate 130", "rate_bpm", 120, 140),
+        ("heart rate > 120", "rate_bpm", 120, None),
+        ("faster than 150", "rate_bpm", 150, None),
+        ("45 bpm", "rate_bpm", 35, 55),
+        ("Herzfrequenz über 120", "rate_bpm", 120, None),
+        ("hjärtfrekvens under 50", "rate_bpm", None, 50),
+        ("QRS between 100 and 120 ms", "qrs_ms", 100, 120),
+        ("QRS-Breite mindestens 120", "qrs_ms", 120, None),
+        ("PQ > 0.2 s", "pr_ms", 200, None),
+        ("QTc 480 or more", "qtc_ms", 480, None),
+        ("axis -45", "axis_deg", -60, -30),
+    ],
+)
+def test_measured_ranges(text: str, name: str, low: float | None, high: float | None) -> None:
+    (part,) = understand(text).measures
+    assert (part.name, part.low, part.high) == (name, low, high)
+
+
+def test_a_value_that_no_ecg_has_is_no_range() -> None:
+    assert understand("rate 5000").measures == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "sex", "low", "high"),
+    [
+        ("women over 60 with AF", "F", 60, None),
+        ("65-year-old man with LBBB", "M", 60, 70),
+        ("Frauen über 70 mit Vorhofflimmern", "F", 70, None),
+        ("65-jähriger Mann", "M", 60, 70),
+        ("kvinna äldre än 60 med förmaksflimmer", "F", 60, None),
+        ("men aged 40 to 60", "M", 40, 60),
+        ("man, 70, LBBB", "M", 65, 75),
+        ("LVH in her sixties", None, 60, 69),
+        ("AF between 60 and 70 years", None, 60, 70),
+        ("children with WPW", None, None, 17),
+    ],
+)
+def test_age_and_sex(text: str, sex: str | None, low: float | None, high: float | None) -> None:
+    parts = understand(text).parts
+    assert [p.sex for p in parts if isinstance(p, SexPart)][:1] == ([sex] if sex else [])
+    assert [(p.low, p.high) for p in parts if isinstance(p, AgePart)] == [(low, high)]
+
+
+def test_both_sexes_are_no_filter_and_ages_are_no_rates() -> None:
+    assert not [p for p in understand("men and women with AF").parts if isinstance(p, SexPart)]
+    parts = understand("QRS over 120 in women over 60").parts
+    assert [(p.name, p.low) for p in parts if isinstance(p, MeasurePart)] == [("qrs_ms", 120)]
+    assert [p.low for p in parts if isinstance(p, AgePart)] == [60]
+
+
+def test_denied_names_are_not_embedded() -> None:
+    assert "fibrillation" not in understand("LBBB, no sign of atrial fibrillation").words
+    assert understand("no atrial fibrillation").words == ""
+    assert understand("LBBB").words == "complete left bundle branch block"
+
+
+def test_unknown_words_are_said_once() -> None:
+    found = understand("LBBB blarg blarg fnord")
+    assert [part.text for part in found.parts if part.kind == "unknown"] == ["blarg", "fnord"]
+
+
+def test_a_sentence_with_few_names_is_one() -> None:
+    assert understand("Old scar of the lower wall with deep Q in II, III and aVF").is_sentence
+    assert not understand("third degree AV block in women over 60").is_sentence
+
+
+def test_control_characters_and_blanks_do_not_matter() -> None:
+    assert understand("no\x00 \u200batrial\n\n   fibrillation").parts == understand("no atrial fibrillation").parts
+    assert cleaned(" a \t\r\n b ") == "a b"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+     "no " * 3300, "rate " * 2000, "1 " * 5000, "qrs of the " * 900, "over 60 " * 1200, "AF, " * 2500,
+     "fibrilation " * 800,
+     "(" * 9000, "x" * 10_000, "between 1 and " * 700, "w/o " * 2500, "a-v-" * 2500, " " * 9000 + "AF"],
+)  # fmt: skip
+def test_ten_thousand_characters_are_read(text: str) -> None:
+    found = understand(text[:10_000])
+    assert len(found.parts) <= 200
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=300))
+def test_any_text_is_understood_somehow(text: str) -> None:
+    found = understand(text)
+    assert 0.0 <= found.known <= 1.0
+    assert parts_of(found.as_list()) == found.parts
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text("abcde", max_size=8), st.text("abcde", max_size=8))
+def test_distance_is_one(a: str, b: str) -> None:
+    assert distance(a, b, 9) == distance(b, a, 9)
+    assert (distance(a, b, 9) == 0) == (a == b)
+
+
+def test_parts_can_be_changed_and_sent_back() -> None:
+    given = understand("LBBB without AF in women").as_list()
+    changed = of_parts(parts_of([part for part in given if part["kind"] != "sex"]))
+    assert not [p for p in changed.parts if isinstance(p, SexPart)]
+    assert [p.code for p in changed.denied] == ["AFIB"]
+
+
+@pytest.mark.parametrize("value", [{"kind": "nothing"}, {"kind": "statement"}, 3, {"kind": "age", "low": "old"}])
+def test_what_is_no_part_is_refused(value: object) -> None:
+    with pytest.raises(QueryError, match="understood"):
+        parts_of([value])
+
+
+def test_too_many_parts_are_refused() -> None:
+    with pytest.raises(QueryError, match="201 parts"):
+        parts_of([{"kind": "words", "text": "x"}] * 201)
+
+
+def test_every_concept_is_well_formed() -> None:
+    for concept in lexicon.concepts().values():
+        assert concept.covers or concept.denies or concept.wording
+        assert all(lexicon.is_statement(code) for code in (*concept.covers, *concept.near))
+        assert not lexicon.is_statement(concept.code)
+        assert not (concept.covers and concept.near)
+
+
+def test_every_concept_is_found_by_its_own_name() -> None:
+    for concept in lexicon.concepts().values():
+        if concept.near:
+            assert wanted(concept.name_en) == [(concept.code,)], concept.name_en
+
+
+def test_what_was_understood_is_shown_in_both_languages() -> None:
+    found: Understood = understand("AF or LBBB without pacemaker, QRS > 120, women over 60")
+    assert shown(found) == (
+        "atrial fibrillation (AFIB) or complete left bundle branch block (CLBBB); not pacemaker rhythm (PACE); "
+        "QRS duration from 120 ms; age from 60; female"
+    )
+    assert "nicht Schrittmacherrhythmus" in shown(found, "de")
+    assert shown(understand("xyz")) == "words alone, no finding that is known"
