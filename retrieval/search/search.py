@@ -29,7 +29,7 @@ from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.hits import Abstained, Hit, SearchResult
-from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, vote
+from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, Vote, vote
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -605,15 +605,7 @@ class CaseSearch:
         found, voters = self._neighbours(query, wanted, where, exclude_patient)
         searched = time.perf_counter()
         filtered = where is not None and not _lets_all_through(where)
-        # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
-        fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
-        votes = vote(
-            [score for _, score in voters],
-            [case.labels for case, _ in voters],
-            calibration=self.calibration if fits else None,
-            n_cases=n_cases,
-            reading=self.head.of_vectors(query.vector[None]).of(0) if fits and self.head is not None else None,
-        )
+        votes = self._vote(query, voters, n_cases, filtered)
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
@@ -627,13 +619,7 @@ class CaseSearch:
         elif query.plan is not None and (said := _words_notes(query.plan, found[:k], similar)):
             warnings += said
         elif query.plan is None and threshold is not None and not similar:
-            if abstained == "unreadable":
-                from ecgkin.retrieval.ecg.page.evidence import doubts
-
-                evidence = query.printed.evidence if query.printed is not None else None
-                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(evidence)))
-            best = float(found[0][1])
-            warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
+            warnings += _too_far(query, float(found[0][1]), threshold, abstained)
         elif len(found) < k:
             few = NoteCode.FEW_CASES_PASS if filtered or exclude_patient is not None else NoteCode.FEW_CASES_THERE
             warnings.append(Note(few, found=len(found), asked=k))
@@ -664,6 +650,17 @@ class CaseSearch:
             understood=query.understood,
         )
 
+    def _vote(self, query: Query, voters: list[tuple[Case, float]], n_cases: int, filtered: bool) -> Vote:
+        # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
+        fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
+        return vote(
+            [score for _, score in voters],
+            [case.labels for case, _ in voters],
+            calibration=self.calibration if fits else None,
+            n_cases=n_cases,
+            reading=self.head.of_vectors(query.vector[None]).of(0) if fits and self.head is not None else None,
+        )
+
     def _threshold(self, query: Query) -> float | None:
         """For its kind of query; of a picture for how well it was read, where such a threshold was fitted."""
         if query.plan is not None:
@@ -671,6 +668,17 @@ class CaseSearch:
         known = self.calibration.thresholds if self.calibration else {}
         kinds = [query.kind] if query.printed is None else [f"{query.kind}:{query.printed.grade}", query.kind]
         return next((known[kind].score for kind in kinds if kind in known), None)
+
+
+def _too_far(query: Query, best: float, threshold: float, abstained: Abstained) -> list[Note]:
+    """What is said where the nearest case is below the threshold."""
+    far = Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3))
+    if abstained != "unreadable":
+        return [far]
+    from ecgkin.retrieval.ecg.page.evidence import doubts
+
+    evidence = query.printed.evidence if query.printed is not None else None
+    return [Note(NoteCode.PAGE_UNREADABLE, why=doubts(evidence)), far]
 
 
 def _abstained(query: Query) -> Abstained:
