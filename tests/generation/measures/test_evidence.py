@@ -30,7 +30,7 @@ def measured_sine() -> Measurements:
     one = LeadMeasures(0.0, 0.0, 1.0, 0.4, 0.0, 0.0, 0.0, 0.0, 0.3, "positive", 0.005, 9)
     return Measurements(
         rate_bpm=70.0, n_beats=9, slow_start_ms=12.0, p_waves="present", leads=dict.fromkeys(LEADS, one),
-        age_years=50.0, sex="F",
+        age_years=61.0, sex="F",
     )  # fmt: skip
 
 
