@@ -7,6 +7,7 @@
     python scripts/measure_measures.py flags --ptbxl DIR --fold 9
     python scripts/measure_measures.py exchanged --ptbxl DIR --fold 9
     python scripts/measure_measures.py records --shared DIR
+    python scripts/measure_measures.py pages --shared DIR
     python scripts/measure_measures.py pairs --ptbxl DIR
     python scripts/measure_measures.py time
 
@@ -441,6 +442,43 @@ def records(shared: Path) -> None:
     print("LUDB first-degree block, PR:", [None if v is None else round(v) for v in long])
 
 
+def pages(shared: Path) -> None:
+    """Flags on real pages whose file name or folder says what they show; the signals are read off the page."""
+    from PIL import Image
+
+    from ecgkin.generation.measures.flags import SEVERITY, Severity
+    from ecgkin.generation.serial import record_of
+
+    groups: list[tuple[str, str, frozenset[FlagCode]]] = [
+        ("acute infarction", r"acute myocardial", OF_INFARCTION | {F.SGARBOSSA}),
+        ("STEMI or infarction, by name", r"STEMI|infarction  ", OF_INFARCTION | {F.SGARBOSSA}),
+        ("hyperkalaemia", r"yperk", frozenset()),
+        ("block of second or third degree", r"mobitz|complete degree|Complete Heart", OF_BLOCK),
+        ("VT or VF", r"VT|VF|ventricular fib", frozenset({F.WIDE_TACHYCARDIA, F.NO_QRS, F.FAST})),
+        ("atrial fibrillation", r"^AF |afib|trial.fibrillation", OF_FIBRILLATION),
+        ("RBBB", r"RBBB|right bundle|trifas", frozenset({F.RIGHT_BUNDLE})),
+        ("LBBB", r"LBBB|left bundle", frozenset({F.LEFT_BUNDLE})),
+        ("normal", r"^normal|normal ECG", frozenset()),
+    ]
+    with (shared / "pages_real" / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        labelled = [(row["file"], row["label"]) for row in csv.DictReader(file)]
+    cells: dict[str, list[int]] = {name: [0, 0, 0, 0] for name, _, _ in groups}
+    for path, label in labelled:
+        mine = [(name, codes) for name, pattern, codes in groups if re.search(pattern, label)]
+        if not mine:
+            continue
+        with Image.open(shared / "pages_real" / path) as picture:
+            record = record_of(picture.convert("RGB"))
+        found = None if record is None else {flag.code for flag in red_flags(measure(record))}
+        for name, codes in mine:
+            cells[name][0] += 1
+            cells[name][1] += found is None
+            cells[name][2] += bool(found and found & codes)
+            cells[name][3] += any(SEVERITY[code] is not Severity.NOTE for code in found or ())
+    table(("pages called", "n", "not read", "flagged so", "any flag that is urgent or important"),
+          [(name, *counts) for name, counts in cells.items()])  # fmt: skip
+
+
 # --- pairs of one person ---------------------------------------------------------------------------------------------
 
 
@@ -543,7 +581,7 @@ def timing() -> None:
 def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    what = ("simulator", "rates", "statements", "beats", "flags", "exchanged", "records", "pairs", "time")
+    what = ("simulator", "rates", "statements", "beats", "flags", "exchanged", "records", "pages", "pairs", "time")
     parser.add_argument("what", choices=what)
     parser.add_argument("--ptbxl", type=Path)
     parser.add_argument("--shared", type=Path)
@@ -553,8 +591,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.what in ("statements", "beats", "flags", "exchanged", "pairs") and asked.ptbxl is None:
         parser.error(f"{asked.what} needs --ptbxl, an official PTB-XL folder")
-    if asked.what == "records" and asked.shared is None:
-        parser.error("records needs --shared, the folder that holds records/*.npz")
+    if asked.what in ("records", "pages") and asked.shared is None:
+        parser.error(f"{asked.what} needs --shared, the folder that holds records/*.npz and pages_real")
     if asked.what == "simulator":
         simulator(asked.repeats)
     elif asked.what == "rates":
@@ -569,6 +607,8 @@ def main() -> None:
         exchanged(asked.ptbxl, asked.fold, 150)
     elif asked.what == "records":
         records(asked.shared)
+    elif asked.what == "pages":
+        pages(asked.shared)
     elif asked.what == "pairs":
         pairs(asked.ptbxl, asked.cache)
     else:

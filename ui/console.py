@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -139,3 +140,13 @@ def progress(label: str) -> Iterator[Moved]:
             bar.update(task, completed=done, total=total, description=safe(what) if what else label)
 
         yield moved
+
+
+def open_in_browser(address: str) -> None:
+    """Open an address where a browser would open for a person: a terminal, and a display where one is needed."""
+    if not sys.stdout.isatty():
+        return
+    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        import webbrowser
+
+        webbrowser.open(address)

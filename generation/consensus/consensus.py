@@ -69,7 +69,7 @@ def axis_phrase(axis_deg: float, language: Language) -> str:
         words = "left axis deviation"
     else:
         words = "normal axis" if axis_deg <= 90 else "right axis deviation"
-    return f"{words} ({axis_deg:.0f}°)"
+    return f"{words} ({round(axis_deg)}°)"
 
 
 MODEL = "consensus"
@@ -304,7 +304,10 @@ class _Writer:
         return polarity(self._sure(code))
 
     def _stage(self, code: str) -> Stage:
-        """What the nearest cases with an infarction call it, where they agree; never old where ST is up."""
+        """What the nearest cases with an infarction call it, where they agree.
+
+        Old is said only where ST was measured and could be judged, and is not up.
+        """
         if code not in _INFARCTIONS:
             return ""
         stages = [n.stage for n in self.neighbours if code in n.codes and n.stage][:_STAGE_CASES]
@@ -313,7 +316,9 @@ class _Writer:
         fresh = sum(stage != "old" for stage in stages) / len(stages)
         if fresh >= _STAGE_SHARE:
             return "recent"
-        return "old" if 1 - fresh >= _STAGE_SHARE and not self.found.st_up else ""
+        judged = self.measurements is not None and bool(self.measurements.leads)
+        judged = judged and not self.found.st_up and not self.found.secondary and "infarction" not in self._veiled()
+        return "old" if judged and 1 - fresh >= _STAGE_SHARE else ""
 
     def _alternative(self, code: str, section: str) -> Note:
         p = self.alternatives[code]

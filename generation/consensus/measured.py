@@ -92,6 +92,7 @@ class MeasuredFindings:
         forbidden: Sections that may not be called free of findings.
         not_normal: Whether the ECG cannot be called normal.
         st_up: Whether ST is elevated as in acute infarction: no infarction is old then.
+        secondary: Whether ST and T follow another way of excitation and say nothing of ischaemia.
     """
 
     flags: tuple[Flag, ...] = ()
@@ -100,6 +101,7 @@ class MeasuredFindings:
     forbidden: frozenset[str] = frozenset()
     not_normal: bool = False
     st_up: bool = False
+    secondary: bool = False
 
     def sentences(self, language: Language) -> list[Note]:
         """Urgent and important flags for the conclusion, in order."""
@@ -153,6 +155,8 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     if _t_abnormal(measured):
         forbidden.add("st_t")
     added = {code: p for flag in flags if flag.code in STATEMENT_OF for code, p in (STATEMENT_OF[flag.code],)}
+    if measured.pacing.paced:
+        added.pop("AFIB", None)  # a paced rhythm is irregular by its other beats, too
     ruled_out: set[str] = set()
     if is_fibrillating(measured):
         ruled_out.update(_SINUS)
@@ -167,6 +171,7 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
         frozenset(forbidden),
         any(f.code is not FlagCode.REVERSAL for f in flags),
         any(f.code in _ST_UP for f in flags),
+        repolarisation_secondary(measured),
     )
 
 

@@ -51,6 +51,21 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         ),
         Words("Keine abgrenzbaren QRS-Komplexe", "Störung, Asystolie oder Kammerflimmern: Kurve ansehen"),
         "this project's measurement",
+        {
+            "chaotic": FlagText(
+                Words(
+                    "Chaotic fast rhythm (about {rate_bpm:.0f} deflections/min)",
+                    "150/min or more, most complexes unlike each other: ventricular fibrillation, torsade de pointes or"
+                    " noise, look at the trace and the patient",
+                ),
+                Words(
+                    "Chaotischer schneller Rhythmus (etwa {rate_bpm:.0f} Ausschläge/min)",
+                    "ab 150/min, die meisten Komplexe einander unähnlich: Kammerflimmern, Torsade de pointes oder"
+                    " Störung, Kurve und Patient ansehen",
+                ),
+                "this project's measurement",
+            ),
+        },
     ),
     FlagCode.WIDE_TACHYCARDIA: FlagText(
         Words(

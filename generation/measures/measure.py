@@ -17,7 +17,7 @@ from ecgkin.generation.measures.beats import Beats, find_beats, qrs_activity, sp
 from ecgkin.generation.measures.leads import lead_measures
 from ecgkin.generation.measures.median_beat import BEFORE, MedianBeat, median_beat, slow_start_ms
 from ecgkin.generation.measures.p_train import PTrain, p_train
-from ecgkin.generation.measures.pacing import pacing_of
+from ecgkin.generation.measures.pacing import Pacing, pacing_of
 from ecgkin.generation.measures.rhythm import Intervals, atrial_activity, intervals_of
 from ecgkin.generation.measures.signals import Samples, samples_of
 from ecgkin.generation.measures.values import NAMES, PLAUSIBLE, Measurements, PWaves, Reason
@@ -36,6 +36,9 @@ _IRREGULAR = 0.08
 _REGULAR = 0.05
 _P_LEAST_MV = 0.015
 _BLOCK_BELOW_BPM = 80.0
+# Curves that were read off paper tremble where lines cross, in two or three beats at one place by chance.
+_LEADS_FOR_SPIKES = 3
+_SPIKES_ON_PAPER = 0.5
 
 
 def measure(record: EcgRecord) -> Measurements:
@@ -99,8 +102,12 @@ def _measured(record: EcgRecord) -> Measurements:
         premature_ventricular=intervals.premature_ventricular,
         premature_atrial=intervals.premature_atrial,
         longest_run=intervals.longest_run,
+        alike=sum(kind != "V" for kind in beats.kinds) / len(beats),
     )
-    common = replace(common, pacing=pacing_of(samples.spikes_s, beats.at))
+    pacing = pacing_of(samples.spikes_s, beats.at)
+    if samples.complete.sum() < _LEADS_FOR_SPIKES and max(pacing.ventricular, pacing.atrial) < _SPIKES_ON_PAPER:
+        pacing = Pacing(samples.spikes_s)
+    common = replace(common, pacing=pacing)
     beat = median_beat(samples, beats)
     if beat is None:
         reasons |= dict.fromkeys(NAMES[2:], Reason.NO_USUAL_BEAT)

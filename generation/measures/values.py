@@ -77,6 +77,7 @@ class Measurements:
         regular: Whether RR intervals between usual beats change by less than 5 %; None without enough of them.
         premature_ventricular, premature_atrial: Premature beats, counted and not measured.
         longest_run: Most beats of another shape in a row.
+        alike: Share of the beats that are of the usual shape.
         p_waves: Whether a P wave stands before every usual QRS.
         p_constant: How like these P waves are to each other, -1 to 1; None where it could not be told.
         slow_start_ms: From the onset of QRS to half of its fastest movement.
@@ -107,6 +108,7 @@ class Measurements:
     premature_ventricular: int = 0
     premature_atrial: int = 0
     longest_run: int = 0
+    alike: float | None = None
     p_waves: PWaves = "unclear"
     p_constant: float | None = None
     slow_start_ms: float | None = None

@@ -80,7 +80,7 @@ def tls_context(certificate: Path, key: Path | None, authority: Path | None) -> 
     Raises:
         QueryError: One of the files cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = _Context(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key)
@@ -90,6 +90,14 @@ def tls_context(certificate: Path, key: Path | None, authority: Path | None) -> 
     except (OSError, ssl.SSLError) as error:
         raise QueryError(f"TLS cannot be set up: {why(error)}", hint="certificate and key are files in PEM") from error
     return context
+
+
+class _Context(ssl.SSLContext):
+    """Shakes hands when an association reads, in its own thread: who connects and says nothing keeps nobody waiting."""
+
+    def wrap_socket(self, sock: socket.socket, *args: Any, **options: Any) -> ssl.SSLSocket:
+        """As the standard library, without the handshake."""
+        return super().wrap_socket(sock, *args, **{**options, "do_handshake_on_connect": False})
 
 
 @contextmanager
@@ -136,7 +144,7 @@ def receiving(port: Port, spool: Spool) -> Iterator[str]:
     if server is None:
         raise QueryError("the receiver did not start")
     try:
-        found = server.socket.getsockname()
+        found = server.server_address
         yield f"[{found[0]}]:{found[1]}" if ":" in found[0] else f"{found[0]}:{found[1]}"
     finally:
         entity.shutdown()
@@ -186,9 +194,8 @@ def store(event: Event, spool: Spool) -> int:
 
 def part_10(data: bytes, kind: Any, instance: Any, syntax: Any) -> bytes:
     """A data set as it was sent, as a DICOM file (PS3.10); the same for the same data, whoever sends it and when."""
-    import io
-
     from pydicom.dataset import FileMetaDataset
+    from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_file_meta_info
     from pydicom.uid import PYDICOM_IMPLEMENTATION_UID
 
@@ -196,10 +203,9 @@ def part_10(data: bytes, kind: Any, instance: Any, syntax: Any) -> bytes:
     meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = kind, instance
     meta.TransferSyntaxUID, meta.ImplementationClassUID = syntax, PYDICOM_IMPLEMENTATION_UID
-    head = io.BytesIO()
-    head.write(b"\0" * 128 + b"DICM")
+    head = DicomBytesIO()
     write_file_meta_info(head, meta, enforce_standard=True)
-    return head.getvalue() + data
+    return b"\0" * 128 + b"DICM" + head.getvalue() + data
 
 
 class _Limits:

@@ -61,10 +61,10 @@ def http_app(made: MCPServer[object], settings: Settings) -> ASGIApp:
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
 
-    @made.custom_route(HEALTH, methods=["GET"])
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
+    made.custom_route(HEALTH, methods=["GET"])(healthz)
     app = made.streamable_http_app(
         streamable_http_path=PATH,
         json_response=True,

@@ -172,7 +172,12 @@ class Tools:
         known = measured.values
         return MeasuredOut(
             read_from="recording" if _is_record(read) else "picture",
-            **{name: known.get(name) for name in ("rate_bpm", "pr_ms", "qrs_ms", "qt_ms", "qtc_ms", "axis_deg")},
+            rate_bpm=known.get("rate_bpm"),
+            pr_ms=known.get("pr_ms"),
+            qrs_ms=known.get("qrs_ms"),
+            qt_ms=known.get("qt_ms"),
+            qtc_ms=known.get("qtc_ms"),
+            axis_deg=known.get("axis_deg"),
             flags=[FlagOut.model_validate(asdict(flag)) for flag in measured_findings(measured).drafted(language)],
             details=measured.as_dict(),
         )

@@ -48,7 +48,7 @@ def wrapped_pdf(report: AcceptedReport, document: bytes) -> Dataset:
 
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = UID(ENCAPSULATED_PDF)
-    meta.MediaStorageSOPInstanceUID = _uid(report, "pdf")
+    meta.MediaStorageSOPInstanceUID = UID(_uid(report, "pdf"))
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
     data.update(about(report))
@@ -101,7 +101,7 @@ def structured_report(report: AcceptedReport) -> Dataset:
 
     contains, modifies = RelationshipTypeValues.CONTAINS, RelationshipTypeValues.HAS_CONCEPT_MOD
     observes = RelationshipTypeValues.HAS_OBS_CONTEXT
-    root = ContainerContentItem(_coded(*_REPORT))
+    root: Any = ContainerContentItem(_coded(*_REPORT))
     content: list[Any] = [
         CodeContentItem(_coded("121049", "DCM", "Language of Content Item and Descendants"),
                         _coded(*_LANGUAGES[report.language]), modifies),
@@ -117,13 +117,14 @@ def structured_report(report: AcceptedReport) -> Dataset:
         )  # fmt: skip
     values = [(_VALUES[name], value) for name, value in report.values.items() if name in _VALUES]
     if values:
-        held = ContainerContentItem(_coded("122158", "DCM", "ECG Global Measurements"), relationship_type=contains)
+        name = _coded("122158", "DCM", "ECG Global Measurements")
+        held: Any = ContainerContentItem(name, relationship_type=contains)
         held.ContentSequence = [
-            NumContentItem(_coded(*name[:3]), round(value), _coded(name[3], "UCUM", name[3]), None, contains)
-            for name, value in values
+            NumContentItem(_coded(code, scheme, meaning), round(value), _coded(unit, "UCUM", unit), None, contains)
+            for (code, scheme, meaning, unit), value in values
         ]
         content.append(held)
-    findings = ContainerContentItem(_coded("121070", "DCM", "Findings"), relationship_type=contains)
+    findings: Any = ContainerContentItem(_coded("121070", "DCM", "Findings"), relationship_type=contains)
     findings.ContentSequence = [
         TextContentItem(_coded("121071", "DCM", "Finding"), line.text, contains) for line in report.lines
     ]

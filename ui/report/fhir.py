@@ -44,7 +44,7 @@ def bundle(report: AcceptedReport, document: bytes | None = None) -> dict[str, A
 
     subject = _subject(report)
     when = {"effectiveDateTime": _instant(report.study.performed_at)} if report.study.performed_at else {}
-    observations = [
+    observations: list[dict[str, Any]] = [
         {
             "resourceType": "Observation",
             "identifier": [{"system": REPORT_SYSTEM, "value": f"{report.key}-{name}"}],
@@ -63,7 +63,7 @@ def bundle(report: AcceptedReport, document: bytes | None = None) -> dict[str, A
         for name, (code, display, unit) in MEASUREMENTS.items()
         if name in report.values
     ]  # fmt: skip
-    entries = [(_urn(report, item["identifier"][0]["value"]), item) for item in observations]  # type: ignore[index]
+    entries = [(_urn(report, item["identifier"][0]["value"]), item) for item in observations]
     diagnostic: dict[str, Any] = {
         "resourceType": "DiagnosticReport",
         "identifier": [{"system": REPORT_SYSTEM, "value": report.key}],
@@ -110,7 +110,7 @@ def bundle(report: AcceptedReport, document: bytes | None = None) -> dict[str, A
                 "request": {
                     "method": "POST",
                     "url": item["resourceType"],
-                    "ifNoneExist": f"identifier={REPORT_SYSTEM}|{item['identifier'][0]['value']}",  # type: ignore[index]
+                    "ifNoneExist": f"identifier={REPORT_SYSTEM}|{item['identifier'][0]['value']}",
                 },
             }
             for urn, item in entries

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.calibration import Calibration
 from ecgkin.retrieval.ecg.page.tracks import Tracks
+from ecgkin.retrieval.errors import ImageError
 
 FloatArray = NDArray[np.float64]
 
@@ -72,6 +73,8 @@ def find_extent(
     for row in range(n_rows):
         rows[row] = np.interp(_ends(solid[row], area, 8.0 * mm, 1.0 * mm), columns, x_mm[row])
     known = rows[np.isfinite(rows[:, 0])]
+    if not len(known):
+        raise ImageError("no curve can be followed on the page", hint="use a sharper picture")
     left, right = _shared_ends(known, pulse)
     return Extent(left, right, rows, _gaps(inked, x_mm, left, right))
 

@@ -16,9 +16,20 @@ from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.einthoven import einthoven_db, triple_db, triple_weights
+from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db, triple_db, triple_weights
+from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
 from ecgkin.retrieval.ecg.page.image import load_image
-from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
+from ecgkin.retrieval.ecg.page.names import (
+    STRIPS,
+    Layout,
+    PlacedName,
+    agreement,
+    cabrera,
+    layouts_of,
+    named_layout,
+    strip_names,
+)
+from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
 from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
@@ -34,6 +45,7 @@ FloatArray = NDArray[np.float64]
 
 FS_HZ = 500.0
 _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
+_LAWFUL_DB = 6.0  # three quarters of the energy explained
 _BORDER_MM = 4.0  # how far a border of columns may lie from where it should
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
@@ -141,6 +153,11 @@ def digitize(
     known = Corrections(layout, leads or {}, speed, gain, None if corners is None else tuple(corners))
     part, cut = known.cut(load_image(picture))
     found = digitize_look(look_at(part), known)
+    evidence = page_evidence(found)
+    if evidence.nothing and not known:
+        raise ImageError(
+            f"what is drawn in the picture does not look like the leads of an ECG ({doubts(evidence)[0]})", hint=NOT_ECG
+        )
     return found if cut is None else moved_back(found, cut)
 
 
@@ -181,6 +198,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     size = (fine.darkness.shape[1], fine.darkness.shape[0])
     tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
     k = fine.factor
+    tracks = replace(tracks, weight=_supported(tracks, sheet, k))
     left, right = _traced(sheet)
     box = (
         max(0, round(left * k)), max(0, round(rows.top * k)),
@@ -232,33 +250,36 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
     parts: tuple[tuple[float, float], ...] = ()
-    best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
-    for place, usual in enumerate(_candidates(n_rows, look.reading.layout, known.layout)):
+    best: tuple[float, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
+    candidates = _candidates(n_rows, look.reading.layout, known.layout)
+    alone = named_layout(n_rows, names) if known.layout is None else None
+    if alone is not None and alone not in candidates:
+        candidates.append(alone)
+    if n_rows == 2 and len(names) > 1 and known.layout is None:
+        # Two rows are two leads as often as twelve: names decide.
+        candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
+    for place, usual in enumerate(candidates):
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
-        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes, rough=True)
         sampler.without_strokes(stretches)
         strips = _strip_leads(sampler, stretches, layout, names, duration)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
             layout = replace(layout, strip_leads=strips)
             stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
         signal = sampler.signals(stretches, duration)
-        rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - 3.0 * place
+        rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - (3.0 if len(names) < 3 else 0.5) * place
         if best is None or rank > best[0]:
-            best = (rank, EcgRecord(signal.astype(np.float32), FS_HZ, LEADS), layout, stretches, parts)
-    if best is None:
-        record = EcgRecord(np.full((12, round(duration * FS_HZ)), np.nan, dtype=np.float32), FS_HZ, LEADS)
-        best = (0.0, record, Layout(n_rows, 1, 0, ()), (), ())
-    _, record, layout, stretches, parts = best
+            best = (rank, layout, stretches, parts)
+    _, layout, stretches, parts = best or (0.0, Layout(n_rows, 1, 0, ()), (), ())
     if known.leads:
         stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
-        record = replace(record, signal_mv=record.signal_mv[[LEADS.index(known.read_as(lead)) for lead in LEADS]])
     sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
     late_mm = sampler.late_borders(stretches)
     sampler.without_strokes(stretches)
-    if moved := _in_step_by_law(sampler, stretches):
-        record = EcgRecord(sampler.signals(stretches, duration, moved).astype(np.float32), FS_HZ, LEADS)
+    signal = sampler.signals(stretches, duration, _in_step_by_law(sampler, stretches))
+    record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
     law = _laws_of(record)
     if late_mm:
         borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
@@ -274,6 +295,8 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     shown = {s.lead for s in stretches}
+    if layout.leads and (n_rows > 1 or names):
+        warnings = [note for note in warnings if note.code is not NoteCode.LAYOUT_UNKNOWN]
     page = replace(
         look.reading,
         px_per_mm=look.reading.px_per_mm,
@@ -283,8 +306,27 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         gain_mm_mv=gain if gain_known else None,
         warnings=tuple(warnings),
     )
-    confidence = {s.lead: sampler.cover(s) for s in stretches}
+    confidence = _confidence(sampler, stretches, record)
     return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
+
+
+def _confidence(sampler: _Sampler, stretches: tuple[Stretch, ...], record: EcgRecord) -> dict[str, float]:
+    """How sure each lead is: the share of its curve that is sure, less where the limb leads contradict each other.
+
+    A law that holds says that the page was read as it is; one that does not leaves its leads in doubt, and the others a
+    little.
+    """
+    signals = dict(zip(record.leads, record.signal_mv, strict=True))
+    found = [law_db(signals, law) for law in LAWS]
+    trust = [1.0 if db is None else float(np.clip(0.6 + 0.4 * db / _LAWFUL_DB, 0.6, 1.0)) for db in found]
+    out: dict[str, float] = {}
+    for stretch in stretches:
+        if stretch.lead in out and stretch.strip:
+            continue
+        mine = [t for law, t in zip(LAWS, trust, strict=True) if stretch.lead in {name for name, _ in law}]
+        factor = mine[0] if mine else 0.5 + 0.5 * float(np.mean(trust))
+        out[stretch.lead] = sampler.cover(stretch) * factor
+    return out
 
 
 def _laws_of(record: EcgRecord) -> float | None:
@@ -293,8 +335,22 @@ def _laws_of(record: EcgRecord) -> float | None:
     return einthoven_db({name: row for name, row in rows if np.isfinite(row).any()})
 
 
+def _supported(tracks: Tracks, sheet: Sheet, factor: float) -> FloatArray:
+    """How sure each column of a curve is, 0 to 1: whether the network sees a trace where the ink was followed."""
+    known = np.isfinite(tracks.y)
+    if sheet.marks is None:
+        return known.astype(np.float64)
+    near = cv2.dilate(cv2.max(sheet.marks.trace, sheet.marks.pulse), np.ones((5, 5), np.uint8))
+    rows, columns = np.nonzero(known)
+    y = np.clip(((tracks.y[rows, columns] + 0.5) / factor).astype(int), 0, near.shape[0] - 1)
+    x = np.clip(((columns + 0.5) / factor).astype(int), 0, near.shape[1] - 1)
+    out = np.zeros(tracks.y.shape)
+    out[rows, columns] = np.minimum(1.0, near[y, x] / 110.0)
+    return out
+
+
 def _traced(sheet: Sheet) -> tuple[int, int]:
-    """First and last column (exclusive) of the traces, working px: as the network sees them where it sees most of them."""
+    """First and last column (exclusive) of the traces, working px: as the network sees them, where it does."""
     rows = sheet.rows
     if sheet.marks is None:
         return rows.left, rows.right
@@ -531,15 +587,17 @@ def _strip_leads(
         return whole
 
     strips = [s for s in stretches if s.strip]
-    shown = {s.lead: samples(s) for s in stretches if not s.strip} if strips else {}
+    # Strips are II, V1 or V5 nearly always; another lead must be named.
+    thought = {*STRIPS[3], *read.values(), *(layout.strip(s.row - layout.rows) for s in strips)}
+    shown = {s.lead: samples(s) for s in stretches if not s.strip and s.lead in thought} if strips else {}
     for strip in strips:
         number = strip.row - layout.rows
-        whole = samples(strip)
-        alike = {lead: match(part, whole, FS_HZ)[1] for lead, part in shown.items()}
         usual, named = layout.strip(number), read.get(number)
-        # Strips are II, V1 or V5 nearly always; another lead must be named.
-        likely = {lead: value for lead, value in alike.items() if lead in (usual, named, *STRIPS[3])}
-        best = max(likely, key=lambda lead: likely[lead]) if likely else usual
+        whole = samples(strip)
+        alike = {
+            lead: match(part, whole, FS_HZ)[1] for lead, part in shown.items() if lead in (usual, named, *STRIPS[3])
+        }
+        best = max(alike, key=lambda lead: alike[lead]) if alike else usual
         if alike.get(best, -1.0) > _ITSELF:
             # The name that was read counts where it fits about as well.
             kept = [lead for lead in (usual, named) if lead is not None and alike.get(lead, -1.0) > alike[best] - 0.08]
@@ -560,8 +618,10 @@ class _Sampler:
         mm_per_s: float,
         per_mv: float,
         strokes: FloatArray | None,
+        *,
+        rough: bool = False,
     ) -> None:
-        self._strokes = strokes
+        self._strokes, self._rough = strokes, rough
         n_rows, width = tracks.y.shape
         self._x = np.arange(width, dtype=np.float64)
         self._known = np.isfinite(tracks.y)
@@ -637,7 +697,7 @@ class _Sampler:
                 self._bridge(row, x)
 
     def _bridge(self, row: int, x: int) -> None:
-        """Take a column of a row for lost, with the sides of the same stroke: about as tall, and not beyond its ends."""
+        """Take a column of a row for lost, with the sides of the same stroke: about as tall, not beyond its ends."""
         top, bottom = self._tracks.top[row], self._tracks.bottom[row]
         ends = top[x] - 1.0, bottom[x] + 1.0
         tall = 0.4 * (bottom[x] - top[x])
@@ -656,8 +716,9 @@ class _Sampler:
         self._mv[row][a : b + 1] = np.interp(np.arange(a, b + 1), [a, b], [self._mv[row][a], self._mv[row][b]])
 
     def cover(self, stretch: Stretch) -> float:
-        """Share of a stretch's columns that hold ink."""
-        part = self._known[stretch.row, max(0, round(stretch.left)) : round(stretch.right) + 1]
+        """Share of a stretch's columns that hold ink, weighted by how sure each is."""
+        columns = slice(max(0, round(stretch.left)), round(stretch.right) + 1)
+        part = self._tracks.weight[stretch.row, columns] * self._known[stretch.row, columns]
         return float(part.mean()) if part.size else 0.0
 
     def signals(
@@ -693,7 +754,8 @@ class _Sampler:
         part, inked = mv[a:b], np.flatnonzero(known[a:b])
         if inked.size:  # what is missing at an end goes on level: the neighbour says nothing about it
             part = np.interp(np.arange(part.size), inked, part[inked])
-        values = _band_limited(_steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12), place - a)
+        part = _steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12)
+        values = np.interp(place - a, np.arange(part.size), part) if self._rough else _band_limited(part, place - a)
         holes = ~known
         holes[:a] = holes[b:] = False
         missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))

@@ -22,10 +22,10 @@ _BEFORE, _AFTER = 0.1, 0.5  # where a name stands along its lead, shares of the 
 _AWAY = 0.62  # of the distance of rows: how far it stands from the baseline
 _WINDOW_S = 2.5
 _KNOWN = 0.9
-_TOGETHER = 0.3
+_TOGETHER, _CLEARLY = 0.3, 0.7
 _LAW_DB = 6.0  # three quarters of the energy is explained: chance gives 0
 _NAMED, _SOME_NAMED = 0.6, 0.3
-_FOLLOWED = 0.9
+_FOLLOWED, _HARDLY = 0.9, 0.6
 _REPEATED = 5  # rhythm strips repeat up to three
 _APART = 3.0  # heights of letters
 
@@ -57,6 +57,20 @@ class PageEvidence:
     def several(self) -> bool:
         """Whether more than one ECG stands on the sheet."""
         return self.repeated >= _REPEATED
+
+    @property
+    def nothing(self) -> bool:
+        """Whether next to nothing speaks for an ECG: rows of a chart, a table, a diagram, or curves without beats."""
+        if not self.inked:
+            # Rows that the network alone sees, and names in stains, are nothing without beats.
+            lawful = self.law_db is not None and self.law_db >= _LAW_DB
+            return self.dark or not (lawful or (self.together is not None and self.together >= _TOGETHER))
+        if self.together is None:
+            return self.named < _SOME_NAMED and self.law_db is None and self.followed < _HARDLY
+        if self.together < _TOGETHER:
+            return self.named < _NAMED
+        unlawful = self.law_db is None or self.law_db < _LAW_DB / 2
+        return self.named < _SOME_NAMED / 2 and unlawful and self.together < _CLEARLY
 
     @property
     def grade(self) -> Grade:

@@ -326,6 +326,14 @@ def _found(
             raise
         return replace(_find_learned(learned, ink, lines, field), by_network=True)
     learned = _learned(looking.result(), to_work, size)
+    if _rows_named(learned.names) > len(found.rows.baselines):
+        # Rows whose names stand there were lost in a dark grid.
+        try:
+            other = _find_learned(learned, ink, lines, field)
+        except ImageError:
+            other = None
+        if other is not None and len(other.rows.baselines) > len(found.rows.baselines):
+            return replace(other, by_network=True)
     height, width = found.straight.shape
     onto = found.onto @ learned.to_work
     names = tuple(_moved_name(name, onto, found.bow, height) for name in learned.names)
@@ -334,6 +342,21 @@ def _found(
         moved = np.asarray(cv2.warpPerspective(plane, found.onto, (width, height)), dtype=np.uint8)
         planes.append(moved if found.bow is None else straighten_rows(moved, found.bow))
     return replace(found, marks=Marks(planes[0], planes[1], planes[2], planes[3], names))
+
+
+def _rows_named(names: tuple[FoundName, ...]) -> int:
+    """How many different lead names stand below one another: so many rows a page has at least."""
+    sure = [name for name in names if name.score >= _SURE_NAME]
+    most = 0
+    for name in sure:
+        column: list[FoundName] = []
+        for other in sorted(sure, key=lambda n: -n.score):
+            if abs(other.x - name.x) > 2.5 * name.height_px or other.lead in {n.lead for n in column}:
+                continue
+            if all(abs(other.y - n.y) > 2.5 * name.height_px for n in column):
+                column.append(other)
+        most = max(most, len(column))
+    return most
 
 
 def _learned(looks: PageLooks, to_work: Matrix, size: tuple[int, int]) -> _Learned:

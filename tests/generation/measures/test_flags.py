@@ -18,6 +18,7 @@ from ecgkin.generation.measures.pacing import Pacing
 from ecgkin.generation.measures.rhythm import AtrialActivity
 from ecgkin.generation.types.draft import LANGUAGES
 from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 
 F = FlagCode
@@ -277,6 +278,27 @@ def test_shapes() -> None:
 def test_an_unreadable_rhythm_is_flagged() -> None:
     assert codes(Measurements(reasons={"rate_bpm": Reason.NO_BEATS})) == {"no_qrs"}
     assert codes(Measurements(reasons={"rate_bpm": Reason.NO_SIGNAL})) == set()
+    chaos: dict[str, object] = {"rate_bpm": 210.0, "rr_variation": 0.3, "alike": 0.4, "n_beats": 30, "qrs_ms": None}
+    assert ("no_qrs", "chaotic") in kinds(measured(**chaos))
+    assert "atrial_fibrillation" not in codes(measured(**chaos, p_waves="absent"))
+    for change in ({"rate_bpm": 149.0}, {"alike": 0.5}, {"n_beats": 9}):
+        assert "no_qrs" not in codes(measured(**{**chaos, **change}))
+
+
+def test_simulated_ventricular_fibrillation_is_no_atrial_fibrillation() -> None:
+    """Waves of 4 to 6 Hz that come and go, another mixture in every lead."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        times = np.arange(5000) / 500.0
+        signal = np.zeros((12, 5000))
+        for _ in range(6):
+            rate = rng.uniform(3.5, 6.0) + 0.5 * np.cumsum(rng.normal(0, 0.02, 5000))
+            wave = np.sin(2 * np.pi * np.cumsum(rate) / 500.0 + rng.uniform(0, 6.3))
+            signal += (
+                rng.normal(0, 0.15, (12, 1)) * wave * (1 + 0.7 * np.sin(2 * np.pi * rng.uniform(0.1, 0.4) * times))
+            )
+        found = codes(measure(EcgRecord(signal.astype(np.float32), 500.0, LEADS)))
+        assert "no_qrs" in found and not found & {"atrial_fibrillation", "fast_atrial_fibrillation"}
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -115,5 +115,8 @@ def test_a_list_of_leads_ends_a_sentence() -> None:
     """Measured findings end in leads; the citations of the next sentence are none of theirs."""
     said = "ST elevation in II, III. ST depression in V5, V6. Abnormal ECG (98 %): LBBB [1]. AV-Block I. Grades [2]."
     assert split_sentences(said) == [
-        "ST elevation in II, III.", "ST depression in V5, V6.", "Abnormal ECG (98 %): LBBB [1].", "AV-Block I. Grades [2].",
-    ]  # fmt: skip
+        "ST elevation in II, III.",
+        "ST depression in V5, V6.",
+        "Abnormal ECG (98 %): LBBB [1].",
+        "AV-Block I. Grades [2].",
+    ]

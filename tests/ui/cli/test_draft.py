@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from ecgkin.generation.research.drafts.arms import BUILT_IN
 from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
 from ecgkin.generation.research.drafts.runs import DraftLine, RunFile
 from ecgkin.generation.research.drafts.scores import macro_f1, micro_f1, score_arm
@@ -142,16 +143,13 @@ def test_mistakes_are_one_line(
 def test_evaluate_drafts(call: Call, small_ptbxl: Path, tmp_path: Path) -> None:
     """All built-in arms, fitted thresholds, run files that are used again, and another arm added."""
     words = ("evaluate", "drafts", "--ptbxl", small_ptbxl, "--gallery-folds", "1", "--out", tmp_path, "--resamples", 20)
-    status, out, err = call(*words, "--fit", tmp_path / "fit")
+    status, out, err = call(*words, "--fit", tmp_path / "fitted")
     assert status == 0 and "| superclass macro-F1 |" in out and "cross-validated" in err, err
     runs = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "runs").iterdir()}
-    arms = "vote head vote+head recording consensus consensus+signal consensus-of-cases random nearest".split()
-    assert set(runs) == {f"{arm}.jsonl" for arm in arms}
-    shutil_thresholds = json.loads((tmp_path / "fit" / "draft_thresholds.json").read_text())
-    assert (
-        set(shutil_thresholds["statements"]) >= {"SR", "AFIB"} and "leave-patient-out" in shutil_thresholds["fitted_on"]
-    )
-    again = call(*words, "--fit", tmp_path / "fit2", "--arms", "consensus,consensus+signal", "--json")
+    assert len(runs) == len(BUILT_IN) and {"vote.jsonl", "vote+head.jsonl", "recording.jsonl"} <= set(runs)
+    limits = json.loads((tmp_path / "fitted" / "draft_thresholds.json").read_text())
+    assert set(limits["statements"]) >= {"SR", "AFIB"} and "leave-patient-out" in limits["fitted_on"]
+    again = call(*words, "--fit", tmp_path / "again", "--arms", "consensus,consensus+signal", "--json")
     report = json.loads(again[1])
     assert again[0] == 0 and set(report["arms"]) == {"consensus", "consensus+signal"}
     assert (tmp_path / "runs" / "consensus.jsonl").stat().st_mtime_ns == runs["consensus.jsonl"]

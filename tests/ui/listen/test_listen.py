@@ -379,6 +379,77 @@ def test_who_may_call(spool: Spool, tmp_path: Path) -> None:
         pass
 
 
+def certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A self-signed certificate for 127.0.0.1 and its key."""
+    import datetime
+    import ipaddress
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / f"{name}.pem", folder / f"{name}.key"
+    files[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return files
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_tls_with_certificates_of_both_sides(spool: Spool, tmp_path: Path) -> None:
+    import ssl
+
+    from pynetdicom import AE
+    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+    own, cart = certificate(tmp_path, "own"), certificate(tmp_path, "cart")
+    port = Port(port=0, tls=receiver.tls_context(own[0], own[1], cart[0]))
+    with receiving(port, spool) as address:
+        host, _, number = address.rpartition(":")
+
+        def echoes(with_certificate: bool, tls: bool = True) -> bool:
+            context = ssl.create_default_context(cafile=own[0]) if tls else None
+            if context is not None and with_certificate:
+                context.load_cert_chain(*cart)
+            entity = AE()
+            entity.acse_timeout = entity.connection_timeout = 5
+            entity.add_requested_context(Verification)
+            words = {"tls_args": (context, host)} if context is not None else {}
+            association = entity.associate(host, int(number), ae_title="ECGKIN", **words)
+            try:
+                return bool(association.is_established and association.send_c_echo().Status == 0)
+            except AttributeError:  # no status: the line was cut
+                return False
+            finally:
+                if association.is_established:
+                    association.release()
+                line = association.dul.socket
+                if line is not None and line.socket is not None:
+                    line.socket.close()
+
+        with socket.create_connection((host, int(number))):  # says nothing
+            assert echoes(True)
+        assert not echoes(False), "a caller without a certificate"
+        assert not echoes(False, tls=False), "a caller in clear text"
+        assert echoes(True), "and the receiver lives on"
+    gc.collect()
+
+
 def test_too_large_ends_the_association(spool: Spool, tmp_path: Path) -> None:
     path = dicom(tmp_path / "d", 1)
     with receiving(Port(port=0, max_bytes=20_000), spool) as address:

@@ -11,7 +11,6 @@ import typer
 
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
-from ecgkin.ui.cli.commands.web import open_in_browser
 
 
 def register(app: typer.Typer) -> None:
@@ -67,11 +66,11 @@ def demo(
         def ready(address: str) -> None:
             console.out().print(f"web page: {address}", markup=False, soft_wrap=True)
             if open_page:
-                open_in_browser(address)
+                console.open_in_browser(address)
 
         serve_demo(settings, shown, say=console.say, ready=ready)
     elif open_page:
-        open_in_browser(shown.page.resolve().as_uri())
+        console.open_in_browser(shown.page.resolve().as_uri())
 
 
 def _has_company() -> bool:

@@ -16,17 +16,6 @@ if TYPE_CHECKING:
     from ecgkin.generation.prompt.context import Context
     from ecgkin.generation.types.draft import Draft
 
-MODEL_HELP = (
-    "consensus, mini, pulse:DIR, http(s)://HOST/v1#NAME of an OpenAI-compatible server, or "
-    "pulse:DIR@http(s)://HOST/v1#NAME of a PULSE checkpoint that was converted into DIR and is served there."
-)
-Model = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)]
-Key = Annotated[
-    str | None,
-    typer.Option("--api-key", envvar="ECGKIN_DRAFT_KEY", help="Key for a server; better given in the environment.",
-                 show_default=False, show_envvar=True),
-]  # fmt: skip
-
 
 def register(app: typer.Typer) -> None:
     """Add `draft`, and `drafts` to the group `evaluate` (which must be there already)."""
@@ -39,7 +28,7 @@ def register(app: typer.Typer) -> None:
 def draft(
     base: common.Base,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Recording or picture of an ECG.", show_default=False)],
-    model: Model = "consensus",
+    model: common.Model = "consensus",
     k: Annotated[int, typer.Option("-k", help="Cases that are shown to a model and listed, 0 to 20.")] = 3,
     question: Annotated[
         str | None, typer.Option("--question", "-q", help='"is there atrial fibrillation?"; without: the report.')
@@ -56,7 +45,7 @@ def draft(
     stream: Annotated[bool, typer.Option("--stream", help="Print a model's words as they come.")] = False,
     encoder: common.Encoder = None,
     device: common.Device = None,
-    api_key: Key = None,
+    api_key: common.Key = None,
     json: common.Json = False,
 ) -> None:
     """Draft an interpretation in which every statement says what carries it. Preliminary; for a clinician to check."""
@@ -155,7 +144,7 @@ def drafts(
     ptbxl: Annotated[Path | None, typer.Option(help="PTB-XL folder. (setting: ptbxl)", show_default=False)] = None,
     encoder: common.Encoder = None,
     device: common.Device = None,
-    model: Model = "consensus",
+    model: common.Model = "consensus",
     arms: Annotated[
         str | None,
         typer.Option(
@@ -183,7 +172,7 @@ def drafts(
     bert: Annotated[
         Path | None, typer.Option(help="Folder of a BERT model: BERTScore is measured too.", show_default=False)
     ] = None,
-    api_key: Key = None,
+    api_key: common.Key = None,
     json: common.Json = False,
 ) -> None:
     """Measure drafts on PTB-XL: vote, consensus, random neighbours, nearest report, a model with and without cases."""

@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 Batch = Annotated[int, typer.Option(min=1, help="Records encoded and committed together.")]
 Records = Annotated[bool, typer.Option("--records/--no-records", help="Keep the samples, so that hits can be drawn.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that read and encode. Many machines: `ecgkin base fill`.")]
-Deidentify = Annotated[
-    bool, typer.Option("--deidentify", help="Keyed hashes for identifiers; no names, birthdays or file names.")
-]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        help="Key of --deidentify; made where it is missing. Keep it.", show_default="deidentify.key in ECGKIN_HOME"
-    ),
-]
 NAMES_SHOWN = 20
 
 
@@ -76,8 +67,8 @@ def folder(
     batch: Batch = 64,
     records: Records = True,
     workers: Workers = 1,
-    deidentify: Deidentify = False,
-    key_file: KeyFile = None,
+    deidentify: common.Deidentify = False,
+    key_file: common.KeyFile = None,
     encoder: common.Encoder = None,
     device: common.Device = None,
     json: common.Json = False,

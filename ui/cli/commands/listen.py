@@ -14,7 +14,6 @@ import typer
 from ecgkin.retrieval.errors import EcgkinError, QueryError
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
-from ecgkin.ui.cli.commands.ingest import Deidentify, KeyFile
 
 if TYPE_CHECKING:
     from ecgkin.ui.listen.folder import WatchedFolder
@@ -75,8 +74,8 @@ def listen(
     fs: Annotated[
         float | None, typer.Option(min=1e-3, help="Samples a second of recordings that do not say.", show_default=False)
     ] = None,
-    deidentify: Deidentify = False,
-    key_file: KeyFile = None,
+    deidentify: common.Deidentify = False,
+    key_file: common.KeyFile = None,
     encoder: common.Encoder = None,
     device: common.Device = None,
     json: common.Json = False,
@@ -158,7 +157,7 @@ def _serve(worker: Worker, folder: WatchedFolder | None, over: threading.Event) 
 
         return body
 
-    parts = [worker, *([folder] if folder is not None else [])]
+    parts: list[Worker | WatchedFolder] = [worker, *([folder] if folder is not None else [])]
     threads = [threading.Thread(target=guarded(part.run), name=type(part).__name__, daemon=True) for part in parts]
     for thread in threads:
         thread.start()

@@ -9,7 +9,6 @@ import typer
 
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
-from ecgkin.ui.cli.commands.draft import Key, Model
 
 
 def register(app: typer.Typer) -> None:
@@ -33,10 +32,10 @@ def mcp(
             help="Folder whose files agents may name; may be given again.", show_default="stdio: all, --http: none"
         ),
     ] = None,
-    model: Model = "consensus",
+    model: common.Model = "consensus",
     encoder: common.Encoder = None,
     device: common.Device = None,
-    api_key: Key = None,
+    api_key: common.Key = None,
 ) -> None:
     """Serve search, compare, measure, draft and case as tools for language-model agents (MCP).
 

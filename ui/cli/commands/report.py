@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ecgkin.retrieval.errors import QueryError, why
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 Report = Annotated[Path, typer.Argument(metavar="REPORT", help="File of `ecgkin report accept`.", show_default=False)]
 TOKEN = "ECGKIN_FHIR_TOKEN"
@@ -104,11 +107,10 @@ def export(
     if dicom_pdf is not None or dicom_sr is not None:
         from ecgkin.ui.report.dicom import structured_report, wrapped_pdf
 
-        for path, make in ((dicom_pdf, lambda: wrapped_pdf(signed, document)),
-                           (dicom_sr, lambda: structured_report(signed))):  # fmt: skip
-            if path is not None:
-                made: Any = make()
-                _written(path, lambda to=path, data=made: data.save_as(to, enforce_file_format=True))
+        if dicom_pdf is not None:
+            _save(wrapped_pdf(signed, document), dicom_pdf)
+        if dicom_sr is not None:
+            _save(structured_report(signed), dicom_sr)
     if fhir is not None:
         from ecgkin.ui.report.fhir import bundle
 
@@ -156,6 +158,10 @@ def _day(text: str | None) -> date | None:
         return None if text is None else date.fromisoformat(text)
     except ValueError:
         raise QueryError(f"--birth-date is {text!r} (expected one like 2000-12-31)") from None
+
+
+def _save(made: Dataset, path: Path) -> None:
+    _written(path, lambda: made.save_as(path, enforce_file_format=True))
 
 
 def _written(path: Path, write: Callable[[], object]) -> None:

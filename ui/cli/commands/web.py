@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Annotated
 
 import typer
@@ -39,15 +38,5 @@ def web(
         console.out().print(where, markup=False, soft_wrap=True)
         console.say(f"{facts.case_base.get('n_cases', '?')} cases of {api}; Ctrl-C ends it")
         if open_page:
-            open_in_browser(where)
+            console.open_in_browser(where)
         process.wait()
-
-
-def open_in_browser(address: str) -> None:
-    """Open an address where a browser would open for a person: a terminal, and a display where one is needed."""
-    if not sys.stdout.isatty():
-        return
-    if sys.platform in ("darwin", "win32") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
-        import webbrowser
-
-        webbrowser.open(address)

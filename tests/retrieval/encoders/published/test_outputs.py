@@ -222,11 +222,11 @@ def test_pictures_are_digitised_or_refused(doors: dict[str, Any], system: str, m
 
     from PIL import Image
 
-    import ecgkin.retrieval.ecg as ecg
+    from ecgkin.retrieval.ecg.page import printed
 
     door, page = doors[system], Image.new("L", (60, 40), 255)
     record = made.record("sinus")
-    monkeypatch.setattr(ecg, "digitize", lambda image: SimpleNamespace(record=record), raising=False)
+    monkeypatch.setattr(printed, "read_printed", lambda image: SimpleNamespace(record=record))
     np.testing.assert_array_equal(door.encode_images([page]), door.encode_records([record]))
     # A page in 3x4: a quarter of each lead, lead II over ten seconds.
     rows = np.full_like(record.signal_mv, np.nan)
@@ -234,10 +234,13 @@ def test_pictures_are_digitised_or_refused(doors: dict[str, Any], system: str, m
         at = slice((n // 3) * 1250, (n // 3 + 1) * 1250) if n != 1 else slice(None)
         rows[n, at] = record.signal_mv[n, at]
     shown = replace(record, signal_mv=rows)
-    monkeypatch.setattr(ecg, "digitize", lambda image: SimpleNamespace(record=shown), raising=False)
+    monkeypatch.setattr(printed, "read_printed", lambda image: SimpleNamespace(record=shown))
     with pytest.raises(ImageError, match=r"the page shows too little for .*69% of the samples") as refusal:
         door.encode_images([page])
     assert "2.5 s of a lead" in refusal.value.hint
+    monkeypatch.setattr(printed, "read_printed", lambda image: SimpleNamespace(record=None))
+    with pytest.raises(ImageError, match="compares signals"):
+        door.encode_images([page])
 
 
 @pytest.mark.slow
