@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ecgkin.index.filters import Compare, HasLabel, Join, Node, Not, Where, WhereLike
@@ -109,9 +110,8 @@ class Lookups:
         self._read(base)
         named, reports = self._named, self._reports
         if code not in named:
-            begins = lexicon.beginnings(code)
-            found = [case_id for case_id, folded, report in reports if begins.search(folded) and _names(report, code)]
-            named[code] = tuple(found[:MOST_MENTIONS])
+            likely = ((case_id, report) for case_id, folded, report in reports if lexicon.may_name(code, folded))
+            named[code] = tuple(islice((case_id for case_id, report in likely if _names(report, code)), MOST_MENTIONS))
         return named[code]
 
     def measures(self, base: CaseBase) -> frozenset[str]:
@@ -194,8 +194,8 @@ def relevant(understood: Understood) -> bool:
 
 
 def _filtered(understood: Understood, where: Where) -> Where:
-    for part in understood.denied:
-        where = where & Where(Not(_any((*_codes(part), *_KIN.get(part.code, ())))))
+    for denied in understood.denied:
+        where = where & Where(Not(_any((*_codes(denied), *_KIN.get(denied.code, ())))))
     for part in understood.parts:
         if isinstance(part, SexPart):
             where = where & Where(Compare("sex", "=", part.sex))
@@ -247,7 +247,8 @@ def _nodes(base: CaseBase, understood: Understood, lookups: Lookups, asked: Plan
         if base.count(Where(_node(part))):
             nodes[part] = node
             continue
-        node, near = None, (part.code,)
+        node = None
+        near: tuple[str, ...] = (part.code,)
         if isinstance(part, ConceptPart):
             near = lexicon.concepts()[part.code].near
             named = lookups.named(base, part.code)
