@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from ecgkin.retrieval.ecg.searchable import steep_energy
 from ecgkin.retrieval.notes import NoteCode
 
 if TYPE_CHECKING:
-    from ecgkin.retrieval.ecg.page.digitize import Digitized
+    from ecgkin.retrieval.ecg.page.reading import PageReading
+    from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet
+    from ecgkin.retrieval.ecg.record import EcgRecord
 
 FloatArray = NDArray[np.float64]
 Grade: TypeAlias = Literal["sure", "fair", "poor"]
@@ -28,6 +31,66 @@ _NAMED, _SOME_NAMED = 0.6, 0.3
 _FOLLOWED, _HARDLY = 0.9, 0.6
 _REPEATED = 5  # rhythm strips repeat up to three
 _APART = 3.0  # heights of letters
+
+
+class PrintedStretch(Protocol):
+    """What is asked of a stretch of a lead (`digitize.Stretch`)."""
+
+    @property
+    def lead(self) -> str:
+        """Its name."""
+
+    @property
+    def sign(self) -> int:
+        """-1 where it is printed upside down."""
+
+    @property
+    def row(self) -> int:
+        """Of the page."""
+
+    @property
+    def left(self) -> float:
+        """Its first column, fine px."""
+
+    @property
+    def right(self) -> float:
+        """Its last column, fine px."""
+
+    @property
+    def strip(self) -> bool:
+        """Whether it is a rhythm strip."""
+
+
+class FollowedPage(Protocol):
+    """What is asked of a page whose curves were followed (`digitize.Digitized`, which asks for this evidence, too)."""
+
+    @property
+    def record(self) -> EcgRecord:
+        """Its signals."""
+
+    @property
+    def page(self) -> PageReading:
+        """What was understood of it."""
+
+    @property
+    def confidence(self) -> Mapping[str, float]:
+        """By lead."""
+
+    @property
+    def einthoven_db(self) -> float | None:
+        """How well the limb leads fulfil their laws."""
+
+    @property
+    def stretches(self) -> Sequence[PrintedStretch]:
+        """Where each lead was read."""
+
+    @property
+    def fine(self) -> FineSheet:
+        """The page on which curves were followed."""
+
+    @property
+    def sheet(self) -> Sheet:
+        """The straightened page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +175,7 @@ def doubts(evidence: PageEvidence | None) -> tuple[str, str]:
     return ", ".join(english), ", ".join(german)
 
 
-def page_evidence(found: Digitized) -> PageEvidence:
+def page_evidence(found: FollowedPage) -> PageEvidence:
     """The evidence of a digitised page.
 
     Args:
@@ -165,7 +228,7 @@ def synchrony(signal_mv: NDArray[np.float32], fs_hz: float) -> float | None:
     return float(np.median(said)) if said else None
 
 
-def _repeated(found: Digitized) -> int:
+def _repeated(found: FollowedPage) -> int:
     """Leads whose name was read in places that lie apart."""
     marks = found.sheet.marks
     if marks is None:
@@ -180,7 +243,7 @@ def _repeated(found: Digitized) -> int:
     return sum(len(known) > 1 for known in places.values())
 
 
-def _named(found: Digitized) -> float:
+def _named(found: FollowedPage) -> float:
     """Share of the leads, strips apart, that have their name at their beginning."""
     marks, rows = found.sheet.marks, found.sheet.rows
     leads = [stretch for stretch in found.stretches if not stretch.strip]
