@@ -124,8 +124,10 @@ class PageEvidence:
     @property
     def nothing(self) -> bool:
         """Whether next to nothing speaks for an ECG: rows of a chart, a table, a diagram, or curves without beats."""
-        if self.dark and not self.inked:
-            return True
+        if not self.inked:
+            # Rows that the network alone sees, and names in stains, are nothing without beats.
+            lawful = self.law_db is not None and self.law_db >= _LAW_DB
+            return self.dark or not (lawful or (self.together is not None and self.together >= _TOGETHER))
         if self.together is None:
             return self.named < _SOME_NAMED and self.law_db is None and self.followed < _HARDLY
         if self.together < _TOGETHER:

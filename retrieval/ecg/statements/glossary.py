@@ -118,12 +118,11 @@ def _rendered(report: str, target: Target, language: str) -> Gloss:
         out.append(report[end : words[at].start()])
         n, said = (0, "") if words[at][0] in _LEAD_ONE else _longest(report, words, folded, at, order)
         if n == 0:
-            n, said = 1, _plain(words[at][0], folded[at])
-            if said is None:
-                said = words[at][0]
-                # Swedish and German words beside each other are told by either table; the reader's own need none.
-                if not _known(folded[at], own):
-                    unknown.append(said)
+            n, plain = 1, _plain(words[at][0], folded[at])
+            said = words[at][0] if plain is None else plain
+            # Swedish and German words beside each other are told by either table; the reader's own need none.
+            if plain is None and not _known(folded[at], own):
+                unknown.append(said)
         end = words[at + n - 1].end()
         # The full stop of an abbreviation goes with it: "v. a." is "suspected".
         if n > 1 and len(folded[at + n - 1]) == 1 and report[end : end + 1] == ".":

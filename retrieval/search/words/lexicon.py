@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.ecg.statements.find import Names, expand, statement_layers, stem, tree_of
@@ -31,6 +32,8 @@ EVERYDAY = _words(
     """
     come comes came go goes make makes made take takes seem seems appear appears start starts begin begins follow
     follows happen happens kommt kommen geht macht beginnt folgt kommer blir
+    remarkably clearly quite extremely slightly really fairly somewhat unusually strongly markedly obviously probably
+    sehr ziemlich deutlich etwas stark mycket ganska tydligt
     many history absent absence excluded exclude ruled rule free evidence everything everyone everybody next last first
     lots lot
     a about after again ago all also am an and any are around as at be because been before being between both but by
@@ -57,7 +60,8 @@ EVERYDAY = _words(
 # Folded words that occur in names and that everybody uses: on their own they say nothing of ECGs.
 WEAK = _words(
     """
-    digital digitale digitales broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
+    digital digitale digitales
+    broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
     complete incomplete right left first second third stress swap cable switch fresh recent old new early late thick
     thin
     prominent unspecific specific minor major single double extra control adult volunteer subject person healthy normal
@@ -136,7 +140,8 @@ class Concept:
 def concepts() -> dict[str, Concept]:
     """All concepts by their codes."""
     raw = json.loads(files("ecgkin.retrieval.search.words").joinpath("concepts.json").read_text("utf-8"))
-    items = [Concept(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()}) for one in raw]
+    fields: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()} for one in raw]
+    items = [Concept(**one) for one in fields]
     return {item.code: item for item in items}
 
 

@@ -75,7 +75,8 @@ def distance(a: str, b: str, most: int) -> int:
     >>> distance("flimmern", "filmmern", 2), distance("abc", "xyz", 2)
     (1, 3)
     """
-    before, last = [], list(range(len(b) + 1))
+    before: list[int] = []
+    last = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         row = [i]
         for j, y in enumerate(b, 1):

@@ -58,6 +58,10 @@ def denied(text: str) -> list[str]:
         ("normal axis", [], []),
         ("AF with or without LBBB", [("AFIB",)], []),
         ("w/ LBBB", [("CLBBB",)], []),
+        ("P-Wellen", [], []),
+        ("Wellens-Syndrom", [("WELLENS",)], []),
+        ("breda kammare", [], []),
+        ("Torsade-de-pointes-Tachykardie", [("TDP",)], []),
     ],
 )
 def test_findings_and_denial(text: str, groups: list[tuple[str, ...]], absent: list[str]) -> None:
