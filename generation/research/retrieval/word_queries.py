@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-_T = TypeVar("_T")
+Item = TypeVar("Item")
 Half = Literal["fit", "held"]
 Kind = Literal["found", "denied", "joined", "limits", "not carried", "sentence", "nonsense"]
 
@@ -256,7 +256,7 @@ def word_queries(half: Half, seed: int, n: int = 400) -> list[WordQuery]:
     return queries
 
 
-def _of(half: Half, items: Sequence[_T]) -> list[_T]:
+def _of(half: Half, items: Sequence[Item]) -> list[Item]:
     return list(items[0 if half == "fit" else 1 :: 2])
 
 

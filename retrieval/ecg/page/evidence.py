@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
@@ -13,9 +12,7 @@ from ecgkin.retrieval.ecg.searchable import steep_energy
 from ecgkin.retrieval.notes import NoteCode
 
 if TYPE_CHECKING:
-    from ecgkin.retrieval.ecg.page.reading import PageReading
-    from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet
-    from ecgkin.retrieval.ecg.record import EcgRecord
+    from ecgkin.retrieval.ecg.page.digitized import Digitized
 
 FloatArray = NDArray[np.float64]
 Grade: TypeAlias = Literal["sure", "fair", "poor"]
@@ -59,38 +56,6 @@ class PrintedStretch(Protocol):
     @property
     def strip(self) -> bool:
         """Whether it is a rhythm strip."""
-
-
-class FollowedPage(Protocol):
-    """What is asked of a page whose curves were followed (`digitize.Digitized`, which asks for this evidence, too)."""
-
-    @property
-    def record(self) -> EcgRecord:
-        """Its signals."""
-
-    @property
-    def page(self) -> PageReading:
-        """What was understood of it."""
-
-    @property
-    def confidence(self) -> Mapping[str, float]:
-        """By lead."""
-
-    @property
-    def einthoven_db(self) -> float | None:
-        """How well the limb leads fulfil their laws."""
-
-    @property
-    def stretches(self) -> Sequence[PrintedStretch]:
-        """Where each lead was read."""
-
-    @property
-    def fine(self) -> FineSheet:
-        """The page on which curves were followed."""
-
-    @property
-    def sheet(self) -> Sheet:
-        """The straightened page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +142,7 @@ def doubts(evidence: PageEvidence | None) -> tuple[str, str]:
     return ", ".join(english), ", ".join(german)
 
 
-def page_evidence(found: FollowedPage) -> PageEvidence:
+def page_evidence(found: Digitized) -> PageEvidence:
     """The evidence of a digitised page.
 
     Args:
@@ -230,7 +195,7 @@ def synchrony(signal_mv: NDArray[np.float32], fs_hz: float) -> float | None:
     return float(np.median(said)) if said else None
 
 
-def _repeated(found: FollowedPage) -> int:
+def _repeated(found: Digitized) -> int:
     """Leads whose name was read in places that lie apart."""
     marks = found.sheet.marks
     if marks is None:
@@ -245,7 +210,7 @@ def _repeated(found: FollowedPage) -> int:
     return sum(len(known) > 1 for known in places.values())
 
 
-def _named(found: FollowedPage) -> float:
+def _named(found: Digitized) -> float:
     """Share of the leads, strips apart, that have their name at their beginning."""
     marks, rows = found.sheet.marks, found.sheet.rows
     leads = [stretch for stretch in found.stretches if not stretch.strip]

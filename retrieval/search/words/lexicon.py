@@ -139,9 +139,11 @@ class Concept:
 @lru_cache(maxsize=1)
 def concepts() -> dict[str, Concept]:
     """All concepts by their codes."""
-    raw = json.loads(files("ecgkin.retrieval.search.words").joinpath("concepts.json").read_text("utf-8"))
-    fields: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()} for one in raw]
-    items = [Concept(**one) for one in fields]
+    raw: list[dict[str, Any]] = json.loads(
+        files("ecgkin.retrieval.search.words").joinpath("concepts.json").read_text("utf-8")
+    )
+    plain: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()} for one in raw]
+    items = [Concept(**one) for one in plain]
     return {item.code: item for item in items}
 
 
@@ -195,19 +197,24 @@ def _concept_layer() -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=256)
-def beginnings(code: str) -> re.Pattern[str]:
-    """Finds in folded text where a concept may be named: one word of each wording, long ones by their beginning.
-
-    What it does not find need not be read for names.
-    """
+def _places(code: str) -> re.Pattern[str]:
+    """Where folded text may name a concept: the words of a wording by their beginnings, one after the other."""
     found = set()
     for pattern in concepts()[code].wording:
         for text in expand(pattern):
-            longest = max(re.split(r"[\s\-°/]+", fold(text)), key=len)
-            found.add(re.escape(longest[:6]) if len(longest) > 5 else re.escape(longest[:4]))
-    if any(one.startswith("infarc") for one in found):
-        found |= {"infark", "mi", "stemi"}
-    return re.compile(rf"(?:{'|'.join(sorted(found))})")
+            words = [stem(word) for word in re.split(r"[\s\-°/]+", text) if word]
+            # Words with several spellings ("infarct", "ischaemia") are looked for by what these share.
+            begins = (
+                r"\w" if w in ("infarct", "ecg") else "isch" if w.startswith("isch") else re.escape(w[:6])
+                for w in words
+            )
+            found.add(r"\w{0,30}\W{1,3}(?:(?:the|a|an|der|die|das|des|dem|den|of)\s)?".join(begins))
+    return re.compile(rf"\b(?:{'|'.join(sorted(found))})")
+
+
+def may_name(code: str, folded: str) -> bool:
+    """Whether a folded text may name a concept; a text that does not need not be read for it."""
+    return _places(code).search(folded) is not None
 
 
 @lru_cache(maxsize=1)

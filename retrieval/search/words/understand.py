@@ -295,7 +295,8 @@ def _rest(
     for part, start, end in findings:
         name = _long_name(part, text[start:end])
         if name and part.polarity != "absent":
-            kept = re.sub(rf"(?<!\w){re.escape(text[start:end])}(?!\w)", name.replace("\\", r"\\"), kept, count=1)
+            said = re.search(rf"(?<!\w){re.escape(text[start:end])}(?!\w)", kept)
+            kept = kept if said is None else kept[: said.start()] + name + kept[said.end() :]
     kept = kept.strip(" ,;.:-&/()[]")
     nothing = all(lexicon.is_everyday(w) for w in _WORD.findall(kept))
     share = n_known / n_content if n_content else 0.0
