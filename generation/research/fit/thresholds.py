@@ -379,6 +379,9 @@ def fit_drafts(
             shares and probabilities do not mix.
         measured: Numbers of measured records and what was measured of each; None leaves measurements out.
         fitted_on: Data, in words.
+
+    Returns:
+        Thresholds; head and weights where there is a calibration.
     """
     space = default_space()
     labels = (*space.codes, *(SUPER + name for name in space.superclasses))
@@ -461,6 +464,9 @@ def fit_from_ptbxl(
         calibration: Of the encoder.
         cache_dir: Where embeddings and measurements are kept.
         progress: Called with what is being done, and how many of how many are done.
+
+    Returns:
+        As `fit_drafts`.
     """
     from ecgkin.generation.research.retrieval.galleries import Embedder
 

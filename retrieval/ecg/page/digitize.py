@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
+from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
 from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db, triple_db, triple_weights
 from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
 from ecgkin.retrieval.ecg.page.image import load_image
@@ -30,7 +31,7 @@ from ecgkin.retrieval.ecg.page.names import (
     strip_names,
 )
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
-from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
+from ecgkin.retrieval.ecg.page.reading import Look, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
@@ -49,82 +50,6 @@ _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _BORDER_MM = 4.0  # how far a border of columns may lie from where it should
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """One lead printed in one place.
-
-    Attributes:
-        lead: Standard name; `sign` is -1 where it is printed upside down (-aVR).
-        row: Row of the page, from 0.
-        left, right: Its columns on the fine page, px.
-        start_s, length_s: Its place in time.
-        strip: Whether it is a rhythm strip.
-    """
-
-    lead: str
-    sign: int
-    row: int
-    left: float
-    right: float
-    start_s: float
-    length_s: float
-    strip: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Digitized:
-    """A printed ECG as signals.
-
-    Attributes:
-        record: Leads in standard order at 500 Hz over the time that the page shows, mV, NaN where it shows nothing.
-        page: What was understood of the page.
-        confidence: For each lead of the record how sure its curve is, 0 to 1.
-        einthoven_db: How well the limb leads fulfil Einthoven's and Goldberger's laws; None where that cannot be
-            tested.
-        stretches: Where on the page each lead was read.
-        curves: The rows' curves as they were followed, on the straightened page.
-        fine: The straightened page on which they were followed.
-        sheet: How it lies in the picture, turned counter-clockwise by `turns` quarters.
-        cut: Homography from the picture's px to those of the part that was read (`Corrections.corners`); None for all.
-    """
-
-    record: EcgRecord
-    page: PageReading
-    confidence: dict[str, float]
-    einthoven_db: float | None
-    stretches: tuple[Stretch, ...]
-    curves: Tracks
-    fine: FineSheet
-    sheet: Sheet
-    turns: int
-    cut: NDArray[np.float64] | None = None
-
-    def on_picture(self, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Places of the straightened fine page in the picture that was given, (n, 2), px.
-
-        Args:
-            x, y: Fine px.
-        """
-        factor = self.fine.factor
-        column, line = (x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5
-        bow, height = self.sheet.bow, self.sheet.shape[0]
-        if self.sheet.lean is not None:
-            column = self.sheet.lean.leaning(column, line)
-        if bow is not None:
-            top, bottom = (np.interp(column, np.arange(bow.shape[1]), side) for side in bow)
-            line = line + top + (bottom - top) * line / max(1, height - 1)
-        points = np.stack([column, line], axis=1)[None]
-        out = np.asarray(cv2.perspectiveTransform(points, np.linalg.inv(self.sheet.onto))[0], dtype=np.float64)
-        tall, wide = self.sheet.rgb.shape[:2]
-        for _ in range(self.turns):
-            # One quarter turn back: column x of the picture had become row (its width - 1 - x).
-            out = np.stack([tall - 1 - out[:, 1], out[:, 0]], axis=1)
-            tall, wide = wide, tall
-        if self.cut is not None:
-            out = np.asarray(cv2.perspectiveTransform(out[None], np.linalg.inv(self.cut))[0], dtype=np.float64)
-        return out
 
 
 def digitize(
@@ -159,22 +84,6 @@ def digitize(
             f"what is drawn in the picture does not look like the leads of an ECG ({doubts(evidence)[0]})", hint=NOT_ECG
         )
     return found if cut is None else moved_back(found, cut)
-
-
-def moved_back(found: Digitized, cut: FloatArray) -> Digitized:
-    """What was read of a part of a picture, with its places in the whole picture.
-
-    Args:
-        found: Of the part.
-        cut: Homography from the picture's px to those of the part.
-    """
-    return replace(found, cut=cut, page=page_moved_back(found.page, cut))
-
-
-def page_moved_back(page: PageReading, cut: FloatArray) -> PageReading:
-    """`moved_back` of what was understood of the page."""
-    corners = cv2.perspectiveTransform(page.corners[None], np.linalg.inv(cut))[0]
-    return replace(page, corners=np.asarray(corners, dtype=np.float64))
 
 
 def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:

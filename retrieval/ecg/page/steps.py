@@ -119,7 +119,7 @@ def law_shifts(
     if n < 4 * reach + 0.5 * rate:
         return None
     inner = slice(2 * reach, n - 2 * reach)
-    known = np.isfinite(x).all(axis=0)[inner]
+    known = np.isfinite(x[:, inner]).all(axis=0)
     if known.sum() < 0.5 * rate:
         return None
     at = np.arange(n)
@@ -141,7 +141,7 @@ def law_shifts(
     share = np.where(apart <= reach, rest / total, np.inf)
     # Shifts must earn something.
     share = share * (1.0 + 0.1 * apart / reach)
-    i, j = np.unravel_index(int(share.argmin()), share.shape)
+    i, j = divmod(int(share.argmin()), share.shape[1])
     late = np.array([0.0, float(lags[i]), float(lags[j])])
     # By one lag each, then by lags that change along the column; from no lag at all where one each gains nothing.
     found = [_stretched(x, start, reach) for start in (late, np.zeros(3))]

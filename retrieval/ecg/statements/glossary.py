@@ -83,6 +83,9 @@ def gloss(report: str, target: Target = "en") -> Gloss:
     Args:
         report: In German, English or Swedish, or a mixture.
         target: Language to read it in. Words that are in it already stay.
+
+    Returns:
+        The text, and which of its words stand in no table.
     """
     language = report_language(report)
     if target == "de" and language == "sv":
@@ -100,6 +103,9 @@ def needs_gloss(report: str, target: Target) -> bool:
     Args:
         report: Any.
         target: The reader's language.
+
+    Returns:
+        True or False; a report without words of the field needs none.
     """
     return has_findings(report) and report_language(report) not in ("", target)
 

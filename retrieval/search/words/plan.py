@@ -98,7 +98,15 @@ class Lookups:
         self._named: dict[str, tuple[str, ...]] = {}
 
     def named(self, base: CaseBase, code: str) -> tuple[str, ...]:
-        """Ids of the cases whose report names a concept, at most 1,000."""
+        """Ids of the cases whose report names a concept, at most 1,000.
+
+        Args:
+            base: Whose cases.
+            code: Of the concept.
+
+        Returns:
+            Case ids.
+        """
         self._read(base)
         named, reports = self._named, self._reports
         if code not in named:
@@ -134,6 +142,9 @@ def plan(base: CaseBase, understood: Understood, where: WhereLike, lookups: Look
         understood: Parts of a query by words.
         where: The caller's own filter.
         lookups: What is known of the cases of this base.
+
+    Returns:
+        Filter, order and what is embedded; notes say what could not be asked for.
 
     Raises:
         QueryError: A part names a statement or a concept that there is none of.
@@ -303,14 +314,30 @@ def _codes(part: Finding) -> tuple[str, ...]:
 
 
 def value_of(case: Case, name: str) -> float | None:
-    """What a case says was measured."""
+    """What a case says was measured.
+
+    Args:
+        case: Any.
+        name: Of the value, with its unit: "rate_bpm", "qtc_ms".
+
+    Returns:
+        The value in that unit; None where the case does not say.
+    """
     measured = case.meta.get("measurements")
     value = measured.get(name) if isinstance(measured, dict) else None
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def within(case: Case, measures: Sequence[MeasurePart]) -> bool:
-    """Whether all measured values of a case are within the limits; a value that is not there is not."""
+    """Whether all measured values of a case are within the limits; a value that is not there is not.
+
+    Args:
+        case: Any.
+        measures: Limits in the units of their values.
+
+    Returns:
+        True where there are no limits.
+    """
     for part in measures:
         value = value_of(case, part.name)
         if value is None or not (part.low or -1e9) <= value <= (1e9 if part.high is None else part.high):
@@ -366,7 +393,16 @@ def _spelling_notes(understood: Understood) -> list[Note]:
 
 
 def boosted(case: Case, score: float, wanted: frozenset[str]) -> float:
-    """A score with what its source is sure of among the statements that were asked for."""
+    """A score with what its source is sure of among the statements that were asked for.
+
+    Args:
+        case: A hit.
+        score: Its cosine.
+        wanted: Statement codes that were asked for; empty leaves the score.
+
+    Returns:
+        The score, at most 0.1 higher.
+    """
     if not wanted:
         return score
     sure = [min(v, 100.0) / 100.0 if v > 0 else _UNSAID for code, v in case.labels.items() if code in wanted]

@@ -16,7 +16,7 @@ from ecgkin.ui.cli.commands import common
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.page.corrections import Corrections
-    from ecgkin.retrieval.ecg.page.digitize import Digitized
+    from ecgkin.retrieval.ecg.page.digitized import Digitized
 
 TABLE = "digitized.csv"
 COLUMNS = (
