@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,22 @@ from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
+from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
 from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db, triple_db, triple_weights
 from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
 from ecgkin.retrieval.ecg.page.image import load_image
-from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, agreement, cabrera, layouts_of, strip_names
+from ecgkin.retrieval.ecg.page.names import (
+    STRIPS,
+    Layout,
+    PlacedName,
+    agreement,
+    cabrera,
+    layouts_of,
+    named_layout,
+    strip_names,
+)
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
-from ecgkin.retrieval.ecg.page.reading import Look, PageReading, look_at
+from ecgkin.retrieval.ecg.page.reading import Look, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
@@ -40,82 +50,6 @@ _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _BORDER_MM = 4.0  # how far a border of columns may lie from where it should
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
-
-
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """One lead printed in one place.
-
-    Attributes:
-        lead: Standard name; `sign` is -1 where it is printed upside down (-aVR).
-        row: Row of the page, from 0.
-        left, right: Its columns on the fine page, px.
-        start_s, length_s: Its place in time.
-        strip: Whether it is a rhythm strip.
-    """
-
-    lead: str
-    sign: int
-    row: int
-    left: float
-    right: float
-    start_s: float
-    length_s: float
-    strip: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Digitized:
-    """A printed ECG as signals.
-
-    Attributes:
-        record: Leads in standard order at 500 Hz over the time that the page shows, mV, NaN where it shows nothing.
-        page: What was understood of the page.
-        confidence: For each lead of the record how sure its curve is, 0 to 1.
-        einthoven_db: How well the limb leads fulfil Einthoven's and Goldberger's laws; None where that cannot be
-            tested.
-        stretches: Where on the page each lead was read.
-        curves: The rows' curves as they were followed, on the straightened page.
-        fine: The straightened page on which they were followed.
-        sheet: How it lies in the picture, turned counter-clockwise by `turns` quarters.
-        cut: Homography from the picture's px to those of the part that was read (`Corrections.corners`); None for all.
-    """
-
-    record: EcgRecord
-    page: PageReading
-    confidence: dict[str, float]
-    einthoven_db: float | None
-    stretches: tuple[Stretch, ...]
-    curves: Tracks
-    fine: FineSheet
-    sheet: Sheet
-    turns: int
-    cut: NDArray[np.float64] | None = None
-
-    def on_picture(self, x: FloatArray, y: FloatArray) -> FloatArray:
-        """Places of the straightened fine page in the picture that was given, (n, 2), px.
-
-        Args:
-            x, y: Fine px.
-        """
-        factor = self.fine.factor
-        column, line = (x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5
-        bow, height = self.sheet.bow, self.sheet.shape[0]
-        if self.sheet.lean is not None:
-            column = self.sheet.lean.leaning(column, line)
-        if bow is not None:
-            top, bottom = (np.interp(column, np.arange(bow.shape[1]), side) for side in bow)
-            line = line + top + (bottom - top) * line / max(1, height - 1)
-        points = np.stack([column, line], axis=1)[None]
-        out = np.asarray(cv2.perspectiveTransform(points, np.linalg.inv(self.sheet.onto))[0], dtype=np.float64)
-        tall, wide = self.sheet.rgb.shape[:2]
-        for _ in range(self.turns):
-            # One quarter turn back: column x of the picture had become row (its width - 1 - x).
-            out = np.stack([tall - 1 - out[:, 1], out[:, 0]], axis=1)
-            tall, wide = wide, tall
-        if self.cut is not None:
-            out = np.asarray(cv2.perspectiveTransform(out[None], np.linalg.inv(self.cut))[0], dtype=np.float64)
-        return out
 
 
 def digitize(
@@ -150,22 +84,6 @@ def digitize(
             f"what is drawn in the picture does not look like the leads of an ECG ({doubts(evidence)[0]})", hint=NOT_ECG
         )
     return found if cut is None else moved_back(found, cut)
-
-
-def moved_back(found: Digitized, cut: FloatArray) -> Digitized:
-    """What was read of a part of a picture, with its places in the whole picture.
-
-    Args:
-        found: Of the part.
-        cut: Homography from the picture's px to those of the part.
-    """
-    return replace(found, cut=cut, page=page_moved_back(found.page, cut))
-
-
-def page_moved_back(page: PageReading, cut: FloatArray) -> PageReading:
-    """`moved_back` of what was understood of the page."""
-    corners = cv2.perspectiveTransform(page.corners[None], np.linalg.inv(cut))[0]
-    return replace(page, corners=np.asarray(corners, dtype=np.float64))
 
 
 def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
@@ -241,12 +159,19 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
     parts: tuple[tuple[float, float], ...] = ()
-    best: tuple[float, EcgRecord, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
-    for place, usual in enumerate(_candidates(n_rows, look.reading.layout, known.layout)):
+    best: tuple[float, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
+    candidates = _candidates(n_rows, look.reading.layout, known.layout)
+    alone = named_layout(n_rows, names) if known.layout is None else None
+    if alone is not None and alone not in candidates:
+        candidates.append(alone)
+    if n_rows == 2 and len(names) > 1 and known.layout is None:
+        # Two rows are two leads as often as twelve: names decide.
+        candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
+    for place, usual in enumerate(candidates):
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
-        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+        sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes, rough=True)
         sampler.without_strokes(stretches)
         strips = _strip_leads(sampler, stretches, layout, names, duration)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
@@ -255,35 +180,31 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         signal = sampler.signals(stretches, duration)
         rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - (3.0 if len(names) < 3 else 0.5) * place
         if best is None or rank > best[0]:
-            best = (rank, EcgRecord(signal.astype(np.float32), FS_HZ, LEADS), layout, stretches, parts)
-    if best is None:
-        record = EcgRecord(np.full((12, round(duration * FS_HZ)), np.nan, dtype=np.float32), FS_HZ, LEADS)
-        best = (0.0, record, Layout(n_rows, 1, 0, ()), (), ())
-    _, record, layout, stretches, parts = best
+            best = (rank, layout, stretches, parts)
+    _, layout, stretches, parts = best or (0.0, Layout(n_rows, 1, 0, ()), (), ())
     if known.leads:
         stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
-        record = replace(record, signal_mv=record.signal_mv[[LEADS.index(known.read_as(lead)) for lead in LEADS]])
     sampler = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
     late_mm = sampler.late_borders(stretches)
     sampler.without_strokes(stretches)
-    if moved := _in_step_by_law(sampler, stretches):
-        record = EcgRecord(sampler.signals(stretches, duration, moved).astype(np.float32), FS_HZ, LEADS)
+    signal = sampler.signals(stretches, duration, _in_step_by_law(sampler, stretches))
+    record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
     law = _laws_of(record)
     if late_mm:
         borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
         again = _stretches(layout, extent, borders, duration, x_mm)
         later = tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True))
-        other = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
-        other.without_strokes(later)
-        signal = other.signals(later, duration, _in_step_by_law(other, later))
+        resampled = _Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+        resampled.without_strokes(later)
+        signal = resampled.signals(later, duration, _in_step_by_law(resampled, later))
         moved_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
         better = _laws_of(moved_record)
         if better is not None and (law is None or better > law):
-            record, stretches, sampler, law = moved_record, later, other, better
+            record, stretches, sampler, law = moved_record, later, resampled, better
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     shown = {s.lead for s in stretches}
-    if layout.leads:
+    if layout.leads and (n_rows > 1 or names):
         warnings = [note for note in warnings if note.code is not NoteCode.LAYOUT_UNKNOWN]
     page = replace(
         look.reading,
@@ -324,7 +245,7 @@ def _laws_of(record: EcgRecord) -> float | None:
 
 
 def _supported(tracks: Tracks, sheet: Sheet, factor: float) -> FloatArray:
-    """How sure each column of a curve is, 0 to 1: whether the network sees a trace or a pulse where the ink was followed."""
+    """How sure each column of a curve is, 0 to 1: whether the network sees a trace where the ink was followed."""
     known = np.isfinite(tracks.y)
     if sheet.marks is None:
         return known.astype(np.float64)
@@ -338,7 +259,7 @@ def _supported(tracks: Tracks, sheet: Sheet, factor: float) -> FloatArray:
 
 
 def _traced(sheet: Sheet) -> tuple[int, int]:
-    """First and last column (exclusive) of the traces, working px: as the network sees them where it sees most of them."""
+    """First and last column (exclusive) of the traces, working px: as the network sees them, where it does."""
     rows = sheet.rows
     if sheet.marks is None:
         return rows.left, rows.right
@@ -575,15 +496,17 @@ def _strip_leads(
         return whole
 
     strips = [s for s in stretches if s.strip]
-    shown = {s.lead: samples(s) for s in stretches if not s.strip} if strips else {}
+    # Strips are II, V1 or V5 nearly always; another lead must be named.
+    thought = {*STRIPS[3], *read.values(), *(layout.strip(s.row - layout.rows) for s in strips)}
+    shown = {s.lead: samples(s) for s in stretches if not s.strip and s.lead in thought} if strips else {}
     for strip in strips:
         number = strip.row - layout.rows
-        whole = samples(strip)
-        alike = {lead: match(part, whole, FS_HZ)[1] for lead, part in shown.items()}
         usual, named = layout.strip(number), read.get(number)
-        # Strips are II, V1 or V5 nearly always; another lead must be named.
-        likely = {lead: value for lead, value in alike.items() if lead in (usual, named, *STRIPS[3])}
-        best = max(likely, key=lambda lead: likely[lead]) if likely else usual
+        whole = samples(strip)
+        alike = {
+            lead: match(part, whole, FS_HZ)[1] for lead, part in shown.items() if lead in (usual, named, *STRIPS[3])
+        }
+        best = max(alike, key=lambda lead: alike[lead]) if alike else usual
         if alike.get(best, -1.0) > _ITSELF:
             # The name that was read counts where it fits about as well.
             kept = [lead for lead in (usual, named) if lead is not None and alike.get(lead, -1.0) > alike[best] - 0.08]
@@ -604,8 +527,10 @@ class _Sampler:
         mm_per_s: float,
         per_mv: float,
         strokes: FloatArray | None,
+        *,
+        rough: bool = False,
     ) -> None:
-        self._strokes = strokes
+        self._strokes, self._rough = strokes, rough
         n_rows, width = tracks.y.shape
         self._x = np.arange(width, dtype=np.float64)
         self._known = np.isfinite(tracks.y)
@@ -681,7 +606,7 @@ class _Sampler:
                 self._bridge(row, x)
 
     def _bridge(self, row: int, x: int) -> None:
-        """Take a column of a row for lost, with the sides of the same stroke: about as tall, and not beyond its ends."""
+        """Take a column of a row for lost, with the sides of the same stroke: about as tall, not beyond its ends."""
         top, bottom = self._tracks.top[row], self._tracks.bottom[row]
         ends = top[x] - 1.0, bottom[x] + 1.0
         tall = 0.4 * (bottom[x] - top[x])
@@ -738,7 +663,8 @@ class _Sampler:
         part, inked = mv[a:b], np.flatnonzero(known[a:b])
         if inked.size:  # what is missing at an end goes on level: the neighbour says nothing about it
             part = np.interp(np.arange(part.size), inked, part[inked])
-        values = _band_limited(_steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12), place - a)
+        part = _steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12)
+        values = np.interp(place - a, np.arange(part.size), part) if self._rough else _band_limited(part, place - a)
         holes = ~known
         holes[:a] = holes[b:] = False
         missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))

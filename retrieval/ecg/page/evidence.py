@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from ecgkin.retrieval.ecg.searchable import steep_energy
 from ecgkin.retrieval.notes import NoteCode
 
 if TYPE_CHECKING:
-    from ecgkin.retrieval.ecg.page.digitize import Digitized
+    from ecgkin.retrieval.ecg.page.digitized import Digitized
 
 FloatArray = NDArray[np.float64]
 Grade: TypeAlias = Literal["sure", "fair", "poor"]
@@ -28,6 +28,34 @@ _NAMED, _SOME_NAMED = 0.6, 0.3
 _FOLLOWED, _HARDLY = 0.9, 0.6
 _REPEATED = 5  # rhythm strips repeat up to three
 _APART = 3.0  # heights of letters
+
+
+class PrintedStretch(Protocol):
+    """What is asked of a stretch of a lead (`digitize.Stretch`)."""
+
+    @property
+    def lead(self) -> str:
+        """Its name."""
+
+    @property
+    def sign(self) -> int:
+        """-1 where it is printed upside down."""
+
+    @property
+    def row(self) -> int:
+        """Of the page."""
+
+    @property
+    def left(self) -> float:
+        """Its first column, fine px."""
+
+    @property
+    def right(self) -> float:
+        """Its last column, fine px."""
+
+    @property
+    def strip(self) -> bool:
+        """Whether it is a rhythm strip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +89,10 @@ class PageEvidence:
     @property
     def nothing(self) -> bool:
         """Whether next to nothing speaks for an ECG: rows of a chart, a table, a diagram, or curves without beats."""
-        if self.dark and not self.inked:
-            return True
+        if not self.inked:
+            # Rows that the network alone sees, and names in stains, are nothing without beats.
+            lawful = self.law_db is not None and self.law_db >= _LAW_DB
+            return self.dark or not (lawful or (self.together is not None and self.together >= _TOGETHER))
         if self.together is None:
             return self.named < _SOME_NAMED and self.law_db is None and self.followed < _HARDLY
         if self.together < _TOGETHER:

@@ -9,6 +9,7 @@ smooth field through the tiles moves every upright line back.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -106,8 +107,8 @@ def find_lean(lines: ByteImage, box: tuple[int, int, int, int]) -> Lean | None:
     found = []
     ys = np.linspace(0, part.shape[0], _TILES[0] + 1).astype(int)
     xs = np.linspace(0, part.shape[1], _TILES[1] + 1).astype(int)
-    for y0, y1 in zip(ys[:-1], ys[1:], strict=True):
-        for x0, x1 in zip(xs[:-1], xs[1:], strict=True):
+    for y0, y1 in pairwise(ys):
+        for x0, x1 in pairwise(xs):
             slope, clear = _shear(capped[y0:y1, x0:x1])
             if clear > _LEAST_CLEAR:
                 x, y = left + (x0 + x1 - 1) / 2, top + (y0 + y1 - 1) / 2

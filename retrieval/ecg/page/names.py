@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
 
+_AT_START = 0.15  # of a row: where the name of its first lead stands
 STRIPS: dict[int, tuple[str, ...]] = {0: (), 1: ("II",), 2: ("V1", "II"), 3: ("V1", "II", "V5")}
 
 
@@ -55,6 +56,17 @@ def strip_names(layout: Layout, names: tuple[PlacedName, ...]) -> dict[int, str]
     return out
 
 
+def named_layout(n_rows: int, names: tuple[PlacedName, ...]) -> Layout | None:
+    """Rows of one lead each, called as is read at their beginnings; None unless every row has a name of its own."""
+    leads: dict[int, str] = {}
+    for name in sorted(names, key=lambda n: n.score):
+        if name.share < _AT_START and name.score > 0.5 and name.lead.lstrip("-") in LEADS:
+            leads[name.row] = name.lead
+    if set(leads) != set(range(n_rows)) or len(set(leads.values())) < n_rows:
+        return None
+    return Layout(n_rows, 1, 0, tuple(leads[row] for row in range(n_rows)))
+
+
 def layouts_of(n_rows: int) -> list[Layout]:
     """Layouts that have so many rows of traces, the most usual first."""
     out = []
@@ -68,6 +80,8 @@ def layouts_of(n_rows: int) -> list[Layout]:
     if n_rows == 3:
         out.append(Layout(3, 2, 0, LEADS[6:]))
         out.append(Layout(3, 2, 0, LEADS[:6]))
+    if n_rows == 1:
+        out.append(Layout(1, 1, 0, ("II",)))  # what a single strip shows most often
     if n_rows == 2:
         out.append(Layout(2, 6, 0, LEADS))
     return out

@@ -107,7 +107,7 @@ def _one_curve(strands: ByteImage, upper: int, lower: int, half: int) -> bool:
 def _collect(pieces: Pieces, baselines: FloatArray, side: int) -> TraceRows:
     ink, solid, strands = pieces.ink, pieces.solid, pieces.strands
     stats, dark = pieces.stats, pieces.dark
-    height, width = ink.shape
+    height = ink.shape[0]
     pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else 0.2 * height
     reach = 0.5 * min(pitch, 0.35 * height)
     inked = np.stack([_zone(strands, y, reach).any(axis=0) for y in baselines])

@@ -55,24 +55,46 @@ def match(shown: FloatArray, strip: FloatArray, fs_hz: float = 500.0) -> tuple[i
     """
     n = min(shown.size, strip.size)
     known = np.flatnonzero(np.isfinite(shown[:n]))
-    reach = round(_STRIP_S * fs_hz)
-    best, most = 0, -1.0
     if known.size < 0.5 * fs_hz:
-        return best, most
+        return 0, -1.0
     first, last = int(known[0]), int(known[-1]) + 1
-    lead = shown[first:last]
-    for lag in range(-reach, reach + 1):
-        a, b = max(0, first + lag), min(n, last + lag)
-        other = strip[a:b]
-        own = lead[a - first - lag : a - first - lag + other.size]
-        both = np.isfinite(own) & np.isfinite(other)
-        if both.sum() < 0.6 * known.size:
-            continue
-        p, q = own[both] - own[both].mean(), other[both] - other[both].mean()
-        alike = float(p @ q / max(1e-9, np.sqrt((p @ p) * (q @ q)))) - 0.02 * abs(lag) / reach
-        if alike > most:
-            best, most = lag, alike
-    return best, most
+    reach = round(_STRIP_S * fs_hz)
+    rough = 4
+    lags = np.arange(-reach, reach + 1, rough)
+    alike = _correlations(shown[first:last:rough], strip[:n], first, lags, rough, reach)
+    near = int(lags[alike.argmax()])
+    lags = np.arange(max(-reach, near - rough), min(reach, near + rough) + 1)
+    alike = _correlations(shown[first:last], strip[:n], first, lags, 1, reach)
+    best = int(alike.argmax())
+    return int(lags[best]), float(alike[best])
+
+
+def _correlations(
+    lead: FloatArray, strip: FloatArray, first: int, lags: NDArray[np.int64], step: int, reach: int
+) -> FloatArray:
+    """Correlation of a lead with a strip at several lags, less a little for large ones; -1 where too little is shown.
+
+    Args:
+        lead: Every `step`-th sample from sample `first` on.
+        strip: All samples.
+        first: See `lead`.
+        lags: By how many samples the strip is late.
+        step: See `lead`.
+        reach: The largest lag that is thought of.
+    """
+    at = first + np.arange(lead.size)[None, :] * step + lags[:, None]
+    inside = (at >= 0) & (at < strip.size)
+    other = strip[np.clip(at, 0, strip.size - 1)]
+    both = inside & np.isfinite(other) & np.isfinite(lead)[None, :]
+    count = np.maximum(both.sum(axis=1), 1)
+    p = np.where(both, lead[None, :], 0.0)
+    q = np.where(both, other, 0.0)
+    mean_p, mean_q = p.sum(axis=1) / count, q.sum(axis=1) / count
+    cross = (p * q).sum(axis=1) - count * mean_p * mean_q
+    powers = ((p * p).sum(axis=1) - count * mean_p**2) * ((q * q).sum(axis=1) - count * mean_q**2)
+    alike = cross / np.sqrt(np.maximum(powers, 1e-18)) - 0.02 * np.abs(lags) / reach
+    enough = both.sum(axis=1) >= 0.6 * np.isfinite(lead).sum()
+    return np.asarray(np.where(enough, alike, -1.0))
 
 
 def law_shifts(
@@ -97,14 +119,14 @@ def law_shifts(
     if n < 4 * reach + 0.5 * rate:
         return None
     inner = slice(2 * reach, n - 2 * reach)
-    base = x[0, inner]
-    known = np.isfinite(base)
-    lags = np.arange(-2 * reach, 2 * reach + 1)
-    views = [np.lib.stride_tricks.sliding_window_view(x[k], base.size) for k in (1, 2)]
-    for view in views:
-        known &= np.isfinite(view).all(axis=0)
+    known = np.isfinite(x[:, inner]).all(axis=0)
     if known.sum() < 0.5 * rate:
         return None
+    at = np.arange(n)
+    filled = np.stack([np.interp(at, at[np.isfinite(row)], row[np.isfinite(row)]) for row in x])
+    base = filled[0, inner]
+    lags = np.arange(-2 * reach, 2 * reach + 1)
+    views = [np.lib.stride_tricks.sliding_window_view(filled[k], base.size) for k in (1, 2)]
 
     def centred(v: FloatArray) -> FloatArray:
         v = v[..., known]
@@ -119,18 +141,21 @@ def law_shifts(
     share = np.where(apart <= reach, rest / total, np.inf)
     # Shifts must earn something.
     share = share * (1.0 + 0.1 * apart / reach)
-    i, j = np.unravel_index(int(share.argmin()), share.shape)
-    zero = lags.size // 2
-    best, before = (-10 * np.log10(max(1e-9, float(v)) * 1.5) for v in (share[i, j], share[zero, zero]))
-    if best < _LEAST_DB or best - before < _GAIN_DB:
+    i, j = divmod(int(share.argmin()), share.shape[1])
+    late = np.array([0.0, float(lags[i]), float(lags[j])])
+    # By one lag each, then by lags that change along the column; from no lag at all where one each gains nothing.
+    found = [_stretched(x, start, reach) for start in (late, np.zeros(3))]
+    line, left = min(found, key=lambda f: f[1])
+    energy = float(sum(np.nanvar(row) for row in x))
+    before = float(np.nanvar(x.sum(axis=0)))
+    best_db, before_db = (10 * np.log10(energy / 1.5 / max(v, 1e-9 * energy)) for v in (left, before))
+    if best_db < _LEAST_DB or best_db - before_db < _GAIN_DB:
         return None
-    late = np.array([0.0, float(lags[i]), float(lags[j])]) / rate
-    line = _stretched(x, late * rate, reach)
     return tuple((float(a / rate), float(b / rate)) for a, b in line)
 
 
-def _stretched(x: FloatArray, late: FloatArray, reach: int) -> FloatArray:
-    """Lags of three leads at the begin and the end of their time, samples, (3, 2), refined from one lag each.
+def _stretched(x: FloatArray, late: FloatArray, reach: int) -> tuple[FloatArray, float]:
+    """Lags of three leads at the begin and the end of their time, samples, (3, 2), and the variance of what is left.
 
     Gauss-Newton steps on the sum of the leads, that their law makes zero; lags that change along the time must earn it.
 
@@ -185,4 +210,4 @@ def _stretched(x: FloatArray, late: FloatArray, reach: int) -> FloatArray:
             break
         middle, slope, best = moved, turned, now
     out = np.stack([middle - slope, middle + slope], axis=1)
-    return np.asarray(out - np.median(out, axis=0), dtype=np.float64)
+    return np.asarray(out - np.median(out, axis=0), dtype=np.float64), best

@@ -152,11 +152,11 @@ def test_put_forces_to_the_disk_before_it_returns(spool: Spool, monkeypatch: pyt
     forced: list[str] = []
     real = os.fsync
 
-    def force(handle: int) -> None:
+    def counted(handle: int) -> None:
         forced.append(os.readlink(f"/proc/self/fd/{handle}"))
         real(handle)
 
-    monkeypatch.setattr(os, "fsync", force)
+    monkeypatch.setattr(os, "fsync", counted)
     key, _ = spool.put({"a.dcm": b"x", "b.dat": b"y"}, door="dicom", shown="1")
     names = [Path(name).name for name in forced]
     assert {"a.dcm", "b.dat", "entry.json", "ecg", "waiting"} <= set(names)
@@ -509,8 +509,7 @@ class Event:
         return self.data
 
 
-def event(data: bytes) -> Any:
-    """It, under a type that `receiver.store` takes."""
+def _event(data: bytes) -> Any:
     return Event(data)
 
 
@@ -528,13 +527,13 @@ def dataset(instance: str) -> bytes:
 
 
 def test_status_of_what_is_not_kept(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert receiver.store(event(b"\xff" * 50), spool) in (receiver.NOT_UNDERSTOOD, receiver.OTHER_CLASS)
-    assert receiver.store(event(dataset("1.2.4")), spool) == receiver.OTHER_CLASS
+    assert receiver.store(_event(b"\xff" * 50), spool) in (receiver.NOT_UNDERSTOOD, receiver.OTHER_CLASS)
+    assert receiver.store(_event(dataset("1.2.4")), spool) == receiver.OTHER_CLASS
     monkeypatch.setattr(spools, "LEAST_FREE", 1 << 62)
-    assert receiver.store(event(dataset("1.2.3")), spool) == receiver.NO_RESOURCES
+    assert receiver.store(_event(dataset("1.2.3")), spool) == receiver.NO_RESOURCES
     monkeypatch.setattr(spools, "LEAST_FREE", 0)
     assert spool.waiting() == []
-    assert receiver.store(event(dataset("1.2.3")), spool) == receiver.SUCCESS
+    assert receiver.store(_event(dataset("1.2.3")), spool) == receiver.SUCCESS
     assert [entry.sender for entry in spool.waiting()] == ["CART"]
 
 

@@ -30,11 +30,11 @@ from ecgkin.ui.report.fhir import DeliveryError, bundle, post
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def sentence(text: str, *statements: tuple[str, str], citations: tuple[str, ...] = ()) -> SentenceOut:
-    return SentenceOut.model_validate({
+def sentence(text: str, *statements: tuple[str, str], citations: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {
         "text": text, "section": "rhythm", "statements": statements, "citations": citations, "unknown_citations": [],
         "basis": "cases", "probability": 0.9,
-    })  # fmt: skip
+    }  # fmt: skip
 
 
 @pytest.fixture
@@ -47,7 +47,8 @@ def draft() -> DraftOut:
     ]
     return DraftOut(
         status="preliminary", disclaimer="d", text="t", language="en", model="consensus", question=None, sections=[],
-        sentences=sentences, statements=[], evidence=[], unknown_citations=[], warnings=[], refusal="",
+        sentences=[SentenceOut.model_validate(one) for one in sentences],
+        statements=[], evidence=[], unknown_citations=[], warnings=[], refusal="",
         probabilities={}, calibrated=True, measurements={"rate_bpm": 91.4, "qrs_ms": 142.0, "qtc_ms": 460.2},
         prompt="", tokens_in=None, tokens_out=None, seconds=0.1, citations=["a/1", "a/2", "a/3"],
     )  # fmt: skip
@@ -83,12 +84,12 @@ def test_nothing_is_in_it_that_was_not_accepted(draft: DraftOut, report: Accepte
     assert report.origin.endswith("3 sentences accepted, 2 changed or added, 0 left out.")
     few = accept(draft, accepted=[2], changes={}, signed_by="X", now=NOW)
     assert few.rejected == 3 and few.cases == ["a/3"] and few.values == {} and few.key != report.key
-    wrongs: list[tuple[dict[str, Any], str]] = [
+    mistakes: tuple[tuple[dict[str, Any], str], ...] = (
         ({"accepted": [9]}, "sentence 9 does not exist"),
         ({"accepted": [1], "changes": {1: "x"}}, "sentence 1 is accepted as it stands and rewritten"),
         ({"accepted": []}, "no sentence was accepted"),
-    ]
-    for wrong, said in wrongs:
+    )
+    for wrong, said in mistakes:
         with pytest.raises(QueryError, match=said):
             accept(draft, **{"changes": {}, "signed_by": "X", **wrong})
 

@@ -122,3 +122,21 @@ def test_two_ecgs_on_one_sheet_are_said(page: np.ndarray, axis: int) -> None:
 def test_noise_on_ecg_paper_is_not_sure() -> None:
     (noise,) = stranger_records([ecg(3).resampled(500.0)])
     assert read_printed(render_array(noise, RenderStyle(px_per_mm=6))).grade == "poor"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "nothing"),
+    [
+        (PageEvidence(0.0, None, None, 0.2, True), True),  # lines of a table
+        (PageEvidence(0.1, -3.0, 0.1, 0.9, True), True),  # curves that share no beat
+        (PageEvidence(0.0, 0.5, 0.5, 0.9, True), True),  # two curves of a chart
+        (PageEvidence(0.7, None, 0.0, 0.9, False), True),  # names read in stains
+        (PageEvidence(1.0, None, 0.7, 1.0, False, dark=True), True),  # a map of a page, not the page
+        (PageEvidence(0.0, 9.0, 0.8, 0.9, True), False),  # an ECG without names
+        (PageEvidence(0.9, 7.0, 0.1, 0.9, True), False),  # rows out of step, but named
+        (PageEvidence(0.0, None, None, 1.0, True), False),  # a strip of one lead
+        (PageEvidence(1.0, -5.0, 0.8, 0.7, False), False),  # traces in a dark grid
+    ],
+)
+def test_pages_for_which_next_to_nothing_speaks(evidence: PageEvidence, nothing: bool) -> None:
+    assert evidence.nothing is nothing

@@ -47,7 +47,7 @@ def test_curves_lie_on_the_ink_of_the_picture(printed: PrintedEcg, picture: Imag
     dark = np.asarray(picture.convert("L"))
     for stretch in printed.digitized.stretches:
         lines = lines_of(printed.digitized, stretch)
-        assert lines and not any(line.doubtful for line in lines) and doubtful_share(printed.digitized, stretch) < 0.1
+        assert lines and doubtful_share(printed.digitized, stretch) < 0.1
         points = np.concatenate([line.points for line in lines]).round().astype(int)
         assert (dark[points[:, 1], points[:, 0]] < 140).mean() > 0.9
 
