@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from ecgkin.generation.consensus.assembly import Neighbour, Note, assemble, evidence_of
+from ecgkin.generation.consensus.assembly import REPORTS_READ, Neighbour, Note, assemble, evidence_of
 from ecgkin.generation.consensus.findings import weigh
 from ecgkin.generation.consensus.measured import MeasuredFindings, measured_findings, veiled
 from ecgkin.generation.consensus.phrases import (
@@ -407,8 +407,9 @@ class _Writer:
         return f", {self.words['agree']}" if agreed else ""
 
     def _without(self, codes: Collection[str]) -> tuple[int, ...]:
-        """The nearest cases that carry none of these statements and whose report names none."""
-        places = [i for i, n in enumerate(self.neighbours) if not (n.codes | n.named) & set(codes)]
+        """The nearest cases that carry none of these statements and whose report, which was read, names none."""
+        near = self.neighbours[:REPORTS_READ]
+        places = [i for i, n in enumerate(near) if not (n.codes | n.named) & set(codes)]
         return self._reported_first(places)[:CITED]
 
     def _cases(self, code: str, *, carrying: bool = True) -> tuple[int, ...]:
