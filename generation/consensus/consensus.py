@@ -306,7 +306,7 @@ class _Writer:
     def _stage(self, code: str) -> Stage:
         """What the nearest cases with an infarction call it, where they agree.
 
-        Old is said only where ST was measured and could be judged, and is not up.
+        Old is said only where ST and T were measured, could be judged, and speak against nothing fresher.
         """
         if code not in _INFARCTIONS:
             return ""
@@ -318,6 +318,7 @@ class _Writer:
             return "recent"
         judged = self.measurements is not None and bool(self.measurements.leads)
         judged = judged and not self.found.st_up and not self.found.secondary and "infarction" not in self._veiled()
+        judged = judged and "st_t" not in self.found.forbidden
         return "old" if judged and 1 - fresh >= _STAGE_SHARE else ""
 
     def _alternative(self, code: str, section: str) -> Note:
