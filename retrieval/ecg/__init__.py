@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.formats.read import read_ecg as read_ecg
     from ecgkin.retrieval.ecg.leads import LEADS as LEADS
     from ecgkin.retrieval.ecg.leads import canonical_lead as canonical_lead
-    from ecgkin.retrieval.ecg.page.digitize import Digitized as Digitized
     from ecgkin.retrieval.ecg.page.digitize import digitize as digitize
+    from ecgkin.retrieval.ecg.page.digitized import Digitized as Digitized
     from ecgkin.retrieval.ecg.page.reading import PageReading as PageReading
     from ecgkin.retrieval.ecg.page.reading import read_page as read_page
     from ecgkin.retrieval.ecg.record import EcgRecord as EcgRecord
@@ -45,7 +45,7 @@ _MODULE = {
     "STATEMENTS": "statements.catalogue",
     "SUPERCLASSES": "statements.catalogue",
     "AugmentStyle": "augment.photograph",
-    "Digitized": "page.digitize",
+    "Digitized": "page.digitized",
     "EcgRecord": "record",
     "FoundStatement": "statements.find",
     "PageReading": "page.reading",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ecgkin.ui.api.answers import StretchOut
 
 if TYPE_CHECKING:
-    from ecgkin.retrieval.ecg.page.digitize import Digitized
+    from ecgkin.retrieval.ecg.page.digitized import Digitized
     from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.ecg.record import EcgRecord
 

@@ -12,7 +12,7 @@ from ecgkin.retrieval.ecg.searchable import steep_energy
 from ecgkin.retrieval.notes import NoteCode
 
 if TYPE_CHECKING:
-    from ecgkin.retrieval.ecg.page.digitize import Digitized
+    from ecgkin.retrieval.ecg.page.digitized import Digitized
 
 FloatArray = NDArray[np.float64]
 Grade: TypeAlias = Literal["sure", "fair", "poor"]

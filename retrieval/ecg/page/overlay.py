@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from ecgkin.retrieval.ecg.page.digitize import Digitized
+    from ecgkin.retrieval.ecg.page.digitized import Digitized
 
 # Colours that stay apart for most people with a colour vision deficiency (Okabe and Ito 2008), RGB; neighbours on a
 # page differ.

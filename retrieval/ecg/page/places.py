@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.digitize import Digitized, Stretch
+from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch
 from ecgkin.retrieval.ecg.page.overlay import SURE
 
 FloatArray = NDArray[np.float64]

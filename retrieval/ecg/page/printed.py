@@ -15,7 +15,8 @@ from PIL import Image
 from ecgkin.retrieval.ecg.drawing.style import LAYOUTS, RenderStyle
 from ecgkin.retrieval.ecg.drawing.trace_map import draw_trace_map
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.digitize import Digitized, digitize_look, moved_back, page_moved_back
+from ecgkin.retrieval.ecg.page.digitize import digitize_look
+from ecgkin.retrieval.ecg.page.digitized import Digitized, moved_back, page_moved_back
 from ecgkin.retrieval.ecg.page.evidence import Grade, PageEvidence, page_evidence
 from ecgkin.retrieval.ecg.page.reading import PageReading, load_image, look_at
 from ecgkin.retrieval.ecg.record import EcgRecord

@@ -17,7 +17,7 @@ from ecgkin.ui.cli.commands.export import writer_of
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.page.corrections import Corrections
-    from ecgkin.retrieval.ecg.page.digitize import Digitized
+    from ecgkin.retrieval.ecg.page.digitized import Digitized
 
 TABLE = "digitized.csv"
 COLUMNS = (
