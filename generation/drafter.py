@@ -187,6 +187,9 @@ def weighed(result: SearchResult, query: object, thresholds: DraftThresholds) ->
         result: What was found.
         query: What was asked with; a record is measured, of a picture what the search read off its page.
         thresholds: Of the encoder.
+
+    Returns:
+        The search with other probabilities; as it is where words or a vector were asked with.
     """
     if result.query not in ("record", "image"):
         return result
@@ -314,6 +317,9 @@ class Drafter:
             previous: Case id of an earlier ECG of the person, or the person's id: the draft says what has changed, and
                 cases of this person do not vote.
 
+        Returns:
+            Text, evidence, measurements and the search.
+
         Raises:
             QueryError: k, hits, language or filter cannot be used, or the base holds no such earlier ECG.
             InputError: The query cannot be read.
@@ -340,6 +346,12 @@ class Drafter:
         """The same draft with its text piece by piece; arguments and errors as in `draft`.
 
         Errors of the query are raised here, errors of the model while the pieces are taken.
+
+        Args:
+            query, question, k, lang, where, exclude_patient, hits, previous: As in `draft`.
+
+        Returns:
+            The pieces; the whole draft once they have been taken.
         """
         started = time.perf_counter()
         own = self._own(exclude_patient, previous)
@@ -390,6 +402,10 @@ class Drafter:
 
         Args:
             counter: Counts the tokens of a model that is not loaded (`pulse.counter`); None asks the model itself.
+            query, question, k, lang, where, exclude_patient: As in `draft`.
+
+        Returns:
+            The prompt with its parts, and the picture.
 
         Raises:
             GenerationError: There is neither a model nor a counter, or the prompt does not fit.
@@ -413,7 +429,14 @@ class Drafter:
         exclude_patient: str | None = None,
         hits: int | None = None,
     ) -> Task:
-        """The query read, searched for and measured; arguments and errors as in `draft`."""
+        """The query read, searched for and measured; arguments and errors as in `draft`.
+
+        Args:
+            query, question, k, lang, where, exclude_patient, hits: As in `draft`.
+
+        Returns:
+            What a backend drafts from.
+        """
         if isinstance(k, bool) or not isinstance(k, int) or not 0 <= k <= MAX_K:
             raise QueryError(f"k is {k!r} (expected a whole number from 0 to {MAX_K})")
         if lang not in LANGUAGES:

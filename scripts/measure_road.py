@@ -56,6 +56,29 @@ def queries_of(name: str, arguments: argparse.Namespace, data: Any, rows: Any) -
     return pages.folder_queries(folder, data if name == "foreign" else None)
 
 
+def read_all(name: str, arguments: argparse.Namespace, data: Any, rows: Any, encoder: Any) -> list[Any]:
+    """A set read and encoded; with `--keep` what was read before a stop is not read again."""
+    import pickle
+    from dataclasses import replace
+
+    from ecgkin.generation.research.retrieval.pages import read_queries
+
+    path = None if arguments.keep is None else arguments.keep / f"{name}-{arguments.count}.pickle"
+    done: list[Any] = pickle.loads(path.read_bytes()) if path is not None and path.is_file() else []
+    for number, query in enumerate(queries_of(name, arguments, data, rows)):
+        if number < len(done):
+            continue
+        # The pixels are not looked at again.
+        blank = np.zeros((1, 1, 3), dtype=np.uint8)
+        done += [replace(one, query=replace(one.query, picture=blank)) for one in read_queries(encoder, [query])]
+        if path is not None and len(done) % 5 == 0:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(pickle.dumps(done))
+    if path is not None:
+        path.write_bytes(pickle.dumps(done))
+    return done
+
+
 def told(name: str, read: list[Any], gallery: Any, calibration: Any) -> dict[str, Any]:
     """A set in figures, printed."""
     grades = {grade: sum(one.grade == grade for one in read) for grade in ("sure", "fair", "poor", "")}
@@ -141,11 +164,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=150, help="records of fold 9")
     parser.add_argument("--only", nargs="+", choices=SETS, default=list(SETS))
     parser.add_argument("--fit", type=Path)
+    parser.add_argument("--keep", type=Path, help="folder for what was read, so that a run that was stopped goes on")
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
 
-    from ecgkin.generation.research.retrieval.pages import read_queries
     from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.search.search import shipped_calibration
@@ -163,7 +186,7 @@ def main() -> None:
     gallery = gallery_of(arguments, data, encoder)
     calibration = shipped_calibration(encoder)
     assert calibration is not None  # it is shipped with this encoder
-    parts = {name: read_queries(encoder, queries_of(name, arguments, data, rows)) for name in arguments.only}
+    parts = {name: read_all(name, arguments, data, rows, encoder) for name in arguments.only}
     if arguments.fit:
         large = gallery
         if arguments.large is not None:

@@ -55,6 +55,9 @@ def weigh(
         thresholds: From where on a finding is stated.
         measurements: Of the query.
         found: What they say, where that is known already.
+
+    Returns:
+        Probabilities, and what measurements state or rule out.
     """
     known = found if found is not None else measured_findings(measurements)
     refined = thresholds.refine(vote, evidence_values(measurements))
@@ -88,6 +91,9 @@ def support(vote: Vote, code: str, thresholds: DraftThresholds) -> Support:
         vote: With a reading.
         code: Of the statement.
         thresholds: Of the encoder.
+
+    Returns:
+        "both", "cases", "reading" or "neither".
     """
     cases = thresholds.share_margin(vote, code) >= 0
     reading = thresholds.reading_margin(vote, code) >= 0
@@ -103,6 +109,9 @@ def with_findings(vote: Vote, thresholds: DraftThresholds, measurements: Measure
         vote: Of a search.
         thresholds: Of the encoder.
         measurements: Of the query; None where it was not measured.
+
+    Returns:
+        The vote with these probabilities in place of its own.
     """
     found = weigh(vote, thresholds=thresholds, measurements=measurements).probabilities
     statements = {code: found[code] for code in vote.statements}

@@ -211,13 +211,12 @@ def settle(
         drop(_OF_P_WAVE, f"not to be told in {rhythm}")
     if rhythm == "PACE":
         drop(_OF_CONDUCTION, "not to be told in PACE")
-    for code, likely in ((rhythm, 0.0), ("CLBBB", _LIKELY), ("WPW", _LIKELY)):
+    for cause, likely in ((rhythm, 0.0), ("CLBBB", _LIKELY), ("WPW", _LIKELY)):
         # What follows another way of excitation is secondary: no ischaemia, and only a plain infarction.
-        if code in ("PACE", "CLBBB", "WPW") and kept.get(code, -1.0) >= likely:
-            drop(_ST_T, f"secondary in {code}")
-            drop(
-                [c for c in _INFARCTIONS if max(kept.get(c, 0.0), alternatives.get(c, 0.0)) < _PLAIN], f"open in {code}"
-            )
+        if cause in ("PACE", "CLBBB", "WPW") and kept.get(cause, -1.0) >= likely:
+            drop(_ST_T, f"secondary in {cause}")
+            weak = [c for c in _INFARCTIONS if max(kept.get(c, 0.0), alternatives.get(c, 0.0)) < _PLAIN]
+            drop(weak, f"open in {cause}")
     return Settled(kept, alternatives, dropped)
 
 

@@ -94,6 +94,9 @@ class DraftThresholds:
         Args:
             vote: With a reading.
             code: SCP code.
+
+        Returns:
+            Log-odds; 0 and more is above the threshold.
         """
         return _logit(vote.reading.get(code, 0.0)) - _logit(self.reading.get(code, self.default))
 
@@ -103,6 +106,9 @@ class DraftThresholds:
         Args:
             vote: Of the neighbours.
             code: SCP code.
+
+        Returns:
+            Log-odds; 0 and more is above the threshold.
         """
         if vote.joint and self.joint:
             return _logit(vote.statements[code]) - _logit(self.joint.get(code, self.default))

@@ -182,6 +182,13 @@ def evidence_values(measured: Measurements | None) -> dict[str, float]:
 def excess(term: str, values: Mapping[str, float]) -> float | None:
     """How far a value lies beyond its limit, in units of its term; None where it was not measured.
 
+    Args:
+        term: Of `TERMS`.
+        values: From `evidence_values`.
+
+    Returns:
+        Units of the term, negative within the limit.
+
     >>> excess("long_pr", {"pr_ms": 240.0}), excess("slow", {"rate_bpm": 80.0}), excess("fast", {})
     (2.0, -1.0, None)
     """
@@ -198,6 +205,9 @@ def row_of(label: str, values: Mapping[str, float]) -> tuple[list[float], list[f
     Args:
         label: Of `TERMS_OF`.
         values: From `evidence_values`.
+
+    Returns:
+        Two lists: by term, and by value.
     """
     beyond = [excess(term, values) for term in TERMS_OF[label]]
     missing = [float(name not in values) for name in names_of(TERMS_OF[label])]
@@ -232,6 +242,9 @@ class MeasuredModel:
         Args:
             before: What vote and head give it.
             values: From `evidence_values`.
+
+        Returns:
+            0 to 1.
         """
         clipped = min(max(before, 1e-5), 1 - 1e-5)
         z = self.slope * (math.log(clipped) - math.log1p(-clipped)) + self.intercept

@@ -290,6 +290,9 @@ def digitised(case: Case, printed: PrintedEcg) -> Case:
     Args:
         case: What is known of it.
         printed: What was read of its picture.
+
+    Returns:
+        The case, marked or not.
     """
     mark = printed.mark()
     return replace(case, meta={**case.meta, DIGITISED: mark}) if mark else case

@@ -29,7 +29,7 @@ from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.hits import Abstained, Hit, SearchResult
-from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, vote
+from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, Vote, vote
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -126,6 +126,9 @@ def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
         encoder: Of the case base.
         record: The record, or its path.
 
+    Returns:
+        The query, with what the reader and the encoder said of the record.
+
     Raises:
         RecordError: The file cannot be read, or there is no ECG in it.
         QueryError: The encoder has no vector for it.
@@ -152,6 +155,9 @@ def text_query(encoder: Encoder, text: str) -> Query:
     Args:
         encoder: Of the case base.
         text: A report, a question, a statement's name.
+
+    Returns:
+        The query.
 
     Raises:
         QueryError: They are none, or more than `MAX_TEXT` characters; or the encoder has no vector for them.
@@ -183,6 +189,9 @@ def vector_query(encoder: Encoder, vector: NDArray[np.float32], kind: str) -> Qu
         vector: Shape (dim,).
         kind: What the result calls the query.
 
+    Returns:
+        The query, its vector at length 1.
+
     Raises:
         QueryError: The vector is not finite or has no length.
     """
@@ -196,6 +205,9 @@ def mixed_query(ecg: Query, words: Query, weight: float) -> Query:
         ecg: By a picture or a record.
         words: By text.
         weight: Share of the ECG, 0 to 1.
+
+    Returns:
+        The query, with the warnings of the ECG and the time of both.
 
     Raises:
         QueryError: The two cancel out.
@@ -294,6 +306,9 @@ class CaseSearch:
             device: Where that encoder runs: "cpu", "cuda", "cuda:1".
             calibration: A calibration or its file; None takes the one beside the encoder's weights, if there is one.
 
+        Returns:
+            The search; whoever opens it closes its base.
+
         Raises:
             CaseBaseError: There is no case base, or its files do not belong together.
             EncoderMismatchError: It was built with another encoder.
@@ -349,6 +364,9 @@ class CaseSearch:
             depth: Neighbours that are found for the vote, 1 to 1000 (k at least); None for `CaseSearch.depth`. Fewer
                 than the calibration was fitted with vote uncalibrated.
 
+        Returns:
+            Hits, vote and warnings, with what was read of the page.
+
         Raises:
             ImageError: No picture, or no ECG in it.
             QueryError: k, the depth or the filter cannot be used.
@@ -369,6 +387,13 @@ class CaseSearch:
         """Cases similar to a recorded ECG (or the file of one); arguments as in `by_image`.
 
         Of a record longer than a page the first 10 s count; the result's warnings say so.
+
+        Args:
+            record: The record, or the path of its file.
+            k, where, exclude_patient, depth: As in `by_image`.
+
+        Returns:
+            Hits, vote and warnings.
 
         Raises:
             RecordError: The file cannot be read, or there is no ECG in it (see `searchable`).
@@ -402,6 +427,9 @@ class CaseSearch:
             depth: Neighbours that are found for the vote; None for `CaseSearch.depth`.
             understood: Parts, or their JSON values, that stand in the place of what would be understood.
             raw: Whether the words are only embedded.
+
+        Returns:
+            Hits and vote, with what was understood of the words.
 
         Raises:
             QueryError: The text is empty or longer than 10,000 characters; k, the filter or the parts cannot be used.
@@ -455,6 +483,11 @@ class CaseSearch:
             query: An `EcgRecord`, or a picture or its path.
             weight: Share of the ECG, 0 to 1.
             understood, raw: As in `by_text`.
+            k, where, exclude_patient, depth: As in `by_image`.
+            text: As in `by_text`.
+
+        Returns:
+            Hits and vote, with what was understood of the words.
 
         Raises:
             QueryError: The weight is outside 0 to 1, or the two cancel out; otherwise as in `by_image`, `by_text`.
@@ -491,6 +524,11 @@ class CaseSearch:
 
         Args:
             kind: What the result calls the query.
+            vector: Finite, of any length, shape (dim,).
+            k, where, exclude_patient, depth: As in `by_image`.
+
+        Returns:
+            Hits and an uncalibrated vote.
 
         Raises:
             QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
@@ -567,15 +605,7 @@ class CaseSearch:
         found, voters = self._neighbours(query, wanted, where, exclude_patient)
         searched = time.perf_counter()
         filtered = where is not None and not _lets_all_through(where)
-        # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
-        fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
-        votes = vote(
-            [score for _, score in voters],
-            [case.labels for case, _ in voters],
-            calibration=self.calibration if fits else None,
-            n_cases=n_cases,
-            reading=self.head.of_vectors(query.vector[None]).of(0) if fits and self.head is not None else None,
-        )
+        votes = self._vote(query, voters, n_cases, filtered)
         neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
         threshold = self._threshold(query)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
@@ -589,13 +619,7 @@ class CaseSearch:
         elif query.plan is not None and (said := _words_notes(query.plan, found[:k], similar)):
             warnings += said
         elif query.plan is None and threshold is not None and not similar:
-            if abstained == "unreadable":
-                from ecgkin.retrieval.ecg.page.evidence import doubts
-
-                evidence = query.printed.evidence if query.printed is not None else None
-                warnings.append(Note(NoteCode.PAGE_UNREADABLE, why=doubts(evidence)))
-            best = float(found[0][1])
-            warnings.append(Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3)))
+            warnings += _too_far(query, float(found[0][1]), threshold, abstained)
         elif len(found) < k:
             few = NoteCode.FEW_CASES_PASS if filtered or exclude_patient is not None else NoteCode.FEW_CASES_THERE
             warnings.append(Note(few, found=len(found), asked=k))
@@ -626,6 +650,17 @@ class CaseSearch:
             understood=query.understood,
         )
 
+    def _vote(self, query: Query, voters: list[tuple[Case, float]], n_cases: int, filtered: bool) -> Vote:
+        # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
+        fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
+        return vote(
+            [score for _, score in voters],
+            [case.labels for case, _ in voters],
+            calibration=self.calibration if fits else None,
+            n_cases=n_cases,
+            reading=self.head.of_vectors(query.vector[None]).of(0) if fits and self.head is not None else None,
+        )
+
     def _threshold(self, query: Query) -> float | None:
         """For its kind of query; of a picture for how well it was read, where such a threshold was fitted."""
         if query.plan is not None:
@@ -633,6 +668,17 @@ class CaseSearch:
         known = self.calibration.thresholds if self.calibration else {}
         kinds = [query.kind] if query.printed is None else [f"{query.kind}:{query.printed.grade}", query.kind]
         return next((known[kind].score for kind in kinds if kind in known), None)
+
+
+def _too_far(query: Query, best: float, threshold: float, abstained: Abstained) -> list[Note]:
+    """What is said where the nearest case is below the threshold."""
+    far = Note(NoteCode.NOTHING_SIMILAR, best=round(best, 3), threshold=round(threshold, 3))
+    if abstained != "unreadable":
+        return [far]
+    from ecgkin.retrieval.ecg.page.evidence import doubts
+
+    evidence = query.printed.evidence if query.printed is not None else None
+    return [Note(NoteCode.PAGE_UNREADABLE, why=doubts(evidence)), far]
 
 
 def _abstained(query: Query) -> Abstained:

@@ -320,6 +320,17 @@ def vote_shares(
     return out
 
 
+def _note(calibration: Calibration | None, n_scores: int, n_cases: int | None) -> Note | None:
+    """Why a vote says less than it does where the calibration was fitted."""
+    if calibration is None:
+        return Note(NoteCode.VOTE_NOT_CALIBRATED)
+    if n_scores < calibration.depth:
+        return Note(NoteCode.VOTE_TOO_SHALLOW, n=n_scores, depth=calibration.depth)
+    if n_cases is not None and n_cases * 4 < calibration.n_gallery:
+        return Note(NoteCode.VOTE_OTHER_SIZE, n_gallery=calibration.n_gallery, n_cases=n_cases)
+    return None
+
+
 def vote(
     scores: Sequence[float],
     labels: Sequence[Collection[str]],
@@ -353,13 +364,7 @@ def vote(
     of_statements = calibration.statements if calibration else rule or VoteRule()
     of_superclasses = calibration.superclasses if calibration else rule or VoteRule()
     n = min(len(scores), of_statements.k)
-    note: Note | None = None
-    if calibration is None:
-        note = Note(NoteCode.VOTE_NOT_CALIBRATED)
-    elif len(scores) < calibration.depth:
-        note = Note(NoteCode.VOTE_TOO_SHALLOW, n=len(scores), depth=calibration.depth)
-    elif n_cases is not None and n_cases * 4 < calibration.n_gallery:
-        note = Note(NoteCode.VOTE_OTHER_SIZE, n_gallery=calibration.n_gallery, n_cases=n_cases)
+    note = _note(calibration, len(scores), n_cases)
     fitted = calibration if calibration is not None and len(scores) >= calibration.depth else None
 
     codes = [s.code for s in STATEMENTS]

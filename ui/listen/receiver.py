@@ -77,6 +77,9 @@ def tls_context(certificate: Path, key: Path | None, authority: Path | None) -> 
         certificate, key: Its own, in PEM; None: the key stands in the certificate's file.
         authority: Who must have signed the callers' certificates; None: callers need none.
 
+    Returns:
+        The context of the server, TLS 1.2 and later.
+
     Raises:
         QueryError: One of the files cannot be used.
     """

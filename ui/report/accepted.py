@@ -127,6 +127,9 @@ def accept(
         patient, study: Whom and what it is about.
         now: When it was signed; None: at this moment.
 
+    Returns:
+        The report as it was signed.
+
     Raises:
         QueryError: There is nothing in it, a number means no sentence, or means two things.
     """

@@ -51,6 +51,9 @@ def fit_curves(vectors: Floats, labels: BoolMatrix, ridge: float = RIDGE) -> Cur
         labels: Truth, (n, n_labels).
         ridge: See `RIDGE`.
 
+    Returns:
+        Weights (dim, n_labels) and biases.
+
     Raises:
         QueryError: The numbers of rows differ.
     """
@@ -85,6 +88,9 @@ def cross_fitted(vectors: Floats, labels: BoolMatrix, parts: NDArray[np.integer]
     Args:
         vectors, labels, ridge: As in `fit_curves`.
         parts: Part of each row; the records of one patient are in one part.
+
+    Returns:
+        Probabilities, float32 (n, n_labels).
     """
     out = np.empty(labels.shape, dtype=np.float32)
     for part in np.unique(parts):
@@ -111,6 +117,9 @@ def fit_head(
         codes: Names of the columns.
         image_fingerprint: Of the encoder that made the vectors.
         about: Data, command and figures, in words.
+
+    Returns:
+        The head, as it is kept beside the encoder's weights.
     """
     curves = fit_curves(vectors, labels, ridge)
     return StatementHead(image_fingerprint, tuple(codes), curves.weight, curves.bias, dict(about))

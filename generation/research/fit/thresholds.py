@@ -379,6 +379,9 @@ def fit_drafts(
             shares and probabilities do not mix.
         measured: Numbers of measured records and what was measured of each; None leaves measurements out.
         fitted_on: Data, in words.
+
+    Returns:
+        Thresholds; head and weights where there is a calibration.
     """
     space = default_space()
     labels = (*space.codes, *(SUPER + name for name in space.superclasses))
@@ -412,9 +415,7 @@ def fit_drafts(
     for part, k in ((slice(0, n), rule.k), (slice(n, None), super_rule.k)):
         weights[part] = fit_joint(every[:, part], read[:, part], truth[:, part], prior[part], k)
         joint[:, part] = joint_probabilities(every[:, part], read[:, part], prior[part], k, weights[part])
-    by_read, read_f1 = fit_thresholds(read, truth, groups=groups)
-    by_joint, joint_f1 = fit_thresholds(joint, truth, groups=groups)
-    models = {}
+    models: Mapping[str, MeasuredModel] = {}
     if measured is not None:
         some, values = measured
         models = fit_measured(joint[some], truth[some], values, labels, groups[some])
@@ -422,17 +423,26 @@ def fit_drafts(
         vectors, truth, labels, image_fingerprint or encoder, about={"fitted_on": fitted_on, "ridge": f"{heads.RIDGE}"}
     )
     curves = {label: (float(a), float(b), float(c)) for label, (a, b, c) in zip(labels, weights, strict=True)}
-    f1 = {**thresholds.f1, "reading": round(read_f1, 4), "joint": round(joint_f1, 4)}
-    return Fitted(
-        head,
-        replace(calibration, joint=curves),
-        replace(
-            thresholds,
-            reading=dict(zip(labels, by_read.tolist(), strict=True)),
-            joint=dict(zip(labels, by_joint.tolist(), strict=True)),
-            measured=models,
-            f1=f1,
-        ),
+    fitted = replace(_with_head(thresholds, labels, read, joint, truth, groups), measured=models)
+    return Fitted(head, replace(calibration, joint=curves), fitted)
+
+
+def _with_head(
+    thresholds: DraftThresholds,
+    labels: Sequence[str],
+    read: Floats,
+    joint: Floats,
+    truth: BoolMatrix,
+    groups: NDArray[np.integer],
+) -> DraftThresholds:
+    """And those of the head alone and of vote and head together."""
+    by_read, read_f1 = fit_thresholds(read, truth, groups=groups)
+    by_joint, joint_f1 = fit_thresholds(joint, truth, groups=groups)
+    return replace(
+        thresholds,
+        reading=dict(zip(labels, by_read.tolist(), strict=True)),
+        joint=dict(zip(labels, by_joint.tolist(), strict=True)),
+        f1={**thresholds.f1, "reading": round(read_f1, 4), "joint": round(joint_f1, 4)},
     )
 
 
@@ -454,6 +464,9 @@ def fit_from_ptbxl(
         calibration: Of the encoder.
         cache_dir: Where embeddings and measurements are kept.
         progress: Called with what is being done, and how many of how many are done.
+
+    Returns:
+        As `fit_drafts`.
     """
     from ecgkin.generation.research.retrieval.galleries import Embedder
 

@@ -80,6 +80,9 @@ def drawn_queries(data: PtbXl, rows: Sequence[PtbXlRow], kind: str) -> Iterator[
         data: Where they are.
         rows: Which.
         kind: One of `DRAWN`.
+
+    Returns:
+        The pages with their records, in the order of `rows`.
     """
     for row in rows:
         record = data.record(row)
@@ -103,7 +106,15 @@ def _wild(record: Any, number: int) -> NDArray[np.uint8]:
 
 
 def stranger_queries(data: PtbXl, rows: Sequence[PtbXlRow]) -> Iterator[PageQuery]:
-    """Signals without heartbeats as pages, every other one photographed."""
+    """Signals without heartbeats as pages, every other one photographed.
+
+    Args:
+        data: Where the records are.
+        rows: Whose signals are taken apart.
+
+    Returns:
+        Pages without a record of their own.
+    """
     for number, record in enumerate(stranger_records([data.record(row) for row in rows])):
         page = draw_query(record, PHOTO if number % 2 else PRIMARY)
         yield PageQuery(record.record_id, np.asarray(page, dtype=np.uint8))
@@ -243,6 +254,9 @@ def fit_page_thresholds(
         wild: Pages as they come.
         strangers: Pages without heartbeats.
         small, large: Galleries without the queries' patients.
+
+    Returns:
+        Thresholds as "image:sure", "image:fair" and "image:poor".
     """
     of = {grade: [one for one in wild if one.grade == grade] for grade in ("sure", "fair", "poor")}
     outside = {grade: [one for one in strangers if one.grade == grade] for grade in of}

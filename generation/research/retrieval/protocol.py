@@ -279,15 +279,8 @@ def evaluate_retrieval(
     fixed = rules or (None if {row.fold for row in queries} == {VALIDATION_FOLD} else _rules_of(calibration))
 
     gallery_emb = embedder.gallery(gallery)
-    query_emb = {PRIMARY: embedder.queries(queries, PRIMARY)}
-    result = evaluate_case_retrieval(query_emb[PRIMARY], gallery_emb, queries, gallery, rules=fixed, weights=weights)
-    by_layout = {PRIMARY: result}
-    for layout in layouts:
-        if layout != PRIMARY:
-            query_emb[layout] = embedder.queries(queries, layout)
-            by_layout[layout] = evaluate_case_retrieval(
-                query_emb[layout], gallery_emb, queries, gallery, rules=result.rules, weights=weights
-            )
+    query_emb, by_layout = _by_layout(embedder, layouts, queries, gallery, gallery_emb, fixed, weights)
+    result = by_layout[PRIMARY]
     systems = {encoder.name: result, **_baselines(embedder, untrained, queries, gallery, fixed, weights)}
 
     cross = _cross_modal(embedder, queries, query_emb, weights)
@@ -388,6 +381,27 @@ def _rules_of(calibration: Calibration | None) -> Rules:
     if calibration is None:
         return Rules(VoteRule(), VoteRule())
     return Rules(calibration.superclasses, calibration.statements)
+
+
+def _by_layout(
+    embedder: Embedder,
+    layouts: Sequence[str],
+    queries: Sequence[PtbXlRow],
+    gallery: Sequence[PtbXlRow],
+    gallery_emb: Floats,
+    rules: Rules | None,
+    weights: Floats,
+) -> tuple[dict[str, Floats], dict[str, CaseRetrievalResult]]:
+    """Queries of each layout and what they find; the primary one comes first, and all others vote by its rules."""
+    vectors: dict[str, Floats] = {}
+    out: dict[str, CaseRetrievalResult] = {}
+    for layout in dict.fromkeys((PRIMARY, *layouts)):
+        vectors[layout] = embedder.queries(queries, layout)
+        out[layout] = evaluate_case_retrieval(
+            vectors[layout], gallery_emb, queries, gallery, rules=rules, weights=weights
+        )
+        rules = out[PRIMARY].rules
+    return vectors, out
 
 
 def _baselines(

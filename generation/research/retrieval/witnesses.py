@@ -37,6 +37,9 @@ def evaluate_witnesses(
         head: Of the encoder.
         calibration: Says how deep the vote goes, and weighs vote and head where that was fitted.
         weights: How often each query is drawn, (n_resamples, n).
+
+    Returns:
+        "vote", "head" and "vote and head" (where it was fitted) -> family -> interval.
     """
     space = default_space()
     truth, known = (space.statements([row.labels for row in rows]) for rows in (queries, gallery))

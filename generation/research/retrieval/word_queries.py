@@ -11,8 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
+Item = TypeVar("Item")
 Half = Literal["fit", "held"]
 Kind = Literal["found", "denied", "joined", "limits", "not carried", "sentence", "nonsense"]
 
@@ -255,7 +256,7 @@ def word_queries(half: Half, seed: int, n: int = 400) -> list[WordQuery]:
     return queries
 
 
-def _of(half: Half, items: Sequence[object]) -> list[object]:
+def _of(half: Half, items: Sequence[Item]) -> list[Item]:
     return list(items[0 if half == "fit" else 1 :: 2])
 
 
@@ -267,12 +268,12 @@ def _made(kind: Kind, half: Half, rng: random.Random) -> WordQuery:
         template = rng.choice(("{x}", "{x}", "ECG with {x}", "{x} please"))
         return WordQuery(template.format(x=rng.choice(_of(half, _UNCARRIED))), kind)
     if kind == "sentence":
-        return WordQuery(str(rng.choice(_of(half, _SENTENCES))), kind)
+        return WordQuery(rng.choice(_of(half, _SENTENCES)), kind)
     (name, codes), slip = _finding(half, language, rng)
     if kind == "found":
         return WordQuery(rng.choice(_FOUND[language]).format(x=name), kind, any_of=(codes,), slip=slip)
     if kind == "limits":
-        words, sex, least, most = rng.choice(_of(half, _PEOPLE[language]))  # type: ignore[misc]
+        words, sex, least, most = rng.choice(_of(half, _PEOPLE[language]))
         return WordQuery(words.format(x=name), kind, (codes,), sex=sex, age=(least, most), slip=slip)
     (other, others), slip_2 = _finding(half, language, rng)
     while set(others) & set(codes):
@@ -288,7 +289,7 @@ def _made(kind: Kind, half: Half, rng: random.Random) -> WordQuery:
 
 
 def _nonsense(half: Half, rng: random.Random) -> WordQuery:
-    text = str(rng.choice(_of(half, _NONSENSE)))
+    text = rng.choice(_of(half, _NONSENSE))
     how = rng.random()
     if how < 0.15:
         text = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(rng.randint(4, 12)))
@@ -300,7 +301,7 @@ def _nonsense(half: Half, rng: random.Random) -> WordQuery:
 
 
 def _finding(half: Half, language: str, rng: random.Random) -> tuple[tuple[str, tuple[str, ...]], bool]:
-    name, codes = rng.choice(_of(half, FINDINGS[language]))  # type: ignore[misc]
+    name, codes = rng.choice(_of(half, FINDINGS[language]))
     slip = rng.random() < 1 / 3 and any(len(word) >= 8 for word in name.split())
     return ((_slipped(name, rng) if slip else name), codes), slip
 

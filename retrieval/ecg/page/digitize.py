@@ -197,6 +197,8 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
             record, stretches, sampler, law = moved_record, later, other, better
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
+    if scale.found:
+        warnings = [note for note in warnings if note.code is not NoteCode.GRID_NOT_FOUND]
     shown = {s.lead for s in stretches}
     if layout.leads and (n_rows > 1 or names):
         warnings = [note for note in warnings if note.code is not NoteCode.LAYOUT_UNKNOWN]

@@ -1,4 +1,4 @@
-"""A printed ECG as signals, and where on its picture each of them was read."""
+"""A printed ECG as signals: what `digitize` gives back, with where on the page and in the picture it was read."""
 
 from __future__ import annotations
 

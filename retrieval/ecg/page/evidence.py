@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,34 @@ _NAMED, _SOME_NAMED = 0.6, 0.3
 _FOLLOWED, _HARDLY = 0.9, 0.6
 _REPEATED = 5  # rhythm strips repeat up to three
 _APART = 3.0  # heights of letters
+
+
+class PrintedStretch(Protocol):
+    """What is asked of a stretch of a lead (`digitize.Stretch`)."""
+
+    @property
+    def lead(self) -> str:
+        """Its name."""
+
+    @property
+    def sign(self) -> int:
+        """-1 where it is printed upside down."""
+
+    @property
+    def row(self) -> int:
+        """Of the page."""
+
+    @property
+    def left(self) -> float:
+        """Its first column, fine px."""
+
+    @property
+    def right(self) -> float:
+        """Its last column, fine px."""
+
+    @property
+    def strip(self) -> bool:
+        """Whether it is a rhythm strip."""
 
 
 @dataclass(frozen=True, slots=True)

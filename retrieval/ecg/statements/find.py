@@ -401,6 +401,9 @@ def tree_of(layers: Iterable[Iterable[tuple[str, str]]], capitals_only: Collecti
     Args:
         layers: Pairs of text and code. The first code to claim a text keeps it.
         capitals_only: Stems that, on their own, count in capitals alone.
+
+    Returns:
+        The root of the tree.
     """
     root = Names()
     for layer in layers:

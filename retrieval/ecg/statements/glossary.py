@@ -83,6 +83,9 @@ def gloss(report: str, target: Target = "en") -> Gloss:
     Args:
         report: In German, English or Swedish, or a mixture.
         target: Language to read it in. Words that are in it already stay.
+
+    Returns:
+        The text, and which of its words stand in no table.
     """
     language = report_language(report)
     if target == "de" and language == "sv":
@@ -100,6 +103,9 @@ def needs_gloss(report: str, target: Target) -> bool:
     Args:
         report: Any.
         target: The reader's language.
+
+    Returns:
+        True or False; a report without words of the field needs none.
     """
     return has_findings(report) and report_language(report) not in ("", target)
 
@@ -118,12 +124,11 @@ def _rendered(report: str, target: Target, language: str) -> Gloss:
         out.append(report[end : words[at].start()])
         n, said = (0, "") if words[at][0] in _LEAD_ONE else _longest(report, words, folded, at, order)
         if n == 0:
-            n, said = 1, _plain(words[at][0], folded[at])
-            if said is None:
-                said = words[at][0]
-                # Swedish and German words beside each other are told by either table; the reader's own need none.
-                if not _known(folded[at], own):
-                    unknown.append(said)
+            n, plain = 1, _plain(words[at][0], folded[at])
+            said = words[at][0] if plain is None else plain
+            # Swedish and German words beside each other are told by either table; the reader's own need none.
+            if plain is None and not _known(folded[at], own):
+                unknown.append(said)
         end = words[at + n - 1].end()
         # The full stop of an abbreviation goes with it: "v. a." is "suspected".
         if n > 1 and len(folded[at + n - 1]) == 1 and report[end : end + 1] == ".":

@@ -205,7 +205,15 @@ class DBeta(nn.Module):
         return out
 
     def pool_words(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Projected tokens (n, t, dim) -> (n, dim), by the first word piece."""
+        """Projected tokens (n, t, dim) -> (n, dim), by the first word piece.
+
+        Args:
+            tokens: Projected, (n, t, dim).
+            mask: Which tokens count; the first always does.
+
+        Returns:
+            Vectors, (n, dim).
+        """
         return torch.tanh(self.text_pooler(tokens[:, 0]))
 
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
+from typing import Any
 
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.ecg.statements.find import Names, expand, statement_layers, stem, tree_of
@@ -31,6 +32,8 @@ EVERYDAY = _words(
     """
     come comes came go goes make makes made take takes seem seems appear appears start starts begin begins follow
     follows happen happens kommt kommen geht macht beginnt folgt kommer blir
+    remarkably clearly quite extremely slightly really fairly somewhat unusually strongly markedly obviously probably
+    sehr ziemlich deutlich etwas stark mycket ganska tydligt
     many history absent absence excluded exclude ruled rule free evidence everything everyone everybody next last first
     lots lot
     a about after again ago all also am an and any are around as at be because been before being between both but by
@@ -57,7 +60,8 @@ EVERYDAY = _words(
 # Folded words that occur in names and that everybody uses: on their own they say nothing of ECGs.
 WEAK = _words(
     """
-    digital digitale digitales broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
+    digital digitale digitales
+    broken nothing wrong anything fine take bad quality noisy flat line high low raised big small slow fast rapid total
     complete incomplete right left first second third stress swap cable switch fresh recent old new early late thick
     thin
     prominent unspecific specific minor major single double extra control adult volunteer subject person healthy normal
@@ -135,8 +139,11 @@ class Concept:
 @lru_cache(maxsize=1)
 def concepts() -> dict[str, Concept]:
     """All concepts by their codes."""
-    raw = json.loads(files("ecgkin.retrieval.search.words").joinpath("concepts.json").read_text("utf-8"))
-    items = [Concept(**{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()}) for one in raw]
+    raw: list[dict[str, Any]] = json.loads(
+        files("ecgkin.retrieval.search.words").joinpath("concepts.json").read_text("utf-8")
+    )
+    plain: list[dict[str, Any]] = [{k: tuple(v) if isinstance(v, list) else v for k, v in one.items()} for one in raw]
+    items = [Concept(**one) for one in plain]
     return {item.code: item for item in items}
 
 
@@ -190,19 +197,24 @@ def _concept_layer() -> list[tuple[str, str]]:
 
 
 @lru_cache(maxsize=256)
-def beginnings(code: str) -> re.Pattern[str]:
-    """Finds in folded text where a concept may be named: one word of each wording, long ones by their beginning.
-
-    What it does not find need not be read for names.
-    """
+def _places(code: str) -> re.Pattern[str]:
+    """Where folded text may name a concept: the words of a wording by their beginnings, one after the other."""
     found = set()
     for pattern in concepts()[code].wording:
         for text in expand(pattern):
-            longest = max(re.split(r"[\s\-°/]+", fold(text)), key=len)
-            found.add(re.escape(longest[:6]) if len(longest) > 5 else re.escape(longest[:4]))
-    if any(one.startswith("infarc") for one in found):
-        found |= {"infark", "mi", "stemi"}
-    return re.compile(rf"(?:{'|'.join(sorted(found))})")
+            words = [stem(word) for word in re.split(r"[\s\-°/]+", text) if word]
+            # Words with several spellings ("infarct", "ischaemia") are looked for by what these share.
+            begins = (
+                r"\w" if w in ("infarct", "ecg") else "isch" if w.startswith("isch") else re.escape(w[:6])
+                for w in words
+            )
+            found.add(r"\w{0,30}\W{1,3}(?:(?:the|a|an|der|die|das|des|dem|den|of)\s)?".join(begins))
+    return re.compile(rf"\b(?:{'|'.join(sorted(found))})")
+
+
+def may_name(code: str, folded: str) -> bool:
+    """Whether a folded text may name a concept; a text that does not need not be read for it."""
+    return _places(code).search(folded) is not None
 
 
 @lru_cache(maxsize=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from ecgkin.index.filters import Compare, HasLabel, Join, Node, Not, Where, WhereLike
@@ -97,13 +98,20 @@ class Lookups:
         self._named: dict[str, tuple[str, ...]] = {}
 
     def named(self, base: CaseBase, code: str) -> tuple[str, ...]:
-        """Ids of the cases whose report names a concept, at most 1,000."""
+        """Ids of the cases whose report names a concept, at most 1,000.
+
+        Args:
+            base: Whose cases.
+            code: Of the concept.
+
+        Returns:
+            Case ids.
+        """
         self._read(base)
         named, reports = self._named, self._reports
         if code not in named:
-            begins = lexicon.beginnings(code)
-            found = [case_id for case_id, folded, report in reports if begins.search(folded) and _names(report, code)]
-            named[code] = tuple(found[:MOST_MENTIONS])
+            likely = ((case_id, report) for case_id, folded, report in reports if lexicon.may_name(code, folded))
+            named[code] = tuple(islice((case_id for case_id, report in likely if _names(report, code)), MOST_MENTIONS))
         return named[code]
 
     def measures(self, base: CaseBase) -> frozenset[str]:
@@ -134,6 +142,9 @@ def plan(base: CaseBase, understood: Understood, where: WhereLike, lookups: Look
         understood: Parts of a query by words.
         where: The caller's own filter.
         lookups: What is known of the cases of this base.
+
+    Returns:
+        Filter, order and what is embedded; notes say what could not be asked for.
 
     Raises:
         QueryError: A part names a statement or a concept that there is none of.
@@ -183,8 +194,8 @@ def relevant(understood: Understood) -> bool:
 
 
 def _filtered(understood: Understood, where: Where) -> Where:
-    for part in understood.denied:
-        where = where & Where(Not(_any((*_codes(part), *_KIN.get(part.code, ())))))
+    for denied in understood.denied:
+        where = where & Where(Not(_any((*_codes(denied), *_KIN.get(denied.code, ())))))
     for part in understood.parts:
         if isinstance(part, SexPart):
             where = where & Where(Compare("sex", "=", part.sex))
@@ -236,7 +247,8 @@ def _nodes(base: CaseBase, understood: Understood, lookups: Lookups, asked: Plan
         if base.count(Where(_node(part))):
             nodes[part] = node
             continue
-        node, near = None, (part.code,)
+        node = None
+        near: tuple[str, ...] = (part.code,)
         if isinstance(part, ConceptPart):
             near = lexicon.concepts()[part.code].near
             named = lookups.named(base, part.code)
@@ -302,14 +314,30 @@ def _codes(part: Finding) -> tuple[str, ...]:
 
 
 def value_of(case: Case, name: str) -> float | None:
-    """What a case says was measured."""
+    """What a case says was measured.
+
+    Args:
+        case: Any.
+        name: Of the value, with its unit: "rate_bpm", "qtc_ms".
+
+    Returns:
+        The value in that unit; None where the case does not say.
+    """
     measured = case.meta.get("measurements")
     value = measured.get(name) if isinstance(measured, dict) else None
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def within(case: Case, measures: Sequence[MeasurePart]) -> bool:
-    """Whether all measured values of a case are within the limits; a value that is not there is not."""
+    """Whether all measured values of a case are within the limits; a value that is not there is not.
+
+    Args:
+        case: Any.
+        measures: Limits in the units of their values.
+
+    Returns:
+        True where there are no limits.
+    """
     for part in measures:
         value = value_of(case, part.name)
         if value is None or not (part.low or -1e9) <= value <= (1e9 if part.high is None else part.high):
@@ -365,7 +393,16 @@ def _spelling_notes(understood: Understood) -> list[Note]:
 
 
 def boosted(case: Case, score: float, wanted: frozenset[str]) -> float:
-    """A score with what its source is sure of among the statements that were asked for."""
+    """A score with what its source is sure of among the statements that were asked for.
+
+    Args:
+        case: A hit.
+        score: Its cosine.
+        wanted: Statement codes that were asked for; empty leaves the score.
+
+    Returns:
+        The score, at most 0.1 higher.
+    """
     if not wanted:
         return score
     sure = [min(v, 100.0) / 100.0 if v > 0 else _UNSAID for code, v in case.labels.items() if code in wanted]

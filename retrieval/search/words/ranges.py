@@ -178,8 +178,8 @@ def _measure(match: re.Match[str], text: str) -> MeasurePart | None:
     if said.get("c") is not None:
         slower = said["speed"].startswith(("slow", "lang", "lång"))
         value = _number(said["c"])
-        bounds = (None, value) if slower else (value, None)
-        return MeasurePart("rate_bpm", *bounds, text[match.start() : match.end()])
+        shown = text[match.start() : match.end()]
+        return MeasurePart("rate_bpm", None if slower else value, value if slower else None, shown)
     name: Measure = next((n for n in _NEAR if said.get(n) is not None), "rate_bpm")
     values = [_number(said[key]) for key in ("a", "b") if said.get(key) is not None]
     if name.endswith("_ms"):

@@ -23,6 +23,9 @@ def nearest_word(word: str, most: int = 2) -> str | None:
         word: As it was written.
         most: Slips to forgive.
 
+    Returns:
+        The known word as it is written in a name.
+
     >>> nearest_word("fibrilation"), nearest_word("pizza")
     ('fibrillation', None)
     """
@@ -72,10 +75,18 @@ def _by_letter() -> dict[str, list[tuple[int, str, str]]]:
 def distance(a: str, b: str, most: int) -> int:
     """Letters to add, drop, change or swap with the next (optimal string alignment); most + 1 where it is more.
 
+    Args:
+        a, b: Words.
+        most: Where counting may stop.
+
+    Returns:
+        The number of slips, 0 to most + 1.
+
     >>> distance("flimmern", "filmmern", 2), distance("abc", "xyz", 2)
     (1, 3)
     """
-    before, last = [], list(range(len(b) + 1))
+    before: list[int] = []
+    last = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         row = [i]
         for j, y in enumerate(b, 1):

@@ -78,6 +78,8 @@ _DENYING = frozenset(
     ist sind wird werden tecken pa the a an der die das dem den ein eine or and und oder eller och with mit
     """.split()
 )
+# Words that lose an ending and become a name: German waves, Swedish ventricles.
+_NOT_MEANT = {"+WELLENS": ("welle", "wellen"), "PVC": ("kammar", "kammare", "kammaren", "kammarens")}
 _STANDS_ALONE = re.compile(
     r"\s*(?:$|[,;.!?)]|(?:and|but|or|without|with|no|und|aber|oder|ohne|mit|och|men|eller|utan|excluding|in|im|hos|bei)\b)",
     re.IGNORECASE,
@@ -218,6 +220,8 @@ def _counts(text: str, hit: FoundStatement) -> bool:
     """Whether a hit asks for anything: not "with or without AF", and "normal" only where no word of it follows."""
     if _EITHER_WAY.search(text[max(0, hit.start - 24) : hit.start]):
         return False
+    if hit.code in _NOT_MEANT and hit.matched.lower() in _NOT_MEANT[hit.code]:
+        return False
     return hit.code != "+NORMAL" or _STANDS_ALONE.match(text, hit.end) is not None
 
 
@@ -291,7 +295,8 @@ def _rest(
     for part, start, end in findings:
         name = _long_name(part, text[start:end])
         if name and part.polarity != "absent":
-            kept = re.sub(rf"(?<!\w){re.escape(text[start:end])}(?!\w)", lambda _, name=name: name, kept, count=1)
+            said = re.search(rf"(?<!\w){re.escape(text[start:end])}(?!\w)", kept)
+            kept = kept if said is None else kept[: said.start()] + name + kept[said.end() :]
     kept = kept.strip(" ,;.:-&/()[]")
     nothing = all(lexicon.is_everyday(w) for w in _WORD.findall(kept))
     share = n_known / n_content if n_content else 0.0

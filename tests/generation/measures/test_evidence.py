@@ -29,8 +29,9 @@ def measured_sine() -> Measurements:
     """Every lead with R of 1 mV, S of 0.4 mV and T of 0.3 mV."""
     one = LeadMeasures(0.0, 0.0, 1.0, 0.4, 0.0, 0.0, 0.0, 0.0, 0.3, "positive", 0.005, 9)
     return Measurements(
-        rate_bpm=70.0, n_beats=9, slow_start_ms=12.0, p_waves="present", leads=dict.fromkeys(LEADS, one)
-    )
+        rate_bpm=70.0, n_beats=9, slow_start_ms=12.0, p_waves="present", leads=dict.fromkeys(LEADS, one),
+        age_years=61.0, sex="F",
+    )  # fmt: skip
 
 
 def test_values_of_leads() -> None:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from measure_deidentify import KEY, Planter, build, everything_in
 
+from ecgkin.index.case import Case
 from ecgkin.index.ingest.deidentify import GONE, _device, _filters, deidentified, name_words, without
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.folder import folder_items
+from ecgkin.index.sources.items import IngestItem
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 
 
@@ -64,3 +69,15 @@ def test_findings_stay(text: str) -> None:
 def test_what_a_device_and_filters_keep() -> None:
     assert _device("GE MAC55 of Brakelmon 4711") == "GE MAC55" and _device("Brakelmon recorder") == ""
     assert _filters("0.05 to 150 Hz, notch 50 Hz, Brakelmon") == "0.05 to 150 Hz, notch 50 Hz,"
+
+
+@pytest.mark.parametrize(("age", "kept"), [(89.0, 89.0), (90.0, 90.0), (97.5, 90.0), (None, None)])
+def test_ages_above_89_are_one_and_dates_are_years(age: float | None, kept: float | None) -> None:
+    """Whoever says the age, the table or the file's own header."""
+    case = Case("ward/1", patient_id="p-1", age_years=age, recorded_at="2021-03-04T10:00")
+    record = EcgRecord(np.zeros((12, 500), np.float32), 500.0, LEADS, patient_id="p-1", age_years=age)
+    (item,) = deidentified([IngestItem(case, lambda: record)], KEY)
+    loaded = item.load()
+    assert isinstance(loaded, EcgRecord)
+    assert (item.case.age_years, loaded.age_years, item.case.recorded_at) == (kept, kept, "2021")
+    assert item.case.patient_id == loaded.patient_id not in (None, "p-1")

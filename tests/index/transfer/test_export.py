@@ -16,7 +16,7 @@ from ecgkin.index.transfer.export import file_stem, write_csv, write_edf, write_
 from ecgkin.index.transfer.export_dicom import write_dicom
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.ui.cli.commands.export import FORMATS, writer_of
+from ecgkin.ui.cli.commands.common import FORMATS, writer_of
 from ecgkin.ui.fhir.cases import write_fhir
 
 CASE = Case(

@@ -1,16 +1,21 @@
-"""Options that mean the same in every command, settings and logging, lists of numbers."""
+"""What commands share: options that mean the same in each, settings, logging, formats, how a comparison prints."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui import console
+
 if TYPE_CHECKING:
+    from ecgkin.generation.types.serial import Serial
+    from ecgkin.index.transfer.export import Writer
     from ecgkin.ui.settings import Settings
 
-
+FORMATS = ("wfdb", "dicom", "edf", "csv", "fhir")
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Base = Annotated[
     Path, typer.Argument(metavar="BASE", help="Case base: a folder, or milvus://host:port/name.", show_default=False)
@@ -48,7 +53,6 @@ KeyFile = Annotated[
 
 def settings(**given: Any) -> Settings:
     """The settings in force, options of the command line first; logging follows them, unless --debug was said."""
-    from ecgkin.ui import console
     from ecgkin.ui.logs import configure_logging, is_configured
     from ecgkin.ui.settings import load_settings, unknown_variables
 
@@ -79,8 +83,6 @@ def numbers(text: str, option: str) -> list[int]:
     >>> numbers("1-3,9", "--folds")
     [1, 2, 3, 9]
     """
-    from ecgkin.retrieval.errors import QueryError
-
     out: list[int] = []
     for part in text.replace(" ", ",").split(","):
         first, _, last = part.partition("-")
@@ -88,3 +90,47 @@ def numbers(text: str, option: str) -> list[int]:
             raise QueryError(f"{option} is {text!r} (expected numbers such as 9, 1-8 or 1,2,5)")
         out.extend(range(int(first), int(last or first) + 1))
     return sorted(set(out))
+
+
+def writer_of(name: str) -> Writer:
+    """The writer of a format.
+
+    Raises:
+        QueryError: There is no such format.
+    """
+    if name == "wfdb":
+        from ecgkin.index.transfer.export import write_wfdb
+
+        return write_wfdb
+    if name == "edf":
+        from ecgkin.index.transfer.export import write_edf
+
+        return write_edf
+    if name == "csv":
+        from ecgkin.index.transfer.export import write_csv
+
+        return write_csv
+    if name == "dicom":
+        from ecgkin.index.transfer.export_dicom import write_dicom
+
+        return write_dicom
+    if name == "fhir":
+        from ecgkin.ui.fhir.cases import write_fhir
+
+        return write_fhir
+    raise QueryError(f"format is {name!r} (expected {', '.join(FORMATS)})")
+
+
+def show_serial(done: Serial, lang: Literal["en", "de"]) -> None:
+    """Print a comparison: the sentence, the table of values, the rules that were met."""
+    from ecgkin.ui.serial.words import row_texts, state_name
+
+    console.out().print(console.safe(done.sentence), markup=False, soft_wrap=True)
+    head = ("value", "before", "after", "change", "") if lang == "en" else ("Wert", "vorher", "jetzt", "Änderung", "")
+    rows = [(*row_texts(row, lang), "*" if row.beyond else "") for row in done.rows]
+    if rows:
+        console.table("", head, rows, right=head[1:4])
+    for change in done.changes:
+        console.say(f"* {change.text}: {change.rule}")
+    for finding in done.findings:
+        console.say(f"{state_name(finding.state, lang)}: {finding.name}")

@@ -12,7 +12,6 @@ from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 
 if TYPE_CHECKING:
-    from ecgkin.generation.types.serial import Serial
     from ecgkin.index.base import CaseBase
     from ecgkin.retrieval.ecg.record import EcgRecord
 
@@ -54,7 +53,7 @@ def compare(
     if json:
         console.emit(done)
     else:
-        show_serial(done, lang)
+        common.show_serial(done, lang)
 
 
 def _record(name: str, base: CaseBase | None) -> tuple[EcgRecord, str | None]:
@@ -74,18 +73,3 @@ def _record(name: str, base: CaseBase | None) -> tuple[EcgRecord, str | None]:
     if record is None:
         raise ImageError(f"no signals could be read off {name}", hint="a scan at 200 dpi or more reads best")
     return record, None
-
-
-def show_serial(done: Serial, lang: Literal["en", "de"]) -> None:
-    """Print a comparison: the sentence, the table of values, the rules that were met."""
-    from ecgkin.ui.serial.words import row_texts, state_name
-
-    console.out().print(console.safe(done.sentence), markup=False, soft_wrap=True)
-    head = ("value", "before", "after", "change", "") if lang == "en" else ("Wert", "vorher", "jetzt", "Änderung", "")
-    rows = [(*row_texts(row, lang), "*" if row.beyond else "") for row in done.rows]
-    if rows:
-        console.table("", head, rows, right=head[1:4])
-    for change in done.changes:
-        console.say(f"* {change.text}: {change.rule}")
-    for finding in done.findings:
-        console.say(f"{state_name(finding.state, lang)}: {finding.name}")

@@ -13,7 +13,6 @@ import typer
 from ecgkin.retrieval.errors import InputError, QueryError
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
-from ecgkin.ui.cli.commands.export import writer_of
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.page.corrections import Corrections
@@ -174,7 +173,7 @@ def _one(
     place = str(picture.resolve()) + ("" if page is None else f"#{page}")
     stem = f"{picture.stem}-{hashlib.blake2b(place.encode(), digest_size=3).hexdigest()}"
     case = Case(stem, source="digitised picture", meta={DIGITISED: printed.mark()})
-    written = writer_of(form)(out, case, found.record)
+    written = common.writer_of(form)(out, case, found.record)
     if overlay is not None:
         from PIL import Image
 

@@ -13,43 +13,11 @@ from ecgkin.ui.cli.commands import common
 
 if TYPE_CHECKING:
     from ecgkin.index.case import Case
-    from ecgkin.index.transfer.export import Writer
-
-FORMATS = ("wfdb", "dicom", "edf", "csv", "fhir")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("export")(export)
-
-
-def writer_of(name: str) -> Writer:
-    """The writer of a format.
-
-    Raises:
-        QueryError: There is no such format.
-    """
-    if name == "wfdb":
-        from ecgkin.index.transfer.export import write_wfdb
-
-        return write_wfdb
-    if name == "edf":
-        from ecgkin.index.transfer.export import write_edf
-
-        return write_edf
-    if name == "csv":
-        from ecgkin.index.transfer.export import write_csv
-
-        return write_csv
-    if name == "dicom":
-        from ecgkin.index.transfer.export_dicom import write_dicom
-
-        return write_dicom
-    if name == "fhir":
-        from ecgkin.ui.fhir.cases import write_fhir
-
-        return write_fhir
-    raise QueryError(f"format is {name!r} (expected {', '.join(FORMATS)})")
 
 
 def export(
@@ -69,7 +37,7 @@ def export(
     from ecgkin.index.filters import Where
     from ecgkin.index.sources.case_table import write_table
 
-    write = writer_of(form)
+    write = common.writer_of(form)
     filter_ = Where.parse(where) if where else None
     written: list[str] = []
     told: dict[str, Case] = {}

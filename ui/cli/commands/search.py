@@ -118,9 +118,7 @@ def search(
         _say_notes(result)
         return
     if serial is not None:
-        from ecgkin.ui.cli.commands.compare import show_serial
-
-        show_serial(serial, "en")
+        common.show_serial(serial, "en")
     show_result(result, full=full)
 
 

@@ -238,6 +238,9 @@ def test_pictures_are_digitised_or_refused(doors: dict[str, Any], system: str, m
     with pytest.raises(ImageError, match=r"the page shows too little for .*69% of the samples") as refusal:
         door.encode_images([page])
     assert "2.5 s of a lead" in refusal.value.hint
+    monkeypatch.setattr(printed, "read_printed", lambda image: SimpleNamespace(record=None))
+    with pytest.raises(ImageError, match="compares signals"):
+        door.encode_images([page])
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecgkin.retrieval.ecg.statements.find import expand
+from ecgkin.retrieval.ecg.statements.report_text import fold
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.words import lexicon
 from ecgkin.retrieval.search.words.parts import AgePart, MeasurePart, SexPart, Understood, parts_of
@@ -58,6 +60,10 @@ def denied(text: str) -> list[str]:
         ("normal axis", [], []),
         ("AF with or without LBBB", [("AFIB",)], []),
         ("w/ LBBB", [("CLBBB",)], []),
+        ("P-Wellen", [], []),
+        ("Wellens-Syndrom", [("WELLENS",)], []),
+        ("breda kammare", [], []),
+        ("Torsade-de-pointes-Tachykardie", [("TDP",)], []),
     ],
 )
 def test_findings_and_denial(text: str, groups: list[tuple[str, ...]], absent: list[str]) -> None:
@@ -249,6 +255,13 @@ def test_every_concept_is_found_by_its_own_name() -> None:
     for concept in lexicon.concepts().values():
         if concept.near:
             assert wanted(concept.name_en) == [(concept.code,)], concept.name_en
+
+
+def test_reports_that_name_a_concept_are_read_for_it() -> None:
+    for concept in lexicon.concepts().values():
+        for pattern in concept.wording:
+            for text in expand(pattern):
+                assert lexicon.may_name(concept.code, fold(f"sinusrhythmus, {text}.")), (concept.code, text)
 
 
 def test_what_was_understood_is_shown_in_both_languages() -> None:
