@@ -188,13 +188,13 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
         again = _stretches(layout, extent, borders, duration, x_mm)
         later = tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True))
-        other = Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
-        other.without_strokes(later)
-        signal = other.signals(later, duration, in_step_by_law(other, later))
+        later_sampler = Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+        later_sampler.without_strokes(later)
+        signal = later_sampler.signals(later, duration, in_step_by_law(later_sampler, later))
         moved_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
         better = _laws_of(moved_record)
         if better is not None and (law is None or better > law):
-            record, stretches, sampler, law = moved_record, later, other, better
+            record, stretches, sampler, law = moved_record, later, later_sampler, better
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     if scale.found:
