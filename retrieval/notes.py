@@ -253,12 +253,12 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "kein Fall trägt all dies: {what}; Fälle mit einem Teil davon stehen vorn",
     ),
     NoteCode.WORDS_FEW_CARRY: (
-        "{n} of the cases shown carry {what}; those behind them are the nearest in words",
-        "{n} der gezeigten Fälle tragen {what}; dahinter stehen die dem Wortlaut nach nächsten",
+        "cases shown that carry {what}: {n}; those behind them are the nearest in words",
+        "gezeigte Fälle mit {what}: {n}; dahinter stehen die dem Wortlaut nach nächsten",
     ),
     NoteCode.WORDS_IN_REPORTS: (
-        "no statement says {what}; {n} reports name it, and their cases come first",
-        "keine Aussage heißt {what}; {n} Befunde nennen es, ihre Fälle stehen vorn",
+        "no statement says {what}; reports that name it: {n}; their cases come first",
+        "keine Aussage heißt {what}; Befunde, die es nennen: {n}; ihre Fälle stehen vorn",
     ),
     NoteCode.WORDS_NOT_MEASURED: (
         'this case base holds no measured {what}: "{text}" was not used as a number',

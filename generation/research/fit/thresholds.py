@@ -431,7 +431,7 @@ def _with_head(
     thresholds: DraftThresholds,
     labels: Sequence[str],
     read: Floats,
-    joint: Floats,
+    joint: NDArray[np.floating],
     truth: BoolMatrix,
     groups: NDArray[np.integer],
 ) -> DraftThresholds:
