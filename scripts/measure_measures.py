@@ -559,7 +559,7 @@ def pairs(root: Path, cache: Path) -> None:
             truth = np.array([bool(codes & b.row.labels.keys()) and not codes & a.row.labels.keys() for a, b in way])
             said = np.array([bool(test(pair)) for pair in way])
             both = int((truth & said).sum())
-            cells += [int(truth.sum()), int(said.sum()), wilson(both, int(truth.sum())), wilson(both, int(said.sum()))]
+            cells += [str(truth.sum()), str(said.sum()), wilson(both, int(truth.sum())), wilson(both, int(said.sum()))]
         floor = sum(bool(test(pair)) for pair in stable)
         agreement.append([name, *cells, wilson(floor, len(stable))])
     table(("finding", "new by statements", "new by measuring", "found %", "right %", "gone by statements",

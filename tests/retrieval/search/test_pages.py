@@ -17,6 +17,7 @@ from ecgkin.index import create_base
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, render, simulate
 from ecgkin.retrieval.ecg.page import printed as module
+from ecgkin.retrieval.ecg.page import reading
 from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.reading import PageReading
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
@@ -66,8 +67,13 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaseSearch]:
 
 def test_a_picture_is_read_once_for_search_and_measurement(search: CaseSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    original = module.look_at
-    monkeypatch.setattr(module, "look_at", lambda *given, **named: (seen.append(1), original(*given, **named))[1])
+    original = reading.look_at
+
+    def counted(*given: Any, **named: Any) -> Any:
+        seen.append(1)
+        return original(*given, **named)
+
+    monkeypatch.setattr(module, "look_at", counted)
     done = Drafter(search).draft(page(record(3)), hits=3)
     assert len(seen) == 1 and done.search[0].case.case_id == "page/3"
     assert done.search.printed is not None and done.search.page is done.search.printed.page

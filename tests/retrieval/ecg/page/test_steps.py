@@ -22,10 +22,10 @@ def limb_leads(late: tuple[float, float, float]) -> np.ndarray:
     """I, II and III of an axis that turns, each late by so many seconds."""
 
     def one(late_s: float) -> np.ndarray:
-        return beats(0.7, 0.02, late_s) - beats(0.3, 0.015, late_s + 0.03)
+        return np.asarray(beats(0.7, 0.02, late_s) - beats(0.3, 0.015, late_s + 0.03))
 
     def three(late_s: float) -> np.ndarray:
-        return beats(0.4, 0.03, late_s) + beats(-0.5, 0.02, late_s - 0.02)
+        return np.asarray(beats(0.4, 0.03, late_s) + beats(-0.5, 0.02, late_s - 0.02))
 
     return np.stack([one(late[0]), one(late[1]) + three(late[1]), three(late[2])])
 
