@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,15 +112,15 @@ def test_what_repeats_badly_is_no_change() -> None:
     small = {"I": lead(r_mv=0.2), "aVF": lead(r_mv=0.3)}
     assert changed(ecg(), ecg(small, axis_deg=120.0)) == set()
     assert changed(ecg(), ecg({**small, "I": lead(r_mv=0.3)}, axis_deg=120.0)) == {C.AXIS}
-    driven = {"pacing": Pacing((1.0, 2.0, 3.0), 1.0, 0.0, 0.05), "qrs_ms": 150.0}
+    driven: dict[str, Any] = {"pacing": Pacing((1.0, 2.0, 3.0), 1.0, 0.0, 0.05), "qrs_ms": 150.0}
     assert changed(ecg(**driven), ecg(**driven, axis_deg=120.0)) == set()
     assert changed(ecg(), ecg(p_waves="absent", pr_ms=None, p_axis_deg=None)) == set()
     uneven = (600.0, 900.0, 700.0, 1000.0, 650.0, 800.0, 940.0, 610.0, 720.0)
-    chaos: dict[str, object] = {"rr_variation": 0.2, "p_waves": "absent", "rr_ms": uneven, "pr_ms": None}
+    chaos: dict[str, Any] = {"rr_variation": 0.2, "p_waves": "absent", "rr_ms": uneven, "pr_ms": None}
     flutter = ecg(atrial=AtrialActivity(300.0, 0.8, 60.0, 0.1), pr_ms=None, p_waves="absent")
     assert changed(ecg(**chaos), flutter) == set() and C.RHYTHM in changed(ecg(), flutter)
     block = PTrain(84.0, 1.0, 0.9, (), (2, 2, 2), 0.3)
-    slow: dict[str, object] = {"rate_bpm": 55.0, "rr_variation": 0.01, "p_waves": "absent", "pr_ms": None}
+    slow: dict[str, Any] = {"rate_bpm": 55.0, "rr_variation": 0.01, "p_waves": "absent", "pr_ms": None}
     apart = compare(ecg(), ecg(**slow, p_train=block)).changes
     assert [(c.code, c.detail) for c in apart] == [(C.NEW_BLOCK, "AV block of higher degree")]
     assert changed(ecg(**chaos), ecg(**slow, p_train=block)) == set()

@@ -278,7 +278,7 @@ def test_shapes() -> None:
 def test_an_unreadable_rhythm_is_flagged() -> None:
     assert codes(Measurements(reasons={"rate_bpm": Reason.NO_BEATS})) == {"no_qrs"}
     assert codes(Measurements(reasons={"rate_bpm": Reason.NO_SIGNAL})) == set()
-    chaos: dict[str, object] = {"rate_bpm": 210.0, "rr_variation": 0.3, "alike": 0.4, "n_beats": 30, "qrs_ms": None}
+    chaos: dict[str, Any] = {"rate_bpm": 210.0, "rr_variation": 0.3, "alike": 0.4, "n_beats": 30, "qrs_ms": None}
     assert ("no_qrs", "chaotic") in kinds(measured(**chaos))
     assert "atrial_fibrillation" not in codes(measured(**chaos, p_waves="absent"))
     for change in ({"rate_bpm": 149.0}, {"alike": 0.5}, {"n_beats": 9}):

@@ -18,7 +18,7 @@ from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, render, simulate
 from ecgkin.retrieval.ecg.page import printed as module
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.reading import PageReading
+from ecgkin.retrieval.ecg.page.reading import PageReading, look_at
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.notes import NoteCode
 from ecgkin.retrieval.search.search import CaseSearch
@@ -66,8 +66,12 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaseSearch]:
 
 def test_a_picture_is_read_once_for_search_and_measurement(search: CaseSearch, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    original = module.look_at
-    monkeypatch.setattr(module, "look_at", lambda *given, **named: (seen.append(1), original(*given, **named))[1])
+
+    def looking(*given: Any, **named: Any) -> Any:
+        seen.append(1)
+        return look_at(*given, **named)
+
+    monkeypatch.setattr(module, "look_at", looking)
     done = Drafter(search).draft(page(record(3)), hits=3)
     assert len(seen) == 1 and done.search[0].case.case_id == "page/3"
     assert done.search.printed is not None and done.search.page is done.search.printed.page

@@ -151,9 +151,12 @@ def test_spool_refuses_when_the_disk_is_nearly_full(spool: Spool, monkeypatch: p
 def test_put_forces_to_the_disk_before_it_returns(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     forced: list[str] = []
     real = os.fsync
-    monkeypatch.setattr(
-        os, "fsync", lambda handle: forced.append(os.readlink(f"/proc/self/fd/{handle}")) or real(handle)
-    )
+
+    def forcing(handle: int) -> None:
+        forced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", forcing)
     key, _ = spool.put({"a.dcm": b"x", "b.dat": b"y"}, door="dicom", shown="1")
     names = [Path(name).name for name in forced]
     assert {"a.dcm", "b.dat", "entry.json", "ecg", "waiting"} <= set(names)
@@ -333,7 +336,7 @@ def test_folder_leaves_large_files_and_refuses_nested_places(inbox: Path, spool:
 
 def test_store_echo_and_the_same_twice(spool: Spool, worker: Worker, tmp_path: Path) -> None:
     from pynetdicom import AE
-    from pynetdicom.sop_class import Verification
+    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
     one, two = dicom(tmp_path / "d", 1), dicom(tmp_path / "d", 2, "CLBBB")
     with receiving(Port(port=0), spool) as address:
@@ -429,7 +432,7 @@ def test_tls_with_certificates_of_both_sides(spool: Spool, tmp_path: Path) -> No
             entity = AE()
             entity.acse_timeout = entity.connection_timeout = 5
             entity.add_requested_context(Verification)
-            words = {"tls_args": (context, host)} if context is not None else {}
+            words: dict[str, Any] = {"tls_args": (context, host)} if context is not None else {}
             association = entity.associate(host, int(number), ae_title="ECGKIN", **words)
             try:
                 return bool(association.is_established and association.send_c_echo().Status == 0)
@@ -460,7 +463,7 @@ def test_too_large_ends_the_association(spool: Spool, tmp_path: Path) -> None:
 
 def test_too_many_associations(spool: Spool, tmp_path: Path) -> None:
     from pynetdicom import AE
-    from pynetdicom.sop_class import Verification
+    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
     with receiving(Port(port=0, associations=1), spool) as address:
         host, _, port = address.rpartition(":")
@@ -519,14 +522,18 @@ def dataset(instance: str) -> bytes:
     return stream.getvalue()
 
 
+def _stored(data: bytes) -> Any:
+    return Event(data)
+
+
 def test_status_of_what_is_not_kept(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert receiver.store(Event(b"\xff" * 50), spool) in (receiver.NOT_UNDERSTOOD, receiver.OTHER_CLASS)
-    assert receiver.store(Event(dataset("1.2.4")), spool) == receiver.OTHER_CLASS
+    assert receiver.store(_stored(b"\xff" * 50), spool) in (receiver.NOT_UNDERSTOOD, receiver.OTHER_CLASS)
+    assert receiver.store(_stored(dataset("1.2.4")), spool) == receiver.OTHER_CLASS
     monkeypatch.setattr(spools, "LEAST_FREE", 1 << 62)
-    assert receiver.store(Event(dataset("1.2.3")), spool) == receiver.NO_RESOURCES
+    assert receiver.store(_stored(dataset("1.2.3")), spool) == receiver.NO_RESOURCES
     monkeypatch.setattr(spools, "LEAST_FREE", 0)
     assert spool.waiting() == []
-    assert receiver.store(Event(dataset("1.2.3")), spool) == receiver.SUCCESS
+    assert receiver.store(_stored(dataset("1.2.3")), spool) == receiver.SUCCESS
     assert [entry.sender for entry in spool.waiting()] == ["CART"]
 
 

@@ -20,7 +20,7 @@ from ecgkin.index.case import Case
 from ecgkin.index.transfer.export_dicom import write_dicom
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.errors import InputError, QueryError
-from ecgkin.ui.api.answers import DraftOut
+from ecgkin.ui.api.answers import DraftOut, SentenceOut
 from ecgkin.ui.cli.main import main
 from ecgkin.ui.report.accepted import AcceptedReport, Patient, Study, about_dicom, accept, read_report
 from ecgkin.ui.report.dicom import structured_report, wrapped_pdf
@@ -47,7 +47,8 @@ def draft() -> DraftOut:
     ]
     return DraftOut(
         status="preliminary", disclaimer="d", text="t", language="en", model="consensus", question=None, sections=[],
-        sentences=sentences, statements=[], evidence=[], unknown_citations=[], warnings=[], refusal="",
+        sentences=[SentenceOut.model_validate(one) for one in sentences],
+        statements=[], evidence=[], unknown_citations=[], warnings=[], refusal="",
         probabilities={}, calibrated=True, measurements={"rate_bpm": 91.4, "qrs_ms": 142.0, "qtc_ms": 460.2},
         prompt="", tokens_in=None, tokens_out=None, seconds=0.1, citations=["a/1", "a/2", "a/3"],
     )  # fmt: skip
@@ -83,11 +84,12 @@ def test_nothing_is_in_it_that_was_not_accepted(draft: DraftOut, report: Accepte
     assert report.origin.endswith("3 sentences accepted, 2 changed or added, 0 left out.")
     few = accept(draft, accepted=[2], changes={}, signed_by="X", now=NOW)
     assert few.rejected == 3 and few.cases == ["a/3"] and few.values == {} and few.key != report.key
-    for wrong, said in (
+    mistakes: tuple[tuple[dict[str, Any], str], ...] = (
         ({"accepted": [9]}, "sentence 9 does not exist"),
         ({"accepted": [1], "changes": {1: "x"}}, "sentence 1 is accepted as it stands and rewritten"),
         ({"accepted": []}, "no sentence was accepted"),
-    ):
+    )
+    for wrong, said in mistakes:
         with pytest.raises(QueryError, match=said):
             accept(draft, **{"changes": {}, "signed_by": "X", **wrong})
 

@@ -29,7 +29,7 @@ def records() -> list[EcgRecord]:
 def _alike(one: ByteImage, other: ByteImage) -> float:
     """Correlation of two trace maps, strokes widened to a millimetre."""
     wide = [cv2.GaussianBlur(m.astype(np.float32), (0, 0), 2.0).ravel() for m in (one, other)]
-    return float(np.corrcoef(np.stack(wide).astype(np.float64))[0, 1])
+    return float(np.asarray(np.corrcoef(np.stack(wide).astype(np.float64)))[0, 1])
 
 
 def _page_with_folds(height: int = 850, width: int = 1100) -> tuple[ByteImage, ByteImage]:

@@ -15,7 +15,8 @@ T = np.arange(1250) / FS
 
 def beats(height: float, width_s: float = 0.02, late_s: float = 0.0) -> np.ndarray:
     phase = (T - late_s) % 0.8 - 0.4
-    return height * np.exp(-((phase / width_s) ** 2)) + 0.2 * height * np.exp(-(((phase - 0.25) / 0.06) ** 2))
+    made = height * np.exp(-((phase / width_s) ** 2)) + 0.2 * height * np.exp(-(((phase - 0.25) / 0.06) ** 2))
+    return np.asarray(made, dtype=np.float64)
 
 
 def limb_leads(late: tuple[float, float, float]) -> np.ndarray:

@@ -23,8 +23,8 @@ def _drawn(curves: list[np.ndarray], thick: int = 2) -> np.ndarray:
 
 
 def _found(page: np.ndarray, baselines: list[float]) -> Tracks:
-    half = cv2.resize(page, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
-    half = np.asarray(cv2.convertScaleAbs(half, alpha=2.0), dtype=np.uint8)
+    small = cv2.resize(page, (WIDTH // 2, HEIGHT // 2), interpolation=cv2.INTER_AREA)
+    half = np.asarray(cv2.convertScaleAbs(small, alpha=2.0), dtype=np.uint8)
     starts = np.asarray((np.array(baselines, dtype=np.float64) + 0.5) / 2 - 0.5, dtype=np.float64)
     paths = follow(half, starts, 0, WIDTH // 2)
     return trace_tracks(page, paths, 2.0)

@@ -183,7 +183,7 @@ def test_words_beside_an_ecg_filter_and_leave_the_order_to_both(engine: CaseSear
     from ecgkin.retrieval.ecg.leads import LEADS
     from ecgkin.retrieval.ecg.record import EcgRecord
 
-    record = EcgRecord(np.random.default_rng(0).standard_normal((12, 500)) * 0.3, 50.0, LEADS)
+    record = EcgRecord((np.random.default_rng(0).standard_normal((12, 500)) * 0.3).astype(np.float32), 50.0, LEADS)
     result = engine.by_both(record, "LBBB without AF in men")
     assert result.hits and all("AFIB" not in hit.case.labels and hit.case.sex == "M" for hit in result)
     assert result.understood is not None
