@@ -19,7 +19,7 @@ from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, render, simulate
 from ecgkin.retrieval.ecg.page import printed as module
 from ecgkin.retrieval.ecg.page import reading
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.reading import PageReading, look_at
+from ecgkin.retrieval.ecg.page.reading import PageReading
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.notes import NoteCode
 from ecgkin.retrieval.search.search import CaseSearch
