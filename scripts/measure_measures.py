@@ -31,6 +31,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -554,7 +555,7 @@ def pairs(root: Path, cache: Path) -> None:
         ("LNGQT", {"LNGQT"}, lambda p: said_of(p, ChangeCode.QTC) and (p[1].found.qtc_ms or 0) > 450),
     ]  # fmt: skip
     for name, codes, test in tests:
-        cells = []
+        cells: list[Any] = []
         for way in (couples, [(b, a) for a, b in couples]):  # what is gone is new the other way round
             truth = np.array([bool(codes & b.row.labels.keys()) and not codes & a.row.labels.keys() for a, b in way])
             said = np.array([bool(test(pair)) for pair in way])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.search.hits import Hit
 
 # Of so many of the nearest cases the report is searched for statements that its codes lack.
-_REPORTS_READ = 20
+REPORTS_READ = 20
 _MARK = re.compile(r"@(\d+)@")
 _ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
 
@@ -75,8 +75,8 @@ def neighbours_of(hits: Sequence[Hit]) -> list[Neighbour]:
             hit.case.case_id,
             hit.score,
             frozenset(hit.case.labels),
-            _named(hit.case.report) if place < _REPORTS_READ else frozenset(),
-            _stage(hit.case) if place < _REPORTS_READ or "infarction_stage" in hit.case.meta else "",
+            _named(hit.case.report) if place < REPORTS_READ else frozenset(),
+            _stage(hit.case) if place < REPORTS_READ or "infarction_stage" in hit.case.meta else "",
             has_findings(hit.case.report),
         )
         for place, hit in enumerate(hits)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
-from ecgkin.generation.consensus.assembly import Neighbour, Note, assemble, evidence_of
+from ecgkin.generation.consensus.assembly import REPORTS_READ, Neighbour, Note, assemble, evidence_of
 from ecgkin.generation.consensus.findings import weigh
 from ecgkin.generation.consensus.measured import MeasuredFindings, measured_findings, veiled
 from ecgkin.generation.consensus.phrases import (
@@ -306,7 +306,7 @@ class _Writer:
     def _stage(self, code: str) -> Stage:
         """What the nearest cases with an infarction call it, where they agree.
 
-        Old is said only where ST was measured and could be judged, and is not up.
+        Old is said only where ST and T were measured, could be judged, and speak against nothing fresher.
         """
         if code not in _INFARCTIONS:
             return ""
@@ -318,6 +318,7 @@ class _Writer:
             return "recent"
         judged = self.measurements is not None and bool(self.measurements.leads)
         judged = judged and not self.found.st_up and not self.found.secondary and "infarction" not in self._veiled()
+        judged = judged and "st_t" not in self.found.forbidden
         return "old" if judged and 1 - fresh >= _STAGE_SHARE else ""
 
     def _alternative(self, code: str, section: str) -> Note:
@@ -407,8 +408,9 @@ class _Writer:
         return f", {self.words['agree']}" if agreed else ""
 
     def _without(self, codes: Collection[str]) -> tuple[int, ...]:
-        """The nearest cases that carry none of these statements and whose report names none."""
-        places = [i for i, n in enumerate(self.neighbours) if not (n.codes | n.named) & set(codes)]
+        """The nearest cases that carry none of these statements and whose report, which was read, names none."""
+        near = self.neighbours[:REPORTS_READ]
+        places = [i for i, n in enumerate(near) if not (n.codes | n.named) & set(codes)]
         return self._reported_first(places)[:CITED]
 
     def _cases(self, code: str, *, carrying: bool = True) -> tuple[int, ...]:

@@ -529,6 +529,10 @@ def dataset(instance: str) -> bytes:
     return stream.getvalue()
 
 
+def _stored(data: bytes) -> Any:
+    return Event(data)
+
+
 def test_status_of_what_is_not_kept(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     assert receiver.store(_event(b"\xff" * 50), spool) in (receiver.NOT_UNDERSTOOD, receiver.OTHER_CLASS)
     assert receiver.store(_event(dataset("1.2.4")), spool) == receiver.OTHER_CLASS

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.steps import beside, law_shifts, match
 
@@ -13,19 +14,20 @@ FS = 500.0
 T = np.arange(1250) / FS
 
 
-def beats(height: float, width_s: float = 0.02, late_s: float = 0.0) -> np.ndarray:
+def beats(height: float, width_s: float = 0.02, late_s: float = 0.0) -> NDArray[np.float64]:
     phase = (T - late_s) % 0.8 - 0.4
-    return height * np.exp(-((phase / width_s) ** 2)) + 0.2 * height * np.exp(-(((phase - 0.25) / 0.06) ** 2))
+    shape = height * np.exp(-((phase / width_s) ** 2)) + 0.2 * height * np.exp(-(((phase - 0.25) / 0.06) ** 2))
+    return np.asarray(shape)
 
 
-def limb_leads(late: tuple[float, float, float]) -> np.ndarray:
+def limb_leads(late: tuple[float, float, float]) -> NDArray[np.float64]:
     """I, II and III of an axis that turns, each late by so many seconds."""
 
-    def one(late_s: float) -> np.ndarray:
-        return np.asarray(beats(0.7, 0.02, late_s) - beats(0.3, 0.015, late_s + 0.03))
+    def one(late_s: float) -> NDArray[np.float64]:
+        return beats(0.7, 0.02, late_s) - beats(0.3, 0.015, late_s + 0.03)
 
-    def three(late_s: float) -> np.ndarray:
-        return np.asarray(beats(0.4, 0.03, late_s) + beats(-0.5, 0.02, late_s - 0.02))
+    def three(late_s: float) -> NDArray[np.float64]:
+        return beats(0.4, 0.03, late_s) + beats(-0.5, 0.02, late_s - 0.02)
 
     return np.stack([one(late[0]), one(late[1]) + three(late[1]), three(late[2])])
 
