@@ -91,9 +91,10 @@ def sent(
     for kind in {one.SOPClassUID for one in data}:
         entity.add_requested_context(kind, syntax or [data[0].file_meta.TransferSyntaxUID, ImplicitVRLittleEndian])
     association = entity.associate(host, int(port), ae_title=called)
-    if not association.is_established:
-        return ["rejected" if association.is_rejected else "aborted"]
+    line = association.dul.socket and association.dul.socket.socket  # left open where the other side dies
     try:
+        if not association.is_established:
+            return ["rejected" if association.is_rejected else "aborted"]
         out: list[int | str] = []
         for one in data:
             status = association.send_c_store(one)
@@ -102,6 +103,8 @@ def sent(
     finally:
         if association.is_established:
             association.release()
+        if line is not None:
+            line.close()
 
 
 # --- the spool
