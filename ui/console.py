@@ -81,6 +81,15 @@ def emit_report(report: Report, as_json: bool) -> None:
         out().print(report.as_markdown(), markup=False, soft_wrap=True)
 
 
+def named(name: str, words: str) -> str:
+    """What is said of a file, with its name in front where the words do not name it.
+
+    >>> named("a.png", "a.png is empty"), named("a.png", "too small")
+    ('a.png is empty', 'a.png: too small')
+    """
+    return words if name in words else f"{name}: {words}"
+
+
 def plain(value: Any) -> Any:
     """The same value in what JSON knows.
 

@@ -52,8 +52,9 @@ class EcgRecord:
             raise RecordError(f"sampling rate is {self.fs_hz} Hz (expected a positive number)")
         unknown = [name for name in self.leads if name not in LEADS]
         if unknown:
-            known = [canonical_lead(name) for name in unknown]
-            raise RecordError(f"lead names {unknown} are not standard (did you mean {known}?)")
+            meant = [name for name in map(canonical_lead, unknown) if name is not None]
+            rest = f"did you mean {', '.join(meant)}?" if meant else f"expected some of {', '.join(LEADS)}"
+            raise RecordError(f"lead names {unknown} are not standard ({rest})")
         if len(set(self.leads)) != len(self.leads):
             raise RecordError(f"a lead is named twice: {list(self.leads)}")
         object.__setattr__(self, "signal_mv", signal)

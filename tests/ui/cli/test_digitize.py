@@ -37,7 +37,9 @@ def rows(folder: Path) -> list[dict[str, str]]:
 
 def test_a_folder_with_its_table(pages: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Signals come back through the reader, names from different folders stay apart, what is no ECG is said."""
-    main_ok(["digitize", str(pages), "-o", str(tmp_path / "out"), "--check", str(tmp_path / "check")])
+    with pytest.raises(SystemExit) as stopped:
+        main(["digitize", str(pages), "-o", str(tmp_path / "out"), "--check", str(tmp_path / "check")])
+    assert stopped.value.code == 2
     table = {Path(row["file"]).relative_to(pages).as_posix(): row for row in rows(tmp_path / "out")}
     assert set(table) == {"one.png", "below/one.png", "nothing.png"}
     assert table["nothing.png"]["error"] and not table["nothing.png"]["output"]
@@ -63,6 +65,18 @@ def test_what_is_done_is_passed_over(pages: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(command, "_one", lambda *given: pytest.fail("read again"))
     main_ok(["digitize", str(pages / "one.png"), "-o", out])
     assert rows(tmp_path / "out") == first
+
+
+def test_signals_that_are_there_stay_in_the_table(pages: Path, tmp_path: Path) -> None:
+    """Pictures of an earlier run stay named; one that can no longer be read keeps the line of its signals."""
+    out, first, second = tmp_path / "out", pages / "one.png", pages / "below" / "one.png"
+    main_ok(["digitize", str(first), "-o", str(out)])
+    (before,) = rows(out)
+    main_ok(["digitize", str(second), "-o", str(out)])
+    assert [row["file"] for row in rows(out)] == [str(first), str(second)] and rows(out)[0] == before
+    with pytest.raises(SystemExit):
+        main(["digitize", str(first), "-o", str(out), "--layout", "6x2"])
+    assert before in rows(out) and len(rows(out)) == 2
 
 
 def test_what_is_put_right_is_read_anew(pages: Path, tmp_path: Path) -> None:

@@ -321,9 +321,10 @@ def test_the_commands(
 ) -> None:  # fmt: skip
     file, signed = tmp_path / "draft.json", tmp_path / "report.json"
     file.write_text(draft.model_dump_json())
-    assert run("report", "accept", file, "--signed-by", "Curie^Marie", "--out", signed) == 2
-    told = capsys.readouterr()
-    assert "2. Complete left bundle branch block [3]." in told.err and "no sentence was accepted" in told.err
+    assert run("report", "accept", file) == 0 and not signed.exists()
+    assert "2. Complete left bundle branch block [3]." in capsys.readouterr().err
+    assert run("report", "accept", file, "--accept", "1", "--out", signed) == 2
+    assert "--signed-by says who" in capsys.readouterr().err
     words = ["report", "accept", file, "--signed-by", "Curie^Marie", "--organization", "H", "--ecg", ecg,
              "--accept", "1,3-4", "--change", "2=Incomplete LBBB.", "--with-values", "--accession", "B2",
              "--out", signed]  # fmt: skip

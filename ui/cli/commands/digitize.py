@@ -53,7 +53,8 @@ def digitize(
     """Read the signals off pictures of ECG pages: 500 Hz, mV, a lead missing where the page does not show it.
 
     OUT/digitized.csv says of each picture what was understood, or why it could not be read; pictures that stand there
-    already are passed over, so that a run which was stopped goes on. Each page of a TIFF or PDF document counts.
+    already are passed over, so that a run which was stopped goes on. Each page of a TIFF or PDF document counts. The
+    status is 2 where a picture could not be read.
     """
     if form not in SIGNALS:
         raise QueryError(f"format is {form!r} (expected {', '.join(SIGNALS)})")
@@ -66,7 +67,11 @@ def digitize(
         )
     try:
         out.mkdir(parents=True, exist_ok=True)
-        known = {(row["file"], row["content"]): row for row in _rows(out / TABLE) if row["output"]}
+        before = _rows(out / TABLE)
+        known = {(row["file"], row["content"]): row for row in before if row["output"]}
+        named = {str(picture) if page is None else f"{picture}#{page}" for picture, page in pictures}
+        others = [row for row in before if row["file"] not in named]
+        kept: list[dict[str, Any]] = []  # what the table says: signals that are there stay named
         rows: list[dict[str, Any]] = []
         with console.progress("digitize") as moved:
             for number, (picture, page) in enumerate(pictures, 1):
@@ -80,7 +85,10 @@ def digitize(
                     drawn = check if check is None or single else check / f"{stem}.png"
                     row |= _one(picture, page, out, form, drawn, put_right)
                 rows.append(row)
-                _write(out / TABLE, rows)
+                there = [old for old in before if old["file"] == name and (out / (old["output"] or TABLE)).exists()]
+                stays = [old for old in there if old["output"]] if row.get("error") else []
+                kept.append(stays[0] if stays else row)
+                _write(out / TABLE, [*others, *kept])
                 moved(number, len(pictures), picture.name)
     except OSError as error:
         raise QueryError(f"{error.filename or out} cannot be read or written: {error.strerror}") from error
@@ -91,9 +99,11 @@ def digitize(
         console.table("", shown, [[Path(r["file"]).name, *(r.get(c, "") for c in shown[1:])] for r in rows])
     failed = [row for row in rows if row.get("error")]
     for row in failed[:20]:
-        console.say(f"not read: {row['file']}: {row['error']}")
+        console.say(f"not read: {console.named(row['file'], row['error'])}")
     if len(failed) == len(rows):
         raise InputError("no picture could be read", hint=f"{out / TABLE} says why")
+    if failed:
+        raise InputError(f"{len(failed)} of {len(rows)} pictures could not be read", hint="the others are done")
 
 
 def _corrections(

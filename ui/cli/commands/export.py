@@ -31,7 +31,7 @@ def export(
 ) -> None:
     """Write cases with their samples as files that other programs read; cases without samples are named.
 
-    `cases.csv` beside them says what the files cannot hold: `ecgkin ingest folder` reads it back.
+    `cases.csv` beside them says what the files cannot hold: `ecgkin ingest folder` reads both back (all but fhir).
     """
     from ecgkin.index import open_base
     from ecgkin.index.filters import Where

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecgkin.retrieval.errors import CaseBaseError, QueryError, RecordError
+from ecgkin.retrieval.errors import QueryError, RecordError
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 
@@ -99,7 +99,7 @@ def _ingest(
     workers: int,
     json: bool,
 ) -> None:
-    """Ingest, report on stdout; the status is that of CaseBaseError where nothing at all came in."""
+    """Ingest, report on stdout; the status is that of RecordError where a file could not be read."""
     from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
     from ecgkin.retrieval.encoders import load_encoder
 
@@ -120,7 +120,7 @@ def _ingest(
         n_cases = len(opened)
     for what, found in (("not read", report.failed), ("note", report.notes)):
         for name, words in found[:NAMES_SHOWN]:
-            console.say(f"{what}: {name}: {words}")
+            console.say(f"{what}: {console.named(name, words)}")
         if len(found) > NAMES_SHOWN:
             console.say(f"... and {len(found) - NAMES_SHOWN} more ({what}); --json names all")
     if json:
@@ -130,4 +130,6 @@ def _ingest(
         rest = f"{len(report.duplicates)} duplicates, {len(report.failed)} not read"
         console.out().print(f"{counts}, {rest}; {base} holds {n_cases} cases", markup=False, soft_wrap=True)
     if report.failed and not (report.added or report.updated or report.skipped or report.duplicates):
-        raise CaseBaseError(f"none of the {len(items)} files could be read", hint="the lines above say why")
+        raise RecordError(f"none of the {len(items)} files could be read", hint="the lines above say why")
+    if report.failed:
+        raise RecordError(f"{len(report.failed)} of {len(items)} files could not be read", hint="the others are in")

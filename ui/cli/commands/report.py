@@ -34,8 +34,10 @@ def accept(
     draft: Annotated[
         Path, typer.Argument(metavar="DRAFT", help="Output of `ecgkin draft --json`.", show_default=False)
     ],
-    signed_by: Annotated[str, typer.Option(help='Who signs: "Curie^Marie", or a name.')],
-    out: Annotated[Path, typer.Option(help="File of the report.")],
+    signed_by: Annotated[
+        str | None, typer.Option(help='Who signs: "Curie^Marie", or a name.', show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="File of the report.", show_default=False)] = None,
     take: Annotated[
         str, typer.Option("--accept", help="Numbers of sentences taken as they stand: 1-3,5.", show_default="none")
     ] = "",
@@ -64,6 +66,10 @@ def accept(
     if not take and not change and not add:
         for number, sentence in enumerate(done.sentences, 1):
             console.say(f"{number}. {sentence.text}")
+        return
+    if signed_by is None or out is None:
+        lacks = "--signed-by says who" if signed_by is None else "--out says where it is written"
+        raise QueryError("a report is signed and written", hint=lacks)
     patient, study = (Patient(), Study()) if ecg is None else about_dicom(ecg)
     given = {"patient_id": patient_id, "name": patient_name, "birth_date": _day(birth_date), "sex": sex}
     patient = patient.model_copy(update={name: value for name, value in given.items() if value is not None})

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui import console
 
 TOKEN_VARIABLE = "ECGKIN_WEB_TOKEN"
@@ -31,6 +32,8 @@ def web(
     from ecgkin.ui.client.client import Client
     from ecgkin.ui.web.serving import ending, running
 
+    if not api.startswith(("http://", "https://")):
+        raise QueryError(f"--api is {api!r:.80} (expected an address such as http://127.0.0.1:8000)")
     token = os.environ.get(TOKEN_VARIABLE)
     with Client(api, token) as client:
         facts = client.info()
