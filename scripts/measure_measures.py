@@ -31,7 +31,6 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -555,14 +554,15 @@ def pairs(root: Path, cache: Path) -> None:
         ("LNGQT", {"LNGQT"}, lambda p: said_of(p, ChangeCode.QTC) and (p[1].found.qtc_ms or 0) > 450),
     ]  # fmt: skip
     for name, codes, test in tests:
-        cells: list[Any] = []
+        counted: list[str] = []
         for way in (couples, [(b, a) for a, b in couples]):  # what is gone is new the other way round
             truth = np.array([bool(codes & b.row.labels.keys()) and not codes & a.row.labels.keys() for a, b in way])
             said = np.array([bool(test(pair)) for pair in way])
             both = int((truth & said).sum())
-            cells += [str(truth.sum()), str(said.sum()), wilson(both, int(truth.sum())), wilson(both, int(said.sum()))]
+            asked, told = int(truth.sum()), int(said.sum())
+            counted += [str(asked), str(told), wilson(both, asked), wilson(both, told)]
         floor = sum(bool(test(pair)) for pair in stable)
-        agreement.append([name, *cells, wilson(floor, len(stable))])
+        agreement.append([name, *counted, wilson(floor, len(stable))])
     table(("finding", "new by statements", "new by measuring", "found %", "right %", "gone by statements",
            "gone by measuring", "found %", "right %", "said of stable same-day pairs %"), agreement)  # fmt: skip
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -628,7 +629,7 @@ class CaseSearch:
         if filtered:
             warnings.append(Note(NoteCode.VOTE_FILTERED))
         # What words ask for has put the cases in order already.
-        shown = found if query.plan is not None else _reported_first(found)
+        shown = found if query.plan is not None else _reported_first(found, k)
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
         timings["total"] = sum(timings.values())
         _LOG.info(
@@ -734,9 +735,17 @@ def _slips(base: CaseBase, where: WhereLike) -> list[Note]:
     return notes
 
 
-def _reported_first(found: Sequence[tuple[Case, float]]) -> list[tuple[Case, float]]:
-    """Of cases that are equally similar to a reader, who sees two decimals, those whose report says something first."""
-    return sorted(found, key=lambda item: _order(*item))
+def _reported_first(found: Sequence[tuple[Case, float]], k: int) -> list[tuple[Case, float]]:
+    """Of cases that are equally similar to a reader, who sees two decimals, those whose report says something first.
+
+    Found are the best first; as many are put in order as it takes to show `k`.
+    """
+    out: list[tuple[Case, float]] = []
+    for _, alike in groupby(found, key=lambda item: round(item[1], 2)):
+        if len(out) >= k:
+            break
+        out += sorted(alike, key=lambda item: _order(*item))
+    return out
 
 
 def _order(case: Case, score: float) -> tuple[float, bool]:
