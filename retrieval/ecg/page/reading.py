@@ -16,11 +16,12 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.page.bow import row_bow, straighten_rows
 from ecgkin.retrieval.ecg.page.creases import without_creases
-from ecgkin.retrieval.ecg.page.dark import is_dark, on_paper
 from ecgkin.retrieval.ecg.page.grid import LineField, grid_pitch, line_field
 from ecgkin.retrieval.ecg.page.image import LARGEST_FILE, LARGEST_MPX, load_image
 from ecgkin.retrieval.ecg.page.ink import (
     has_upright_lines,
+    is_dark,
+    on_paper,
     paper_normalised,
     quarter,
     sharpened,
