@@ -30,12 +30,11 @@ from ecgkin.retrieval.ecg.page.ink import (
     without_lines,
     working_copy,
 )
-from ecgkin.retrieval.ecg.page.layout import guess_layout, has_layout
 from ecgkin.retrieval.ecg.page.network.segment import FoundName, PageLooks
 from ecgkin.retrieval.ecg.page.paper import find_paper, flatten, inner_mask, straighten
 from ecgkin.retrieval.ecg.page.pieces import find_pieces
 from ecgkin.retrieval.ecg.page.redraw import pulse_stands, redraw
-from ecgkin.retrieval.ecg.page.rows import TraceRows, check_rows, find_rows
+from ecgkin.retrieval.ecg.page.rows import TraceRows, check_rows, find_rows, guess_layout, has_layout
 from ecgkin.retrieval.ecg.page.sheet import Marks, Sheet
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode, without
