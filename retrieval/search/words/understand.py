@@ -19,6 +19,7 @@ from ecgkin.retrieval.ecg.statements.catalogue import statement
 from ecgkin.retrieval.ecg.statements.find import FoundStatement, find_names, stem
 from ecgkin.retrieval.ecg.statements.report_text import fold
 from ecgkin.retrieval.search.words import lexicon
+from ecgkin.retrieval.search.words.lexicon import LONGEST, nearest_word
 from ecgkin.retrieval.search.words.parts import (
     MAX_PARTS,
     ConceptPart,
@@ -32,7 +33,6 @@ from ecgkin.retrieval.search.words.parts import (
     WordsPart,
 )
 from ecgkin.retrieval.search.words.ranges import Limits, limits
-from ecgkin.retrieval.search.words.spelling import LONGEST, nearest_word
 
 MOST_SLIPS = 24  # unknown words that are looked up; a text with more is no query with slips
 MOST_UNKNOWN = 20
