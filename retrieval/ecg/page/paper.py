@@ -24,7 +24,7 @@ LARGEST_PERSPECTIVE = 0.35
 # Slopes that are tried about the coarse angle: 4.6 degrees either way in steps of 0.29. A 5 mm box of a page of 1100 px
 # is 20 px: over the width of the page it is out of step after one degree.
 SHEARS = np.arange(-16, 17) * 0.005
-STRIPS = 24
+STRIPS = 24  # across the page, each with its own profile
 LEAST_SHARPNESS = 0.15  # without a grid, upright lines are only the strokes of beats
 
 

@@ -22,7 +22,7 @@ from ecgkin.retrieval.ecg.statements.report_text import COMMON_WORDS, fold
 _CAPITALS_ONLY = frozenset(
     {"el", "pm", "es", "ash", "pat", "dig", "tab", "av", "rad", "lad", "pe", "acs", "omi", "ua", "sa"}
 )
-LONGEST = 40
+LONGEST = 40  # letters of a word that may hold a slip
 _ONE, _TWO = 5, 9  # letters from which on one and two slips are forgiven
 
 
