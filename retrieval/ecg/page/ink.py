@@ -4,6 +4,7 @@ A page is divided by its local paper colour, channel by channel; what is dark in
 pink, orange and green grids on paper of the same hue vanish. A grey or dark grid is dark in every channel, too: it is
 told from the trace by level. In a tile of the page most dark pixels are grid and few are trace, so a high percentile
 of the tile is the level of the grid and a very high one the level of the trace, and ink begins between the two.
+Light curves on a dark ground (monitors, dark modes of viewers) are first turned into dark ones on paper.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ TRACE_SHARE = 0.995
 # Levels of 255 between grid and trace below which a picture shows no drawing: JPEG noise on blank paper stays
 # under 12 after division by the local paper (measured on blank pages at quality 40).
 LEAST_CONTRAST = 14.0
+_DARK, _BRIGHT = 90, 160  # of 255
+# A sheet of paper on a dark table is bright in more of the picture than curves and letters are.
+_MOST_BRIGHT = 0.12
 
 
 def working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
@@ -262,3 +266,24 @@ def _line_levels(trace: ByteImage) -> ByteImage:
         line = np.where(share > 0.5, np.minimum(255.0, 1.3 * mean / np.maximum(share, 0.5)), 0.0).astype(np.uint8)
         out[first:last] = cv2.dilate(line.reshape(1, -1), np.ones((1, 3), np.uint8))
     return out
+
+
+def is_dark(rgb: ByteImage) -> bool:
+    """Whether a picture is drawn in light lines on a dark ground.
+
+    Args:
+        rgb: uint8 (h, w, 3).
+
+    >>> page = np.full((100, 100, 3), 20, np.uint8)
+    >>> page[50] = 230
+    >>> is_dark(page), is_dark(255 - page)
+    (True, False)
+    """
+    small = rgb[:: max(1, rgb.shape[0] // 500), :: max(1, rgb.shape[1] // 500)]
+    grey = cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2GRAY)
+    return bool(np.median(grey) < _DARK and (grey > _BRIGHT).mean() < _MOST_BRIGHT)
+
+
+def on_paper(rgb: ByteImage) -> ByteImage:
+    """The negative of a picture: each colour stays as far from the ground as it was, dark instead of light."""
+    return np.asarray(cv2.bitwise_not(rgb), dtype=np.uint8)

@@ -14,13 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecgkin.retrieval.ecg.page.bow import row_bow, straighten_rows
-from ecgkin.retrieval.ecg.page.creases import without_creases
-from ecgkin.retrieval.ecg.page.dark import is_dark, on_paper
-from ecgkin.retrieval.ecg.page.grid import LineField, grid_pitch, line_field
+from ecgkin.retrieval.ecg.page.damage import row_bow, straighten_rows, without_creases
 from ecgkin.retrieval.ecg.page.image import LARGEST_FILE, LARGEST_MPX, load_image
 from ecgkin.retrieval.ecg.page.ink import (
     has_upright_lines,
+    is_dark,
+    on_paper,
     paper_normalised,
     quarter,
     sharpened,
@@ -29,12 +28,19 @@ from ecgkin.retrieval.ecg.page.ink import (
     without_lines,
     working_copy,
 )
-from ecgkin.retrieval.ecg.page.layout import guess_layout, has_layout
 from ecgkin.retrieval.ecg.page.network.segment import FoundName, PageLooks
-from ecgkin.retrieval.ecg.page.paper import find_paper, flatten, inner_mask, straighten
+from ecgkin.retrieval.ecg.page.paper import (
+    LineField,
+    find_paper,
+    flatten,
+    grid_pitch,
+    inner_mask,
+    line_field,
+    straighten,
+)
 from ecgkin.retrieval.ecg.page.pieces import find_pieces
 from ecgkin.retrieval.ecg.page.redraw import pulse_stands, redraw
-from ecgkin.retrieval.ecg.page.rows import TraceRows, check_rows, find_rows
+from ecgkin.retrieval.ecg.page.rows import TraceRows, check_rows, find_rows, guess_layout, has_layout
 from ecgkin.retrieval.ecg.page.sheet import Marks, Sheet
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode, without

@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.drawing.geometry import PageGeometry, page_geometry
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
-from ecgkin.retrieval.ecg.page.curves import Curves, polylines, trace_curves
+from ecgkin.retrieval.ecg.page.curves import Curves, Spans, find_spans, polylines, trace_curves, without_ticks
 from ecgkin.retrieval.ecg.page.pieces import page_side
 from ecgkin.retrieval.ecg.page.pulse import Pulse, find_pulse
 from ecgkin.retrieval.ecg.page.rows import CORRIDOR, TraceRows
-from ecgkin.retrieval.ecg.page.time import Spans, find_spans, without_ticks
 
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.digitized import Stretch
-from ecgkin.retrieval.ecg.page.einthoven import triple_weights
+from ecgkin.retrieval.ecg.page.einthoven import beside, law_shifts, match, triple_weights
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, strip_names
 from ecgkin.retrieval.ecg.page.scale import PaperScale
-from ecgkin.retrieval.ecg.page.steps import beside, law_shifts, match
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
 FloatArray = NDArray[np.float64]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ecgkin.generation.research.retrieval.robustness import damaged_page
 from ecgkin.retrieval.ecg.drawing.geometry import RenderStyle
 from ecgkin.retrieval.ecg.drawing.raster import render_array
-from ecgkin.retrieval.ecg.page.creases import BANDS, without_creases
+from ecgkin.retrieval.ecg.page.damage import BANDS, without_creases
 from ecgkin.retrieval.ecg.page.ink import sharpened
 from ecgkin.retrieval.ecg.page.pulse import find_pulse
 from ecgkin.retrieval.ecg.page.reading import read_page

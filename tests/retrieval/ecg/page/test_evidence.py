@@ -9,9 +9,9 @@ from hypothesis import strategies as some
 
 from ecgkin.generation.research.retrieval.protocol import stranger_records
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, render_array, simulate
-from ecgkin.retrieval.ecg.page.dark import is_dark, on_paper
 from ecgkin.retrieval.ecg.page.evidence import PageEvidence, doubts, synchrony
 from ecgkin.retrieval.ecg.page.image import load_image
+from ecgkin.retrieval.ecg.page.ink import is_dark, on_paper
 from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
 from ecgkin.retrieval.notes import NoteCode
 

@@ -10,9 +10,9 @@ from ecgkin.retrieval.ecg.statements.find import expand
 from ecgkin.retrieval.ecg.statements.report_text import fold
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.words import lexicon
+from ecgkin.retrieval.search.words.lexicon import distance, nearest_word
 from ecgkin.retrieval.search.words.parts import AgePart, MeasurePart, SexPart, Understood, parts_of
 from ecgkin.retrieval.search.words.shown import shown
-from ecgkin.retrieval.search.words.spelling import distance, nearest_word
 from ecgkin.retrieval.search.words.understand import cleaned, of_parts, understand
 
 

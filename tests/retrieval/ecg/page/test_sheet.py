@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecgkin.retrieval.ecg.page.lean import Lean, find_lean
+from ecgkin.retrieval.ecg.page.sheet import Lean, find_lean
 
 WIDTH, HEIGHT, STEP = 900, 500, 18
 BOX = (0, 0, WIDTH, HEIGHT)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.grid import LARGEST_PERSPECTIVE, SHEARS, _peak, grid_pitch, line_field
+from ecgkin.retrieval.ecg.page.paper import LARGEST_PERSPECTIVE, SHEARS, _peak, grid_pitch, line_field
 
 WIDTH, HEIGHT, PITCH = 900, 640, 20.0
 
@@ -72,7 +72,7 @@ def test_perspective_is_undone(w1: float, w2: float) -> None:
 
 def test_too_much_perspective_is_a_misfit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound nothing is undone, however clear the two halves are."""
-    import ecgkin.retrieval.ecg.page.grid as module
+    import ecgkin.retrieval.ecg.page.paper as module
 
     monkeypatch.setattr(module, "_shears", lambda image: (0.2, -0.2, 1.0))
     field = line_field(grid(np.eye(3)))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.steps import beside, law_shifts, match
+from ecgkin.retrieval.ecg.page.einthoven import beside, law_shifts, match
 
 FS = 500.0
 T = np.arange(1250) / FS
