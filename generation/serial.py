@@ -455,9 +455,9 @@ def _sentence(
     first = [finding for finding in findings if finding.urgent and finding.state in ("new", "increased")]
     parts = []
     for state in ("new", "increased"):
-        some = [finding.name for finding in first if finding.state == state]
-        if some:
-            parts.append(f"{words[state]}: {', '.join(some)}")
+        urgent = [finding.name for finding in first if finding.state == state]
+        if urgent:
+            parts.append(f"{words[state]}: {', '.join(urgent)}")
     parts.append("; ".join(change.text for change in changes) or ("" if first else words["none"]))
     for state in ("new", "increased", "not_compared", "borderline", "gone", "unchanged"):
         some = [finding for finding in findings if finding.state == state and finding not in first]

@@ -14,6 +14,7 @@ from ecgkin.generation import serial
 from ecgkin.generation.drafter import Drafter
 from ecgkin.generation.measures import measure
 from ecgkin.generation.measures.compare import ChangeCode, rule_text
+from ecgkin.generation.measures.flags import Flag, FlagCode
 from ecgkin.generation.measures.values import Measurements
 from ecgkin.generation.serial import compare_records, compare_with_earlier, earlier_cases, patient_of, record_of
 from ecgkin.generation.types.serial import Serial
@@ -243,6 +244,26 @@ def test_an_urgent_finding_about_the_limit_is_in_the_sentence(monkeypatch: pytes
     found = {f.code: f for f in done.findings}["qtc_above_500"]
     assert found.state == "borderline" and "in the earlier ECG" in found.name
     assert f"about the limit in both: {found.name}" in done.sentence
+
+
+def test_what_is_flagged_beside_an_ecg_that_could_not_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is new or gone then, and the urgent ones are said."""
+    raised = _measured(NEW, V2=0.5, V3=0.5, V4=0.5)
+    for pair in ((Measurements(), raised), (raised, Measurements())):
+        done = _compared(monkeypatch, *pair)
+        found = {f.code: f for f in done.findings if f.code != "no_qrs"}
+        assert {f.state for f in found.values()} == {"not_compared"}
+        assert found["st_elevation"].name in done.sentence
+
+
+def test_a_block_of_higher_degree_than_before_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are AV blocks, so that no block is new among the changes; the dangerous one is all the same."""
+    flags = iter(((Flag(FlagCode.SECOND_DEGREE_BLOCK),), (Flag(FlagCode.HIGH_GRADE_BLOCK),)))
+    monkeypatch.setattr(serial, "red_flags", lambda _measured: next(flags))
+    monkeypatch.setattr(serial, "flag_title", lambda flag, _language: str(flag.code))
+    done = compare_records(OLD, OLD)
+    assert {f.code: f.state for f in done.findings} == {"high_grade_block": "new", "second_degree_block": "gone"}
+    assert done.sentence.startswith("Compared with the ECG: new: high_grade_block")
 
 
 def test_reasons_are_german_where_german_is_asked_for() -> None:
