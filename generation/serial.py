@@ -6,8 +6,8 @@ newest (or the one that was named) is measured as the new one is; `measures.comp
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -19,12 +19,17 @@ from ecgkin.generation.measures.compare import (
     ChangeCode,
     Comparison,
     Row,
+    chance_mv,
     change_text,
     compare,
+    rhythm_class,
+    rule_text,
 )
 from ecgkin.generation.measures.flag_texts import flag_title
-from ecgkin.generation.measures.flags import Flag, FlagCode, red_flags
+from ecgkin.generation.measures.flags import CONTIGUOUS, Flag, FlagCode, Severity, judges, red_flags
+from ecgkin.generation.measures.leads import LeadMeasures
 from ecgkin.generation.measures.measure import usual_beat
+from ecgkin.generation.measures.values import Measurements
 from ecgkin.generation.types.serial import EarlierEcg, FindingState, Serial, SerialChange, SerialFinding, SerialRow
 from ecgkin.index.case import content_hash
 from ecgkin.retrieval.ecg.leads import LEADS
@@ -57,19 +62,28 @@ _CHANGES_OF: Mapping[FlagCode, frozenset[ChangeCode]] = {
             FlagCode.LEFT_BUNDLE,
             FlagCode.RIGHT_BUNDLE,
             FlagCode.PREEXCITATION,
-            FlagCode.HIGH_GRADE_BLOCK,
-            FlagCode.SECOND_DEGREE_BLOCK,
         ),
         _BLOCK,
     ),
     **dict.fromkeys((FlagCode.SLOW, FlagCode.FAST), frozenset({ChangeCode.RATE})),
-    **dict.fromkeys(
-        (FlagCode.FIBRILLATION, FlagCode.FAST_FIBRILLATION, FlagCode.FLUTTER, FlagCode.PACED),
-        frozenset({ChangeCode.RHYTHM}),
-    ),
+    **dict.fromkeys((FlagCode.FIBRILLATION, FlagCode.FLUTTER, FlagCode.PACED), frozenset({ChangeCode.RHYTHM})),
+    FlagCode.FAST_FIBRILLATION: frozenset({ChangeCode.RHYTHM, ChangeCode.RATE}),
     FlagCode.Q_WAVES: frozenset({ChangeCode.NEW_Q, ChangeCode.Q_GONE}),
     FlagCode.LONG_QT: frozenset({ChangeCode.QTC}),
 }
+# What the criteria of ST and T look at in a lead, mV.
+_LEVEL_OF: Mapping[FlagCode, Callable[[LeadMeasures], float]] = {
+    FlagCode.ST_ELEVATION: lambda lead: max(lead.st_j_mv, lead.st_60_mv),
+    **dict.fromkeys((FlagCode.SGARBOSSA, FlagCode.AVR_ELEVATION, FlagCode.BRUGADA), lambda lead: lead.st_j_mv),
+    **dict.fromkeys((FlagCode.ST_DEPRESSION, FlagCode.POSTERIOR), lambda lead: lead.st_60_mv),
+    **dict.fromkeys(
+        (FlagCode.T_INVERSION, FlagCode.WELLENS, FlagCode.PEAKED_T, FlagCode.RECENT_INFARCTION), lambda lead: lead.t_mv
+    ),
+}
+_OF_LEADS = frozenset({*_LEVEL_OF, FlagCode.Q_WAVES})
+_OF_RHYTHM = frozenset({FlagCode.FIBRILLATION, FlagCode.FAST_FIBRILLATION, FlagCode.FLUTTER, FlagCode.PACED})
+_OF_ONE_LEAD = frozenset({FlagCode.SGARBOSSA, FlagCode.BRUGADA})
+_OF_P = frozenset({FlagCode.HIGH_GRADE_BLOCK, FlagCode.SECOND_DEGREE_BLOCK})
 _ROW_OF: Mapping[ChangeCode, str] = {
     ChangeCode.QTC: "qtc_ms",
     ChangeCode.QRS: "qrs_ms",
@@ -85,6 +99,14 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "new": "new",
         "gone": "no longer",
         "unchanged": "unchanged",
+        "increased": "more than before",
+        "then": "in the earlier ECG",
+        "borderline": "about the limit in both",
+        "not_compared": "not compared",
+        "why_measured": "one of the two could not be measured",
+        "why_leads": "the leads may lie differently",
+        "why_conduction": "conduction differs, or ST and T follow it",
+        "why_rhythm": "the rhythm of one of the two cannot be told",
         "limits": "limited, because",
         "no_samples": "an earlier ECG is known, but its samples are not kept",
         "no_signal": "the new ECG could not be measured",
@@ -97,7 +119,15 @@ _WORDS: Mapping[Language, Mapping[str, str]] = {
         "new": "neu",
         "gone": "nicht mehr",
         "unchanged": "unverändert",
-        "limits": "eingeschränkt, weil",
+        "increased": "ausgeprägter als vorher",
+        "then": "im früheren EKG",
+        "borderline": "bei beiden um den Grenzwert",
+        "not_compared": "nicht verglichen",
+        "why_measured": "eines der beiden war nicht messbar",
+        "why_leads": "die Ableitungen können anders liegen",
+        "why_conduction": "die Erregung läuft anders, oder ST und T folgen ihr",
+        "why_rhythm": "der Rhythmus eines der beiden ist nicht zu bestimmen",
+        "limits": "eingeschränkt:",
         "no_samples": "ein früheres EKG ist bekannt, seine Abtastwerte sind aber nicht gespeichert",
         "no_signal": "das neue EKG konnte nicht gemessen werden",
         "nobody": "die Fallbasis enthält kein früheres EKG dieser Person",
@@ -148,17 +178,37 @@ def compare_records(
     measured = measure(before), measure(after)
     result = compare(*measured)
     flags = red_flags(measured[0]), red_flags(measured[1])
-    changed = {change.code for change in result.changes}
     changes = tuple(
-        SerialChange(str(change.code), change_text(change, language), change.leads, RULES[change.code][1])
+        SerialChange(str(change.code), change_text(change, language), change.leads, rule_text(change.code, language))
         for change in result.changes
     )
     limits = tuple(NOT_COMPARABLE[code][language] for code in result.not_comparable)
-    findings = tuple(_findings(*flags, changed, language))
+    gone = {flag.code for flag in flags[0]} - {flag.code for flag in flags[1]}
+    judged = _judge(measured, flags, result)
+    findings = tuple(
+        SerialFinding(
+            str(flag.code),
+            flag_title(flag, language)
+            + (
+                f", {_WORDS[language]['then']}" if flag.code in gone and state in ("borderline", "not_compared") else ""
+            ),
+            state,
+            "measurement",
+            _WORDS[language][why] if why else "",
+            flag.severity is Severity.URGENT,
+        )
+        for flag, state, why in judged
+    )
+    beyond = {
+        lead
+        for flag, state, _ in judged
+        if state in ("new", "increased")
+        for lead in _moved(flag, measured[1], measured[0])
+    }
     return Serial(
         compared_with=name,
         recorded_at=recorded_at,
-        rows=tuple(_row(row, result) for row in result.rows),
+        rows=tuple(_row(row, result, beyond) for row in result.rows),
         changes=changes,
         findings=findings,
         limits=limits,
@@ -275,34 +325,101 @@ def _where(patient: str) -> str:
     return f'patient="{quoted}"'
 
 
-def _row(row: Row, result: Comparison) -> SerialRow:
+def _row(row: Row, result: Comparison, moved: Collection[str]) -> SerialRow:
     codes = {change.code: change for change in result.changes}
     beyond = any(name == row.name and code in codes for code, name in _ROW_OF.items())
     if row.name.startswith("st_j_mv "):
         lead = row.name.split()[1]
-        beyond = any(
+        beyond = lead in moved or any(
             code in codes and lead in codes[code].leads for code in (ChangeCode.ST_UP, ChangeCode.ST_DOWN)
         )  # fmt: skip
     return SerialRow(row.name, row.before, row.after, row.change, beyond)
 
 
-def _findings(
-    before: Collection[Flag], after: Collection[Flag], changed: Collection[ChangeCode], language: Language
-) -> list[SerialFinding]:
-    old, new = {flag.code: flag for flag in before}, {flag.code: flag for flag in after}
-    out = []
+def _judge(
+    measured: tuple[Measurements, Measurements], flags: tuple[Collection[Flag], Collection[Flag]], result: Comparison
+) -> list[tuple[Flag, FindingState, str]]:
+    """How each flag of either ECG stands to the other; of those not compared the word in `_WORDS` that says why."""
+    old, new = ({flag.code: flag for flag in side} for side in flags)
+    changed = {change.code for change in result.changes}
+    out: list[tuple[Flag, FindingState, str]] = []
     for code in FlagCode:
-        if code not in old and code not in new:
-            continue
-        flag = new.get(code) or old[code]
         if code in old and code in new:
-            state: FindingState = "unchanged"
-        else:
-            needed = _CHANGES_OF.get(code, frozenset())
-            shown = not needed or bool(needed & set(changed))
-            state = "borderline" if not shown else "new" if code in new else "gone"
-        out.append(SerialFinding(str(code), flag_title(flag, language), state, "measurement"))
+            further = _moved(new[code], measured[1], measured[0])
+            out.append((new[code], "increased" if further else "unchanged", ""))
+        elif code in new:
+            out.append((new[code], *_stands(new[code], "new", measured[1], measured[0], changed, result)))
+        elif code in old:
+            out.append((old[code], *_stands(old[code], "gone", measured[0], measured[1], changed, result)))
     return out
+
+
+def _stands(
+    flag: Flag,
+    state: Literal["new", "gone"],
+    having: Measurements,
+    without: Measurements,
+    changed: Collection[ChangeCode],
+    result: Comparison,
+) -> tuple[FindingState, str]:
+    """New or gone, within repeatability, or not compared and why: a flag that only one ECG has.
+
+    Args:
+        flag: The flag.
+        state: What it is where its values changed enough.
+        having, without: The ECG that has the flag and the one that lacks it.
+        changed: What exceeds repeatability between them.
+        result: Of the comparison.
+    """
+    code = flag.code
+    if code is FlagCode.NO_QRS:
+        return state, ""
+    if not without.values:
+        return "not_compared", "why_measured"
+    able = judges(without, code)
+    why = ""
+    if code in _OF_LEADS:
+        why = "why_leads" if "lead_placement" in result.not_comparable else "" if able else "why_conduction"
+    if state == "gone" and why:
+        return "not_compared", why  # nobody looked for it, or not in the same place
+    if code in _OF_P and state == "gone":
+        seen = rhythm_class(without) == "with P waves"
+        return ("gone", "") if seen or _BLOCK & set(changed) else ("not_compared", "why_rhythm")
+    needed = _CHANGES_OF.get(code, frozenset())
+    if needed & set(changed) or _moved(flag, having, without):
+        return state, ""
+    if why:
+        return "not_compared", why
+    if not needed:
+        return state, ""
+    if code in _OF_RHYTHM and rhythm_class(without) in ("unknown", "without P waves"):
+        return "not_compared", "why_rhythm"
+    return "borderline", ""
+
+
+def _moved(flag: Flag, having: Measurements, other: Measurements) -> tuple[str, ...]:
+    """Leads of a flag of ST or T further out by more than repeatability: two neighbours, or the one it needs.
+
+    Values are held against each other here even where conduction differs: that ST may follow it is a limit to be said,
+    and no reason to keep an elevation that was not there.
+
+    Args:
+        flag: Of `having`.
+        having, other: The two ECGs.
+    """
+    level = _LEVEL_OF.get(flag.code)
+    if level is None:
+        return ()
+    limit = RULES[ChangeCode.ST_UP][0]
+    leads = set()
+    for lead in flag.leads:
+        if lead in having.leads and lead in other.leads:
+            here, there = level(having.leads[lead]), level(other.leads[lead])
+            if (here - there) * (1 if here >= 0 else -1) >= limit + chance_mv(having, other, lead):
+                leads.add(lead)
+    if flag.code not in _OF_ONE_LEAD:
+        leads = {lead for pair in CONTIGUOUS if leads.issuperset(pair) for lead in pair}
+    return tuple(lead for lead in flag.leads if lead in leads)
 
 
 def _statements(before: Collection[str], after: Collection[str], language: Language) -> list[SerialFinding]:
@@ -334,11 +451,22 @@ def _sentence(
     words = _WORDS[language]
     date = words["of"].format(date=recorded_at.replace("T", " ")) if recorded_at else ""
     head = words["head"].format(name=" ".join(part for part in (date, f"({name})" if name and date else name) if part))
-    parts = ["; ".join(change.text for change in changes) or words["none"]]
-    for state in ("new", "gone", "unchanged"):
-        some = [finding.name for finding in findings if finding.state == state]
-        if some:
-            parts.append(f"{words[state]}: {', '.join(some)}")
+    # What must not be missed comes first, and none of it is left out.
+    first = [finding for finding in findings if finding.urgent and finding.state in ("new", "increased")]
+    parts = []
+    for state in ("new", "increased"):
+        urgent = [finding.name for finding in first if finding.state == state]
+        if urgent:
+            parts.append(f"{words[state]}: {', '.join(urgent)}")
+    parts.append("; ".join(change.text for change in changes) or ("" if first else words["none"]))
+    for state in ("new", "increased", "not_compared", "borderline", "gone", "unchanged"):
+        some = [finding for finding in findings if finding.state == state and finding not in first]
+        if state in ("not_compared", "borderline"):
+            some = [finding for finding in some if finding.urgent]
+        for why in dict.fromkeys(finding.why for finding in some):
+            names = ", ".join(finding.name for finding in some if finding.why == why)
+            parts.append(f"{words[state]}{f' ({why})' if why else ''}: {names}")
+    parts = [part for part in parts if part]
     if limits:
         parts.append(f"{words['limits']} {', '.join(limits)}")
     return f"{' '.join(head.split())}: {'; '.join(parts)}."

@@ -306,7 +306,8 @@ class _Writer:
     def _stage(self, code: str) -> Stage:
         """What the nearest cases with an infarction call it, where they agree.
 
-        Old is said only where ST and T were measured, could be judged, and speak against nothing fresher.
+        Old is said only where ST and T were measured, could be judged, and speak against nothing fresher, and where
+        most of the cases that are cited for it say so too: an age that is called undetermined is not old.
         """
         if code not in _INFARCTIONS:
             return ""
@@ -319,6 +320,8 @@ class _Writer:
         judged = self.measurements is not None and bool(self.measurements.leads)
         judged = judged and not self.found.st_up and not self.found.secondary and "infarction" not in self._veiled()
         judged = judged and "st_t" not in self.found.forbidden
+        cited = [self.neighbours[i].stage == "old" for i in self._cases(code)]
+        judged = judged and 2 * sum(cited) > len(cited)
         return "old" if judged and 1 - fresh >= _STAGE_SHARE else ""
 
     def _alternative(self, code: str, section: str) -> Note:

@@ -115,15 +115,41 @@ RULES: Mapping[ChangeCode, tuple[float, str]] = {
     ChangeCode.ST_UP: (0.1, "Thygesen 2018: new elevation of 0.1 mV at the J point in two contiguous leads"),
     ChangeCode.ST_DOWN: (0.1, "Thygesen 2018 asks for 0.05 mV; 0.1 mV here, like elevation, against false alarms"),
     ChangeCode.T_INVERSION: (0.1, "Thygesen 2018: T inverted by more than 0.1 mV in two contiguous leads with R"),
-    ChangeCode.T_UPRIGHT: (0.1, "the same, the other way round"),
+    ChangeCode.T_UPRIGHT: (
+        0.1,
+        "Thygesen 2018: T inverted by more than 0.1 mV in two contiguous leads before, not now",
+    ),
     ChangeCode.NEW_Q: (0.0, "Thygesen 2018: criteria of prior infarction, met now and not before, Q deeper by 0.08 mV"),
-    ChangeCode.Q_GONE: (0.0, "the same, the other way round"),
+    ChangeCode.Q_GONE: (
+        0.0,
+        "Thygesen 2018: criteria of prior infarction, met before and not now, Q less deep by 0.08 mV",
+    ),
     ChangeCode.NEW_BLOCK: (
         120.0,
         "QRS of 120 ms with the pattern of AHA/ACCF/HRS part III (2009), 15 ms wider; PR of 200 ms, 36 ms longer",
     ),
-    ChangeCode.BLOCK_GONE: (120.0, "the same, the other way round"),
+    ChangeCode.BLOCK_GONE: (
+        120.0,
+        "the pattern of AHA/ACCF/HRS part III (2009) before and not now, QRS changed by 15 ms",
+    ),
     ChangeCode.RHYTHM: (0.0, "by P waves, RR intervals, flutter waves and spikes"),
+}
+_RULES_DE: Mapping[ChangeCode, str] = {
+    ChangeCode.QTC: "ICH E14 (2005): QTc um mehr als 60 ms länger, oder über 500 ms",
+    ChangeCode.QRS: "mehr als 20 ms; 95 % der EKGs einer Person an einem Tag weichen um höchstens 16 ms ab",
+    ChangeCode.PR: "mehr als 40 ms; 95 % der EKGs einer Person an einem Tag weichen um höchstens 36 ms ab",
+    ChangeCode.RATE: "mehr als 20/min, was Ruhe und Aufregung allein bewirken können",
+    ChangeCode.AXIS: "mehr als 30 Grad, QRS in I und aVF in beiden mindestens 0,4 mV, kein Schrittmacher",
+    ChangeCode.ST_UP: "Thygesen 2018: neue Hebung um 0,1 mV am J-Punkt in zwei benachbarten Ableitungen",
+    ChangeCode.ST_DOWN: "Thygesen 2018 verlangt 0,05 mV; hier 0,1 mV wie bei der Hebung, gegen Fehlalarme",
+    ChangeCode.T_INVERSION: "Thygesen 2018: T um mehr als 0,1 mV negativ in zwei benachbarten Ableitungen mit R",
+    ChangeCode.T_UPRIGHT: "Thygesen 2018: T vorher um mehr als 0,1 mV negativ in zwei Nachbarableitungen, jetzt nicht",
+    ChangeCode.NEW_Q: "Thygesen 2018: Kriterien des alten Infarkts jetzt erfüllt, vorher nicht, Q um 0,08 mV tiefer",
+    ChangeCode.Q_GONE: "Thygesen 2018: Kriterien des alten Infarkts vorher erfüllt, jetzt nicht, Q um 0,08 mV flacher",
+    ChangeCode.NEW_BLOCK: "QRS ab 120 ms mit dem Muster nach AHA/ACCF/HRS Teil III (2009), 15 ms breiter; "
+    "PQ über 200 ms, 36 ms länger",
+    ChangeCode.BLOCK_GONE: "das Muster nach AHA/ACCF/HRS Teil III (2009) vorher, jetzt nicht, QRS um 15 ms anders",
+    ChangeCode.RHYTHM: "nach P-Wellen, RR-Abständen, Flatterwellen und Schrittmacherimpulsen",
 }
 NOT_COMPARABLE: Mapping[str, Mapping[Language, str]] = {
     "not_measured": {"en": "one of the two could not be measured", "de": "eines der beiden war nicht messbar"},
@@ -269,7 +295,7 @@ def _st_t(before: Measurements, after: Measurements) -> list[Change]:
     limit = RULES[ChangeCode.ST_UP][0]
     shift = {lead: after.leads[lead].st_j_mv - before.leads[lead].st_j_mv for lead in common}
     # A shift counts beyond what chance in the median beats allows.
-    chance = {lead: 2 * max(before.leads[lead].noise_mv, after.leads[lead].noise_mv) for lead in common}
+    chance = {lead: chance_mv(before, after, lead) for lead in common}
     up = {n for n in common if shift[n] >= limit + chance[n] and after.leads[n].st_j_mv >= 0.05}
     down = {n for n in common if shift[n] <= -limit - chance[n] and after.leads[n].st_j_mv <= -0.05}
     turned, upright = _turned(before, after, common), _turned(after, before, common)
@@ -286,6 +312,11 @@ def _st_t(before: Measurements, after: Measurements) -> list[Change]:
             key = "st_j_mv" if code in (ChangeCode.ST_UP, ChangeCode.ST_DOWN) else "t_mv"
             out.append(Change(code, both, getattr(before.leads[first], key), getattr(after.leads[first], key)))
     return out
+
+
+def chance_mv(before: Measurements, after: Measurements, lead: str) -> float:
+    """By how much the levels of a lead that both have may differ by chance in the median beats, mV."""
+    return 2 * max(before.leads[lead].noise_mv, after.leads[lead].noise_mv)
 
 
 def _turned(one: Measurements, other: Measurements, common: Sequence[str]) -> set[str]:
@@ -323,6 +354,22 @@ def _q(before: Measurements, after: Measurements) -> list[Change]:
 def _contiguous(leads: set[str]) -> tuple[str, ...]:
     kept = {lead for pair in CONTIGUOUS if leads.issuperset(pair) for lead in pair}
     return tuple(lead for lead in _ST_LEADS if lead in kept)
+
+
+def rule_text(code: ChangeCode, language: Language = "en") -> str:
+    """Limit and source of a change.
+
+    Args:
+        code: Its kind.
+        language: "en" or "de".
+
+    Returns:
+        One phrase.
+
+    >>> rule_text(ChangeCode.RATE, "de")
+    'mehr als 20/min, was Ruhe und Aufregung allein bewirken können'
+    """
+    return _RULES_DE[code] if language == "de" else RULES[code][1]
 
 
 _CHANGE_TEXTS: Mapping[ChangeCode, Mapping[Language, str]] = {

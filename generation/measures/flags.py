@@ -199,6 +199,29 @@ def repolarisation_secondary(m: Measurements) -> bool:
     return ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m) or wide
 
 
+def judges(m: Measurements, code: FlagCode) -> bool:
+    """Whether the criteria of a flag can be put to an ECG at all: most of those of ST, T and Q want usual conduction.
+
+    Args:
+        m: Of one record.
+        code: The flag.
+
+    Returns:
+        False where the flag is missing because nothing was judged, not because nothing was found.
+    """
+    if code is FlagCode.SGARBOSSA:
+        return m.pacing.ventricular >= 0.5 or looks_paced(m) or has_left_bundle(m)
+    if code in (FlagCode.ST_ELEVATION, FlagCode.BRUGADA):
+        return not (ventricular_pacing(m) or has_left_bundle(m))
+    if code in (FlagCode.RECENT_INFARCTION, FlagCode.Q_WAVES):
+        return not (ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m))
+    if code in (FlagCode.T_INVERSION, FlagCode.POSTERIOR, FlagCode.WELLENS):
+        return not (repolarisation_secondary(m) or has_right_bundle(m))
+    if code in (FlagCode.ST_DEPRESSION, FlagCode.AVR_ELEVATION, FlagCode.PEAKED_T):
+        return not repolarisation_secondary(m)
+    return True
+
+
 def _judged(m: Measurements) -> dict[str, LeadMeasures]:
     return {name: lead for name, lead in m.leads.items() if lead.noise_mv <= _NOISY_MV}
 
@@ -233,7 +256,7 @@ def st_limit_mv(lead: str, age_years: float | None, sex: str | None) -> float:
 
 def _st_elevation(m: Measurements) -> Iterator[Flag]:
     """By the limits; where they are not reached, by what makes less elevation tell."""
-    if ventricular_pacing(m) or has_left_bundle(m):
+    if not judges(m, FlagCode.ST_ELEVATION):
         return
     for variant, leads in (
         ("", _pairs(m, lambda name, lead: _elevated(m, name, lead))),
@@ -296,7 +319,7 @@ def _st_mean(lead: LeadMeasures) -> float:
 
 def _sgarbossa(m: Measurements) -> Iterator[Flag]:
     """Sgarbossa 1996 with the proportional third criterion of Smith 2012; one lead suffices."""
-    if not (m.pacing.ventricular >= 0.5 or looks_paced(m) or has_left_bundle(m)):
+    if not judges(m, FlagCode.SGARBOSSA):
         return
     judged = _judged(m)
     with_qrs = {n: x for n, x in judged.items() if n != "aVR" and x.net_mv > 0.1 and x.st_j_mv >= 0.1}
@@ -324,7 +347,7 @@ def _depressed(lead: LeadMeasures, by_mv: float) -> bool:
 
 
 def _st_depression(m: Measurements) -> Iterator[Flag]:
-    if repolarisation_secondary(m):
+    if not judges(m, FlagCode.ST_DEPRESSION):
         return
     leads = _pairs(m, lambda _name, lead: _depressed(lead, 0.05))
     if leads:
@@ -336,7 +359,7 @@ def _t_inversion(m: Measurements) -> Iterator[Flag]:
 
     Tall is larger than Q and S, or 0.5 mV.
     """
-    if repolarisation_secondary(m) or has_right_bundle(m):
+    if not judges(m, FlagCode.T_INVERSION):
         return
     leads = _pairs(m, lambda name, lead: name != "V1" and lead.t_mv <= -0.1 and _tall_r(lead))
     if leads:
@@ -352,7 +375,7 @@ def _posterior(m: Measurements) -> Iterator[Flag]:
 
     Subendocardial ischaemia is deepest in V5 and V6.
     """
-    if repolarisation_secondary(m) or has_right_bundle(m):
+    if not judges(m, FlagCode.POSTERIOR):
         return
     judged = _judged(m)
     if not judged.keys() >= set(_CHEST):
@@ -370,7 +393,7 @@ def _recent(m: Measurements) -> Iterator[Flag]:
 
     The Universal Definition counts a Q of 20 ms and 0.1 mV where T is inverted in the same leads.
     """
-    if ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m):
+    if not judges(m, FlagCode.RECENT_INFARCTION):
         return
     leads = _pairs(
         m,
@@ -383,7 +406,7 @@ def _recent(m: Measurements) -> Iterator[Flag]:
 
 
 def _avr(m: Measurements) -> Iterator[Flag]:
-    if repolarisation_secondary(m) or "aVR" not in m.leads:
+    if not judges(m, FlagCode.AVR_ELEVATION) or "aVR" not in m.leads:
         return
     judged = _judged(m)
     down = tuple(n for n in (*_LIMB, *_CHEST) if n in judged and judged[n].st_j_mv <= -0.1)
@@ -506,7 +529,7 @@ def block_of(m: Measurements) -> BlockKind:
 
 
 def _peaked_t(m: Measurements) -> Iterator[Flag]:
-    if repolarisation_secondary(m):
+    if not judges(m, FlagCode.PEAKED_T):
         return
     judged = _judged(m)
     chest = [n for n in _CHEST if n in judged and judged[n].t_mv >= 1.0 and judged[n].t_mv > judged[n].r_mv]
@@ -516,7 +539,7 @@ def _peaked_t(m: Measurements) -> Iterator[Flag]:
 
 
 def _brugada(m: Measurements) -> Iterator[Flag]:
-    if ventricular_pacing(m) or has_left_bundle(m):
+    if not judges(m, FlagCode.BRUGADA):
         return
     judged = _judged(m)
     coved = tuple(
@@ -533,7 +556,7 @@ def _brugada(m: Measurements) -> Iterator[Flag]:
 
 
 def _wellens(m: Measurements) -> Iterator[Flag]:
-    if repolarisation_secondary(m) or has_right_bundle(m):
+    if not judges(m, FlagCode.WELLENS):
         return
     judged = _judged(m)
     leads = tuple(
@@ -564,7 +587,7 @@ def _conduction(m: Measurements) -> Iterator[Flag]:
 
 
 def _q_waves(m: Measurements) -> Iterator[Flag]:
-    if ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m):
+    if not judges(m, FlagCode.Q_WAVES):
         return
     leads = _pairs(m, lambda name, lead: pathological_q(name, lead))
     if leads:

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-# "borderline": met on one side of a limit only, by a change that is within repeatability.
-FindingState = Literal["new", "gone", "unchanged", "borderline"]
+# "borderline": met on one side of a limit only, by a change that is within repeatability; "not_compared": there in one,
+# and what would tell whether it is new or gone cannot be held against the other; "increased": in both, and further
+# out by more than repeatability.
+FindingState = Literal["new", "gone", "increased", "unchanged", "borderline", "not_compared"]
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,16 @@ class SerialFinding:
         name: For people.
         state: How it stands to the earlier ECG.
         by: "measurement" of both, or "statements": of the draft now and of the report then.
+        why: Of one that is not compared, in words.
+        urgent: Whether somebody must look at once.
     """
 
     code: str
     name: str
     state: FindingState
     by: Literal["measurement", "statements"]
+    why: str = ""
+    urgent: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Serial:
         recorded_at: When that one was recorded.
         rows: Values of both.
         changes: What exceeds repeatability.
-        findings: New, gone, unchanged and borderline ones.
+        findings: New, gone, increased, unchanged and borderline ones, and those not compared; the most dangerous first.
         limits: Why the comparison is limited, in words.
         sentence: All of it in one sentence.
         beats_mv: Lead -> (before, after): median beats on their level before QRS, mV, None where unknown, sampled at

@@ -10,8 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ecgkin.generation import serial
 from ecgkin.generation.drafter import Drafter
+from ecgkin.generation.measures import measure
+from ecgkin.generation.measures.compare import ChangeCode, rule_text
+from ecgkin.generation.measures.flags import Flag, FlagCode
+from ecgkin.generation.measures.values import Measurements
 from ecgkin.generation.serial import compare_records, compare_with_earlier, earlier_cases, patient_of, record_of
+from ecgkin.generation.types.serial import Serial
 from ecgkin.index import open_base
 from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case, content_hash
@@ -20,6 +26,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.notes import Language
 from ecgkin.retrieval.search.search import CaseSearch
 
 
@@ -155,3 +162,112 @@ def test_a_draft_says_what_has_changed(base: CaseBase) -> None:
     assert drafter.draft(NEW).draft.comparison is None
     plain = drafted.draft.as_dict()["comparison"]
     assert plain["compared_with"] == "own/2" and plain["rows"][0]["name"] == "rate_bpm"
+
+
+def _measured(record: EcgRecord, *, qrs_ms: float | None = None, **st_mv: float) -> Measurements:
+    """Of a record, with other ST levels at J and 60 ms after it in some leads, and another QRS."""
+    measured = measure(record)
+    leads = {
+        name: replace(lead, st_j_mv=st_mv[name], st_60_mv=st_mv[name], st_80_mv=st_mv[name], noise_mv=0.01)
+        if name in st_mv
+        else lead
+        for name, lead in measured.leads.items()
+    }
+    return replace(measured, leads=leads, **({} if qrs_ms is None else {"qrs_ms": qrs_ms}))
+
+
+def _compared(
+    monkeypatch: pytest.MonkeyPatch, before: Measurements, after: Measurements, language: Language = "en"
+) -> Serial:
+    both = iter((before, after))
+    monkeypatch.setattr(serial, "measure", lambda _record: next(both))
+    return compare_records(OLD, NEW, language=language)
+
+
+def test_an_elevation_that_was_not_there_is_new_where_conduction_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a left bundle branch block with ST at the baseline, now ST up by 0.8 mV: new, and said first."""
+    before = _measured(BLOCK, V2=0.1, V3=0.04, V4=0.0)
+    after = _measured(NEW, V2=0.42, V3=0.84, V4=1.0)
+    done = _compared(monkeypatch, before, after)
+    found = {f.code: f for f in done.findings}["st_elevation"]
+    assert (found.state, found.urgent) == ("new", True)
+    assert done.sentence.startswith(f"Compared with the ECG: new: {found.name}; ")
+    assert {"st_j_mv V3", "st_j_mv V4"} <= {row.name for row in done.rows if row.beyond}
+    assert done.limits, "that ST may follow conduction is said all the same"
+
+
+def test_what_was_not_compared_is_called_so_and_stays_in_the_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ST as high under the block before: nothing tells whether the elevation is new."""
+    levels = {"V2": 0.5, "V3": 0.5, "V4": 0.5}
+    before, after = _measured(BLOCK, **levels), _measured(NEW, **levels)
+    done = _compared(monkeypatch, before, after)
+    found = {f.code: f for f in done.findings}["st_elevation"]
+    assert found.state == "not_compared" and found.why
+    assert f"not compared ({found.why}): {found.name}" in done.sentence
+    back = _compared(monkeypatch, after, before)
+    found = {f.code: f for f in back.findings}["st_elevation"]
+    assert found.state == "not_compared" and found.name.endswith("in the earlier ECG")
+    assert found.name in back.sentence
+    german = _compared(monkeypatch, before, after, "de")
+    found = {f.code: f for f in german.findings}["st_elevation"]
+    assert f"nicht verglichen ({found.why}): {found.name}" in german.sentence
+
+
+def test_an_elevation_lower_than_under_the_block_is_not_called_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = _measured(BLOCK, V2=0.9, V3=0.9), _measured(NEW, V2=0.4, V3=0.4)
+    assert {f.code: f.state for f in _compared(monkeypatch, before, after).findings}["st_elevation"] == "not_compared"
+
+
+def test_an_elevation_that_grew_is_not_called_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a wide QRS in both ST is not among the changes; the finding says it."""
+    block = made("CRBBB", rate_bpm=72.0)
+    before, after = _measured(block, qrs_ms=140.0, V4=0.3, V5=0.3), _measured(block, qrs_ms=140.0, V4=0.9, V5=0.9)
+    done = _compared(monkeypatch, before, after)
+    assert "st_up" not in {change.code for change in done.changes}
+    found = {f.code: f for f in done.findings}["st_elevation"]
+    assert found.state == "increased" and f"more than before: {found.name}" in done.sentence
+    same = _compared(monkeypatch, before, before)
+    assert {f.code: f.state for f in same.findings}["st_elevation"] == "unchanged"
+
+
+def test_sgarbossa_with_a_new_block_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = _measured(NEW, V5=0.0, V6=0.0), _measured(BLOCK, V5=0.3, V6=0.3)
+    done = _compared(monkeypatch, before, after)
+    found = {f.code: f for f in done.findings}["sgarbossa"]
+    assert found.state == "new" and done.sentence.startswith(f"Compared with the ECG: new: {found.name}; ")
+
+
+def test_an_urgent_finding_about_the_limit_is_in_the_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """QTc of 510 before and 493 now: within repeatability, and said, with whose it was."""
+    now = replace(measure(NEW), qtc_ms=493.0, qtc_fridericia_ms=466.0, qt_ms=440.0)
+    done = _compared(monkeypatch, replace(now, qtc_ms=510.0, qtc_fridericia_ms=500.0), now)
+    found = {f.code: f for f in done.findings}["qtc_above_500"]
+    assert found.state == "borderline" and "in the earlier ECG" in found.name
+    assert f"about the limit in both: {found.name}" in done.sentence
+
+
+def test_what_is_flagged_beside_an_ecg_that_could_not_be_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is new or gone then, and the urgent ones are said."""
+    raised = _measured(NEW, V2=0.5, V3=0.5, V4=0.5)
+    for pair in ((Measurements(), raised), (raised, Measurements())):
+        done = _compared(monkeypatch, *pair)
+        found = {f.code: f for f in done.findings if f.code != "no_qrs"}
+        assert {f.state for f in found.values()} == {"not_compared"}
+        assert found["st_elevation"].name in done.sentence
+
+
+def test_a_block_of_higher_degree_than_before_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are AV blocks, so that no block is new among the changes; the dangerous one is all the same."""
+    flags = iter(((Flag(FlagCode.SECOND_DEGREE_BLOCK),), (Flag(FlagCode.HIGH_GRADE_BLOCK),)))
+    monkeypatch.setattr(serial, "red_flags", lambda _measured: next(flags))
+    monkeypatch.setattr(serial, "flag_title", lambda flag, _language: str(flag.code))
+    done = compare_records(OLD, OLD)
+    assert {f.code: f.state for f in done.findings} == {"high_grade_block": "new", "second_degree_block": "gone"}
+    assert done.sentence.startswith("Compared with the ECG: new: high_grade_block")
+
+
+def test_reasons_are_german_where_german_is_asked_for() -> None:
+    done = compare_records(OLD, BLOCK, language="de")
+    back = compare_records(BLOCK, OLD, language="de")
+    for change in (*done.changes, *back.changes):
+        assert change.rule == rule_text(ChangeCode(change.code), "de") != rule_text(ChangeCode(change.code), "en")

@@ -286,6 +286,11 @@ def test_own_earlier_ecgs_have_a_place_of_their_own() -> None:
     assert "about the limit in both" in html and "2001-02-03 04:05:06" in html and "own/0" in html
     assert html.count("<svg") == 1 and "mm/mV" in html and html.count("<li>") == 2
     assert "<script" not in html and "NaN" not in html
+    urgent = {"state": "new", "urgent": True, "name": "ST <up>"}
+    unlike = {"state": "not_compared", "why": "<leads>"}
+    kept = [serial_out().findings[0].model_copy(update=update) for update in (urgent, unlike)]
+    shown = serial.serial_html(serial_out().model_copy(update={"findings": kept}), "de", DE)
+    assert shown.index("neu: ST &lt;up&gt;") < shown.index("ICH E14") and "nicht verglichen (&lt;leads&gt;)" in shown
     calm = serial_out().model_copy(update={"changes": [], "rows": [], "beats_mv": {}, "earlier": []})
     told = serial.serial_html(calm, "de", DE)
     assert "Compared." in told and "<svg" not in told and "<table" not in told

@@ -150,8 +150,10 @@ class SerialFindingOut(BaseModel):
 
     code: str
     name: str
-    state: str = Field(description="new, gone, unchanged or borderline")
+    state: str = Field(description="new, increased, gone, unchanged, borderline or not_compared")
     by: str = Field(description="measurement (of both) or statements (of the draft now and of the report then)")
+    why: str = Field("", description="of one that is not compared: why")
+    urgent: bool = Field(False, description="whether somebody must look at once")
 
 
 class SerialOut(BaseModel):

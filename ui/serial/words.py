@@ -24,8 +24,10 @@ _NAMES: Mapping[str, tuple[str, str, str]] = {
 _STATES: Mapping[str, tuple[str, str]] = {
     "new": ("new", "neu"),
     "gone": ("no longer", "nicht mehr"),
+    "increased": ("more than before", "ausgeprägter als vorher"),
     "unchanged": ("unchanged", "unverändert"),
     "borderline": ("about the limit in both", "bei beiden um den Grenzwert"),
+    "not_compared": ("not compared", "nicht verglichen"),
 }
 
 
@@ -76,14 +78,18 @@ def row_texts(row: AnyRow, lang: Lang) -> tuple[str, str, str, str]:
     return name, values[0], values[1], values[2]
 
 
-def state_name(state: FindingState | str, lang: Lang) -> str:
+def state_name(state: FindingState | str, lang: Lang, why: str = "") -> str:
     """How a finding stands to the earlier ECG, in words.
 
     Args:
-        state: "new", "gone" or "same".
+        state: Of the finding.
         lang: "en" or "de".
+        why: Of one that is not compared.
 
     Returns:
         The words.
+
+    >>> state_name("not_compared", "de", "P zeigt in andere Richtung")
+    'nicht verglichen (P zeigt in andere Richtung)'
     """
-    return _STATES[state][lang == "de"]
+    return _STATES[state][lang == "de"] + (f" ({why})" if why else "")

@@ -147,6 +147,17 @@ def test_stages(language: Language) -> None:
     assert "old" not in drafted(mixed, {"IMI": 0.95, "SR": 0.9, "super:MI": 0.95}, measurements=plain()).text
 
 
+def test_old_needs_cited_cases_that_say_old() -> None:
+    """Cases further away say old; the three that are cited leave the age undetermined."""
+    reading = {"IMI": 0.95, "SR": 0.9, "super:MI": 0.95}
+    for undetermined, said in ((0, True), (1, True), (2, False), (3, False)):
+        every = [replace(n, stage="" if i < undetermined else "old") for i, n in enumerate(cases((20, "SR IMI")))]
+        draft = drafted(every, reading, measurements=plain())
+        (line,) = [s for s in draft.sentences if s.section == "infarction"]
+        assert set(line.citations) == {"x/0", "x/1", "x/2"}
+        assert ("old" in line.text.lower()) is said, (undetermined, line.text)
+
+
 def test_reports_that_say_nothing_stand_behind() -> None:
     """Of equally similar cases those with a report are cited."""
     silent = [replace(n, score=0.9, reported=i >= 3) for i, n in enumerate(cases((6, "SR NORM")))]

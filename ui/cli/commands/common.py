@@ -133,4 +133,4 @@ def show_serial(done: Serial, lang: Literal["en", "de"]) -> None:
     for change in done.changes:
         console.say(f"* {change.text}: {change.rule}")
     for finding in done.findings:
-        console.say(f"{state_name(finding.state, lang)}: {finding.name}")
+        console.say(f"{state_name(finding.state, lang, finding.why)}: {finding.name}")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ecgkin.ui.web.shared.context import Page
     from ecgkin.ui.web.shared.texts import Lang, Words
 
-_STATES = ("new", "gone", "borderline", "unchanged")
+_STATES = ("new", "increased", "not_compared", "gone", "borderline", "unchanged")
 
 
 def serial_panel(page: Page, serial: SerialOut) -> None:
@@ -42,15 +42,19 @@ def serial_html(serial: SerialOut, lang: Lang, word: Words) -> str:
         HTML, escaped.
     """
     head = "" if serial.changes else f"<p>{escape(serial.sentence)}</p>"
+    for finding in serial.findings if serial.changes else ():
+        if finding.urgent and finding.state in ("new", "increased"):
+            head += f'<p class="ek-notice"><b>{escape(state_name(finding.state, lang))}: {escape(finding.name)}</b></p>'
     for change in serial.changes:
         head += f'<p class="ek-notice"><b>{escape(change.text)}</b> {escape(change.rule)}</p>'
     for limit in serial.limits if serial.changes else ():
         head += f'<p class="ek-soft">{escape(limit)}</p>'
     found = ""
     for state in _STATES:
-        names = [finding.name for finding in serial.findings if finding.state == state]
-        if names:
-            found += f"<dt>{escape(state_name(state, lang))}</dt><dd>{escape('; '.join(names))}</dd>"
+        some = [finding for finding in serial.findings if finding.state == state]
+        for why in dict.fromkeys(finding.why for finding in some):
+            names = "; ".join(finding.name for finding in some if finding.why == why)
+            found += f"<dt>{escape(state_name(state, lang, why))}</dt><dd>{escape(names)}</dd>"
     body = f'<dl class="ek-sections">{found}</dl>' if found else ""
     if serial.beats_mv:
         names_of = (serial.recorded_at or serial.compared_with or word("before_then"), word("now"))
