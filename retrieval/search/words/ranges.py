@@ -126,7 +126,8 @@ _DENIES = re.compile(
 )
 _MOST_UNUSED = 20
 _SIGHT = 60  # characters before a limit in which it may be denied
-_ADULT, _OLDEST = 18, 110  # a number without a unit that may be an age
+_ADULT, _OLDEST = 18, 99  # a number without a unit that is read as an age; from 100 on it is rather a rate
+_COUNTED = re.compile(r"(?:tachy|brady|taky)\w{0,12}$")  # a number behind it is rather a rate
 # What a number without a unit counts where it is no age, or the word for its unit.
 _UNIT_OF_ELSE = (
     r"(?![\d.,:/]*\d)(?:\s?(?:%|°|/\s?\w{1,6}|(?:[mµu]?s|msec|sec|[mcµu]m|[mµu]v|mmhg|m?mol|hz|bpm|k?g|mg|h|seconds?|"
@@ -143,10 +144,12 @@ _BARE_AGE = re.compile(
     rf"|(?<!\w)(?P<op>{_LIMIT})\s{{0,2}}(?P<c>\d{{1,4}})(?!\w)(?P<unit2>{_UNIT_OF_ELSE})?"
     # "80+"
     r"|(?<![\w.,])(?P<e>\d{2,3})\s?\+(?!\w)"
+    # "60", which may be around or from there on
+    r"|(?<=\s)(?P<f>\d{2,3})(?=\s?(?:$|[,;)]))"
 )
 _LEADS_UP = frozenset(
     """
-    patients patient people persons adults cases those who that are is was age aged in of at and but only just with
+    ages patients patient people persons adults cases those who that are is was age aged in of at and but only just with
     women men woman man nur und aber bei im alter von patienten sind die der mit frauen männer och hos som är i med
     kvinnor män patienter
     """.split()
@@ -303,8 +306,8 @@ def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Lim
         found: Limits of this text.
 
     Returns:
-        The limits with these ages; a number that may be none (a unit stands behind it, it is below 18 or above 110, a
-        word that is no finding stands before it, an age was said beside it) is unused.
+        The limits with these ages; a number that may be none (a unit stands behind it, it is below 18 or above 99, a
+        word that is no finding or a tachycardia stands before it, an age was said beside it) is unused.
     """
     if not named:
         return found
@@ -317,14 +320,22 @@ def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Lim
         if any(a < end and start < b for a, b in taken):
             continue
         said, group = text[start:end].strip(), match.groupdict()
-        values = [float(group[key]) for key in ("a", "b", "c", "e") if group[key] is not None]
+        values = [float(group[key]) for key in ("a", "b", "c", "e", "f") if group[key] is not None]
         if group["a"] is not None and (
             (group["and"] is not None and group["between"] is None) or min(values) < _ADULT or min(values) > _OLDEST
         ):
             continue  # "2 to 1 conduction"
         behind = max((b for _, b in named if b <= start), default=0)
         beside = start - behind <= _SIGHT and _LEADS_UP.issuperset(re.findall(r"\w+", low[behind:start]))
-        is_age = beside and not (group["unit"] or group["unit2"]) and all(_ADULT <= v <= _OLDEST for v in values)
+        if group["f"] is not None and not beside:
+            continue
+        counted = group["f"] is not None or _COUNTED.search(low[max(0, behind - 40) : behind]) is not None
+        is_age = (
+            beside
+            and not counted
+            and not (group["unit"] or group["unit2"])
+            and all(_ADULT <= v <= _OLDEST for v in values)
+        )
         part: AgePart | None = None
         if is_age and not aged:
             if len(values) == 2:

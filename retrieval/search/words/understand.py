@@ -117,8 +117,9 @@ def understand(text: str) -> Understood:
     if read != plain:
         found_limits = limits(read)
     findings = _findings(_masked(read, found_limits.denied))
-    found_limits = bare_ages(read, [(a, b) for _, a, b in findings], found_limits)
-    findings = _findings(_masked(read, found_limits.denied))
+    before, found_limits = found_limits.denied, bare_ages(read, [(a, b) for _, a, b in findings], found_limits)
+    if found_limits.denied != before:
+        findings = _findings(_masked(read, found_limits.denied))
     words, known, unknown, (n_named, n_content) = _rest(read, findings, found_limits)
     said = {(part.code, part.polarity): part for part, _, _ in reversed(findings)}
     parts: list[Part] = [part for part, _, _ in findings if said.pop((part.code, part.polarity), None) is not None]

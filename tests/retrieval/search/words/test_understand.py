@@ -222,6 +222,8 @@ def test_age_and_sex_that_are_denied_are_the_other_ones(
         ("AF over 3", "over 3"),
         ("AF, ejection fraction > 50", "> 50"),
         ("AF more than 20 per day", "more than 20 per day"),
+        ("AF over 100", "over 100"),
+        ("AF 60", "60"),
     ],
 )
 def test_what_no_limit_can_say_is_unused_and_filters_nothing(text: str, unused: str) -> None:
@@ -277,6 +279,11 @@ def test_a_measured_value_that_is_denied_is_the_other_side(
     (part,) = understand(text).measures
     assert (part.name, part.low, part.high) == (name, low, high)
     assert bool(understand(text).words) == ("pacemaker" in text)
+
+
+@pytest.mark.parametrize("text", ["sinus bradycardia under 40", "tachycardia > 90", "Tachykardie über 90"])
+def test_a_number_behind_a_tachycardia_is_no_age(text: str) -> None:
+    assert [part.kind for part in understand(text).parts if part.kind in ("age", "unused")] == ["unused"]
 
 
 def test_minus_is_without_or_a_sign() -> None:
