@@ -72,6 +72,8 @@ class NoteCode(StrEnum):
     # Words of a query.
     WORDS_READ_AS = "words_read_as"
     WORDS_UNKNOWN = "words_unknown"
+    WORDS_UNUSED = "words_unused"
+    WORDS_CONTRADICT = "words_contradict"
     WORDS_NOT_UNDERSTOOD = "words_not_understood"
     WORDS_NOT_CARRIED = "words_not_carried"
     WORDS_NONE_CARRIES_ALL = "words_none_carries_all"
@@ -79,6 +81,7 @@ class NoteCode(StrEnum):
     WORDS_IN_REPORTS = "words_in_reports"
     WORDS_NOT_MEASURED = "words_not_measured"
     WORDS_IMPLY = "words_imply"
+    WORDS_IMPLY_NOT = "words_imply_not"
     WORDS_ONLY_FILTER = "words_only_filter"
     # Drafts.
     DRAFT_CUT = "draft_cut"
@@ -240,6 +243,14 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     ),
     NoteCode.WORDS_READ_AS: ('"{word}" was read as "{read_as}"', '„{word}“ wurde als „{read_as}“ gelesen'),
     NoteCode.WORDS_UNKNOWN: ("words that are not known: {words}", "unbekannte Wörter: {words}"),
+    NoteCode.WORDS_UNUSED: (
+        'this part of the words was not used: "{text}"',
+        "dieser Teil der Wörter wurde nicht verwendet: „{text}“",
+    ),
+    NoteCode.WORDS_CONTRADICT: (
+        "the words contradict themselves: {what} is asked for and denied",
+        "die Wörter widersprechen sich: {what} wird verlangt und ausgeschlossen",
+    ),
     NoteCode.WORDS_NOT_UNDERSTOOD: (
         "too little of these words is about ECGs: the cases below are not an answer to them",
         "zu wenige dieser Wörter handeln von EKGs: die Fälle darunter sind keine Antwort darauf",
@@ -267,6 +278,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.WORDS_IMPLY: (
         'in the place of "{text}", cases with {what} come first',
         "anstelle von „{text}“ stehen Fälle mit {what} vorn",
+    ),
+    NoteCode.WORDS_IMPLY_NOT: (
+        'in the place of "{text}", cases without {what} come first',
+        "anstelle von „{text}“ stehen Fälle ohne {what} vorn",
     ),
     NoteCode.WORDS_ONLY_FILTER: (
         "the words only leave cases out: the order of the others says little",

@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.generation.research.retrieval import baselines, calibrate
-from ecgkin.generation.research.retrieval.bootstrap import holm, mean_interval, paired_p, patient_weights
+from ecgkin.generation.research.retrieval.bootstrap import (
+    AucTable,
+    Interval,
+    holm,
+    mean_interval,
+    paired_p,
+    patient_weights,
+)
 from ecgkin.generation.research.retrieval.case_retrieval import (
     RANKED,
     CaseRetrievalResult,
@@ -45,20 +52,20 @@ from ecgkin.generation.research.retrieval.galleries import (
     encode_pictures,
 )
 from ecgkin.generation.research.retrieval.labels import default_space
-from ecgkin.generation.research.retrieval.metrics import jaccard, vote_scores
-from ecgkin.generation.research.retrieval.ranking import Floats, nearest, patient_numbers
+from ecgkin.generation.research.retrieval.metrics import clean_columns, jaccard, vote_scores
+from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest, patient_numbers
 from ecgkin.generation.research.retrieval.report import HEADLINE, JoinResult, Latency, RetrievalReport, write_report
 from ecgkin.generation.research.retrieval.text_search import evaluate_text_search, text_queries
-from ecgkin.generation.research.retrieval.witnesses import evaluate_witnesses
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
-from ecgkin.retrieval.encoders.witness import shipped_head
+from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
 from ecgkin.retrieval.errors import QueryError, RecordError
-from ecgkin.retrieval.search.vote import Calibration, Threshold, VoteRule
+from ecgkin.retrieval.search.vote import SUPER, Calibration, Threshold, VoteRule
 
 KINDS: tuple[str, ...] = ("phases shuffled", "noise", "random walk", "tones", "steps")
+VOTE, HEAD, BOTH = "vote", "head", "vote and head"
 WORDS = "signals without heartbeats, drawn as pages: " + ", ".join(KINDS)
 
 # Sentences without anything of an ECG in them, English and German.
@@ -492,3 +499,57 @@ def _latency(embedder: Embedder, queries: Sequence[PtbXlRow], gallery_emb: Float
         (gallery_emb @ vector[0]).argpartition(-min(10, len(gallery_emb)))
         took.append(1000.0 * (time.perf_counter() - start))
     return Latency(float(np.percentile(took, 50)), float(np.percentile(took, 95)), len(took))
+
+
+def evaluate_witnesses(
+    vectors: Floats,
+    found: Neighbours,
+    queries: Sequence[PtbXlRow],
+    gallery: Sequence[PtbXlRow],
+    *,
+    head: StatementHead,
+    calibration: Calibration,
+    weights: NDArray[np.float32],
+) -> dict[str, Mapping[str, Interval]]:
+    """Macro-AUCs of each, by "superclasses", "statements" and "statements (>= 10 positives)".
+
+    Args:
+        vectors: Of the queries, (n, dim).
+        found: Their neighbours, as deep as the calibration votes.
+        queries, gallery: Rows.
+        head: Of the encoder.
+        calibration: Says how deep the vote goes, and weighs vote and head where that was fitted.
+        weights: How often each query is drawn, (n_resamples, n).
+
+    Returns:
+        "vote", "head" and "vote and head" (where it was fitted) -> family -> interval.
+    """
+    space = default_space()
+    truth, known = (space.statements([row.labels for row in rows]) for rows in (queries, gallery))
+    supers, known_supers = space.superclass_matrix(truth), space.superclass_matrix(known)
+    said = head.of_vectors(vectors)
+    place = {code: i for i, code in enumerate(said.codes)}
+    has_super = np.asarray(supers.any(axis=1))
+    out: dict[str, dict[str, Interval]] = {VOTE: {}, HEAD: {}, **({BOTH: {}} if calibration.joint else {})}
+    ranked = found.rows.shape[1]
+    for family, y, cases, rule, names in (
+        ("superclasses", supers, known_supers, calibration.superclasses, [SUPER + n for n in space.superclasses]),
+        ("statements", truth, known, calibration.statements, list(space.codes)),
+    ):
+        shares = vote_scores(found, cases, min(rule.k, ranked), rule.tau).astype(np.float64)
+        read = said.probabilities[:, [place[name] for name in names]].astype(np.float64)
+        scores = {VOTE: shares, HEAD: read}
+        if calibration.joint:
+            scores[BOTH] = np.array(
+                [
+                    calibration.joint_probabilities(names, *one)
+                    for one in zip(shares, [rule.k] * len(y), read, strict=True)
+                ]
+            )
+        rows = has_super if family == "superclasses" else np.ones(len(y), dtype=np.bool_)
+        for name, score in scores.items():
+            table = AucTable.of(y[rows], score[rows].astype(np.float32), weights[:, rows])
+            out[name][family] = table.macro().interval
+            if family == "statements":
+                out[name]["statements (>= 10 positives)"] = table.macro(clean_columns(y)).interval
+    return dict(out)

@@ -35,6 +35,8 @@ EVERYDAY = _words(
     """
     come comes came go goes make makes made take takes seem seems appear appears start starts begin begins follow
     follows happen happens kommt kommen geht macht beginnt folgt kommer blir
+    minus ages men women man woman male males female females
+    frau frauen mann manner mannern mannlich weiblich kvinna kvinnor
     remarkably clearly quite extremely slightly really fairly somewhat unusually strongly markedly obviously probably
     sehr ziemlich deutlich etwas stark mycket ganska tydligt
     many history absent absence excluded exclude ruled rule free evidence everything everyone everybody next last first

@@ -112,9 +112,17 @@ class UnknownPart:
     kind: Literal["unknown"] = "unknown"
 
 
+@dataclass(frozen=True, slots=True)
+class UnusedPart:
+    """Words that were read and that no filter stands for: "not a 60-year-old", a number without a unit."""
+
+    text: Text
+    kind: Literal["unused"] = "unused"
+
+
 Finding: TypeAlias = StatementPart | ConceptPart
 Part: TypeAlias = Annotated[
-    StatementPart | ConceptPart | SexPart | AgePart | MeasurePart | WordsPart | SpellingPart | UnknownPart,
+    StatementPart | ConceptPart | SexPart | AgePart | MeasurePart | WordsPart | SpellingPart | UnknownPart | UnusedPart,
     Field(discriminator="kind"),
 ]
 

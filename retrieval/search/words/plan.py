@@ -15,6 +15,7 @@ from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.words import lexicon
 from ecgkin.retrieval.search.words.parts import AgePart, ConceptPart, Finding, MeasurePart, SexPart, Understood
+from ecgkin.retrieval.search.words.ranges import is_denied
 from ecgkin.retrieval.search.words.understand import has_content
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def plan(base: CaseBase, understood: Understood, where: WhereLike, lookups: Look
     nodes = _nodes(base, understood, lookups, asked)
     wanted = understood.wanted
     if wanted:
-        _rank(base, wanted, nodes, asked)
+        _rank(base, wanted, understood.denied, nodes, asked)
         if asked.similar and understood.is_sentence:
             # A sentence that says more than names is ranked by all its words; what it names counts among them.
             asked.tiers, asked.carried, asked.soft = [], None, True
@@ -236,7 +237,8 @@ def _embedded(understood: Understood) -> str:
         if fold(part.text) not in fold(words) and fold(name_of(part)[0]) not in fold(words)
     ]
     joined = ", ".join(dict.fromkeys([*names, words] if words else names))
-    return joined or " ".join(part.text for part in understood.measures) or "ECG"
+    said = (part.text for part in understood.measures if not is_denied(part.text))
+    return joined or " ".join(said) or "ECG"
 
 
 def _nodes(base: CaseBase, understood: Understood, lookups: Lookups, asked: Plan) -> dict[Finding, Node | None]:
@@ -269,7 +271,11 @@ def _near_names(base: CaseBase, codes: Sequence[str]) -> tuple[str, str]:
 
 
 def _rank(
-    base: CaseBase, wanted: tuple[tuple[Finding, ...], ...], nodes: Mapping[Finding, Node | None], asked: Plan
+    base: CaseBase,
+    wanted: tuple[tuple[Finding, ...], ...],
+    denied: Sequence[Finding],
+    nodes: Mapping[Finding, Node | None],
+    asked: Plan,
 ) -> None:
     """Which cases come first: those that carry all that is asked for, then those with part of it, then what is near."""
     parts = list(dict.fromkeys(part for group in wanted for part in group))
@@ -299,8 +305,17 @@ def _rank(
     kin = [code for part in parts if nodes[part] is not None for code in _KIN.get(part.code, ())]
     if kin:
         asked.tiers.append(Where(_any(dict.fromkeys(kin))))
-    if asked.carried == 0 and all(nodes[part] is not None for part in parts):
+    if asked.carried == 0 and _contradicts(wanted, denied):
+        asked.similar, asked.reason = False, "not_carried"
+        asked.notes.append(Note(NoteCode.WORDS_CONTRADICT, what=asked.names))
+    elif asked.carried == 0 and all(nodes[part] is not None for part in parts):
         asked.notes.append(Note(NoteCode.WORDS_NONE_CARRIES_ALL, what=asked.names))
+
+
+def _contradicts(wanted: tuple[tuple[Finding, ...], ...], denied: Sequence[Finding]) -> bool:
+    """Whether everything that is asked for is denied as well."""
+    codes = {part.code for part in denied}
+    return all(any(part.code in codes for part in group) for group in wanted)
 
 
 def _joined_names(wanted: tuple[tuple[Finding, ...], ...]) -> tuple[str, str]:
@@ -371,6 +386,11 @@ def _imply(measures: Sequence[MeasurePart], asked: Plan) -> None:
     """Cases that are called what a limit amounts to come first, and the note says so."""
     for part in measures:
         (high, above), (low, below) = _IMPLIED.get(part.name, ((0.0, ""), (0.0, "")))
+        if is_denied(part.text) and part.low is None and above and (part.high or 0.0) >= high:
+            concept = lexicon.concepts()[above]
+            asked.tiers = [Where(Not(_any(concept.codes)))]
+            asked.notes.append(Note(NoteCode.WORDS_IMPLY_NOT, what=(concept.name_en, concept.name_de), text=part.text))
+            return
         code = above if part.low is not None and above and part.low + 10.0 * (part.high is not None) >= high else ""
         if not code and below and part.high is not None and part.high <= low + 5.0:
             code = below
@@ -386,9 +406,11 @@ def _imply(measures: Sequence[MeasurePart], asked: Plan) -> None:
 def _spelling_notes(understood: Understood) -> list[Note]:
     slips = [part for part in understood.parts if part.kind == "spelling"]
     unknown = [part.text for part in understood.parts if part.kind == "unknown"]
+    unused = [part.text for part in understood.parts if part.kind == "unused"]
     notes = [Note(NoteCode.WORDS_READ_AS, word=part.text, read_as=part.read_as) for part in slips[:10]]
     if unknown:
         notes.append(Note(NoteCode.WORDS_UNKNOWN, words=", ".join(unknown[:10])[:300]))
+    notes += [Note(NoteCode.WORDS_UNUSED, text=text[:300]) for text in unused[:10]]
     return notes
 
 

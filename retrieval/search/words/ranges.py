@@ -1,14 +1,18 @@
 """Limits in words: measured values ("QRS > 120 ms"), age ("over 60", "65-jährig") and sex, in three languages.
 
+A limit that is denied is turned round ("not over 60" is up to 60, "not in women" is men); what has no other side that
+one limit could say ("not a 60-year-old", "except for women over 60") is kept as unused, and no filter.
+
 All repetitions in the patterns are bounded: the time they take grows with the length of the text and no faster.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from ecgkin.retrieval.search.words.parts import AgePart, Measure, MeasurePart, SexPart
+from ecgkin.retrieval.search.words.parts import AgePart, Measure, MeasurePart, SexPart, UnusedPart
 
 ELDERLY, YOUNG, CHILD = 65.0, 40.0, 17.0  # years
 AROUND = 5.0  # years on either side of an age that is given as one number
@@ -57,7 +61,8 @@ _BETWEEN = (
 )
 _MORE = r"(?P<up>\s?\+|\s(?:or|and|oder|und|eller|och) (?:more|above|higher|over|mehr|darüber|höher|mer|över))?"
 _LESS = r"(?P<down>\s(?:or|and|oder|und|eller|och) (?:less|below|lower|under|weniger|darunter|mindre))?"
-_VALUE = rf"(?:(?:{_OP})\s{{0,2}})?(?P<a>{_NUM})(?:{_UNIT})?(?:{_TO}(?P<b>{_NUM})(?:{_UNIT})?)?{_MORE}{_LESS}"
+_NEVER = r"(?:(?P<never>not|no|never|nicht|nie|ej|inte)\s{1,2})?"
+_VALUE = rf"{_NEVER}(?:(?:{_OP})\s{{0,2}})?(?P<a>{_NUM})(?:{_UNIT})?(?:{_TO}(?P<b>{_NUM})(?:{_UNIT})?)?{_MORE}{_LESS}"
 _MEASURED = re.compile(rf"{_NAME}{_BETWEEN}{_VALUE}")
 _BARE_RATE = re.compile(
     rf"(?:(?:{_OP})\s{{0,2}})?(?P<a>{_NUM})(?:{_TO}(?P<b>{_NUM}))?(?P<u>{_RATE_UNIT}){_MORE}{_LESS}"
@@ -113,7 +118,42 @@ _MALE = re.compile(
     r"under|med|över)\b)|(?<=\d)\s?(?:yo|y/o|yr)?\s?m\b(?!/)|\bsex\s?[:=]\s?m\b|-old man\b|"
     r"(?:^|(?<=[,;(] )|(?<=[,;(]))m(?=[,/ ]{1,2}\d)|\bman(?=[,/ ]{1,2}\d)"
 )
-_NOT_THESE = re.compile(r"(?:not|non|no|nicht|kein\w{0,2}|ej|inte|inga|without|ohne)[- ]$")
+# What stands directly before a limit and denies it; words that say nothing of their own may stand between.
+_DENIES = re.compile(
+    r"\b(?:not|non|no|never|nicht|nie|kein\w{0,2}|ej|inte|icke|ing(?:a|en|et)|without|ohne|utan)[- ]{1,2}"
+    r"(?:(?:an?|the|any|all|in|at|of|for|from|with|is|are|those|patients?|people|persons?|cases|mit|bei|von|für|im|"
+    r"de[rmn]|d[ia]e|das|eine?[rsmn]?|hos|med|en|ett|av|i)\s{1,2}){0,3}$"
+)
+_MOST_UNUSED = 20
+_SIGHT = 60  # characters before a limit in which it may be denied
+_ADULT, _OLDEST = 18, 99  # a number without a unit that is read as an age; from 100 on it is rather a rate
+_COUNTED = re.compile(r"(?:tachy|brady|taky)\w{0,12}$")  # a number behind it is rather a rate
+# What a number without a unit counts where it is no age, or the word for its unit.
+_UNIT_OF_ELSE = (
+    r"(?![\d.,:/]*\d)(?:\s?(?:%|°|/\s?\w{1,6}|(?:[mµu]?s|msec|sec|[mcµu]m|[mµu]v|mmhg|m?mol|hz|bpm|k?g|mg|h|seconds?|"
+    r"min(?:utes?)?|hours?|days?|weeks?|months?|tagen?|wochen|monaten?|stunden|(?:per|pro)\s\w{1,12}|a\s(?:day|minute)|"
+    r"beats?|leads?|ableitungen|percent|prozent|degrees?|grad|times|episodes?|pvcs?|pacs?|ves|e[ck]gs?)\b))"
+)
+_LIMIT = "|".join(words for key, words in _OPS.items() if key != "in")
+_COMPARES = re.compile(_LIMIT)
+_BARE_AGE = re.compile(
+    # "60 to 70", "between 60 and 70"
+    rf"(?<![\w.,])(?:(?P<between>{_OPS['in']})\s{{0,2}})?(?P<a>\d{{1,4}})"
+    rf"(?:\s?[-–—]\s?|\s(?:to|bis|till)\s|\s(?P<and>and|und|och)\s)(?P<b>\d{{1,4}})(?!\w)(?P<unit>{_UNIT_OF_ELSE})?"
+    # "over 60", ">80"
+    rf"|(?<!\w)(?P<op>{_LIMIT})\s{{0,2}}(?P<c>\d{{1,4}})(?!\w)(?P<unit2>{_UNIT_OF_ELSE})?"
+    # "80+"
+    r"|(?<![\w.,])(?P<e>\d{2,3})\s?\+(?!\w)"
+    # "60", which may be around or from there on
+    r"|(?<=\s)(?P<f>\d{2,3})(?=\s?(?:$|[,;)]))"
+)
+_LEADS_UP = frozenset(
+    """
+    ages patients patient people persons adults cases those who that are is was age aged in of at and but only just with
+    women men woman man nur und aber bei im alter von patienten sind die der mit frauen männer och hos som är i med
+    kvinnor män patienter
+    """.split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +163,17 @@ class Limits:
     Attributes:
         measures: Measured values and their places.
         people: Age and sex and their places.
+        unused: What was read and can be no filter, and where.
     """
 
     measures: tuple[tuple[MeasurePart, int, int], ...]
     people: tuple[tuple[AgePart | SexPart, int, int], ...]
+    unused: tuple[tuple[UnusedPart, int, int], ...] = ()
+
+    @property
+    def denied(self) -> list[tuple[int, int]]:
+        """Places of limits that were denied, the words that deny them included."""
+        return [(a, b) for part, a, b in (*self.measures, *self.people, *self.unused) if is_denied(part.text)]
 
 
 def limits(text: str) -> Limits:
@@ -141,12 +188,23 @@ def limits(text: str) -> Limits:
     """
     low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
     measures: list[tuple[MeasurePart, int, int]] = []
+    unused: list[tuple[UnusedPart, int, int]] = []
     for pattern in (_MEASURED, _BARE_RATE):
         for match in pattern.finditer(low):
             measured = _measure(match, text)
-            if measured is not None:
-                measures.append((measured, match.start(), match.end()))
-        low = _blanked(low, measures)
+            if measured is None:
+                continue
+            start, end = _denied_from(low, match.start()), match.end()
+            said = text[start:end].strip()
+            # Denied twice is not denied: "not below 60" is one denial, "no rate not below 60" two.
+            if (start < match.start()) == (match.groupdict().get("never") is not None):
+                measures.append((replace(measured, text=said), start, end))
+            elif (measured.low is None) != (measured.high is None):
+                turned = replace(measured, low=measured.high, high=measured.low, text=said)
+                measures.append((turned, start, end))
+            else:
+                unused.append((UnusedPart(said), start, end))
+        low = _blanked(low, [(a, b) for _, a, b in (*measures, *unused)])
     people: list[tuple[AgePart | SexPart, int, int]] = []
     for match in _AGE.finditer(low):
         aged = _age(match, text)
@@ -159,12 +217,147 @@ def limits(text: str) -> Limits:
                 part = AgePart(years if up else None, None if up else years, text[found.start() : found.end()])
                 people.append((part, found.start(), found.end()))
                 break
-    sexes = _sexes(low, text)
-    return Limits(tuple(measures), (*people, *sexes))
+    spans, kept, left = _persons(low, text, people)
+    return Limits(tuple(measures), (*kept, *_sexes(spans, text)), (*unused, *left))
 
 
-def _blanked(low: str, spans: list[tuple[MeasurePart, int, int]]) -> str:
-    for _, start, end in spans:
+def is_denied(text: str) -> bool:
+    """Whether the words of a limit deny it.
+
+    >>> is_denied("not over 60"), is_denied("QRS nicht > 120"), is_denied("over 60")
+    (True, True, False)
+    """
+    return (
+        re.search(
+            r"\b(?:not?|non|never|nicht|nie|kein\w{0,2}|ej|inte|icke|ing(?:a|en|et)|without|ohne|utan)\b", text.lower()
+        )
+        is not None
+    )
+
+
+def _denied_from(low: str, start: int) -> int:
+    """Where the words begin that deny what begins at a place; that place where none do."""
+    begin = max(0, start - _SIGHT)
+    found = _DENIES.search(low[begin:start])
+    return start if found is None else begin + found.start()
+
+
+def _other_side(part: AgePart, text: str) -> AgePart | None:
+    """The ages that an open limit leaves out; None where it is none."""
+    if (part.low is None) == (part.high is None):
+        return None
+    gap = 0.0 if any(c.isdigit() for c in part.text) else 1.0  # "children" are 17 or younger: others are 18 or older
+    if part.low is not None:
+        return AgePart(None, part.low - gap, text)
+    return AgePart((part.high or 0.0) + gap, None, text)
+
+
+def _persons(
+    low: str, text: str, ages: Sequence[tuple[AgePart | SexPart, int, int]]
+) -> tuple[list[tuple[str, int, int]], list[tuple[AgePart | SexPart, int, int]], list[tuple[UnusedPart, int, int]]]:
+    """Sexes that are asked for and their places, ages, and what was denied and has no other side.
+
+    Args:
+        low: The text in small letters, measured values blank.
+        text: As it was written.
+        ages: As they were found, whether denied or not.
+    """
+    sexes = [
+        (sex, m.start(), m.end()) for sex, pattern in (("F", _FEMALE), ("M", _MALE)) for m in pattern.finditer(low)
+    ]
+    kept_sexes, unused = [], []
+    kept: list[tuple[AgePart | SexPart, int, int]] = []
+    joined: set[tuple[str, int, int]] = set()
+    for part, start, end in ages:
+        assert isinstance(part, AgePart)
+        begin = _denied_from(low, start)
+        beside = [one for one in sexes if one[1] <= end + 1 and start <= one[2] + 1]
+        first = min([start, *(a for _, a, _ in beside)])
+        before = _denied_from(low, first)
+        compares = _COMPARES.match(low, start) is not None
+        if before < first and beside and not (compares and first == start):
+            # Not these women of this age: men of any age and women of another one, which no single limit says.
+            last = max([end, *(b for _, _, b in beside)])
+            unused.append((UnusedPart(text[before:last].strip()), before, last))
+            joined.update(beside)
+        elif begin == start:
+            kept.append((part, start, end))
+        else:
+            said = text[begin:end].strip()
+            turned = _other_side(part, said)
+            if turned is None:
+                unused.append((UnusedPart(said), begin, end))
+            else:
+                kept.append((turned, begin, end))
+    for one in sexes:
+        if one not in joined:
+            sex, start, end = one
+            begin = _denied_from(low, start)
+            kept_sexes.append((sex if begin == start else {"F": "M", "M": "F"}[sex], begin, end))
+    return kept_sexes, kept, unused
+
+
+def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Limits:
+    """Limits, with numbers without a unit that stand beside a finding read as ages ("LBBB over 60").
+
+    Args:
+        text: One line.
+        named: Places of findings; without any no number is read.
+        found: Limits of this text.
+
+    Returns:
+        The limits with these ages; a number that may be none (a unit stands behind it, it is below 18 or above 99, a
+        word that is no finding or a tachycardia stands before it, an age was said beside it) is unused.
+    """
+    if not named:
+        return found
+    low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    taken = [(a, b) for _, a, b in (*found.measures, *found.people, *found.unused)] + list(named)
+    people, unused = list(found.people), list(found.unused)
+    aged = any(isinstance(part, AgePart) for part, _, _ in people)
+    for match in _BARE_AGE.finditer(low):
+        start, end = _denied_from(low, match.start()), match.end()
+        if any(a < end and start < b for a, b in taken):
+            continue
+        said, group = text[start:end].strip(), match.groupdict()
+        values = [float(group[key]) for key in ("a", "b", "c", "e", "f") if group[key] is not None]
+        if group["a"] is not None and (
+            (group["and"] is not None and group["between"] is None) or min(values) < _ADULT or min(values) > _OLDEST
+        ):
+            continue  # "2 to 1 conduction"
+        behind = max((b for _, b in named if b <= start), default=0)
+        beside = start - behind <= _SIGHT and _LEADS_UP.issuperset(re.findall(r"\w+", low[behind:start]))
+        if group["f"] is not None and not beside:
+            continue
+        counted = group["f"] is not None or _COUNTED.search(low[max(0, behind - 40) : behind]) is not None
+        is_age = (
+            beside
+            and not counted
+            and not (group["unit"] or group["unit2"])
+            and all(_ADULT <= v <= _OLDEST for v in values)
+        )
+        part: AgePart | None = None
+        if is_age and not aged:
+            if len(values) == 2:
+                part = AgePart(min(values), max(values), said)
+            elif group["op"] is not None and _direction(group["op"]) in ("lt", "le"):
+                part = AgePart(None, values[0], said)
+            else:
+                part = AgePart(values[0], None, said)
+            if start < match.start():
+                part = _other_side(part, said)
+        if part is None:
+            unused.append((UnusedPart(said), start, end))
+            if len(unused) >= _MOST_UNUSED:
+                break
+        else:
+            people.append((part, start, end))
+            aged = True
+    return Limits(found.measures, tuple(people), tuple(unused))
+
+
+def _blanked(low: str, spans: Sequence[tuple[int, int]]) -> str:
+    for start, end in spans:
         low = low[:start] + " " * (end - start) + low[end:]
     return low
 
@@ -225,16 +418,8 @@ def _age(match: re.Match[str], text: str) -> AgePart | None:
     return AgePart(max(0.0, age - AROUND), age + AROUND, shown)
 
 
-def _sexes(low: str, text: str) -> tuple[tuple[SexPart, int, int], ...]:
-    spans: dict[str, list[tuple[int, int]]] = {"F": [], "M": []}
-    for sex, pattern in (("F", _FEMALE), ("M", _MALE)):
-        for match in pattern.finditer(low):
-            other = _NOT_THESE.search(low[max(0, match.start() - 12) : match.start()])
-            asked = sex if other is None else {"F": "M", "M": "F"}[sex]
-            begin = match.start() if other is None else match.start() - len(other.group())
-            spans[asked].append((begin, match.end()))
-    asked_for = [sex for sex in spans if spans[sex]]
+def _sexes(spans: Sequence[tuple[str, int, int]], text: str) -> tuple[tuple[SexPart, int, int], ...]:
+    asked_for = {sex for sex, _, _ in spans}
     if len(asked_for) != 1:
         return ()  # both, or none
-    sex = asked_for[0]
-    return tuple((SexPart("F" if sex == "F" else "M", text[a:b].strip()), a, b) for a, b in spans[sex])
+    return tuple((SexPart("F" if sex == "F" else "M", text[a:b].strip()), a, b) for sex, a, b in spans)

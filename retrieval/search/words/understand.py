@@ -32,7 +32,7 @@ from ecgkin.retrieval.search.words.parts import (
     UnknownPart,
     WordsPart,
 )
-from ecgkin.retrieval.search.words.ranges import Limits, limits
+from ecgkin.retrieval.search.words.ranges import Limits, bare_ages, is_denied, limits
 
 MOST_SLIPS = 24  # unknown words that are looked up; a text with more is no query with slips
 MOST_UNKNOWN = 20
@@ -47,10 +47,11 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern, re.IGNORECASE), said)
     for pattern, said in (
         (
-            r"\b(?:excluding|exclud(?:es?|ed)(?: all)?(?=\s\w)|except(?: for)?|other than|apart from|minus|"
+            r"\b(?:excluding|exclud(?:es?|ed)(?: all)?(?=\s\w)|except(?: for)?|other than|apart from|minus(?!\s\d)|"
             r"leav(?:e|ing) out)\s",
             "without ",
         ),
+        (r"\bminus\s(?=\d)", "-"),
         (r"(?<!\w)w/?o(?:ut)?\.?\s|(?<!\w)w/out\s", "without "),
         (r"(?<!\w)w/\s?(?=\w)", "with "),
         (r"\bunpaced\b", "without pacing"),
@@ -104,7 +105,7 @@ def understand(text: str) -> Understood:
     """
     plain = cleaned(text)
     found_limits = limits(plain)
-    spans = [(a, b) for _, a, b in (*found_limits.measures, *found_limits.people)]
+    spans = [(a, b) for _, a, b in (*found_limits.measures, *found_limits.people, *found_limits.unused)]
     read, slips = _spelled(plain, spans)
     findings = _findings(_rewritten(read))
     if slips and not any(_is_domain(w) and not lexicon.is_weak(w) for w in _WORD.findall(plain)):
@@ -115,12 +116,16 @@ def understand(text: str) -> Understood:
     read = _rewritten(read)
     if read != plain:
         found_limits = limits(read)
-    findings = _findings(read)
+    findings = _findings(_masked(read, found_limits.denied))
+    before, found_limits = found_limits.denied, bare_ages(read, [(a, b) for _, a, b in findings], found_limits)
+    if found_limits.denied != before:
+        findings = _findings(_masked(read, found_limits.denied))
     words, known, unknown, (n_named, n_content) = _rest(read, findings, found_limits)
     said = {(part.code, part.polarity): part for part, _, _ in reversed(findings)}
     parts: list[Part] = [part for part, _, _ in findings if said.pop((part.code, part.polarity), None) is not None]
     parts += [part for part, _, _ in found_limits.measures]
     parts += list(dict.fromkeys(part for part, _, _ in found_limits.people))
+    parts += list(dict.fromkeys(part for part, _, _ in found_limits.unused))
     parts += [SpellingPart(was, now) for was, now in slips]
     parts += [UnknownPart(word) for word in unknown[:MOST_UNKNOWN]]
     if words:
@@ -175,6 +180,13 @@ def _rewritten(text: str) -> str:
     for pattern, said in _REWRITES:
         text = pattern.sub(said, text)
     return " ".join(text.split())
+
+
+def _masked(text: str, spans: list[tuple[int, int]]) -> str:
+    """The text with places blank: what denies a limit denies no finding."""
+    for start, end in spans:
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
 
 
 def _spelled(
@@ -268,19 +280,18 @@ def _rest(
     text: str, findings: list[tuple[Finding, int, int]], found: Limits
 ) -> tuple[str, float, list[str], tuple[int, int]]:
     """Words to embed, share of the words with a meaning that are known, those that are not; how many name, and all."""
-    people = [(a, b) for _, a, b in found.people]
+    people = [(a, b) for _, a, b in (*found.people, *found.unused)]
     measured = [(a, b) for _, a, b in found.measures]
     named = [(a, b) for _, a, b in findings]
-    cut = list(people)
-    for part, start, end in findings:
-        if part.polarity == "absent":
-            cut.append(_with_cues(text, start, end))
+    cut = people + [(a, b) for part, a, b in found.measures if is_denied(part.text)]
+    cues = [_with_cues(text, start, end) for part, start, end in findings if part.polarity == "absent"]
+    cut += cues
     n_known = n_content = n_named = 0
     unknown: list[str] = []
     for match in _WORD.finditer(text):
         word, place = match.group(), (match.start(), match.end())
         if _inside(place, people) or (
-            (lexicon.is_everyday(word) or lexicon.is_weak(word))
+            (lexicon.is_everyday(word) or lexicon.is_weak(word) or _inside(place, cues))
             and not _inside(place, named)
             and not _inside(place, measured)
         ):

@@ -91,6 +91,34 @@ def test_and_or_and_their_lack(engine: CaseSearch) -> None:
     assert set(names(none, 4)) == {"sure", "both", "unsure", "block 3"}
 
 
+def test_words_that_contradict_themselves_are_said_to(engine: CaseSearch) -> None:
+    for text in ("AF and no AF", "AF without AF"):
+        result = engine.by_text(text)
+        assert NoteCode.WORDS_CONTRADICT in codes(result)
+        assert NoteCode.WORDS_NONE_CARRIES_ALL not in codes(result)
+        assert result.nothing_similar
+    assert NoteCode.WORDS_CONTRADICT not in codes(engine.by_text("AF and no pacemaker"))
+
+
+def test_limits_that_are_denied_do_not_filter_for_themselves(engine: CaseSearch) -> None:
+    assert set(names(engine.by_text("AF not in women"), 2)) == {"both", "paced af"}
+    assert all((hit.case.age_years or 0) <= 70 for hit in engine.by_text("AF nicht älter als 70"))
+    result = engine.by_text("AF except for women over 60")
+    assert set(names(result, 3)) == {"af", "both", "paced af"}
+    (note,) = [note for note in result.warnings if note.code is NoteCode.WORDS_UNUSED]
+    assert "women over 60" in note and "nicht verwendet" in note.text("de")
+    assert all((hit.case.age_years or 0) >= 65 for hit in engine.by_text("AF over 65"))
+
+
+def test_wide_complexes_that_are_denied_do_not_come_first(engine: CaseSearch, tmp_path: Path) -> None:
+    result = engine.by_text("not QRS > 120 ms")
+    assert {NoteCode.WORDS_NOT_MEASURED, NoteCode.WORDS_IMPLY_NOT} <= codes(result)
+    assert all("CLBBB" not in hit.case.labels for hit in result.hits[:6])
+    base, search = engine_over(tmp_path / "measured", measured=True)
+    assert all(hit.case.meta["measurements"]["rate_bpm"] <= 100 for hit in search.by_text("without rate over 100"))
+    base.close()
+
+
 def test_age_and_sex_filter(engine: CaseSearch) -> None:
     result = engine.by_text("women over 60 with atrial fibrillation")
     assert names(result, 1) == ["af"]

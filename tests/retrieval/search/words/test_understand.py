@@ -11,7 +11,7 @@ from ecgkin.retrieval.ecg.statements.report_text import fold
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.words import lexicon
 from ecgkin.retrieval.search.words.lexicon import distance, nearest_word
-from ecgkin.retrieval.search.words.parts import AgePart, MeasurePart, SexPart, Understood, parts_of
+from ecgkin.retrieval.search.words.parts import AgePart, MeasurePart, SexPart, Understood, UnusedPart, parts_of
 from ecgkin.retrieval.search.words.shown import shown
 from ecgkin.retrieval.search.words.understand import cleaned, of_parts, understand
 
@@ -177,6 +177,133 @@ def test_both_sexes_are_no_filter_and_ages_are_no_rates() -> None:
     assert [p.low for p in parts if isinstance(p, AgePart)] == [60]
 
 
+@pytest.mark.parametrize(
+    ("text", "sex", "low", "high"),
+    [
+        ("LBBB nicht älter als 60", None, None, 60),
+        ("LBBB not older than 60", None, None, 60),
+        ("LBBB not over 60 years", None, None, 60),
+        ("LBBB nicht über 60 Jahre", None, None, 60),
+        ("LBBB inte äldre än 60", None, None, 60),
+        ("LBBB no older than 50", None, None, 50),
+        ("LBBB not younger than 40", None, 40, None),
+        ("LBBB not over 60", None, None, 60),
+        ("women not older than 60 with LBBB", "F", None, 60),
+        ("LBBB in patients who are not over 60", None, None, 60),
+        ("LBBB, not in children", None, 18, None),
+        ("LBBB not in women", "M", None, None),
+        ("LBBB nicht bei Frauen", "M", None, None),
+        ("LBBB inte hos kvinnor", "M", None, None),
+        ("LBBB excluding men", "F", None, None),
+        ("no women with LBBB", "M", None, None),
+    ],
+)
+def test_age_and_sex_that_are_denied_are_the_other_ones(
+    text: str, sex: str | None, low: float | None, high: float | None
+) -> None:
+    found = understand(text)
+    assert [p.sex for p in found.parts if isinstance(p, SexPart)] == ([sex] if sex else [])
+    ages = [(p.low, p.high) for p in found.parts if isinstance(p, AgePart)]
+    assert ages == ([] if low is high is None else [(low, high)])
+    assert (wanted(text), denied(text)) == ([("CLBBB",)], [])
+    assert found.words == "complete left bundle branch block" or text.startswith(("women", "no women", "LBBB in"))
+
+
+@pytest.mark.parametrize(
+    ("text", "unused"),
+    [
+        ("AF except for women over 60", "without women over 60"),
+        ("AF, not in women over 60", "not in women over 60"),
+        ("not a 60-year-old with AF", "not a 60-year-old"),
+        ("kein 60-jähriger mit Vorhofflimmern", "kein 60-jähriger"),
+        ("AF not between 60 and 70 years", "not between 60 and 70 years"),
+        ("AF, no QTc 480", "no QTc 480"),
+        ("AF above 200", "above 200"),
+        ("AF over 3", "over 3"),
+        ("AF, ejection fraction > 50", "> 50"),
+        ("AF more than 20 per day", "more than 20 per day"),
+        ("AF over 100", "over 100"),
+        ("AF 60", "60"),
+    ],
+)
+def test_what_no_limit_can_say_is_unused_and_filters_nothing(text: str, unused: str) -> None:
+    found = understand(text)
+    assert [part.text for part in found.parts if isinstance(part, UnusedPart)] == [unused]
+    assert not [part for part in found.parts if isinstance(part, SexPart | AgePart | MeasurePart)]
+    assert (wanted(text), denied(text)) == ([("AFIB",)], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("LBBB over 60", 60, None),
+        ("LBBB, 60 to 70", 60, 70),
+        ("LBBB between 60 and 70", 60, 70),
+        ("LBBB unter 40", None, 40),
+        ("LBBB über 60", 60, None),
+        ("AF >80", 80, None),
+        ("AF under 18", None, 18),
+        ("AF 80+", 80, None),
+        ("over 60 with AF", 60, None),
+    ],
+)
+def test_a_number_without_a_unit_beside_a_finding_is_an_age(text: str, low: float | None, high: float | None) -> None:
+    found = understand(text)
+    assert [(p.low, p.high) for p in found.parts if isinstance(p, AgePart)] == [(low, high)]
+    assert not [part for part in found.parts if part.kind in ("unknown", "unused", "measure")]
+
+
+@pytest.mark.parametrize("text", ["flutter with 2 to 1 conduction", "ST elevation in V1 to V4", "AF", "3° AV-Block"])
+def test_other_numbers_are_no_ages(text: str) -> None:
+    assert not [part for part in understand(text).parts if part.kind in ("age", "unused")]
+    assert not [part for part in understand("over 60").parts if part.kind in ("age", "unused")]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "low", "high"),
+    [
+        ("not QRS > 120 ms", "qrs_ms", None, 120),
+        ("kein QRS über 120", "qrs_ms", None, 120),
+        ("QRS not > 120 ms", "qrs_ms", None, 120),
+        ("QRS nicht über 120 ms", "qrs_ms", None, 120),
+        ("without rate over 100", "rate_bpm", None, 100),
+        ("Frequenz nicht unter 60", "rate_bpm", 60, None),
+        ("not faster than 100", "rate_bpm", None, 100),
+        ("rate not less than 60", "rate_bpm", 60, None),
+        ("no pacemaker, QRS > 120 ms", "qrs_ms", 120, None),
+    ],
+)
+def test_a_measured_value_that_is_denied_is_the_other_side(
+    text: str, name: str, low: float | None, high: float | None
+) -> None:
+    (part,) = understand(text).measures
+    assert (part.name, part.low, part.high) == (name, low, high)
+    assert bool(understand(text).words) == ("pacemaker" in text)
+
+
+@pytest.mark.parametrize("text", ["sinus bradycardia under 40", "tachycardia > 90", "Tachykardie über 90"])
+def test_a_number_behind_a_tachycardia_is_no_age(text: str) -> None:
+    assert [part.kind for part in understand(text).parts if part.kind in ("age", "unused")] == ["unused"]
+
+
+def test_minus_is_without_or_a_sign() -> None:
+    for text in ("LVH minus LBBB", "LVH minus the LBBB"):
+        assert (wanted(text), denied(text)) == ([("LVH",)], ["CLBBB"])
+        assert not [part for part in understand(text).parts if part.kind == "spelling"]
+    assert [(part.low, part.high) for part in understand("axis minus 45").measures] == [(-60, -30)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Vorhofflimmern ausgeschlossen", "weder Vorhofflimmern noch LBBB", "AF nicht nachweisbar",
+        "men and women with AF", "Männer und Frauen mit Vorhofflimmern",
+    ],
+)  # fmt: skip
+def test_words_that_deny_and_people_are_not_called_unknown(text: str) -> None:
+    assert not [part for part in understand(text).parts if part.kind == "unknown"]
+
+
 def test_denied_names_are_not_embedded() -> None:
     assert "fibrillation" not in understand("LBBB, no sign of atrial fibrillation").words
     assert understand("no atrial fibrillation").words == ""
@@ -203,6 +330,7 @@ def test_control_characters_and_blanks_do_not_matter() -> None:
     [
      "no " * 3300, "rate " * 2000, "1 " * 5000, "qrs of the " * 900, "over 60 " * 1200, "AF, " * 2500,
      "fibrilation " * 800,
+     "AF over 60, " * 830, "not women over 60 " * 550, "AF not QRS > 120 " * 580, "not in the " * 900 + "women",
      "(" * 9000, "x" * 10_000, "between 1 and " * 700, "w/o " * 2500, "a-v-" * 2500, " " * 9000 + "AF"],
 )  # fmt: skip
 def test_ten_thousand_characters_are_read(text: str) -> None:
