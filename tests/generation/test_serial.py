@@ -173,7 +173,7 @@ def _measured(record: EcgRecord, *, qrs_ms: float | None = None, **st_mv: float)
         else lead
         for name, lead in measured.leads.items()
     }
-    return replace(measured, leads=leads, **({} if qrs_ms is None else {"qrs_ms": qrs_ms}))
+    return replace(measured, leads=leads, qrs_ms=measured.qrs_ms if qrs_ms is None else qrs_ms)
 
 
 def _compared(
