@@ -57,8 +57,9 @@ def folder_items(
         directory: The folder.
         table: CSV with a column `file` (path below the folder, with or without suffix) and any of the other
             `case_table.COLUMNS`;
-            labels like "AFIB:100; LVH". None takes `cases.csv` in the folder, if there is one. Files that it does not
-            name are taken without more knowledge; lines whose file is missing or whose values are wrong are reported.
+            labels like "AFIB:100; LVH". None takes `cases.csv` in the folder, if there is one; those of folders below
+            it (exports, say) speak of the files beside them. Files that no table names are taken without more
+            knowledge; lines whose file is missing or whose values are wrong are reported.
         fs_hz: Samples a second of recordings that do not say; a column `fs` of the table goes before it.
 
     Returns:
@@ -77,7 +78,19 @@ def folder_items(
     lines = {} if table is None else read_table(Path(table))
     source = root.resolve().name
     items: list[IngestItem] = []
-    for path in _files(root):
+    files = _files(root)
+    inner = {path for path in files if path.name == TABLE and path.parent != root}
+    for path in sorted(inner):
+        try:
+            below = read_table(path)
+        except RecordError:  # a recording of that name, or a table that is reported as a file that cannot be read
+            inner.remove(path)
+            continue
+        folder = path.parent.relative_to(root)
+        lines = {spelling((folder / name).as_posix()): cells for name, cells in below.items()} | lines
+    for path in files:
+        if path in inner:
+            continue
         if path.name == DICOMDIR:
             continue
         if path.suffix.lower() == ".zip" and zipfile.is_zipfile(path):

@@ -13,6 +13,7 @@ from ecgkin.index.case import Case
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.case_table import read_table, write_table
 from ecgkin.index.sources.folder import folder_items
+from ecgkin.index.transfer.export import write_csv
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.cli.main import main
@@ -72,3 +73,17 @@ def test_rate_of_recordings_that_do_not_say(tmp_path: Path, made_record: EcgReco
         assert report.added == 2 and [name for name, _ in report.failed] == [str(tmp_path / "c.csv")]
         rates = {case.case_id[-5:]: base.record(case.case_id) for case in base.cases()}
         assert {name: record.fs_hz for name, record in rates.items() if record} == {"a.csv": 250.0, "b.csv": 500.0}
+
+
+def test_tables_of_folders_below(tmp_path: Path, made_record: EcgRecord) -> None:
+    """Two exports side by side: each table speaks of its own files, and is no recording itself."""
+    for folder, case in (("a", CASES[0]), ("b", CASES[2])):
+        (tmp_path / "all" / folder).mkdir(parents=True)
+        file = write_csv(tmp_path / "all" / folder, case, made_record)
+        write_table(file.parent, {file.name: case})
+    (tmp_path / "all" / "c").mkdir()
+    (tmp_path / "all" / "c" / "cases.csv").write_text("no table\n")
+    items = folder_items(tmp_path / "all")
+    known = {item.case.case_id: item.case for item in items}
+    assert [known[case.case_id].report for case in (CASES[0], CASES[2])] == [CASES[0].report, CASES[2].report]
+    assert len(items) == 3 and "all/c/cases.csv" in known
