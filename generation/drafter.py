@@ -382,7 +382,7 @@ class Drafter:
         from ecgkin.generation.serial import compare_with_earlier
 
         # Of a picture that the search has read off its page the signals are there already.
-        ecg = getattr(task.result, "printed", None) or task.ecg
+        ecg = task.result.printed or task.ecg
         said = draft.codes("present")
         serial = compare_with_earlier(self.search.base, ecg, previous, statements=said, language=task.language)
         return replace(draft, comparison=serial, text=f"{draft.text}\n\n{serial.sentence}".strip())

@@ -74,6 +74,22 @@ def service_logging(found: Settings) -> None:
     configure_logging(level, "json" if "log_format" in unset else found.log_format)
 
 
+def ptbxl_root(found: Settings) -> Path:
+    """The PTB-XL folder to measure on.
+
+    Args:
+        found: The settings in force.
+
+    Raises:
+        QueryError: None is set.
+    """
+    from ecgkin.retrieval.errors import QueryError
+
+    if found.ptbxl is None:
+        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    return found.ptbxl
+
+
 def numbers(text: str, option: str) -> list[int]:
     """Whole numbers written "1-8", "1,2,5" or "9".
 

@@ -68,7 +68,7 @@ def digitize(
     try:
         out.mkdir(parents=True, exist_ok=True)
         before = _rows(out / TABLE)
-        known = {(row["file"], row["content"]): row for row in before if row["output"]}
+        there = {row["file"]: row for row in before if row["output"] and (out / row["output"]).exists()}
         named = {str(picture) if page is None else f"{picture}#{page}" for picture, page in pictures}
         others = [row for row in before if row["file"] not in named]
         kept: list[dict[str, Any]] = []  # what the table says: signals that are there stay named
@@ -78,16 +78,15 @@ def digitize(
                 salt = repr(put_right).encode() if put_right else b""
                 content = hashlib.blake2b(picture.read_bytes() + salt, digest_size=8).hexdigest()
                 name = str(picture) if page is None else f"{picture}#{page}"
-                row = known.get((name, content))
-                if row is None or not (out / row["output"]).exists():
+                earlier = there.get(name)
+                row = earlier
+                if row is None or row["content"] != content:
                     row = {"file": name, "content": content}
                     stem = picture.stem if page is None else f"{picture.stem}-{page}"
                     drawn = check if check is None or single else check / f"{stem}.png"
                     row |= _one(picture, page, out, form, drawn, put_right)
                 rows.append(row)
-                there = [old for old in before if old["file"] == name and (out / (old["output"] or TABLE)).exists()]
-                stays = [old for old in there if old["output"]] if row.get("error") else []
-                kept.append(stays[0] if stays else row)
+                kept.append(earlier if earlier is not None and row.get("error") else row)
                 _write(out / TABLE, [*others, *kept])
                 moved(number, len(pictures), picture.name)
     except OSError as error:

@@ -177,9 +177,7 @@ def drafts(
 ) -> None:
     """Measure drafts on PTB-XL: vote, consensus, random neighbours, nearest report, a model with and without cases."""
     settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
-    root = settings.ptbxl
-    if root is None:
-        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    root = common.ptbxl_root(settings)
     from ecgkin.generation.consensus.consensus import MODEL as CONSENSUS
     from ecgkin.generation.drafter import open_model
     from ecgkin.generation.research.drafts.arms import BUILT_IN, model_arms

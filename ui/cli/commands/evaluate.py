@@ -56,9 +56,7 @@ def retrieval(
 ) -> None:
     """Measure retrieval on PTB-XL: neighbour vote, same-label hits, ECG to report and back, photos, words."""
     settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
-    root = settings.ptbxl
-    if root is None:
-        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    root = common.ptbxl_root(settings)
     from ecgkin.generation.research.retrieval.galleries import ALL_LAYOUTS
     from ecgkin.generation.research.retrieval.protocol import evaluate_retrieval
     from ecgkin.retrieval.encoders import load_encoder
@@ -109,8 +107,7 @@ def mini(
 ) -> None:
     """Measure retrieval against generation against both, with the generator that was trained here."""
     settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
-    if settings.ptbxl is None:
-        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    root = common.ptbxl_root(settings)
     from ecgkin.generation.backends.mini.backend import MiniGenerator
     from ecgkin.generation.research.mini.evaluate import evaluate_mini
     from ecgkin.generation.research.scope import Scope
@@ -120,7 +117,7 @@ def mini(
     chosen: Any = load_encoder(settings.encoder, device=settings.device)
     with console.progress("evaluate mini") as bar:
         report = evaluate_mini(
-            settings.ptbxl,
+            root,
             chosen,
             MiniGenerator(model, chosen),
             Scope(
@@ -311,8 +308,7 @@ def zero_shot(
 ) -> None:
     """Zero-shot and retrieval tables of encoders with a text tower; what is not at hand keeps its row."""
     settings = common.settings(ptbxl=ptbxl, device=device)
-    if settings.ptbxl is None:
-        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    root = common.ptbxl_root(settings)
     from ecgkin.generation.research.retrieval.zero_shot_table import ALL, read_prompts, read_split, zero_shot_table
     from ecgkin.generation.research.scope import Scope
 
@@ -325,7 +321,7 @@ def zero_shot(
         sets.append(read_split(column, Path(file), Path(folder)))
     with console.progress("evaluate zero-shot") as bar:
         found = zero_shot_table(
-            settings.ptbxl,
+            root,
             encoder or ALL,
             Scope(
                 query_folds=common.numbers(query_folds, "--query-folds"),
@@ -363,8 +359,7 @@ def regen(
 ) -> None:
     """ECG-ReGen: reports and answers from the nearest reports, beside what they must beat."""
     settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
-    if settings.ptbxl is None:
-        raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
+    root = common.ptbxl_root(settings)
     from ecgkin.generation.drafter import open_model
     from ecgkin.generation.research.drafts.regen import evaluate_regen
     from ecgkin.generation.research.scope import Scope
@@ -372,7 +367,7 @@ def regen(
 
     with console.progress("evaluate regen") as bar:
         found = evaluate_regen(
-            settings.ptbxl,
+            root,
             load_encoder(settings.encoder, device=settings.device),
             Scope(
                 query_folds=common.numbers(query_folds, "--query-folds"),
