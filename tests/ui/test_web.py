@@ -39,6 +39,7 @@ from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo.serve import write_csv
 from ecgkin.ui.web import app, serving
 from ecgkin.ui.web.panels import (
+    answer,
     case_map,
     compare,
     draft_compare,
@@ -49,7 +50,7 @@ from ecgkin.ui.web.panels import (
     serial,
 )
 from ecgkin.ui.web.panels import report as report_files
-from ecgkin.ui.web.shared import drawings, notes, style, texts, viewer
+from ecgkin.ui.web.shared import desk, drawings, notes, style, texts, viewer
 from ecgkin.ui.web.shared.query import Options, Query, where_text
 from ecgkin.ui.web.shared.state import Api
 
@@ -470,9 +471,25 @@ def test_errors_name_the_file_that_was_sent(made_record: EcgRecord, examples: Pa
         "upload-1.csv does not say its sampling rate", hint="pass fs_hz=...", status=422, kind="rate-unknown"
     )
     page = chosen(client, examples)
+    # A rate that is missing is asked for at once, by the name that the visitor knows.
+    assert "ECG 1 (recording) does not say" in html_of(page) and not page.error and "fs_hz" not in html_of(page)
+    client.fails = ApiError("upload-1.csv: no ECG", hint="send another", status=422, kind="record")
+    page = chosen(client, examples)
     said = " ".join(text.value for text in page.text)
-    assert "ECG_1.csv does not say" in said and "upload" not in said and "fs_hz" not in said
-    assert EN("rate_hint") in said
+    assert "ECG_1.csv: no ECG" in said and "upload" not in said
+    assert EN("problem_record") in page.error[0].value
+
+
+def test_a_rate_that_is_missing_is_asked_at_once(made_record: EcgRecord, examples: Path) -> None:
+    client = MadeClient(made_record)
+    client.fails = ApiError("no rate", hint="pass fs_hz=...", status=422, kind="rate-unknown")
+    page = chosen(client, examples)
+    assert not page.exception and not page.error
+    page.pills(key="rate-usual").set_value(500)
+    client.fails = None
+    next(button for button in page.button if button.label == "Search").click().run()
+    assert client.calls("search")[-1]["fs_hz"] == 500.0 and client.calls("draft")[-1]["fs_hz"] == 500.0
+    assert "ek-draft" in html_of(page)
 
 
 def reviewed_all(**changes: Any) -> report_files.Reviewed:
@@ -486,7 +503,15 @@ def test_report_leaves_with_what_was_accepted() -> None:
     draft = draft_answer().draft
     reviewed = report_files.Reviewed(("Atrial fibrillation.", "", ""), 1, 0, 2, ("CLBBB",), " own ")
     text = report_files.report_text(draft, reviewed, "en", EN)
-    parts = ("Atrial", "Complete left bundle", "own", "made/1", "1 sentences", "2 rejected", "Preliminary draft.")
+    parts = (
+        "Rhythm: Atrial",
+        "Added: Complete left bundle",
+        "own",
+        "made/1",
+        "1 of the draft",
+        "2 rejected",
+        "Preliminary",
+    )
     order = [text.index(part) for part in parts]
     assert order == sorted(order) and "QRS 92" not in text
     assert report_files.Reviewed(("", "", "")).empty and not report_files.Reviewed(("", "", ""), own="x").empty
@@ -642,6 +667,14 @@ def chosen(client: MadeClient, examples: Path) -> Any:
     return page.run()
 
 
+def work_of(page: Any) -> desk.Work:
+    """The question of the page's address."""
+    named = page.query_params["q"]
+    work = desk.shelf().get(named if isinstance(named, str) else named[0])
+    assert work is not None
+    return work
+
+
 def test_page_shows_hits_and_draft(made_record: EcgRecord, examples: Path) -> None:
     """Notice, ten cards, a draft with citations, and one call of each kind; nothing hostile gets through."""
     client = MadeClient(made_record, evil=True)
@@ -692,15 +725,23 @@ def test_compare_and_back(made_record: EcgRecord, examples: Path) -> None:
     assert "ek-draft" in html_of(page) and len(client.calls("search")) == 1
 
 
+def verdicts(page: Any) -> list[Any]:
+    """The sign-off of each sentence."""
+    return [control for control in page.segmented_control if str(control.key).startswith("verdict-")]
+
+
 def test_report_holds_what_was_accepted_alone(made_record: EcgRecord, examples: Path) -> None:
     """Nothing at first; a sentence that is changed or accepted, not one that is rejected; kept while a case is open."""
     client = MadeClient(made_record)
     page = chosen(client, examples)
-    assert not page.code and page.session_state["found"].first is not None
-    page.button(key="accept-all").click().run()
+    found = work_of(page).found
+    assert not page.code and found is not None and found.first is not None
+    for verdict, control in zip(("accept", "accept", None), verdicts(page), strict=True):
+        control.set_value(verdict)
+    page.run()
     assert "Atrial fibrillation" in page.code[0].value and "QRS 92 ms" in page.code[0].value
-    verdicts = [control for control in page.segmented_control if str(control.key).startswith("verdict-")]
-    verdicts[1].set_value("reject")
+    assert "2 of the draft accepted, 0 changed, 0 rejected, 1 not decided" in page.code[0].value
+    verdicts(page)[1].set_value("reject")
     page.run()
     field = next(text for text in page.text_input if text.label == "Sentence 1")
     field.set_value("Flutter, I think.").run()
@@ -734,6 +775,177 @@ def test_problem_is_told(made_record: EcgRecord, examples: Path) -> None:
     page = chosen(client, examples)
     assert page.error and any(EVIL in text.value and "send another" in text.value for text in page.text)
     assert not page.exception
+
+
+def again(page: Any, client: MadeClient) -> Any:
+    """What a reload, a link or Back shows: a new session at the same address."""
+    from streamlit.testing.v1 import AppTest
+
+    other = AppTest.from_file(app.__file__, default_timeout=60)
+    for name, value in page.query_params.items():
+        other.query_params[name] = value
+    other.session_state["api"] = Api(client)  # type: ignore[arg-type]
+    return other.run()
+
+
+def test_a_reload_keeps_question_marks_filters_and_review(made_record: EcgRecord, examples: Path) -> None:
+    """A new session at the address of a question shows it as it was left; nothing is asked of the server again."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.slider(key="k").set_value(4)
+    page.run()
+    page.button(key="thumb_down-3-made/3").click().run()
+    verdicts(page)[0].set_value("accept")
+    page.run()
+    next(text for text in page.text_input if text.label == "Sentence 2").set_value("QRS narrow.").run()
+    asked = len(client.asked)
+    other = again(page, client)
+    assert not other.exception and len(client.asked) == asked
+    assert other.slider(key="k").value == 4 and "marked not similar" in html_of(other)
+    assert "Atrial fibrillation" in other.code[0].value and "QRS narrow." in other.code[0].value
+    other.button(key="compare-2-made/2").click().run()
+    assert other.query_params["case"] in ("made/2", ["made/2"])
+    third = again(other, client)
+    assert not third.exception and "report 2" in html_of(third) and not third.code
+
+
+def test_an_address_that_is_no_longer_kept_is_said(made_record: EcgRecord, examples: Path) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    page = AppTest.from_file(app.__file__, default_timeout=60)
+    page.query_params["q"] = "nobody-knows"
+    page.session_state["api"] = Api(MadeClient(made_record))  # type: ignore[arg-type]
+    page.run()
+    assert not page.exception and any("no longer kept" in info.value for info in page.info)
+
+
+def test_words_in_the_address_are_searched(made_record: EcgRecord) -> None:
+    """A link to words works on every server, also after a restart that forgot all questions."""
+    from streamlit.testing.v1 import AppTest
+
+    client = MadeClient(made_record)
+    page = AppTest.from_file(app.__file__, default_timeout=60)
+    page.query_params["q"], page.query_params["words"] = "long-gone", "LBBB"
+    page.session_state["api"] = Api(client)  # type: ignore[arg-type]
+    page.run()
+    assert not page.exception and client.calls("search")[0]["text"] == "LBBB"
+    page.run()
+    assert len(client.calls("search")) == 1 and page.text_input(key="words").value == "LBBB"
+
+
+def test_another_language_keeps_the_review(made_record: EcgRecord, examples: Path) -> None:
+    """The same sentences of the other language are signed off as they were; words of one's own stay as they are."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    verdicts(page)[0].set_value("accept")
+    verdicts(page)[1].set_value("reject")
+    page.run()
+    next(area for area in page.text_area if area.label == EN("own")).set_value("Seen by me.").run()
+    page.segmented_control(key="lang").set_value("de")
+    page.run()
+    assert not page.exception and [one.value for one in verdicts(page)] == ["accept", "reject", None]
+    assert "Seen by me." in page.code[0].value and "1 verworfen" in page.code[0].value
+    assert client.calls("draft")[-1]["language"] == "de" and len(client.calls("search")) == 1
+
+
+def test_an_outage_keeps_the_question(made_record: EcgRecord, examples: Path) -> None:
+    """The server goes away before the search: the question is kept, and answered once the server is back."""
+    client = MadeClient(made_record)
+    client.fails = ApiError("did not answer", status=0)
+    page = chosen(client, examples)
+    assert any("is kept" in warning.value for warning in page.warning) and not page.error
+    client.fails = None
+    page.button(key="look-again").click().run()
+    assert not page.exception and "ek-draft" in html_of(page) and not page.warning
+
+
+def png(shade: int) -> bytes:
+    """A small picture."""
+    packed = io.BytesIO()
+    Image.new("RGB", (64, 48), (shade, shade, shade)).save(packed, "PNG")
+    return packed.getvalue()
+
+
+def test_two_pictures_are_both_there(made_record: EcgRecord) -> None:
+    """Both can be looked at; going from one to the other asks the server for neither again."""
+    client = MadeClient(made_record)
+    page = opened(client)
+    page.file_uploader[0].set_value([("a.png", png(9), "image/png"), ("b.png", png(99), "image/png")])
+    page.run()
+    assert not page.exception and page.segmented_control(key="which").value == "a.png"
+    for name in ("b.png", "a.png", "b.png"):
+        page.segmented_control(key="which").set_value(name)
+        page.run()
+    assert not page.exception and work_of(page).query.name == "b.png"
+    assert [given["file"][0][0] for given in client.calls("search")] == ["a.png", "b.png"]
+    # Its file is taken away: the other one is shown.
+    page.file_uploader[0].set_value([("a.png", png(9), "image/png")])
+    page.run()
+    assert not page.exception and work_of(page).query.name == "a.png"
+
+
+def test_files_make_up_ecgs() -> None:
+    """All of a WFDB record by its name, in whatever order they come; each other file alone."""
+    names = ["a.png", "r.dat", "s.hea", "R.hea", "a.png", "s.dat"]
+    sets = desk.groups([(name, b"") for name in names], (".hea", ".dat", ".mat"))
+    assert [[name for name, _ in one] for one in sets] == [["a.png"], ["r.dat", "R.hea"], ["s.hea", "s.dat"], ["a.png"]]
+
+
+def test_the_shelf_forgets_the_oldest_first() -> None:
+    """Too many, too large, too old; an id says nothing about another one."""
+    kept = desk.Shelf(hours=1, most=3, most_bytes=100)
+    works = [kept.put(Query("ecg", str(n), ((str(n), bytes(10)),))) for n in range(4)]
+    assert kept.get(works[0].work_id) is None and kept.get(works[1].work_id) is works[1] and len(kept) == 3
+    large = kept.put(Query("ecg", "x", (("x", bytes(200)),)))
+    assert len(kept) == 1 and kept.get(large.work_id) is large
+    large.seen -= 3601
+    assert kept.get(large.work_id) is None and kept.get("") is None
+    assert len({work.work_id for work in works}) == 4 and all(len(work.work_id) >= 22 for work in works)
+
+
+def test_sentences_have_names_in_each_language() -> None:
+    sentences = draft_answer().draft.sentences
+    twice = [*sentences, sentences[0]]
+    names = desk.sentence_names(twice)
+    assert len(set(names)) == 4
+    german = [one.model_copy(update={"text": "Vorhofflimmern"}) for one in twice]
+    assert desk.sentence_names(german) == names
+
+
+def test_the_answer_says_where_each_value_comes_from() -> None:
+    """Measured, read from a print (what is assumed is said), or unknown with its reason; flags first; text is text."""
+    # fmt: off
+    flags = [{"code": "x", "severity": "urgent", "title": EVIL, "text": EVIL + ". More.", "leads": ["V2"],
+              "measured": {"V2": 0.3, "qtc_ms": 554.0}},
+             {"code": "y", "severity": "note", "title": "A note", "text": "", "leads": [], "measured": {"pr_ms": 1.0}}]
+    # fmt: on
+    given = draft_answer().draft.model_dump() | {
+        "measurements": {"rate_bpm": 83.2, "qtc_ms": 554.0},
+        "st_mv": {"V2": 0.31, "I": 0.01},
+        "unmeasured": {"pr_ms": "no constant P wave"},
+        "flags": flags,
+    }  # fmt: skip
+    draft = type(draft_answer().draft).model_validate(given)
+    html = answer.answer_html(draft, None, {}, EN)
+    assert "<script" not in html and html.index("ek-flag urgent") < html.index("ek-tiles") and "A note" not in html
+    assert "83<small>" in html and "Measured on the recording" in html and "PR: no constant P wave" in html
+    assert html.count('class="ek-unknown"') == 3 and html.count("hot") == 2 and "+0.31" in html
+    printed = answer.answer_html(draft, page_out(speed_mm_s=None), {}, DE)
+    assert "Vom Ausdruck gelesen; 25 mm/s" in printed and "angenommen" in printed
+    assert "read from this print" in answer.source(draft_answer().draft, page_out(), EN)
+    assert "Rhythm" not in html and "Atrial fibrillation" in html
+
+
+def test_the_room_for_an_ecg_is_what_it_will_need() -> None:
+    """Nothing moves when the ECG comes: its frame is known from what the server read."""
+    page = page_out(corners=[(100, 100), (900, 100), (900, 500), (100, 500)])
+    sheet = drawings.picture_sheet(np.full((600, 1000, 3), 255, np.uint8), page)
+    frame = drawings.framed(sheet.outline, (sheet.width_mm, sheet.height_mm))
+    assert query_panel.shape(page) == pytest.approx(frame[2:])
+    assert query_panel.shape(None) == drawings.crop("3x4+1R")[2:]
+    left, _, width, _ = drawings.crop("3x4+1R")
+    # At 1,024 px, less the page's margins, a millimetre has 3.8 px.
+    assert 19.7 > left > 0 and (1024 - 19.2) / width >= 3.8
 
 
 def page_out(**changed: Any) -> PageOut:

@@ -197,6 +197,10 @@ class DraftOut(BaseModel):
     probabilities: dict[str, float]
     calibrated: bool
     measurements: dict[str, float]
+    st_mv: dict[str, float] = Field(default_factory=dict, description="ST at the J point by lead, mV")
+    unmeasured: dict[str, str] = Field(
+        default_factory=dict, description="name of a number that could not be measured to the reason"
+    )
     flags: list[FlagOut] = Field(default_factory=list)
     comparison: SerialOut | None = Field(default=None, description="with an earlier ECG, where one was named")
     prompt: str

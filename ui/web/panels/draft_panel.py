@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.shared.context import show_error
+from ecgkin.ui.web.shared.desk import Written
 from ecgkin.ui.web.shared.notes import as_said, said
 from ecgkin.ui.web.shared.query import EVIDENCE
-from ecgkin.ui.web.shared.state import Written
 from ecgkin.ui.web.shared.texts import name_of
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def draft_panel(page: Page, written: Written, shown: SearchOut, *, of_first: boo
         return
     hits = {hit.case.case_id: hit for hit in shown.hits}
     note = page.word("draft_of_first") if of_first else ""
-    st.html(draft_html(written.answer.draft, hits, page.word, note, lang=page.lang, known=shown.warnings))
+    draft = written.answer.draft
+    st.html(draft_html(draft, hits, page.word, note, lang=page.lang, known=shown.warnings, flags=False))
 
 
 def draft_html(
@@ -89,6 +90,7 @@ def draft_html(
     lang: Lang = "en",
     known: Sequence[NoteOut] = (),
     brief: bool = False,
+    flags: bool = True,
 ) -> str:
     """A draft: sections, sentences, citations, what carries each; everything in it is escaped.
 
@@ -100,6 +102,7 @@ def draft_html(
         lang: Of its warnings.
         known: Warnings that the page shows elsewhere.
         brief: Whether the line that says what a draft is stands elsewhere.
+        flags: Whether red flags are said; else they stand elsewhere.
 
     Returns:
         HTML, escaped.
@@ -118,7 +121,7 @@ def draft_html(
         # Flags have lines of their own below.
         flagged = {flag.text for flag in draft.flags}
         head += "".join(f"<p>{escape(line)}</p>" for line in measured if line not in flagged)
-    for flag in draft.flags:
+    for flag in draft.flags if flags else ():
         if flag.severity != "note":
             rest = flag.text.removeprefix(flag.title).lstrip(". ")
             head += f'<p class="ek-notice"><b>{escape(flag.title)}</b> {escape(rest)}</p>'
@@ -137,7 +140,14 @@ def draft_html(
     return f'<div class="ek ek-draft" lang="{escape(draft.language, quote=True)}">{head}{body}{warnings}</div>'
 
 
-def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], hits: Mapping[str, HitOut], word: Words) -> str:
+def sentence_html(
+    sentence: SentenceOut,
+    numbers: Mapping[int, str],
+    hits: Mapping[str, HitOut],
+    word: Words,
+    *,
+    folded: bool = True,
+) -> str:
     """One sentence with its evidence folded below; a citation links to its card, or is struck: it means no case.
 
     Args:
@@ -145,6 +155,7 @@ def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], hits: Mappi
         numbers: Number of a citation to its case id.
         hits: Case id to the hit on the page.
         word: Looks up texts in the language of the page.
+        folded: Whether the reports of the cited cases are folded below it.
 
     Returns:
         HTML, escaped.
@@ -162,7 +173,7 @@ def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], hits: Mappi
         mark = {"both": "✓✓", "cases": "✓", "reading": "✓"}[sentence.support]
         title = escape(word(f"support_{sentence.support}"), quote=True)
         tag += f' <span class="ek-soft" role="img" aria-label="{title}" title="{title}">{mark}</span>'
-    return f"<p>{out}{tag}</p>{_evidence(sentence, hits, word)}"
+    return f"<p>{out}{tag}</p>{_evidence(sentence, hits, word) if folded else ''}"
 
 
 def _evidence(sentence: SentenceOut, hits: Mapping[str, HitOut], word: Words) -> str:
