@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
@@ -40,6 +41,7 @@ from ecgkin.ui.demo.serve import write_csv
 from ecgkin.ui.web import app, serving
 from ecgkin.ui.web.panels import (
     answer,
+    beside,
     case_map,
     compare,
     draft_compare,
@@ -50,7 +52,7 @@ from ecgkin.ui.web.panels import (
     serial,
 )
 from ecgkin.ui.web.panels import report as report_files
-from ecgkin.ui.web.shared import desk, drawings, notes, style, texts, viewer
+from ecgkin.ui.web.shared import concepts, desk, drawings, notes, style, texts, viewer
 from ecgkin.ui.web.shared.query import Options, Query, where_text
 from ecgkin.ui.web.shared.state import Api
 
@@ -285,7 +287,8 @@ def test_own_earlier_ecgs_have_a_place_of_their_own() -> None:
     assert "QTc 430 -&gt; 512 ms" in html and "ICH E14" in html and "the rates differ" in html
     assert html.count('class="beyond"') == 1 and "+82" in html and "PR" not in html
     assert "about the limit in both" in html and "2001-02-03 04:05:06" in html and "own/0" in html
-    assert html.count("<svg") == 1 and "mm/mV" in html and html.count("<li>") == 2
+    (drawn,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
+    assert "mm/mV" in base64.b64decode(drawn).decode() and html.count("<li>") == 2
     assert "<script" not in html and "NaN" not in html
     urgent = {"state": "new", "urgent": True, "name": "ST <up>"}
     unlike = {"state": "not_compared", "why": "<leads>"}
@@ -294,7 +297,7 @@ def test_own_earlier_ecgs_have_a_place_of_their_own() -> None:
     assert shown.index("neu: ST &lt;up&gt;") < shown.index("ICH E14") and "nicht verglichen (&lt;leads&gt;)" in shown
     calm = serial_out().model_copy(update={"changes": [], "rows": [], "beats_mv": {}, "earlier": []})
     told = serial.serial_html(calm, "de", DE)
-    assert "Compared." in told and "<svg" not in told and "<table" not in told
+    assert "Compared." in told and "<img" not in told and "<table" not in told
 
 
 def test_the_earlier_ecg_is_asked_for(made_record: EcgRecord) -> None:
@@ -379,8 +382,6 @@ def test_viewer_keeps_data_as_data() -> None:
 
 def test_card_keeps_every_lead(made_record: EcgRecord) -> None:
     """Shortened to tenths of a millimetre, a card's drawing still shows twelve leads, in colours of its theme."""
-    import base64
-
     svg = render_svg(made_record, drawings_style("3x4"))
     made = base64.b64decode(drawings.card_address(svg, "3x4", True).partition(",")[2]).decode()
     assert made.count('class="trace"') == 12 and len(made) < 0.7 * len(svg) and "#151416" in made
@@ -946,6 +947,77 @@ def test_the_room_for_an_ecg_is_what_it_will_need() -> None:
     left, _, width, _ = drawings.crop("3x4+1R")
     # At 1,024 px, less the page's margins, a millimetre has 3.8 px.
     assert 19.7 > left > 0 and (1024 - 19.2) / width >= 3.8
+
+
+def test_values_findings_and_beats_beside_each_other(made_record: EcgRecord, examples: Path) -> None:
+    """Both measured in the same way; what both have stands first; what one of them lacks is marked; text is text."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.button(key="compare-2-made/2").click().run()
+    html = html_of(page)
+    assert not page.exception and "Values of both" in html and "Rate /min" in html and "Median beats" in html
+    found = beside.findings_html(search_out().vote, {"AFIB": 100.0, EVIL: 50.0}, "en", EN)
+    assert found.index("atrial fibrillation") < found.index("&lt;script") and found.count('class="differ"') == 1
+    assert "<script" not in found and "90 %" in found
+    # Next and previous by button; the same buttons have the arrow keys.
+    page.button(key="after").click().run()
+    assert page.query_params["case"] in ("made/3", ["made/3"]) and not page.exception
+
+
+def test_cases_in_the_order_of_a_concept() -> None:
+    """Rhythm first, similarity among those alike; probabilities at 0 and 1 are not certain."""
+    hits = [
+        HitOut(rank=n, score=1 - n / 50, case=case_out(n).model_copy(update={"labels": dict.fromkeys(codes, 100.0)}))
+        for n, codes in enumerate((["SR", "CLBBB"], ["AFIB"], ["AFIB", "CLBBB"], ["SR"]), 1)
+    ]
+    p = {"AFIB": 1.0, "CLBBB": 0.9}
+    by_rhythm = concepts.ordered(hits, p, "rhythm", 3)
+    assert [hit.case.case_id for hit in by_rhythm] == ["made/2", "made/3", "made/1"]
+    assert [hit.rank for hit in by_rhythm] == [1, 2, 3] and by_rhythm[0].score == hits[1].score
+    assert [hit.case.case_id for hit in concepts.ordered(hits, p, "qrs", 2)] == ["made/1", "made/3"]
+    slow = {"SBRAD": 1.0, "AFIB": 0.6}
+    labels = {"AFIB": 100.0}
+    assert concepts.fit(slow, labels, concepts.codes_of("not_rate")) > concepts.fit(
+        slow, labels, concepts.codes_of("all")
+    )
+
+
+def test_contrasts_have_another_diagnosis() -> None:
+    """The nearest of each other set of superclasses; none where the query has no diagnosis."""
+    kinds = (["NORM"], ["CLBBB"], ["LVH"], ["IMI"], ["AMI"], ["SR"])
+    hits = [
+        HitOut(rank=n, score=0.5, case=case_out(n).model_copy(update={"labels": dict.fromkeys(codes, 100.0)}))
+        for n, codes in enumerate(kinds, 1)
+    ]
+    found = concepts.contrasts(hits, {"NORM": 0.8, "CLBBB": 0.2})
+    assert [hit.case.case_id for hit in found] == ["made/2", "made/3", "made/4"]
+    assert concepts.contrasts(hits, {"SR": 0.9}) == []
+
+
+def test_a_concept_is_asked_for_once_and_can_be_left(made_record: EcgRecord, examples: Path) -> None:
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    for concept in ("rhythm", "qrs", "all"):
+        page.segmented_control(key="concept").set_value(concept)
+        page.run()
+        assert not page.exception
+    assert [given["k"] for given in client.calls("search")] == [10, 50]
+    assert "ek-draft" in html_of(page)
+
+
+def test_marks_stay_after_the_search_that_followed_them(made_record: EcgRecord, examples: Path) -> None:
+    """They are on their cards, with the first similarity where it changed; the button waits for other marks."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.button(key="thumb_up-1-made/1").click().run()
+    page.button(key="again").click().run()
+    assert "marked similar" in html_of(page) and page.button(key="again").disabled
+    page.button(key="thumb_down-2-made/2").click().run()
+    assert not page.button(key="again").disabled
+    html = neighbour_cards.card_html(
+        HitOut(rank=1, score=0.91, case=case_out(1)), frozenset(), "", "de", DE, first=0.84, mark=False
+    )
+    assert "zuerst 0.84" in html and "als nicht ähnlich markiert" in html
 
 
 def page_out(**changed: Any) -> PageOut:

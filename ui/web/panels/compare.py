@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING, TypeAlias
 
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.panels import beside as beside_tables
 from ecgkin.ui.web.panels.neighbour_cards import chips_html, voted
 from ecgkin.ui.web.panels.query_panel import query_sheet
 from ecgkin.ui.web.shared import drawings
@@ -86,7 +87,17 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
         _side(page, found, case, caption, sheet, record, explain=explain)
         if found.query.kind == "ecg" and samples is None and other is not None:
             st.caption(word("no_overlay"))
-    _about(page, shown, case, caption)
+    left, right = st.columns([1, 1], gap="medium")
+    with left:
+        _about(page, shown, case, caption)
+        st.html(beside_tables.findings_html(shown.vote, case.labels, page.lang, word))
+    if samples is not None and other is not None:
+        serial = beside_tables.measured_beside(work, case_id, samples, other)
+        with left:
+            st.html(beside_tables.values_html(serial, page.lang, word))
+        with right:
+            names = (f"{word('v_case')} {case.case_id}", word("v_query"))
+            st.html(beside_tables.beats_html(serial, names, word))
 
 
 def _read_off(page: Page, found: Found) -> EcgRecord | None:

@@ -197,8 +197,10 @@ def _citation(number: int, numbers: Mapping[int, str], hits: Mapping[str, HitOut
     name = escape(case, quote=True)
     hit = hits.get(case)
     if hit is None:
-        return f'<span class="ek-cite" title="{name}">[{number}]</span>'
-    return f'<a class="ek-cite ek-cite-{hit.rank}" href="#case-{hit.rank}" title="{name}">[{number}]</a>'
+        # Its number would be that of another card.
+        said = f"[{number}]" if all(one.rank != number for one in hits.values()) else f"[{name}]"
+        return f'<span class="ek-cite" title="{name}">{said}</span>'
+    return f'<a class="ek-cite ek-cite-{hit.rank}" href="#case-{hit.rank}" title="{name}">[{hit.rank}]</a>'
 
 
 def vote_panel(page: Page, vote: VoteOut) -> None:

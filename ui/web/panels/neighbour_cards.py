@@ -10,6 +10,7 @@ from ecgkin.index.case import DIGITISED
 from ecgkin.retrieval.ecg.statements.glossary import gloss, needs_gloss
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.shared.concepts import AMONG, CONCEPTS
 from ecgkin.ui.web.shared.context import show_error
 from ecgkin.ui.web.shared.desk import beside
 from ecgkin.ui.web.shared.notes import as_said
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
     from ecgkin.ui.api.answers import HitOut, SearchOut, VoteOut
+    from ecgkin.ui.web.shared.concepts import Concept
     from ecgkin.ui.web.shared.context import Page
     from ecgkin.ui.web.shared.desk import Found
+    from ecgkin.ui.web.shared.query import Options
     from ecgkin.ui.web.shared.texts import Lang, Words
 
 # A statement that at least half of the vote carries counts as the query's.
@@ -37,13 +40,14 @@ def voted(vote: VoteOut) -> frozenset[str]:
     return frozenset(code for code, share in vote.statements.items() if share >= VOTED_FROM)
 
 
-def neighbour_cards(page: Page, found: Found, shown: SearchOut) -> tuple[bool, DeltaGenerator | None]:
+def neighbour_cards(page: Page, found: Found, shown: SearchOut, options: Options) -> tuple[bool, DeltaGenerator | None]:
     """Draw the cards as a strip and the button that searches again.
 
     Args:
         page: What every panel is given: language, texts, API, colours.
         found: The search of this session, before and after its marks.
         shown: The search whose cases are on the page.
+        options: How it was asked.
 
     Returns:
         Whether "search again like these" was pressed, and the strip; None without cards.
@@ -55,6 +59,10 @@ def neighbour_cards(page: Page, found: Found, shown: SearchOut) -> tuple[bool, D
         heading = word("neighbours_far" if shown.abstention.nothing_similar else "neighbours")
         st.header(heading, anchor=False, width="content")
         pressed = _again(page, found) if shown.hits else False
+        if shown.hits and shown.query_id:
+            _concept(page, found, shown, options)
+    if found.concept != "all":
+        st.html(f'<p class="ek ek-soft" role="status">{escape(word("concept_said", n=AMONG))}</p>')
     if not shown.hits:
         st.html(f'<p class="ek ek-empty">{escape(word("no_hits"))}</p>')
         return False, None
@@ -101,11 +109,44 @@ def _again(page: Page, found: Found) -> bool:
     return pressed and bool(marks)
 
 
+def _concept(page: Page, found: Found, shown: SearchOut, options: Options) -> None:
+    """In what respect cases are to be near; the nearest are put in another order by their statements."""
+    import streamlit as st
+
+    word = page.word
+    st.session_state["concept"] = found.concept
+    st.segmented_control(
+        word("concept"),
+        CONCEPTS,
+        required=True,
+        format_func=lambda one: word(f"concept_{one}"),
+        help=word("concept_help", n=AMONG),
+        label_visibility="collapsed",
+        key="concept",
+        on_change=_chosen_concept,
+        args=(page, found, shown.query_id, options),
+    )
+
+
+def _chosen_concept(page: Page, found: Found, query_id: str, options: Options) -> None:
+    import streamlit as st
+
+    concept: Concept = st.session_state["concept"]
+    try:
+        if concept != "all" and query_id not in found.wide:
+            found.wide[query_id] = page.api.wider(query_id, options, min(AMONG, int(page.info.limits.get("k", AMONG))))
+        found.concept = concept
+    except EcgkinError as error:
+        st.toast(str(error), icon=":material/error:")
+
+
 def _card(page: Page, found: Found, hit: HitOut, own: frozenset[str], address: str) -> None:
     import streamlit as st
 
     word, case_id = page.word, hit.case.case_id
     first = found.first_scores.get(case_id) if found.refined is not None else None
+    if first is not None and abs(first - hit.score) < 0.005:
+        first = None
     with st.container(border=True, key=f"card-{hit.rank}"):
         st.html(card_html(hit, own, address, page.lang, word, first=first, mark=found.marks.get(case_id)))
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"card-bar-{hit.rank}"):

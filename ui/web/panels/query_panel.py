@@ -175,7 +175,8 @@ def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, wo
     """
     kind = found.query if found.query in ("image", "record", "text", "refined") else query.kind
     facts = [(word("understood"), word(f"kind_{kind}") if kind != "ecg" else query.name)]
-    brief = [query.name]
+    brief = [word("kind_refined")] if kind == "refined" else []
+    brief.append(query.name)
     if record is not None:
         seconds = record.signal_mv.shape[1] / record.fs_hz
         sampled = word("rate_hz", fs=f"{record.fs_hz:g}", s=f"{seconds:.1f}")

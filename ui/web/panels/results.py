@@ -47,7 +47,7 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
             st.html("<span></span>")  # a container without anything takes no room
     with st.container(key="beside"):
         st.html('<span id="ek-cases" tabindex="-1"></span>')
-        again, cards = neighbour_cards.neighbour_cards(page, found, shown)
+        again, cards = neighbour_cards.neighbour_cards(page, found, shown, options)
     if again:
         _search_again(page, found, shown, options)
     if room is not None and below is not None:
@@ -125,12 +125,12 @@ def _draft(page: Page, work: Work, found: Found, options: Options, places: Place
         with places.draft, st.spinner(word("drafting")):
             written = draft_panel.write_draft(page, work.query, options, key)
         work.written[key] = written
-    cited = [] if found.refined is not None else _cited(written, shown)
+    cited = _cited(written, shown) if found.is_first else []
     if cited and places.cards is not None:
         neighbour_cards.more_cards(page, found, shown, cited, places.cards)
     cards = shown.model_copy(update={"hits": [*shown.hits, *cited]})
     with places.draft:
-        draft_panel.draft_panel(page, written, cards, of_first=found.refined is not None)
+        draft_panel.draft_panel(page, written, cards, of_first=not found.is_first)
     if written.answer is None:
         places.answer.empty()
         return

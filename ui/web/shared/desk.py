@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.shared.concepts import Concept, ordered
 from ecgkin.ui.web.shared.query import Query
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class Found:
         error: Why there is none.
         marks: Case id to whether it was marked as similar; they stay after the search that followed them.
         sent: The marks that the refined search followed.
+        concept: In what respect the cases are to be near.
+        wide: Id of a search to more of its nearest cases, where they were asked for.
     """
 
     key: tuple[Any, ...]
@@ -50,16 +53,36 @@ class Found:
     error: EcgkinError | None = None
     marks: dict[str, bool] = field(default_factory=dict)
     sent: dict[str, bool] = field(default_factory=dict)
+    concept: Concept = "all"
+    wide: dict[str, SearchOut] = field(default_factory=dict)
+
+    @property
+    def latest(self) -> SearchOut | None:
+        """The answer of the server, before or after marks."""
+        return self.refined or self.first
 
     @property
     def shown(self) -> SearchOut | None:
-        """The answer on the page."""
-        return self.refined or self.first
+        """The answer on the page: in the order of a concept where one was chosen."""
+        found = self.latest
+        more = None if found is None else self.wide.get(found.query_id)
+        if found is None or more is None or self.concept == "all":
+            return found
+        hits = ordered(more.hits, found.vote.statements, self.concept, len(found.hits))
+        return found.model_copy(update={"hits": hits})
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the cases on the page are those of the first search, in its order."""
+        return self.refined is None and self.concept == "all"
 
     @property
     def first_scores(self) -> dict[str, float]:
         """Case id to its similarity before the search was refined."""
-        return {} if self.first is None else {hit.case.case_id: hit.score for hit in self.first.hits}
+        if self.first is None:
+            return {}
+        hits = (*self.first.hits, *(more.hits if (more := self.wide.get(self.first.query_id)) is not None else ()))
+        return {hit.case.case_id: hit.score for hit in hits}
 
 
 @dataclass

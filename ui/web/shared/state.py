@@ -111,6 +111,17 @@ class Api:
         patient = {"exclude_patient": options.leave_out} if options.leave_out else {}
         return self.client.search(query_id=query_id, k=options.k, where=options.where or None, **patient)
 
+    def wider(self, query_id: str, options: Options, k: int) -> SearchOut:
+        """More of the nearest cases of a search; what was asked is not read again.
+
+        Args:
+            query_id: Of the search.
+            options: Its filter.
+            k: Hits.
+        """
+        patient = {"exclude_patient": options.leave_out} if options.leave_out else {}
+        return self.client.search(query_id=query_id, k=k, where=options.where or None, **patient)
+
     def draft_events(self, query: Query, options: Options, lang: Lang) -> Iterator[DraftEvent]:
         """The draft as it is written.
 

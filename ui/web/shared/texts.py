@@ -374,6 +374,29 @@ TEXTS: dict[str, tuple[str, str]] = {
     "problem_storage_full": ("The server has no room for the upload.", "Der Server hat keinen Platz für die Datei."),
     "problem_deadline": ("The answer took too long.", "Die Antwort dauerte zu lange."),
     "problem_internal": ("A fault of the server.", "Ein Fehler des Servers."),
+    "values_both": ("Values of both", "Werte beider"),
+    "findings_both": ("Findings of both", "Befunde beider"),
+    "beats_both": ("Median beats of both, at the onset of QRS", "Mittlere Schläge beider, am Beginn von QRS"),
+    "query_less": ("query less case", "Anfrage minus Fall"),
+    "not_measured_both": ("Neither could be measured.", "Keines der beiden war messbar."),
+    "concept": ("Near in", "Nah in"),
+    "concept_all": ("everything", "allem"),
+    "concept_rhythm": ("rhythm", "Rhythmus"),
+    "concept_qrs": ("QRS", "QRS"),
+    "concept_st_t": ("ST-T", "ST-T"),
+    "concept_not_rate": ("all but rate", "allem außer Frequenz"),
+    "concept_help": (
+        "Puts the {n} nearest cases in another order: first those whose statements fit best what is probable for this "
+        "ECG in that respect. One lead or region alone cannot be searched for: a vector is of the whole ECG.",
+        "Ordnet die {n} nächsten Fälle neu: zuerst die, deren Aussagen in dieser Hinsicht am besten zu dem passen, was "
+        "für dieses EKG wahrscheinlich ist. Eine Ableitung oder Region allein lässt sich nicht suchen: ein Vektor gilt "
+        "für das ganze EKG.",
+    ),
+    "concept_said": (
+        "The {n} nearest cases, those first whose statements fit best in this respect; similarity is as it was.",
+        "Die {n} nächsten Fälle, zuerst die, deren Aussagen in dieser Hinsicht am besten passen; die Ähnlichkeit ist "
+        "dieselbe.",
+    ),
     # The viewer: its language, and its buttons.
     "v_lang": ("en", "de"),
     "v_calipers": ("Calipers", "Zirkel"),
