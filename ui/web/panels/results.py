@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.web.panels import answer, draft_panel, neighbour_cards, query_panel
+from ecgkin.ui.web.panels import answer, draft_panel, neighbour_cards, query_panel, understood
 from ecgkin.ui.web.shared.context import show_error
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
     shown = found.shown
     assert shown is not None  # the caller has looked
     word, by_ecg = page.word, work.query.kind != "text"
-    _abstained(page, shown)
+    _abstained(page, work, shown)
     strip = st.container(key="answer").empty() if by_ecg else None
     if strip is not None:
         strip.html(answer.waiting_html(word))
@@ -71,7 +71,7 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
     case_map.case_map(page, shown)
 
 
-def _abstained(page: Page, shown: SearchOut) -> None:
+def _abstained(page: Page, work: Work, shown: SearchOut) -> None:
     import streamlit as st
 
     word = page.word
@@ -80,10 +80,8 @@ def _abstained(page: Page, shown: SearchOut) -> None:
         reason = shown.abstention.reason
         why = reason if reason in ("unreadable", "not_carried", "not_understood") else "nothing_similar"
         st.warning(word(why, best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
-    if shown.understood is not None:
-        from ecgkin.retrieval.search.words.shown import shown as in_words
-
-        st.caption(word("words_understood", said=in_words(shown.understood, page.lang)))
+    if shown.understood is not None and work.query.kind == "text":
+        understood.understood_panel(page, work, shown)
 
 
 def _search_again(page: Page, found: Found, shown: SearchOut, options: Options) -> None:

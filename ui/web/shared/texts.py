@@ -125,7 +125,13 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Too little of these words is about ECGs: the cases below are not an answer to them.",
         "Zu wenige dieser Wörter handeln von EKGs: die Fälle unten sind keine Antwort darauf.",
     ),
-    "words_understood": ("Understood: {said}", "Verstanden: {said}"),
+    "words_understood": ("Understood:", "Verstanden:"),
+    "take_away": ("Take away: {part}", "Wegnehmen: {part}"),
+    "turn_round": ("Ask for it, or leave such cases out", "Danach fragen, oder solche Fälle auslassen"),
+    "as_typed": ("As typed", "Wie getippt"),
+    "part_spelling": ("{text}: read as {read}", "{text}: gelesen als {read}"),
+    "part_unknown": ("{text}: not known", "{text}: unbekannt"),
+    "part_unused": ("{text}: not used", "{text}: nicht verwendet"),
     "unreadable": (
         "This page cannot be read well enough to compare it. Photograph it again, flat, in focus and filling the "
         "picture; or put right below the picture what was misread. The cases are the nearest to what was seen.",
