@@ -349,7 +349,7 @@ def test_filter_feedback_and_again(site: Site, tab: Any) -> None:
     tab.get_by_text("1 similar, 0 not").wait_for()
     tab.get_by_role("button", name="Search again like these").click()
     tab.get_by_role("button", name="Back to the first search").wait_for()
-    assert "Refined by your marks" in tab.inner_text("body")
+    tab.get_by_text(re.compile("Refined by your marks")).first.wait_for()
 
 
 def test_edit_and_download(site: Site, tab: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
@@ -48,11 +49,13 @@ from ecgkin.ui.web.panels import (
     draft_panel,
     neighbour_cards,
     query_panel,
+    quiz,
     reading,
+    saved,
     serial,
 )
 from ecgkin.ui.web.panels import report as report_files
-from ecgkin.ui.web.shared import concepts, desk, drawings, notes, style, texts, viewer
+from ecgkin.ui.web.shared import concepts, desk, drawings, notes, style, terms, texts, viewer
 from ecgkin.ui.web.shared.query import Options, Query, where_text
 from ecgkin.ui.web.shared.state import Api
 
@@ -1018,6 +1021,98 @@ def test_marks_stay_after_the_search_that_followed_them(made_record: EcgRecord, 
         HitOut(rank=1, score=0.91, case=case_out(1)), frozenset(), "", "de", DE, first=0.84, mark=False
     )
     assert "zuerst 0.84" in html and "als nicht ähnlich markiert" in html
+
+
+def test_a_quiz_hides_everything_until_it_is_committed(made_record: EcgRecord, examples: Path) -> None:
+    """No draft, no case, no value; then one's own findings stand beside the draft's, also after a reload."""
+    client = MadeClient(made_record)
+    page = opened(client)
+    page.toggle(key="quiz").set_value(True).run()
+    page.selectbox(key="example").select_index(0)
+    page.run()
+    html = html_of(page).replace(style.css(False, "en"), "")
+    assert not page.exception and not client.calls("draft")
+    assert "ek-card-head" not in html and "ek-answer" not in html and "fibrillation" not in html
+    commit = next(button for button in page.button if button.label == EN("quiz_commit"))
+    commit.click().run()
+    assert any(EN("quiz_empty") in warning.value for warning in page.warning)
+    page.text_area(key="quiz-own").set_value("Vorhofflimmern, kein Linksschenkelblock")
+    page.multiselect(key="quiz-codes").select("LVH")
+    next(button for button in page.button if button.label == EN("quiz_commit")).click().run()
+    assert not page.exception and quiz.own_codes(work_of(page)) == ["LVH", "AFIB"]
+    for shown in (page, again(page, client)):
+        assert re.search(r"<dt>Both</dt><dd>atrial fibrillation</dd><dt>You alone</dt><dd>left", html_of(shown))
+        assert "ek-draft" in html_of(shown)
+
+
+def test_hits_can_be_taken_away() -> None:
+    """All that a table needs, marks and both similarities among it; nothing in it is a formula."""
+    found = desk.Found(("x",), Query("ecg", "a.png"), first=search_out(2))
+    found.marks["made/1"] = False
+    shown = search_out(2)
+    shown.hits[0] = shown.hits[0].model_copy(update={"score": 0.5, "case": case_out(1, "=1+1")})
+    table = list(csv.DictReader(io.StringIO(saved.hits_csv(found, shown).decode("utf-8-sig"))))
+    assert [row["case_id"] for row in table] == ["made/1", "made/2"]
+    assert (table[0]["score"], table[0]["first_score"], table[0]["marked"]) == ("0.5", "0.98", "not similar")
+    assert table[0]["report"] == "'=1+1" and table[0]["labels"] == "AFIB:100 LVH:50"
+    packed = json.loads(saved.hits_json(found, shown, Options(where="age>=60")))
+    assert packed["query"]["where"] == "age>=60" and packed["hits"][1]["age_years"] == 62.0
+    assert packed["vote"] == {"AFIB": 0.9, "LVH": 0.3}
+
+
+def test_terms_are_explained_and_escaped() -> None:
+    said = terms.explained("QT/QTc 352/408 ms, PRX, ST-T <b>", "de")
+    assert said.count("<abbr") == 2 and "korrigiert" in said and "<b>" not in said and "PRX" in said
+    for names, english, german in terms.TERMS:
+        assert names and english and german
+
+
+def test_understood_words_can_be_changed(made_record: EcgRecord) -> None:
+    """A part is turned round, taken away, and all of it put back; each is asked of the server with these parts."""
+    parts = [
+        {"kind": "statement", "code": "AFIB", "polarity": "present", "joined": "and", "text": "AF"},
+        {"kind": "sex", "sex": "F", "text": "women"},
+        {"kind": "unknown", "text": "pizza"},
+        {"kind": "words", "text": "atrial fibrillation"},
+    ]
+
+    class Understanding(MadeClient):
+        def search(self, **given: Any) -> SearchOut:
+            found = super().search(**given)
+            return found.model_copy(update={"understood": given.get("understood", parts)})
+
+    client = Understanding(made_record)
+    page = opened(client)
+    page.segmented_control(key="way").set_value("words")
+    page.run()
+    page.text_input(key="words").set_value("AF in women pizza")
+    next(button for button in page.button if button.label == "Search").click().run()
+    assert "pizza: not known" in html_of(page) and "understood" not in client.calls("search")[-1]
+    page.button(key="turn-0").click().run()
+    assert client.calls("search")[-1]["understood"][0]["polarity"] == "absent"
+    page.button(key="away-1").click().run()
+    assert [part["kind"] for part in client.calls("search")[-1]["understood"]] == ["statement", "unknown", "words"]
+    page.button(key="as-typed").click().run()
+    assert "understood" not in client.calls("search")[-1] and not page.exception
+
+
+def test_a_person_is_left_out(made_record: EcgRecord, examples: Path) -> None:
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.text_input(key="leave-out").set_value(" anna ").run()
+    assert client.calls("search")[-1]["exclude_patient"] == client.calls("draft")[-1]["exclude_patient"] == "anna"
+    page.segmented_control(key="concept").set_value("qrs")
+    page.run()
+    assert client.calls("search")[-1]["exclude_patient"] == "anna" and not page.exception
+
+
+def test_citations_have_the_numbers_of_cards() -> None:
+    """Also where the cases on the page are in another order than those of the draft."""
+    sentence = draft_answer().draft.sentences[0]
+    hits = {"made/1": HitOut(rank=2, score=0.9, case=case_out(1))}
+    html = draft_panel.sentence_html(sentence, {1: "made/1", 2: "made/2"}, hits, EN)
+    # The first is card 2; the second has no card, and must not look like card 2.
+    assert 'href="#case-2" title="made/1">[2]</a>' in html and ">[made/2]</span>" in html
 
 
 def page_out(**changed: Any) -> PageOut:

@@ -59,11 +59,14 @@ def main() -> None:
 def _head(lang: texts.Lang) -> None:
     import streamlit as st
 
+    from ecgkin.ui.web.panels import quiz
+
     word = texts.words(lang)
     st.html(f'<a class="ek-skip" href="#ek-cases">{escape(word("skip"))}</a>')
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="head"):
         st.title(word("title"), anchor=False, width="content")
         st.html(f'<p class="ek ek-notice"><b>{escape(word("notice"))}</b></p>')
+        quiz.switch(word)
         # The address says the language, so that Back and a link keep it.
         st.session_state["lang"] = lang
         st.segmented_control(
@@ -90,7 +93,7 @@ def _about(page: Page) -> None:
 def _body(page: Page) -> None:
     import streamlit as st
 
-    from ecgkin.ui.web.panels import away, compare, inputs, results
+    from ecgkin.ui.web.panels import away, compare, inputs, quiz, results
 
     folder = os.environ.get(EXAMPLES_VARIABLE)
     examples = Path(folder) if folder else None
@@ -108,7 +111,7 @@ def _body(page: Page) -> None:
             _problem(page, work, found.error)
         return
     case_id = desk.case_beside()
-    if case_id is not None:
+    if case_id is not None and not quiz.hides(work):
         # The head keeps what was asked; beside two pages there is no room for it.
         st.html("<style>.st-key-ask { display: none !important; }</style>")
         compare.compare_view(page, work, found, shown, case_id)

@@ -41,6 +41,8 @@ if (!window.ecgkinPage) {
       when(".st-key-back button", (button) => button.focus({ preventScroll: true }));
     }
     if (closest(event, ".st-key-back")) back();
+    const copy = closest(event, "button.ek-copy");
+    if (copy && navigator.clipboard) navigator.clipboard.writeText(location.href).then(() => { copy.textContent = copy.dataset.done; });
     const skip = closest(event, "a.ek-skip");
     if (skip) {
       event.preventDefault();

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ecgkin.ui.api.answers import DraftOut, HitOut, PageOut
-    from ecgkin.ui.web.shared.texts import Words
+    from ecgkin.ui.web.shared.texts import Lang, Words
 
 # Name of a measured value, of its text, and its unit.
 TILES = (
@@ -80,6 +80,7 @@ def _flags(draft: DraftOut) -> str:
 
 
 def _conclusion(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, refusal: str) -> str:
+    lang: Lang = "de" if draft.language == "de" else "en"
     if draft.refusal:
         return "" if refusal else f'<p class="ek-conclusion">{escape(draft.refusal)}</p>'
     numbers = {item.number: item.case_id for item in draft.evidence}
@@ -87,7 +88,7 @@ def _conclusion(draft: DraftOut, hits: Mapping[str, HitOut], word: Words, refusa
     concluded = [one for one in draft.sentences if one.section == SECTION and one.text.rstrip(".") not in titles]
     # The rhythm is in no conclusion, and asked for first.
     rhythm = [one for one in draft.sentences if one.section == RHYTHM][:1]
-    said = "".join(sentence_html(one, numbers, hits, word, folded=False) for one in (*rhythm, *concluded))
+    said = "".join(sentence_html(one, numbers, hits, word, folded=False, lang=lang) for one in (*rhythm, *concluded))
     return f'<div class="ek-conclusion">{said}</div>'
 
 

@@ -12,6 +12,7 @@ from ecgkin.ui.web.shared.context import show_error
 from ecgkin.ui.web.shared.desk import Written
 from ecgkin.ui.web.shared.notes import as_said, said
 from ecgkin.ui.web.shared.query import EVIDENCE
+from ecgkin.ui.web.shared.terms import explained
 from ecgkin.ui.web.shared.texts import name_of
 
 if TYPE_CHECKING:
@@ -128,13 +129,13 @@ def draft_html(
     numbers = {item.number: item.case_id for item in draft.evidence}
     rows = ""
     for section in draft.sections:
-        words = "".join(sentence_html(sentence, numbers, hits, word) for sentence in section.sentences)
+        words = "".join(sentence_html(one, numbers, hits, word, lang=lang) for one in section.sentences)
         if not section.sentences:
             words = f'<p class="none">{escape(section.abstained)}</p>'
         rows += f"<dt>{escape(section.title)}</dt><dd>{words}</dd>"
     body = f'<dl class="ek-sections">{rows}</dl>' if rows else ""
     if not draft.sections:
-        body = "".join(sentence_html(sentence, numbers, hits, word) for sentence in draft.sentences)
+        body = "".join(sentence_html(one, numbers, hits, word, lang=lang) for one in draft.sentences)
     notes = said(draft.warnings, lang, known)
     warnings = "".join(f'<p class="ek-soft">{escape(text)}</p>' for text in notes)
     return f'<div class="ek ek-draft" lang="{escape(draft.language, quote=True)}">{head}{body}{warnings}</div>'
@@ -147,6 +148,7 @@ def sentence_html(
     word: Words,
     *,
     folded: bool = True,
+    lang: Lang = "en",
 ) -> str:
     """One sentence with its evidence folded below; a citation links to its card, or is struck: it means no case.
 
@@ -156,16 +158,17 @@ def sentence_html(
         hits: Case id to the hit on the page.
         word: Looks up texts in the language of the page.
         folded: Whether the reports of the cited cases are folded below it.
+        lang: Of the explanations of its terms.
 
     Returns:
         HTML, escaped.
     """
     out, at = "", 0
     for match in _MARKS.finditer(sentence.text):
-        out += escape(sentence.text[at : match.start()])
+        out += explained(sentence.text[at : match.start()], lang)
         out += " ".join(_citation(int(number), numbers, hits) for number in match[1].split(","))
         at = match.end()
-    out += escape(sentence.text[at:])
+    out += explained(sentence.text[at:], lang)
     tag = ""
     if sentence.basis in ("measurement", "picture", "nothing"):
         tag = f' <span class="ek-tag {sentence.basis}">{escape(word(f"basis_{sentence.basis}"))}</span>'

@@ -10,6 +10,7 @@ from ecgkin.index.case import DIGITISED
 from ecgkin.retrieval.ecg.statements.glossary import gloss, needs_gloss
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.panels.saved import saved_popover
 from ecgkin.ui.web.shared.concepts import AMONG, CONCEPTS
 from ecgkin.ui.web.shared.context import show_error
 from ecgkin.ui.web.shared.desk import beside
@@ -61,6 +62,8 @@ def neighbour_cards(page: Page, found: Found, shown: SearchOut, options: Options
         pressed = _again(page, found) if shown.hits else False
         if shown.hits and shown.query_id:
             _concept(page, found, shown, options)
+        if shown.hits:
+            saved_popover(page, found, shown, options)
     if found.concept != "all":
         st.html(f'<p class="ek ek-soft" role="status">{escape(word("concept_said", n=AMONG))}</p>')
     if not shown.hits:

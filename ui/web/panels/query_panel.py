@@ -59,7 +59,8 @@ def query_panel(page: Page, work: Work, found: SearchOut) -> DeltaGenerator | No
 
     query = work.query
     if query.kind == "text":
-        st.html(f'<p class="ek ek-asked">“{escape(query.text)}”</p>')
+        if found.understood is None:  # else its parts say it
+            st.html(f'<p class="ek ek-asked">“{escape(query.text)}”</p>')
         return None
     width, height = shape(found.page)
     with st.container(key="query-room"):
@@ -81,7 +82,7 @@ def shape(page: PageOut | None) -> tuple[float, float]:
     return (height, width) if lies else (width, height)
 
 
-def query_viewer(page: Page, work: Work, found: SearchOut, room: DeltaGenerator) -> None:
+def query_viewer(page: Page, work: Work, found: SearchOut, room: DeltaGenerator, *, brief: bool = False) -> None:
     """Fill the room with the ECG, large, and say what was understood of it.
 
     Args:
@@ -89,6 +90,7 @@ def query_viewer(page: Page, work: Work, found: SearchOut, room: DeltaGenerator)
         work: The question.
         found: What the server answered.
         room: From `query_panel`.
+        brief: Whether the ECG alone is shown.
     """
     import streamlit as st
 
@@ -103,7 +105,8 @@ def query_viewer(page: Page, work: Work, found: SearchOut, room: DeltaGenerator)
         read = None
         if sheet is not None and found.page is not None and record is None:
             read = reading.check_panel(page, work, found.page)
-        st.html(understood_html(query, found, record, page.word), width="content")
+        if not brief:
+            st.html(understood_html(query, found, record, page.word), width="content")
     if sheet is not None:
         sheet = reading.curves_on(sheet, read) if read is not None else sheet
         with room:

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.web.panels import answer, draft_panel, neighbour_cards, query_panel, understood
+from ecgkin.ui.web.panels import answer, draft_panel, neighbour_cards, query_panel, quiz, understood
 from ecgkin.ui.web.shared.context import show_error
 
 if TYPE_CHECKING:
@@ -30,12 +30,16 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
     """
     import streamlit as st
 
-    from ecgkin.ui.web.panels import case_map, draft_compare, serial
+    from ecgkin.ui.web.panels import case_map, contrast, draft_compare, serial
 
     shown = found.shown
     assert shown is not None  # the caller has looked
     word, by_ecg = page.word, work.query.kind != "text"
     _abstained(page, work, shown)
+    if quiz.hides(work):
+        _quiz(page, work, shown)
+        return
+    own = st.container(key="own-finding") if work.own_finding is not None and quiz.is_on() else None
     strip = st.container(key="answer").empty() if by_ecg else None
     if strip is not None:
         strip.html(answer.waiting_html(word))
@@ -65,10 +69,22 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
             draft_place = st.container()
             if not shown.abstention.nothing_similar:  # a vote of cases that are not alike says nothing
                 draft_panel.vote_panel(page, shown.vote)
-        _draft(page, work, found, options, Places(strip, cards, draft_place, right))
+        _draft(page, work, found, options, Places(strip, cards, draft_place, right, own))
+    contrast.contrast_panel(page, found, shown, options)
     if by_ecg:
         draft_compare.compare_drafts(page, found, shown, options)
     case_map.case_map(page, shown)
+
+
+def _quiz(page: Page, work: Work, shown: SearchOut) -> None:
+    """The ECG and nothing that was found of it."""
+    import streamlit as st
+
+    room = query_panel.query_panel(page, work, shown)
+    quiz.ask_own(page, work)
+    if room is not None:
+        with st.container(key="below-ecg"):
+            query_panel.query_viewer(page, work, shown, room, brief=True)
 
 
 def _abstained(page: Page, work: Work, shown: SearchOut) -> None:
@@ -98,12 +114,13 @@ def _search_again(page: Page, found: Found, shown: SearchOut, options: Options) 
 
 @dataclass(frozen=True)
 class Places:
-    """Where what comes of a draft stands: the answer above the ECG, cards it cites, the draft, the report."""
+    """Where what comes of a draft stands: the answer above the ECG, cards it cites, the draft, the report, a quiz."""
 
     answer: DeltaGenerator | None
     cards: DeltaGenerator | None
     draft: DeltaGenerator
     report: DeltaGenerator
+    quiz: DeltaGenerator | None = None
 
 
 def _draft(page: Page, work: Work, found: Found, options: Options, places: Places) -> None:
@@ -135,6 +152,10 @@ def _draft(page: Page, work: Work, found: Found, options: Options, places: Place
     hits = {hit.case.case_id: hit for hit in cards.hits}
     said = shown.abstention.reason if shown.abstention.nothing_similar else ""
     places.answer.html(answer.answer_html(written.answer.draft, shown.page, hits, word, said))
+    if places.quiz is not None:
+        with places.quiz:
+            text = (work.own_finding or ([], ""))[1]
+            st.html(quiz.compared_html(quiz.own_codes(work), text, written.answer.draft, page.lang, word))
     if written.answer.draft.sentences:
         with places.report:
             report.report_panel(page, work, options, written.answer)

@@ -403,6 +403,40 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Die {n} nächsten Fälle, zuerst die, deren Aussagen in dieser Hinsicht am besten passen; die Ähnlichkeit ist "
         "dieselbe.",
     ),
+    "quiz": ("Quiz", "Quiz"),
+    "quiz_help": (
+        "Findings stay hidden until you have committed your own.",
+        "Befunde bleiben verborgen, bis Sie Ihre eigenen festgelegt haben.",
+    ),
+    "quiz_ask": ("What do you see on this ECG?", "Was sehen Sie auf diesem EKG?"),
+    "quiz_commit": ("Commit and show", "Festlegen und zeigen"),
+    "quiz_empty": ("Choose a statement or write what you see.", "Eine Aussage wählen oder schreiben, was Sie sehen."),
+    "quiz_yours": ("Your findings and the draft's", "Ihre Befunde und die des Entwurfs"),
+    "quiz_both": ("Both", "Beide"),
+    "quiz_own": ("You alone", "Nur Sie"),
+    "quiz_draft": ("The draft alone", "Nur der Entwurf"),
+    "quiz_note": (
+        "The draft is made by software and may be wrong.",
+        "Der Entwurf stammt von Software und kann falsch sein.",
+    ),
+    "contrast": ("Looks alike, other diagnosis", "Sieht ähnlich aus, andere Diagnose"),
+    "contrast_help": (
+        "Among the {n} nearest cases, the nearest of each other group of diagnoses: compare what tells them apart.",
+        "Unter den {n} nächsten Fällen der jeweils nächste jeder anderen Diagnosegruppe: vergleichen, was sie trennt.",
+    ),
+    "contrast_none": (
+        "None of the {n} nearest cases has another diagnosis, or this ECG has none.",
+        "Keiner der {n} nächsten Fälle hat eine andere Diagnose, oder dieses EKG hat keine.",
+    ),
+    "take_hits": ("Save, share", "Sichern, teilen"),
+    "hits_csv": ("Cases as CSV", "Fälle als CSV"),
+    "hits_json": ("Cases as JSON", "Fälle als JSON"),
+    "copy_link": ("Copy the address of this question", "Adresse dieser Anfrage kopieren"),
+    "copied": ("Copied", "Kopiert"),
+    "link_note": (
+        "Whoever has the address, and can reach this server, sees the ECG and the review for up to 12 hours.",
+        "Wer die Adresse hat und diesen Server erreicht, sieht EKG und Befund bis zu 12 Stunden lang.",
+    ),
     # The viewer: its language, and its buttons.
     "v_lang": ("en", "de"),
     "v_calipers": ("Calipers", "Zirkel"),
