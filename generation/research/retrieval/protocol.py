@@ -53,7 +53,7 @@ from ecgkin.generation.research.retrieval.galleries import (
 )
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.metrics import clean_columns, jaccard, vote_scores
-from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest, patient_numbers
+from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest, patient_numbers, unit_rows
 from ecgkin.generation.research.retrieval.report import HEADLINE, JoinResult, Latency, RetrievalReport, write_report
 from ecgkin.generation.research.retrieval.text_search import evaluate_text_search, text_queries
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
@@ -291,6 +291,13 @@ def evaluate_retrieval(
     query_emb, by_layout = _by_layout(embedder, layouts, queries, gallery, gallery_emb, fixed, weights)
     result = by_layout[PRIMARY]
     systems = {encoder.name: result, **_baselines(embedder, untrained, queries, gallery, fixed, weights)}
+    head = shipped_head(encoder)
+    if head is not None:
+        # What a classifier's answers do as vectors: what the embedding adds is the distance to this row.
+        said, known = (unit_rows(head.of_vectors(v).probabilities) for v in (query_emb[PRIMARY], gallery_emb))
+        systems["probabilities of the head"] = evaluate_case_retrieval(
+            said, known, queries, gallery, rules=fixed, weights=weights
+        )
 
     cross = _cross_modal(embedder, queries, query_emb, weights)
     chosen = "chosen on these queries" if fixed is None else "fixed beforehand"
@@ -306,7 +313,6 @@ def evaluate_retrieval(
         p_values=_p_values(systems, encoder.name),
         latency=_latency(embedder, queries, gallery_emb),
     )
-    head = shipped_head(encoder)
     if head is not None and calibration is not None:
         report.witnesses = evaluate_witnesses(
             query_emb[PRIMARY], result.neighbours, queries, gallery,
