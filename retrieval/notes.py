@@ -56,6 +56,7 @@ class NoteCode(StrEnum):
     RECORD_WINDOWED = "record_windowed"
     RECORD_SHORT = "record_short"
     NO_BEATS = "no_beats"
+    LEADS_ALIKE = "leads_alike"
     # Search and vote.
     NO_CASE_PASSES = "no_case_passes"
     NO_CASE_HAS = "no_case_has"
@@ -191,8 +192,12 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "die Aufzeichnung dauert {total_s:g} s, ein Blatt zeigt {page_s:g} s: sie zählt ganz",
     ),
     NoteCode.NO_BEATS: (
-        "no heartbeats are found: noise, or no ECG",
-        "keine Herzschläge gefunden: Rauschen oder kein EKG",
+        "no heartbeats are found: noise, no ECG, or a heart that does not beat (fibrillation, asystole)",
+        "keine Herzschläge gefunden: Rauschen, kein EKG, oder ein Herz, das nicht schlägt (Flimmern, Asystolie)",
+    ),
+    NoteCode.LEADS_ALIKE: (
+        "all leads show the same curve: one lead that was copied, or not an ECG of these leads",
+        "alle Ableitungen zeigen dieselbe Kurve: eine kopierte Ableitung, oder kein EKG dieser Ableitungen",
     ),
     NoteCode.NO_CASE_PASSES: ("no case passes the filter", "kein Fall passt zu den Filtern"),
     NoteCode.NO_CASE_HAS: (

@@ -33,10 +33,10 @@ class ConsensusBackend:
             shown=task.shown,
             nothing_similar=result.nothing_similar or not result.neighbours,
         )
-        if not written.refusal or result.abstained != "unreadable":
+        if not written.refusal or result.abstained not in ("unreadable", "no_ecg"):
             return written
-        # Whether a case is like it cannot be told of a page that was not read.
-        said = WORDS[task.language]["unreadable"]
+        # Whether a case is like it cannot be told of a page that was not read, or of what is no ECG.
+        said = WORDS[task.language][result.abstained]
         return replace(written, refusal=said, text=said + written.text.removeprefix(written.refusal))
 
     def stream(self, task: Task, settings: DraftSettings) -> Iterator[str | Draft]:

@@ -125,6 +125,12 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Too little of these words is about ECGs: the cases below are not an answer to them.",
         "Zu wenige dieser Wörter handeln von EKGs: die Fälle unten sind keine Antwort darauf.",
     ),
+    "no_ecg": (
+        "These samples show no ECG of these leads: no heartbeats, or one curve in all leads. Look at the patient, the "
+        "electrodes and the file. The cases below are not an answer.",
+        "Diese Werte zeigen kein EKG dieser Ableitungen: keine Herzschläge, oder eine Kurve in allen Ableitungen. "
+        "Patient, Elektroden und Datei ansehen. Die Fälle unten sind keine Antwort.",
+    ),
     "words_understood": ("Understood: {said}", "Verstanden: {said}"),
     "unreadable": (
         "This page cannot be read well enough to compare it. Photograph it again, flat, in focus and filling the "
