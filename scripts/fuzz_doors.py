@@ -5,9 +5,9 @@
 API: sound requests of every route, of which members are exchanged for odd values, copied, left out, nested; addresses
 and queries likewise; files of the folders and of the tests, damaged as `fuzz_formats` does. Cases that were accepted
 stay, so that what is stored meets what is asked later. A fault is an answer of 500, an exception, 503 without load, an
-answer that is no JSON where one is promised, more than 10 s of processor time, or growth of memory beyond 500 MB. Command line: commands
-with odd words and damaged files. A fault is a traceback, a status other than 0, 1, 2, "fault of ecgkin", more than
-30 s.
+answer that is no JSON where one is promised, more than 10 s of processor time, or growth of memory beyond 500 MB.
+Command line: commands with odd words and damaged files. A fault is a traceback, a status other than 0, 1, 2, "fault of
+ecgkin", more than 30 s.
 
 Prints each fault once, and a line of the table: door, minutes, inputs, answers by status, faults.
 """
@@ -164,8 +164,9 @@ def fuzz_api(minutes: float, rng: random.Random, folders: list[Path], found: Fau
         ("/v1/feedback", marks),
     ]
     uploads = ("/v1/search", "/v1/drafts", "/v1/embeddings", "/v1/explanations", "/v1/digitize", "/v1/cases")
-    gets = ("/v1/cases", "/v1/cases/{id}", "/v1/cases/{id}/signal", "/v1/cases/{id}/page.svg", "/v1/cases/{id}/page.png",
-            "/v1/map", "/v1/feedback", "/v1/info", "/v1/problems", "/readyz", "/metrics", "/healthz", "/{id}")  # fmt: skip
+    one = "/v1/cases/{id}"
+    gets = ("/v1/cases", one, f"{one}/signal", f"{one}/page.svg", f"{one}/page.png", "/v1/map", "/v1/feedback",
+            "/v1/info", "/v1/problems", "/readyz", "/metrics", "/healthz", "/{id}")  # fmt: skip
     queries = (
         "where",
         "limit",
@@ -266,10 +267,12 @@ def fuzz_cli(minutes: float, rng: random.Random, folders: list[Path], found: Fau
     os.chdir(folder)
     commands: tuple[tuple[str, ...], ...] = (
         ("search", "BASE", "FILE"), ("search", "BASE", "--text", "ODD"), ("search", "BASE", "FILE", "--json"),
-        ("search", "BASE", "--text", "AF", "--where", "ODD"), ("draft", "BASE", "FILE"), ("draft", "BASE", "FILE", "--lang", "de"),
+        ("search", "BASE", "--text", "AF", "--where", "ODD"), ("draft", "BASE", "FILE"),
+        ("draft", "BASE", "FILE", "--lang", "de"),
         ("compare", "FILE", "FILE"), ("digitize", "FILE", "-o", "OUT"), ("ingest", "FILE", "-o", "NEW"),
-        ("ingest", "FOLDER", "-o", "NEW"), ("ingest", "TABLE", "-o", "NEW"), ("base", "info", "BASE"), ("base", "info", "DAMAGED"),
-        ("cases", "list", "BASE", "--where", "ODD"), ("cases", "show", "BASE", "ODD"), ("cases", "remove", "BASE", "ODD"),
+        ("ingest", "FOLDER", "-o", "NEW"), ("ingest", "TABLE", "-o", "NEW"), ("base", "info", "BASE"),
+        ("base", "info", "DAMAGED"), ("cases", "list", "BASE", "--where", "ODD"), ("cases", "show", "BASE", "ODD"),
+        ("cases", "remove", "BASE", "ODD"),
         ("base", "snapshot", "BASE", "OUT"), ("base", "restore", "SNAP", "NEW"), ("base", "verify", "DAMAGED"),
         ("report", "FILE"), ("config", "ODD"), ("ODD",), ("search", "ODD", "ODD"),
     )  # fmt: skip
@@ -358,7 +361,8 @@ def main() -> None:
     run(asked.minutes, random.Random(asked.seed), [f.resolve() for f in asked.seeds], found)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     told = " ".join(f"{status}: {n}" for status, n in sorted(found.statuses.items()))
-    line = f"| {asked.door} | {asked.minutes:g} | {found.n} | {told} | {len(found.seen)} | {peak:.0f} MB | {found.slowest:.1f} s |"
+    line = f"| {asked.door} | {asked.minutes:g} | {found.n} | {told} | {len(found.seen)} "
+    line += f"| {peak:.0f} MB | {found.slowest:.1f} s |"
     print(line, flush=True)
     if asked.json:
         asked.json.write_text(json.dumps({"n": found.n, "faults": found.seen, "line": line}, indent=1))

@@ -177,7 +177,9 @@ _TEXTS: dict[str, Sequence[str]] = {
         "Vorhofflimmern liegt nicht vor. Linksschenkelblock, V.a. Infarkt.",
         "sinusrytm. inget LBBB. ST-T förändring",
     ),
-    "words": ("LBBB without AF in women over 70", "QTc > 480 ms, Mann 60-70 Jahre, kein Vorhofflimmern", "förmaksflimmer"),
+    "words": (
+        "LBBB without AF in women over 70", "QTc > 480 ms, Mann 60-70 Jahre, kein Vorhofflimmern", "förmaksflimmer",
+    ),
     "filters": (
         'age>=60 and sex=F and not label:PACE', 'label in (AFIB,"LVH") or (report:"x" and date<2020-01-02)',
         '{"age": {">=": 60}, "label": ["AFIB", {"LVH": {">=": 50}}], "or": [{"sex": "F"}]}',
@@ -281,8 +283,8 @@ def run_target(target: str, corpus: Path, seconds: int) -> None:
 
     atheris.Setup(
         [
-            sys.argv[0], str(seeds), f"-max_total_time={seconds}", f"-timeout={TIMEOUT_S}", f"-rss_limit_mb={MEMORY_MB}",
-            "-max_len=70000", f"-artifact_prefix={corpus / target}/", "-print_final_stats=0", "-verbosity=0",
+            sys.argv[0], str(seeds), f"-max_total_time={seconds}", f"-timeout={TIMEOUT_S}", "-verbosity=0",
+            f"-rss_limit_mb={MEMORY_MB}", "-max_len=70000", f"-artifact_prefix={corpus / target}/",
         ],
         one,
     )  # fmt: skip
@@ -313,8 +315,8 @@ def table(corpus: Path) -> None:
         found = Found(**json.loads(stats.read_text()))
         ended = [f.name for kind in ("timeout-*", "oom-*", "crash-*", "slow-*") for f in stats.parent.glob(kind)]
         print(
-            f"| {stats.parent.name} | {found.seconds / 60:.0f} | {found.inputs:,} | {found.results:,} | {found.errors:,} "
-            f"| {len(found.faults) + len(ended)} | {found.peak_mb:.0f} | {found.slowest_s:.1f} |"
+            f"| {stats.parent.name} | {found.seconds / 60:.0f} | {found.inputs:,} | {found.results:,} "
+            f"| {found.errors:,} | {len(found.faults) + len(ended)} | {found.peak_mb:.0f} | {found.slowest_s:.1f} |"
         )
         for name, told in found.faults.items():
             print(f"  {name}: {told.splitlines()[-2][:150] if len(told.splitlines()) > 1 else told}", file=sys.stderr)
