@@ -21,6 +21,7 @@ from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thre
 from ecgkin.generation.measures import measure
 from ecgkin.generation.measures.pages import measure_picture, measure_printed
 from ecgkin.generation.measures.values import REASON_TEXTS
+from ecgkin.generation.measures.timing import time_note
 from ecgkin.generation.prompt.context import Context, Counter
 from ecgkin.generation.prompt.pages import page_of
 from ecgkin.generation.prompt.untrusted import question_line
@@ -172,7 +173,9 @@ def _writer(task: Task, backend: DraftBackend) -> DraftBackend:
 
 def _finished(draft: Draft, task: Task, backend: DraftBackend, started: float) -> Draft:
     seconds = time.perf_counter() - started
-    warnings = tuple(dict.fromkeys((*draft.warnings, *task.result.warnings)))
+    doubt = time_note(task.measured)
+    doubts = () if doubt is None else (doubt,)
+    warnings = tuple(dict.fromkeys((*draft.warnings, *task.result.warnings, *doubts)))
     _LOG.info(
         "drafted model=%s sentences=%d cited=%d refused=%s seconds=%.3f",
         MODEL if isinstance(backend, ConsensusBackend) else "backend",

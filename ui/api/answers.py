@@ -277,9 +277,10 @@ class AbstentionOut(BaseModel):
     reason: str = Field(
         default="",
         description="why nothing is similar. unlike: the ECG was read, no case is like it; unreadable: the picture "
-        "was not read well enough to tell; no_case: none passes the filter; not_carried: no case carries what the "
-        "words ask for; not_understood: the words say too little about ECGs; empty: there is something similar",
-        examples=["", "unlike", "unreadable", "no_case", "not_carried", "not_understood"],
+        "was not read well enough to tell; no_ecg: the samples show no heartbeats, or one curve in all leads; no_case: "
+        "none passes the filter; not_carried: no case carries what the words ask for; not_understood: the words say "
+        "too little about ECGs; empty: there is something similar",
+        examples=["", "unlike", "unreadable", "no_ecg", "no_case", "not_carried", "not_understood"],
     )
 
 

@@ -94,7 +94,7 @@ def _abstained(page: Page, work: Work, shown: SearchOut) -> None:
     if shown.abstention.nothing_similar:
         best, threshold = shown.abstention.best_score or 0.0, shown.abstention.threshold or 0.0
         reason = shown.abstention.reason
-        why = reason if reason in ("unreadable", "not_carried", "not_understood") else "nothing_similar"
+        why = reason if reason in ("unreadable", "no_ecg", "not_carried", "not_understood") else "nothing_similar"
         st.warning(word(why, best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
     if shown.understood is not None and work.query.kind == "text":
         understood.understood_panel(page, work, shown)

@@ -132,6 +132,12 @@ TEXTS: dict[str, tuple[str, str]] = {
     "part_spelling": ("{text}: read as {read}", "{text}: gelesen als {read}"),
     "part_unknown": ("{text}: not known", "{text}: unbekannt"),
     "part_unused": ("{text}: not used", "{text}: nicht verwendet"),
+    "no_ecg": (
+        "These samples show no ECG of these leads: no heartbeats, or one curve in all leads. Look at the patient, the "
+        "electrodes and the file. The cases below are not an answer.",
+        "Diese Werte zeigen kein EKG dieser Ableitungen: keine Herzschläge, oder eine Kurve in allen Ableitungen. "
+        "Patient, Elektroden und Datei ansehen. Die Fälle unten sind keine Antwort.",
+    ),
     "unreadable": (
         "This page cannot be read well enough to compare it. Photograph it again, flat, in focus and filling the "
         "picture; or put right below the picture what was misread. The cases are the nearest to what was seen.",
