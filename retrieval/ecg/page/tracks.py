@@ -88,27 +88,38 @@ def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Path
     best = np.empty((n, n_rows, size), dtype=np.float32)
     home = (np.abs(y - baselines[:, None]) * np.float32(0.02)).astype(np.float32)
     here = home
+    # Of a column's many small steps the calls cost as much as the numbers: nothing is allocated.
+    down, up = np.empty_like(home), np.empty_like(home)
+    below = up[:, ::-1]
     for x in range(n):
-        here = here + across[x]
-        rise = upright[x]
-        down = np.minimum.accumulate(here - rise, axis=1) + rise
-        up = np.minimum.accumulate((here + rise)[:, ::-1], axis=1)[:, ::-1] - rise
-        here = np.minimum(down, up)
-        best[x] = here
+        rise, entered = upright[x], best[x]
+        np.add(here, across[x], out=entered)
+        np.subtract(entered, rise, out=down)
+        np.minimum.accumulate(down, axis=1, out=down)
+        np.add(down, rise, out=down)
+        np.add(entered, rise, out=up)
+        np.minimum.accumulate(below, axis=1, out=below)
+        np.subtract(up, rise, out=up)
+        here = np.minimum(down, up, out=entered)
     rows = np.arange(n_rows)
     low = np.full((n_rows, width), np.nan)
     high = np.full((n_rows, width), np.nan)
     on_ink = np.zeros((n_rows, width))
     at = (here + home).argmin(axis=1)
+    path = np.empty((n + 1, n_rows), dtype=np.int64)
+    path[n] = at
     for x in range(n - 1, -1, -1):
-        before = (best[x - 1] if x else home) + across[x]
         rise = upright[x]
-        level = rise[rows, at][:, None]
-        came = (before + np.abs(rise - level)).argmin(axis=1)
-        low[:, left + x] = np.minimum(at, came)
-        high[:, left + x] = np.maximum(at, came)
-        on_ink[:, left + x] = np.maximum(windows[x, rows, at], windows[x, rows, came])
-        at = came
+        np.subtract(rise, rise[rows, at][:, None], out=up)
+        np.absolute(up, out=up)
+        np.add(best[x - 1] if x else home, across[x], out=down)
+        np.add(down, up, out=down)
+        at = path[x] = down.argmin(axis=1)
+    left_at, entered_at = path[1:], path[:-1]
+    each = np.arange(n)[:, None]
+    low[:, left:right] = np.minimum(left_at, entered_at).T
+    high[:, left:right] = np.maximum(left_at, entered_at).T
+    on_ink[:, left:right] = np.maximum(windows[each, rows, left_at], windows[each, rows, entered_at]).T
     return Paths(low + offsets[:, None], high + offsets[:, None], on_ink)
 
 

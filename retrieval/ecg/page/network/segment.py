@@ -169,11 +169,11 @@ def _run(
     with torch.inference_mode():
         picture = _resized(page, size).to(kind).mul_(1 / 255).contiguous(memory_format=torch.channels_last)
         pixels, names, frame = model(picture)
-        shares = torch.softmax(pixels.float(), dim=1).mul_(255).add_(0.5).to(torch.uint8)
-        found = names.float()
-        found[:, :-1].sigmoid_()
-        planes = [t[0].float().contiguous().numpy().copy() for t in (found, frame)]
-    return shares[0].contiguous().numpy(), planes[0], planes[1]
+        # Plane by plane in memory, where both are several times as fast as across the channels of each pixel.
+        logits, found, local = (t[0].contiguous().float() for t in (pixels, names, frame))
+        shares = torch.softmax(logits, dim=0).mul_(255).add_(0.5).to(torch.uint8)
+        found[:-1].sigmoid_()
+    return shares.numpy(), found.numpy(), local.numpy()
 
 
 @lru_cache(maxsize=4)
