@@ -340,6 +340,9 @@ def _reason(error: Exception) -> str:
 def _begin_worker() -> None:
     import ctypes
 
+    from ecgkin.retrieval.graphs import use_one_thread
+
+    use_one_thread()
     if "torch" in sys.modules:  # an encoder without it need not wait for its import
         import torch
 

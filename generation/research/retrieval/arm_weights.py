@@ -57,7 +57,7 @@ def image_stage(folder: Path, picture: str) -> Callable[[Iterable[Any]], Floats]
     import torch
 
     from ecgkin.retrieval.ecg.drawing.trace_map import draw_trace_map
-    from ecgkin.retrieval.encoders.compat import has_fast_bfloat16
+    from ecgkin.retrieval.graphs import has_fast_bfloat16
     from ecgkin.retrieval.encoders.model import Architecture
     from ecgkin.retrieval.encoders.training.fields import field_map
     from ecgkin.retrieval.encoders.training.image import ImageStudent

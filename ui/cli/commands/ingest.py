@@ -102,10 +102,12 @@ def _ingest(
     """Ingest, report on stdout; the status is that of RecordError where a file could not be read."""
     from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
     from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.retrieval.graphs import expect_many
 
     if not items:
         raise RecordError("there is no file to ingest", hint="is it the right folder?")
     settings = common.settings(encoder=encoder_name, device=device)
+    expect_many(len(items))
     encoder = load_encoder(settings.encoder, device=settings.device)
     with open_or_create(base, encoder) as opened, console.progress("ingest") as moved:
         report = ingest_records(
