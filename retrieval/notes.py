@@ -69,6 +69,7 @@ class NoteCode(StrEnum):
     VOTE_TOO_SHALLOW = "vote_too_shallow"
     VOTE_OTHER_SIZE = "vote_other_size"
     READING_MISSING = "reading_missing"
+    WITNESS_SILENT = "witness_silent"
     # Words of a query.
     WORDS_READ_AS = "words_read_as"
     WORDS_UNKNOWN = "words_unknown"
@@ -236,6 +237,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.READING_MISSING: (
         "this encoder reads no statements off an ECG: the vote of the similar cases stands alone",
         "dieser Encoder liest keine Befunde aus einem EKG: das Votum der ähnlichen Fälle steht allein",
+    ),
+    NoteCode.WITNESS_SILENT: (
+        "{name} says nothing of this ECG: {why}",
+        "{name} sagt nichts zu diesem EKG: {why}",
     ),
     NoteCode.VOTE_OTHER_SIZE: (
         "calibrated with {n_gallery} cases; this case base holds {n_cases}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 import numpy as np
@@ -66,6 +66,8 @@ class SearchResult(Sequence[Hit]):
         vector: The unit vector that was searched with, shape (dim,).
         understood: Parts of a query by words; None for other queries and for words that were only embedded. Cases that
             carry what was asked for come first, so that scores fall within such groups alone.
+        testimony: What another classifier says of the ECG (`CaseSearch.witness`): its name to statement codes and
+            probabilities as it gives them, not fitted to these cases.
     """
 
     hits: tuple[Hit, ...]
@@ -80,6 +82,7 @@ class SearchResult(Sequence[Hit]):
     vector: NDArray[np.float32]
     abstained: Abstained = ""
     understood: Understood | None = None
+    testimony: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def page(self) -> PageReading | None:

@@ -398,6 +398,11 @@ class SearchOut(BaseModel):
         "embedded, or there were none",
         examples=[[{"kind": "statement", "code": "AFIB", "polarity": "absent", "joined": "and", "text": "AF"}]],
     )
+    testimony: dict[str, dict[str, float]] = Field(
+        default={},
+        description="what another classifier says of the ECG (setting witness): its name to statements and "
+        "probabilities as it gives them; not fitted to these cases, and no part of vote or draft",
+    )
     warnings: list[NoteOut]
     timings_ms: dict[str, float]
 
@@ -434,6 +439,7 @@ class SearchOut(BaseModel):
             ),
             page=None if page is None else PageOut.of(page),
             understood=None if result.understood is None else result.understood.as_list(),
+            testimony={name: dict(said) for name, said in result.testimony.items()},
             warnings=[NoteOut.of(note) for note in dict.fromkeys((*near.warnings, *result.warnings))],
             timings_ms={name: round(ms, 3) for name, ms in result.timings_ms.items()},
         )

@@ -27,6 +27,10 @@ Previous = Annotated[
     str | None,
     typer.Option(help="An earlier ECG of the person in the base, to compare: case id, or the person's id."),
 ]
+Witness = Annotated[
+    str | None,
+    typer.Option(help="Classifier heard beside the vote: ecgfounder:FILE. (setting: witness)", show_default=False),
+]
 Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder. (setting: encoder)", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: device)", show_default=False)]
 
