@@ -1,9 +1,9 @@
 """Networks as ONNX graphs beside their weights: what a command looks at a few ECGs with, without waiting for torch.
 
-A graph holds no weights. Its large initialisers name byte ranges of the safetensors file beside it (external data of the
-ONNX format), in that file's number format, and are cast to float32 when the graph is loaded. So a graph of a few 100 kB
-is all that is added to a checkpoint, and weights that were trained on go without a new graph as long as the file is laid
-out as before: `layout` is kept in the graph and compared.
+A graph holds no weights. Its large initialisers name byte ranges of the safetensors file beside it (external data of
+the ONNX format), in that file's number format, and are cast to float32 when the graph is loaded. So a graph of some
+100 kB is all that is added to a checkpoint, and weights that were trained on need no new graph as long as the file is
+laid out as before: `layout` is kept in the graph and compared.
 
 Training, GPUs and whoever reads many ECGs on a processor that multiplies bfloat16 stay with torch (`runs_graphs`).
 """

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, query_texts, statement
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.checkpoint import save_encoder
-from ecgkin.retrieval.encoders.roads import write_graphs
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
+from ecgkin.retrieval.encoders.roads import write_graphs
 from ecgkin.retrieval.encoders.space import what_words_meet
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from ecgkin.retrieval.encoders.training.corpus import Corpus

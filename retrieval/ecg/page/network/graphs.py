@@ -1,4 +1,4 @@
-"""The page reader's two networks as graphs: pictures in bytes in, probabilities out, without torch (`retrieval.graphs`)."""
+"""The page reader's two networks as graphs: bytes of pictures in, probabilities out, without torch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FILES = {READER_FORMAT: "reader", NAMES_FORMAT: "names"}
 
 
 def page_graph(folder: Path | None, threads: int | None) -> Graph | None:
-    """The network for pages: `page`, RGB bytes (height, width, 3) with sides that are multiples of 32 -> `PAGE_OUTPUTS`.
+    """The network for pages: `page`, RGB bytes (height, width, 3), sides multiples of 32 -> `PAGE_OUTPUTS`.
 
     `pixels` are the probabilities of the classes in bytes, (n_classes, height / 2, width / 2); `names` the
     probabilities of the lead names and, last, the log of the letter height, (n_leads + 1, height / 4, width / 4);

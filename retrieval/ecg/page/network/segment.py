@@ -92,7 +92,7 @@ def look(
 
     Args:
         page: RGB, uint8, shape (height, width, 3), upright within about 20 degrees.
-        threads: Threads of the networks; as torch or `graphs.default_threads` has it where None. Applies to this call alone.
+        threads: Threads of the networks in this call; as torch or `graphs.default_threads` has it where None.
         weights: Folder of weights, or a file in it; that of the package where None.
         name_score: Least probability of a lead name.
 
