@@ -3,7 +3,7 @@
 Every stroke of a trace is part of some row. The cheapest path of a row alone takes a short cut where two limbs of a
 narrow beat stand side by side, and where the tall beats of two rows run through each other one of them is left over. So
 rows are asked again, about a piece of ink that none of them passes: a pixel that a path would be the only one to
-explain is worth something. The row that gains most takes it, until none gains.
+explain is worth something, and less to rows that lie farther off. The row that gains most takes it, until none gains.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
 _WORTH = 0.03  # of a px of ink: four of them pay for one px of paper
+_FAR, _LEAST_WORTH = 0.25, 0.5  # share of that worth that is lost with each row distance beyond the nearest row's
 _LEAST_GAIN = 0.4
 _LEAST_TALL, _LEAST_AREA = 5, 9  # px of a piece of ink
 _MARGIN = 8  # columns beside it in which paths may change
@@ -90,12 +91,16 @@ def _ask(
     begun = np.clip(paths[2][:, first - 1].astype(int) - costs.offsets, 0, size - 1)
     start[rows, begun] = 0.0
     end[rows, np.clip(left_at[:, -1].astype(int) - costs.offsets, 0, size - 1)] = 0.0
+    distance = np.abs(y[0][:, :, None] - baselines[None, None, :])
+    own_distance = np.abs(y[0] - baselines[:, None])
+    pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else float(ink.shape[0])
+    farther = np.maximum(_LEAST_WORTH, 1.0 - _FAR * (own_distance - distance.min(axis=2)) / pitch).astype(np.float32)
+    value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size) * farther[None] * _WORTH
     for _ in range(_MOST_ROUNDS):
         covered = _covered(low, high, ink.shape[0]).astype(np.float32)
         own = (y >= low.T[:, :, None] - 1) & (y <= high.T[:, :, None] + 1)
         alone = row_windows(covered, costs.offsets, size) - own < 0.5
-        value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size)
-        rise = np.cumsum(costs.upright - _WORTH * value * alone, axis=2, dtype=np.float32)
+        rise = np.cumsum(costs.upright - value * alone, axis=2, dtype=np.float32)
         came, gone, cost = cheapest(costs.across, rise, start, end)
         left = (left_at - offsets).astype(int)
         entered = np.concatenate([begun[:, None], left[:, :-1]], axis=1)
