@@ -30,11 +30,12 @@ from ecgkin.retrieval.ecg.page.names import (
     named_layout,
 )
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
+from ecgkin.retrieval.ecg.page.prepared import fine_box, prepare, scale_within
 from ecgkin.retrieval.ecg.page.reading import Look, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.sampling import FS_HZ, Sampler, in_step_by_law, strip_leads
-from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
-from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
+from ecgkin.retrieval.ecg.page.scale import PaperScale
+from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, with_marks
 from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
@@ -92,25 +93,20 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     Raises:
         ImageError: It has another number of rows than the layout that is known.
     """
-    sheet = upright_sheet(look.sheet)
+    ready = look.ready or prepare(look.sheet)
+    fine, sheet = ready.fine, with_marks(ready.sheet, look.sheet.marks)
     rows = sheet.rows
     width = sheet.shape[1]
-    fine = fine_sheet(sheet)
     darkness = _without_marks(sheet, fine)
     half = _likely(sheet, darkness)
     baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
+    half = np.asarray(half, dtype=np.uint8)
     paths = claim_ink(follow(half, baselines, 0, width // 2), half, _surely(sheet, half), baselines)
-    size = (fine.darkness.shape[1], fine.darkness.shape[0])
     tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
     k = fine.factor
     tracks = replace(tracks, weight=_supported(tracks, sheet, k))
-    left, right = _traced(sheet)
-    box = (
-        max(0, round(left * k)), max(0, round(rows.top * k)),
-        min(size[0], round(right * k)), min(size[1], round(rows.bottom * k)),
-    )  # fmt: skip
-    drawn = cv2.resize(cv2.dilate(rows.solid, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
-    scale = paper_scale(fine.lines, np.asarray(drawn, dtype=np.uint8), box)
+    box = fine_box(sheet, fine, _traced(sheet))
+    scale = ready.scale if ready.scale.box == box else scale_within(sheet, fine, box)
     x_mm = _along(tracks, scale)
     pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
