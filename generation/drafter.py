@@ -20,8 +20,8 @@ from ecgkin.generation.consensus.findings import with_findings
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import measure
 from ecgkin.generation.measures.pages import measure_picture, measure_printed
-from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.generation.measures.timing import time_note
+from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.generation.prompt.context import Context, Counter
 from ecgkin.generation.prompt.pages import page_of
 from ecgkin.generation.prompt.untrusted import question_line

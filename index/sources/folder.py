@@ -153,8 +153,8 @@ def file_items(case: Case, path: Path, fs_hz: float | None = None) -> list[Inges
         Items that read the file when they are loaded.
     """
     from ecgkin.retrieval.ecg.formats.dicom import may_wrap_pdf
-    from ecgkin.retrieval.ecg.formats.pdf.tried import check_document
     from ecgkin.retrieval.ecg.formats.pictures import page_count_of
+    from ecgkin.retrieval.ecg.formats.tried import check_document
 
     count = 1
     if path.is_file() and (path.suffix.lower() in (".pdf", ".tif", ".tiff") or may_wrap_pdf(path)):
@@ -190,8 +190,8 @@ def _files(root: Path) -> list[Path]:
 
 def _loader(path: Path, page: int = 1, fs_hz: float | None = None) -> Callable[[], Loaded]:
     def load() -> Loaded:
-        from ecgkin.retrieval.ecg.formats.pictures import open_unattended
         from ecgkin.retrieval.ecg.formats.read import read_ecg
+        from ecgkin.retrieval.ecg.formats.tried import open_unattended
 
         check_regular(path)
         try:

@@ -235,7 +235,7 @@ class Tools:
 
 
 def _read(path: Path) -> Any:
-    from ecgkin.retrieval.ecg.formats.pictures import open_unattended
+    from ecgkin.retrieval.ecg.formats.tried import open_unattended
 
     return open_unattended(path)
 

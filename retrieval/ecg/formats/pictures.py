@@ -74,25 +74,6 @@ def open_ecg(path: str | os.PathLike[str], page: int | None = None) -> EcgRecord
         return _page(document, page, Note(NoteCode.LINES_NOT_READ, reason=str(error)), *others)
 
 
-def open_unattended(path: str | os.PathLike[str], page: int | None = None) -> EcgRecord | Image.Image:
-    """`open_ecg` of a file that nobody watches: a document is first opened in a process with limits (`pdf.tried`).
-
-    Args:
-        path, page: As in `open_ecg`.
-
-    Returns:
-        A record, or an RGB picture.
-
-    Raises:
-        RecordError, ImageError: As `open_ecg`; a document takes too long or too much.
-    """
-    from ecgkin.retrieval.ecg.formats.pdf.tried import check_document
-
-    if document_in(path) is not None:
-        check_document(Path(path), page)
-    return open_ecg(path, page)
-
-
 def _chosen(document: bytes, page: int | None) -> tuple[int, tuple[str, ...]]:
     """The page to read, and what to say of others that show an ECG as well."""
     from ecgkin.retrieval.ecg.formats.pdf.pages import page_count

@@ -203,7 +203,7 @@ def test_over_http_with_tokens(simulated_base: Path, ecg: Path) -> None:
 
 def test_a_document_without_end_does_not_stop_the_tools(tools: Tools, ecg: Path, monkeypatch: Any) -> None:
     """The tools take turns: one hostile file would have kept all callers waiting for ever."""
-    from ecgkin.retrieval.ecg.formats.pdf import tried
+    from ecgkin.retrieval.ecg.formats import tried
 
     ended = tried._Trial.ended
     monkeypatch.setattr(tried._Trial, "ended", lambda self, path, page, seconds: ended(self, path, page, 0.5))

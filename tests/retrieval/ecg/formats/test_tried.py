@@ -15,9 +15,8 @@ from PIL import Image
 
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.folder import folder_items
-from ecgkin.retrieval.ecg.formats.pdf import tried
-from ecgkin.retrieval.ecg.formats.pdf.tried import check_document
-from ecgkin.retrieval.ecg.formats.pictures import open_unattended
+from ecgkin.retrieval.ecg.formats import tried
+from ecgkin.retrieval.ecg.formats.tried import check_document, open_unattended
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder

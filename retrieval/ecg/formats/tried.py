@@ -15,8 +15,14 @@ import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError, ImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ecgkin.retrieval.ecg.record import EcgRecord
 
 SECONDS, MEMORY_BYTES = 15.0, 1_500_000_000
 """For one page: processor time, and memory beyond what the process starts with, where the system knows `setrlimit`."""
@@ -116,6 +122,25 @@ def check_document(path: Path, page: int | None = 1, seconds: float = SECONDS) -
     """
     if not _TRIAL.ended(path, page, seconds):
         raise ImageError(f"{path.name} cannot be decoded within {seconds:g} s and the memory given to it", hint=_HINT)
+
+
+def open_unattended(path: str | os.PathLike[str], page: int | None = None) -> EcgRecord | Image.Image:
+    """`open_ecg` of a file that nobody watches: a document is first opened in a process with limits.
+
+    Args:
+        path, page: As in `open_ecg`.
+
+    Returns:
+        A record, or an RGB picture.
+
+    Raises:
+        RecordError, ImageError: As `open_ecg`; a document takes too long or too much.
+    """
+    from ecgkin.retrieval.ecg.formats.pictures import document_in, open_ecg
+
+    if document_in(path) is not None:
+        check_document(Path(path), page)
+    return open_ecg(path, page)
 
 
 def _limit(memory_bytes: int) -> None:
