@@ -87,7 +87,7 @@ def read_pages(data: PtbXl, rows: Sequence[PtbXlRow], kind: str, keep: Path | No
     for row in rows:
         path = None if keep is None else keep / kind / f"{row.ecg_id}.pkl"
         if path is not None and path.is_file():
-            out.append(pickle.loads(path.read_bytes()))
+            out.append(ReadPage(*pickle.loads(path.read_bytes())))
             continue
         if time.monotonic() > until:
             continue
@@ -96,7 +96,7 @@ def read_pages(data: PtbXl, rows: Sequence[PtbXlRow], kind: str, keep: Path | No
             page = replace(page, record=replace(page.record, signal_mv=page.record.signal_mv.astype(np.float16)))
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(pickle.dumps(page))
+            path.write_bytes(pickle.dumps((page.ecg_id, page.layout, page.record, page.grade)))
         out.append(page)
     return out
 
