@@ -22,7 +22,7 @@ CONFIG_FILE = "config.toml"
 OTHER_VARIABLES = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        "API_KEY", "CI_TESTS", "DRAFT_KEY", "FHIR_TOKEN", "LLAMA_PYTHON", "OOD", "PAGE_READER", "SHARED",
+        "API_KEY", "CI_TESTS", "DRAFT_KEY", "FHIR_TOKEN", "LLAMA_PYTHON", "NETWORKS", "OOD", "PAGE_READER", "SHARED",
         "WEB_API", "WEB_EXAMPLES", "WEB_TOKEN",
     )
 )  # fmt: skip
@@ -44,6 +44,7 @@ class Settings(BaseSettings):
     home: Path = Field(default_factory=user_folder, description="folder for downloads, demo, config.toml")
     ptbxl: Path | None = Field(None, description="folder with PTB-XL in its official layout; unset: none at hand")
     encoder: str = Field("default", min_length=1, description="name of the encoder, or a folder with a checkpoint")
+    witness: str = Field("", description="classifier that is heard beside the vote: ecgfounder:FILE; unset: none")
     device: str = Field("cpu", min_length=1, description="device for the encoder: cpu, cuda, cuda:1")
     k: int = Field(10, ge=1, le=10_000, description="hits of a search")
     demo_cases: int = Field(1500, ge=11, le=1_000_000, description="cases in the demo's case base")

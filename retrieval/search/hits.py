@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias, overload
 
 import numpy as np
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.search.words.parts import Understood
 
 
-Abstained: TypeAlias = Literal["", "no_case", "unlike", "unreadable", "not_carried", "not_understood"]
+Abstained: TypeAlias = Literal["", "no_case", "no_ecg", "unlike", "unreadable", "not_carried", "not_understood"]
 _SAYS_SO = frozenset(
     {
         NoteCode.NOTHING_SIMILAR,
         NoteCode.PAGE_UNREADABLE,
+        NoteCode.NO_BEATS,
+        NoteCode.LEADS_ALIKE,
         NoteCode.WORDS_NOT_CARRIED,
         NoteCode.WORDS_NOT_UNDERSTOOD,
     }
@@ -57,15 +59,18 @@ class SearchResult(Sequence[Hit]):
         threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
         printed: What was read of a picture: page, signals, places; None for other queries, or where the encoder
             looks at the picture alone.
-        abstained: Why: "no_case" (none passes the filter), "unlike" (the ECG was read, no case is like it),
-            "unreadable" (the picture was not read well enough to say), "not_carried" (no case carries what the words
-            ask for), "not_understood" (the words say too little about ECGs); "" where there is something similar.
+        abstained: Why: "no_case" (none passes the filter), "no_ecg" (the samples show no heartbeats, or one curve in
+            all leads), "unlike" (the ECG was read, no case is like it), "unreadable" (the picture was not read well
+            enough to say), "not_carried" (no case carries what the words ask for), "not_understood" (the words say too
+            little about ECGs); "" where there is something similar.
         warnings: What was odd about the query or limits the answer, as notes with codes.
         timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
         query: "image", "record", "text", "image+text", "record+text", or what `by_vector` was told.
         vector: The unit vector that was searched with, shape (dim,).
         understood: Parts of a query by words; None for other queries and for words that were only embedded. Cases that
             carry what was asked for come first, so that scores fall within such groups alone.
+        testimony: What another classifier says of the ECG (`CaseSearch.witness`): its name to statement codes and
+            probabilities as it gives them, not fitted to these cases.
     """
 
     hits: tuple[Hit, ...]
@@ -80,6 +85,7 @@ class SearchResult(Sequence[Hit]):
     vector: NDArray[np.float32]
     abstained: Abstained = ""
     understood: Understood | None = None
+    testimony: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def page(self) -> PageReading | None:

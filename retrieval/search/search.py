@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.ecg.searchable import searchable
+from ecgkin.retrieval.ecg.searchable import NO_ECG, searchable
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
-from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
-from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError
+from ecgkin.retrieval.encoders.witness import StatementHead, StatementWitness, shipped_head
+from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError, RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.hits import Abstained, Hit, SearchResult
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, Vote, vote
@@ -69,6 +69,7 @@ class Query:
         timings_ms: What took how long: "read" (of an ECG) and "encode".
         understood: Of words, where they were not only embedded.
         plan: How the base is asked for them.
+        record: The samples of a recorded ECG, or those that were read off a picture; None for words.
     """
 
     vector: NDArray[np.float32]
@@ -78,6 +79,7 @@ class Query:
     timings_ms: dict[str, float] = field(default_factory=dict)
     understood: Understood | None = None
     plan: Plan | None = None
+    record: EcgRecord | None = None
 
     @property
     def page(self) -> PageReading | None:
@@ -117,7 +119,8 @@ def image_query(encoder: Encoder, image: Image.Image | PrintedEcg | str | Path) 
     if printed is not None:
         notes += printed.page.warnings
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-    return Query(_unit(encoder, vector), "image", printed, _notes(notes), timings)
+    record = None if printed is None else printed.record
+    return Query(_unit(encoder, vector), "image", printed, _notes(notes), timings, record=record)
 
 
 def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
@@ -147,7 +150,7 @@ def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
         warnings += own_notes(ecg)
     vector = encoder.encode_records([ecg])[0]
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
-    return Query(_unit(encoder, vector), "record", warnings=_notes(warnings), timings_ms=timings)
+    return Query(_unit(encoder, vector), "record", warnings=_notes(warnings), timings_ms=timings, record=ecg)
 
 
 def text_query(encoder: Encoder, text: str) -> Query:
@@ -219,7 +222,9 @@ def mixed_query(ecg: Query, words: Query, weight: float) -> Query:
         raise QueryError("the ECG and the words point in opposite directions and cancel out", hint="change weight")
     timings = dict(ecg.timings_ms)
     timings["encode"] += words.timings_ms["encode"]
-    return Query((mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.printed, ecg.warnings, timings)
+    return Query(
+        (mixed / length).astype(np.float32), f"{ecg.kind}+text", ecg.printed, ecg.warnings, timings, record=ecg.record
+    )
 
 
 def elapsed_ms(start: float, end: float | None = None) -> float:
@@ -265,6 +270,8 @@ class CaseSearch:
         calibration: Curves and thresholds for that encoder; None for raw votes and no "nothing similar".
         head: Reads statements off the query's own vector, beside the vote; None takes the one beside the encoder's
             weights, if there is one.
+        witness: Another classifier that reads statements off the query's samples (`load_witness`); it is heard beside
+            the vote and changes neither it nor a draft: nothing was fitted to it.
 
     Raises:
         EncoderMismatchError: The base, or the calibration, belongs to another encoder.
@@ -276,6 +283,7 @@ class CaseSearch:
         encoder: Encoder,
         calibration: Calibration | None = None,
         head: StatementHead | None = None,
+        witness: StatementWitness | None = None,
     ) -> None:
         base.check_encoder(encoder)
         if calibration is not None and calibration.encoder != encoder.fingerprint:
@@ -288,6 +296,7 @@ class CaseSearch:
         self.encoder = encoder
         self.calibration = calibration
         self.head = head if head is not None else shipped_head(encoder)
+        self.witness = witness
         self._lookups: Any = None
 
     @classmethod
@@ -298,6 +307,7 @@ class CaseSearch:
         *,
         device: str = "cpu",
         calibration: Calibration | str | Path | None = None,
+        witness: StatementWitness | None = None,
     ) -> CaseSearch:
         """Open a case base and what belongs to it.
 
@@ -306,6 +316,7 @@ class CaseSearch:
             encoder: None loads the one that the base's manifest names.
             device: Where that encoder runs: "cpu", "cuda", "cuda:1".
             calibration: A calibration or its file; None takes the one beside the encoder's weights, if there is one.
+            witness: As for `CaseSearch`.
 
         Returns:
             The search; whoever opens it closes its base.
@@ -327,7 +338,8 @@ class CaseSearch:
             encoder = load_encoder(opened.encoder_name, device=device)
         if isinstance(calibration, str | Path):
             calibration = Calibration.load(calibration, encoder.fingerprint)
-        return cls(opened, encoder, calibration if calibration is not None else shipped_calibration(encoder))
+        calibration = calibration if calibration is not None else shipped_calibration(encoder)
+        return cls(opened, encoder, calibration, witness=witness)
 
     def close(self) -> None:
         """Close the case base."""
@@ -612,6 +624,8 @@ class CaseSearch:
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
         if query.plan is not None:
             similar = similar and query.plan.similar
+        is_ecg = not any(note.code in NO_ECG for note in query.warnings)
+        similar = similar and is_ecg
         abstained: Abstained = "" if similar else "no_case" if not found else _abstained(query)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
@@ -619,7 +633,7 @@ class CaseSearch:
             warnings += _slips(self.base, where)
         elif query.plan is not None and (said := _words_notes(query.plan, found[:k], similar)):
             warnings += said
-        elif query.plan is None and threshold is not None and not similar:
+        elif query.plan is None and threshold is not None and not similar and is_ecg:
             warnings += _too_far(query, float(found[0][1]), threshold, abstained)
         elif len(found) < k:
             few = NoteCode.FEW_CASES_PASS if filtered or exclude_patient is not None else NoteCode.FEW_CASES_THERE
@@ -628,6 +642,8 @@ class CaseSearch:
             warnings.append(Note(NoteCode.NO_SUCH_PATIENT, patient=exclude_patient))
         if filtered:
             warnings.append(Note(NoteCode.VOTE_FILTERED))
+        testimony, silent = self._hear(query)
+        warnings += silent
         # What words ask for has put the cases in order already.
         shown = found if query.plan is not None else _reported_first(found, k)
         timings = {**query.timings_ms, "index": elapsed_ms(start, searched), "vote": elapsed_ms(searched)}
@@ -649,7 +665,17 @@ class CaseSearch:
             vector=query.vector,
             abstained=abstained,
             understood=query.understood,
+            testimony=testimony,
         )
+
+    def _hear(self, query: Query) -> tuple[dict[str, dict[str, float]], list[Note]]:
+        """What the witness says of the query's samples, by its name; or why it says nothing."""
+        if self.witness is None or query.record is None:
+            return {}, []
+        try:
+            return {self.witness.name: self.witness.of_records([query.record]).of(0)}, []
+        except RecordError as error:
+            return {}, [Note(NoteCode.WITNESS_SILENT, name=self.witness.name, why=str(error))]
 
     def _vote(self, query: Query, voters: list[tuple[Case, float]], n_cases: int, filtered: bool) -> Vote:
         # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
@@ -684,6 +710,8 @@ def _too_far(query: Query, best: float, threshold: float, abstained: Abstained) 
 
 def _abstained(query: Query) -> Abstained:
     """Why no case is called similar: none is like an ECG that was read, or what was asked was not read well enough."""
+    if any(note.code in NO_ECG for note in query.warnings):
+        return "no_ecg"
     if query.plan is not None:
         return "not_carried" if query.plan.reason == "not_carried" else "not_understood"
     return "unlike" if query.printed is None or query.printed.grade == "sure" else "unreadable"

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ecgkin.generation.drafter import Drafter, DraftResult
     from ecgkin.index.base import CaseBase
     from ecgkin.retrieval.encoders.base import Encoder
+    from ecgkin.retrieval.encoders.witness import StatementWitness
     from ecgkin.retrieval.search.live import LiveSearch
     from ecgkin.retrieval.search.search import SearchResult
     from ecgkin.ui.api.decoding import Asked
@@ -211,6 +212,7 @@ class Serving:
         self._turn = threading.Lock()
         self._users: Counter[EncoderQueue] = Counter()
         self._drafting: Drafting | None = None
+        self._witness: StatementWitness | None = None
 
     def __call__(self, base: CaseBase) -> Served:
         """Everything around this base.
@@ -221,8 +223,12 @@ class Serving:
         """
         queue = self._queue_for(base)
         try:
-            served = cast("Served", Served.open(base, QueuedEncoder(queue)))
             settings, before = self._settings, self._drafting
+            if settings.witness and self._witness is None:
+                from ecgkin.retrieval.encoders.published import load_witness
+
+                self._witness = load_witness(settings.witness, settings.device)
+            served = cast("Served", Served.open(base, QueuedEncoder(queue), witness=self._witness))
             if before is None:
                 served.drafting = Drafting(served, settings.api_drafters, settings.device)
             else:

@@ -214,6 +214,7 @@ def _per_query(
     same_supers = metrics.identical_share(found, supers, gallery_supers, 10)
     less, gallery_less, says_more = metrics.without_rhythm_and_normal(truth, gallery, space.codes)
     graded = metrics.ndcg_jaccard(found, less, gallery_less)
+    shared = {k: metrics.shared_labels(found, truth, gallery, k) for k in metrics.SHARED_KS if k <= found.rows.shape[1]}
     return {
         "P@10 superclass sets": same_supers,
         "P@10 superclass sets (>= 10)": np.where(ten_supers, same_supers, np.nan),
@@ -221,4 +222,6 @@ def _per_query(
         "P@10 statement sets (>= 10)": np.where(ten, same, np.nan),
         "nDCG@10": metrics.ndcg_jaccard(found, truth, gallery),
         "nDCG@10 without SR, NORM": np.where(says_more, graded, np.nan),
+        **{f"hit@{k}": any_of_them for k, (any_of_them, _) in shared.items()},
+        **{f"Jaccard@{k}": overlap for k, (_, overlap) in shared.items()},
     }, ten

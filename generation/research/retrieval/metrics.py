@@ -18,6 +18,7 @@ Doubles = NDArray[np.float64]
 
 # Depths and temperatures that may be chosen from (on fold 9).
 VOTE_KS: tuple[int, ...] = (10, 20, 50, 100, 200)
+SHARED_KS: tuple[int, ...] = (1, 3, 5, 10)
 VOTE_TAUS: tuple[float, ...] = (0.02, 0.05, 0.1, float("inf"))
 # A statement with fewer positives than this has an AUC too loose to average in; the cleaned macro leaves it out.
 CLEAN_POSITIVES = 10
@@ -100,6 +101,33 @@ def jaccard(queries: BoolMatrix, gallery: BoolMatrix) -> Floats:
     both = queries.astype(np.float32) @ gallery.astype(np.float32).T
     either = queries.sum(axis=1, dtype=np.float32)[:, None] + gallery.sum(axis=1, dtype=np.float32)[None, :] - both
     return np.asarray(both / np.maximum(either, 1.0), dtype=np.float32)
+
+
+def shared_labels(
+    neighbours: Neighbours, query_labels: BoolMatrix, gallery_labels: BoolMatrix, k: int
+) -> tuple[Doubles, Doubles]:
+    """Whether one of the first k hits shares any label with the query, and how much they share on average.
+
+    The first is hit@k as comparable systems define it: generous, since nearly every ECG carries a common label. A hit
+    that is missing shares nothing.
+
+    Args:
+        neighbours: Of the queries.
+        query_labels: Multi-hot, shape (n_queries, n_labels).
+        gallery_labels: Multi-hot, shape (n_gallery, n_labels).
+        k: Hits that count.
+
+    Returns:
+        0 or 1, (n_queries,); mean Jaccard index of the label sets, 0 to 1, (n_queries,).
+    """
+    if not 1 <= k <= neighbours.rows.shape[1]:
+        raise QueryError(f"labels shared with k = {k} hits, but {neighbours.rows.shape[1]} were ranked")
+    rows = neighbours.rows[:, :k]
+    hits = gallery_labels[rows] & (rows >= 0)[:, :, None]
+    both = (hits & query_labels[:, None]).sum(axis=2)
+    either = (hits | query_labels[:, None]).sum(axis=2)
+    overlap = both / np.maximum(either, 1)
+    return (both > 0).any(axis=1).astype(np.float64), np.asarray(overlap.mean(axis=1), dtype=np.float64)
 
 
 def ndcg_jaccard(neighbours: Neighbours, query_labels: BoolMatrix, gallery_labels: BoolMatrix, k: int = 10) -> Doubles:

@@ -53,14 +53,14 @@ from ecgkin.generation.research.retrieval.galleries import (
 )
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.metrics import clean_columns, jaccard, vote_scores
-from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest, patient_numbers
+from ecgkin.generation.research.retrieval.ranking import Floats, Neighbours, nearest, patient_numbers, unit_rows
 from ecgkin.generation.research.retrieval.report import HEADLINE, JoinResult, Latency, RetrievalReport, write_report
 from ecgkin.generation.research.retrieval.text_search import evaluate_text_search, text_queries
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
-from ecgkin.retrieval.encoders.witness import StatementHead, shipped_head
+from ecgkin.retrieval.encoders.witness import StatementHead, StatementWitness, Testimony, shipped_head
 from ecgkin.retrieval.errors import QueryError, RecordError
 from ecgkin.retrieval.search.vote import SUPER, Calibration, Threshold, VoteRule
 
@@ -249,6 +249,7 @@ def evaluate_retrieval(
     calibration: Calibration | None = None,
     untrained: Sequence[Encoder] = (),
     fit: bool = False,
+    witness: StatementWitness | None = None,
     resamples: int = 1_000,
     progress: Progress | None = None,
 ) -> RetrievalReport:
@@ -267,6 +268,7 @@ def evaluate_retrieval(
         calibration: For its rules, and for the rows of vote, head and both.
         untrained: Encoders of the same architecture without training, for the rows of that name.
         fit: Fit a calibration on these queries.
+        witness: Another classifier, for a row beside vote and head.
         resamples: Bootstrap resamples over patients.
         progress: Called with (what, done, total).
 
@@ -289,6 +291,13 @@ def evaluate_retrieval(
     query_emb, by_layout = _by_layout(embedder, layouts, queries, gallery, gallery_emb, fixed, weights)
     result = by_layout[PRIMARY]
     systems = {encoder.name: result, **_baselines(embedder, untrained, queries, gallery, fixed, weights)}
+    head = shipped_head(encoder)
+    if head is not None:
+        # What a classifier's answers do as vectors: what the embedding adds is the distance to this row.
+        said, known = (unit_rows(head.of_vectors(v).probabilities) for v in (query_emb[PRIMARY], gallery_emb))
+        systems["probabilities of the head"] = evaluate_case_retrieval(
+            said, known, queries, gallery, rules=fixed, weights=weights
+        )
 
     cross = _cross_modal(embedder, queries, query_emb, weights)
     chosen = "chosen on these queries" if fixed is None else "fixed beforehand"
@@ -304,11 +313,11 @@ def evaluate_retrieval(
         p_values=_p_values(systems, encoder.name),
         latency=_latency(embedder, queries, gallery_emb),
     )
-    head = shipped_head(encoder)
     if head is not None and calibration is not None:
         report.witnesses = evaluate_witnesses(
             query_emb[PRIMARY], result.neighbours, queries, gallery,
             head=head, calibration=calibration, weights=weights,
+            other=None if witness is None else _heard(witness, data, queries, progress),
         )  # fmt: skip
     if fit:
         # Weights of vote and head are fitted by `evaluate drafts --fit`, for these vectors and about these depths.
@@ -501,6 +510,26 @@ def _latency(embedder: Embedder, queries: Sequence[PtbXlRow], gallery_emb: Float
     return Latency(float(np.percentile(took, 50)), float(np.percentile(took, 95)), len(took))
 
 
+def _heard(
+    witness: StatementWitness, data: PtbXl, queries: Sequence[PtbXlRow], progress: Progress | None
+) -> tuple[str, Testimony]:
+    """Name of a classifier and what it says of the queries' recordings; 0 where it refuses one, as for "no"."""
+    parts = []
+    for done, row in enumerate(queries, 1):
+        try:
+            parts.append(witness.of_records([data.record(row)]))
+        except RecordError:
+            parts.append(None)
+        if progress is not None:
+            progress(witness.name, done, len(queries))
+    first = next((part for part in parts if part is not None), None)
+    if first is None:
+        raise QueryError(f"{witness.name} refuses every one of the {len(queries)} queries")
+    silent = np.where(np.isfinite(first.probabilities), np.float32(0), first.probabilities)
+    found = np.concatenate([silent if part is None else part.probabilities for part in parts])
+    return witness.name, Testimony(first.codes, found, first.covered)
+
+
 def evaluate_witnesses(
     vectors: Floats,
     found: Neighbours,
@@ -510,8 +539,11 @@ def evaluate_witnesses(
     head: StatementHead,
     calibration: Calibration,
     weights: NDArray[np.float32],
+    other: tuple[str, Testimony] | None = None,
 ) -> dict[str, Mapping[str, Interval]]:
     """Macro-AUCs of each, by "superclasses", "statements" and "statements (>= 10 positives)".
+
+    With another classifier there is one family more, the statements that it knows, and a row that has this one alone.
 
     Args:
         vectors: Of the queries, (n, dim).
@@ -520,6 +552,7 @@ def evaluate_witnesses(
         head: Of the encoder.
         calibration: Says how deep the vote goes, and weighs vote and head where that was fitted.
         weights: How often each query is drawn, (n_resamples, n).
+        other: Name of another classifier, and what it says of the queries.
 
     Returns:
         "vote", "head" and "vote and head" (where it was fitted) -> family -> interval.
@@ -552,4 +585,14 @@ def evaluate_witnesses(
             out[name][family] = table.macro().interval
             if family == "statements":
                 out[name]["statements (>= 10 positives)"] = table.macro(clean_columns(y)).interval
+                if other is not None:
+                    known_to = np.isin(names, other[1].covered)
+                    out[name][f"statements of {other[0]}"] = table.macro(known_to).interval
+    if other is not None:
+        name, testimony = other
+        said_of = np.full(truth.shape, np.nan, dtype=np.float32)
+        said_of[:, [space.codes.index(code) for code in testimony.codes]] = testimony.probabilities
+        known_to = np.isin(space.codes, testimony.covered)
+        table = AucTable.of(truth[:, known_to], said_of[:, known_to], weights)
+        out[name] = {f"statements of {name}": table.macro().interval}
     return dict(out)

@@ -312,7 +312,9 @@ def witness_table(witnesses: Mapping[str, Mapping[str, Interval]]) -> str:
         witnesses: From `witnesses.evaluate_witnesses`.
     """
     names = list(next(iter(witnesses.values())))
-    return table(("macro-AUC of", *names), [(name, *(str(row[n]) for n in names)) for name, row in witnesses.items()])
+    return table(
+        ("macro-AUC of", *names), [(name, *(str(row.get(n, "")) for n in names)) for name, row in witnesses.items()]
+    )
 
 
 def write_report(report: RetrievalReport, folder: Path, queries: Sequence[Any], gallery: Sequence[Any]) -> None:

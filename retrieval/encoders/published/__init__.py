@@ -16,8 +16,9 @@ from ecgkin.retrieval.errors import QueryError
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.encoders.published.door import PublishedEncoder
+    from ecgkin.retrieval.encoders.witness import StatementWitness
 
-__all__ = ["SYSTEMS", "System", "is_published", "load_published", "parse_name"]
+__all__ = ["SYSTEMS", "System", "is_published", "load_published", "load_witness", "parse_name"]
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,32 @@ def load_published(name: str, device: str = "cpu") -> PublishedEncoder:
     query = "&".join(f"{option}={settings[option]}" for option in sorted(settings))
     full = f"{system.key}:{place.resolve()}" + (f"?{query}" if query else "")
     return _loader(system.key)(place.resolve(), full, device, settings)
+
+
+def load_witness(name: str, device: str = "cpu") -> StatementWitness:
+    """Load a published classifier that reads statements off an ECG, to be heard beside the vote of the similar cases.
+
+    Args:
+        name: "ecgfounder:FILE", with settings as `load_published` takes them: the one system with classes.
+        device: "cpu", "cuda" or "cuda:N".
+
+    Returns:
+        The witness.
+
+    Raises:
+        QueryError: The name means no system, or one without classes.
+        WeightsMissingError, ModelError: A file is missing, or does not fit.
+    """
+    if parse_name(name)[0].key != "ecgfounder":
+        raise QueryError(f"{name!r} reads no statements off an ECG", hint="a witness is ecgfounder:FILE")
+    from ecgkin.retrieval.encoders.published.ecgfounder.door import EcgFounderEncoder
+    from ecgkin.retrieval.encoders.published.ecgfounder.witness import EcgFounderWitness
+
+    encoder = load_published(name, device)
+    assert isinstance(encoder, EcgFounderEncoder)
+    witness = EcgFounderWitness(encoder)
+    witness.check()
+    return witness
 
 
 def _loader(key: str) -> Callable[[Path, str, str, Mapping[str, str]], PublishedEncoder]:

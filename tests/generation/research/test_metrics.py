@@ -159,6 +159,18 @@ def test_identical_share_by_hand() -> None:
     assert metrics.identical_in_gallery(np.array([[False, True]]), gallery).tolist() == [0]
 
 
+def test_shared_labels_by_hand() -> None:
+    gallery = np.array([[True, False, True], [True, True, False], [False, False, True]])
+    found = ranking.Neighbours(np.array([[2, 0], [2, -1]]), np.array([[1, 0], [1, -np.inf]], dtype=np.float32))
+    queries = np.array([[True, True, False], [True, True, False]])
+    for k, any_of_them, overlap in ((1, [0, 0], [0, 0]), (2, [1, 0], [1 / 6, 0])):
+        hit, mean = metrics.shared_labels(found, queries, gallery, k)
+        assert hit.tolist() == any_of_them
+        assert mean == pytest.approx(overlap)
+    with pytest.raises(QueryError, match="k = 3"):
+        metrics.shared_labels(found, queries, gallery, 3)
+
+
 def test_ndcg_equals_scikit_learn() -> None:
     from sklearn.metrics import ndcg_score
 

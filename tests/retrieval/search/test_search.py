@@ -18,8 +18,9 @@ from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.encoders import witness
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ImageError, QueryError
+from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ImageError, QueryError, RecordError
 from ecgkin.retrieval.search.search import CaseSearch, Hit, SearchResult, shipped_calibration
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, Threshold, VoteRule
 
@@ -55,8 +56,9 @@ def over_records(make: Callable[..., CaseBase]) -> Callable[..., CaseSearch]:
 
 def record(seed: int) -> EcgRecord:
     rng = np.random.default_rng(seed)
-    walk = (rng.standard_normal((12, 500)).cumsum(axis=1) * 0.05).astype(np.float32)
-    return EcgRecord(walk, 50.0, LEADS, record_id=str(seed))
+    walk = rng.standard_normal((12, 500)).cumsum(axis=1) * 0.05
+    beats = rng.normal(size=(12, 1)) * (np.arange(500) % 40 < 3)  # 75 a minute: what has none is no ECG
+    return EcgRecord((walk + beats).astype(np.float32), 50.0, LEADS, record_id=str(seed))
 
 
 def cases(n: int) -> list[Case]:
@@ -264,3 +266,36 @@ def test_copies_of_one_recording_vote_once(make: Callable[..., CaseBase]) -> Non
     without = [replace(case, content_hash="") for case in copies]
     base = make([*own, *without], np.concatenate([vectors, copied]))
     assert CaseSearch(base, ENCODER).by_ecg(record(7)).vote.statements["AMI"] > 0.9, "unknown contents are not equal"
+
+
+class Refusing:
+    """A classifier that knows one statement, and wants 10 s."""
+
+    name = "other"
+
+    def of_records(self, records: Sequence[EcgRecord]) -> witness.Testimony:
+        for one in records:
+            if one.duration_s < 10:
+                raise RecordError(f"{one.duration_s:g} s (expected 10)")
+        said = np.array([[0.9, np.nan]] * len(records), dtype=np.float32)
+        return witness.Testimony(("AFIB", "QWAVE"), said, ("AFIB",))
+
+
+def test_another_classifier_is_heard_beside_the_vote(over_records: Callable[..., CaseSearch]) -> None:
+    search = over_records()
+    alone = search.by_ecg(record(3))
+    assert alone.testimony == {}
+    heard = CaseSearch(search.base, ENCODER, witness=Refusing())
+    result = heard.by_ecg(record(3))
+    assert result.testimony == {"other": {"AFIB": pytest.approx(0.9)}}
+    assert result.vote == alone.vote
+    assert heard.by_text("atrial fibrillation").testimony == {}
+
+
+def test_a_classifier_that_refuses_says_why(over_records: Callable[..., CaseSearch]) -> None:
+    search = CaseSearch(over_records().base, ENCODER, witness=Refusing())
+    short = record(3)
+    result = search.by_ecg(replace(short, signal_mv=short.signal_mv[:, :250]))
+    assert result.testimony == {}
+    assert "other says nothing of this ECG: 5 s (expected 10)" in result.warnings
+    assert result.hits

@@ -16,6 +16,7 @@ import pytest
 import typer
 import typer.main
 from PIL import Image
+from published_made import folders, names_of
 
 import ecgkin
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -338,6 +339,20 @@ def test_search_by_recording_and_filter(call, case_base: Path) -> None:  # type:
     assert len(hits) == 5 and all(hit["case"]["sex"] == "F" and hit["case"]["age_years"] != 42 for hit in hits)
     others = json.loads(call("search", case_base, file, "-k", 14, "--json", "--exclude-patient", "p3").out)["hits"]
     assert len(others) == 13 and all(hit["case"]["patient_id"] != "p3" for hit in others)
+
+
+def test_another_classifier_has_a_line_of_its_own(call, case_base: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Its weights are named by option or setting; a name that means none is refused before anything is searched."""
+    file = case_base.parent / "clinic" / "r3.csv"
+    witness = names_of(folders(tmp_path))["ecgfounder"]
+    answer = call("search", case_base, file, "--json", "--witness", witness)
+    said = json.loads(answer.out)["testimony"]
+    assert set(said) == {"ecgfounder"} and 0 <= said["ecgfounder"]["AFIB"] <= 1
+    assert "QWAVE" not in said["ecgfounder"]
+    drafted = " ".join(call("draft", case_base, file, "--witness", witness).out.split())
+    assert "ecgfounder says, not fitted to these cases:" in drafted
+    refused = call("search", case_base, file, "--witness", f"merl:{tmp_path}")
+    assert refused.status == 2 and "reads no statements off an ECG" in refused.err
 
 
 def test_search_by_picture_words_and_both(call, case_base: Path, record_csv: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

@@ -27,6 +27,10 @@ Previous = Annotated[
     str | None,
     typer.Option(help="An earlier ECG of the person in the base, to compare: case id, or the person's id."),
 ]
+Witness = Annotated[
+    str | None,
+    typer.Option(help="Classifier heard beside the vote: ecgfounder:FILE. (setting: witness)", show_default=False),
+]
 Encoder = Annotated[str | None, typer.Option(help="Encoder by name or folder. (setting: encoder)", show_default=False)]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1. (setting: device)", show_default=False)]
 
@@ -75,7 +79,7 @@ def service_logging(found: Settings) -> None:
 
 
 def ptbxl_root(found: Settings) -> Path:
-    """The PTB-XL folder to measure on.
+    """The PTB-XL folder to measure on; networks are told that they will see many ECGs.
 
     Args:
         found: The settings in force.
@@ -83,8 +87,9 @@ def ptbxl_root(found: Settings) -> Path:
     Raises:
         QueryError: None is set.
     """
-    from ecgkin.retrieval.errors import QueryError
+    from ecgkin.retrieval.graphs import expect_many
 
+    expect_many()
     if found.ptbxl is None:
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
     return found.ptbxl

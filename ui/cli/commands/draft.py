@@ -44,16 +44,17 @@ def draft(
     ] = False,
     stream: Annotated[bool, typer.Option("--stream", help="Print a model's words as they come.")] = False,
     encoder: common.Encoder = None,
+    witness: common.Witness = None,
     device: common.Device = None,
     api_key: common.Key = None,
     json: common.Json = False,
 ) -> None:
     """Draft an interpretation in which every statement says what carries it. Preliminary; for a clinician to check."""
     from ecgkin.generation.drafter import Drafter
-    from ecgkin.ui.cli.commands.search import open_search
+    from ecgkin.ui.cli.commands.search import open_search, show_testimony
 
-    settings = common.settings(encoder=encoder, device=device)
-    engine = open_search(base, settings.device, encoder)
+    settings = common.settings(encoder=encoder, witness=witness, device=device)
+    engine = open_search(base, settings, encoder)
     if show_prompt:
         with Drafter(engine, max_new_tokens=max_new_tokens) as drafter:
             counter = prompt_counter(model)
@@ -72,17 +73,19 @@ def draft(
             typer.echo("")
             if pieces.result is None:
                 raise QueryError("the draft ended before it was complete")
-            done = pieces.result.draft
+            drafted = pieces.result
         else:
-            done = drafter.draft(
+            drafted = drafter.draft(
                 file, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
-            ).draft
+            )
+    done = drafted.draft
     if json:
         from ecgkin.ui.api.answers import DraftOut
 
         console.emit(DraftOut.of(done).model_dump(mode="json"))
     else:
         show_draft(done, text=not stream)
+        show_testimony(drafted.search)
 
 
 def show_draft(done: Draft, *, text: bool = True) -> None:

@@ -48,6 +48,7 @@ def retrieval(
         Path | None, typer.Option(help="Folder where embeddings are kept between runs.", show_default=False)
     ] = None,
     fit: Annotated[bool, typer.Option("--fit", help="Fit a calibration on these queries.")] = False,
+    witness: common.Witness = None,
     untrained: Annotated[
         list[str] | None, typer.Option(help="Encoder for a row of an untrained network.", show_default=False)
     ] = None,
@@ -55,7 +56,7 @@ def retrieval(
     json: common.Json = False,
 ) -> None:
     """Measure retrieval on PTB-XL: neighbour vote, same-label hits, ECG to report and back, photos, words."""
-    settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
+    settings = common.settings(ptbxl=ptbxl, encoder=encoder, witness=witness, device=device)
     root = common.ptbxl_root(settings)
     from ecgkin.generation.research.retrieval.galleries import ALL_LAYOUTS
     from ecgkin.generation.research.retrieval.protocol import evaluate_retrieval
@@ -63,6 +64,11 @@ def retrieval(
     from ecgkin.retrieval.search.search import shipped_calibration
 
     chosen = load_encoder(settings.encoder, device=settings.device)
+    other = None
+    if settings.witness:
+        from ecgkin.retrieval.encoders.published import load_witness
+
+        other = load_witness(settings.witness, settings.device)
     with console.progress("evaluate") as bar:
         report = evaluate_retrieval(
             root,
@@ -76,6 +82,7 @@ def retrieval(
             calibration=shipped_calibration(chosen),
             untrained=[load_encoder(name, device=settings.device) for name in untrained or ()],
             fit=fit,
+            witness=other,
             resamples=resamples,
             progress=lambda what, done, total: bar(done, total, what),
         )

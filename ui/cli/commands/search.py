@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.search.search import CaseSearch, SearchResult
+    from ecgkin.ui.settings import Settings
 
 Units = Literal["mV", "uV", "V"]
 Fs = Annotated[float | None, typer.Option(help="Samples a second, for a FILE that does not say.", show_default=False)]
@@ -63,6 +64,7 @@ def search(
     fs: Fs = None,
     units: InUnits = None,
     encoder: common.Encoder = None,
+    witness: common.Witness = None,
     device: common.Device = None,
     calibration: Annotated[Path | None, typer.Option(help="Calibration file; without: the encoder's own.")] = None,
     full: Annotated[bool, typer.Option("--full", help="Print whole reports.")] = False,
@@ -75,7 +77,7 @@ def search(
 
     if k is not None and not 1 <= k <= MAX_K:
         raise QueryError(f"-k is {k} (expected 1 to {MAX_K})")
-    settings = common.settings(k=k, encoder=encoder, device=device)
+    settings = common.settings(k=k, encoder=encoder, witness=witness, device=device)
     where = [part for part in where or () if part.strip()]
     condition = " and ".join(f"({part})" for part in where) if where else None
     if condition is not None:
@@ -88,7 +90,7 @@ def search(
     serial: Serial | None = None
     if previous is not None and query is None:
         raise QueryError("--previous needs an ECG to compare with", hint="give a FILE")
-    with open_search(base, settings.device, encoder, calibration) as engine:
+    with open_search(base, settings, encoder, calibration) as engine:
         if previous is not None:
             from ecgkin.generation.serial import patient_of
 
@@ -122,16 +124,20 @@ def search(
     show_result(result, full=full)
 
 
-def open_search(base: Path, device: str, encoder: str | None, calibration: Path | None = None) -> CaseSearch:
-    """The search over a base, with the encoder it names unless another is given."""
+def open_search(base: Path, settings: Settings, encoder: str | None, calibration: Path | None = None) -> CaseSearch:
+    """The search over a base, with the encoder it names unless another is given, and the witness of the settings."""
     from ecgkin.retrieval.search.search import CaseSearch
 
-    loaded = None
+    loaded = witness = None
     if encoder is not None:
         from ecgkin.retrieval.encoders import load_encoder
 
-        loaded = load_encoder(encoder, device=device)
-    return CaseSearch.open(base, loaded, device=device, calibration=calibration)
+        loaded = load_encoder(encoder, device=settings.device)
+    if settings.witness:
+        from ecgkin.retrieval.encoders.published import load_witness
+
+        witness = load_witness(settings.witness, settings.device)
+    return CaseSearch.open(base, loaded, device=settings.device, calibration=calibration, witness=witness)
 
 
 def is_record(query: EcgRecord | Image.Image | Path) -> bool:
@@ -189,7 +195,16 @@ def show_result(result: SearchResult, *, full: bool = False, title: str = "") ->
     if top:
         line = "  ".join(f"{code} {100 * share:.0f} %" for code, share in top)
         console.out().print(f"{what}, {vote.n_neighbours} neighbours:  {line}", markup=False)
+    show_testimony(result)
     _say_notes(result)
+
+
+def show_testimony(result: SearchResult) -> None:
+    """Print what another classifier says, in a line; nothing where none was asked."""
+    for name, said in result.testimony.items():
+        most = sorted(said.items(), key=lambda item: -item[1])[:SHOWN_STATEMENTS]
+        line = "  ".join(f"{code} {100 * p:.0f} %" for code, p in most if p >= 0.02) or "nothing from 2 %"
+        console.out().print(f"{name} says, not fitted to these cases:  {line}", markup=False)
 
 
 def _say_notes(result: SearchResult) -> None:

@@ -25,15 +25,18 @@ def serve(
         int | None, typer.Option(help="Port; 0 takes a free one. (setting: api_port, 8000)", show_default=False)
     ] = None,
     encoder: common.Encoder = None,
+    witness: common.Witness = None,
     device: common.Device = None,
 ) -> None:
     """Serve a case base over HTTP; Ctrl-C ends it after the requests in flight."""
+    from ecgkin.retrieval.graphs import expect_many
     from ecgkin.ui.api.state import State
     from ecgkin.ui.server.app import create_app
     from ecgkin.ui.server.serving import address, bind, server
 
-    settings = common.settings(api_host=host, api_port=port, device=device)
+    settings = common.settings(api_host=host, api_port=port, witness=witness, device=device)
     common.service_logging(settings)
+    expect_many()
     loaded = None
     if encoder is not None:
         from ecgkin.retrieval.encoders import load_encoder

@@ -42,6 +42,14 @@ class EcgFounderWitness:
         """See `StatementWitness`."""
         return "ecgfounder"
 
+    def check(self) -> None:
+        """That its classes are the published ones.
+
+        Raises:
+            ModelError: They are others.
+        """
+        _check_classes(int(self.encoder.network.classify.out_features))
+
     def of_records(self, records: Sequence[EcgRecord]) -> Testimony:
         """Probabilities of the statements that ECGFounder has a class for.
 
@@ -61,17 +69,21 @@ def from_logits(logits: NDArray[np.float32]) -> Testimony:
     Raises:
         ModelError: Another number of classes.
     """
-    if logits.ndim != 2 or logits.shape[1] != N_CLASSES:
-        raise ModelError(
-            f"{logits.shape[-1]} classes (expected ECGFounder's {N_CLASSES})",
-            hint="a fine-tuned checkpoint has other classes; the witness knows the published ones",
-        )
+    _check_classes(logits.shape[-1])
     with np.errstate(over="ignore"):
         every = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     out = np.full((len(logits), len(CODES)), np.nan, dtype=np.float32)
     for code, lines in STATEMENT_LINES.items():
         out[:, CODES.index(code)] = every[:, [line - 1 for line in lines]].max(axis=1)
     return Testimony(CODES, out, tuple(code for code in CODES if code in STATEMENT_LINES))
+
+
+def _check_classes(n: int) -> None:
+    if n != N_CLASSES:
+        raise ModelError(
+            f"{n} classes (expected ECGFounder's {N_CLASSES})",
+            hint="a fine-tuned checkpoint has other classes; the witness knows the published ones",
+        )
 
 
 def visible_classes(class_names: Sequence[str] = ()) -> tuple[tuple[int, str], ...]:

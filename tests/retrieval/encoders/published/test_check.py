@@ -16,7 +16,7 @@ from published_made import folders, names_of, record
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.encoders import load_encoder
-from ecgkin.retrieval.encoders.published import SYSTEMS
+from ecgkin.retrieval.encoders.published import SYSTEMS, load_witness
 from ecgkin.retrieval.encoders.published.check import check_encoder, list_systems, simulated_records
 from ecgkin.retrieval.encoders.published.ecgfounder.witness import (
     EcgFounderWitness,
@@ -129,6 +129,24 @@ def test_witness_of_records(names: dict[str, str]) -> None:
     np.testing.assert_allclose(
         said.probabilities[:, CODES.index("LVH")], 1 / (1 + np.exp(-logits[:, 26])), rtol=1e-6, atol=0
     )
+
+
+def test_witness_by_name(names: dict[str, str]) -> None:
+    witness = load_witness(names["ecgfounder"])
+    assert witness.name == "ecgfounder"
+    assert witness.of_records([record("sinus")]).covered
+    with pytest.raises(QueryError, match="reads no statements"):
+        load_witness(names["merl"])
+    with pytest.raises(QueryError, match="no published encoder"):
+        load_witness("nobody:FILE")
+
+
+def test_witness_with_other_classes_is_refused_at_once(names: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    door: Any = load_encoder(names["ecgfounder"])
+    door.network.classify = torch.nn.Linear(door.network.dim, 5)
+    monkeypatch.setattr("ecgkin.retrieval.encoders.published.load_published", lambda name, device: door)
+    with pytest.raises(ModelError, match="5 classes"):
+        load_witness(names["ecgfounder"])
 
 
 def test_serial_statements_and_fragments_are_hidden(names: dict[str, str], tmp_path: Path) -> None:
