@@ -199,8 +199,7 @@ def main() -> None:
         pages = read_pages(data, rows, kind, asked.keep, until)
         # As `measure_printed`: curves that do not beat together are not measured.
         found = {
-            page.ecg_id: None if page.record is None or page.grade == "poor" else measure(page.record)
-            for page in pages
+            page.ecg_id: None if page.record is None or page.grade == "poor" else measure(page.record) for page in pages
         }
         told(kind, found, {ecg_id: truth[ecg_id] for ecg_id in found})
         if asked.worst:
