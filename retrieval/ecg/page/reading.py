@@ -314,7 +314,7 @@ class _Looking(threading.Thread):
         from ecgkin.retrieval.ecg.page.network.segment import look
 
         try:
-            self._looks = look(self._rgb)
+            self._looks = look(self._rgb, local=False)
         except BaseException as error:  # raised where it is waited for
             self._error = error
 

@@ -68,7 +68,7 @@ class PageLooks:
         lead_names: Names, surest first.
         frame: Local scale in cells of 16 px of the picture at `size`: px of the *given* picture per mm along and
             across the rows, and the angles of both axes in radians (positive: clockwise on the screen); shape
-            (4, rows, columns). Meaningful on gridded paper, a guess elsewhere.
+            (4, rows, columns), (4, 0, 0) where it was not asked for. Meaningful on gridded paper, a guess elsewhere.
     """
 
     probabilities: NDArray[np.uint8]
@@ -83,7 +83,12 @@ class PageLooks:
 
 
 def look(
-    page: NDArray[np.uint8], *, threads: int | None = None, weights: Path | None = None, name_score: float = _NAME_SCORE
+    page: NDArray[np.uint8],
+    *,
+    threads: int | None = None,
+    weights: Path | None = None,
+    name_score: float = _NAME_SCORE,
+    local: bool = True,
 ) -> PageLooks:
     """Run the networks once over a picture, straightened or not.
 
@@ -92,6 +97,7 @@ def look(
         threads: Threads of the networks; as torch is set up where None. Applies to this call alone.
         weights: Folder of weights, or a file in it; that of the package where None.
         name_score: Least probability of a lead name.
+        local: Whether the local scale is asked for; reading a page does without.
 
     Returns:
         Probabilities at half the working size, lead names and local scale.
@@ -109,7 +115,7 @@ def look(
     size = working_size(height, width)
     zoom = size[0] / width, size[1] / height
     with _threads(threads):
-        pixels, maps, frame = _run(page, size, weights)
+        pixels, maps, frame = _run(page, size, weights, local)
         names = _read_names(page, _places(maps, zoom), weights, name_score)
     frame[:2] = np.exp(np.clip(frame[:2], -2.0, 5.0)) / np.array(zoom, dtype=np.float32)[:, None, None]
     return PageLooks(pixels, size, zoom, names, frame)
@@ -170,7 +176,7 @@ def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
 
 
 def _run(
-    page: NDArray[np.uint8], size: tuple[int, int], weights: Path | None
+    page: NDArray[np.uint8], size: tuple[int, int], weights: Path | None, local: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities as bytes, name maps (scores 0 to 1, log height last) and frame."""
     import torch
@@ -178,12 +184,12 @@ def _run(
     model, kind = _converted(load_reader(weights))
     with torch.inference_mode():
         picture = _resized(page, size).to(kind).mul_(1 / 255).contiguous(memory_format=torch.channels_last)
-        pixels, names, frame = model(picture)
+        pixels, names, frame = model(picture, local=local)
         # Plane by plane in memory, where both are several times as fast as across the channels of each pixel.
-        logits, found, local = (t[0].contiguous().float() for t in (pixels, names, frame))
+        logits, found, cells = (t[0].contiguous().float() for t in (pixels, names, frame))
         shares = torch.softmax(logits, dim=0).mul_(255).add_(0.5).to(torch.uint8)
         found[:-1].sigmoid_()
-    return shares.numpy(), found.numpy(), local.numpy()
+    return shares.numpy(), found.numpy(), cells.numpy()
 
 
 @lru_cache(maxsize=4)
