@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,6 +32,7 @@ _NAME_SCORE = 0.3
 _MOST_NAMES = 32  # places looked at, surest first: a page has 12 to 15 names
 _REACH = 0.8  # letter heights; of two places closer than this the surer one stays
 _lock = Lock()
+_usual: list[int] = []  # torch's threads as they were, and an entry for each caller that changed them
 
 _Place = tuple[float, float, float, float, NDArray[np.float32]]  # x, y, height, score, scores by lead
 
@@ -89,6 +91,7 @@ def look(
     weights: Path | None = None,
     name_score: float = _NAME_SCORE,
     local: bool = True,
+    beside: Callable[[], bool] | None = None,
 ) -> PageLooks:
     """Run the networks once over a picture, straightened or not.
 
@@ -98,6 +101,8 @@ def look(
         weights: Folder of weights, or a file in it; that of the package where None.
         name_score: Least probability of a lead name.
         local: Whether the local scale is asked for; reading a page does without.
+        beside: While it says True, the caller is at work beside the networks, and they keep to one thread: threads of
+            torch wait for each other by turning, and would take the core that the caller needs.
 
     Returns:
         Probabilities at half the working size, lead names and local scale.
@@ -114,8 +119,15 @@ def look(
     height, width = page.shape[:2]
     size = working_size(height, width)
     zoom = size[0] / width, size[1] / height
-    with _threads(threads):
-        pixels, maps, frame = _run(page, size, weights, local)
+
+    def between() -> None:
+        if beside is not None and not beside():
+            import torch
+
+            torch.set_num_threads(_usual[0])
+
+    with _threads(threads if beside is None else 1):
+        pixels, maps, frame = _run(page, size, weights, local, between)
         names = _read_names(page, _places(maps, zoom), weights, name_score)
     frame[:2] = np.exp(np.clip(frame[:2], -2.0, 5.0)) / np.array(zoom, dtype=np.float32)[:, None, None]
     return PageLooks(pixels, size, zoom, names, frame)
@@ -138,19 +150,40 @@ def suspected_places(page: NDArray[np.uint8], weights: Path | None = None) -> li
 
 @contextmanager
 def _threads(wanted: int | None) -> Iterator[None]:
-    """Torch with another number of threads; one such caller at a time, since the number belongs to the process."""
+    """Torch with another number of threads in the calling thread.
+
+    Torch keeps a number for each thread that has used it, and one that others begin with: the last to leave puts that
+    one back.
+    """
     import torch
 
     if wanted is None:
         yield
         return
     with _lock:
-        before = torch.get_num_threads()
+        if not _usual:
+            _usual.append(torch.get_num_threads())
+        _usual.append(wanted)
         torch.set_num_threads(wanted)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        with _lock:
+            _usual.pop()
+            torch.set_num_threads(_usual[0])
+            if len(_usual) == 1:
+                _usual.clear()
+
+
+def _forked() -> None:
+    """Begin anew in a child process: who held the lock is not there."""
+    global _lock
+    _lock = Lock()
+    _usual.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 def halved_towards(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -176,7 +209,11 @@ def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
 
 
 def _run(
-    page: NDArray[np.uint8], size: tuple[int, int], weights: Path | None, local: bool = False
+    page: NDArray[np.uint8],
+    size: tuple[int, int],
+    weights: Path | None,
+    local: bool = False,
+    between: Callable[[], None] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities as bytes, name maps (scores 0 to 1, log height last) and frame."""
     import torch
@@ -184,7 +221,7 @@ def _run(
     model, kind = _converted(load_reader(weights))
     with torch.inference_mode():
         picture = _resized(page, size).to(kind).mul_(1 / 255).contiguous(memory_format=torch.channels_last)
-        pixels, names, frame = model(picture, local=local)
+        pixels, names, frame = model(picture, local=local, between=between)
         # Plane by plane in memory, where both are several times as fast as across the channels of each pixel.
         logits, found, cells = (t[0].contiguous().float() for t in (pixels, names, frame))
         shares = torch.softmax(logits, dim=0).mul_(255).add_(0.5).to(torch.uint8)
