@@ -8,7 +8,8 @@ columns are medians in milliseconds, wall clock and, behind a stroke, processor 
 file, "ink" finds the rows by their ink, "network" looks for names and marks, "ready" makes the fine picture and its
 scale, "curves" follows and samples them; "signals" is the whole of `read_printed`, in which the network works beside
 ink and ready, and "hits" the search in the base given with `--base`. Memory is the most that the process ever held
-while it read, with the networks and this script's libraries in it ("before": when they were loaded).
+while it read, with the networks and this script's libraries in it ("before": when they were loaded). The networks run
+as in a server, which reads many (`graphs.expect_many`); ECGKIN_NETWORKS=onnx measures what a single command does.
 """
 
 from __future__ import annotations
@@ -65,6 +66,9 @@ def measured(files: list[str], base: str | None, repeat: int) -> dict[str, Any]:
     from ecgkin.retrieval.ecg.page.printed import read_printed
     from ecgkin.retrieval.ecg.page.reading import look_at
 
+    from ecgkin.retrieval.graphs import expect_many
+
+    expect_many()
     took: dict[str, list[tuple[float, float]]] = {step: [] for step in STEPS}
 
     def timed(step: str, call: Callable[[], Any]) -> Any:

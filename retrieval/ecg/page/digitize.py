@@ -14,6 +14,7 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
+from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.counts import byte_percentile
@@ -45,6 +46,7 @@ ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
+_SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 
 
@@ -99,7 +101,8 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     darkness = _without_marks(sheet, fine)
     half = _likely(sheet, darkness)
     baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
-    paths = follow(np.asarray(half, dtype=np.uint8), baselines, 0, width // 2)
+    half = np.asarray(half, dtype=np.uint8)
+    paths = claim_ink(follow(half, baselines, 0, width // 2), half, _surely(sheet, half), baselines)
     tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
     k = fine.factor
     tracks = replace(tracks, weight=_supported(tracks, sheet, k))
@@ -272,6 +275,16 @@ def _likely(sheet: Sheet, darkness: ByteImage) -> ByteImage:
     return np.asarray(
         cv2.max(cv2.min(out, np.full_like(out, 150)), cv2.convertScaleAbs(trace, alpha=2.0)), dtype=np.uint8
     )
+
+
+def _surely(sheet: Sheet, likely: ByteImage) -> ByteImage:
+    """255 where ink is taken for traces and the network does not object, at half the working size, else 0."""
+    out = cv2.threshold(likely, _SURE_INK, 255, cv2.THRESH_BINARY)[1]
+    if sheet.marks is not None:
+        seen = cv2.resize(sheet.marks.trace, (likely.shape[1], likely.shape[0]), interpolation=cv2.INTER_AREA)
+        near = cv2.dilate(seen, np.ones((3, 3), np.uint8))
+        out = cv2.bitwise_and(out, cv2.threshold(near, _SEEN_TRACE, 255, cv2.THRESH_BINARY)[1])
+    return np.asarray(out, dtype=np.uint8)
 
 
 def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS, working_size
+from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, names_graph, page_graph
 from ecgkin.retrieval.ecg.page.network.model import NAME_STEP, in_channels_last
 from ecgkin.retrieval.ecg.page.network.names import as_batch, cut_out
 from ecgkin.retrieval.ecg.page.network.weights_file import load_name_reader, load_reader
 from ecgkin.retrieval.errors import ImageError
+from ecgkin.retrieval.graphs import Graph
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +100,7 @@ def look(
 
     Args:
         page: RGB, uint8, shape (height, width, 3), upright within about 20 degrees.
-        threads: Threads of the networks; as torch is set up where None. Applies to this call alone.
+        threads: Threads of the networks in this call; as torch or `graphs.default_threads` has it where None.
         weights: Folder of weights, or a file in it; that of the package where None.
         name_score: Least probability of a lead name.
         local: Whether the local scale is asked for; reading a page does without.
@@ -119,6 +122,7 @@ def look(
     height, width = page.shape[:2]
     size = working_size(height, width)
     zoom = size[0] / width, size[1] / height
+    graphs = page_graph(weights, threads), names_graph(weights, threads)
 
     def between() -> None:
         if beside is not None and not beside():
@@ -126,9 +130,9 @@ def look(
 
             torch.set_num_threads(_usual[0])
 
-    with _threads(threads if beside is None else 1):
-        pixels, maps, frame = _run(page, size, weights, local, between)
-        names = _read_names(page, _places(maps, zoom), weights, name_score)
+    with _threads(None if all(graphs) else threads if beside is None else 1):
+        pixels, maps, frame = _run(page, size, weights, graphs[0], local, between)
+        names = _read_names(page, _places(maps, zoom), weights, name_score, graphs[1])
     frame[:2] = np.exp(np.clip(frame[:2], -2.0, 5.0)) / np.array(zoom, dtype=np.float32)[:, None, None]
     return PageLooks(pixels, size, zoom, names, frame)
 
@@ -145,7 +149,7 @@ def suspected_places(page: NDArray[np.uint8], weights: Path | None = None) -> li
     """
     height, width = page.shape[:2]
     size = working_size(height, width)
-    return _places(_run(page, size, weights)[1], (size[0] / width, size[1] / height))
+    return _places(_run(page, size, weights, page_graph(weights, None))[1], (size[0] / width, size[1] / height))
 
 
 @contextmanager
@@ -155,11 +159,11 @@ def _threads(wanted: int | None) -> Iterator[None]:
     Torch keeps a number for each thread that has used it, and one that others begin with: the last to leave puts that
     one back.
     """
-    import torch
-
     if wanted is None:
         yield
         return
+    import torch
+
     with _lock:
         if not _usual:
             _usual.append(torch.get_num_threads())
@@ -208,14 +212,27 @@ def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
     return torch.nn.functional.interpolate(planes, size=(size[1], size[0]), mode="bilinear", antialias=True)
 
 
+def _resized_bytes(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture at `size` without torch: Pillow smooths by the same rule, and differs by one step of 255 at most."""
+    if size[0] >= page.shape[1]:
+        return np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    page = halved_towards(page, size)
+    return np.asarray(Image.fromarray(page).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
+
+
 def _run(
     page: NDArray[np.uint8],
     size: tuple[int, int],
     weights: Path | None,
+    graph: Graph | None,
     local: bool = False,
     between: Callable[[], None] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities as bytes, name maps (scores 0 to 1, log height last) and frame."""
+    if graph is not None:
+        wanted = PAGE_OUTPUTS if local else PAGE_OUTPUTS[:2]
+        pixels, names, *cells = graph.run(wanted, page=_resized_bytes(page, size))
+        return pixels, names, cells[0] if local else np.zeros((4, 0, 0), dtype=np.float32)
     import torch
 
     model, kind = _converted(load_reader(weights))
@@ -277,18 +294,13 @@ def _beside(peaks: NDArray[np.float32], row: int, column: int) -> tuple[float, f
 
 
 def _read_names(
-    page: NDArray[np.uint8], places: list[_Place], weights: Path | None, least: float
+    page: NDArray[np.uint8], places: list[_Place], weights: Path | None, least: float, graph: Graph | None
 ) -> tuple[FoundName, ...]:
     """What the second network reads at each place, with the first one's opinion as a mild prior."""
-    import torch
-
     if not places:
         return ()
-    model, kind = _converted(load_name_reader(weights))
     cuts = np.stack([cut_out(page, x, y, height) for x, y, height, _, _ in places])
-    with torch.inference_mode():
-        batch = as_batch(cuts).to(kind).contiguous(memory_format=torch.channels_last)
-        read = torch.softmax(model(batch).float(), dim=1).numpy()
+    read = graph.run(["chances"], cuts=cuts)[0] if graph is not None else _chances(cuts, weights)
     found = []
     for (x, y, height, place, scores), chances in zip(places, read, strict=True):
         by_lead = scores / max(float(scores.sum()), 1e-6) + 0.1
@@ -299,3 +311,13 @@ def _read_names(
         if both[best] >= least and both[best] > both[-1]:
             found.append(FoundName(LEADS[best], x, y, float(both[best]), height, both[:-1]))
     return tuple(sorted(found, key=lambda n: -n.score))
+
+
+def _chances(cuts: NDArray[np.uint8], weights: Path | None) -> NDArray[np.float32]:
+    """Probabilities of names, (n, n_names), by torch."""
+    import torch
+
+    model, kind = _converted(load_name_reader(weights))
+    with torch.inference_mode():
+        batch = as_batch(cuts).to(kind).contiguous(memory_format=torch.channels_last)
+        return np.asarray(torch.softmax(model(batch).float(), dim=1).numpy(), dtype=np.float32)
