@@ -65,7 +65,6 @@ def measured(files: list[str], base: str | None, repeat: int) -> dict[str, Any]:
     from ecgkin.retrieval.ecg.page.prepared import prepare
     from ecgkin.retrieval.ecg.page.printed import read_printed
     from ecgkin.retrieval.ecg.page.reading import look_at
-
     from ecgkin.retrieval.graphs import expect_many
 
     expect_many()
