@@ -153,7 +153,7 @@ def _searched(page: Page, work: Work, options: Options) -> Found:
     read_ahead(work)
     made = Found(key, query)
     try:
-        with st.spinner(page.word("search")):
+        with st.container(key="busy"), st.spinner(page.word("search")):
             made.first = page.api.search(query, options)
     except EcgkinError as error:
         made.error = error
