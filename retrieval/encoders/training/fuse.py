@@ -1,0 +1,183 @@
+"""Stage 5: a finished encoder of pictures and words is given the signal network, so that samples are compared as well.
+
+Nothing is trained by steps here: the scales of what the network reads off the samples are counted on the training
+records, and the places that pictures and words without samples are given (`SignalPart`) are fitted by ridge regression.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ecgkin.retrieval.encoders.checkpoint import load_state, read_encoder_files, save_encoder
+from ecgkin.retrieval.encoders.dual import DualEncoder
+from ecgkin.retrieval.encoders.signals import SignalPart
+from ecgkin.retrieval.encoders.space import unit, what_words_meet
+from ecgkin.retrieval.encoders.training.corpus import CORPUS_FS_HZ, Corpus
+from ecgkin.retrieval.encoders.training.loop import Place, Stage, load_checkpoint
+from ecgkin.retrieval.encoders.training.settings import TrainSettings
+from ecgkin.retrieval.encoders.training.signal import N_LABELS, network_signals
+from ecgkin.retrieval.encoders.training.text import TextSampler
+from ecgkin.retrieval.errors import ModelError, WeightsMissingError
+
+Floats = NDArray[np.float32]
+
+RIDGE = 1e-2  # of the regressions, beside the mean square of the inputs' columns
+TEXTS = 20_000  # that are drawn for the words' regression
+_BATCH = 128
+_TEXTS_AT_ONCE = 1_000
+
+
+def train_fuse(settings: TrainSettings, data: Path) -> dict[str, Any]:
+    """Put signal network and encoder together; writes the whole encoder to `encoder/`.
+
+    Args:
+        settings: Of the stage: `encoder` is the finished encoder, `teacher` the signal stage.
+        data: PTB-XL folder.
+
+    Returns:
+        Figures on the held-out records: mean cosine between the place that a picture lets expect and the one that its
+        samples have, and between words and the samples of their own record.
+
+    Raises:
+        ModelError: The signal stage has another architecture.
+        WeightsMissingError: A stage has not written its weights.
+    """
+    stage = Stage.begin(settings, data)
+    files = read_encoder_files(Path(settings.encoder))
+    encoder = DualEncoder(files, stage.place.device.type)
+    stored = _signal_stage(Path(settings.teacher), stage.place)
+    own = dict(stored["settings"])
+    architecture = replace(
+        files.architecture,
+        signal_dim=files.architecture.dim + 2 * N_LABELS,
+        signal_share=settings.signal_share,
+        signal_fs_hz=float(own["fs_hz"]),
+        signal_network=str(own["network"]),
+    )
+    part = SignalPart(architecture)
+    weights = {k.removeprefix("signal."): v for k, v in stored["average"].items() if k.startswith("signal.")}
+    try:
+        part.net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"the signal stage in {settings.teacher} does not fit: {error}") from error
+    part.eval().requires_grad_(False).to(stage.place.device)
+    features = _features(part, stage.corpus, stage.place)
+    _count(part, features[torch.from_numpy(stage.train)], stage.corpus, stage.train)
+    signals = np.concatenate([part(some).cpu().numpy() for some in features.split(4096)])
+
+    pictures = _pictures(encoder, stage.corpus, stage.out, files.tower_fingerprint)
+    _fit(part.from_pictures, pictures[stage.train], signals[stage.train])
+    _fit(part.from_words, *_asked(encoder, stage, signals[stage.train], settings))
+
+    held = stage.held_out
+    reports = _words(encoder, [stage.corpus.reports[row] for row in held])
+    figures = {
+        "expected_of_pictures": _cosine(part.of_pictures(pictures[held]), signals[held]),
+        "expected_of_words": _cosine(part.of_words(reports), signals[held]),
+    }
+    stage.log.write("fused", step=int(stored["step"]), **figures)
+    state = {k: v for k, v in load_state(files).items() if not k.startswith("signal.")}
+    state |= {f"signal.{k}": v for k, v in part.state_dict().items()}
+    about = {**json.loads((files.folder / "encoder.json").read_text())["about"]}
+    about["signal"] = {"settings": own, "step": int(stored["step"]), "figures": dict(stored["figures"])}
+    about["fuse"] = {"settings": settings.recipe(), "figures": figures}
+    save_encoder(
+        stage.out / "encoder", files.name, architecture, state, files.folder, files.gallery_layouts, about
+    )  # fmt: skip
+    return figures
+
+
+def _signal_stage(folder: Path, place: Place) -> dict[str, Any]:
+    stored = load_checkpoint(folder / "checkpoint.pt", place)
+    if stored is None:
+        raise WeightsMissingError(f"{folder / 'checkpoint.pt'} is missing", hint="train the signal stage first")
+    return stored
+
+
+@torch.no_grad()
+def _features(part: SignalPart, corpus: Corpus, place: Place) -> torch.Tensor:
+    """Of all records of the corpus, (n, FEATURES), float32."""
+    signals = network_signals(corpus.signals, CORPUS_FS_HZ, part.fs_hz)
+    parts = []
+    for some in signals.split(_BATCH):
+        with place.autocast():
+            parts.append(part.net.features(some.to(place.device)).float())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def _count(part: SignalPart, features: torch.Tensor, corpus: Corpus, rows: NDArray[np.int64]) -> None:
+    """Scales of log-odds and probabilities over the training records."""
+    logits = part.net.label_head(features)
+    labels = np.concatenate([corpus.labels, corpus.superclasses], axis=1)[rows]
+    prior = torch.from_numpy(labels.mean(axis=0)).float()
+    rarity = torch.log(1 / prior.clamp(min=1e-5)).clamp(0.3, 6.0).sqrt()
+    for name, value in (
+        ("mean", logits.mean(0)), ("spread", logits.std(0).clamp(min=1e-3)), ("prior", prior), ("rarity", rarity)
+    ):  # fmt: skip
+        part.get_buffer(name).copy_(value)
+
+
+def _pictures(encoder: DualEncoder, corpus: Corpus, out: Path, fingerprint: str) -> Floats:
+    """What the image tower says of the gallery's drawings of all records, (n, image_dim); kept in `pictures.npz`."""
+    path = out / "pictures.npz"
+    if path.is_file():
+        with np.load(path) as stored:
+            if str(stored["of"]) == fingerprint and np.array_equal(stored["ecg_ids"], corpus.ecg_ids):
+                return np.asarray(stored["vectors"], dtype=np.float32)
+    vectors = np.concatenate(
+        [
+            encoder.encode_drawings([corpus.record(row) for row in range(begin, min(begin + _BATCH, len(corpus)))])
+            for begin in range(0, len(corpus), _BATCH)
+        ]
+    )
+    partial = path.with_suffix(".partial.npz")
+    np.savez(partial, of=fingerprint, ecg_ids=corpus.ecg_ids, vectors=vectors)
+    os.replace(partial, path)
+    return vectors
+
+
+def _words(encoder: DualEncoder, texts: list[str]) -> Floats:
+    """What the text tower says, (n, text_dim)."""
+    width = encoder.architecture.image_dim
+    return what_words_meet(unit(encoder.encode_texts(texts)[:, :width]), encoder.architecture)
+
+
+def _asked(
+    encoder: DualEncoder, stage: Stage, signals: Floats, settings: TrainSettings
+) -> tuple[Floats, NDArray[np.floating]]:
+    """Texts as the text stage draws them, and the mean place of the ECGs that each of them fits."""
+    sampler = TextSampler(stage.corpus, stage.train)
+    rng = np.random.default_rng(settings.seed)
+    words, places = [], []
+    for _ in range(0, TEXTS if not settings.limit else _TEXTS_AT_ONCE, _TEXTS_AT_ONCE):
+        drawn = sampler.draw(_TEXTS_AT_ONCE, rng)
+        words.append(_words(encoder, drawn.texts))
+        places.append(drawn.targets @ signals)
+    return np.concatenate(words), np.concatenate(places)
+
+
+def _fit(layer: nn.Linear, inputs: Floats, outputs: NDArray[np.floating]) -> None:
+    """Ridge regression of unit rows on others."""
+    x, y = inputs.astype(np.float64), outputs.astype(np.float64)
+    y = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-9)
+    mean, middle = x.mean(axis=0), y.mean(axis=0)
+    x, y = x - mean, y - middle
+    square = x.T @ x
+    square[np.diag_indices_from(square)] += RIDGE * np.trace(square) / len(square)
+    weight = np.linalg.solve(square, x.T @ y).T
+    layer.weight.copy_(torch.from_numpy(weight))
+    layer.bias.copy_(torch.from_numpy(middle - weight @ mean))
+
+
+def _cosine(left: Floats, right: Floats) -> float:
+    return float((unit(left) * unit(right)).sum(axis=1).mean())
