@@ -170,44 +170,24 @@ def signal_features(
 
 
 class SignalPart(nn.Module):
-    """What an encoder says of samples: where the signal network puts them, and what it reads off them.
-
-    Neighbours by the network's vector share many findings; its readings add which ones. As log-odds they bring rare
-    statements together, as probabilities whole label sets: a vote needs the one, equal sets among the first hits the
-    other. All three are unit rows in fixed shares of the squared length.
+    """What an encoder says of samples: where the signal network puts them.
 
     Args:
         architecture: Says kind, rate and length.
     """
 
-    SHARES = (0.5, 0.25, 0.25)  # of vector, log-odds and probabilities; chosen on fold 9
-
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         labels = len(CODES) + len(SUPERCLASSES)
         self.fs_hz = architecture.signal_fs_hz
-        self.net = SignalNet(architecture.dim, labels, kind=architecture.signal_network)
-        # Of the log-odds over the records of the training, and how common and how telling each label is there.
-        for name in ("mean", "prior"):
-            self.register_buffer(name, torch.zeros(labels))
-        for name in ("spread", "rarity"):
-            self.register_buffer(name, torch.ones(labels))
+        self.net = SignalNet(architecture.signal_dim, labels, kind=architecture.signal_network)
         self.from_pictures = nn.Linear(architecture.image_dim, architecture.signal_dim)
         self.from_words = nn.Linear(architecture.text_dim, architecture.signal_dim)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Features of the network (n, FEATURES) -> unit rows (n, dim + 2 n_labels), float32."""
-        logits = self.net.label_head(features)
-        vectors = self.net.project(features)
-        told = (logits - self.get_buffer("mean")) / self.get_buffer("spread")
-        sets = (torch.sigmoid(logits) - self.get_buffer("prior")) * self.get_buffer("rarity")
-        parts = zip(self.SHARES, (vectors, told, sets), strict=True)
-        return torch.cat([share**0.5 * F.normalize(one, dim=-1) for share, one in parts], dim=1)
 
     def of_records(self, records: Sequence[EcgRecord]) -> NDArray[np.float32]:
         """Records -> unit rows, (n, signal_dim)."""
         features = signal_features(self.net, records, self.fs_hz, self.from_words.weight.device)
-        return self._rows(self, features)
+        return self._rows(self.net.project, features)
 
     def of_pictures(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """The place that pictures without samples are given: (n, image_dim) -> unit rows, (n, signal_dim)."""

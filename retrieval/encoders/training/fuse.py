@@ -1,7 +1,7 @@
 """Stage 5: a finished encoder of pictures and words is given the signal network, so that samples are compared as well.
 
-Nothing is trained by steps here: the scales of what the network reads off the samples are counted on the training
-records, and the places that pictures and words without samples are given (`SignalPart`) are fitted by ridge regression.
+Nothing is trained by steps here: the places that pictures and words without samples are given (`SignalPart`) are fitted
+by ridge regression.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ecgkin.retrieval.encoders.checkpoint import load_state, read_encoder_files,
 from ecgkin.retrieval.encoders.dual import DualEncoder
 from ecgkin.retrieval.encoders.signals import SignalPart
 from ecgkin.retrieval.encoders.space import unit, what_words_meet
-from ecgkin.retrieval.encoders.training.corpus import CORPUS_FS_HZ, Corpus
+from ecgkin.retrieval.encoders.training.corpus import Corpus
+from ecgkin.retrieval.encoders.training.image import load_teacher
 from ecgkin.retrieval.encoders.training.loop import Place, Stage, load_checkpoint
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
-from ecgkin.retrieval.encoders.training.signal import N_LABELS, network_signals
 from ecgkin.retrieval.encoders.training.text import TextSampler
 from ecgkin.retrieval.errors import ModelError, WeightsMissingError
 
 Floats = NDArray[np.float32]
 
 RIDGE = 1e-2  # of the regressions, beside the mean square of the inputs' columns
-TEXTS = 20_000  # that are drawn for the words' regression
+TEXTS = 12_000  # that are drawn for the words' regression
 _BATCH = 128
 _TEXTS_AT_ONCE = 1_000
 
@@ -58,7 +58,7 @@ def train_fuse(settings: TrainSettings, data: Path) -> dict[str, Any]:
     own = dict(stored["settings"])
     architecture = replace(
         files.architecture,
-        signal_dim=files.architecture.dim + 2 * N_LABELS,
+        signal_dim=files.architecture.dim,
         signal_share=settings.signal_share,
         signal_fs_hz=float(own["fs_hz"]),
         signal_network=str(own["network"]),
@@ -70,10 +70,7 @@ def train_fuse(settings: TrainSettings, data: Path) -> dict[str, Any]:
     except RuntimeError as error:
         raise ModelError(f"the signal stage in {settings.teacher} does not fit: {error}") from error
     part.eval().requires_grad_(False).to(stage.place.device)
-    features = _features(part, stage.corpus, stage.place)
-    _count(part, features[torch.from_numpy(stage.train)], stage.corpus, stage.train)
-    signals = np.concatenate([part(some).cpu().numpy() for some in features.split(4096)])
-
+    signals = load_teacher(Path(settings.teacher), stage.corpus, torch.device("cpu"))[0].numpy()
     pictures = _pictures(encoder, stage.corpus, stage.out, files.tower_fingerprint)
     _fit(part.from_pictures, pictures[stage.train], signals[stage.train])
     _fit(part.from_words, *_asked(encoder, stage, signals[stage.train], settings))
@@ -101,30 +98,6 @@ def _signal_stage(folder: Path, place: Place) -> dict[str, Any]:
     if stored is None:
         raise WeightsMissingError(f"{folder / 'checkpoint.pt'} is missing", hint="train the signal stage first")
     return stored
-
-
-@torch.no_grad()
-def _features(part: SignalPart, corpus: Corpus, place: Place) -> torch.Tensor:
-    """Of all records of the corpus, (n, FEATURES), float32."""
-    signals = network_signals(corpus.signals, CORPUS_FS_HZ, part.fs_hz)
-    parts = []
-    for some in signals.split(_BATCH):
-        with place.autocast():
-            parts.append(part.net.features(some.to(place.device)).float())
-    return torch.cat(parts)
-
-
-@torch.no_grad()
-def _count(part: SignalPart, features: torch.Tensor, corpus: Corpus, rows: NDArray[np.int64]) -> None:
-    """Scales of log-odds and probabilities over the training records."""
-    logits = part.net.label_head(features)
-    labels = np.concatenate([corpus.labels, corpus.superclasses], axis=1)[rows]
-    prior = torch.from_numpy(labels.mean(axis=0)).float()
-    rarity = torch.log(1 / prior.clamp(min=1e-5)).clamp(0.3, 6.0).sqrt()
-    for name, value in (
-        ("mean", logits.mean(0)), ("spread", logits.std(0).clamp(min=1e-3)), ("prior", prior), ("rarity", rarity)
-    ):  # fmt: skip
-        part.get_buffer(name).copy_(value)
 
 
 def _pictures(encoder: DualEncoder, corpus: Corpus, out: Path, fingerprint: str) -> Floats:

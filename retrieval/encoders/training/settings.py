@@ -78,7 +78,7 @@ class TrainSettings:
     image: str = ""
     join: str = ""
     encoder: str = ""
-    signal_share: float = 0.5
+    signal_share: float = 0.4
     picture: str = "paper"
     network: str = "conv"
     fs_hz: float = 50.0

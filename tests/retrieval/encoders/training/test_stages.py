@@ -117,7 +117,10 @@ def test_the_samples_are_a_part_of_the_vector(trained: Path, made_ptbxl: Path) -
 
     printed = read_printed(render(records[0]))
     assert printed.record is not None
-    told, ink = fused.encode_printed([printed, replace(printed, record=None, digitized=None)])
+    poor = replace(printed, evidence=None)  # its signals are not believed
+    told, ink, doubted = fused.encode_printed([printed, replace(printed, record=None, digitized=None), poor])
+    assert (printed.grade, poor.grade) == ("sure", "poor")
+    np.testing.assert_allclose(doubted, ink, atol=1e-2)
     np.testing.assert_allclose(told[:width], ink[:width], atol=1e-2)
     assert np.abs(told[width:] - ink[width:]).max() > 0.01
     np.testing.assert_allclose(np.linalg.norm([told, ink], axis=1), 1, atol=1e-5)
