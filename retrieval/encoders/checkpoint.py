@@ -58,7 +58,7 @@ def save_encoder(
         name: Of the encoder.
         architecture: Of the weights.
         state: Tensors named `visual.*`, `identity.*`, `text.*` and `label_head.*`; with a signal network also
-            `signal.*` (see `SignalPart`).
+            `signal.*` (see `SignalNet` and `samples.Expected`).
         text_folder: Holds the tokenizer and the text tower's config.
         gallery_layouts: See `EncoderFiles`.
         about: Training settings and figures, for the record.

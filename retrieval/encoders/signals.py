@@ -1,23 +1,18 @@
 """The signal network: samples of the twelve leads -> features, unit vectors and label logits.
 
-It is the teacher of the image tower, and a part of an encoder that has one (`Architecture.signal`): a recording, or a
-page whose curves were followed, is then compared by its samples as well.
+It is the teacher of the image tower, and a part of an encoder that has one (`Architecture.signal_dim`): a recording, or
+a page whose curves were followed, is then compared by its samples as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASSES
-from ecgkin.retrieval.encoders.model import Architecture
 
+N_LABELS = len(CODES) + len(SUPERCLASSES)
 FEATURES = 512
 
 
@@ -127,77 +122,3 @@ class SignalNet(nn.Module):
         """Unit vectors (n, dim) and logits (n, n_labels), float32."""
         features = self.features(signals)
         return F.normalize(self.project(features).float(), dim=-1), self.label_head(features).float()
-
-
-def samples(record: EcgRecord, fs_hz: float) -> NDArray[np.float32]:
-    """What the network is given of a record.
-
-    Args:
-        record: ECG in mV.
-        fs_hz: Samples a second that the network takes.
-
-    Returns:
-        float32 (12, t), mV, standard lead order; 0 where a lead or a sample is missing.
-    """
-    return np.nan_to_num(record.resampled(fs_hz).standard())
-
-
-def signal_features(
-    net: SignalNet, records: Sequence[EcgRecord], fs_hz: float, device: torch.device, batch: int = 32
-) -> NDArray[np.float32]:
-    """Features of records; those of equal length go through the network together.
-
-    Args:
-        net: In evaluation mode, on that device.
-        records: ECGs in mV.
-        fs_hz: Samples a second that the network takes.
-        device: Where it computes.
-        batch: Records at a time.
-
-    Returns:
-        float32, (n, FEATURES).
-    """
-    made = [samples(record, fs_hz) for record in records]
-    out = np.empty((len(made), FEATURES), dtype=np.float32)
-    for length in {one.shape[1] for one in made}:
-        rows = [row for row, one in enumerate(made) if one.shape[1] == length]
-        for begin in range(0, len(rows), batch):
-            some = rows[begin : begin + batch]
-            with torch.inference_mode():
-                signals = torch.from_numpy(np.stack([made[row] for row in some])).to(device)
-                out[some] = net.features(signals).cpu().numpy()
-    return out
-
-
-class SignalPart(nn.Module):
-    """What an encoder says of samples: where the signal network puts them.
-
-    Args:
-        architecture: Says kind, rate and length.
-    """
-
-    def __init__(self, architecture: Architecture) -> None:
-        super().__init__()
-        labels = len(CODES) + len(SUPERCLASSES)
-        self.fs_hz = architecture.signal_fs_hz
-        self.net = SignalNet(architecture.signal_dim, labels, kind=architecture.signal_network)
-        self.from_pictures = nn.Linear(architecture.image_dim, architecture.signal_dim)
-        self.from_words = nn.Linear(architecture.text_dim, architecture.signal_dim)
-
-    def of_records(self, records: Sequence[EcgRecord]) -> NDArray[np.float32]:
-        """Records -> unit rows, (n, signal_dim)."""
-        features = signal_features(self.net, records, self.fs_hz, self.from_words.weight.device)
-        return self._rows(self.net.project, features)
-
-    def of_pictures(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The place that pictures without samples are given: (n, image_dim) -> unit rows, (n, signal_dim)."""
-        return self._rows(self.from_pictures, image)
-
-    def of_words(self, words: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The place that words are given: unit rows (n, text_dim) -> unit rows (n, signal_dim)."""
-        return self._rows(self.from_words, words)
-
-    def _rows(self, layer: nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            out = F.normalize(layer(torch.from_numpy(inputs).to(self.from_words.weight.device)), dim=-1)
-        return np.asarray(out.cpu().numpy(), dtype=np.float32)

@@ -5,8 +5,8 @@ aligned with the signal network; the identity map, which tells records apart; an
 sets together. Words know nothing of identity: their vector is zero there and free in the other two.
 
 An encoder with a signal network has its columns behind these, with a share of their own. What has no samples - words,
-or a page whose curves could not be followed - is given the place there that its own columns let expect (`Expected`):
-zeros would cost it half of its similarity to every case.
+or a page whose curves could not be followed - is given the place there that its own columns let expect
+(`samples.Expected`): zeros would cost it much of its similarity to every case.
 """
 
 from __future__ import annotations

@@ -268,8 +268,8 @@ def _run(
 ) -> dict[str, Any]:
     import torch
 
-    from ecgkin.retrieval.encoders.compat import has_fast_bfloat16
     from ecgkin.retrieval.encoders.training.loop import Place, Resumable, TrainLog
+    from ecgkin.retrieval.graphs import has_fast_bfloat16
 
     out, place = Path(settings.out), Place(torch.device("cpu"), 0, 1, torch.float32)
     torch.manual_seed(settings.seed)

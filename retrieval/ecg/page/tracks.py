@@ -39,36 +39,41 @@ class Paths:
 
     Attributes:
         low, high: Smallest and largest y that a row's path takes in each column, (n_rows, w), px at the size of `ink`.
-        on_ink: Share of ink under the path in each column, 0 to 1, same shape.
+        left_at: y at which the path leaves each column for the next, same shape.
     """
 
     low: FloatArray
     high: FloatArray
-    on_ink: FloatArray
+    left_at: FloatArray
 
 
-def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Paths:
-    """Cheapest path of every row from the left to the right end of the traces.
+@dataclass(frozen=True, slots=True, eq=False)
+class PathCosts:
+    """What steps of a path cost, each row in a window of its own about its baseline.
 
-    Args:
-        ink: Likelihood of trace, 255 = sure, uint8 (h, w).
-        baselines: y of the rows, px, from the top.
-        left, right: First and last column (exclusive) that are followed.
-
-    Returns:
-        Paths over the columns of `ink`; NaN outside of `left` to `right`.
+    Attributes:
+        across: Of coming from the column before at a height, (columns, rows, size).
+        upright: Of passing a pixel within a column, same shape.
+        home: Of beginning or ending at a height, (rows, size).
+        offsets: y of the first line of each row's window, (rows,).
     """
-    height, width = ink.shape
+
+    across: NDArray[np.float32]
+    upright: NDArray[np.float32]
+    home: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+
+def path_costs(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> PathCosts:
+    """Costs of the paths of rows over columns `left` to `right` (exclusive) of `ink` (see `follow`)."""
+    height, _ = ink.shape
     n_rows = baselines.size
     pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else 0.5 * height
     reach = int(min(np.ceil(_REACH * pitch), height))
     size = 2 * reach + 1
-    offsets = np.round(baselines).astype(int) - reach
-    padded = np.zeros((height + 2 * size, right - left), dtype=np.float32)
-    padded[size : size + height] = ink[:, left:right].astype(np.float32) / 255.0
+    offsets = np.round(baselines).astype(np.int64) - reach
     # (columns, rows, y): a column's windows lie together in memory.
-    windows = np.stack([padded[size + o : size + o + size] for o in offsets]).transpose(2, 0, 1)
-    windows = np.ascontiguousarray(windows)
+    windows = row_windows(ink[:, left:right].astype(np.float32) / 255.0, offsets, size)
     paper = 1.0 - windows
     across = paper * np.float32(_ACROSS) + np.float32(_ANY)
     y = np.arange(size) + offsets[:, None]
@@ -83,33 +88,87 @@ def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Path
     across += (outside * np.float32(4.0))[None]
     # A slight pull home, so that a path in the open returns.
     across += ((np.abs(y - baselines[:, None]) / pitch) * np.float32(0.02)).astype(np.float32)[None]
-    upright = np.cumsum(paper * np.float32(_UPRIGHT) + np.float32(_ANY), axis=2, dtype=np.float32)
-    n = right - left
-    best = np.empty((n, n_rows, size), dtype=np.float32)
+    upright = paper * np.float32(_UPRIGHT) + np.float32(_ANY)
     home = (np.abs(y - baselines[:, None]) * np.float32(0.02)).astype(np.float32)
-    here = home
+    return PathCosts(across, upright, home, offsets)
+
+
+def row_windows(plane: NDArray[np.float32], offsets: NDArray[np.int64], size: int) -> NDArray[np.float32]:
+    """`size` lines of a plane (h, columns) from each row's offset on, 0 outside of it, (columns, rows, size)."""
+    height = plane.shape[0]
+    padded = np.zeros((height + 2 * size, plane.shape[1]), dtype=np.float32)
+    padded[size : size + height] = plane
+    windows = np.stack([padded[size + o : size + o + size] for o in offsets]).transpose(2, 0, 1)
+    return np.ascontiguousarray(windows)
+
+
+def cheapest(
+    across: NDArray[np.float32], rise: NDArray[np.float32], start: NDArray[np.float32], end: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Cheapest path of each row over some columns.
+
+    Args:
+        across: Of `PathCosts`, (columns, rows, size).
+        rise: Sums of the costs of passing pixels, from the top, same shape; those may be negative.
+        start, end: Cost of every height before the first and behind the last column, (rows, size).
+
+    Returns:
+        Heights at which the paths come into and leave each column, (rows, columns), and their costs, (rows,).
+    """
+    n, n_rows, size = across.shape
+    best = np.empty((n, n_rows, size), dtype=np.float32)
+    here = start
+    # Of a column's many small steps the calls cost as much as the numbers: nothing is allocated.
+    down, up = np.empty_like(start), np.empty_like(start)
+    below = up[:, ::-1]
     for x in range(n):
-        here = here + across[x]
-        rise = upright[x]
-        down = np.minimum.accumulate(here - rise, axis=1) + rise
-        up = np.minimum.accumulate((here + rise)[:, ::-1], axis=1)[:, ::-1] - rise
-        here = np.minimum(down, up)
-        best[x] = here
+        passed, entered = rise[x], best[x]
+        np.add(here, across[x], out=entered)
+        np.subtract(entered, passed, out=down)
+        np.minimum.accumulate(down, axis=1, out=down)
+        np.add(down, passed, out=down)
+        np.add(entered, passed, out=up)
+        np.minimum.accumulate(below, axis=1, out=below)
+        np.subtract(up, passed, out=up)
+        here = np.minimum(down, up, out=entered)
     rows = np.arange(n_rows)
-    low = np.full((n_rows, width), np.nan)
-    high = np.full((n_rows, width), np.nan)
-    on_ink = np.zeros((n_rows, width))
-    at = (here + home).argmin(axis=1)
+    y = np.arange(size)[None]
+    total = here + end
+    at = total.argmin(axis=1)
+    cost = total[rows, at]
+    came, left = np.empty((n_rows, n), dtype=np.int64), np.empty((n_rows, n), dtype=np.int64)
     for x in range(n - 1, -1, -1):
-        before = (best[x - 1] if x else home) + across[x]
-        rise = upright[x]
-        level = rise[rows, at][:, None]
-        came = (before + np.abs(rise - level)).argmin(axis=1)
-        low[:, left + x] = np.minimum(at, came)
-        high[:, left + x] = np.maximum(at, came)
-        on_ink[:, left + x] = np.maximum(windows[x, rows, at], windows[x, rows, came])
-        at = came
-    return Paths(low + offsets[:, None], high + offsets[:, None], on_ink)
+        passed = rise[x]
+        np.subtract(passed, passed[rows, at][:, None], out=up)
+        np.negative(up, out=up, where=y <= at[:, None])
+        np.add(best[x - 1] if x else start, across[x], out=down)
+        np.add(down, up, out=down)
+        left[:, x] = at
+        at = came[:, x] = down.argmin(axis=1)
+    return came, left, cost
+
+
+def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Paths:
+    """Cheapest path of every row from the left to the right end of the traces.
+
+    Args:
+        ink: Likelihood of trace, 255 = sure, uint8 (h, w).
+        baselines: y of the rows, px, from the top.
+        left, right: First and last column (exclusive) that are followed.
+
+    Returns:
+        Paths over the columns of `ink`; NaN outside of `left` to `right`.
+    """
+    width = ink.shape[1]
+    costs = path_costs(ink, baselines, left, right)
+    rise = np.cumsum(costs.upright, axis=2, dtype=np.float32)
+    came, gone, _ = cheapest(costs.across, rise, costs.home, costs.home)
+    low, high, left_at = (np.full((baselines.size, width), np.nan) for _ in range(3))
+    offsets = costs.offsets[:, None]
+    low[:, left:right] = np.minimum(came, gone) + offsets
+    high[:, left:right] = np.maximum(came, gone) + offsets
+    left_at[:, left:right] = gone + offsets
+    return Paths(low, high, left_at)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

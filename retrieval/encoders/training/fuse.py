@@ -1,7 +1,7 @@
 """Stage 5: a finished encoder of pictures and words is given the signal network, so that samples are compared as well.
 
-Nothing is trained by steps here: the places that pictures and words without samples are given (`SignalPart`) are fitted
-by ridge regression.
+Nothing is trained by steps here: the places that pictures and words without samples are given (`samples.Expected`) are
+fitted by ridge regression.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from ecgkin.retrieval.encoders.checkpoint import load_state, read_encoder_files, save_encoder
 from ecgkin.retrieval.encoders.dual import DualEncoder
-from ecgkin.retrieval.encoders.signals import SignalPart
+from ecgkin.retrieval.encoders.roads import write_graphs
+from ecgkin.retrieval.encoders.samples import Expected, LinearMap
+from ecgkin.retrieval.encoders.signals import N_LABELS, SignalNet
 from ecgkin.retrieval.encoders.space import unit, what_words_meet
 from ecgkin.retrieval.encoders.training.corpus import Corpus
 from ecgkin.retrieval.encoders.training.image import load_teacher
@@ -63,33 +64,36 @@ def train_fuse(settings: TrainSettings, data: Path) -> dict[str, Any]:
         signal_fs_hz=float(own["fs_hz"]),
         signal_network=str(own["network"]),
     )
-    part = SignalPart(architecture)
+    network = SignalNet(architecture.signal_dim, N_LABELS, kind=architecture.signal_network)
     weights = {k.removeprefix("signal."): v for k, v in stored["average"].items() if k.startswith("signal.")}
     try:
-        part.net.load_state_dict(weights)
+        network.load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(f"the signal stage in {settings.teacher} does not fit: {error}") from error
-    part.eval().requires_grad_(False).to(stage.place.device)
     signals = load_teacher(Path(settings.teacher), stage.corpus, torch.device("cpu"))[0].numpy()
     pictures = _pictures(encoder, stage.corpus, stage.out, files.tower_fingerprint)
-    _fit(part.from_pictures, pictures[stage.train], signals[stage.train])
-    _fit(part.from_words, *_asked(encoder, stage, signals[stage.train], settings))
+    expected = Expected(
+        _fitted(pictures[stage.train], signals[stage.train]),
+        _fitted(*_asked(encoder, stage, signals[stage.train], settings)),
+    )
 
     held = stage.held_out
     reports = _words(encoder, [stage.corpus.reports[row] for row in held])
     figures = {
-        "expected_of_pictures": _cosine(part.of_pictures(pictures[held]), signals[held]),
-        "expected_of_words": _cosine(part.of_words(reports), signals[held]),
+        "expected_of_pictures": _cosine(expected.of_pictures(pictures[held]), signals[held]),
+        "expected_of_words": _cosine(expected.of_words(reports), signals[held]),
     }
     stage.log.write("fused", step=int(stored["step"]), **figures)
     state = {k: v for k, v in load_state(files).items() if not k.startswith("signal.")}
-    state |= {f"signal.{k}": v for k, v in part.state_dict().items()}
+    state |= {f"signal.net.{k}": v for k, v in network.state_dict().items()}
+    state |= {k: torch.from_numpy(v) for k, v in expected.state().items()}
     about = {**json.loads((files.folder / "encoder.json").read_text())["about"]}
     about["signal"] = {"settings": own, "step": int(stored["step"]), "figures": dict(stored["figures"])}
     about["fuse"] = {"settings": settings.recipe(), "figures": figures}
-    save_encoder(
+    fused = save_encoder(
         stage.out / "encoder", files.name, architecture, state, files.folder, files.gallery_layouts, about
-    )  # fmt: skip
+    )
+    write_graphs(fused)
     return figures
 
 
@@ -139,7 +143,7 @@ def _asked(
     return np.concatenate(words), np.concatenate(places)
 
 
-def _fit(layer: nn.Linear, inputs: Floats, outputs: NDArray[np.floating]) -> None:
+def _fitted(inputs: Floats, outputs: NDArray[np.floating]) -> LinearMap:
     """Ridge regression of unit rows on others."""
     x, y = inputs.astype(np.float64), outputs.astype(np.float64)
     y = y / np.maximum(np.linalg.norm(y, axis=1, keepdims=True), 1e-9)
@@ -148,8 +152,7 @@ def _fit(layer: nn.Linear, inputs: Floats, outputs: NDArray[np.floating]) -> Non
     square = x.T @ x
     square[np.diag_indices_from(square)] += RIDGE * np.trace(square) / len(square)
     weight = np.linalg.solve(square, x.T @ y).T
-    layer.weight.copy_(torch.from_numpy(weight))
-    layer.bias.copy_(torch.from_numpy(middle - weight @ mean))
+    return LinearMap(weight.astype(np.float32), (middle - weight @ mean).astype(np.float32))
 
 
 def _cosine(left: Floats, right: Floats) -> float:

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS, working_size
+from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, names_graph, page_graph
 from ecgkin.retrieval.ecg.page.network.model import NAME_STEP, in_channels_last
 from ecgkin.retrieval.ecg.page.network.names import as_batch, cut_out
 from ecgkin.retrieval.ecg.page.network.weights_file import load_name_reader, load_reader
 from ecgkin.retrieval.errors import ImageError
+from ecgkin.retrieval.graphs import Graph
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +92,7 @@ def look(
 
     Args:
         page: RGB, uint8, shape (height, width, 3), upright within about 20 degrees.
-        threads: Threads of the networks; as torch is set up where None. Applies to this call alone.
+        threads: Threads of the networks in this call; as torch or `graphs.default_threads` has it where None.
         weights: Folder of weights, or a file in it; that of the package where None.
         name_score: Least probability of a lead name.
 
@@ -108,9 +111,10 @@ def look(
     height, width = page.shape[:2]
     size = working_size(height, width)
     zoom = size[0] / width, size[1] / height
-    with _threads(threads):
-        pixels, maps, frame = _run(page, size, weights)
-        names = _read_names(page, _places(maps, zoom), weights, name_score)
+    graphs = page_graph(weights, threads), names_graph(weights, threads)
+    with _threads(None if all(graphs) else threads):
+        pixels, maps, frame = _run(page, size, weights, graphs[0])
+        names = _read_names(page, _places(maps, zoom), weights, name_score, graphs[1])
     frame[:2] = np.exp(np.clip(frame[:2], -2.0, 5.0)) / np.array(zoom, dtype=np.float32)[:, None, None]
     return PageLooks(pixels, size, zoom, names, frame)
 
@@ -127,17 +131,17 @@ def suspected_places(page: NDArray[np.uint8], weights: Path | None = None) -> li
     """
     height, width = page.shape[:2]
     size = working_size(height, width)
-    return _places(_run(page, size, weights)[1], (size[0] / width, size[1] / height))
+    return _places(_run(page, size, weights, page_graph(weights, None))[1], (size[0] / width, size[1] / height))
 
 
 @contextmanager
 def _threads(wanted: int | None) -> Iterator[None]:
     """Torch with another number of threads; one such caller at a time, since the number belongs to the process."""
-    import torch
-
     if wanted is None:
         yield
         return
+    import torch
+
     with _lock:
         before = torch.get_num_threads()
         torch.set_num_threads(wanted)
@@ -147,6 +151,15 @@ def _threads(wanted: int | None) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def halved_towards(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture halved by averaging, as often as it stays at least as large as `size` (width, height)."""
+    while page.shape[1] >= 2 * size[0] and page.shape[0] >= 2 * size[1]:
+        height, width = page.shape[0] // 2, page.shape[1] // 2
+        even = page[: 2 * height, : 2 * width]
+        page = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return page
+
+
 def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
     """The picture at `size` (width, height), (1, 3, height, width) bytes; smoothed first where it shrinks."""
     import torch
@@ -154,26 +167,37 @@ def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
     if size[0] >= page.shape[1]:
         page = np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
         return torch.from_numpy(page).permute(2, 0, 1)[None]
+    page = halved_towards(page, size)
     planes = torch.from_numpy(np.require(page, requirements=["C", "W"])).permute(2, 0, 1)[None]
     # Four times faster than OpenCV's INTER_AREA.
     return torch.nn.functional.interpolate(planes, size=(size[1], size[0]), mode="bilinear", antialias=True)
 
 
+def _resized_bytes(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture at `size` without torch: Pillow smooths by the same rule, and differs by one step of 255 at most."""
+    if size[0] >= page.shape[1]:
+        return np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    return np.asarray(Image.fromarray(page).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
+
+
 def _run(
-    page: NDArray[np.uint8], size: tuple[int, int], weights: Path | None
+    page: NDArray[np.uint8], size: tuple[int, int], weights: Path | None, graph: Graph | None
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities as bytes, name maps (scores 0 to 1, log height last) and frame."""
+    if graph is not None:
+        pixels, names, frame = graph.run(PAGE_OUTPUTS, page=_resized_bytes(page, size))
+        return pixels, names, frame
     import torch
 
     model, kind = _converted(load_reader(weights))
     with torch.inference_mode():
         picture = _resized(page, size).to(kind).mul_(1 / 255).contiguous(memory_format=torch.channels_last)
         pixels, names, frame = model(picture)
-        shares = torch.softmax(pixels.float(), dim=1).mul_(255).add_(0.5).to(torch.uint8)
-        found = names.float()
-        found[:, :-1].sigmoid_()
-        planes = [t[0].float().contiguous().numpy().copy() for t in (found, frame)]
-    return shares[0].contiguous().numpy(), planes[0], planes[1]
+        # Plane by plane in memory, where both are several times as fast as across the channels of each pixel.
+        logits, found, local = (t[0].contiguous().float() for t in (pixels, names, frame))
+        shares = torch.softmax(logits, dim=0).mul_(255).add_(0.5).to(torch.uint8)
+        found[:-1].sigmoid_()
+    return shares.numpy(), found.numpy(), local.numpy()
 
 
 @lru_cache(maxsize=4)
@@ -224,18 +248,13 @@ def _beside(peaks: NDArray[np.float32], row: int, column: int) -> tuple[float, f
 
 
 def _read_names(
-    page: NDArray[np.uint8], places: list[_Place], weights: Path | None, least: float
+    page: NDArray[np.uint8], places: list[_Place], weights: Path | None, least: float, graph: Graph | None
 ) -> tuple[FoundName, ...]:
     """What the second network reads at each place, with the first one's opinion as a mild prior."""
-    import torch
-
     if not places:
         return ()
-    model, kind = _converted(load_name_reader(weights))
     cuts = np.stack([cut_out(page, x, y, height) for x, y, height, _, _ in places])
-    with torch.inference_mode():
-        batch = as_batch(cuts).to(kind).contiguous(memory_format=torch.channels_last)
-        read = torch.softmax(model(batch).float(), dim=1).numpy()
+    read = graph.run(["chances"], cuts=cuts)[0] if graph is not None else _chances(cuts, weights)
     found = []
     for (x, y, height, place, scores), chances in zip(places, read, strict=True):
         by_lead = scores / max(float(scores.sum()), 1e-6) + 0.1
@@ -246,3 +265,13 @@ def _read_names(
         if both[best] >= least and both[best] > both[-1]:
             found.append(FoundName(LEADS[best], x, y, float(both[best]), height, both[:-1]))
     return tuple(sorted(found, key=lambda n: -n.score))
+
+
+def _chances(cuts: NDArray[np.uint8], weights: Path | None) -> NDArray[np.float32]:
+    """Probabilities of names, (n, n_names), by torch."""
+    import torch
+
+    model, kind = _converted(load_name_reader(weights))
+    with torch.inference_mode():
+        batch = as_batch(cuts).to(kind).contiguous(memory_format=torch.channels_last)
+        return np.asarray(torch.softmax(model(batch).float(), dim=1).numpy(), dtype=np.float32)
