@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
-from ecgkin.retrieval.encoders.signals import SignalNet
+from ecgkin.retrieval.encoders.signals import N_LABELS, SignalNet
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from ecgkin.retrieval.encoders.training.corpus import CORPUS_FS_HZ, Corpus, load_corpus
 from ecgkin.retrieval.encoders.training.domain import other_machine
@@ -96,7 +96,6 @@ def damaged(signals: Tensor, fs_hz: float = 50.0, domain_share: float = 0.0) -> 
     return out[:, :, begin : begin + crop].masked_fill(torch.rand(n, 12, 1) < 0.04, 0.0)
 
 
-N_LABELS = 71 + 5
 QUEUE = 8192  # earlier vectors that a batch is compared with (He 2020): 8192 hold most statements many times
 SHARPNESS = 0.12  # of the label target: a set that shares 88 % weighs 1/e of an equal one
 TEMPERATURE = 0.08
