@@ -16,8 +16,8 @@ from ecgkin.generation.measures.beats import Beats
 from ecgkin.generation.measures.median_beat import BEFORE, qrs_limits, rough_beat
 from ecgkin.generation.measures.signals import Samples
 
-# Both limits of QRS must be off the same way, by nearly the same: of 137 columns of pages in step one limit alone is off
-# by more than 16 ms in 23 (a lead's QRS may begin level), both alike in none.
+# Both limits of QRS must be off the same way, by nearly the same: of 137 columns of pages in step one limit alone is
+# off by more than 16 ms in 23 (a lead's QRS may begin level), both alike in none.
 _LEAST, _MOST, _ALIKE = round(0.02 * FS), round(0.2 * FS), round(0.04 * FS)
 _ONE_COLUMN_S = 0.6  # leads whose middles are nearer are one column
 
@@ -50,7 +50,7 @@ def in_step(samples: Samples, beats: Beats) -> Samples:
         if own is not None:
             off[number] = own[0] - limits[0], own[1] - limits[1]
     for number, (first, last) in off.items():
-        if first * last > 0 and _LEAST <= min(abs(first), abs(last)) and abs(first - last) <= _ALIKE:
+        if first * last > 0 and min(abs(first), abs(last)) >= _LEAST and abs(first - last) <= _ALIKE:
             moves[number] = round((first + last) / 2)
     if not moves:
         return samples
