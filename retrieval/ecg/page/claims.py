@@ -19,6 +19,7 @@ FloatArray = NDArray[np.float64]
 
 _WORTH = 0.03  # of a px of ink: four of them pay for one px of paper
 _FAR, _LEAST_WORTH = 0.25, 0.5  # share of that worth that is lost with each row distance beyond the nearest row's
+_PAPER = 3.0  # times the usual cost: gaps between tips of two rows are narrow
 _LEAST_GAIN = 0.4
 _LEAST_TALL, _LEAST_AREA = 5, 9  # px of a piece of ink
 _MARGIN = 8  # columns beside it in which paths may change
@@ -52,10 +53,8 @@ def claim_ink(paths: Paths, ink: ByteImage, traces: ByteImage, baselines: FloatA
             merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         elif last - first > 2:
             merged.append((first, last))
-    done = 0
     for first, last in merged:
-        _ask(first, last, ink, worth, baselines, (low, high, left_at), first >= done)
-        done = max(done, last)
+        _ask(first, last, ink, worth, baselines, (low, high, left_at))
     return Paths(low, high, left_at)
 
 
@@ -79,14 +78,8 @@ def _ask(
     worth: NDArray[np.bool_],
     baselines: FloatArray,
     paths: tuple[FloatArray, FloatArray, FloatArray],
-    untouched: bool,
 ) -> None:
-    """Change paths, in place, between two columns, the row that gains most first.
-
-    Rows are asked only where they can gain: a path that is the cheapest by its ink (`untouched`, and not changed since)
-    gains no more than the ink is worth that it would be the first to explain; one that has just taken its best course
-    gains nothing until another row moves.
-    """
+    """Change paths, in place, between two columns, the row that gains most first."""
     low, high, left_at = (plane[:, first:last] for plane in paths)
     if np.isnan(left_at).any() or np.isnan(paths[2][:, first - 1]).any():
         return
@@ -104,30 +97,24 @@ def _ask(
     pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else float(ink.shape[0])
     farther = np.maximum(_LEAST_WORTH, 1.0 - _FAR * (own_distance - distance.min(axis=2)) / pitch).astype(np.float32)
     value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size) * farther[None] * _WORTH
-    changed, last_best = np.full(n_rows, not untouched), -1
     for _ in range(_MOST_ROUNDS):
         covered = _covered(low, high, ink.shape[0]).astype(np.float32)
         own = (y >= low.T[:, :, None] - 1) & (y <= high.T[:, :, None] + 1)
         alone = row_windows(covered, costs.offsets, size) - own < 0.5
-        offered = (value * (alone & ~own)).sum(axis=(0, 2))
-        asked = np.flatnonzero((changed | (offered > _LEAST_GAIN - 0.01)) & (rows != last_best))
-        if not asked.size:
-            return
-        rise = np.cumsum((costs.upright - value * alone)[:, asked], axis=2, dtype=np.float32)
-        came, gone, cost = cheapest(np.ascontiguousarray(costs.across[:, asked]), rise, start[asked], end[asked])
+        rise = np.cumsum(_PAPER * costs.upright - value * alone, axis=2, dtype=np.float32)
+        came, gone, cost = cheapest(costs.across, rise, start, end)
         left = (left_at - offsets).astype(int)
         entered = np.concatenate([begun[:, None], left[:, :-1]], axis=1)
-        before = np.zeros(asked.size)
-        for k, row in enumerate(asked.tolist()):
-            upper, lower = np.minimum(left[row], entered[row]), np.maximum(left[row], entered[row])
-            tall = rise[columns, k, lower] - rise[columns, k, upper]
-            before[k] = float((costs.across[columns, row, entered[row]] + tall).sum())
+        before = np.zeros(n_rows)
+        for row in range(n_rows):
+            tall = (
+                rise[columns, row, np.maximum(left, entered)[row]] - rise[columns, row, np.minimum(left, entered)[row]]
+            )
+            before[row] = float((costs.across[columns, row, entered[row]] + tall).sum())
         gain = before - cost
-        k = int(gain.argmax())
-        if gain[k] < _LEAST_GAIN:
+        best = int(gain.argmax())
+        if gain[best] < _LEAST_GAIN:
             return
-        best = last_best = int(asked[k])
-        changed[best] = True
-        low[best] = np.minimum(came[k], gone[k]) + costs.offsets[best]
-        high[best] = np.maximum(came[k], gone[k]) + costs.offsets[best]
-        left_at[best] = gone[k] + costs.offsets[best]
+        low[best] = np.minimum(came[best], gone[best]) + costs.offsets[best]
+        high[best] = np.maximum(came[best], gone[best]) + costs.offsets[best]
+        left_at[best] = gone[best] + costs.offsets[best]
