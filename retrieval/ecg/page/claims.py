@@ -21,6 +21,7 @@ _WORTH = 0.03  # of a px of ink: four of them pay for one px of paper
 _FAR, _LEAST_WORTH = 0.25, 0.5  # share of that worth that is lost with each row distance beyond the nearest row's
 _PAPER = 3.0  # times the usual cost: gaps between tips of two rows are narrow
 _LEAST_GAIN = 0.4
+_NOISE = 0.01  # of sums in single precision
 _LEAST_TALL, _LEAST_AREA = 5, 9  # px of a piece of ink
 _MARGIN = 8  # columns beside it in which paths may change
 _MOST_COLUMNS = 120  # a longer piece is a curve of its own
@@ -79,7 +80,11 @@ def _ask(
     baselines: FloatArray,
     paths: tuple[FloatArray, FloatArray, FloatArray],
 ) -> None:
-    """Change paths, in place, between two columns, the row that gains most first."""
+    """Change paths, in place, between two columns, the row that gains most first.
+
+    Once every row was asked, a row is asked again only where it may gain: its cheapest course became cheaper by no more
+    than what the ink is worth that others have left since.
+    """
     low, high, left_at = (plane[:, first:last] for plane in paths)
     if np.isnan(left_at).any() or np.isnan(paths[2][:, first - 1]).any():
         return
@@ -97,12 +102,16 @@ def _ask(
     pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else float(ink.shape[0])
     farther = np.maximum(_LEAST_WORTH, 1.0 - _FAR * (own_distance - distance.min(axis=2)) / pitch).astype(np.float32)
     value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size) * farther[None] * _WORTH
+    least_cost = np.full(n_rows, -np.inf)  # no course of a row is cheaper
+    was_alone: NDArray[np.bool_] | None = None
     for _ in range(_MOST_ROUNDS):
         covered = _covered(low, high, ink.shape[0]).astype(np.float32)
         own = (y >= low.T[:, :, None] - 1) & (y <= high.T[:, :, None] + 1)
         alone = row_windows(covered, costs.offsets, size) - own < 0.5
         rise = np.cumsum(_PAPER * costs.upright - value * alone, axis=2, dtype=np.float32)
-        came, gone, cost = cheapest(costs.across, rise, start, end)
+        if was_alone is not None:
+            least_cost -= (value * (alone & ~was_alone)).sum(axis=(0, 2))
+        was_alone = alone
         left = (left_at - offsets).astype(int)
         entered = np.concatenate([begun[:, None], left[:, :-1]], axis=1)
         before = np.zeros(n_rows)
@@ -111,10 +120,17 @@ def _ask(
                 rise[columns, row, np.maximum(left, entered)[row]] - rise[columns, row, np.minimum(left, entered)[row]]
             )
             before[row] = float((costs.across[columns, row, entered[row]] + tall).sum())
-        gain = before - cost
-        best = int(gain.argmax())
-        if gain[best] < _LEAST_GAIN:
+        asked = np.flatnonzero(before - least_cost > _LEAST_GAIN - _NOISE)
+        if not asked.size:
             return
-        low[best] = np.minimum(came[best], gone[best]) + costs.offsets[best]
-        high[best] = np.maximum(came[best], gone[best]) + costs.offsets[best]
-        left_at[best] = gone[best] + costs.offsets[best]
+        few = (costs.across, rise) if asked.size == n_rows else (costs.across[:, asked], rise[:, asked])
+        came, gone, cost = cheapest(*few, start[asked], end[asked])
+        least_cost[asked] = cost
+        gain = before[asked] - cost
+        k = int(gain.argmax())
+        if gain[k] < _LEAST_GAIN:
+            return
+        best = asked[k]
+        low[best] = np.minimum(came[k], gone[k]) + costs.offsets[best]
+        high[best] = np.maximum(came[k], gone[k]) + costs.offsets[best]
+        left_at[best] = gone[k] + costs.offsets[best]

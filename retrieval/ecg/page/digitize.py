@@ -297,7 +297,7 @@ def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
     size = (rows.solid.shape[1], rows.solid.shape[0])
     coarse = cv2.resize(darkness, size, interpolation=cv2.INTER_NEAREST)
     part = (slice(rows.top, rows.bottom), slice(rows.left, rows.right))
-    paper = coarse[part][free[part] > 0]
+    paper = np.asarray(coarse, dtype=np.uint8)[part][free[part] > 0]
     return float(np.clip(1.2 * byte_percentile(paper, 99), 50.0, 115.0)) if paper.size > 100 else 100.0
 
 

@@ -210,11 +210,11 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
     n_rows = paths.low.shape[0]
     # Beside a dark upright stroke its pale border is no stroke of its own: half of what is darkest nearby counts.
     solid = np.empty_like(darkness)
-    floor, pen = float(round(level)), np.ones((1, 5), np.uint8)
-    for first in range(0, darkness.shape[0], _STRIP):
-        part = darkness[first : first + _STRIP]
-        near = cv2.convertScaleAbs(cv2.dilate(part, pen), alpha=_HALF)
-        cv2.compare(part, cv2.max(near, floor, dst=near), cv2.CMP_GE, dst=solid[first : first + _STRIP])
+    pen = np.ones((1, 5), np.uint8)
+    for line in range(0, darkness.shape[0], _STRIP):
+        part = darkness[line : line + _STRIP]
+        near = np.maximum(cv2.convertScaleAbs(cv2.dilate(part, pen), alpha=_HALF), np.uint8(round(level)))
+        cv2.compare(part, near, cv2.CMP_GE, dst=solid[line : line + _STRIP])
     tall = max(3, round(_BROKEN * width)) | 1
     closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8))
     column, begin, end = _runs(np.asarray(closed, dtype=np.uint8))
