@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.tracks import Paths, cheapest, path_costs, row_windows
+from ecgkin.retrieval.ecg.page.tracks import PathCosts, Paths, cheapest, row_windows
 
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
@@ -28,17 +28,17 @@ _MOST_COLUMNS = 120  # a longer piece is a curve of its own
 _MOST_ROUNDS = 6
 
 
-def claim_ink(paths: Paths, ink: ByteImage, traces: ByteImage, baselines: FloatArray) -> Paths:
+def claim_ink(paths: Paths, costs: PathCosts, traces: ByteImage, baselines: FloatArray) -> Paths:
     """The paths with detours to ink that they left unexplained.
 
     Args:
         paths: Of `follow`, over all columns.
-        ink: Likelihood of trace that they were found on, uint8 (h, w).
+        costs: By which they were found.
         traces: Not 0 where ink is surely of a trace, uint8 (h, w).
         baselines: y of the rows, px.
     """
     low, high, left_at = paths.low.copy(), paths.high.copy(), paths.left_at.copy()
-    height, width = ink.shape
+    height, width = traces.shape
     worth = traces > 0
     covered = _covered(low, high, height)
     left_over = np.asarray(worth & (covered == 0), dtype=np.uint8)
@@ -54,9 +54,19 @@ def claim_ink(paths: Paths, ink: ByteImage, traces: ByteImage, baselines: FloatA
             merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         elif last - first > 2:
             merged.append((first, last))
+    nearness = _nearness(costs, baselines, height)
     for first, last in merged:
-        _ask(first, last, ink, worth, baselines, (low, high, left_at))
+        _ask(first, last, costs, worth, nearness, (low, high, left_at))
     return Paths(low, high, left_at)
+
+
+def _nearness(costs: PathCosts, baselines: FloatArray, height: int) -> NDArray[np.float32]:
+    """What ink is worth to each row at each height of its window, 1 where no row is nearer, (rows, size)."""
+    y = np.arange(costs.home.shape[1])[None] + costs.offsets[:, None]
+    distance = np.abs(y[:, :, None] - baselines[None, None, :])
+    pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else float(height)
+    farther = np.abs(y - baselines[:, None]) - distance.min(axis=2)
+    return np.maximum(_LEAST_WORTH, 1.0 - _FAR * farther / pitch).astype(np.float32)
 
 
 def _covered(low: FloatArray, high: FloatArray, height: int) -> NDArray[np.int32]:
@@ -75,9 +85,9 @@ def _covered(low: FloatArray, high: FloatArray, height: int) -> NDArray[np.int32
 def _ask(
     first: int,
     last: int,
-    ink: ByteImage,
+    every: PathCosts,
     worth: NDArray[np.bool_],
-    baselines: FloatArray,
+    nearness: NDArray[np.float32],
     paths: tuple[FloatArray, FloatArray, FloatArray],
 ) -> None:
     """Change paths, in place, between two columns, the row that gains most first.
@@ -88,7 +98,7 @@ def _ask(
     low, high, left_at = (plane[:, first:last] for plane in paths)
     if np.isnan(left_at).any() or np.isnan(paths[2][:, first - 1]).any():
         return
-    costs = path_costs(ink, baselines, first, last)
+    costs, height = every.between(first, last), worth.shape[0]
     n, n_rows, size = costs.across.shape
     offsets = costs.offsets[:, None]
     rows, columns = np.arange(n_rows), np.arange(n)
@@ -97,15 +107,11 @@ def _ask(
     begun = np.clip(paths[2][:, first - 1].astype(int) - costs.offsets, 0, size - 1)
     start[rows, begun] = 0.0
     end[rows, np.clip(left_at[:, -1].astype(int) - costs.offsets, 0, size - 1)] = 0.0
-    distance = np.abs(y[0][:, :, None] - baselines[None, None, :])
-    own_distance = np.abs(y[0] - baselines[:, None])
-    pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else float(ink.shape[0])
-    farther = np.maximum(_LEAST_WORTH, 1.0 - _FAR * (own_distance - distance.min(axis=2)) / pitch).astype(np.float32)
-    value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size) * farther[None] * _WORTH
+    value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size) * nearness[None] * _WORTH
     least_cost = np.full(n_rows, -np.inf)  # no course of a row is cheaper
     was_alone: NDArray[np.bool_] | None = None
     for _ in range(_MOST_ROUNDS):
-        covered = _covered(low, high, ink.shape[0]).astype(np.float32)
+        covered = _covered(low, high, height).astype(np.float32)
         own = (y >= low.T[:, :, None] - 1) & (y <= high.T[:, :, None] + 1)
         alone = row_windows(covered, costs.offsets, size) - own < 0.5
         rise = np.cumsum(_PAPER * costs.upright - value * alone, axis=2, dtype=np.float32)

@@ -66,6 +66,10 @@ class PathCosts:
     home: NDArray[np.float32]
     offsets: NDArray[np.int64]
 
+    def between(self, first: int, last: int) -> PathCosts:
+        """Those of some columns, the last one exclusive."""
+        return PathCosts(self.across[first:last], self.upright[first:last], self.home, self.offsets)
+
 
 def path_costs(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> PathCosts:
     """Costs of the paths of rows over columns `left` to `right` (exclusive) of `ink` (see `follow`)."""
@@ -153,19 +157,20 @@ def cheapest(
     return came, left, cost
 
 
-def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Paths:
+def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int, costs: PathCosts | None = None) -> Paths:
     """Cheapest path of every row from the left to the right end of the traces.
 
     Args:
         ink: Likelihood of trace, 255 = sure, uint8 (h, w).
         baselines: y of the rows, px, from the top.
         left, right: First and last column (exclusive) that are followed.
+        costs: `path_costs` of these, where they are known.
 
     Returns:
         Paths over the columns of `ink`; NaN outside of `left` to `right`.
     """
     width = ink.shape[1]
-    costs = path_costs(ink, baselines, left, right)
+    costs = costs or path_costs(ink, baselines, left, right)
     rise = np.cumsum(costs.upright, axis=2, dtype=np.float32)
     came, gone, _ = cheapest(costs.across, rise, costs.home, costs.home)
     low, high, left_at = (np.full((baselines.size, width), np.nan) for _ in range(3))
