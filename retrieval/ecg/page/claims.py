@@ -66,7 +66,7 @@ def _nearness(costs: PathCosts, baselines: FloatArray, height: int) -> NDArray[n
     distance = np.abs(y[:, :, None] - baselines[None, None, :])
     pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else float(height)
     farther = np.abs(y - baselines[:, None]) - distance.min(axis=2)
-    return np.maximum(_LEAST_WORTH, 1.0 - _FAR * farther / pitch).astype(np.float32)
+    return np.asarray(np.maximum(_LEAST_WORTH, 1.0 - _FAR * farther / pitch), dtype=np.float32)
 
 
 def _covered(low: FloatArray, high: FloatArray, height: int) -> NDArray[np.int32]:
