@@ -228,6 +228,7 @@ def write_graphs(files: EncoderFiles) -> None:
 
         def __init__(self) -> None:
             super().__init__()
+            assert towers.signal is not None  # written for encoders that have one
             self.signal = nn.ModuleDict({"net": towers.signal})
 
         def forward(self, signals: torch.Tensor) -> Any:
