@@ -33,9 +33,10 @@ from ecgkin.ui.settings import load_settings
 class PageEncoder(HashingEncoder):
     """One that is shown pages, as the shipped one is."""
 
-    def encode_pages(self, pages: Any) -> NDArray[np.float32]:
+    def encode_printed(self, pages: Any) -> NDArray[np.float32]:
         """Of their trace maps."""
-        return self.encode_images([Image.fromarray((255 * page.trace_map).astype(np.uint8)) for page in pages])
+        maps = [Image.fromarray((255 * one.page.trace_map).astype(np.uint8)) for one in pages]
+        return self.encode_images(maps)
 
 
 @pytest.fixture
