@@ -163,8 +163,8 @@ def tab(site: Site, chromium: Any) -> Iterator[Any]:
 @contextmanager
 def visiting(site: Site, chromium: Any, **options: Any) -> Iterator[Any]:
     """A fresh tab; what it asks of other machines, and its errors, fail the test."""
-    size = {"width": 1280, "height": 900}
-    context = chromium.new_context(viewport=size, locale="en-GB", accept_downloads=True, **options)
+    usual = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", "accept_downloads": True}
+    context = chromium.new_context(**{**usual, **options})
     context.set_default_timeout(WAIT_MS)
     tab = context.new_page()
     faults: list[str] = []
