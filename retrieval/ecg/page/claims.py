@@ -107,7 +107,9 @@ def _ask(
         entered = np.concatenate([begun[:, None], left[:, :-1]], axis=1)
         before = np.zeros(n_rows)
         for row in range(n_rows):
-            tall = rise[columns, row, np.maximum(left, entered)[row]] - rise[columns, row, np.minimum(left, entered)[row]]
+            tall = (
+                rise[columns, row, np.maximum(left, entered)[row]] - rise[columns, row, np.minimum(left, entered)[row]]
+            )
             before[row] = float((costs.across[columns, row, entered[row]] + tall).sum())
         gain = before - cost
         best = int(gain.argmax())
