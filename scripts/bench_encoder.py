@@ -20,7 +20,7 @@ def peak_flops(seconds: float = 2.0) -> float:
     """Floating-point operations a second of a square matrix product, in bfloat16 where the processor has it."""
     import torch
 
-    from ecgkin.retrieval.encoders.compat import has_fast_bfloat16
+    from ecgkin.retrieval.graphs import has_fast_bfloat16
 
     kind = torch.bfloat16 if has_fast_bfloat16() else torch.float32
     left, right = (torch.randn(2048, 2048).to(kind) for _ in range(2))

@@ -5,13 +5,21 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from rich.console import Console
+
+LINE_EVERY_S = 60.0
+_bars: list[Console] = []  # consoles on which a bar is drawn at this moment
 
 
 class Moved(Protocol):
@@ -50,8 +58,9 @@ def err() -> Console:
 
 
 def say(message: str) -> None:
-    """One line for people, on stderr."""
-    err().print(safe(message), markup=False, soft_wrap=True)
+    """One line for people, on stderr; above the bar while one is drawn."""
+    console = _bars[-1] if _bars else err()
+    console.print(safe(message), markup=False, soft_wrap=True)
 
 
 def safe(text: object) -> str:
@@ -136,19 +145,72 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
 def progress(label: str) -> Iterator[Moved]:
     """A bar on stderr; the value is a function (done, total, what) that moves it; `what` replaces the label.
 
-    Nothing is drawn where stderr is not a terminal: log files stay readable.
+    Where stderr is no terminal, one line a minute says how far it is: log files stay readable. Ctrl-C says at once that
+    it was heard, since what is under way may take a while to end.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = err()
+    if not console.is_terminal:
+        with _stopping():
+            yield _lines(label)
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    with _stopping(), Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=None)
 
         def moved(done: int, total: int | None = None, what: str = "") -> None:
             bar.update(task, completed=done, total=total, description=safe(what) if what else label)
 
-        yield moved
+        _bars.append(console)
+        try:
+            yield moved
+        finally:
+            _bars.remove(console)
+
+
+def _lines(label: str) -> Moved:
+    """Says how far it is, at most once in `LINE_EVERY_S`, with the time that is left at the pace of this step."""
+    begun: dict[str, tuple[float, int]] = {}
+    last = time.monotonic()
+
+    def moved(done: int, total: int | None = None, what: str = "") -> None:
+        nonlocal last
+        now, step = time.monotonic(), what or label
+        since, first = begun.setdefault(step, (now, done))
+        if now - last < LINE_EVERY_S:
+            return
+        last = now
+        left = ""
+        if total and done > first:
+            minutes = (total - done) * (now - since) / (done - first) / 60
+            left = f", about {minutes:.0f} min left" if minutes >= 1 else ", less than a minute left"
+        say(f"{step}: {done}{f' of {total}' if total else ''}{left}")
+
+    return moved
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    """Answer Ctrl-C with "stopping" before it is raised; the second one finds the usual handler."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # somebody else has plans for it
+        yield
+        return
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.write(2, b"\nstopping ...\n")  # no console: the interrupted code may hold its lock
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def open_in_browser(address: str) -> None:

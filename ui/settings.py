@@ -22,7 +22,7 @@ CONFIG_FILE = "config.toml"
 OTHER_VARIABLES = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        "API_KEY", "CI_TESTS", "DRAFT_KEY", "FHIR_TOKEN", "LLAMA_PYTHON", "OOD", "PAGE_READER", "SHARED",
+        "API_KEY", "CI_TESTS", "DRAFT_KEY", "FHIR_TOKEN", "LLAMA_PYTHON", "NETWORKS", "OOD", "PAGE_READER", "SHARED",
         "WEB_API", "WEB_EXAMPLES", "WEB_TOKEN",
     )
 )  # fmt: skip

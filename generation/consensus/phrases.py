@@ -188,8 +188,23 @@ _HEDGES: Mapping[Language, tuple[str, str, str]] = {
 
 # Before the name of an infarction; German ones are all masculine.
 _STAGES: Mapping[Language, Mapping[str, str]] = {
-    "en": {"recent": "recent", "old": "old"},
-    "de": {"recent": "frischer", "old": "alter"},
+    "en": {"recent": "acute or recent", "old": "old"},
+    "de": {"recent": "akuter oder frischer", "old": "alter"},
+}
+# Behind it what shows that it is fresh; alone where no wall is named.
+SHOWN_BY: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "raised": "ST elevation up to {most} mV in {leads}",
+        "mirror": "ST depression up to {most} mV in {leads} as its mirror image",
+    },
+    "de": {
+        "raised": "ST-Hebung bis {most} mV in {leads}",
+        "mirror": "ST-Senkung bis {most} mV in {leads} als Spiegelbild",
+    },
+}
+ACUTE: Mapping[Language, str] = {
+    "en": "possible acute or recent infarction ({shown})",
+    "de": "möglicherweise akuter oder frischer Infarkt ({shown})",
 }
 
 ABSENT: Mapping[Language, Mapping[str, str]] = {
@@ -226,6 +241,8 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "not_measured": "not measured ({reason})",
         "nothing_similar": "No draft: the case base holds nothing similar enough to this ECG to base one on.",
         "unreadable": "No draft: this page could not be read well enough; take it again, or put right the misread.",
+        "no_ecg": "No draft: these samples are no ECG of these leads; look at patient, electrodes and file.",
+        "wrong_rate": "No draft: the intervals fit another sampling rate than the stated one; check it and ask again.",
         "measured_only": "Measured on this ECG alone",
         "no": "no evidence of {finding}",
         "agree": "similar cases and reading agree",
@@ -251,6 +268,8 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "not_measured": "nicht gemessen ({reason})",
         "nothing_similar": "Kein Entwurf: die Fallsammlung enthält nichts, was diesem EKG ähnlich genug wäre.",
         "unreadable": "Kein Entwurf: diese Seite war nicht gut genug zu lesen; neu aufnehmen oder berichtigen.",
+        "no_ecg": "Kein Entwurf: diese Werte sind kein EKG dieser Ableitungen; Patient, Elektroden, Datei ansehen.",
+        "wrong_rate": "Kein Entwurf: die Intervalle passen zu einer anderen Abtastrate; diese prüfen, neu anfragen.",
         "measured_only": "Allein an diesem EKG gemessen",
         "no": "{finding} nicht nachweisbar",
         "agree": "ähnliche Fälle und Auswertung stimmen überein",

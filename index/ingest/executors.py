@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -156,12 +157,16 @@ def processes(
             context = multiprocessing.get_context("fork")
             with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker) as pool:
                 waiting: deque[Future[list[Prepared]]] = deque()
-                for chunk in chunks:
-                    waiting.append(pool.submit(_prepare_forked, chunk))
-                    if len(waiting) > AHEAD * workers:
+                try:
+                    for chunk in chunks:
+                        waiting.append(pool.submit(_prepare_forked, chunk))
+                        if len(waiting) > AHEAD * workers:
+                            yield waiting.popleft().result()
+                    while waiting:
                         yield waiting.popleft().result()
-                while waiting:
-                    yield waiting.popleft().result()
+                finally:  # stopped: what no worker has begun need not be done
+                    for future in waiting:
+                        future.cancel()
         except BrokenProcessPool as error:
             raise CaseBaseError(
                 "a worker process ended before its time",
@@ -340,6 +345,10 @@ def _reason(error: Exception) -> str:
 def _begin_worker() -> None:
     import ctypes
 
+    from ecgkin.retrieval.graphs import use_one_thread
+
+    use_one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal's processes; the first one answers
     if "torch" in sys.modules:  # an encoder without it need not wait for its import
         import torch
 

@@ -180,7 +180,9 @@ def _loaded(name: str) -> Any:
     """One encoder a worker process, however many tasks it runs."""
     if name not in _ENCODERS:
         from ecgkin.retrieval.encoders import load_encoder
+        from ecgkin.retrieval.graphs import expect_many
 
+        expect_many()
         _ENCODERS[name] = load_encoder(name)
     return _ENCODERS[name]
 

@@ -120,13 +120,16 @@ class HybridViT(nn.Module):
             # A random share of the tokens (the same columns and rows for the whole batch): regularises and saves work.
             keep = torch.randperm(tokens.shape[1], device=x.device)[: int(tokens.shape[1] * self.keep_tokens)]
             tokens = tokens[:, keep.sort().values]
-        tokens = torch.cat([self.cls_token.to(tokens.dtype).expand(len(x), -1, -1), tokens], dim=1)
+        tokens = torch.cat([self.cls_token.to(tokens.dtype).expand(x.shape[0], -1, -1), tokens], dim=1)
         out: Tensor = self.norm(self.blocks(tokens))
         return out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures (n, channels, 256, 512) in 0..1 -> features (n, 3 * dim): two class tokens and the mean patch."""
-        tokens = self.forward_tokens(x)
+        """Pictures (n, channels, 256, 512) in 0..1 -> features (n, 3 * dim), see `pool`."""
+        return self.pool(self.forward_tokens(x))
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """All tokens (n, 4 + n_patches, dim) -> features (n, 3 * dim): two class tokens and the mean patch."""
         return torch.cat([tokens[:, 0], tokens[:, 1], tokens[:, 4:].mean(dim=1)], dim=1)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -175,7 +175,7 @@ def train_mini(
         layers=settings.layers, heads=settings.width // 64, inner=settings.inner,
     )  # fmt: skip
     material = _Material(vocabulary, examples_of(instructions, vocabulary), rows, views, held_out, held)
-    return _run(settings, shape, material, seen.image_fingerprint, progress)
+    return _run(settings, shape, material, seen.tower_fingerprint, progress)
 
 
 def instruction_rows(
@@ -268,8 +268,8 @@ def _run(
 ) -> dict[str, Any]:
     import torch
 
-    from ecgkin.retrieval.encoders.compat import has_fast_bfloat16
     from ecgkin.retrieval.encoders.training.loop import Place, Resumable, TrainLog
+    from ecgkin.retrieval.graphs import has_fast_bfloat16
 
     out, place = Path(settings.out), Place(torch.device("cpu"), 0, 1, torch.float32)
     torch.manual_seed(settings.seed)

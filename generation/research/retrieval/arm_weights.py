@@ -57,11 +57,11 @@ def image_stage(folder: Path, picture: str) -> Callable[[Iterable[Any]], Floats]
     import torch
 
     from ecgkin.retrieval.ecg.drawing.trace_map import draw_trace_map
-    from ecgkin.retrieval.encoders.compat import has_fast_bfloat16
     from ecgkin.retrieval.encoders.model import Architecture
     from ecgkin.retrieval.encoders.training.fields import field_map
     from ecgkin.retrieval.encoders.training.image import ImageStudent
     from ecgkin.retrieval.encoders.training.vectors import image_state
+    from ecgkin.retrieval.graphs import has_fast_bfloat16
 
     def drawn(record: Any) -> Any:
         return field_map(record) if picture == "fields" else draw_trace_map(record)[None]

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ecgkin.retrieval.encoders.compat import has_fast_bfloat16
 from ecgkin.retrieval.encoders.training.corpus import Corpus, load_corpus
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
 from ecgkin.retrieval.errors import ModelError, why
+from ecgkin.retrieval.graphs import has_fast_bfloat16
 
 _log = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from ecgkin.retrieval.ecg.statements.catalogue import CODES, query_texts, statem
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.checkpoint import save_encoder
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
+from ecgkin.retrieval.encoders.roads import write_graphs
 from ecgkin.retrieval.encoders.space import what_words_meet
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from ecgkin.retrieval.encoders.training.corpus import Corpus
@@ -343,7 +344,10 @@ def _write_encoder(settings: TrainSettings, architecture: Architecture, run: Res
         "image": json.loads((Path(settings.image) / "image.json").read_text()),
         "text": {"settings": settings.recipe(), "figures": run.figures},
     }
-    save_encoder(out / "encoder", settings.architecture, architecture, state, out / "text", GALLERY_LAYOUTS, about)
+    files = save_encoder(
+        out / "encoder", settings.architecture, architecture, state, out / "text", GALLERY_LAYOUTS, about
+    )
+    write_graphs(files)
 
 
 @torch.no_grad()

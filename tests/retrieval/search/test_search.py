@@ -56,8 +56,9 @@ def over_records(make: Callable[..., CaseBase]) -> Callable[..., CaseSearch]:
 
 def record(seed: int) -> EcgRecord:
     rng = np.random.default_rng(seed)
-    walk = (rng.standard_normal((12, 500)).cumsum(axis=1) * 0.05).astype(np.float32)
-    return EcgRecord(walk, 50.0, LEADS, record_id=str(seed))
+    walk = rng.standard_normal((12, 500)).cumsum(axis=1) * 0.05
+    beats = rng.normal(size=(12, 1)) * (np.arange(500) % 40 < 3)  # 75 a minute: what has none is no ECG
+    return EcgRecord((walk + beats).astype(np.float32), 50.0, LEADS, record_id=str(seed))
 
 
 def cases(n: int) -> list[Case]:
@@ -122,8 +123,8 @@ def test_pictures_as_objects_and_as_files(tmp_path: Path, make: Callable[..., Ca
 
 def test_the_page_reading_comes_along_where_the_encoder_takes_pages(make: Callable[..., CaseBase]) -> None:
     class PageEncoder(HashingEncoder):
-        def encode_pages(self, pages: Sequence[Any]) -> np.ndarray:
-            return self.encode_images([Image.fromarray(page.trace_map) for page in pages])
+        def encode_printed(self, printed: Sequence[Any]) -> np.ndarray:
+            return self.encode_images([Image.fromarray(one.seen.trace_map) for one in printed])
 
     encoder = PageEncoder(32)
     rng = np.random.default_rng(0)

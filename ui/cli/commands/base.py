@@ -89,8 +89,10 @@ def reencode(
     from ecgkin.index import open_base
     from ecgkin.index.transfer.copy import copy_base
     from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.retrieval.graphs import expect_many
 
     settings = common.settings(encoder=encoder, device=device)
+    expect_many()
     loaded = load_encoder(settings.encoder, device=settings.device)
     with open_base(source) as base, console.progress("encode") as moved:
         report = copy_base(

@@ -79,7 +79,7 @@ def service_logging(found: Settings) -> None:
 
 
 def ptbxl_root(found: Settings) -> Path:
-    """The PTB-XL folder to measure on.
+    """The PTB-XL folder to measure on; networks are told that they will see many ECGs.
 
     Args:
         found: The settings in force.
@@ -87,8 +87,9 @@ def ptbxl_root(found: Settings) -> Path:
     Raises:
         QueryError: None is set.
     """
-    from ecgkin.retrieval.errors import QueryError
+    from ecgkin.retrieval.graphs import expect_many
 
+    expect_many()
     if found.ptbxl is None:
         raise QueryError("there is no PTB-XL folder to measure on", hint="pass --ptbxl DIR, or set ECGKIN_PTBXL")
     return found.ptbxl

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,9 +14,11 @@ from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from ecgkin.index.base import CaseBase
     from ecgkin.index.sources.items import IngestItem
+    from ecgkin.retrieval.encoders.base import Encoder
 
 Batch = Annotated[int, typer.Option(min=1, help="Records encoded and committed together.")]
 Records = Annotated[bool, typer.Option("--records/--no-records", help="Keep the samples, so that hits can be drawn.")]
@@ -89,6 +93,27 @@ def folder(
     _ingest(items, base, encoder, device, batch, records, workers, json)
 
 
+@contextmanager
+def _filled(base: Path, encoder: Encoder) -> Iterator[CaseBase]:
+    """The case base, made where it is missing; one that was made and stayed empty is taken away again."""
+    from ecgkin.index import base_exists, is_milvus
+    from ecgkin.index.ingest.pipeline import open_or_create
+
+    stood, folder = base_exists(base), base.is_dir()
+    empty = False
+    try:
+        with open_or_create(base, encoder) as opened:
+            try:
+                yield opened
+            finally:
+                empty = len(opened) == 0
+    finally:
+        if empty and not stood and not is_milvus(base):
+            shutil.rmtree(base)
+            if folder:  # an empty folder was there before
+                base.mkdir()
+
+
 def _ingest(
     items: Sequence[IngestItem],
     base: Path,
@@ -100,23 +125,33 @@ def _ingest(
     json: bool,
 ) -> None:
     """Ingest, report on stdout; the status is that of RecordError where a file could not be read."""
-    from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+    from ecgkin.index.ingest.pipeline import ingest_records
     from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.retrieval.graphs import expect_many
 
     if not items:
         raise RecordError("there is no file to ingest", hint="is it the right folder?")
     settings = common.settings(encoder=encoder_name, device=device)
+    expect_many(len(items))
     encoder = load_encoder(settings.encoder, device=settings.device)
-    with open_or_create(base, encoder) as opened, console.progress("ingest") as moved:
-        report = ingest_records(
-            opened,
-            items,
-            encoder,
-            batch=batch,
-            keep_records=records,
-            progress=lambda now: moved(now.n_seen, len(items)),
-            workers=workers,
-        )
+    with _filled(base, encoder) as opened:
+        try:
+            with console.progress("ingest") as moved:
+                report = ingest_records(
+                    opened,
+                    items,
+                    encoder,
+                    batch=batch,
+                    keep_records=records,
+                    progress=lambda now: moved(now.n_seen, len(items)),
+                    workers=workers,
+                )
+        except KeyboardInterrupt:
+            if kept := len(opened):
+                console.say(f"kept: {kept} cases in {base}; the same command goes on from there")
+            else:
+                console.say("nothing was kept")
+            raise
         n_cases = len(opened)
     for what, found in (("not read", report.failed), ("note", report.notes)):
         for name, words in found[:NAMES_SHOWN]:

@@ -85,6 +85,7 @@ def listen(
     What cannot be read is set aside in the spool with the reason beside it. What lies in the spool is taken in first.
     """
     from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.retrieval.graphs import expect_many
     from ecgkin.ui.listen.spool import Spool
     from ecgkin.ui.listen.worker import Worker
 
@@ -93,6 +94,7 @@ def listen(
         listen_max_mb=max_mb, listen_associations=associations, encoder=encoder, device=device,
     )  # fmt: skip
     common.service_logging(settings)
+    expect_many()
     place = spool or _beside(base)
     change = _deidentifying(settings, key_file) if deidentify else None
     if key_file is not None and not deidentify:

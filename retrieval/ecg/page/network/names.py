@@ -43,10 +43,15 @@ def cut_out(picture: NDArray[np.uint8], x: float, y: float, height_px: float) ->
 
 
 def as_batch(cuts: NDArray[np.uint8]) -> torch.Tensor:
-    """Cuts (n, 40, 80, 3) as the network wants them: each with mean 0 and standard deviation 1, (n, 3, 40, 80)."""
+    """Cuts (n, 40, 80, 3) as the network wants them, `standardised`."""
     import torch
 
-    batch = torch.from_numpy(np.ascontiguousarray(cuts)).permute(0, 3, 1, 2).float()
+    return standardised(torch.from_numpy(np.ascontiguousarray(cuts)))
+
+
+def standardised(cuts: torch.Tensor) -> torch.Tensor:
+    """Bytes (n, 40, 80, 3) -> each cut with mean 0 and standard deviation 1, (n, 3, 40, 80)."""
+    batch = cuts.permute(0, 3, 1, 2).float()
     mean = batch.mean(dim=(1, 2, 3), keepdim=True)
     spread = batch.std(dim=(1, 2, 3), keepdim=True)
     return (batch - mean) / (spread + 4.0)

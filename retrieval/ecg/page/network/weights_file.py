@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS
 from ecgkin.retrieval.ecg.page.network.model import ReaderConfig, build_reader
 from ecgkin.retrieval.ecg.page.network.names import NAMES, build_name_reader
@@ -46,11 +48,59 @@ def load_name_reader(folder: Path | None = None) -> torch.nn.Module:
     return _kept(folder, "names.safetensors", NAMES_FORMAT)
 
 
-def _kept(folder: Path | None, name: str, kind: str) -> torch.nn.Module:
+def weights_path(folder: Path | None, name: str) -> Path:
+    """Where a file of weights lies.
+
+    Args:
+        folder: Its folder, or another file in it; `weights_folder` where None.
+        name: Of the file.
+
+    Raises:
+        WeightsMissingError: There is no such file.
+    """
     where = folder or weights_folder()
     path = ((where.parent if where.is_file() else where) / name).resolve()
     if not path.is_file():
         raise WeightsMissingError(f"no weights of the page reader at {path}", hint=_HINT)
+    return path
+
+
+def check_header(path: Path, kind: str) -> dict[str, str]:
+    """What the header of a file of weights says, without its tensors.
+
+    Args:
+        path: The file.
+        kind: `READER_FORMAT` or `NAMES_FORMAT`.
+
+    Raises:
+        ModelError: The file is damaged, belongs to something else, or was trained for other classes or names.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            header = dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read as safetensors: {error}", hint=_HINT) from error
+    if header.get("format") != kind:
+        raise ModelError(f"{path} has format {header.get('format')!r} (expected {kind!r})", hint=_HINT)
+    for key, expected in _labels(kind).items():
+        if header.get(key) != expected:
+            raise ModelError(f"{path} was trained for {key} {header.get(key)} (expected {expected})", hint=_HINT)
+    return header
+
+
+def check_numbers(path: Path) -> None:
+    """Raise a ModelError where a tensor of a file of weights holds NaN or infinity; the file's header is sound."""
+    from safetensors.numpy import load_file
+
+    for name, tensor in load_file(path).items():
+        if not np.isfinite(tensor).all():
+            raise ModelError(f"{path}: {name} holds values that are no numbers", hint=_HINT)
+
+
+def _kept(folder: Path | None, name: str, kind: str) -> torch.nn.Module:
+    path = weights_path(folder, name)
     stat = path.stat()
     return _read(path, kind, stat.st_mtime_ns, stat.st_size)
 
@@ -74,17 +124,12 @@ def _read(path: Path, kind: str, _changed_ns: int, _size: int) -> torch.nn.Modul
     import torch
     from safetensors import SafetensorError, safe_open
 
+    header = check_header(path, kind)
     try:
         with safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{path} cannot be read as safetensors: {error}", hint=_HINT) from error
-    if header.get("format") != kind:
-        raise ModelError(f"{path} has format {header.get('format')!r} (expected {kind!r})", hint=_HINT)
-    for key, expected in _labels(kind).items():
-        if header.get(key) != expected:
-            raise ModelError(f"{path} was trained for {key} {header.get(key)} (expected {expected})", hint=_HINT)
     try:
         model = _built(kind, header)
     except (KeyError, TypeError, ValueError) as error:

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from ecgkin.retrieval.ecg.page.claims import claim_ink
-from ecgkin.retrieval.ecg.page.tracks import Paths, follow
+from ecgkin.retrieval.ecg.page.tracks import Paths, follow, path_costs
 
 WIDTH, HEIGHT = 300, 240
 BASELINES = np.array([60.0, 110.0, 160.0])
@@ -24,8 +24,9 @@ def _page(beats: list[tuple[int, int, int, int]], thick: int = 3) -> np.ndarray:
 
 
 def _both(page: np.ndarray, traces: np.ndarray | None = None) -> tuple[Paths, Paths]:
-    paths = follow(page, BASELINES, 0, WIDTH)
-    return paths, claim_ink(paths, page, page if traces is None else traces, BASELINES)
+    costs = path_costs(page, BASELINES, 0, WIDTH)
+    paths = follow(page, BASELINES, 0, WIDTH, costs)
+    return paths, claim_ink(paths, costs, page if traces is None else traces, BASELINES)
 
 
 def test_a_narrow_beat_is_climbed_to_its_tip() -> None:

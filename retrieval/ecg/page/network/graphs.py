@@ -1,0 +1,115 @@
+"""The page reader's two networks as graphs: bytes of pictures in, probabilities out, without torch."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ecgkin.retrieval.ecg.page.network.names import CUT, standardised
+from ecgkin.retrieval.ecg.page.network.weights_file import (
+    NAMES_FORMAT,
+    READER_FORMAT,
+    check_header,
+    check_numbers,
+    load_name_reader,
+    load_reader,
+    weights_path,
+)
+from ecgkin.retrieval.graphs import Graph, default_threads, open_graph, runs_graphs, write_graph
+
+if TYPE_CHECKING:
+    import torch
+
+PAGE_OUTPUTS = ("pixels", "names", "frame")
+_FILES = {READER_FORMAT: "reader", NAMES_FORMAT: "names"}
+
+
+def page_graph(folder: Path | None, threads: int | None) -> Graph | None:
+    """The network for pages: `page`, RGB bytes (height, width, 3), sides multiples of 32 -> `PAGE_OUTPUTS`.
+
+    `pixels` are the probabilities of the classes in bytes, (n_classes, height / 2, width / 2); `names` the
+    probabilities of the lead names and, last, the log of the letter height, (n_leads + 1, height / 4, width / 4);
+    `frame` as the network has it, (4, height / 16, width / 16).
+
+    Args:
+        folder: Of the weights; `weights_folder` where None.
+        threads: Of one call; None leaves it to `graphs.default_threads`.
+
+    Returns:
+        The graph, None where torch has to do it.
+
+    Raises:
+        WeightsMissingError, ModelError: The weights are missing or damaged.
+    """
+    return _opened(folder, READER_FORMAT, threads)
+
+
+def names_graph(folder: Path | None, threads: int | None) -> Graph | None:
+    """The network for lead names: `cuts`, RGB bytes (n, 40, 80, 3) -> `chances`, (n, n_names); see `page_graph`."""
+    return _opened(folder, NAMES_FORMAT, threads)
+
+
+def _opened(folder: Path | None, kind: str, threads: int | None) -> Graph | None:
+    if not runs_graphs():
+        return None
+    path = weights_path(folder, f"{_FILES[kind]}.safetensors")
+    stat = path.stat()
+    return _kept(path, kind, threads or default_threads(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _kept(path: Path, kind: str, threads: int, _changed_ns: int, _size: int) -> Graph | None:
+    about = check_header(path, kind)
+    check_numbers(path)
+    return open_graph(path.with_name(f"{_FILES[kind]}.onnx"), path, about, threads)
+
+
+def write_reader_graphs(folder: Path) -> None:
+    """Write both networks as graphs beside their weights.
+
+    Args:
+        folder: Holds `reader.safetensors` and `names.safetensors`.
+
+    Raises:
+        WeightsMissingError, ModelError: See `load_reader` and `graphs.write_graph`.
+    """
+    import torch
+    from torch import nn
+
+    reader, names = load_reader(folder), load_name_reader(folder)
+
+    class Page(nn.Module):
+        """Bytes of a page -> bytes and probabilities, see `page_graph`."""
+
+        def forward(self, page: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            pixels, found, frame = reader(page.permute(2, 0, 1)[None].float() / 255)
+            shares = (torch.softmax(pixels, dim=1) * 255 + 0.5).to(torch.uint8)
+            return shares[0], torch.cat([found[0, :-1].sigmoid(), found[0, -1:]]), frame[0]
+
+    class Cuts(nn.Module):
+        """Bytes of cuts -> probabilities of names."""
+
+        def forward(self, cuts: torch.Tensor) -> Any:
+            return torch.softmax(names(standardised(cuts)), dim=1)
+
+    page, cuts = Page(), Cuts()
+    _adopt(page, reader)
+    _adopt(cuts, names)
+    some_page, some_cuts = torch.zeros(96, 128, 3, dtype=torch.uint8), torch.zeros(2, CUT[1], CUT[0], 3).byte()
+    path = weights_path(folder, "reader.safetensors")
+    write_graph(
+        path.with_suffix(".onnx"), page.eval(), {"page": some_page}, PAGE_OUTPUTS,
+        {"page": {0: "height", 1: "width"}}, path, check_header(path, READER_FORMAT),
+    )  # fmt: skip
+    path = weights_path(folder, "names.safetensors")
+    write_graph(
+        path.with_suffix(".onnx"), cuts.eval(), {"cuts": some_cuts}, ["chances"], {"cuts": {0: "n"}},
+        path, check_header(path, NAMES_FORMAT),
+    )  # fmt: skip
+
+
+def _adopt(outer: torch.nn.Module, inner: torch.nn.Module) -> None:
+    """Register the parts of `inner` with `outer` under their own names, so that tensors are called as in the file."""
+    for name, part in inner.named_children():
+        outer.add_module(name, part)
