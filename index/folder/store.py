@@ -84,6 +84,8 @@ class StoreReader:
             try:
                 self._db.execute("PRAGMA trusted_schema=OFF")
                 self._db.execute("PRAGMA synchronous=FULL")
+                # Not every build of SQLite overwrites what is deleted, and what is deleted here are reports.
+                self._db.execute("PRAGMA secure_delete=ON")
                 self.has_checksums = self._check_schema()
                 self.dim = self.number("dim")
             except BaseException:

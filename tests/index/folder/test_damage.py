@@ -23,6 +23,7 @@ from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case, check_case_id, safe_case_id
 from ecgkin.index.engines.protocol import Vectors
 from ecgkin.index.folder import base as folder_base
+from ecgkin.index.folder import store
 from ecgkin.index.folder.base import FolderBase
 from ecgkin.index.folder.store import STORE
 from ecgkin.index.manifest import MANIFEST, Manifest, _checksum
@@ -318,3 +319,18 @@ def test_two_objects_take_turns(base: Path) -> None:
     with open_base(base) as again:
         assert len(again) == N + 5
         again.verify()
+
+
+def test_what_is_removed_is_overwritten(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a build of SQLite that leaves what is deleted where it is."""
+
+    def careless(path: Path, *, write: bool = False) -> sqlite3.Connection:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA secure_delete=OFF")
+        return db
+
+    monkeypatch.setattr(store, "connect", careless)
+    with open_base(base) as opened:
+        opened.remove(["c/7"])
+    stored = b"".join(path.read_bytes() for path in base.iterdir() if path.is_file())
+    assert b"Befund 8" in stored and b"Befund 7" not in stored
