@@ -112,7 +112,7 @@ def text_target(name: str) -> Callable[[Path], Work]:
 
         def reports(text: str) -> None:
             for hit in find_statements(normalise_report(clean_report(text))):
-                assert hit.statement.code
+                assert hit.code
             gloss(text, "de")
             scrubbed(text, None)
 

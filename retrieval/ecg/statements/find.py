@@ -72,8 +72,8 @@ _DOTTED = frozenset({"ca", "dd", "vs", "nr", "re", "li", "st", "zn", "va", "bd"}
 
 # All patterns below are for folded text (`fold`), in which "does" is "dos" and "erfüllt" is "erfullt".
 _NO_BEFORE = re.compile(
-    r"\b(?:no|not|cannot|\w+n['’]t|nothing|without|never|neither|nor|negative for|absence of|lack(?:s|ing)?|lack of|"
-    r"free (?:of|from)|fail(?:s|ed)? to|rules? out|ruled out|excludes?|denie[sd]|deny|denying|"
+    r"\b(?:no|nil|not|cannot|\w+n['’]t|nothing|without|never|neither|nor|negative for|absence of|"
+    r"lack(?:s|ing)?|lack of|free (?:of|from)|fail(?:s|ed)? to|rules? out|ruled out|excludes?|denie[sd]|deny|denying|"
     r"rather than|instead of|as opposed to|"
     r"kein\w*|nicht|nichts|ohne|ausschluss|weder|fehlend\w*|fehlt|fehlen|nie|niemals|frei von|verneint|statt|anstatt|"
     r"anstelle|"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -27,6 +28,7 @@ from ecgkin.index.folder import store
 from ecgkin.index.folder.base import FolderBase
 from ecgkin.index.folder.store import STORE
 from ecgkin.index.manifest import MANIFEST, Manifest, _checksum
+from ecgkin.index.transfer.backup import FILE, read_snapshot, take_snapshot
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import CaseBaseError, ManifestError, RecordError
@@ -82,6 +84,7 @@ def execute(base: Path, sql: str, *values: object) -> None:
         ("UPDATE records SET samples = zeroblob(99) WHERE row = 8", lambda base: base.record("c/7")),
         ("UPDATE checksums SET text = zeroblob(8) WHERE row = 8", lambda base: base.get("c/7")),
         ("DELETE FROM checksums WHERE row = 8", lambda base: base.get("c/7")),
+        ("DELETE FROM records WHERE row = 8", lambda base: base.record("c/7")),
         ("UPDATE labels SET code = 'AFIB', statement = 'AFIB' WHERE row = 8", None),
         ("DELETE FROM labels WHERE row = 8", None),
     ],
@@ -211,6 +214,17 @@ def test_manifests_that_are_none(base: Path, text: str) -> None:
     (base / MANIFEST).write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(ManifestError, match=MANIFEST):
         Manifest.read(base)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(base: Path, tmp_path: Path) -> None:
+    take_snapshot(base, tmp_path / "s")
+    for folder, name in ((base, MANIFEST), (tmp_path / "s", FILE)):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+    with pytest.raises(ManifestError, match="no file"):
+        open_base(base)
+    with pytest.raises(CaseBaseError, match="no file"):
+        read_snapshot(tmp_path / "s")
 
 
 BAD_IDS = ["", " ", "\n", "a\n", "a\tb", ".", "..", "../x", "a/../b", "a/.", " a", "a ", "\x00", "a\x7f", "a\u2028b",
