@@ -149,6 +149,7 @@ _NO_AFTER = re.compile(
     # "AF: negative", "AF = no", "AF (absent)", "LVH none"
     rf"|^\s*[:=–-]\W*(?:no|not|none|nil|neg|negative|absent|nein|nicht|kein\w*|negativ|nej|inga?)\b(?:\s+\w+){{0,2}}{_ENDS}"
     rf"|^\W*(?:none|nil|negative|negativ){_ENDS}"
+    r"|^\s*\(\s*[-\u2013\u2212]\s*\)"  # "AF (-)"
 )
 # "not seen before" says that it is there now.
 _EARLIER = re.compile(
@@ -156,7 +157,7 @@ _EARLIER = re.compile(
 )
 _MAYBE_BEFORE = re.compile(
     r"\b(?:possibl[ey]|probabl[ey]|suspected|suspicion of|suggest\w*|consider|questionable|may be|might|could be|"
-    r"likely|borderline|compatible with|consistent with|query|"
+    r"likely|borderline|compatible with|consistent with|query|r/o|"
     r"(?:cannot|can not|can't|unable to|dos not|dosn't|do not) (?:\w+ )?(?:exclude|rule out)|"
     r"not (?:be )?(?:excluded|ruled out)|"
     r"nicht (?:\w+ )?(?:auszuschliessen|ausgeschlossen|ausschliessbar)|"
