@@ -19,6 +19,7 @@ FloatArray = NDArray[np.float64]
 
 _WORTH = 0.03  # of a px of ink: four of them pay for one px of paper
 _FAR, _LEAST_WORTH = 0.25, 0.5  # share of that worth that is lost with each row distance beyond the nearest row's
+_PAPER = 3.0  # times the usual cost: gaps between tips of two rows are narrow
 _LEAST_GAIN = 0.4
 _LEAST_TALL, _LEAST_AREA = 5, 9  # px of a piece of ink
 _MARGIN = 8  # columns beside it in which paths may change
@@ -100,7 +101,7 @@ def _ask(
         covered = _covered(low, high, ink.shape[0]).astype(np.float32)
         own = (y >= low.T[:, :, None] - 1) & (y <= high.T[:, :, None] + 1)
         alone = row_windows(covered, costs.offsets, size) - own < 0.5
-        rise = np.cumsum(costs.upright - value * alone, axis=2, dtype=np.float32)
+        rise = np.cumsum(_PAPER * costs.upright - value * alone, axis=2, dtype=np.float32)
         came, gone, cost = cheapest(costs.across, rise, start, end)
         left = (left_at - offsets).astype(int)
         entered = np.concatenate([begun[:, None], left[:, :-1]], axis=1)

@@ -17,6 +17,7 @@ from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find
 from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
+from ecgkin.retrieval.ecg.page.counts import byte_percentile
 from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
 from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db, triple_db
 from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
@@ -297,7 +298,7 @@ def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
     coarse = cv2.resize(darkness, size, interpolation=cv2.INTER_NEAREST)
     part = (slice(rows.top, rows.bottom), slice(rows.left, rows.right))
     paper = coarse[part][free[part] > 0]
-    return float(np.clip(1.2 * np.percentile(paper, 99), 50.0, 115.0)) if paper.size > 100 else 100.0
+    return float(np.clip(1.2 * byte_percentile(paper, 99), 50.0, 115.0)) if paper.size > 100 else 100.0
 
 
 def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
@@ -428,7 +429,8 @@ def _strokes(sheet: Sheet, tracks: Tracks, factor: float) -> FloatArray | None:
     for y in baselines:
         zone = sheet.marks.stroke[max(0, round(y - 0.4 * pitch)) : round(y + 0.4 * pitch) + 1]
         # A stroke of 2 mm or more: the mean of its darkest part.
-        deep = np.sort(zone, axis=0)[-max(2, round(0.06 * pitch)) :].mean(axis=0) / 255.0
+        deepest = max(2, round(0.06 * pitch))
+        deep = np.partition(zone, max(0, len(zone) - deepest), axis=0)[-deepest:].mean(axis=0) / 255.0
         out.append(deep[source])
     return np.stack(out)
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.network.segment import halved_towards
+from ecgkin.retrieval.ecg.page.counts import byte_percentile
 from ecgkin.retrieval.ecg.page.pieces import page_side
 from ecgkin.retrieval.errors import ImageError
 
@@ -56,8 +56,6 @@ def working_copy(rgb: ByteImage) -> tuple[ByteImage, float]:
     # Multiples of four, so that halving twice stays exact.
     size = (max(16, round(width * scale) // 4 * 4), max(16, round(height * scale) // 4 * 4))
     kept = rgb[: round(size[1] / scale), : round(size[0] / scale)]
-    if scale < 1 and interpolation == cv2.INTER_AREA:
-        kept = halved_towards(kept, size)
     return np.asarray(cv2.resize(kept, size, interpolation=interpolation), dtype=np.uint8), scale
 
 
@@ -284,10 +282,9 @@ def is_dark(rgb: ByteImage) -> bool:
     """
     small = rgb[:: max(1, rgb.shape[0] // 500), :: max(1, rgb.shape[1] // 500)]
     grey = cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2GRAY)
-    upto = np.bincount(grey.ravel(), minlength=256).cumsum()
-    # The median by counts; of an even number it is the mean of the two in the middle.
-    middle = np.searchsorted(upto, [(grey.size - 1) // 2, grey.size // 2], side="right").mean()
-    return bool(middle < _DARK and 1.0 - upto[_BRIGHT] / grey.size < _MOST_BRIGHT)
+    return bool(
+        byte_percentile(np.asarray(grey, dtype=np.uint8), 50) < _DARK and (grey > _BRIGHT).mean() < _MOST_BRIGHT
+    )
 
 
 def on_paper(rgb: ByteImage) -> ByteImage:

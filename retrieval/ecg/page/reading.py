@@ -307,6 +307,7 @@ class _Looking(threading.Thread):
         self._rgb = rgb
         self._looks: PageLooks | None = None
         self._error: BaseException | None = None
+        self._waited_for = False
         self.start()
 
     def run(self) -> None:
@@ -314,7 +315,7 @@ class _Looking(threading.Thread):
         from ecgkin.retrieval.ecg.page.network.segment import look
 
         try:
-            self._looks = look(self._rgb)
+            self._looks = look(self._rgb, local=False, beside=lambda: not self._waited_for)
         except BaseException as error:  # raised where it is waited for
             self._error = error
 
@@ -324,6 +325,7 @@ class _Looking(threading.Thread):
         Raises:
             EcgkinError: As `look`.
         """
+        self._waited_for = True
         self.join()
         if self._error is not None:
             raise self._error

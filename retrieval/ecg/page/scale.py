@@ -50,18 +50,19 @@ def profiles(lines: ByteImage, trace: ByteImage, axis: int, bands: int) -> tuple
     Returns:
         Profiles less their local mean, (bands, n), and the middle of each band across, px.
     """
-    if axis == 1:
-        lines, trace = np.ascontiguousarray(lines.T), np.ascontiguousarray(trace.T)
-    height, width = lines.shape
+    height, width = lines.shape if axis == 0 else lines.shape[::-1]
     free = cv2.threshold(trace, 0, 255, cv2.THRESH_BINARY_INV)[1]
-    quiet = cv2.bitwise_and(np.minimum(lines, np.uint8(160)), free)
+    quiet = cv2.min(lines, 160.0)
+    quiet = cv2.bitwise_and(quiet, free, dst=quiet)
     edges = np.linspace(0, height, bands + 1).astype(int)
     out = np.zeros((bands, width))
     for band in range(bands):
         part = slice(edges[band], edges[band + 1])
-        total = cv2.reduce(np.ascontiguousarray(quiet[part]), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
-        count = cv2.reduce(np.ascontiguousarray(free[part]), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / 255.0
-        out[band] = total / np.maximum(count, 0.05 * (part.stop - part.start))
+        total, count = (
+            cv2.reduce(plane[part] if axis == 0 else plane[:, part], axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+            for plane in (quiet, free)
+        )
+        out[band] = total / np.maximum(count / 255.0, 0.05 * (part.stop - part.start))
     smooth = cv2.blur(out.astype(np.float32), (2 * (width // 40) + 1, 1), borderType=cv2.BORDER_REFLECT)
     out -= smooth
     # One dark stroke must not outweigh a hundred pale lines.
@@ -197,13 +198,13 @@ def follow_phase(
     at = np.arange(width // 2, n - width // 2, step)
     if at.size < 4:
         return None
-    z = np.stack([np.convolve(row * wave, kernel, mode="valid")[::step][: at.size] for row in profile])
+    # Only every `step`-th place of the convolution with the kernel, which is symmetric.
+    windows = np.lib.stride_tricks.sliding_window_view
+    z = windows(profile * wave, width, axis=1)[:, ::step][:, : at.size] @ kernel
     at = at[: z.shape[1]]
     loud = np.abs(z)
     # Share of the window's energy that is the comb's: 0 to 1.
-    energy = np.stack(
-        [np.sqrt(np.convolve(row**2, kernel, mode="valid")[::step][: at.size] * kernel.sum()) for row in profile]
-    )
+    energy = np.sqrt((windows(profile**2, width, axis=1)[:, ::step][:, : at.size] @ kernel) * kernel.sum())
     clear = loud / np.maximum(energy, 1e-9)
     weight = clear**2
     # Bands are brought together from the clearest one outwards.

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page.counts import byte_percentile
 from ecgkin.retrieval.ecg.page.network.segment import FoundName, halved_towards
 from ecgkin.retrieval.ecg.page.pieces import inked_pixels, page_side
 from ecgkin.retrieval.ecg.page.rows import TraceRows, signal_ends
@@ -115,7 +116,7 @@ def find_lean(lines: ByteImage, box: tuple[int, int, int, int]) -> Lean | None:
     part = lines[top:bottom, left:right]
     if min(part.shape) < 96:
         return None
-    capped = np.minimum(part, np.uint8(max(40.0, float(np.percentile(part[::3, ::3], 92)))))
+    capped = np.minimum(part, np.uint8(max(40.0, byte_percentile(part[::3, ::3], 92))))
     centre = ((left + right - 1) / 2, (top + bottom - 1) / 2)
     unit = (right - left) / 2
     found = []

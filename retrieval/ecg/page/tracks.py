@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page.pieces import inked_pixels
+
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -30,6 +32,7 @@ _BEHIND = 0.3
 _HALF = 0.6  # of the darkest px beside it that a px must have to be ink
 _BROKEN = 0.0025  # share of the width by which pieces of one upright stroke may lie apart
 _GROWTH = 4  # columns that a row's ink may spread beyond its path
+_STRIP = 64  # lines of the fine page that are worked on together: they fit into the cache
 _REACH = 2.2  # how far from its baseline a row is looked for, in row distances
 
 
@@ -75,19 +78,21 @@ def path_costs(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> 
     # (columns, rows, y): a column's windows lie together in memory.
     windows = row_windows(ink[:, left:right].astype(np.float32) / 255.0, offsets, size)
     paper = 1.0 - windows
-    across = paper * np.float32(_ACROSS) + np.float32(_ANY)
     y = np.arange(size) + offsets[:, None]
+    place = np.full(y.shape, _ANY)
     if n_rows > 1:
         others = np.abs(y[:, :, None] - baselines[None, None, :])
         own = np.abs(y - baselines[:, None])
         gaps = np.concatenate([[pitch], np.diff(baselines), [pitch]])
         near = np.minimum(pitch, np.minimum(gaps[:-1], gaps[1:]))[:, None]
         foreign = (others.min(axis=2) < 0.16 * near) & (own > 0.6 * near)
-        across += (foreign * np.float32(_FOREIGN))[None]
+        place += foreign * _FOREIGN
     outside = (y < 0) | (y >= height)
-    across += (outside * np.float32(4.0))[None]
+    place += outside * 4.0
     # A slight pull home, so that a path in the open returns.
-    across += ((np.abs(y - baselines[:, None]) / pitch) * np.float32(0.02)).astype(np.float32)[None]
+    place += (np.abs(y - baselines[:, None]) / pitch) * 0.02
+    across = paper if _ACROSS == 1.0 else paper * np.float32(_ACROSS)
+    across = across + place.astype(np.float32)
     upright = paper * np.float32(_UPRIGHT) + np.float32(_ANY)
     home = (np.abs(y - baselines[:, None]) * np.float32(0.02)).astype(np.float32)
     return PathCosts(across, upright, home, offsets)
@@ -204,12 +209,15 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
     width = darkness.shape[1]
     n_rows = paths.low.shape[0]
     # Beside a dark upright stroke its pale border is no stroke of its own: half of what is darkest nearby counts.
-    near = cv2.convertScaleAbs(cv2.dilate(darkness, np.ones((1, 5), np.uint8)), alpha=_HALF)
-    least = cv2.max(near, np.full_like(near, round(level)))
-    solid = cv2.compare(darkness, least, cv2.CMP_GE)
+    solid = np.empty_like(darkness)
+    floor, pen = float(round(level)), np.ones((1, 5), np.uint8)
+    for first in range(0, darkness.shape[0], _STRIP):
+        part = darkness[first : first + _STRIP]
+        near = cv2.convertScaleAbs(cv2.dilate(part, pen), alpha=_HALF)
+        cv2.compare(part, cv2.max(near, floor, dst=near), cv2.CMP_GE, dst=solid[first : first + _STRIP])
     tall = max(3, round(_BROKEN * width)) | 1
-    solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8))
-    column, begin, end = _runs(np.asarray(solid, dtype=np.uint8))
+    closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8))
+    column, begin, end = _runs(np.asarray(closed, dtype=np.uint8))
     low, high = _enlarged(paths, factor, width)
     slack = 0.6 * factor + 1.0
     touches = np.zeros((column.size, n_rows), dtype=bool)
@@ -243,15 +251,17 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
 
 def _runs(solid: ByteImage) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Column, first and last y of every upright run of ink."""
-    from ecgkin.retrieval.ecg.page.pieces import inked_pixels
-
-    height = solid.shape[0]
-    upright = cv2.copyMakeBorder(cv2.transpose(solid), 0, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    begun = np.asarray(cv2.subtract(upright[:, 1:], upright[:, :-1]), dtype=np.uint8)
-    ended = np.asarray(cv2.subtract(upright[:, :-1], upright[:, 1:]), dtype=np.uint8)
-    column, begin = np.divmod(inked_pixels(begun), height + 1)
-    end = inked_pixels(ended) % (height + 1) - 1
-    return column, begin, end
+    height, width = solid.shape
+    begun, ended = solid.copy(), solid.copy()
+    cv2.subtract(solid[1:], solid[:-1], dst=begun[1:])
+    cv2.subtract(solid[:-1], solid[1:], dst=ended[:-1])
+    places = []
+    for edge in (begun, ended):
+        y, x = np.divmod(inked_pixels(edge), width)
+        # Few as they are, sorting them by columns is quicker than turning the picture.
+        places.append(np.sort(x * height + y))
+    column, begin = np.divmod(places[0], height)
+    return column, begin, places[1] % height
 
 
 def _enlarged(paths: Paths, factor: float, width: int) -> tuple[FloatArray, FloatArray]:
