@@ -28,6 +28,7 @@ from ecgkin.ui.api import problems
 from ecgkin.ui.api.decoding import Decoders
 from ecgkin.ui.api.limits import Limits, PixelBudget, Work
 from ecgkin.ui.api.metrics import Metrics
+from ecgkin.ui.api.readings import MOST_PIXELS, Readings
 from ecgkin.ui.api.security import Token, parse_tokens
 from ecgkin.ui.api.uploads import leave_own_folder, remove_abandoned
 
@@ -307,6 +308,7 @@ class State:
         self.work = Work(self.limits, self.pinned)
         self.budget = PixelBudget(self.limits.pixels, self.limits.seconds)
         self.decoders = Decoders(self.limits)
+        self.readings = Readings(most_pixels=min(MOST_PIXELS, self.limits.pixels))
         self.started = time.time()
         remove_abandoned(Path(tempfile.gettempdir()))
         self.closing = False
