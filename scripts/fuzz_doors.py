@@ -6,8 +6,8 @@ API: sound requests of every route, of which members are exchanged for odd value
 and queries likewise; files of the folders and of the tests, damaged as `fuzz_formats` does. Cases that were accepted
 stay, so that what is stored meets what is asked later. A fault is an answer of 500, an exception, 503 without load, an
 answer that is no JSON where one is promised, more than 10 s of processor time, or growth of memory beyond 500 MB.
-Command line: commands with odd words and damaged files. A fault is a traceback, a status that the README does not explain, "fault of
-ecgkin", more than 30 s.
+Command line: commands with odd words and damaged files. A fault is a traceback, a status that the README does not
+explain, "fault of ecgkin", more than 30 s.
 
 Prints each fault once, and a line of the table: door, minutes, inputs, answers by status, faults.
 """
