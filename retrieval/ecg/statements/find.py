@@ -72,8 +72,8 @@ _DOTTED = frozenset({"ca", "dd", "vs", "nr", "re", "li", "st", "zn", "va", "bd"}
 
 # All patterns below are for folded text (`fold`), in which "does" is "dos" and "erfüllt" is "erfullt".
 _NO_BEFORE = re.compile(
-    r"\b(?:no|not|cannot|\w+n['’]t|nothing|without|never|neither|nor|negative for|absence of|lack(?:s|ing)?|lack of|"
-    r"free (?:of|from)|fail(?:s|ed)? to|rules? out|ruled out|excludes?|denie[sd]|deny|denying|"
+    r"\b(?:no|nil|not|cannot|\w+n['’]t|nothing|without|never|neither|nor|negative for|absence of|"
+    r"lack(?:s|ing)?|lack of|free (?:of|from)|fail(?:s|ed)? to|rules? out|ruled out|excludes?|denie[sd]|deny|denying|"
     r"rather than|instead of|as opposed to|"
     r"kein\w*|nicht|nichts|ohne|ausschluss|weder|fehlend\w*|fehlt|fehlen|nie|niemals|frei von|verneint|statt|anstatt|"
     r"anstelle|"
@@ -149,6 +149,7 @@ _NO_AFTER = re.compile(
     # "AF: negative", "AF = no", "AF (absent)", "LVH none"
     rf"|^\s*[:=–-]\W*(?:no|not|none|nil|neg|negative|absent|nein|nicht|kein\w*|negativ|nej|inga?)\b(?:\s+\w+){{0,2}}{_ENDS}"
     rf"|^\W*(?:none|nil|negative|negativ){_ENDS}"
+    r"|^\s*\(\s*[-\u2013\u2212]\s*\)"  # "AF (-)"
 )
 # "not seen before" says that it is there now.
 _EARLIER = re.compile(
@@ -156,7 +157,7 @@ _EARLIER = re.compile(
 )
 _MAYBE_BEFORE = re.compile(
     r"\b(?:possibl[ey]|probabl[ey]|suspected|suspicion of|suggest\w*|consider|questionable|may be|might|could be|"
-    r"likely|borderline|compatible with|consistent with|query|"
+    r"likely|borderline|compatible with|consistent with|query|r/o|"
     r"(?:cannot|can not|can't|unable to|dos not|dosn't|do not) (?:\w+ )?(?:exclude|rule out)|"
     r"not (?:be )?(?:excluded|ruled out)|"
     r"nicht (?:\w+ )?(?:auszuschliessen|ausgeschlossen|ausschliessbar)|"

@@ -124,6 +124,9 @@ SENTENCES: list[tuple[str, dict[str, str]]] = [
     ("Patient hat kein VHF, LSB oder WPW", {"AFIB": NO, "CLBBB": NO, "WPW": NO}),
     ("Atrial fibrillation has not been seen in this tracing.", {"AFIB": NO}),
     ("Left bundle branch block has not changed.", {"CLBBB": YES}),
+    ("Nil LBBB, nil LVH.", {"CLBBB": NO, "LVH": NO}),
+    ("AF (-), LBBB (+)", {"AFIB": NO, "CLBBB": YES}),
+    ("r/o AF", {"AFIB": MAYBE}),
     ("QRS is wide, but this is not a left bundle branch block.", {"CLBBB": NO}),
 ]
 
