@@ -20,6 +20,8 @@ from ecgkin.generation.consensus.findings import with_findings
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import measure
 from ecgkin.generation.measures.pages import measure_picture, measure_printed
+from ecgkin.generation.measures.timing import time_note
+from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.generation.prompt.context import Context, Counter
 from ecgkin.generation.prompt.pages import page_of
 from ecgkin.generation.prompt.untrusted import question_line
@@ -171,13 +173,26 @@ def _writer(task: Task, backend: DraftBackend) -> DraftBackend:
 
 def _finished(draft: Draft, task: Task, backend: DraftBackend, started: float) -> Draft:
     seconds = time.perf_counter() - started
-    warnings = tuple(dict.fromkeys((*draft.warnings, *task.result.warnings)))
+    doubt = time_note(task.measured)
+    doubts = () if doubt is None else (doubt,)
+    warnings = tuple(dict.fromkeys((*draft.warnings, *task.result.warnings, *doubts)))
     _LOG.info(
         "drafted model=%s sentences=%d cited=%d refused=%s seconds=%.3f",
         MODEL if isinstance(backend, ConsensusBackend) else "backend",
         len(draft.sentences), len(draft.citations), bool(draft.refusal), seconds,
     )  # fmt: skip
-    return replace(draft, model=backend.name, seconds=seconds, warnings=warnings)
+    st_mv, unmeasured = _beside_numbers(task)
+    return replace(draft, model=backend.name, seconds=seconds, warnings=warnings, st_mv=st_mv, unmeasured=unmeasured)
+
+
+def _beside_numbers(task: Task) -> tuple[dict[str, float], dict[str, str]]:
+    """ST at the J point by lead, and why other numbers are missing."""
+    measured = task.measured
+    if measured is None:
+        return {}, {}
+    st_mv = {lead: round(values.st_j_mv, 3) for lead, values in measured.leads.items()}
+    reasons = {name: REASON_TEXTS[reason][task.language] for name, reason in measured.reasons.items()}
+    return st_mv, reasons
 
 
 def weighed(result: SearchResult, query: object, thresholds: DraftThresholds) -> SearchResult:

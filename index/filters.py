@@ -233,7 +233,7 @@ def number(value: Any, what: str) -> float:
     """
     try:
         found = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # JSON knows whole numbers of any length
         found = math.nan
     if not math.isfinite(found) or isinstance(value, bool):
         raise QueryError(f"found {value!r:.60}, expected {what}")

@@ -56,6 +56,8 @@ class NoteCode(StrEnum):
     RECORD_WINDOWED = "record_windowed"
     RECORD_SHORT = "record_short"
     NO_BEATS = "no_beats"
+    LEADS_ALIKE = "leads_alike"
+    TIME_IMPLAUSIBLE = "time_implausible"
     # Search and vote.
     NO_CASE_PASSES = "no_case_passes"
     NO_CASE_HAS = "no_case_has"
@@ -192,8 +194,16 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "die Aufzeichnung dauert {total_s:g} s, ein Blatt zeigt {page_s:g} s: sie zählt ganz",
     ),
     NoteCode.NO_BEATS: (
-        "no heartbeats are found: noise, or no ECG",
-        "keine Herzschläge gefunden: Rauschen oder kein EKG",
+        "no heartbeats are found: noise, no ECG, or a heart that does not beat (fibrillation, asystole)",
+        "keine Herzschläge gefunden: Rauschen, kein EKG, oder ein Herz, das nicht schlägt (Flimmern, Asystolie)",
+    ),
+    NoteCode.LEADS_ALIKE: (
+        "all leads show the same curve: one lead that was copied, or not an ECG of these leads",
+        "alle Ableitungen zeigen dieselbe Kurve: eine kopierte Ableitung, oder kein EKG dieser Ableitungen",
+    ),
+    NoteCode.TIME_IMPLAUSIBLE: (
+        "the intervals are those of a record at {factor:g} times this rate: is the sampling rate or paper speed right?",
+        "die Intervalle passen zur {factor:g}fachen Rate: stimmt die Abtastrate oder der Papiervorschub?",
     ),
     NoteCode.NO_CASE_PASSES: ("no case passes the filter", "kein Fall passt zu den Filtern"),
     NoteCode.NO_CASE_HAS: (

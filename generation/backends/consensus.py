@@ -31,12 +31,13 @@ class ConsensusBackend:
             question=task.question,
             k=task.k,
             shown=task.shown,
-            nothing_similar=result.nothing_similar or not result.neighbours,
+            nothing_similar=result.nothing_similar or not result.neighbours or task.no_ecg,
         )
-        if not written.refusal or result.abstained != "unreadable":
+        why = "wrong_rate" if task.wrong_rate and result.abstained != "no_ecg" else result.abstained
+        if not written.refusal or why not in ("unreadable", "no_ecg", "wrong_rate"):
             return written
-        # Whether a case is like it cannot be told of a page that was not read.
-        said = WORDS[task.language]["unreadable"]
+        # Whether a case is like it cannot be told of a page that was not read, or of what is no ECG.
+        said = WORDS[task.language][why]
         return replace(written, refusal=said, text=said + written.text.removeprefix(written.refusal))
 
     def stream(self, task: Task, settings: DraftSettings) -> Iterator[str | Draft]:

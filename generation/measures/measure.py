@@ -14,6 +14,7 @@ import numpy as np
 
 from ecgkin.generation.measures.arrays import FS
 from ecgkin.generation.measures.beats import Beats, find_beats, qrs_activity, spikes_with_qrs
+from ecgkin.generation.measures.columns import in_step
 from ecgkin.generation.measures.leads import lead_measures
 from ecgkin.generation.measures.median_beat import BEFORE, MedianBeat, median_beat, slow_start_ms
 from ecgkin.generation.measures.p_train import PTrain, p_train
@@ -52,7 +53,7 @@ def measure(record: EcgRecord) -> Measurements:
 
 
 def samples_and_beats(record: EcgRecord) -> tuple[Samples, Beats]:
-    """The samples without pacemaker spikes, and the beats in them."""
+    """The samples without pacemaker spikes, columns of a page in step, and the beats in them."""
     samples = samples_of(record)
     if not samples.names:
         return samples, find_beats(samples)
@@ -64,7 +65,9 @@ def samples_and_beats(record: EcgRecord) -> tuple[Samples, Beats]:
         if kept != samples.spikes_s:
             samples = samples_of(record, kept)
             curve = qrs_activity(samples)
-    return samples, find_beats(samples, curve)
+    beats = find_beats(samples, curve)
+    stepped = in_step(samples, beats)
+    return (samples, beats) if stepped is samples else (stepped, find_beats(stepped))
 
 
 def usual_beat(record: EcgRecord) -> MedianBeat | None:

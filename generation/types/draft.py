@@ -152,7 +152,9 @@ class Draft:
         refusal: Why there is no draft; "" where there is one.
         probabilities: The vote on all statements and superclasses; empty without one.
         calibrated: Whether these are fitted probabilities; else they are shares of the neighbours.
-        measurements: Numbers taken from the samples, by name; empty for a picture.
+        measurements: Numbers taken from the samples, by name; empty where nothing could be measured.
+        st_mv: Level of ST at the J point by lead, mV; empty as `measurements` is.
+        unmeasured: Name of a number that could not be measured to the reason, in the draft's language.
         flags: Red flags of the measurements, the most dangerous first; also where the draft is a refusal.
         comparison: With an earlier ECG of the person, where one was named.
         prompt: Name and version of the prompt that a model was given; "" without a model.
@@ -176,6 +178,8 @@ class Draft:
     probabilities: Mapping[str, float] = field(default_factory=dict)
     calibrated: bool = False
     measurements: Mapping[str, float] = field(default_factory=dict)
+    st_mv: Mapping[str, float] = field(default_factory=dict)
+    unmeasured: Mapping[str, str] = field(default_factory=dict)
     flags: tuple[DraftFlag, ...] = ()
     comparison: Serial | None = None
     prompt: str = ""

@@ -38,9 +38,21 @@ class Task:
     shown: tuple[str, ...] = ()
 
     @property
+    def no_ecg(self) -> bool:
+        """The samples show no ECG, or not at the rate that they are said to have."""
+        return self.result.abstained == "no_ecg" or self.wrong_rate
+
+    @property
+    def wrong_rate(self) -> bool:
+        """A record whose intervals only another sampling rate explains; of pages this is only noted."""
+        from ecgkin.generation.measures.timing import wrong_rate
+
+        return isinstance(self.ecg, EcgRecord) and self.measured is not None and wrong_rate(self.measured)
+
+    @property
     def refused(self) -> bool:
-        """Nothing near: no evidence to condition on. With k = 0 a model was asked for without any."""
-        return self.k > 0 and (self.result.nothing_similar or not self.result.neighbours)
+        """No ECG, or nothing near: no evidence to condition on. With k = 0 a model was asked for without any."""
+        return self.no_ecg or (self.k > 0 and (self.result.nothing_similar or not self.result.neighbours))
 
     @property
     def values(self) -> dict[str, float]:

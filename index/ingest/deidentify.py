@@ -40,12 +40,13 @@ SHORTEST = 3
 _NAME = re.compile(r"[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*")
 _CAP = r"(?:[A-Z\u00c0-\u00de][\w'\u2019-]{1,40})"
 _MONTH = (
-    r"(?:jan(?:uary|uar|\.)?|feb(?:ruary|ruar|\.)?|mar(?:ch|\.)?|m\u00e4r(?:z|\.)?|apr(?:il|\.)?|may|mai|jun(?:e|i|\.)?|"
-    r"jul(?:y|i|\.)?|aug(?:ust|\.)?|sep(?:t|tember|\.)?|o[ck]t(?:ober|\.)?|nov(?:ember|\.)?|de[cz](?:ember|\.)?)"
+    r"(?:jan(?:uary|uari|uar|\.)?|feb(?:ruary|ruari|ruar|\.)?|mar(?:ch|s|\.)?|m\u00e4r(?:z|\.)?|apr(?:il|\.)?|may|mai|maj|"
+    r"jun(?:e|i|\.)?|jul(?:y|i|\.)?|aug(?:usti|ust|\.)?|sep(?:t|tember|\.)?|o[ck]t(?:ober|\.)?|nov(?:ember|\.)?|de[cz](?:ember|\.)?)"
 )
+_PARTICLES = "von|van|de|den|der|del|des|zu|zum|zur|di|da|la|le|af|ten|ter|bin|al|el"
 # Each with bounded repeats: texts come from strangers.
 _PATTERNS: tuple[re.Pattern[str], ...] = (
-    re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,64}(?:\.[\w-]{1,64}){1,4}"),
+    re.compile(r"\b[\w.+-]{1,64}(?:@| ?[(\[](?:at|a|@)[)\]] ?)[\w-]{1,64}(?:\.[\w-]{1,64}){1,4}"),
     re.compile(r"\b(?:https?://|www\.)[^\s,;]{1,200}", re.IGNORECASE),
     # Dates: numbers in every order, with the month in words, month and year.
     re.compile(r"\b\d{4}[-./]\d{1,2}[-./]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2})?)?"),
@@ -71,7 +72,8 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
     ),
     # Addresses.
     re.compile(
-        r"\b[A-Z\u00c0-\u00de][\w.-]{0,40}(?:stra(?:\u00df|ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer)"
+        r"\b[A-Z\u00c0-\u00de][\w.-]{0,40}(?:stra(?:\u00df|ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer|gatan|"
+        r"v\u00e4gen|torget|stigen|gr\u00e4nd)"
         r" ?\d{1,4} ?[a-z]?\b"
     ),
     re.compile(
@@ -82,16 +84,22 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
 )
 # People and houses behind a word that announces them: what follows goes, the announcing word stays in the text.
 _ANNOUNCED = re.compile(
-    r"(?P<cue>\b(?:Dr|Prof|Mr|Mrs|Ms|Miss|Herrn?|Frau|Hrn?|Fr|MUDr|Dott|Mme|Mlle|Sra?|Se\u00f1ora?|Schwester|Pfleger|Arzt|"
-    r"\u00c4rztin|Oberarzt|Ober\u00e4rztin|Chefarzt|OA|CA|Nurse|Tech|Technician|MTA|Patient(?:in|en)?|Pat|Name|Vorname|"
-    r"Nachname|Familienname|Surname|Signed|Signature|Reviewed by|Confirmed by|Reported by|Read by|Seen by|Referred by|"
-    r"Interpreted by|Verified by|Dictated by|Electronically signed by|by|gez|Gez|Befundet von|befundet von|von|"
-    r"\u00dcberwiesen von|f\u00fcr|for)\b\.?:?)(?P<who>(?: {1,3}(?:med|Dr|Prof|PD|habil)\b\.?){0,4}"
-    rf"(?: {{1,3}}(?:(?:von|van|de|der|zu|di|la|le) ){{0,2}}{_CAP}){{1,3}})"
+    r"(?P<cue>\b(?i:Dr|Prof|Mr|Mrs|Ms|Miss|Herrn?|Frau|Hrn?|Fr|MUDr|Dott|Mme|Mlle|Sra?|Se\u00f1ora?|Schwester|Pfleger|Arzt|"
+    r"\u00c4rztin|Hausarzt|Haus\u00e4rztin|Oberarzt|Ober\u00e4rztin|Chefarzt|OA|CA|Nurse|Tech|Technician|MTA|pt|"
+    r"Patient(?:in|en)?(?: name)?|Pat|Name|Vorname|Nachname|Familienname|Surname|Signed|Signature|Unterschrift|by|gez|"
+    r"i\. ?A|i\. ?V|Befunder(?:in)?|Befundet|Untersucher(?:in)?|Zuweiser(?:in)?|Einsender|Anforderer|\u00dcberweiser|"
+    r"von|Ehefrau|Ehemann|Sohn|Tochter|Mutter|Vater|Angeh\u00f6rige[rn]?|wife|husband|daughter|Physician|Cardiologist|"
+    r"Provider|Attending|Operator|wohnhaft in|geboren in|stammt aus|lives in|living in|born in|signer(?:at|ad)|av|"
+    r"L\u00e4kare|sk\u00f6terska|f\u00fcr|for)\b\.?:?)(?P<who>(?: {1,3}(?:med|Dr|Prof|PD|habil)\b\.?){0,4}"
+    rf"(?: {{1,3}}(?:(?:{_PARTICLES}) ){{0,3}}{_CAP}){{1,3}})"
+)
+# A name before a degree: "Name, M.D.".
+_DEGREES = re.compile(
+    rf"(?P<who>\b{_CAP}(?: {_CAP}){{0,2}})(?P<cue>,? (?:M\.D\.|MD|D\.O\.|RN|PhD|FESC|FACC|FRCP)(?!\w))"
 )
 _TITLES = re.compile(
     r"\b(?:Dr|Prof|Mr|Mrs|Ms|Herrn?|Frau|Hrn?|Fr|MUDr|Dott)\b\.?(?: {1,3}(?:med|Dr|Prof)\b\.?){0,4}"
-    r" {1,3}[^\W\d_][\w'-]{1,40}(?: [A-Z\u00c0-\u00de][\w'-]{1,40})?"
+    rf" {{1,3}}(?:(?:{_PARTICLES}) ){{0,3}}[^\W\d_][\w'-]{{1,40}}(?: [A-Z\u00c0-\u00de][\w'-]{{1,40}})?"
 )
 _HOUSE = re.compile(
     rf"(?:(?:\bSt\. )?\b{_CAP}[ -]){{0,3}}(?:\b[A-Z\u00c0-\u00de][\w-]{{0,30}}(?:klinik|klinikum|krankenhaus|spital)"
@@ -110,7 +118,8 @@ def medical_words() -> frozenset[str]:
         "seen called born report befund confirmed unconfirmed electronic pacemaker schrittmacher compared previous "
         "tracing vergleich vorbefund anterior posterior lateral septal inferior apical acute chronic old new "
         "abnormal borderline atrial ventricular vorhof kammer sinus rechts links right left mild severe moderate "
-        "possible probable consider cannot rule out"
+        "possible probable consider cannot rule out cornell sokolow lyon romhilt brugada wenckebach mobitz wellens "
+        "osborn bazett fridericia framingham einthoven sgarbossa selvester minnesota mahaim"
     )
     return frozenset(found | set(more.split()) | COMMON_WORDS)
 
@@ -142,6 +151,7 @@ def without(text: str, whole: Iterable[str], words: Iterable[str]) -> str:
     for pattern in _PATTERNS:
         text = pattern.sub(GONE, text)
     text = _ANNOUNCED.sub(_kept_or_gone, text)
+    text = _DEGREES.sub(lambda m: m.group() if _is_medical(m.group("who")) else GONE + m.group("cue"), text)
     text = _HOUSE.sub(lambda match: match.group() if _is_medical(match.group()) else GONE, text)
     known = {word.casefold() for word in words}
     if known:

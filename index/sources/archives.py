@@ -125,6 +125,8 @@ def _target(member: zipfile.ZipInfo, archive: str, folder: Path) -> Path | None:
         RecordError: It points outside, is a link, or is encrypted.
     """
     name = member.filename.replace("\\", "/")
+    if not name:
+        raise RecordError(f"{archive}: a member has no name")
     parts = PurePosixPath(name).parts
     if name.startswith("/") or ".." in parts or ":" in name or "\x00" in name:
         raise RecordError(f"{archive}: a member points outside of the archive")

@@ -154,10 +154,12 @@ def file_items(case: Case, path: Path, fs_hz: float | None = None) -> list[Inges
     """
     from ecgkin.retrieval.ecg.formats.dicom import may_wrap_pdf
     from ecgkin.retrieval.ecg.formats.pictures import page_count_of
+    from ecgkin.retrieval.ecg.formats.tried import check_document
 
     count = 1
     if path.is_file() and (path.suffix.lower() in (".pdf", ".tif", ".tiff") or may_wrap_pdf(path)):
         try:
+            check_document(path, 0)
             count = page_count_of(path)
         except EcgkinError:  # said when it is loaded
             count = 1
@@ -188,12 +190,12 @@ def _files(root: Path) -> list[Path]:
 
 def _loader(path: Path, page: int = 1, fs_hz: float | None = None) -> Callable[[], Loaded]:
     def load() -> Loaded:
-        from ecgkin.retrieval.ecg.formats.pictures import open_ecg
         from ecgkin.retrieval.ecg.formats.read import read_ecg
+        from ecgkin.retrieval.ecg.formats.tried import open_unattended
 
         check_regular(path)
         try:
-            return open_ecg(path, page)
+            return open_unattended(path, page)
         except RateUnknownError:
             if fs_hz is None:
                 raise

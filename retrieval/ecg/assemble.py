@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads, signed_lead
+from ecgkin.retrieval.ecg.plausible import amplitude_notes
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -28,9 +29,6 @@ _MV_PER = {
     **dict.fromkeys(("millivolt", "millivolts"), 1.0),
     **dict.fromkeys(("volt", "volts"), 1e3),
 }
-# The largest QRS complexes reach 6 to 8 mV, pacing spikes of analogue recorders 10; the smallest ECG that a cart still
-# calls one has 0.1 mV in its largest lead (low voltage begins at 0.5).
-_ODD_MV, _TINY_MV = 12.0, 0.05
 _LONGEST_NAME = 60
 Number = TypeVar("Number", bound=np.generic)
 
@@ -144,7 +142,7 @@ def assemble(
         The record; what was computed, left out or odd stands in its notes.
 
     Raises:
-        RecordError: No channel is a lead, a lead comes twice, or all leads are empty.
+        RecordError: No channel is a lead, a lead comes twice, all leads are empty, or no ECG has such amplitudes.
     """
     said = list(notes)
     leads = _by_lead(channels, where, said)
@@ -177,7 +175,7 @@ def assemble(
     if flat:
         said.append(Note(NoteCode.LEADS_FLAT, leads=", ".join(flat)))
     signal = np.stack([leads[name] for name in order])
-    said += _odd_amplitudes(signal)
+    said += amplitude_notes(signal, where)
     return EcgRecord(signal, fs_hz, order, record_id, patient_id, age_years, sex, tuple(said), header)
 
 
@@ -209,16 +207,3 @@ def _by_lead(
             f"{where}: no channel is a standard lead (found {names}){reasons}", hint=f"expected {', '.join(LEADS)}"
         )
     return leads
-
-
-def _odd_amplitudes(signal: NDArray[np.float32]) -> list[Note]:
-    """Notes on amplitudes that no ECG has."""
-    said = []
-    lowest, highest = float(np.nanmin(signal)), float(np.nanmax(signal))
-    peak = highest if highest > -lowest else lowest
-    if abs(peak) > _ODD_MV:
-        said.append(Note(NoteCode.AMPLITUDE_IMPLAUSIBLE, mv=peak))
-    span = float((np.nanmax(signal, axis=1) - np.nanmin(signal, axis=1)).max())
-    if 0 < span < _TINY_MV:
-        said.append(Note(NoteCode.AMPLITUDE_TINY, mv=span))
-    return said

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.likeness import averaged, beat_likeness, lead_likeness
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -15,12 +16,12 @@ PAGE_S = 10.0
 """What a standard page shows: 250 mm at 25 mm/s."""
 SHORTEST_S = 1.0
 """Less than one beat at 60 a minute is nothing to compare."""
-_LEAST_LEADS, _LEAST_S, _KNOWN = (
-    6,
-    2.5,
-    0.9,
-)  # what is judged for beats: leads, seconds, share of samples that are there
+# What is judged for beats: leads, seconds, share of samples that are there.
+_LEAST_LEADS, _LEAST_S, _KNOWN = 6, 2.5, 0.9
 _PEAKED, _TOGETHER = 2.5, 0.8
+_ALIKE, _ONE_LEAD = 0.7, 0.96  # complexes of an ECG are more alike than this, its leads less
+NO_ECG = frozenset({NoteCode.NO_BEATS, NoteCode.LEADS_ALIKE})
+"""Notes that say that a record shows no ECG, or not the one that its leads are named for."""
 # A second more or less is not worth a word: monitors write 10.24 s, some carts 9.8 s.
 _SHORT, _LONG = 0.9 * PAGE_S, 1.1 * PAGE_S
 
@@ -72,16 +73,33 @@ def searchable(record: EcgRecord, start_s: float = 0.0) -> EcgRecord:
     high = np.where(known, part.signal_mv, -np.inf).max(axis=1)
     if not (high > low).any():
         raise RecordError("every lead is flat: no ECG in this record", hint="were the electrodes connected?")
-    return part if has_beats(part) else part.noted(Note(NoteCode.NO_BEATS))
+    return part.noted(*_doubts(part))
+
+
+def _doubts(record: EcgRecord) -> list[Note]:
+    """Why this is no ECG of these leads."""
+    if not has_beats(record):
+        return [Note(NoteCode.NO_BEATS)]
+    rows = _judged(record)
+    return [Note(NoteCode.LEADS_ALIKE)] if rows is not None and lead_likeness(rows) > _ONE_LEAD else []
+
+
+def _judged(record: EcgRecord) -> NDArray[np.float64] | None:
+    """The leads that move, gaps as zeros; None where they are too few or too short to be judged."""
+    rows = np.nan_to_num(record.signal_mv[np.isfinite(record.signal_mv).mean(axis=1) > _KNOWN], nan=0.0).astype(float)
+    rows = rows[rows.std(axis=1) > 0] if rows.size else rows
+    return None if len(rows) < _LEAST_LEADS or record.duration_s < _LEAST_S else rows
 
 
 def has_beats(record: EcgRecord) -> bool:
-    """Whether a record moves as hearts do: short steep stretches with rest between them, or one movement in all leads.
+    """Whether a record moves as hearts do: steep stretches, alike, with rest between them or in all leads at once.
 
     Noise, and an EEG scaled up, have neither: the energy between 5 and 25 Hz is the same all the time (its 95th
     percentile below 2.5 times its median; at least 9 times in 250 records of PTB-XL, 1.4 to 1.9 in noise of four
     colours), and the leads do not follow from three of them (under 80 % of the energy; at least 88 % there, 60 % in
-    noise). Ventricular tachycardia and fibrillation have no rest either, but move in all leads together.
+    noise). Ventricular tachycardia has no rest either, but moves in all leads together. Muscle artefacts come in bursts
+    and an EEG moves in all leads: what is steep in them is not alike (`beat_likeness`), nor is it in ventricular
+    fibrillation, which has no beats.
 
     Args:
         record: Any ECG; one of fewer than `_LEAST_LEADS` leads that move, or shorter than `_LEAST_S`, is not judged.
@@ -91,16 +109,18 @@ def has_beats(record: EcgRecord) -> bool:
     >>> has_beats(EcgRecord(noise, 500.0, LEADS))
     False
     """
-    rows = np.nan_to_num(record.signal_mv[np.isfinite(record.signal_mv).mean(axis=1) > _KNOWN], nan=0.0).astype(float)
-    rows = rows[rows.std(axis=1) > 0] if rows.size else rows
-    if len(rows) < _LEAST_LEADS or record.duration_s < _LEAST_S:
+    rows = _judged(record)
+    if rows is None:
         return True
+    alike = beat_likeness(rows, record.fs_hz)
+    if alike is not None and alike < _ALIKE:
+        return False
     band = _band(rows, record.fs_hz)
     scale = band.std(axis=1, keepdims=True)
     if not (scale > 0).all():
         return True
     band /= scale
-    energy = _averaged(band**2, record.fs_hz / 10).mean(axis=0)
+    energy = averaged(band**2, record.fs_hz / 10).mean(axis=0)
     if float(np.percentile(energy, 95)) > _PEAKED * float(np.median(energy)):
         return True
     shares = np.linalg.svd(band, compute_uv=False) ** 2
@@ -120,17 +140,10 @@ def steep_energy(rows: NDArray[np.float64], fs_hz: float) -> NDArray[np.float64]
     band = _band(rows, fs_hz)
     scale = band.std(axis=1, keepdims=True)
     band = np.divide(band, scale, out=np.zeros_like(band), where=scale > 0)
-    return np.asarray(_averaged(band**2, fs_hz / 10))
+    return np.asarray(averaged(band**2, fs_hz / 10))
 
 
 def _band(rows: NDArray[np.float64], fs_hz: float) -> NDArray[np.float64]:
     """5 to 25 Hz, without the ends."""
-    band = _averaged(rows, fs_hz / 50) - _averaged(rows, fs_hz / 10)
+    band = averaged(rows, fs_hz / 50) - averaged(rows, fs_hz / 10)
     return band[:, round(fs_hz / 10) : -round(fs_hz / 10) or None]
-
-
-def _averaged(rows: NDArray[np.float64], width: float) -> NDArray[np.float64]:
-    """Moving average of each row, as long as the row."""
-    n = max(1, round(width))
-    sums = np.cumsum(np.pad(rows, ((0, 0), (n // 2 + 1, n - n // 2 - 1)), mode="edge"), axis=1)
-    return (sums[:, n:] - sums[:, :-n]) / n if n > 1 else rows

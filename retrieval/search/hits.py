@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.search.words.parts import Understood
 
 
-Abstained: TypeAlias = Literal["", "no_case", "unlike", "unreadable", "not_carried", "not_understood"]
+Abstained: TypeAlias = Literal["", "no_case", "no_ecg", "unlike", "unreadable", "not_carried", "not_understood"]
 _SAYS_SO = frozenset(
     {
         NoteCode.NOTHING_SIMILAR,
         NoteCode.PAGE_UNREADABLE,
+        NoteCode.NO_BEATS,
+        NoteCode.LEADS_ALIKE,
         NoteCode.WORDS_NOT_CARRIED,
         NoteCode.WORDS_NOT_UNDERSTOOD,
     }
@@ -57,9 +59,10 @@ class SearchResult(Sequence[Hit]):
         threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".
         printed: What was read of a picture: page, signals, places; None for other queries, or where the encoder
             looks at the picture alone.
-        abstained: Why: "no_case" (none passes the filter), "unlike" (the ECG was read, no case is like it),
-            "unreadable" (the picture was not read well enough to say), "not_carried" (no case carries what the words
-            ask for), "not_understood" (the words say too little about ECGs); "" where there is something similar.
+        abstained: Why: "no_case" (none passes the filter), "no_ecg" (the samples show no heartbeats, or one curve in
+            all leads), "unlike" (the ECG was read, no case is like it), "unreadable" (the picture was not read well
+            enough to say), "not_carried" (no case carries what the words ask for), "not_understood" (the words say too
+            little about ECGs); "" where there is something similar.
         warnings: What was odd about the query or limits the answer, as notes with codes.
         timings_ms: Milliseconds by step ("read", "encode", "index", "vote", "total").
         query: "image", "record", "text", "image+text", "record+text", or what `by_vector` was told.

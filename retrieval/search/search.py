@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.ecg.searchable import searchable
+from ecgkin.retrieval.ecg.searchable import NO_ECG, searchable
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.base import Encoder
@@ -624,6 +624,8 @@ class CaseSearch:
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
         if query.plan is not None:
             similar = similar and query.plan.similar
+        is_ecg = not any(note.code in NO_ECG for note in query.warnings)
+        similar = similar and is_ecg
         abstained: Abstained = "" if similar else "no_case" if not found else _abstained(query)
         warnings = [*query.warnings, *_notes(getattr(self.encoder, "cautions", ()))]
         if not found:
@@ -631,7 +633,7 @@ class CaseSearch:
             warnings += _slips(self.base, where)
         elif query.plan is not None and (said := _words_notes(query.plan, found[:k], similar)):
             warnings += said
-        elif query.plan is None and threshold is not None and not similar:
+        elif query.plan is None and threshold is not None and not similar and is_ecg:
             warnings += _too_far(query, float(found[0][1]), threshold, abstained)
         elif len(found) < k:
             few = NoteCode.FEW_CASES_PASS if filtered or exclude_patient is not None else NoteCode.FEW_CASES_THERE
@@ -708,6 +710,8 @@ def _too_far(query: Query, best: float, threshold: float, abstained: Abstained) 
 
 def _abstained(query: Query) -> Abstained:
     """Why no case is called similar: none is like an ECG that was read, or what was asked was not read well enough."""
+    if any(note.code in NO_ECG for note in query.warnings):
+        return "no_ecg"
     if query.plan is not None:
         return "not_carried" if query.plan.reason == "not_carried" else "not_understood"
     return "unlike" if query.printed is None or query.printed.grade == "sure" else "unreadable"

@@ -217,7 +217,7 @@ def test_photo_to_neighbours_draft_and_side_by_side(site: Site, tab: Any) -> Non
         cite.hover()
         tab.wait_for_function("e => getComputedStyle(e).outlineStyle === 'solid'", arg=card.element_handle())
         inside = "([e, l]) => { const a = e.getBoundingClientRect(), b = l.getBoundingClientRect();"
-        inside += " return a.top >= b.top - 2 && a.top < b.bottom; }"
+        inside += " return a.left >= b.left - 2 && a.left < b.right; }"
         tab.wait_for_function(inside, arg=[card.element_handle(), tab.locator(".st-key-cards").element_handle()])
         lit += 1
     assert lit, "the draft cites no case"
@@ -303,6 +303,12 @@ def test_calipers_say_what_is_assumed(chromium: Any) -> None:
     assert not faults, faults
 
 
+def sign_off(tab: Any, number: int, said: str = "Accept") -> None:
+    """Decide about one sentence of the draft, and wait until the report has it."""
+    tab.locator(f".st-key-row-{number} button", has_text=said).click()
+    tab.locator(".st-key-edit-report code").wait_for()
+
+
 def test_recordings_overlay_and_why(site: Site, tab: Any) -> None:
     """A recording of the demo is chosen and laid over a case lead by lead; the stretches that make it near are marked.
 
@@ -311,8 +317,7 @@ def test_recordings_overlay_and_why(site: Site, tab: Any) -> None:
     tab.get_by_role("combobox").first.click()
     tab.get_by_role("option", name="ECG 1 (recording)").click()
     settled(tab)
-    tab.get_by_role("button", name="Accept all").click()
-    tab.locator(".st-key-edit-report code").wait_for()
+    sign_off(tab, 1)
     tab.get_by_role("button", name="Compare", exact=True).first.click()
     viewer = opened(tab)
     tab.get_by_text("Overlaid").click()
@@ -344,7 +349,7 @@ def test_filter_feedback_and_again(site: Site, tab: Any) -> None:
     tab.get_by_text("1 similar, 0 not").wait_for()
     tab.get_by_role("button", name="Search again like these").click()
     tab.get_by_role("button", name="Back to the first search").wait_for()
-    assert "Refined by your marks" in tab.inner_text("body")
+    tab.get_by_text(re.compile("Refined by your marks")).first.wait_for()
 
 
 def test_edit_and_download(site: Site, tab: Any) -> None:
@@ -352,8 +357,7 @@ def test_edit_and_download(site: Site, tab: Any) -> None:
     pypdfium2 = pytest.importorskip("pypdfium2")
     drop(tab, site.queries / "ECG_1.csv")
     assert tab.locator(".st-key-as-text button").is_disabled(), "nothing was accepted yet"
-    tab.get_by_role("button", name="Accept all").click()
-    tab.locator(".st-key-edit-report code").wait_for()
+    sign_off(tab, 1)
     field = tab.get_by_label("Sentence 1", exact=True)
     field.fill("Seen by me: größer.")
     field.press("Enter")

@@ -257,6 +257,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert set(re.findall(r"[A-Za-z_.]+", sql)) <= allowed
 
 
+@pytest.mark.parametrize("value", [10**400, -(10**400), 1e999, "1" * 400, float("nan"), True])
+def test_numbers_that_no_float_holds_are_refused(value: object) -> None:
+    for where in ({"age": {">=": value}}, {"label": {"LVH": {">=": value}}}):
+        with pytest.raises(QueryError):
+            Where.parse(where)
+
+
 def test_values_do_not_reach_the_statement(base: CaseBase, tmp_path: Path) -> None:
     base.add([Case("evil'--", source="'; DROP TABLE cases; --")], np.array([[0, 1]], dtype=np.float32))
     assert base.count('source="\'; DROP TABLE cases; --"') == 1

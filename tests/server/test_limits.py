@@ -298,6 +298,7 @@ ZIP_CASES = {
     "two tables": zip_of(("x.csv", b"1,2"), ("y.csv", b"1,2")),
     "many": zip_of(*((f"f{i}-{'n' * 200}.csv", b"") for i in range(400))),
     "cut": zip_of(("x.csv", b"1,2\n" * 99))[:-30],
+    "no name": zip_of(("x.csv", b"1,2\n" * 99)).replace(b"x.csv", b"\0.csv"),
     "damaged": zip_of(("x.csv", os.urandom(999))).replace(b"x.csv", b"y.csv", 1),
 }
 
@@ -348,10 +349,36 @@ def test_odd_records(small: Small) -> None:
         text = str(body).replace("'", '"').replace("inf", "1e400")
         got = small.http.post("/v1/search", content=text, headers={"Content-Type": "application/json"})
         assert got.status_code == 422, (values, got.text)
+    wave = np.sin(np.arange(600) / 9)
+    for scale in (3e38, 1e5, 500.0, 1e-4):  # no unit at all, nV, uV and V in the place of mV
+        rows = (scale * np.stack([wave, -wave])).tolist()
+        body = {"signal": {"signal_mv": rows, "fs_hz": 100, "leads": ["I", "II"]}}
+        for path in ("/v1/search", "/v1/embeddings", "/v1/drafts"):
+            got = small.http.post(path, json=body)
+            assert kind(got) == (422, "record") and "mV" in got.json()["detail"], (scale, path, got.text)
     nothing = {"signal": {"signal_mv": [[None] * 600, [None] * 600], "fs_hz": 100, "leads": ["I", "II"]}}
     assert small.http.post("/v1/search", json=nothing).status_code in (200, 422)
     for text in ("I,II\nnan,inf\n" * 50, "I,II\n" + "1e308,1e308\n" * 50, "time,I\n0,1\n0,1\n"):
         assert post(small, "x.csv", text.encode(), fs_hz="500").status_code in (200, 422), text[:20]
+
+
+def test_whole_numbers_of_any_length(small: Small) -> None:
+    """JSON has them, Python keeps them, no float holds them: refused in filters, ignored in what is stored."""
+    for where in ({"age": {">=": 10**400}}, {"age": -(10**400)}, {"label": {"LVH": {">=": 10**400}}}):
+        got = small.http.post("/v1/search", json={"text": "LBBB", "where": where})
+        assert kind(got) == (422, "query"), got.text
+    signal = small.http.get("/v1/cases/simulated/3/signal").json()
+    for case_id, value in (("long/1", 10**400), ("long/2", 480)):
+        case = {"case_id": case_id, "meta": {"measurements": {"qtc_ms": value}}}
+        sent = small.http.post("/v1/cases", json={"case": case, "signal": signal})
+        assert sent.status_code == 201, sent.text
+    try:
+        found = small.http.post("/v1/search", json={"text": "QTc > 300 ms", "k": 40})
+        assert found.status_code == 200, found.text
+        assert [hit["case"]["case_id"] for hit in found.json()["hits"]] == ["long/2"]
+    finally:
+        for case_id in ("long/1", "long/2"):
+            small.http.delete(f"/v1/cases/{case_id}")
 
 
 def picture(kind_: str) -> bytes:

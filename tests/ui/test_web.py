@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import io
 import json
 import re
@@ -39,17 +41,21 @@ from ecgkin.ui.client import ApiError, DraftEvent
 from ecgkin.ui.demo.serve import write_csv
 from ecgkin.ui.web import app, serving
 from ecgkin.ui.web.panels import (
+    answer,
+    beside,
     case_map,
     compare,
     draft_compare,
     draft_panel,
     neighbour_cards,
     query_panel,
+    quiz,
     reading,
+    saved,
     serial,
 )
 from ecgkin.ui.web.panels import report as report_files
-from ecgkin.ui.web.shared import drawings, notes, style, texts, viewer
+from ecgkin.ui.web.shared import concepts, desk, drawings, notes, style, terms, texts, viewer
 from ecgkin.ui.web.shared.query import Options, Query, where_text
 from ecgkin.ui.web.shared.state import Api
 
@@ -284,7 +290,8 @@ def test_own_earlier_ecgs_have_a_place_of_their_own() -> None:
     assert "QTc 430 -&gt; 512 ms" in html and "ICH E14" in html and "the rates differ" in html
     assert html.count('class="beyond"') == 1 and "+82" in html and "PR" not in html
     assert "about the limit in both" in html and "2001-02-03 04:05:06" in html and "own/0" in html
-    assert html.count("<svg") == 1 and "mm/mV" in html and html.count("<li>") == 2
+    (drawn,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', html)
+    assert "mm/mV" in base64.b64decode(drawn).decode() and html.count("<li>") == 2
     assert "<script" not in html and "NaN" not in html
     urgent = {"state": "new", "urgent": True, "name": "ST <up>"}
     unlike = {"state": "not_compared", "why": "<leads>"}
@@ -293,7 +300,7 @@ def test_own_earlier_ecgs_have_a_place_of_their_own() -> None:
     assert shown.index("neu: ST &lt;up&gt;") < shown.index("ICH E14") and "nicht verglichen (&lt;leads&gt;)" in shown
     calm = serial_out().model_copy(update={"changes": [], "rows": [], "beats_mv": {}, "earlier": []})
     told = serial.serial_html(calm, "de", DE)
-    assert "Compared." in told and "<svg" not in told and "<table" not in told
+    assert "Compared." in told and "<img" not in told and "<table" not in told
 
 
 def test_the_earlier_ecg_is_asked_for(made_record: EcgRecord) -> None:
@@ -378,8 +385,6 @@ def test_viewer_keeps_data_as_data() -> None:
 
 def test_card_keeps_every_lead(made_record: EcgRecord) -> None:
     """Shortened to tenths of a millimetre, a card's drawing still shows twelve leads, in colours of its theme."""
-    import base64
-
     svg = render_svg(made_record, drawings_style("3x4"))
     made = base64.b64decode(drawings.card_address(svg, "3x4", True).partition(",")[2]).decode()
     assert made.count('class="trace"') == 12 and len(made) < 0.7 * len(svg) and "#151416" in made
@@ -470,9 +475,25 @@ def test_errors_name_the_file_that_was_sent(made_record: EcgRecord, examples: Pa
         "upload-1.csv does not say its sampling rate", hint="pass fs_hz=...", status=422, kind="rate-unknown"
     )
     page = chosen(client, examples)
+    # A rate that is missing is asked for at once, by the name that the visitor knows.
+    assert "ECG 1 (recording) does not say" in html_of(page) and not page.error and "fs_hz" not in html_of(page)
+    client.fails = ApiError("upload-1.csv: no ECG", hint="send another", status=422, kind="record")
+    page = chosen(client, examples)
     said = " ".join(text.value for text in page.text)
-    assert "ECG_1.csv does not say" in said and "upload" not in said and "fs_hz" not in said
-    assert EN("rate_hint") in said
+    assert "ECG_1.csv: no ECG" in said and "upload" not in said
+    assert EN("problem_record") in page.error[0].value
+
+
+def test_a_rate_that_is_missing_is_asked_at_once(made_record: EcgRecord, examples: Path) -> None:
+    client = MadeClient(made_record)
+    client.fails = ApiError("no rate", hint="pass fs_hz=...", status=422, kind="rate-unknown")
+    page = chosen(client, examples)
+    assert not page.exception and not page.error
+    page.pills(key="rate-usual").set_value(500)
+    client.fails = None
+    next(button for button in page.button if button.label == "Search").click().run()
+    assert client.calls("search")[-1]["fs_hz"] == 500.0 and client.calls("draft")[-1]["fs_hz"] == 500.0
+    assert "ek-draft" in html_of(page)
 
 
 def reviewed_all(**changes: Any) -> report_files.Reviewed:
@@ -486,7 +507,15 @@ def test_report_leaves_with_what_was_accepted() -> None:
     draft = draft_answer().draft
     reviewed = report_files.Reviewed(("Atrial fibrillation.", "", ""), 1, 0, 2, ("CLBBB",), " own ")
     text = report_files.report_text(draft, reviewed, "en", EN)
-    parts = ("Atrial", "Complete left bundle", "own", "made/1", "1 sentences", "2 rejected", "Preliminary draft.")
+    parts = (
+        "Rhythm: Atrial",
+        "Added: Complete left bundle",
+        "own",
+        "made/1",
+        "1 of the draft",
+        "2 rejected",
+        "Preliminary",
+    )
     order = [text.index(part) for part in parts]
     assert order == sorted(order) and "QRS 92" not in text
     assert report_files.Reviewed(("", "", "")).empty and not report_files.Reviewed(("", "", ""), own="x").empty
@@ -642,6 +671,14 @@ def chosen(client: MadeClient, examples: Path) -> Any:
     return page.run()
 
 
+def work_of(page: Any) -> desk.Work:
+    """The question of the page's address."""
+    named = page.query_params["q"]
+    work = desk.shelf().get(named if isinstance(named, str) else named[0])
+    assert work is not None
+    return work
+
+
 def test_page_shows_hits_and_draft(made_record: EcgRecord, examples: Path) -> None:
     """Notice, ten cards, a draft with citations, and one call of each kind; nothing hostile gets through."""
     client = MadeClient(made_record, evil=True)
@@ -692,15 +729,23 @@ def test_compare_and_back(made_record: EcgRecord, examples: Path) -> None:
     assert "ek-draft" in html_of(page) and len(client.calls("search")) == 1
 
 
+def verdicts(page: Any) -> list[Any]:
+    """The sign-off of each sentence."""
+    return [control for control in page.segmented_control if str(control.key).startswith("verdict-")]
+
+
 def test_report_holds_what_was_accepted_alone(made_record: EcgRecord, examples: Path) -> None:
     """Nothing at first; a sentence that is changed or accepted, not one that is rejected; kept while a case is open."""
     client = MadeClient(made_record)
     page = chosen(client, examples)
-    assert not page.code and page.session_state["found"].first is not None
-    page.button(key="accept-all").click().run()
+    found = work_of(page).found
+    assert not page.code and found is not None and found.first is not None
+    for verdict, control in zip(("accept", "accept", None), verdicts(page), strict=True):
+        control.set_value(verdict)
+    page.run()
     assert "Atrial fibrillation" in page.code[0].value and "QRS 92 ms" in page.code[0].value
-    verdicts = [control for control in page.segmented_control if str(control.key).startswith("verdict-")]
-    verdicts[1].set_value("reject")
+    assert "2 of the draft accepted, 0 changed, 0 rejected, 1 not decided" in page.code[0].value
+    verdicts(page)[1].set_value("reject")
     page.run()
     field = next(text for text in page.text_input if text.label == "Sentence 1")
     field.set_value("Flutter, I think.").run()
@@ -734,6 +779,340 @@ def test_problem_is_told(made_record: EcgRecord, examples: Path) -> None:
     page = chosen(client, examples)
     assert page.error and any(EVIL in text.value and "send another" in text.value for text in page.text)
     assert not page.exception
+
+
+def again(page: Any, client: MadeClient) -> Any:
+    """What a reload, a link or Back shows: a new session at the same address."""
+    from streamlit.testing.v1 import AppTest
+
+    other = AppTest.from_file(app.__file__, default_timeout=60)
+    for name, value in page.query_params.items():
+        other.query_params[name] = value
+    other.session_state["api"] = Api(client)  # type: ignore[arg-type]
+    return other.run()
+
+
+def test_a_reload_keeps_question_marks_filters_and_review(made_record: EcgRecord, examples: Path) -> None:
+    """A new session at the address of a question shows it as it was left; nothing is asked of the server again."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.slider(key="k").set_value(4)
+    page.run()
+    page.button(key="thumb_down-3-made/3").click().run()
+    verdicts(page)[0].set_value("accept")
+    page.run()
+    next(text for text in page.text_input if text.label == "Sentence 2").set_value("QRS narrow.").run()
+    asked = len(client.asked)
+    other = again(page, client)
+    assert not other.exception and len(client.asked) == asked
+    assert other.slider(key="k").value == 4 and "marked not similar" in html_of(other)
+    assert "Atrial fibrillation" in other.code[0].value and "QRS narrow." in other.code[0].value
+    other.button(key="compare-2-made/2").click().run()
+    assert other.query_params["case"] in ("made/2", ["made/2"])
+    third = again(other, client)
+    assert not third.exception and "report 2" in html_of(third) and not third.code
+
+
+def test_an_address_that_is_no_longer_kept_is_said(made_record: EcgRecord, examples: Path) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    page = AppTest.from_file(app.__file__, default_timeout=60)
+    page.query_params["q"] = "nobody-knows"
+    page.session_state["api"] = Api(MadeClient(made_record))  # type: ignore[arg-type]
+    page.run()
+    assert not page.exception and any("no longer kept" in info.value for info in page.info)
+
+
+def test_words_in_the_address_are_searched(made_record: EcgRecord) -> None:
+    """A link to words works on every server, also after a restart that forgot all questions."""
+    from streamlit.testing.v1 import AppTest
+
+    client = MadeClient(made_record)
+    page = AppTest.from_file(app.__file__, default_timeout=60)
+    page.query_params["q"], page.query_params["words"] = "long-gone", "LBBB"
+    page.session_state["api"] = Api(client)  # type: ignore[arg-type]
+    page.run()
+    assert not page.exception and client.calls("search")[0]["text"] == "LBBB"
+    page.run()
+    assert len(client.calls("search")) == 1 and page.text_input(key="words").value == "LBBB"
+
+
+def test_another_language_keeps_the_review(made_record: EcgRecord, examples: Path) -> None:
+    """The same sentences of the other language are signed off as they were; words of one's own stay as they are."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    verdicts(page)[0].set_value("accept")
+    verdicts(page)[1].set_value("reject")
+    page.run()
+    next(area for area in page.text_area if area.label == EN("own")).set_value("Seen by me.").run()
+    page.segmented_control(key="lang").set_value("de")
+    page.run()
+    assert not page.exception and [one.value for one in verdicts(page)] == ["accept", "reject", None]
+    assert "Seen by me." in page.code[0].value and "1 verworfen" in page.code[0].value
+    assert client.calls("draft")[-1]["language"] == "de" and len(client.calls("search")) == 1
+
+
+def test_an_outage_keeps_the_question(made_record: EcgRecord, examples: Path) -> None:
+    """The server goes away before the search: the question is kept, and answered once the server is back."""
+    client = MadeClient(made_record)
+    client.fails = ApiError("did not answer", status=0)
+    page = chosen(client, examples)
+    assert any("is kept" in warning.value for warning in page.warning) and not page.error
+    client.fails = None
+    page.button(key="look-again").click().run()
+    assert not page.exception and "ek-draft" in html_of(page) and not page.warning
+
+
+def png(shade: int) -> bytes:
+    """A small picture."""
+    packed = io.BytesIO()
+    Image.new("RGB", (64, 48), (shade, shade, shade)).save(packed, "PNG")
+    return packed.getvalue()
+
+
+def test_two_pictures_are_both_there(made_record: EcgRecord) -> None:
+    """Both can be looked at; going from one to the other asks the server for neither again."""
+    client = MadeClient(made_record)
+    page = opened(client)
+    page.file_uploader[0].set_value([("a.png", png(9), "image/png"), ("b.png", png(99), "image/png")])
+    page.run()
+    assert not page.exception and page.segmented_control(key="which").value == "a.png"
+    for name in ("b.png", "a.png", "b.png"):
+        page.segmented_control(key="which").set_value(name)
+        page.run()
+    assert not page.exception and work_of(page).query.name == "b.png"
+    assert [given["file"][0][0] for given in client.calls("search")] == ["a.png", "b.png"]
+    # Its file is taken away: the other one is shown.
+    page.file_uploader[0].set_value([("a.png", png(9), "image/png")])
+    page.run()
+    assert not page.exception and work_of(page).query.name == "a.png"
+
+
+def test_files_make_up_ecgs() -> None:
+    """All of a WFDB record by its name, in whatever order they come; each other file alone."""
+    names = ["a.png", "r.dat", "s.hea", "R.hea", "a.png", "s.dat"]
+    sets = desk.groups([(name, b"") for name in names], (".hea", ".dat", ".mat"))
+    assert [[name for name, _ in one] for one in sets] == [["a.png"], ["r.dat", "R.hea"], ["s.hea", "s.dat"], ["a.png"]]
+
+
+def test_the_shelf_forgets_the_oldest_first() -> None:
+    """Too many, too large, too old; an id says nothing about another one."""
+    kept = desk.Shelf(hours=1, most=3, most_bytes=100)
+    works = [kept.put(Query("ecg", str(n), ((str(n), bytes(10)),))) for n in range(4)]
+    assert kept.get(works[0].work_id) is None and kept.get(works[1].work_id) is works[1] and len(kept) == 3
+    large = kept.put(Query("ecg", "x", (("x", bytes(200)),)))
+    assert len(kept) == 1 and kept.get(large.work_id) is large
+    large.seen -= 3601
+    assert kept.get(large.work_id) is None and kept.get("") is None
+    assert len({work.work_id for work in works}) == 4 and all(len(work.work_id) >= 22 for work in works)
+
+
+def test_sentences_have_names_in_each_language() -> None:
+    sentences = draft_answer().draft.sentences
+    twice = [*sentences, sentences[0]]
+    names = desk.sentence_names(twice)
+    assert len(set(names)) == 4
+    german = [one.model_copy(update={"text": "Vorhofflimmern"}) for one in twice]
+    assert desk.sentence_names(german) == names
+
+
+def test_the_answer_says_where_each_value_comes_from() -> None:
+    """Measured, read from a print (what is assumed is said), or unknown with its reason; flags first; text is text."""
+    # fmt: off
+    flags = [{"code": "x", "severity": "urgent", "title": EVIL, "text": EVIL + ". More.", "leads": ["V2"],
+              "measured": {"V2": 0.3, "qtc_ms": 554.0}},
+             {"code": "y", "severity": "note", "title": "A note", "text": "", "leads": [], "measured": {"pr_ms": 1.0}}]
+    # fmt: on
+    given = draft_answer().draft.model_dump() | {
+        "measurements": {"rate_bpm": 83.2, "qtc_ms": 554.0},
+        "st_mv": {"V2": 0.31, "I": 0.01},
+        "unmeasured": {"pr_ms": "no constant P wave"},
+        "flags": flags,
+    }  # fmt: skip
+    draft = type(draft_answer().draft).model_validate(given)
+    html = answer.answer_html(draft, None, {}, EN)
+    assert "<script" not in html and html.index("ek-flag urgent") < html.index("ek-tiles") and "A note" not in html
+    assert "83<small>" in html and "Measured on the recording" in html and "PR: no constant P wave" in html
+    assert html.count('class="ek-unknown"') == 3 and html.count("hot") == 2 and "+0.31" in html
+    printed = answer.answer_html(draft, page_out(speed_mm_s=None), {}, DE)
+    assert "Vom Ausdruck gelesen; 25 mm/s" in printed and "angenommen" in printed
+    assert "read from this print" in answer.source(draft_answer().draft, page_out(), EN)
+    assert "Rhythm" not in html and "Atrial fibrillation" in html
+
+
+def test_the_room_for_an_ecg_is_what_it_will_need() -> None:
+    """Nothing moves when the ECG comes: its frame is known from what the server read."""
+    page = page_out(corners=[(100, 100), (900, 100), (900, 500), (100, 500)])
+    sheet = drawings.picture_sheet(np.full((600, 1000, 3), 255, np.uint8), page)
+    frame = drawings.framed(sheet.outline, (sheet.width_mm, sheet.height_mm))
+    assert query_panel.shape(page) == pytest.approx(frame[2:])
+    assert query_panel.shape(None) == drawings.crop("3x4+1R")[2:]
+    left, _, width, _ = drawings.crop("3x4+1R")
+    # At 1,024 px, less the page's margins, a millimetre has 3.8 px.
+    assert 19.7 > left > 0 and (1024 - 19.2) / width >= 3.8
+
+
+def test_values_findings_and_beats_beside_each_other(made_record: EcgRecord, examples: Path) -> None:
+    """Both measured in the same way; what both have stands first; what one of them lacks is marked; text is text."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.button(key="compare-2-made/2").click().run()
+    html = html_of(page)
+    assert not page.exception and "Values of both" in html and "Rate /min" in html and "Median beats" in html
+    found = beside.findings_html(search_out().vote, {"AFIB": 100.0, EVIL: 50.0}, "en", EN)
+    assert found.index("atrial fibrillation") < found.index("&lt;script") and found.count('class="differ"') == 1
+    assert "<script" not in found and "90 %" in found
+    # Next and previous by button; the same buttons have the arrow keys.
+    page.button(key="after").click().run()
+    assert page.query_params["case"] in ("made/3", ["made/3"]) and not page.exception
+
+
+def test_cases_in_the_order_of_a_concept() -> None:
+    """Rhythm first, similarity among those alike; probabilities at 0 and 1 are not certain."""
+    hits = [
+        HitOut(rank=n, score=1 - n / 50, case=case_out(n).model_copy(update={"labels": dict.fromkeys(codes, 100.0)}))
+        for n, codes in enumerate((["SR", "CLBBB"], ["AFIB"], ["AFIB", "CLBBB"], ["SR"]), 1)
+    ]
+    p = {"AFIB": 1.0, "CLBBB": 0.9}
+    by_rhythm = concepts.ordered(hits, p, "rhythm", 3)
+    assert [hit.case.case_id for hit in by_rhythm] == ["made/2", "made/3", "made/1"]
+    assert [hit.rank for hit in by_rhythm] == [1, 2, 3] and by_rhythm[0].score == hits[1].score
+    assert [hit.case.case_id for hit in concepts.ordered(hits, p, "qrs", 2)] == ["made/1", "made/3"]
+    slow = {"SBRAD": 1.0, "AFIB": 0.6}
+    labels = {"AFIB": 100.0}
+    assert concepts.fit(slow, labels, concepts.codes_of("not_rate")) > concepts.fit(
+        slow, labels, concepts.codes_of("all")
+    )
+
+
+def test_contrasts_have_another_diagnosis() -> None:
+    """The nearest of each other set of superclasses; none where the query has no diagnosis."""
+    kinds = (["NORM"], ["CLBBB"], ["LVH"], ["IMI"], ["AMI"], ["SR"])
+    hits = [
+        HitOut(rank=n, score=0.5, case=case_out(n).model_copy(update={"labels": dict.fromkeys(codes, 100.0)}))
+        for n, codes in enumerate(kinds, 1)
+    ]
+    found = concepts.contrasts(hits, {"NORM": 0.8, "CLBBB": 0.2})
+    assert [hit.case.case_id for hit in found] == ["made/2", "made/3", "made/4"]
+    assert concepts.contrasts(hits, {"SR": 0.9}) == []
+
+
+def test_a_concept_is_asked_for_once_and_can_be_left(made_record: EcgRecord, examples: Path) -> None:
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    for concept in ("rhythm", "qrs", "all"):
+        page.segmented_control(key="concept").set_value(concept)
+        page.run()
+        assert not page.exception
+    assert [given["k"] for given in client.calls("search")] == [10, 50]
+    assert "ek-draft" in html_of(page)
+
+
+def test_marks_stay_after_the_search_that_followed_them(made_record: EcgRecord, examples: Path) -> None:
+    """They are on their cards, with the first similarity where it changed; the button waits for other marks."""
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.button(key="thumb_up-1-made/1").click().run()
+    page.button(key="again").click().run()
+    assert "marked similar" in html_of(page) and page.button(key="again").disabled
+    page.button(key="thumb_down-2-made/2").click().run()
+    assert not page.button(key="again").disabled
+    html = neighbour_cards.card_html(
+        HitOut(rank=1, score=0.91, case=case_out(1)), frozenset(), "", "de", DE, first=0.84, mark=False
+    )
+    assert "zuerst 0.84" in html and "als nicht ähnlich markiert" in html
+
+
+def test_a_quiz_hides_everything_until_it_is_committed(made_record: EcgRecord, examples: Path) -> None:
+    """No draft, no case, no value; then one's own findings stand beside the draft's, also after a reload."""
+    client = MadeClient(made_record)
+    page = opened(client)
+    page.toggle(key="quiz").set_value(True).run()
+    page.selectbox(key="example").select_index(0)
+    page.run()
+    html = html_of(page).replace(style.css(False, "en"), "")
+    assert not page.exception and not client.calls("draft")
+    assert "ek-card-head" not in html and "ek-answer" not in html and "fibrillation" not in html
+    commit = next(button for button in page.button if button.label == EN("quiz_commit"))
+    commit.click().run()
+    assert any(EN("quiz_empty") in warning.value for warning in page.warning)
+    page.text_area(key="quiz-own").set_value("Vorhofflimmern, kein Linksschenkelblock")
+    page.multiselect(key="quiz-codes").select("LVH")
+    next(button for button in page.button if button.label == EN("quiz_commit")).click().run()
+    assert not page.exception and quiz.own_codes(work_of(page)) == ["LVH", "AFIB"]
+    for shown in (page, again(page, client)):
+        assert re.search(r"<dt>Both</dt><dd>atrial fibrillation</dd><dt>You alone</dt><dd>left", html_of(shown))
+        assert "ek-draft" in html_of(shown)
+
+
+def test_hits_can_be_taken_away() -> None:
+    """All that a table needs, marks and both similarities among it; nothing in it is a formula."""
+    found = desk.Found(("x",), Query("ecg", "a.png"), first=search_out(2))
+    found.marks["made/1"] = False
+    shown = search_out(2)
+    shown.hits[0] = shown.hits[0].model_copy(update={"score": 0.5, "case": case_out(1, "=1+1")})
+    table = list(csv.DictReader(io.StringIO(saved.hits_csv(found, shown).decode("utf-8-sig"))))
+    assert [row["case_id"] for row in table] == ["made/1", "made/2"]
+    assert (table[0]["score"], table[0]["first_score"], table[0]["marked"]) == ("0.5", "0.98", "not similar")
+    assert table[0]["report"] == "'=1+1" and table[0]["labels"] == "AFIB:100 LVH:50"
+    packed = json.loads(saved.hits_json(found, shown, Options(where="age>=60")))
+    assert packed["query"]["where"] == "age>=60" and packed["hits"][1]["age_years"] == 62.0
+    assert packed["vote"] == {"AFIB": 0.9, "LVH": 0.3}
+
+
+def test_terms_are_explained_and_escaped() -> None:
+    said = terms.explained("QT/QTc 352/408 ms, PRX, ST-T <b>", "de")
+    assert said.count("<abbr") == 2 and "korrigiert" in said and "<b>" not in said and "PRX" in said
+    for names, english, german in terms.TERMS:
+        assert names and english and german
+
+
+def test_understood_words_can_be_changed(made_record: EcgRecord) -> None:
+    """A part is turned round, taken away, and all of it put back; each is asked of the server with these parts."""
+    parts = [
+        {"kind": "statement", "code": "AFIB", "polarity": "present", "joined": "and", "text": "AF"},
+        {"kind": "sex", "sex": "F", "text": "women"},
+        {"kind": "unknown", "text": "pizza"},
+        {"kind": "words", "text": "atrial fibrillation"},
+    ]
+
+    class Understanding(MadeClient):
+        def search(self, **given: Any) -> SearchOut:
+            found = super().search(**given)
+            return found.model_copy(update={"understood": given.get("understood", parts)})
+
+    client = Understanding(made_record)
+    page = opened(client)
+    page.segmented_control(key="way").set_value("words")
+    page.run()
+    page.text_input(key="words").set_value("AF in women pizza")
+    next(button for button in page.button if button.label == "Search").click().run()
+    assert "pizza: not known" in html_of(page) and "understood" not in client.calls("search")[-1]
+    page.button(key="turn-0").click().run()
+    assert client.calls("search")[-1]["understood"][0]["polarity"] == "absent"
+    page.button(key="away-1").click().run()
+    assert [part["kind"] for part in client.calls("search")[-1]["understood"]] == ["statement", "unknown", "words"]
+    page.button(key="as-typed").click().run()
+    assert "understood" not in client.calls("search")[-1] and not page.exception
+
+
+def test_a_person_is_left_out(made_record: EcgRecord, examples: Path) -> None:
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.text_input(key="leave-out").set_value(" anna ").run()
+    assert client.calls("search")[-1]["exclude_patient"] == client.calls("draft")[-1]["exclude_patient"] == "anna"
+    page.segmented_control(key="concept").set_value("qrs")
+    page.run()
+    assert client.calls("search")[-1]["exclude_patient"] == "anna" and not page.exception
+
+
+def test_citations_have_the_numbers_of_cards() -> None:
+    """Also where the cases on the page are in another order than those of the draft."""
+    sentence = draft_answer().draft.sentences[0]
+    hits = {"made/1": HitOut(rank=2, score=0.9, case=case_out(1))}
+    html = draft_panel.sentence_html(sentence, {1: "made/1", 2: "made/2"}, hits, EN)
+    # The first is card 2; the second has no card, and must not look like card 2.
+    assert 'href="#case-2" title="made/1">[2]</a>' in html and ">[made/2]</span>" in html
 
 
 def page_out(**changed: Any) -> PageOut:

@@ -197,6 +197,10 @@ class DraftOut(BaseModel):
     probabilities: dict[str, float]
     calibrated: bool
     measurements: dict[str, float]
+    st_mv: dict[str, float] = Field(default_factory=dict, description="ST at the J point by lead, mV")
+    unmeasured: dict[str, str] = Field(
+        default_factory=dict, description="name of a number that could not be measured to the reason"
+    )
     flags: list[FlagOut] = Field(default_factory=list)
     comparison: SerialOut | None = Field(default=None, description="with an earlier ECG, where one was named")
     prompt: str
@@ -273,9 +277,10 @@ class AbstentionOut(BaseModel):
     reason: str = Field(
         default="",
         description="why nothing is similar. unlike: the ECG was read, no case is like it; unreadable: the picture "
-        "was not read well enough to tell; no_case: none passes the filter; not_carried: no case carries what the "
-        "words ask for; not_understood: the words say too little about ECGs; empty: there is something similar",
-        examples=["", "unlike", "unreadable", "no_case", "not_carried", "not_understood"],
+        "was not read well enough to tell; no_ecg: the samples show no heartbeats, or one curve in all leads; no_case: "
+        "none passes the filter; not_carried: no case carries what the words ask for; not_understood: the words say "
+        "too little about ECGs; empty: there is something similar",
+        examples=["", "unlike", "unreadable", "no_ecg", "no_case", "not_carried", "not_understood"],
     )
 
 

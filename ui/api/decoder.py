@@ -122,7 +122,7 @@ def unpack(path: Path, place: Callable[[str], Path], suffixes: Collection[str], 
                 raise InputError("the zip has too many members", hint=f"pack at most {_MAX_MEMBERS} files")
             left = max_bytes
             for member in archive.infolist():
-                if member.is_dir() or not _is_useful(member, suffixes):
+                if not _is_useful(member, suffixes) or member.is_dir():
                     continue
                 target = place(member.filename)
                 placed += 1
@@ -164,6 +164,8 @@ def _is_useful(member: zipfile.ZipInfo, suffixes: Collection[str]) -> bool:
         InputError: It is not what an honest zip holds.
     """
     name = member.filename.replace("\\", "/")
+    if not name:
+        raise InputError("a member of the zip has no name")
     if name.startswith("/") or ".." in name.split("/") or ":" in name or "\x00" in name:
         raise InputError("a member of the zip points outside of it")
     if stat.S_ISLNK(member.external_attr >> 16):

@@ -55,9 +55,10 @@ class Signal(Body):
         """As a record.
 
         Raises:
-            RecordError: Rows, names and rate do not fit together, or a value is too large to be an ECG's.
+            RecordError: Rows, names and rate do not fit together, or no ECG has such amplitudes.
         """
         from ecgkin.retrieval.ecg.leads import canonical_lead
+        from ecgkin.retrieval.ecg.plausible import amplitude_notes
         from ecgkin.retrieval.ecg.record import EcgRecord
 
         lengths = {len(row) for row in self.signal_mv}
@@ -68,7 +69,8 @@ class Signal(Body):
             signal = np.array(self.signal_mv, dtype=np.float64).astype(np.float32)
         if np.isinf(signal).any():
             raise RecordError("a sample is too large (expected millivolts)")
-        return EcgRecord(signal, self.fs_hz, names)
+        record = EcgRecord(signal, self.fs_hz, names)
+        return record if np.isnan(signal).all() else record.noted(*amplitude_notes(record.signal_mv, "signal"))
 
     @classmethod
     def of(cls, record: EcgRecord) -> Signal:

@@ -235,9 +235,9 @@ class Tools:
 
 
 def _read(path: Path) -> Any:
-    from ecgkin.retrieval.ecg.formats.pictures import open_ecg
+    from ecgkin.retrieval.ecg.formats.tried import open_unattended
 
-    return open_ecg(path)
+    return open_unattended(path)
 
 
 def _is_record(read: object) -> bool:

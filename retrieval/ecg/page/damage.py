@@ -82,13 +82,13 @@ def straighten_rows(ink: ByteImage, bow: FloatArray) -> ByteImage:
     """`ink` with each column moved up by the bow, linear between the page's top and bottom.
 
     Args:
-        ink: uint8 (h, w).
+        ink: uint8 (h, w) or (h, w, planes).
         bow: Of `find_bow`: how far the page bows at its top and bottom, px by column.
 
     Returns:
         uint8, the shape of `ink`.
     """
-    height, width = ink.shape
+    height, width = ink.shape[:2]
     ramp = np.linspace(0.0, 1.0, height, dtype=np.float32)[:, None]
     top, bottom = bow.astype(np.float32)
     y = np.arange(height, dtype=np.float32)[:, None] + top[None, :] + ramp * (bottom - top)[None, :]

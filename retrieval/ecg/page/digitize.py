@@ -14,8 +14,10 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
+from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
+from ecgkin.retrieval.ecg.page.counts import byte_percentile
 from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
 from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db, triple_db
 from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
@@ -29,11 +31,12 @@ from ecgkin.retrieval.ecg.page.names import (
     named_layout,
 )
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
+from ecgkin.retrieval.ecg.page.prepared import fine_box, prepare, scale_within
 from ecgkin.retrieval.ecg.page.reading import Look, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.sampling import FS_HZ, Sampler, in_step_by_law, strip_leads
-from ecgkin.retrieval.ecg.page.scale import PaperScale, paper_scale
-from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, fine_sheet, upright_sheet
+from ecgkin.retrieval.ecg.page.scale import PaperScale
+from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, with_marks
 from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
@@ -43,6 +46,7 @@ ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
+_SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 
 
@@ -90,25 +94,20 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     Raises:
         ImageError: It has another number of rows than the layout that is known.
     """
-    sheet = upright_sheet(look.sheet)
+    ready = look.ready or prepare(look.sheet)
+    fine, sheet = ready.fine, with_marks(ready.sheet, look.sheet.marks)
     rows = sheet.rows
     width = sheet.shape[1]
-    fine = fine_sheet(sheet)
     darkness = _without_marks(sheet, fine)
     half = _likely(sheet, darkness)
     baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
-    paths = follow(np.asarray(half, dtype=np.uint8), baselines, 0, width // 2)
-    size = (fine.darkness.shape[1], fine.darkness.shape[0])
+    half = np.asarray(half, dtype=np.uint8)
+    paths = claim_ink(follow(half, baselines, 0, width // 2), half, _surely(sheet, half), baselines)
     tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
     k = fine.factor
     tracks = replace(tracks, weight=_supported(tracks, sheet, k))
-    left, right = _traced(sheet)
-    box = (
-        max(0, round(left * k)), max(0, round(rows.top * k)),
-        min(size[0], round(right * k)), min(size[1], round(rows.bottom * k)),
-    )  # fmt: skip
-    drawn = cv2.resize(cv2.dilate(rows.solid, np.ones((3, 3), np.uint8)), size, interpolation=cv2.INTER_NEAREST)
-    scale = paper_scale(fine.lines, np.asarray(drawn, dtype=np.uint8), box)
+    box = fine_box(sheet, fine, _traced(sheet))
+    scale = ready.scale if ready.scale.box == box else scale_within(sheet, fine, box)
     x_mm = _along(tracks, scale)
     pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
@@ -278,6 +277,16 @@ def _likely(sheet: Sheet, darkness: ByteImage) -> ByteImage:
     )
 
 
+def _surely(sheet: Sheet, likely: ByteImage) -> ByteImage:
+    """255 where ink is taken for traces and the network does not object, at half the working size, else 0."""
+    out = cv2.threshold(likely, _SURE_INK, 255, cv2.THRESH_BINARY)[1]
+    if sheet.marks is not None:
+        seen = cv2.resize(sheet.marks.trace, (likely.shape[1], likely.shape[0]), interpolation=cv2.INTER_AREA)
+        near = cv2.dilate(seen, np.ones((3, 3), np.uint8))
+        out = cv2.bitwise_and(out, cv2.threshold(near, _SEEN_TRACE, 255, cv2.THRESH_BINARY)[1])
+    return np.asarray(out, dtype=np.uint8)
+
+
 def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
     """Darkness from which on something is ink: above nearly all of the paper and its grid.
 
@@ -289,7 +298,7 @@ def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
     coarse = cv2.resize(darkness, size, interpolation=cv2.INTER_NEAREST)
     part = (slice(rows.top, rows.bottom), slice(rows.left, rows.right))
     paper = coarse[part][free[part] > 0]
-    return float(np.clip(1.2 * np.percentile(paper, 99), 50.0, 115.0)) if paper.size > 100 else 100.0
+    return float(np.clip(1.2 * byte_percentile(paper, 99), 50.0, 115.0)) if paper.size > 100 else 100.0
 
 
 def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
@@ -420,7 +429,8 @@ def _strokes(sheet: Sheet, tracks: Tracks, factor: float) -> FloatArray | None:
     for y in baselines:
         zone = sheet.marks.stroke[max(0, round(y - 0.4 * pitch)) : round(y + 0.4 * pitch) + 1]
         # A stroke of 2 mm or more: the mean of its darkest part.
-        deep = np.sort(zone, axis=0)[-max(2, round(0.06 * pitch)) :].mean(axis=0) / 255.0
+        deepest = max(2, round(0.06 * pitch))
+        deep = np.partition(zone, max(0, len(zone) - deepest), axis=0)[-deepest:].mean(axis=0) / 255.0
         out.append(deep[source])
     return np.stack(out)
 

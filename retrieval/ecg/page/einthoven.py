@@ -243,23 +243,25 @@ def _stretched(x: FloatArray, late: FloatArray, reach: int) -> tuple[FloatArray,
     rise = np.gradient(filled, axis=1)
     middle, slope = late.copy(), np.zeros(3)
 
-    def summed(middle: FloatArray, slope: FloatArray) -> tuple[FloatArray, list[FloatArray], NDArray[np.bool_]]:
+    whole = known.all(axis=1)
+
+    def summed(middle: FloatArray, slope: FloatArray) -> tuple[FloatArray, list[FloatArray], NDArray[np.bool_], float]:
+        """The sum at these lags, its places in each lead, where all are known, and the variance there."""
         places = [at + m + s * tau for m, s in zip(middle, slope, strict=True)]
-        good = np.all(
-            [np.interp(p, at, k.astype(float), left=0, right=0) > 0.99 for p, k in zip(places, known, strict=True)],
-            axis=0,
-        )
-        total = np.sum([np.interp(p, at, row) for p, row in zip(places, filled, strict=True)], axis=0)
-        return total, places, good
+        good = np.ones(n, dtype=bool)
+        for p, k, all_known in zip(places, known, whole, strict=True):
+            good &= (p >= 0) & (p <= n - 1)
+            if not all_known:
+                good &= np.interp(p, at, k.astype(float)) > 0.99
+        total = np.interp(places[0], at, filled[0])
+        for p, row in zip(places[1:], filled[1:], strict=True):
+            total += np.interp(p, at, row)
+        left = float(total[good].var()) if good.sum() > 0.5 * n else np.inf
+        return total, places, good, left
 
-    def cost(middle: FloatArray, slope: FloatArray) -> float:
-        total, _, good = summed(middle, slope)
-        return float(np.var(total[good])) if good.sum() > 0.5 * n else np.inf
-
-    best = cost(middle, slope)
+    total, places, good, best = summed(middle, slope)
     for _ in range(8):
-        total, places, good = summed(middle, slope)
-        if good.sum() <= 0.5 * n:
+        if not np.isfinite(best):
             break
         columns = []
         for k in (1, 2):
@@ -276,9 +278,10 @@ def _stretched(x: FloatArray, late: FloatArray, reach: int) -> tuple[FloatArray,
         ends = np.stack([moved - turned, moved + turned])
         if np.ptp(ends, axis=1).max() > 1.3 * reach:
             break
-        now = cost(moved, turned)
-        if now > best:
+        again = summed(moved, turned)
+        if again[3] > best:
             break
-        middle, slope, best = moved, turned, now
+        middle, slope = moved, turned
+        total, places, good, best = again
     out = np.stack([middle - slope, middle + slope], axis=1)
     return np.asarray(out - np.median(out, axis=0), dtype=np.float64), best

@@ -23,6 +23,7 @@ LARGEST_MPX = 100.0
 _ORIENTATION = 0x0112  # EXIF tag
 LARGEST_FILE = 512 << 20  # bytes: 100 Mpx of 16-bit RGB without compression are 600 MB, a scan is never near
 _MOSTLY_VISIBLE, _LIGHT = 0.6, 170  # share of a picture that is not transparent; of 255
+_STRIP_BYTES = 1 << 19
 MAX_PAGES = 500  # of a TIFF file, as of a PDF document
 _SUBFILE, _REDUCED = 254, 1  # TIFF tag and bit that mark a page as the thumbnail of another one
 
@@ -206,11 +207,28 @@ def _from_pil(picture: Image.Image, name: str) -> ByteImage:
             layered = picture.convert("RGBA")
             ground = Image.new("RGBA", picture.size, _ground_of(np.asarray(layered)))
             picture = Image.alpha_composite(ground, layered)
-        return np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB"), dtype=np.uint8)
+        return _pixels(picture if picture.mode == "RGB" else picture.convert("RGB"))
     except Exception as error:  # Pillow's plugins raise whatever they stumble over
         raise ImageError(
             f"{name} breaks off or is damaged: {error}", hint="copy or export the picture again"
         ) from error
+
+
+def _pixels(picture: Image.Image) -> ByteImage:
+    """The bytes of an RGB picture, (h, w, 3).
+
+    Strip by strip: Pillow hands large pictures out in many small pieces and joins them, which costs four times as much.
+    """
+    width, height = picture.size
+    if width * height * 3 <= _STRIP_BYTES:
+        return np.asarray(picture, dtype=np.uint8)
+    picture.load()
+    out = np.empty((height, width, 3), dtype=np.uint8)
+    step = max(1, _STRIP_BYTES // (width * 3))
+    for top in range(0, height, step):
+        below = min(height, top + step)
+        out[top:below] = np.asarray(picture.crop((0, top, width, below)))
+    return out
 
 
 def _ground_of(rgba: ByteImage) -> str:

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page.counts import byte_percentile
 from ecgkin.retrieval.ecg.page.pieces import page_side
 from ecgkin.retrieval.errors import ImageError
 
@@ -281,7 +282,9 @@ def is_dark(rgb: ByteImage) -> bool:
     """
     small = rgb[:: max(1, rgb.shape[0] // 500), :: max(1, rgb.shape[1] // 500)]
     grey = cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2GRAY)
-    return bool(np.median(grey) < _DARK and (grey > _BRIGHT).mean() < _MOST_BRIGHT)
+    return bool(
+        byte_percentile(np.asarray(grey, dtype=np.uint8), 50) < _DARK and (grey > _BRIGHT).mean() < _MOST_BRIGHT
+    )
 
 
 def on_paper(rgb: ByteImage) -> ByteImage:

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page.counts import byte_percentile
+
 ByteImage = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 FloatArray = NDArray[np.float64]
@@ -42,7 +44,7 @@ def find_paper(small: ByteImage) -> tuple[Matrix | None, ByteImage | None]:
     red, green, blue = cv2.split(closed)
     darkest, lightest = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
     thin = cv2.subtract(cv2.morphologyEx(small[..., 1], cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), small[..., 1])
-    drawn = cv2.threshold(thin, max(12.0, float(np.percentile(thin, 90))), 255, cv2.THRESH_BINARY)[1]
+    drawn = cv2.threshold(thin, max(12.0, byte_percentile(thin, 90)), 255, cv2.THRESH_BINARY)[1]
     mask: ByteImage | None = None
     largest = 0.995 * small.shape[0] * small.shape[1]
     for region in (_inside_edges(closed), _bright(darkest), _bright(lightest)):
@@ -237,7 +239,7 @@ def line_field(lines: ByteImage, mask: ByteImage | None = None) -> LineField:
         centre = (half.shape[1] / 2 - 0.5, half.shape[0] / 2 - 0.5)
         turned = cv2.warpAffine(half, cv2.getRotationMatrix2D(centre, coarse, 1.0), (half.shape[1], half.shape[0]))
     # Capped, so that the many pale grid lines have as much say as the few dark strokes.
-    cap = np.uint8(max(40.0, float(np.percentile(turned[::3, ::3], 92))))
+    cap = np.uint8(max(40.0, byte_percentile(np.asarray(turned[::3, ::3], dtype=np.uint8), 92)))
     capped = np.minimum(np.asarray(turned, dtype=np.uint8), cap)
     unit = max(height, width) / 2
     level = _shears(capped)

@@ -39,7 +39,8 @@ from ecgkin.retrieval.ecg.page.paper import (
     straighten,
 )
 from ecgkin.retrieval.ecg.page.pieces import find_pieces
-from ecgkin.retrieval.ecg.page.redraw import pulse_stands, redraw
+from ecgkin.retrieval.ecg.page.prepared import Prepared, prepare
+from ecgkin.retrieval.ecg.page.redraw import Redrawn, pulse_stands, redraw
 from ecgkin.retrieval.ecg.page.rows import TraceRows, check_rows, find_rows, guess_layout, has_layout
 from ecgkin.retrieval.ecg.page.sheet import Marks, Sheet
 from ecgkin.retrieval.errors import ImageError
@@ -113,12 +114,14 @@ class Look:
         sheet: The page straightened, of the picture turned upright.
         turns: Quarter turns counter-clockwise by which the picture was turned.
         stands: Whether its calibration pulses stand (see `pulse_stands`).
+        ready: `sheet` made ready for digitising while the network looked at the picture; None where it was not.
     """
 
     reading: PageReading
     sheet: Sheet
     turns: int
     stands: bool | None
+    ready: Prepared | None = None
 
 
 def look_at(rgb: ByteImage, *, marked: bool = True) -> Look:
@@ -205,15 +208,14 @@ def _read(rgb: ByteImage, marked: bool) -> Look:
     mask = None if paper is None else inner_mask(paper, (work.shape[1], work.shape[0]))
     ink, lines = paper_normalised(work, small)
     field = line_field(lines, mask)
-    found = _found(looking, np.asarray(to_work), ink, lines, mask, field)
+    found = _found(looking, _Work(rgb, np.asarray(to_work), scale, ink, lines, mask, field))
     to_work = found.onto @ to_work
     straight, bow, rows, pitch, quality = found.straight, found.bow, found.rows, found.pitch, found.quality
     box = np.array([[rows.left, rows.top], [rows.right, rows.top], [rows.right, rows.bottom], [rows.left, rows.bottom]])
     corners = cv2.perspectiveTransform(box.astype(np.float64)[None], np.linalg.inv(to_work))[0]
     top_side = corners[1] - corners[0]
     rotation = float(np.degrees(np.arctan2(top_side[1], top_side[0])))
-    layout, leads = guess_layout(rows.ink, rows.baselines, rows.left, rows.right)
-    redrawn = redraw(rows, layout, pitch)
+    layout, leads, redrawn = found.drawn or _drawn(found)
     found_scale = redrawn.px_per_mm if redrawn else None if pitch is None else _scale(pitch, rows.right - rows.left)
     # Of the picture, not of the straightened copy.
     px_per_mm = (
@@ -249,7 +251,20 @@ def _read(rgb: ByteImage, marked: bool) -> Look:
         gain_mm_mv=redrawn.gain_mm_mv if redrawn else None,
     )
     sheet = Sheet(rgb, to_work, bow, rows, found.lines, scale, quality, found.marks, by_network=found.by_network)
-    return Look(reading, sheet, 0, pulse_stands(rows, redrawn.pulse if redrawn else None))
+    return Look(reading, sheet, 0, pulse_stands(rows, redrawn.pulse if redrawn else None), found.ready)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """A picture with its paper flat and its colours parted, at working size, and how the lines on it run."""
+
+    rgb: ByteImage
+    to_work: Matrix
+    scale: float
+    ink: ByteImage
+    lines: ByteImage
+    mask: ByteImage | None
+    field: LineField
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,18 +280,23 @@ class _Found:
     quality: float
     marks: Marks | None = None
     by_network: bool = False
+    drawn: tuple[str, tuple[str, ...], Redrawn | None] | None = None
+    ready: Prepared | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Learned:
-    """What the network says, on the page before it is straightened: maps of classes at working size, and names."""
+    """What the network says: maps of classes, names, and how both lie on the page before it is straightened."""
 
-    trace: ByteImage
-    pulse: ByteImage
-    other: ByteImage
-    stroke: ByteImage
-    names: tuple[FoundName, ...]
+    looks: PageLooks
+    onto: Matrix  # from the px of its maps to working px
     to_work: Matrix
+
+    def planes(self, onto: Matrix, size: tuple[int, int]) -> ByteImage:
+        """Likelihood of traces, pulses, print and strokes, (h, w, 4), moved from working px by a homography."""
+        of = self.looks.of
+        planes = cv2.merge([of("trace"), of("pulse"), cv2.max(of("text"), of("outside")), of("stroke")])
+        return np.asarray(cv2.warpPerspective(planes, onto @ self.onto, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
 class _Looking(threading.Thread):
@@ -287,6 +307,7 @@ class _Looking(threading.Thread):
         self._rgb = rgb
         self._looks: PageLooks | None = None
         self._error: BaseException | None = None
+        self._waited_for = False
         self.start()
 
     def run(self) -> None:
@@ -294,7 +315,7 @@ class _Looking(threading.Thread):
         from ecgkin.retrieval.ecg.page.network.segment import look
 
         try:
-            self._looks = look(self._rgb)
+            self._looks = look(self._rgb, local=False, beside=lambda: not self._waited_for)
         except BaseException as error:  # raised where it is waited for
             self._error = error
 
@@ -304,6 +325,7 @@ class _Looking(threading.Thread):
         Raises:
             EcgkinError: As `look`.
         """
+        self._waited_for = True
         self.join()
         if self._error is not None:
             raise self._error
@@ -311,43 +333,60 @@ class _Looking(threading.Thread):
         return self._looks
 
 
-def _found(
-    looking: _Looking | None, to_work: Matrix, ink: ByteImage, lines: ByteImage, mask: ByteImage | None,
-    field: LineField,
-) -> _Found:  # fmt: skip
+def _drawn(found: _Found) -> tuple[str, tuple[str, ...], Redrawn | None]:
+    """Layout by the rows, its leads, and the page redrawn."""
+    rows = found.rows
+    layout, leads = guess_layout(rows.ink, rows.baselines, rows.left, rows.right)
+    return layout, leads, redraw(rows, layout, found.pitch)
+
+
+def _ahead(found: _Found, work: _Work) -> _Found:
+    """With what can be done for the page before the network has spoken."""
+    onto = found.onto @ work.to_work
+    sheet = Sheet(work.rgb, onto, found.bow, found.rows, found.lines, work.scale, found.quality)
+    try:
+        ready = prepare(sheet)
+    except (ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError, cv2.error):
+        ready = None  # whoever digitises the page will meet it again
+    return replace(found, drawn=_drawn(found), ready=ready)
+
+
+def _found(looking: _Looking | None, work: _Work) -> _Found:
     """The traces by their ink, and the lead names by the network; by its map the traces as well where ink tells none.
 
     Curves followed on the ink were nearer to the truth than curves followed on the network's map or on ink less what
     it takes for print (own pages 20.9 dB against 20.0 and 19.7, LUDB's 20.5, 19.7 and 20.5): its names are what counts.
     """
     if looking is None:
-        return _find(ink, lines, mask, field)
-    size = (ink.shape[1], ink.shape[0])
+        return _find(work)
     try:
-        found = _find(ink, lines, mask, field)
+        found = _find(work)
     except ImageError:
-        learned = _learned(looking.result(), to_work, size)
+        looks = looking.result()
         # Charts and tables have lines that look like traces; only an ECG has the names of its leads beside them.
-        if sum(name.score >= _SURE_NAME for name in learned.names) < _LEAST_NAMES:
+        if sum(name.score >= _SURE_NAME for name in looks.lead_names) < _LEAST_NAMES:
             raise
-        return replace(_find_learned(learned, ink, lines, field), by_network=True)
-    learned = _learned(looking.result(), to_work, size)
-    if _rows_named(learned.names) > len(found.rows.baselines):
+        return replace(_find_learned(_learned(looks, work.to_work), work), by_network=True)
+    found = _ahead(found, work)
+    learned = _learned(looking.result(), work.to_work)
+    if _rows_named(learned.looks.lead_names) > len(found.rows.baselines):
         # Rows whose names stand there were lost in a dark grid.
         try:
-            other = _find_learned(learned, ink, lines, field)
+            other = _find_learned(learned, work)
         except ImageError:
             other = None
         if other is not None and len(other.rows.baselines) > len(found.rows.baselines):
             return replace(other, by_network=True)
     height, width = found.straight.shape
     onto = found.onto @ learned.to_work
-    names = tuple(_moved_name(name, onto, found.bow, height) for name in learned.names)
-    planes = []
-    for plane in (learned.trace, learned.pulse, learned.other, learned.stroke):
-        moved = np.asarray(cv2.warpPerspective(plane, found.onto, (width, height)), dtype=np.uint8)
-        planes.append(moved if found.bow is None else straighten_rows(moved, found.bow))
-    return replace(found, marks=Marks(planes[0], planes[1], planes[2], planes[3], names))
+    names = tuple(_moved_name(name, onto, found.bow, height) for name in learned.looks.lead_names)
+    planes = learned.planes(found.onto, (width, height))
+    return replace(found, marks=_marks(planes if found.bow is None else straighten_rows(planes, found.bow), names))
+
+
+def _marks(planes: ByteImage, names: tuple[FoundName, ...]) -> Marks:
+    trace, pulse, text, stroke = (np.asarray(plane, dtype=np.uint8) for plane in cv2.split(planes))
+    return Marks(trace, pulse, text, stroke, names)
 
 
 def _rows_named(names: tuple[FoundName, ...]) -> int:
@@ -365,23 +404,20 @@ def _rows_named(names: tuple[FoundName, ...]) -> int:
     return most
 
 
-def _learned(looks: PageLooks, to_work: Matrix, size: tuple[int, int]) -> _Learned:
+def _learned(looks: PageLooks, to_work: Matrix) -> _Learned:
     # Half the network's px (continuous, first middle .5) -> the picture -> working px.
     sx, sy = 2.0 / looks.zoom[0], 2.0 / looks.zoom[1]
     back = np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
-    onto = to_work @ back
-    text = cv2.max(looks.of("text"), looks.of("outside"))
-    trace, pulse, other, stroke = (
-        np.asarray(cv2.warpPerspective(plane, onto, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
-        for plane in (looks.of("trace"), looks.of("pulse"), np.asarray(text, dtype=np.uint8), looks.of("stroke"))
-    )
-    return _Learned(trace, pulse, other, stroke, looks.lead_names, to_work)
+    return _Learned(looks, np.asarray(to_work @ back), to_work)
 
 
-def _find_learned(learned: _Learned, ink: ByteImage, lines: ByteImage, field: LineField) -> _Found:
+def _find_learned(learned: _Learned, work: _Work) -> _Found:
     """Traces by the network's map of them."""
+    ink, field = work.ink, work.field
+    planes = learned.planes(np.eye(3), (ink.shape[1], ink.shape[0]))
+    trace, pulse, other, _ = cv2.split(planes)
     # Lines of print that look a little like traces are no rows.
-    traced = np.asarray(cv2.subtract(cv2.max(learned.trace, learned.pulse), learned.other), dtype=np.uint8)
+    traced = np.asarray(cv2.subtract(cv2.max(trace, pulse), other), dtype=np.uint8)
     straight, onto = straighten(traced, field.to_picture, field.angle_deg, field.perspective)
     size = (straight.shape[1], straight.shape[0])
     moved = straight is not traced
@@ -391,21 +427,20 @@ def _find_learned(learned: _Learned, ink: ByteImage, lines: ByteImage, field: Li
 
     pieces = find_pieces(straight)
     bow = row_bow(pieces.strands)
-    planes = [upright(plane) for plane in (learned.pulse, learned.other, learned.stroke)]
+    planes = upright(planes)
     if bow is not None:
-        straight = straighten_rows(straight, bow)
-        planes = [straighten_rows(plane, bow) for plane in planes]
+        straight, planes = straighten_rows(straight, bow), straighten_rows(planes, bow)
         pieces = find_pieces(straight)
     rows = find_rows(pieces)
     # Calibration pulses are told by their edges, for which the network's map is too coarse.
     sharp = trace_ink(without_creases(upright(ink)))[0]
     sharp = sharp if bow is None else straighten_rows(sharp, bow)
-    drawn = cv2.threshold(cv2.subtract(sharp, planes[1]), 90, 255, cv2.THRESH_BINARY)[1]
+    names = tuple(_moved_name(name, onto @ learned.to_work, bow, size[1]) for name in learned.looks.lead_names)
+    marks = replace(_marks(planes, names), trace=straight)
+    drawn = cv2.threshold(cv2.subtract(sharp, marks.text), 90, 255, cv2.THRESH_BINARY)[1]
     rows = replace(rows, solid=np.asarray(cv2.bitwise_or(rows.solid, drawn), dtype=np.uint8))
-    lines = upright(lines)
+    lines = upright(work.lines)
     pitch = grid_pitch(lines, straight)
-    names = tuple(_moved_name(name, onto @ learned.to_work, bow, size[1]) for name in learned.names)
-    marks = Marks(straight, planes[0], planes[1], planes[2], names)
     return _Found(straight, lines, onto, bow, rows, pitch, check_rows(rows, pitch is not None), marks)
 
 
@@ -420,12 +455,13 @@ def _moved_name(name: FoundName, onto: Matrix, bow: Matrix | None, height: int) 
     return replace(name, x=float(x), y=float(y), height_px=name.height_px * scale)
 
 
-def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
+def _find(work: _Work) -> _Found:
     """Traces by what is dark in every channel.
 
     A page that shows little so is looked at again: less the lines of a grey grid, then by what is dark in any channel,
     as coloured traces are, then sharpened, as a picture out of focus needs it.
     """
+    ink, lines = work.ink, work.lines
     best: _Found | None = None
     refusal: ImageError | None = None
     looks: tuple[tuple[Callable[[], ByteImage], bool], ...] = (
@@ -433,7 +469,7 @@ def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineF
     )  # fmt: skip
     for look, (plane, grid_off) in enumerate(looks):
         try:
-            found = _find_in(plane(), grid_off, lines, mask, field)
+            found = _find_in(plane(), grid_off, work)
         except ImageError as error:
             refusal = refusal or error
             continue
@@ -455,7 +491,8 @@ def _find(ink: ByteImage, lines: ByteImage, mask: ByteImage | None, field: LineF
     return best
 
 
-def _find_in(plane: ByteImage, grid_off: bool, lines: ByteImage, mask: ByteImage | None, field: LineField) -> _Found:
+def _find_in(plane: ByteImage, grid_off: bool, work: _Work) -> _Found:
+    lines, mask, field = work.lines, work.mask, work.field
     upright, onto = straighten(plane, field.to_picture, field.angle_deg, field.perspective)
     moved = upright is not plane
     size = (upright.shape[1], upright.shape[0])

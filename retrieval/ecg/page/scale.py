@@ -7,6 +7,7 @@ its own millimetres everywhere.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import cv2
@@ -18,6 +19,7 @@ FloatArray = NDArray[np.float64]
 
 BANDS = (6, 16)  # of upright and of level lines, each with its own profile
 LEAST_PERIOD = 3.0  # px
+_ALL_OVER = 0.985  # share of the page's windows that agree with a field of lines on paper that lies well
 LEAST_COMB = 0.7  # log of the teeth's level over that between them
 
 
@@ -48,18 +50,19 @@ def profiles(lines: ByteImage, trace: ByteImage, axis: int, bands: int) -> tuple
     Returns:
         Profiles less their local mean, (bands, n), and the middle of each band across, px.
     """
-    if axis == 1:
-        lines, trace = np.ascontiguousarray(lines.T), np.ascontiguousarray(trace.T)
-    height, width = lines.shape
+    height, width = lines.shape if axis == 0 else lines.shape[::-1]
     free = cv2.threshold(trace, 0, 255, cv2.THRESH_BINARY_INV)[1]
-    quiet = cv2.bitwise_and(np.minimum(lines, np.uint8(160)), free)
+    quiet = cv2.min(lines, 160.0)
+    quiet = cv2.bitwise_and(quiet, free, dst=quiet)
     edges = np.linspace(0, height, bands + 1).astype(int)
     out = np.zeros((bands, width))
     for band in range(bands):
         part = slice(edges[band], edges[band + 1])
-        total = cv2.reduce(np.ascontiguousarray(quiet[part]), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
-        count = cv2.reduce(np.ascontiguousarray(free[part]), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / 255.0
-        out[band] = total / np.maximum(count, 0.05 * (part.stop - part.start))
+        total, count = (
+            cv2.reduce(plane[part] if axis == 0 else plane[:, part], axis, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
+            for plane in (quiet, free)
+        )
+        out[band] = total / np.maximum(count / 255.0, 0.05 * (part.stop - part.start))
     smooth = cv2.blur(out.astype(np.float32), (2 * (width // 40) + 1, 1), borderType=cv2.BORDER_REFLECT)
     out -= smooth
     # One dark stroke must not outweigh a hundred pale lines.
@@ -195,13 +198,13 @@ def follow_phase(
     at = np.arange(width // 2, n - width // 2, step)
     if at.size < 4:
         return None
-    z = np.stack([np.convolve(row * wave, kernel, mode="valid")[::step][: at.size] for row in profile])
+    # Only every `step`-th place of the convolution with the kernel, which is symmetric.
+    windows = np.lib.stride_tricks.sliding_window_view
+    z = windows(profile * wave, width, axis=1)[:, ::step][:, : at.size] @ kernel
     at = at[: z.shape[1]]
     loud = np.abs(z)
     # Share of the window's energy that is the comb's: 0 to 1.
-    energy = np.stack(
-        [np.sqrt(np.convolve(row**2, kernel, mode="valid")[::step][: at.size] * kernel.sum()) for row in profile]
-    )
+    energy = np.sqrt((windows(profile**2, width, axis=1)[:, ::step][:, : at.size] @ kernel) * kernel.sum())
     clear = loud / np.maximum(energy, 1e-9)
     weight = clear**2
     # Bands are brought together from the clearest one outwards.
@@ -245,19 +248,18 @@ def follow_phase(
 
 def _unwrap_from(phase: FloatArray, weight: FloatArray, start: int) -> FloatArray:
     """Phases made continuous from a window that is clear; windows that are not clear follow their neighbours."""
-    out = phase.copy()
+    # Plain floats: NumPy takes a hundred times as long over single numbers.
+    out: list[float] = phase.tolist()
     clear = 0.15 * float(np.percentile(weight, 80)) + 1e-12
+    sure: list[float] = np.minimum(1.0, weight / clear).tolist()
     for order in (range(start + 1, phase.size), range(start - 1, -1, -1)):
         last, slope = out[start], 0.0
         for k in order:
             guess = last + slope
-            jump = np.angle(np.exp(1j * (phase[k] - guess)))
-            sure = min(1.0, float(weight[k]) / clear)
-            value = guess + jump * sure
-            slope = 0.7 * slope + 0.3 * (value - last)
-            slope = float(np.clip(slope, -0.8, 0.8))
+            value = guess + math.remainder(out[k] - guess, math.tau) * sure[k]
+            slope = min(0.8, max(-0.8, 0.7 * slope + 0.3 * (value - last)))
             out[k] = last = value
-    return out
+    return np.array(out)
 
 
 def evaluate(coefficients: FloatArray, along: FloatArray, across: FloatArray, n: int, last: float) -> FloatArray:
@@ -363,13 +365,8 @@ def paper_scale(lines: ByteImage, drawn: ByteImage, box: tuple[int, int, int, in
     fits: list[FloatArray | None] = []
     flat = True
     for (profile, across), period, degree in zip(sides, periods, ((3, 1), (2, 4)), strict=True):
-        found = follow_phase(profile, across, period, degree)
-        if found is None or found[1] < 0.6:
-            # Where lines every 5 mm are too few or too faint, those every 1 mm may do.
-            finer = follow_phase(profile, across, period / 5, degree) if period / 5 > 3 else None
-            if finer is not None and finer[1] > 0.7:
-                found = (finer[0] / 5, finer[1])
-        flat &= found is not None and found[1] > 0.985
+        found = _followed(profile, across, period, degree)
+        flat &= found is not None and found[1] > _ALL_OVER
         fits.append(found[0] if found is not None and found[1] >= 0.45 else None)
     sizes = (right - left, bottom - top)
     mean = []
@@ -381,6 +378,23 @@ def paper_scale(lines: ByteImage, drawn: ByteImage, box: tuple[int, int, int, in
             mean.append(size / (float(ends[1] - ends[0]) * unit))
     last = (float(sides[0][1].max()), float(sides[1][1].max()))
     return PaperScale(box, (mean[0], mean[1]), fits[0], fits[1], unit, last, True, certain, flat)
+
+
+def _followed(
+    profile: FloatArray, across: FloatArray, period: float, degree: tuple[int, int]
+) -> tuple[FloatArray, float] | None:
+    """Number of 5 mm periods along the page (see `follow_phase`), by the lines that tell it best.
+
+    Where lines every 1 mm agree all over the page they are five times as exact, and where all lines are alike those
+    every 5 mm have no phase of their own; on paper that curls only those every 5 mm can be followed.
+    """
+    finer = follow_phase(profile, across, period / 5, degree) if period / 5 > LEAST_PERIOD else None
+    if finer is not None and finer[1] > _ALL_OVER:
+        return finer[0] / 5, finer[1]
+    found = follow_phase(profile, across, period, degree)
+    if finer is not None and (found is None or (found[1] < 0.6 and finer[1] > 0.7)):
+        return finer[0] / 5, finer[1]
+    return found
 
 
 def _five_mm(combs: list[Comb | None], length: float) -> float | None:

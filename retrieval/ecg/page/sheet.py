@@ -15,8 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.network.segment import FoundName
-from ecgkin.retrieval.ecg.page.pieces import page_side
+from ecgkin.retrieval.ecg.page.counts import byte_percentile
+from ecgkin.retrieval.ecg.page.network.segment import FoundName, halved_towards
+from ecgkin.retrieval.ecg.page.pieces import inked_pixels, page_side
 from ecgkin.retrieval.ecg.page.rows import TraceRows, signal_ends
 
 ByteImage = NDArray[np.uint8]
@@ -32,6 +33,7 @@ _OFF = 0.02  # slope by which a tile may miss the field before it loses its say
 LEAST_PX = 1.0  # at working size: less is left alone
 # Side of the fine picture: a page of 280 mm at 8 px/mm. More px than the sampling rate needs only cost time.
 FINE_SIDE = 2200
+_STRIP = 64  # lines of the fine page that are worked on together
 LEAST_FINE_SIDE = 1600  # small pictures are enlarged, so that strokes are a few px wide
 
 
@@ -70,17 +72,22 @@ class Lean:
             out = out + x - self.leaning(out, y)
         return out
 
-    def moved(self, plane: ByteImage, *, sharp: bool = False) -> ByteImage:
-        """A plane of the leaning page with its lines upright, `margin` columns wider on either side."""
-        height, width = plane.shape
+    def moved(self, *planes: ByteImage, sharp: bool = False) -> tuple[ByteImage, ...]:
+        """Up to four planes of the leaning page with its lines upright, `margin` columns wider on either side."""
+        height, width = planes[0].shape
         x, y = self.places((width + 2 * self.margin, height), 1.0)
         kind = cv2.INTER_NEAREST if sharp else cv2.INTER_LINEAR
-        return np.asarray(cv2.remap(plane, x, y, kind, borderMode=cv2.BORDER_CONSTANT), dtype=np.uint8)
+        moved = cv2.remap(cv2.merge(planes), x, y, kind, borderMode=cv2.BORDER_CONSTANT)
+        return tuple(np.asarray(plane, dtype=np.uint8) for plane in cv2.split(moved))
 
-    def places(self, size: tuple[int, int], factor: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Maps of a remapping onto the upright page of a size (width, height) that is `factor` times as fine."""
+    def places(
+        self, size: tuple[int, int], factor: float, lines: slice | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Maps of a remapping onto the upright page of a size (width, height) that is `factor` times as fine; or of
+        some of its lines only."""
+        number = np.arange(size[1])[slice(None) if lines is None else lines]
         x = (np.arange(size[0], dtype=np.float64) + 0.5) / factor - 0.5
-        y = (np.arange(size[1], dtype=np.float64) + 0.5) / factor - 0.5
+        y = (number + 0.5) / factor - 0.5
         u = (x - self.margin - self.centre[0]) / self.unit
         v = ((y - self.centre[1]) / self.unit).astype(np.float32)[:, None]
         slope = (_poly(self.slope, u) * self.unit * factor).astype(np.float32)
@@ -89,7 +96,7 @@ class Lean:
         across = start[None, :] + v * slope[None, :]
         if bend.any():
             across += (v * v) * bend[None, :]
-        down = np.broadcast_to(np.arange(size[1], dtype=np.float32)[:, None], across.shape)
+        down = np.broadcast_to(number.astype(np.float32)[:, None], across.shape)
         return across, np.ascontiguousarray(down)
 
 
@@ -109,18 +116,18 @@ def find_lean(lines: ByteImage, box: tuple[int, int, int, int]) -> Lean | None:
     part = lines[top:bottom, left:right]
     if min(part.shape) < 96:
         return None
-    capped = np.minimum(part, np.uint8(max(40.0, float(np.percentile(part[::3, ::3], 92)))))
+    capped = np.minimum(part, np.uint8(max(40.0, byte_percentile(part[::3, ::3], 92))))
     centre = ((left + right - 1) / 2, (top + bottom - 1) / 2)
     unit = (right - left) / 2
     found = []
     ys = np.linspace(0, part.shape[0], _TILES[0] + 1).astype(int)
     xs = np.linspace(0, part.shape[1], _TILES[1] + 1).astype(int)
-    for y0, y1 in pairwise(ys):
-        for x0, x1 in pairwise(xs):
-            slope, clear = _shear(capped[y0:y1, x0:x1])
-            if clear > _LEAST_CLEAR:
-                x, y = left + (x0 + x1 - 1) / 2, top + (y0 + y1 - 1) / 2
-                found.append(((x - centre[0]) / unit, (y - centre[1]) / unit, slope, min(clear, 40.0)))
+    boxes = [(y0, y1, x0, x1) for y0, y1 in pairwise(ys) for x0, x1 in pairwise(xs)]
+    shears = _shears([capped[y0:y1, x0:x1] for y0, y1, x0, x1 in boxes])
+    for (y0, y1, x0, x1), (slope, clear) in zip(boxes, shears, strict=True):
+        if clear > _LEAST_CLEAR:
+            x, y = left + (x0 + x1 - 1) / 2, top + (y0 + y1 - 1) / 2
+            found.append(((x - centre[0]) / unit, (y - centre[1]) / unit, slope, min(clear, 40.0)))
     if len(found) < _LEAST_TILES:
         return None
     table = np.array(found)
@@ -170,11 +177,28 @@ def _fitted(
     return slope, bend
 
 
-def _shear(tile: ByteImage) -> tuple[float, float]:
-    """Slope (columns a line) of the upright lines of a tile, and how clearly it stands out, 0 for not at all.
+def _shears(tiles: list[ByteImage]) -> list[tuple[float, float]]:
+    """Slope (columns a line) of the upright lines of each tile, and how clearly it stands out, 0 for not at all.
 
-    The strips' profiles are shifted as phases of their spectra.
+    The strips' profiles are shifted as phases of their spectra, those of all tiles at once.
     """
+    found = [_spectra(tile) for tile in tiles]
+    shape = (len(tiles), max(s.shape[0] for s, _ in found), max(s.shape[1] for s, _ in found))
+    turned, growth = np.zeros(shape, dtype=np.complex64), np.zeros(shape, dtype=np.complex64)
+    for number, (spectra, phase) in enumerate(found):
+        place = (number, slice(0, spectra.shape[0]), slice(0, spectra.shape[1]))
+        turned[place] = spectra * np.exp(1j * phase * _SHEARS[0]).astype(np.complex64)
+        growth[place] = np.exp(1j * phase * (_SHEARS[1] - _SHEARS[0]))
+    sharp = np.zeros((_SHEARS.size, len(tiles)))
+    for index in range(_SHEARS.size):
+        total = turned.sum(axis=1)
+        sharp[index] = (total.real**2 + total.imag**2).sum(axis=1)
+        turned *= growth
+    return [_sharpest(sharp[:, number]) for number in range(len(tiles))]
+
+
+def _spectra(tile: ByteImage) -> tuple[NDArray[np.complex64], FloatArray]:
+    """Spectra of a tile's strips, and by how much a shear of 1 turns each of their phases; both (strips, waves)."""
     height, width = tile.shape
     count = min(_STRIPS, height)
     strips = cv2.resize(tile, (width, count), interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -185,13 +209,11 @@ def _shear(tile: ByteImage) -> tuple[float, float]:
     spectra = np.fft.rfft(strips, axis=1)[:, first:last].astype(np.complex64)
     wave = 2 * np.pi * np.arange(first, first + spectra.shape[1]) / width
     y = (np.arange(count) + 0.5) / count * height - height / 2
-    turn = np.exp(1j * wave[None, :] * y[:, None] * _SHEARS[0]).astype(np.complex64)
-    growth = np.exp(1j * wave[None, :] * y[:, None] * (_SHEARS[1] - _SHEARS[0])).astype(np.complex64)
-    sharp = np.zeros(_SHEARS.size)
-    turned = spectra * turn
-    for index in range(_SHEARS.size):
-        sharp[index] = float((np.abs(turned.sum(axis=0)) ** 2).sum())
-        turned *= growth
+    return spectra, wave[None, :] * y[:, None]
+
+
+def _sharpest(sharp: FloatArray) -> tuple[float, float]:
+    """The shear at which a tile is sharpest, and how far it stands out; 0 and 0 where none does."""
     best = int(sharp.argmax())
     usual = float(np.median(sharp))
     if usual <= 0.0 or not 0 < best < sharp.size - 1:
@@ -271,29 +293,44 @@ class FineSheet:
 
 
 def upright_sheet(sheet: Sheet) -> Sheet:
-    """The page with its upright lines made upright, where they lean by a pixel or more."""
+    """The page with its upright lines made upright, where they lean by a pixel or more; without marks.
+
+    Args:
+        sheet: The page as it was found.
+
+    Returns:
+        The page that `with_marks` adds marks to.
+    """
+    sheet = replace(sheet, marks=None)
     rows = sheet.rows
     lean = find_lean(sheet.lines, (rows.left, rows.top, rows.right, rows.bottom))
     if lean is None:
         return sheet
-    trace = lean.moved(rows.trace, sharp=True)
+    trace, solid = lean.moved(rows.trace, rows.solid, sharp=True)
     level = (rows.top + rows.bottom) / 2
     ends = [
         float(lean.upright(np.array([float(x)]), np.array([y]))[0]) for x in (rows.left, rows.right) for y in (level,)
     ]
     left, right = signal_ends(trace, rows.baselines, (round(ends[0]), round(ends[1])))
-    moved = replace(
-        rows, ink=lean.moved(rows.ink), trace=trace, solid=lean.moved(rows.solid, sharp=True), left=left, right=right
-    )
-    marks = sheet.marks
-    if marks is not None:
-        names = tuple(
-            replace(name, x=float(lean.upright(np.array([name.x]), np.array([name.y]))[0])) for name in marks.names
-        )
-        marks = Marks(
-            lean.moved(marks.trace), lean.moved(marks.pulse), lean.moved(marks.text), lean.moved(marks.stroke), names
-        )
-    return replace(sheet, rows=moved, lines=lean.moved(sheet.lines), marks=marks, lean=lean)
+    ink, lines = lean.moved(rows.ink, sheet.lines)
+    moved = replace(rows, ink=ink, trace=trace, solid=solid, left=left, right=right)
+    return replace(sheet, rows=moved, lines=lines, lean=lean)
+
+
+def with_marks(sheet: Sheet, marks: Marks | None) -> Sheet:
+    """An upright page with what the network marked on it.
+
+    Args:
+        sheet: From `upright_sheet`.
+        marks: On the page as it was found.
+    """
+    if marks is None or sheet.lean is None:
+        return replace(sheet, marks=marks)
+    planes = sheet.lean.moved(marks.trace, marks.pulse, marks.text, marks.stroke)
+    x, y = (np.array([getattr(name, axis) for name in marks.names], dtype=np.float64) for axis in ("x", "y"))
+    upright = sheet.lean.upright(x, y).tolist()
+    names = tuple(replace(name, x=to) for name, to in zip(marks.names, upright, strict=True))
+    return replace(sheet, marks=Marks(*planes, names))
 
 
 def fine_sheet(sheet: Sheet) -> FineSheet:
@@ -330,43 +367,68 @@ def fine_sheet(sheet: Sheet) -> FineSheet:
         warped = cv2.warpPerspective(rgb, onto, size, flags=kind, borderMode=cv2.BORDER_REPLICATE)
         fine = np.asarray(warped, dtype=np.uint8)
     paper = _paper(fine)
-    away = np.asarray(cv2.bitwise_not(cv2.divide(fine, paper, scale=255)), dtype=np.uint8)
+    away = np.asarray(cv2.divide(fine, paper, dst=paper, scale=255), dtype=np.uint8)
+    cv2.bitwise_not(away, dst=away)
     if sheet.bow is not None or sheet.lean is not None:
         bow = np.zeros((2, size[0]), dtype=np.float32)
         if sheet.bow is not None:
             bow = cv2.resize(sheet.bow.astype(np.float32), (size[0], 2), interpolation=cv2.INTER_LINEAR) * factor
         away = _levelled(away, bow, sheet.lean, factor)
-    lines = cv2.max(cv2.max(away[..., 0], away[..., 1]), away[..., 2])
     weights, offset = _discriminant(away, sheet.rows, factor)
-    darkness = cv2.transform(away, np.array([[*weights, offset]], dtype=np.float64))
-    return FineSheet(
-        np.asarray(darkness, dtype=np.uint8).reshape(away.shape[:2]), np.asarray(lines, dtype=np.uint8), factor
-    )
+    return FineSheet(*_weighed(away, weights, offset), factor)
+
+
+def _weighed(away: ByteImage, weights: NDArray[np.float64], offset: float) -> tuple[ByteImage, ByteImage]:
+    """The weighted sum of the three channels and an offset, and the largest of the three; strip by strip (see
+    `_levelled`)."""
+    total, most = np.empty(away.shape[:2], dtype=np.uint8), np.empty(away.shape[:2], dtype=np.uint8)
+    red_share, green_share, blue_share = weights.tolist()
+    for top in range(0, away.shape[0], _STRIP):
+        lines = slice(top, min(away.shape[0], top + _STRIP))
+        red, green, blue = cv2.split(away[lines])
+        # In floats: what is below 0 on the way may come back.
+        some = cv2.addWeighted(red, red_share, green, green_share, offset, dtype=cv2.CV_32F)
+        some = cv2.scaleAdd(blue.astype(np.float32), blue_share, some, dst=some)
+        cv2.convertScaleAbs(cv2.max(some, 0.0, dst=some), dst=total[lines])
+        cv2.max(cv2.max(red, green, dst=red), blue, dst=most[lines])
+    return total, most
 
 
 def _levelled(image: ByteImage, bow: NDArray[np.float32], lean: Lean | None, factor: float) -> ByteImage:
     """`image` with each column moved up by the bow, linear between the page's top and bottom, and its lines upright."""
     height, width = image.shape[:2]
     ramp = np.linspace(0.0, 1.0, height, dtype=np.float32)[:, None]
-    if lean is None:
-        y = np.arange(height, dtype=np.float32)[:, None] + bow[0][None, :] + ramp * (bow[1] - bow[0])[None, :]
-        x = np.ascontiguousarray(np.broadcast_to(np.arange(width, dtype=np.float32)[None, :], y.shape))
-    else:
-        x, y = lean.places((width + round(2 * lean.margin * factor), height), factor)
-        if bow.any():
-            column = np.clip(x, 0, width - 1).astype(np.int32)
-            y += bow[0][column] + ramp * (bow[1] - bow[0])[column]
-    return np.asarray(cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), dtype=np.uint8)
+    turn = bow[1] - bow[0]
+    wide = width if lean is None else width + round(2 * lean.margin * factor)
+    out = np.empty((height, wide, *image.shape[2:]), dtype=np.uint8)
+    level = np.arange(width, dtype=np.float32)[None, :]
+    # Strip by strip: maps of the whole page do not fit into the cache.
+    for top in range(0, height, _STRIP):
+        lines = slice(top, min(height, top + _STRIP))
+        if lean is None:
+            y = np.arange(lines.start, lines.stop, dtype=np.float32)[:, None] + bow[0][None, :]
+            y += ramp[lines] * turn[None, :]
+            x = np.broadcast_to(level, y.shape)
+        else:
+            x, y = lean.places((wide, height), factor, lines)
+            if turn.any() or bow[0].any():
+                column = np.clip(x, 0, width - 1).astype(np.int32)
+                y += bow[0].take(column) + ramp[lines] * turn.take(column)
+        cv2.remap(image, np.ascontiguousarray(x), y, cv2.INTER_LINEAR, dst=out[lines], borderMode=cv2.BORDER_REPLICATE)
+    return out
 
 
 def _reduced(rgb: ByteImage, onto: Matrix, wanted: float) -> tuple[ByteImage, Matrix]:
     """The picture made smaller by averaging, and the homography from the smaller one."""
     height, width = rgb.shape[:2]
     size = (max(16, round(width * wanted)), max(16, round(height * wanted)))
-    small = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+    # Halves, which are fast, and for the rest the mean of two by two; OpenCV's own mean is ten times as slow.
+    small = halved_towards(rgb, size)
+    if small.shape[:2] != (size[1], size[0]):
+        small = np.asarray(cv2.resize(small, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
     sx, sy = width / size[0], height / size[1]
     back = np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5], [0.0, 0.0, 1.0]])
-    return np.asarray(small, dtype=np.uint8), onto @ back
+    return small, onto @ back
 
 
 def _paper(fine: ByteImage) -> ByteImage:
@@ -388,9 +450,8 @@ def _discriminant(away: ByteImage, rows: TraceRows, factor: float) -> tuple[NDAr
     inside = cv2.bitwise_and(trace, cv2.threshold(rows.ink, 200, 255, cv2.THRESH_BINARY)[1])
     samples = []
     for mask, most in ((inside, 6000), (beside, 12000)):
-        ys, xs = np.nonzero(mask)
-        step = max(1, ys.size // most)
-        ys, xs = ys[::step], xs[::step]
+        places = inked_pixels(np.asarray(mask, dtype=np.uint8))
+        ys, xs = np.divmod(places[:: max(1, places.size // most)], trace.shape[1])
         fy = np.clip(((ys + 0.5) * factor).astype(int), 0, height - 1)
         fx = np.clip(((xs + 0.5) * factor).astype(int), 0, width - 1)
         samples.append(away[fy, fx].astype(np.float64))

@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page.pieces import inked_pixels
+
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -30,6 +32,7 @@ _BEHIND = 0.3
 _HALF = 0.6  # of the darkest px beside it that a px must have to be ink
 _BROKEN = 0.0025  # share of the width by which pieces of one upright stroke may lie apart
 _GROWTH = 4  # columns that a row's ink may spread beyond its path
+_STRIP = 64  # lines of the fine page that are worked on together: they fit into the cache
 _REACH = 2.2  # how far from its baseline a row is looked for, in row distances
 
 
@@ -39,12 +42,115 @@ class Paths:
 
     Attributes:
         low, high: Smallest and largest y that a row's path takes in each column, (n_rows, w), px at the size of `ink`.
-        on_ink: Share of ink under the path in each column, 0 to 1, same shape.
+        left_at: y at which the path leaves each column for the next, same shape.
     """
 
     low: FloatArray
     high: FloatArray
-    on_ink: FloatArray
+    left_at: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PathCosts:
+    """What steps of a path cost, each row in a window of its own about its baseline.
+
+    Attributes:
+        across: Of coming from the column before at a height, (columns, rows, size).
+        upright: Of passing a pixel within a column, same shape.
+        home: Of beginning or ending at a height, (rows, size).
+        offsets: y of the first line of each row's window, (rows,).
+    """
+
+    across: NDArray[np.float32]
+    upright: NDArray[np.float32]
+    home: NDArray[np.float32]
+    offsets: NDArray[np.int64]
+
+
+def path_costs(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> PathCosts:
+    """Costs of the paths of rows over columns `left` to `right` (exclusive) of `ink` (see `follow`)."""
+    height, _ = ink.shape
+    n_rows = baselines.size
+    pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else 0.5 * height
+    reach = int(min(np.ceil(_REACH * pitch), height))
+    size = 2 * reach + 1
+    offsets = np.round(baselines).astype(np.int64) - reach
+    # (columns, rows, y): a column's windows lie together in memory.
+    windows = row_windows(ink[:, left:right].astype(np.float32) / 255.0, offsets, size)
+    paper = 1.0 - windows
+    y = np.arange(size) + offsets[:, None]
+    place = np.full(y.shape, _ANY)
+    if n_rows > 1:
+        others = np.abs(y[:, :, None] - baselines[None, None, :])
+        own = np.abs(y - baselines[:, None])
+        gaps = np.concatenate([[pitch], np.diff(baselines), [pitch]])
+        near = np.minimum(pitch, np.minimum(gaps[:-1], gaps[1:]))[:, None]
+        foreign = (others.min(axis=2) < 0.16 * near) & (own > 0.6 * near)
+        place += foreign * _FOREIGN
+    outside = (y < 0) | (y >= height)
+    place += outside * 4.0
+    # A slight pull home, so that a path in the open returns.
+    place += (np.abs(y - baselines[:, None]) / pitch) * 0.02
+    across = paper if _ACROSS == 1.0 else paper * np.float32(_ACROSS)
+    across = across + place.astype(np.float32)
+    upright = paper * np.float32(_UPRIGHT) + np.float32(_ANY)
+    home = (np.abs(y - baselines[:, None]) * np.float32(0.02)).astype(np.float32)
+    return PathCosts(across, upright, home, offsets)
+
+
+def row_windows(plane: NDArray[np.float32], offsets: NDArray[np.int64], size: int) -> NDArray[np.float32]:
+    """`size` lines of a plane (h, columns) from each row's offset on, 0 outside of it, (columns, rows, size)."""
+    height = plane.shape[0]
+    padded = np.zeros((height + 2 * size, plane.shape[1]), dtype=np.float32)
+    padded[size : size + height] = plane
+    windows = np.stack([padded[size + o : size + o + size] for o in offsets]).transpose(2, 0, 1)
+    return np.ascontiguousarray(windows)
+
+
+def cheapest(
+    across: NDArray[np.float32], rise: NDArray[np.float32], start: NDArray[np.float32], end: NDArray[np.float32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Cheapest path of each row over some columns.
+
+    Args:
+        across: Of `PathCosts`, (columns, rows, size).
+        rise: Sums of the costs of passing pixels, from the top, same shape; those may be negative.
+        start, end: Cost of every height before the first and behind the last column, (rows, size).
+
+    Returns:
+        Heights at which the paths come into and leave each column, (rows, columns), and their costs, (rows,).
+    """
+    n, n_rows, size = across.shape
+    best = np.empty((n, n_rows, size), dtype=np.float32)
+    here = start
+    # Of a column's many small steps the calls cost as much as the numbers: nothing is allocated.
+    down, up = np.empty_like(start), np.empty_like(start)
+    below = up[:, ::-1]
+    for x in range(n):
+        passed, entered = rise[x], best[x]
+        np.add(here, across[x], out=entered)
+        np.subtract(entered, passed, out=down)
+        np.minimum.accumulate(down, axis=1, out=down)
+        np.add(down, passed, out=down)
+        np.add(entered, passed, out=up)
+        np.minimum.accumulate(below, axis=1, out=below)
+        np.subtract(up, passed, out=up)
+        here = np.minimum(down, up, out=entered)
+    rows = np.arange(n_rows)
+    y = np.arange(size)[None]
+    total = here + end
+    at = total.argmin(axis=1)
+    cost = total[rows, at]
+    came, left = np.empty((n_rows, n), dtype=np.int64), np.empty((n_rows, n), dtype=np.int64)
+    for x in range(n - 1, -1, -1):
+        passed = rise[x]
+        np.subtract(passed, passed[rows, at][:, None], out=up)
+        np.negative(up, out=up, where=y <= at[:, None])
+        np.add(best[x - 1] if x else start, across[x], out=down)
+        np.add(down, up, out=down)
+        left[:, x] = at
+        at = came[:, x] = down.argmin(axis=1)
+    return came, left, cost
 
 
 def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Paths:
@@ -58,58 +164,16 @@ def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Path
     Returns:
         Paths over the columns of `ink`; NaN outside of `left` to `right`.
     """
-    height, width = ink.shape
-    n_rows = baselines.size
-    pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else 0.5 * height
-    reach = int(min(np.ceil(_REACH * pitch), height))
-    size = 2 * reach + 1
-    offsets = np.round(baselines).astype(int) - reach
-    padded = np.zeros((height + 2 * size, right - left), dtype=np.float32)
-    padded[size : size + height] = ink[:, left:right].astype(np.float32) / 255.0
-    # (columns, rows, y): a column's windows lie together in memory.
-    windows = np.stack([padded[size + o : size + o + size] for o in offsets]).transpose(2, 0, 1)
-    windows = np.ascontiguousarray(windows)
-    paper = 1.0 - windows
-    across = paper * np.float32(_ACROSS) + np.float32(_ANY)
-    y = np.arange(size) + offsets[:, None]
-    if n_rows > 1:
-        others = np.abs(y[:, :, None] - baselines[None, None, :])
-        own = np.abs(y - baselines[:, None])
-        gaps = np.concatenate([[pitch], np.diff(baselines), [pitch]])
-        near = np.minimum(pitch, np.minimum(gaps[:-1], gaps[1:]))[:, None]
-        foreign = (others.min(axis=2) < 0.16 * near) & (own > 0.6 * near)
-        across += (foreign * np.float32(_FOREIGN))[None]
-    outside = (y < 0) | (y >= height)
-    across += (outside * np.float32(4.0))[None]
-    # A slight pull home, so that a path in the open returns.
-    across += ((np.abs(y - baselines[:, None]) / pitch) * np.float32(0.02)).astype(np.float32)[None]
-    upright = np.cumsum(paper * np.float32(_UPRIGHT) + np.float32(_ANY), axis=2, dtype=np.float32)
-    n = right - left
-    best = np.empty((n, n_rows, size), dtype=np.float32)
-    home = (np.abs(y - baselines[:, None]) * np.float32(0.02)).astype(np.float32)
-    here = home
-    for x in range(n):
-        here = here + across[x]
-        rise = upright[x]
-        down = np.minimum.accumulate(here - rise, axis=1) + rise
-        up = np.minimum.accumulate((here + rise)[:, ::-1], axis=1)[:, ::-1] - rise
-        here = np.minimum(down, up)
-        best[x] = here
-    rows = np.arange(n_rows)
-    low = np.full((n_rows, width), np.nan)
-    high = np.full((n_rows, width), np.nan)
-    on_ink = np.zeros((n_rows, width))
-    at = (here + home).argmin(axis=1)
-    for x in range(n - 1, -1, -1):
-        before = (best[x - 1] if x else home) + across[x]
-        rise = upright[x]
-        level = rise[rows, at][:, None]
-        came = (before + np.abs(rise - level)).argmin(axis=1)
-        low[:, left + x] = np.minimum(at, came)
-        high[:, left + x] = np.maximum(at, came)
-        on_ink[:, left + x] = np.maximum(windows[x, rows, at], windows[x, rows, came])
-        at = came
-    return Paths(low + offsets[:, None], high + offsets[:, None], on_ink)
+    width = ink.shape[1]
+    costs = path_costs(ink, baselines, left, right)
+    rise = np.cumsum(costs.upright, axis=2, dtype=np.float32)
+    came, gone, _ = cheapest(costs.across, rise, costs.home, costs.home)
+    low, high, left_at = (np.full((baselines.size, width), np.nan) for _ in range(3))
+    offsets = costs.offsets[:, None]
+    low[:, left:right] = np.minimum(came, gone) + offsets
+    high[:, left:right] = np.maximum(came, gone) + offsets
+    left_at[:, left:right] = gone + offsets
+    return Paths(low, high, left_at)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,12 +209,15 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
     width = darkness.shape[1]
     n_rows = paths.low.shape[0]
     # Beside a dark upright stroke its pale border is no stroke of its own: half of what is darkest nearby counts.
-    near = cv2.convertScaleAbs(cv2.dilate(darkness, np.ones((1, 5), np.uint8)), alpha=_HALF)
-    least = cv2.max(near, np.full_like(near, round(level)))
-    solid = cv2.compare(darkness, least, cv2.CMP_GE)
+    solid = np.empty_like(darkness)
+    floor, pen = float(round(level)), np.ones((1, 5), np.uint8)
+    for first in range(0, darkness.shape[0], _STRIP):
+        part = darkness[first : first + _STRIP]
+        near = cv2.convertScaleAbs(cv2.dilate(part, pen), alpha=_HALF)
+        cv2.compare(part, cv2.max(near, floor, dst=near), cv2.CMP_GE, dst=solid[first : first + _STRIP])
     tall = max(3, round(_BROKEN * width)) | 1
-    solid = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8))
-    column, begin, end = _runs(np.asarray(solid, dtype=np.uint8))
+    closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8))
+    column, begin, end = _runs(np.asarray(closed, dtype=np.uint8))
     low, high = _enlarged(paths, factor, width)
     slack = 0.6 * factor + 1.0
     touches = np.zeros((column.size, n_rows), dtype=bool)
@@ -184,15 +251,17 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
 
 def _runs(solid: ByteImage) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Column, first and last y of every upright run of ink."""
-    from ecgkin.retrieval.ecg.page.pieces import inked_pixels
-
-    height = solid.shape[0]
-    upright = cv2.copyMakeBorder(cv2.transpose(solid), 0, 0, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    begun = np.asarray(cv2.subtract(upright[:, 1:], upright[:, :-1]), dtype=np.uint8)
-    ended = np.asarray(cv2.subtract(upright[:, :-1], upright[:, 1:]), dtype=np.uint8)
-    column, begin = np.divmod(inked_pixels(begun), height + 1)
-    end = inked_pixels(ended) % (height + 1) - 1
-    return column, begin, end
+    height, width = solid.shape
+    begun, ended = solid.copy(), solid.copy()
+    cv2.subtract(solid[1:], solid[:-1], dst=begun[1:])
+    cv2.subtract(solid[:-1], solid[1:], dst=ended[:-1])
+    places = []
+    for edge in (begun, ended):
+        y, x = np.divmod(inked_pixels(edge), width)
+        # Few as they are, sorting them by columns is quicker than turning the picture.
+        places.append(np.sort(x * height + y))
+    column, begin = np.divmod(places[0], height)
+    return column, begin, places[1] % height
 
 
 def _enlarged(paths: Paths, factor: float, width: int) -> tuple[FloatArray, FloatArray]:

@@ -340,7 +340,12 @@ def value_of(case: Case, name: str) -> float | None:
     """
     measured = case.meta.get("measurements")
     value = measured.get(name) if isinstance(measured, dict) else None
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:  # what a client has stored may be a whole number of any length
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def within(case: Case, measures: Sequence[MeasurePart]) -> bool:

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from ecgkin.generation.measures import NAMES, Measurements, Reason, measure, reason_text
 from ecgkin.generation.measures.beats import _left_of_spikes
+from ecgkin.generation.measures.columns import in_step
 from ecgkin.generation.measures.measure import samples_and_beats
 from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.simulation.model import DOWER, to_twelve
 from ecgkin.retrieval.ecg.simulation.simulate import SimulatedEcg, simulate
 
 
@@ -251,3 +253,61 @@ def test_the_rhythm_strip_counts_the_beats() -> None:
     signal += np.random.default_rng(0).normal(0, 0.01, signal.shape).astype(np.float32)
     found = measure(EcgRecord(signal, float(fs), LEADS))
     assert found.rate_bpm == pytest.approx(60 * fs / cycle, rel=0.02)
+
+
+def with_raised_st(ecg: SimulatedEcg, height_mv: float, xyz: tuple[float, float, float], fall_s: float) -> EcgRecord:
+    """The record with an injury current: it comes while the ventricles are excited, domes, and goes with T."""
+    t = np.arange(ecg.record.signal_mv.shape[1]) / ecg.record.fs_hz
+    course = np.zeros_like(t)
+    limits = zip(ecg.truth.qrs_onsets_s, ecg.truth.qrs_ends_s, ecg.truth.t_ends_s, strict=True)
+    for onset, end, t_end in limits:
+        rise = np.clip((t - onset - 0.4 * (end - onset)) / (0.6 * (end - onset)), 0, 1)
+        decay = np.clip((t - (t_end - fall_s)) / fall_s, 0, 1)
+        dome = 1 + 0.3 * np.sin(np.pi * np.clip((t - end) / (t_end - fall_s - end), 0, 1))
+        inside = (t >= onset) & (t <= t_end)
+        course += inside * dome * (0.5 - 0.5 * np.cos(np.pi * rise)) * (0.5 + 0.5 * np.cos(np.pi * decay))
+    lead = DOWER @ np.array(xyz)
+    added = to_twelve((lead / np.abs(lead).max() * height_mv)[:, None] * course[None])
+    return replace(ecg.record, signal_mv=(ecg.record.signal_mv + added).astype(np.float32))
+
+
+@given(
+    code=st.sampled_from(["NORM", "LAFB", "IMI", "LVH"]),
+    towards=st.sampled_from([(0.35, 0.0, -1.0), (-0.2, 1.0, 0.1), (1.0, 0.1, -0.1)]),
+    height_mv=st.floats(0.1, 1.0),
+    fall_s=st.floats(0.06, 0.12),
+    seed=st.integers(0, 30),
+)
+@settings(max_examples=30, deadline=None)
+def test_tombstones_do_not_widen_qrs(
+    code: str, towards: tuple[float, float, float], height_mv: float, fall_s: float, seed: int
+) -> None:
+    ecg = made([code], seed)
+    found = measure(with_raised_st(ecg, height_mv, towards, fall_s))
+    assert found.qrs_ms == pytest.approx(ecg.truth.qrs_ms, abs=24)
+
+
+def test_a_late_part_of_qrs_is_no_st() -> None:
+    """Right bundle branch block has a slow stretch before its second R: it is measured to the end of that."""
+    for seed in range(6):
+        ecg = made(["CRBBB"], seed)
+        assert measure(ecg.record).qrs_ms == pytest.approx(ecg.truth.qrs_ms, abs=20)
+
+
+@pytest.mark.parametrize("late_s", [-0.09, 0.07])
+def test_columns_beside_the_strip_are_put_in_step(late_s: float) -> None:
+    """A page whose columns are printed some hundredths of a second off: QRS is that of the recording."""
+    ecg = made(["NORM"], 5)
+    whole = ecg.record.standard()
+    by = round(late_s * 500)
+    signal = np.full((12, 5000), np.nan, dtype=np.float32)
+    for lead in range(12):
+        column = slice(1250 * (lead // 3) + 100, 1250 * (lead // 3 + 1) - 100)
+        signal[lead, column] = np.roll(whole[lead], by)[column]
+    signal[LEADS.index("II")] = whole[LEADS.index("II")]
+    found, truth = measure(EcgRecord(signal, 500.0, LEADS)), measure(ecg.record)
+    assert truth.qrs_ms is not None and truth.axis_deg is not None
+    assert found.qrs_ms == pytest.approx(truth.qrs_ms, abs=16)
+    assert found.axis_deg == pytest.approx(truth.axis_deg, abs=12)
+    samples, beats = samples_and_beats(EcgRecord(signal, 500.0, LEADS))
+    assert in_step(samples, beats) is samples  # once is enough

@@ -239,6 +239,10 @@ def test_hostile_zips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr(link, b"/etc/passwd")
     refused("is a link")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("x.scp", b"x")
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(b"x.scp", b"\0.scp"))
+    refused("no name")
     monkeypatch.setattr(archives, "_SLACK_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros.scp", bytes(20 << 20))

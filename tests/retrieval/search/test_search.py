@@ -56,8 +56,9 @@ def over_records(make: Callable[..., CaseBase]) -> Callable[..., CaseSearch]:
 
 def record(seed: int) -> EcgRecord:
     rng = np.random.default_rng(seed)
-    walk = (rng.standard_normal((12, 500)).cumsum(axis=1) * 0.05).astype(np.float32)
-    return EcgRecord(walk, 50.0, LEADS, record_id=str(seed))
+    walk = rng.standard_normal((12, 500)).cumsum(axis=1) * 0.05
+    beats = rng.normal(size=(12, 1)) * (np.arange(500) % 40 < 3)  # 75 a minute: what has none is no ECG
+    return EcgRecord((walk + beats).astype(np.float32), 50.0, LEADS, record_id=str(seed))
 
 
 def cases(n: int) -> list[Case]:

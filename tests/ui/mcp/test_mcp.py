@@ -201,6 +201,19 @@ def test_over_http_with_tokens(simulated_base: Path, ecg: Path) -> None:
     tools.close()
 
 
+def test_a_document_without_end_does_not_stop_the_tools(tools: Tools, ecg: Path, monkeypatch: Any) -> None:
+    """The tools take turns: one hostile file would have kept all callers waiting for ever."""
+    from ecgkin.retrieval.ecg.formats import tried
+
+    ended = tried._Trial.ended
+    monkeypatch.setattr(tried._Trial, "ended", lambda self, path, page, seconds: ended(self, path, page, 0.5))
+    bomb = (Path(__file__).parents[2] / "fixtures" / "hostile" / "bomb.pdf").read_bytes()
+    data = f"data:;name=a.pdf;base64,{base64.b64encode(bomb).decode()}"
+    refused, measured = talk(make_server(tools), ("search", {"file": data}), ("measure", {"file": str(ecg)}))
+    assert refused.is_error and "cannot be decoded within" in refused.content[0].text
+    assert measured.structured_content["rate_bpm"] == pytest.approx(70, abs=2)
+
+
 def test_over_http_without_tokens_this_machine_alone(simulated_base: Path) -> None:
     import httpx
 

@@ -36,6 +36,7 @@ const cal = button(T.calipers, T.calipers, () => {
   measuring = !measuring;
   cal.setAttribute("aria-pressed", measuring);
   hint.textContent = measuring ? T.hint_calipers : T.hint;
+  panes.classList.toggle("measuring", measuring);
   for (const p of all) { p.box.classList.toggle("measuring", measuring); if (!measuring) p.mark = null; p.draw(); }
 });
 cal.setAttribute("aria-pressed", "false");
@@ -187,13 +188,6 @@ function zoomAll(factor, pane, event) {
   view.scale = scale;
   drawAll();
 }
-// The part of a page that is looked at: where its traces are, with some room, else all of it.
-function framed(p) {
-  if (!p.outline || !p.outline.length) return { x: 0, y: 0, width: p.width, height: p.height };
-  const xs = p.outline.map((c) => c[0]), ys = p.outline.map((c) => c[1]);
-  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)], room = 0.03 * (x1 - x0);
-  return { x: x0 - room, y: y0 - room, width: x1 - x0 + 2 * room, height: y1 - y0 + 2 * room };
-}
 function fitAll() {
   const width = Math.max(...all.map((p) => p.frame.width)), height = Math.max(...all.map((p) => p.frame.height));
   const box = all[0].box;
@@ -205,7 +199,7 @@ function fitAll() {
 // As high as the pages need at this width, and no higher than the window: no empty paper, no scrolling to the end.
 function sized() {
   const frame = window.frameElement;
-  if (!frame) return;
+  if (!frame || !DATA.sized) return;
   let window_px = 900;
   try { window_px = parent.innerHeight; } catch { /* another origin: as if it were a usual screen */ }
   const stacked = panes.classList.contains("stacked"), n = all.length;
@@ -281,7 +275,8 @@ function overlay(data) {
 if (DATA.overlay) all.push(new Pane(overlay(DATA.overlay)));
 for (const page of DATA.pages) all.push(new Pane(page));
 for (const p of all) {
-  p.frame = framed(p.page);
+  const [x, y, width, height] = p.page.frame || [0, 0, p.page.width, p.page.height];
+  p.frame = { x, y, width, height };
   [p.page.x, p.page.y] = [-p.frame.x, -p.frame.y];
 }
 let touched = false;

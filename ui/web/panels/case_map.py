@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.shared.context import show_error
+from ecgkin.ui.web.shared.desk import beside
 from ecgkin.ui.web.shared.texts import name_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def case_map(page: Page, shown: SearchOut) -> None:
         picked = picked_case(event)
         if picked and picked != st.session_state.get("map-seen"):
             st.session_state["map-seen"] = picked
-            st.session_state["compare"] = picked
+            beside(picked)
             st.rerun()
 
 

@@ -9,10 +9,12 @@ from html import escape
 from typing import TYPE_CHECKING, TypeAlias
 
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.panels import beside as beside_tables
 from ecgkin.ui.web.panels.neighbour_cards import chips_html, voted
 from ecgkin.ui.web.panels.query_panel import query_sheet
 from ecgkin.ui.web.shared import drawings
 from ecgkin.ui.web.shared.context import show_error
+from ecgkin.ui.web.shared.desk import beside
 from ecgkin.ui.web.shared.notes import as_said
 from ecgkin.ui.web.shared.texts import person
 from ecgkin.ui.web.shared.viewer import show, viewer_html
@@ -23,8 +25,8 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import CaseOut, ExplanationOut, SearchOut, StretchOut
     from ecgkin.ui.web.shared.context import Page
+    from ecgkin.ui.web.shared.desk import Found, Work
     from ecgkin.ui.web.shared.drawings import Mark, Sheet
-    from ecgkin.ui.web.shared.state import Found
     from ecgkin.ui.web.shared.texts import Words
 
 LAYOUT = "3x4+1R"
@@ -38,12 +40,13 @@ WHY_LAYOUT = "12x1"
 Points: TypeAlias = tuple[tuple[float, float], ...]
 
 
-def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> None:
+def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id: str) -> None:
     """Draw the view for one case, with a way back and to the cases before and after it.
 
     Args:
         page: What every panel is given: language, texts, API, colours.
-        found: The search of this session, before and after its marks.
+        work: The question.
+        found: Its search, before and after its marks.
         shown: The search whose cases are on the page.
         case_id: The case beside the query.
     """
@@ -51,15 +54,13 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
 
     word = page.word
     with st.container(horizontal=True, vertical_alignment="center", key="compare-bar"):
-        if st.button(word("back"), icon=":material/arrow_back:", key="back"):
-            st.session_state.pop("compare")
-            st.rerun()
+        st.button(word("back"), icon=":material/arrow_back:", key="back", on_click=beside, args=(None,))
         _step(shown, case_id, page)
         place, asked = st.empty(), st.empty()
     try:
         case = page.api.case(case_id)
         other = page.api.record(case_id)
-        sheet, record = query_sheet(found.query, shown.page, page.dark) if found.query.kind == "ecg" else (None, None)
+        sheet, record = query_sheet(work, shown.page, page.dark) if found.query.kind == "ecg" else (None, None)
     except EcgkinError as error:
         show_error(error, word)
         return
@@ -86,7 +87,17 @@ def compare_view(page: Page, found: Found, shown: SearchOut, case_id: str) -> No
         _side(page, found, case, caption, sheet, record, explain=explain)
         if found.query.kind == "ecg" and samples is None and other is not None:
             st.caption(word("no_overlay"))
-    _about(page, shown, case, caption)
+    left, right = st.columns([1, 1], gap="medium")
+    with left:
+        _about(page, shown, case, caption)
+        st.html(beside_tables.findings_html(shown.vote, case.labels, page.lang, word))
+    if samples is not None and other is not None:
+        serial = beside_tables.measured_beside(work, case_id, samples, other)
+        with left:
+            st.html(beside_tables.values_html(serial, page.lang, word))
+        with right:
+            names = (f"{word('v_case')} {case.case_id}", word("v_query"))
+            st.html(beside_tables.beats_html(serial, names, word))
 
 
 def _read_off(page: Page, found: Found) -> EcgRecord | None:
@@ -109,9 +120,16 @@ def _step(shown: SearchOut, case_id: str, page: Page) -> None:
     st.html(f'<span class="ek ek-rank">{escape(page.word("nth", n=at + 1, of=len(ids)))}</span>', width="content")
     for by, name, icon in ((-1, "before", "chevron_left"), (1, "after", "chevron_right")):
         to = at + by
-        if st.button(page.word(name), icon=f":material/{icon}:", disabled=not 0 <= to < len(ids), key=name):
-            st.session_state["compare"] = ids[to]
-            st.rerun()
+        there = 0 <= to < len(ids)
+        st.button(
+            page.word(name),
+            icon=f":material/{icon}:",
+            disabled=not there,
+            key=name,
+            shortcut="Left" if by < 0 else "Right",
+            on_click=beside,
+            args=(ids[to] if there else None,),
+        )
 
 
 def _caption(page: Page, shown: SearchOut, case: CaseOut) -> str:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from ecgkin.ui.api.answers import DraftAnswer, DraftOut, SearchOut, VoteOut
     from ecgkin.ui.web.shared.context import Page
+    from ecgkin.ui.web.shared.desk import Found
     from ecgkin.ui.web.shared.query import Options
-    from ecgkin.ui.web.shared.state import Found
     from ecgkin.ui.web.shared.texts import Lang, Words
 
 # Narrower columns cannot be read on a laptop.

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.shared.context import show_error
+from ecgkin.ui.web.shared.desk import Written
 from ecgkin.ui.web.shared.notes import as_said, said
 from ecgkin.ui.web.shared.query import EVIDENCE
-from ecgkin.ui.web.shared.state import Written
+from ecgkin.ui.web.shared.terms import explained
 from ecgkin.ui.web.shared.texts import name_of
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def draft_panel(page: Page, written: Written, shown: SearchOut, *, of_first: boo
         return
     hits = {hit.case.case_id: hit for hit in shown.hits}
     note = page.word("draft_of_first") if of_first else ""
-    st.html(draft_html(written.answer.draft, hits, page.word, note, lang=page.lang, known=shown.warnings))
+    draft = written.answer.draft
+    st.html(draft_html(draft, hits, page.word, note, lang=page.lang, known=shown.warnings, flags=False))
 
 
 def draft_html(
@@ -89,6 +91,7 @@ def draft_html(
     lang: Lang = "en",
     known: Sequence[NoteOut] = (),
     brief: bool = False,
+    flags: bool = True,
 ) -> str:
     """A draft: sections, sentences, citations, what carries each; everything in it is escaped.
 
@@ -100,6 +103,7 @@ def draft_html(
         lang: Of its warnings.
         known: Warnings that the page shows elsewhere.
         brief: Whether the line that says what a draft is stands elsewhere.
+        flags: Whether red flags are said; else they stand elsewhere.
 
     Returns:
         HTML, escaped.
@@ -118,26 +122,34 @@ def draft_html(
         # Flags have lines of their own below.
         flagged = {flag.text for flag in draft.flags}
         head += "".join(f"<p>{escape(line)}</p>" for line in measured if line not in flagged)
-    for flag in draft.flags:
+    for flag in draft.flags if flags else ():
         if flag.severity != "note":
             rest = flag.text.removeprefix(flag.title).lstrip(". ")
             head += f'<p class="ek-notice"><b>{escape(flag.title)}</b> {escape(rest)}</p>'
     numbers = {item.number: item.case_id for item in draft.evidence}
     rows = ""
     for section in draft.sections:
-        words = "".join(sentence_html(sentence, numbers, hits, word) for sentence in section.sentences)
+        words = "".join(sentence_html(one, numbers, hits, word, lang=lang) for one in section.sentences)
         if not section.sentences:
             words = f'<p class="none">{escape(section.abstained)}</p>'
         rows += f"<dt>{escape(section.title)}</dt><dd>{words}</dd>"
     body = f'<dl class="ek-sections">{rows}</dl>' if rows else ""
     if not draft.sections:
-        body = "".join(sentence_html(sentence, numbers, hits, word) for sentence in draft.sentences)
+        body = "".join(sentence_html(one, numbers, hits, word, lang=lang) for one in draft.sentences)
     notes = said(draft.warnings, lang, known)
     warnings = "".join(f'<p class="ek-soft">{escape(text)}</p>' for text in notes)
     return f'<div class="ek ek-draft" lang="{escape(draft.language, quote=True)}">{head}{body}{warnings}</div>'
 
 
-def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], hits: Mapping[str, HitOut], word: Words) -> str:
+def sentence_html(
+    sentence: SentenceOut,
+    numbers: Mapping[int, str],
+    hits: Mapping[str, HitOut],
+    word: Words,
+    *,
+    folded: bool = True,
+    lang: Lang = "en",
+) -> str:
     """One sentence with its evidence folded below; a citation links to its card, or is struck: it means no case.
 
     Args:
@@ -145,16 +157,18 @@ def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], hits: Mappi
         numbers: Number of a citation to its case id.
         hits: Case id to the hit on the page.
         word: Looks up texts in the language of the page.
+        folded: Whether the reports of the cited cases are folded below it.
+        lang: Of the explanations of its terms.
 
     Returns:
         HTML, escaped.
     """
     out, at = "", 0
     for match in _MARKS.finditer(sentence.text):
-        out += escape(sentence.text[at : match.start()])
+        out += explained(sentence.text[at : match.start()], lang)
         out += " ".join(_citation(int(number), numbers, hits) for number in match[1].split(","))
         at = match.end()
-    out += escape(sentence.text[at:])
+    out += explained(sentence.text[at:], lang)
     tag = ""
     if sentence.basis in ("measurement", "picture", "nothing"):
         tag = f' <span class="ek-tag {sentence.basis}">{escape(word(f"basis_{sentence.basis}"))}</span>'
@@ -162,7 +176,7 @@ def sentence_html(sentence: SentenceOut, numbers: Mapping[int, str], hits: Mappi
         mark = {"both": "✓✓", "cases": "✓", "reading": "✓"}[sentence.support]
         title = escape(word(f"support_{sentence.support}"), quote=True)
         tag += f' <span class="ek-soft" role="img" aria-label="{title}" title="{title}">{mark}</span>'
-    return f"<p>{out}{tag}</p>{_evidence(sentence, hits, word)}"
+    return f"<p>{out}{tag}</p>{_evidence(sentence, hits, word) if folded else ''}"
 
 
 def _evidence(sentence: SentenceOut, hits: Mapping[str, HitOut], word: Words) -> str:
@@ -186,8 +200,10 @@ def _citation(number: int, numbers: Mapping[int, str], hits: Mapping[str, HitOut
     name = escape(case, quote=True)
     hit = hits.get(case)
     if hit is None:
-        return f'<span class="ek-cite" title="{name}">[{number}]</span>'
-    return f'<a class="ek-cite ek-cite-{hit.rank}" href="#case-{hit.rank}" title="{name}">[{number}]</a>'
+        # Its number would be that of another card.
+        said = f"[{number}]" if all(one.rank != number for one in hits.values()) else f"[{name}]"
+        return f'<span class="ek-cite" title="{name}">{said}</span>'
+    return f'<a class="ek-cite ek-cite-{hit.rank}" href="#case-{hit.rank}" title="{name}">[{hit.rank}]</a>'
 
 
 def vote_panel(page: Page, vote: VoteOut) -> None:

@@ -3,55 +3,101 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.ecg.formats.read import READERS
 from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES
+from ecgkin.ui.web.panels.query_panel import read_ahead
+from ecgkin.ui.web.shared import desk
 from ecgkin.ui.web.shared.query import Options, Query, where_text
 from ecgkin.ui.web.shared.texts import name_of
 
 if TYPE_CHECKING:
     from ecgkin.ui.web.shared.context import Page
+    from ecgkin.ui.web.shared.desk import Work
 
 # What the file dialog offers: everything that is read, and zips of WFDB records.
 _SUFFIXES = dict.fromkeys((*PICTURE_SUFFIXES, *(suffix for reader in READERS for suffix in reader.suffixes), ".zip"))
-UPLOADS = [suffix.removeprefix(".") for suffix in _SUFFIXES]
-TABLES = (".csv", ".tsv", ".txt")
+UPLOADS = tuple(_SUFFIXES)
+FIELDS = ("ages", "sex", "codes", "sources", "previous", "leave-out", "k")
+# Larger files are said to be too large by the server, in words that both languages have.
+LARGEST_MB = 512
+RATES = (100, 250, 500, 1000)
 WFDB = (".hea", ".dat", ".mat")
 OLDEST = 110
 
 
-def ask(page: Page, examples: Path | None) -> tuple[Query | None, Options]:
+def ask(page: Page, examples: Path | None) -> tuple[Work | None, Options]:
     """Draw the head of the page.
+
+    What the address names is what is shown; a new file, choice or line of words puts itself there.
 
     Args:
         page: What every panel is given.
         examples: Folder with the demo's held-out ECGs; None without a demo.
 
     Returns:
-        The query, None as long as there is none, and how it is asked.
+        The question, None as long as there is none, and how it is asked.
     """
     import streamlit as st
 
-    word = page.word
+    word, state = page.word, st.session_state
+    most = min(50, int(page.info.limits.get("k", 100)))
+    for name, value in (("way", "ecg"), ("ages", (0, OLDEST)), ("k", min(10, most))):
+        state.setdefault(name, value)
+    _arrived()
     with st.container(horizontal=True, vertical_alignment="center", key="ways"):
         way = st.segmented_control(
             word("query"),
             ["ecg", "words"],
-            default="ecg",
             required=True,
             format_func=lambda name: word("by_ecg" if name == "ecg" else "by_words"),
             label_visibility="collapsed",
             key="way",
         )
-        query = _by_words(page) if way == "words" else _by_ecg(page, examples)
-        options = _options(page)
-    return query, options
+        if way == "words":
+            _by_words(page)
+        else:
+            _by_ecg(page, examples)
+        options = _options(page, most)
+    work = desk.current()
+    if work is not None:
+        work.fields = {name: st.session_state[name] for name in FIELDS if name in st.session_state}
+    elif st.query_params.get(desk.QUESTION):
+        st.info(word("no_longer_kept"), icon=":material/history:")
+    return work, options
 
 
-def _by_words(page: Page) -> Query | None:
+def _arrived() -> None:
+    """Where the address has changed by itself (Back, a reload, a link), the fields follow it."""
+    import streamlit as st
+
+    state, here = st.session_state, desk.place()
+    if state.get("at") == here:
+        return
+    came = "at" in state
+    state["at"] = here
+    work = desk.current()
+    if came:
+        state["example"] = state["chosen"] = None
+        if work is None or work.work_id not in state.get("opened", {}).values():
+            # An upload that still stands in its field belongs to another question.
+            state["uploads"] = state.get("uploads", 0) + 1
+            state.pop("taken", None)
+    if work is None:
+        return
+    state["which"] = work.query.name
+    for name, value in work.fields.items():
+        state[name] = value
+    state["way"] = "words" if work.query.kind == "text" else "ecg"
+    if work.query.kind == "text":
+        state["words"] = work.query.text
+
+
+def _by_words(page: Page) -> None:
     import streamlit as st
 
     word = page.word
@@ -66,22 +112,26 @@ def _by_words(page: Page) -> Query | None:
             max_chars=10_000,
             label_visibility="collapsed",
         )
-        st.form_submit_button(word("search"), type="primary", icon=":material/search:")
-    return Query("text", text.strip(), text=text.strip()) if text and text.strip() else None
+        pressed = st.form_submit_button(word("search"), type="primary", icon=":material/search:")
+    text = (text or "").strip()
+    now = desk.current()
+    if pressed and text and (now is None or now.query.text != text):
+        desk.opened(desk.shelf().put(Query("text", text, text=text)))
 
 
-def _by_ecg(page: Page, examples: Path | None) -> Query | None:
+def _by_ecg(page: Page, examples: Path | None) -> None:
     import streamlit as st
 
-    word = page.word
-    at_hand = example_files(examples)
+    word, state = page.word, st.session_state
+    st.html(f'<button type="button" class="ek-camera">{escape(word("camera"))}</button>', width="content")
     taken = st.file_uploader(
         word("upload"),
-        type=UPLOADS,
         accept_multiple_files=True,
         label_visibility="collapsed",
-        key="upload",
+        key=f"upload-{state.get('uploads', 0)}",
+        max_upload_size=LARGEST_MB,
     )
+    at_hand = example_files(examples)
     chosen = None
     if at_hand:
         chosen = st.selectbox(
@@ -94,27 +144,86 @@ def _by_ecg(page: Page, examples: Path | None) -> Query | None:
             width=260,
             key="example",
         )
-    # The last one that was touched counts; an upload that is still there gives way to a choice made after it.
-    now = ([file.file_id for file in taken], str(chosen))
-    before = st.session_state.get("asked", ([], "None"))
-    use = st.session_state.get("use", "upload")
-    if now[0] != before[0]:
-        use = "upload" if now[0] else "example"
-    elif now[1] != before[1]:
-        use = "example" if chosen is not None else "upload"
-    st.session_state["asked"], st.session_state["use"] = now, use
-    if use == "example" and chosen is not None:
-        return Query("ecg", example_name(chosen, page), ((chosen.name, chosen.read_bytes()),))
-    if not taken:
-        return None
-    files = chosen_files([(file.name, file.getvalue()) for file in taken])
-    fs_hz = None
-    found = st.session_state.get("found")
-    if found is not None and found.error is not None and any(name.lower().endswith(TABLES) for name, _ in files):
-        st.session_state["rateless"] = now[0]
-    if st.session_state.get("rateless") == now[0]:
-        fs_hz = st.number_input(word("fs_hz"), min_value=1.0, max_value=100_000.0, value=None, key="fs_hz")
-    return Query("ecg", ", ".join(name for name, _ in files), tuple(files), fs_hz=fs_hz)
+    _take(page, [(file.file_id, file.name, file.getvalue()) for file in taken])
+    if chosen != state.get("chosen"):
+        state["chosen"] = chosen
+        if chosen is not None:
+            _open(Query("ecg", example_name(chosen, page), ((chosen.name, chosen.read_bytes()),)))
+
+
+def _take(page: Page, files: list[tuple[str, str, bytes]]) -> None:
+    """Open what was dropped: one ECG at once; of several the first, with a choice beside it."""
+    import streamlit as st
+
+    state, word = st.session_state, page.word
+    ids = [file_id for file_id, _, _ in files]
+    before: list[str] = state.get("taken", [])
+    sets = desk.groups([(name, content) for _, name, content in files], WFDB)
+    queries = {
+        ", ".join(name for name, _ in one): Query("ecg", ", ".join(n for n, _ in one), tuple(one)) for one in sets
+    }
+    names = list(queries)
+    if ids != before:
+        state["taken"] = ids
+        fresh = {name for file_id, name, _ in files if file_id not in before}
+        new = [name for name in names if fresh & {part for part, _ in queries[name].files}]
+        now = desk.current()
+        if new:
+            state["which"] = new[0]
+            _open(queries[state["which"]])
+        elif now is not None and now.query.name not in names and now.query.kind == "ecg":
+            # What was on the page has been taken away.
+            _open(queries[names[-1]] if names else None)
+    if len(names) > 1:
+        if state.get("which") not in names:
+            state["which"] = names[-1]
+        st.segmented_control(
+            word("which", n=len(names)),
+            names,
+            required=True,
+            key="which",
+            on_change=lambda: _open(queries[state["which"]]),
+        )
+
+
+def _open(query: Query | None) -> None:
+    """Put a query into the address; the same files are the same question for as long as a session lasts."""
+    import streamlit as st
+
+    if query is None:
+        desk.opened(None)
+        return
+    ids: dict[str, str] = st.session_state.setdefault("opened", {})
+    work = desk.shelf().get(ids.get(query.digest, ""))
+    if work is None:
+        work = desk.shelf().put(query)
+        ids[query.digest] = work.work_id
+    read_ahead(work)
+    desk.opened(work)
+
+
+def ask_rate(page: Page, work: Work) -> None:
+    """Ask for the samples a second of a table that does not say them, and search with them.
+
+    Args:
+        page: What every panel is given.
+        work: The question that could not be answered without.
+    """
+    import streamlit as st
+
+    word = page.word
+    with st.container(border=True, key="rate"):
+        st.html(f'<p class="ek"><b>{escape(word("rate_missing", file=work.query.name))}</b></p>')
+        with st.form("rate-form", border=False):
+            usual = st.pills(word("fs_hz"), RATES, format_func=lambda rate: f"{rate} Hz", key="rate-usual")
+            other = st.number_input(
+                word("fs_other"), min_value=1.0, max_value=100_000.0, value=None, key="rate-other", width=220
+            )
+            rate = other or usual
+            if st.form_submit_button(word("search"), type="primary", icon=":material/search:") and rate:
+                work.query, work.found = replace(work.query, fs_hz=float(rate)), None
+                work.other.clear()
+                st.rerun()
 
 
 def start(page: Page, examples: Path | None) -> None:
@@ -155,21 +264,6 @@ def _choose(path: Path) -> None:
     st.session_state["example"] = path
 
 
-def chosen_files(files: list[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """The files that make up the newest query: all of a WFDB record, else the one that came last.
-
-    >>> [name for name, _ in chosen_files([("a.png", b""), ("r.hea", b""), ("r.dat", b"")])]
-    ['r.hea', 'r.dat']
-    >>> [name for name, _ in chosen_files([("a.png", b""), ("b.png", b"")])]
-    ['b.png']
-    """
-    last = files[-1][0].lower()
-    if last.endswith(WFDB):
-        stem = last.rpartition(".")[0]
-        return [(name, content) for name, content in files if name.lower().rpartition(".")[0] == stem]
-    return files[-1:]
-
-
 def example_files(folder: Path | None) -> list[Path]:
     """The demo's ECGs, by name."""
     return sorted(path for path in folder.iterdir() if path.suffix in (".png", ".csv")) if folder else []
@@ -194,14 +288,13 @@ def _number(path: Path, page: Page) -> str:
     return path.stem.replace("ECG", page.word("ecg")).replace("_", " ")
 
 
-def _options(page: Page) -> Options:
+def _options(page: Page, most: int) -> Options:
     import streamlit as st
 
     word, base = page.word, page.info.case_base
-    most = int(page.info.limits.get("k", 100))
     on = st.session_state.get("n_filters", 0)
     with st.popover(word("filters_on", n=on) if on else word("filters"), icon=":material/tune:"):
-        ages = st.slider(word("age"), 0, OLDEST, (0, OLDEST), key="ages")
+        ages = st.slider(word("age"), 0, OLDEST, key="ages")
         sex = st.segmented_control(
             word("sex"), ["F", "M"], format_func=lambda s: word("female" if s == "F" else "male"), key="sex"
         )
@@ -212,11 +305,13 @@ def _options(page: Page) -> Options:
         names = sorted(base.get("sources", {}))
         sources = st.multiselect(word("source"), names, key="sources") if len(names) > 1 else []
         previous = st.text_input(word("previous"), help=word("previous_help"), key="previous", max_chars=500)
-        k = st.slider(word("how_many"), 1, min(50, most), min(10, most), key="k")
+        leave_out = st.text_input(word("leave_out"), help=word("leave_out_help"), key="leave-out", max_chars=500)
+        k = st.slider(word("how_many"), 1, most, key="k")
     narrowed = None if ages == (0, OLDEST) else ages
-    previous = (previous or "").strip()
+    previous, leave_out = (previous or "").strip(), (leave_out or "").strip()
     n_filters = (narrowed is not None) + (sex is not None) + len(codes) + len(sources) + bool(previous)
+    n_filters += bool(leave_out)
     if n_filters != on:
         st.session_state["n_filters"] = n_filters
         st.rerun()
-    return Options(k, where_text(narrowed, sex, codes, sources), previous=previous)
+    return Options(k, where_text(narrowed, sex, codes, sources), previous=previous, leave_out=leave_out)

@@ -10,14 +10,23 @@ from ecgkin.index.case import DIGITISED
 from ecgkin.retrieval.ecg.statements.glossary import gloss, needs_gloss
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.panels.saved import saved_popover
+from ecgkin.ui.web.shared.concepts import AMONG, CONCEPTS
 from ecgkin.ui.web.shared.context import show_error
+from ecgkin.ui.web.shared.desk import beside
 from ecgkin.ui.web.shared.notes import as_said
 from ecgkin.ui.web.shared.texts import name_of, person
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from streamlit.delta_generator import DeltaGenerator
+
     from ecgkin.ui.api.answers import HitOut, SearchOut, VoteOut
+    from ecgkin.ui.web.shared.concepts import Concept
     from ecgkin.ui.web.shared.context import Page
-    from ecgkin.ui.web.shared.state import Found
+    from ecgkin.ui.web.shared.desk import Found
+    from ecgkin.ui.web.shared.query import Options
     from ecgkin.ui.web.shared.texts import Lang, Words
 
 # A statement that at least half of the vote carries counts as the query's.
@@ -32,81 +41,155 @@ def voted(vote: VoteOut) -> frozenset[str]:
     return frozenset(code for code, share in vote.statements.items() if share >= VOTED_FROM)
 
 
-def neighbour_cards(page: Page, found: Found, shown: SearchOut) -> bool:
-    """Draw the cards and the button that searches again.
+def neighbour_cards(page: Page, found: Found, shown: SearchOut, options: Options) -> tuple[bool, DeltaGenerator | None]:
+    """Draw the cards as a strip and the button that searches again.
 
     Args:
         page: What every panel is given: language, texts, API, colours.
         found: The search of this session, before and after its marks.
         shown: The search whose cases are on the page.
+        options: How it was asked.
 
     Returns:
-        Whether "search again like these" was pressed.
+        Whether "search again like these" was pressed, and the strip; None without cards.
     """
     import streamlit as st
 
     word = page.word
-    st.header(word("neighbours_far" if shown.abstention.nothing_similar else "neighbours"), anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center", key="again-row"):
+        heading = word("neighbours_far" if shown.abstention.nothing_similar else "neighbours")
+        st.header(heading, anchor=False, width="content")
+        pressed = _again(page, found) if shown.hits else False
+        if shown.hits and shown.query_id:
+            _concept(page, found, shown, options)
+        if shown.hits:
+            saved_popover(page, found, shown, options)
+    if found.concept != "all":
+        st.html(f'<p class="ek ek-soft" role="status">{escape(word("concept_said", n=AMONG))}</p>')
     if not shown.hits:
         st.html(f'<p class="ek ek-empty">{escape(word("no_hits"))}</p>')
-        return False
-    pressed = _again(page, found)
+        return False, None
+    strip = st.container(horizontal=True, wrap=False, key="cards")
+    more_cards(page, found, shown, shown.hits, strip)
+    return pressed, strip
+
+
+def more_cards(page: Page, found: Found, shown: SearchOut, hits: Sequence[HitOut], strip: DeltaGenerator) -> None:
+    """Put cards at the end of the strip.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        found: The search of this session, before and after its marks.
+        shown: The search whose vote marks statements.
+        hits: The cases.
+        strip: From `neighbour_cards`.
+    """
     own = voted(shown.vote)
     try:
-        pages = page.api.cards([hit.case.case_id for hit in shown.hits], CARD_LAYOUT, page.dark)
+        pages = page.api.cards([hit.case.case_id for hit in hits], CARD_LAYOUT, page.dark)
     except EcgkinError as error:
         pages = {}
-        show_error(error, word)
-    with st.container(key="cards"):
-        for hit in shown.hits:
+        show_error(error, page.word)
+    with strip:
+        for hit in hits:
             _card(page, found, hit, own, pages.get(hit.case.case_id, ""))
-    return pressed
 
 
 def _again(page: Page, found: Found) -> bool:
     import streamlit as st
 
     word, marks = page.word, found.marks
-    with st.container(horizontal=True, vertical_alignment="center", key="again-row"):
-        pressed = st.button(
-            word("again"), icon=":material/manage_search:", disabled=not marks, help=word("again_help"), key="again"
-        )
-        yes = sum(marks.values())
-        said = word("marked", yes=yes, no=len(marks) - yes) if marks else word("mark_first")
-        st.html(f'<span class="ek ek-soft" role="status">{escape(said)}</span>', width="content")
-        if found.refined is not None and st.button(word("back_original"), icon=":material/undo:", key="original"):
-            found.refined, found.marks = None, {}
-            st.rerun()
-    return pressed
+    fresh = marks != found.sent
+    pressed = st.button(
+        word("again"), icon=":material/manage_search:", disabled=not fresh, help=word("again_help"), key="again"
+    )
+    yes = sum(marks.values())
+    said = word("marked", yes=yes, no=len(marks) - yes) if marks else word("mark_first")
+    st.html(f'<span class="ek ek-soft" role="status">{escape(said)}</span>', width="content")
+    if found.refined is not None and st.button(word("back_original"), icon=":material/undo:", key="original"):
+        found.refined, found.sent = None, {}
+        st.rerun()
+    return pressed and bool(marks)
+
+
+def _concept(page: Page, found: Found, shown: SearchOut, options: Options) -> None:
+    """In what respect cases are to be near; the nearest are put in another order by their statements."""
+    import streamlit as st
+
+    word = page.word
+    st.session_state["concept"] = found.concept
+    st.segmented_control(
+        word("concept"),
+        CONCEPTS,
+        required=True,
+        format_func=lambda one: word(f"concept_{one}"),
+        help=word("concept_help", n=AMONG),
+        label_visibility="collapsed",
+        key="concept",
+        on_change=_chosen_concept,
+        args=(page, found, shown.query_id, options),
+    )
+
+
+def _chosen_concept(page: Page, found: Found, query_id: str, options: Options) -> None:
+    import streamlit as st
+
+    concept: Concept = st.session_state["concept"]
+    try:
+        if concept != "all" and query_id not in found.wide:
+            found.wide[query_id] = page.api.wider(query_id, options, min(AMONG, int(page.info.limits.get("k", AMONG))))
+        found.concept = concept
+    except EcgkinError as error:
+        st.toast(str(error), icon=":material/error:")
 
 
 def _card(page: Page, found: Found, hit: HitOut, own: frozenset[str], address: str) -> None:
     import streamlit as st
 
     word, case_id = page.word, hit.case.case_id
+    first = found.first_scores.get(case_id) if found.refined is not None else None
+    if first is not None and abs(first - hit.score) < 0.005:
+        first = None
     with st.container(border=True, key=f"card-{hit.rank}"):
-        st.html(card_html(hit, own, address, page.lang, word))
+        st.html(card_html(hit, own, address, page.lang, word, first=first, mark=found.marks.get(case_id)))
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"card-bar-{hit.rank}"):
             mark = found.marks.get(case_id)
-            if st.button(word("compare"), icon=":material/compare:", key=f"compare-{hit.rank}-{case_id}"):
-                st.session_state["compare"] = case_id
-                st.rerun()
+            st.button(
+                word("compare"),
+                icon=":material/compare:",
+                key=f"compare-{hit.rank}-{case_id}",
+                on_click=beside,
+                args=(case_id,),
+            )
             for yes, icon in ((True, "thumb_up"), (False, "thumb_down")):
-                pressed = st.button(
+                st.button(
                     word("like" if yes else "unlike"),
                     icon=f":material/{icon}:",
                     type="primary" if mark is yes else "secondary",
                     key=f"{icon}-{hit.rank}-{case_id}",
+                    on_click=_mark,
+                    args=(found, case_id, yes),
                 )
-                if pressed:
-                    if mark is yes:
-                        del found.marks[case_id]
-                    else:
-                        found.marks[case_id] = yes
-                    st.rerun()
 
 
-def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: Words) -> str:
+def _mark(found: Found, case_id: str, yes: bool) -> None:
+    """A second press takes a mark away."""
+    if found.marks.get(case_id) is yes:
+        del found.marks[case_id]
+    else:
+        found.marks[case_id] = yes
+
+
+def card_html(
+    hit: HitOut,
+    own: frozenset[str],
+    address: str,
+    lang: Lang,
+    word: Words,
+    *,
+    first: float | None = None,
+    mark: bool | None = None,
+) -> str:
     """A card without its buttons; all that comes from the case base is escaped.
 
     Args:
@@ -115,6 +198,8 @@ def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: 
         address: Of its drawing; "" where there is none.
         lang: Of names.
         word: Texts.
+        first: Its similarity before the search was refined; None where it was not, or the case was not there.
+        mark: Whether it was marked as similar or not; None where it was not marked.
 
     Returns:
         HTML, escaped.
@@ -122,13 +207,16 @@ def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: 
     case = hit.case
     share = max(0.0, min(1.0, hit.score))
     who = person(case.age_years, case.sex, lang)
-    mark = f'<span class="ek-tag picture">{escape(word("digitised_case"))}</span>' if DIGITISED in case.meta else ""
+    tag = f'<span class="ek-tag picture">{escape(word("digitised_case"))}</span>' if DIGITISED in case.meta else ""
+    if mark is not None:
+        tag += f' <span class="ek-tag marked">{escape(word("marked_like" if mark else "marked_unlike"))}</span>'
+    before = "" if first is None else f" <small>{escape(word('first_score', score=f'{first:.2f}'))}</small>"
     head = (
         f'<div class="ek-card-head" id="case-{hit.rank}"><span class="ek-rank">{hit.rank}</span>'
-        f'<span class="ek-score" title="{escape(word("similarity"))}">{hit.score:.2f}'
+        f'<span class="ek-score" title="{escape(word("similarity"))}">{hit.score:.2f}{before}'
         f'<span class="ek-track" role="img" aria-label="{escape(word("similarity"))} {hit.score:.2f}">'
         f'<i style="width:{100 * share:.0f}%"></i></span></span>'
-        f'<span class="ek-person">{escape(who)}</span>{mark}</div>'
+        f'<span class="ek-person">{escape(who)}</span>{tag}</div>'
     )
     if address:
         alt = escape(f"ECG {case.case_id}, {', '.join(name_of(code, lang) for code in case.labels)}", quote=True)
@@ -137,8 +225,8 @@ def card_html(hit: HitOut, own: frozenset[str], address: str, lang: Lang, word: 
         picture = f'<p class="ek-soft">{escape(word("no_samples"))}</p>'
     said = chips_html(case.labels, own, lang, word) + report_html(case.report, case.language, word, lang)
     return (
-        f'<div class="ek ek-card"><div class="ek-card-page">{picture}</div>'
-        f'<div class="ek-card-words">{head}{said}<div class="ek-id">{escape(case.case_id)}</div></div></div>'
+        f'<div class="ek ek-card">{head}<div class="ek-card-page">{picture}</div>'
+        f'<div class="ek-card-words">{said}<div class="ek-id">{escape(case.case_id)}</div></div></div>'
     )
 
 

@@ -2,69 +2,125 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.panels import reading
 from ecgkin.ui.web.shared import drawings
+from ecgkin.ui.web.shared.context import show_error
 from ecgkin.ui.web.shared.notes import said
-from ecgkin.ui.web.shared.viewer import show, viewer_html
+from ecgkin.ui.web.shared.viewer import height_css, viewer_html
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import PageOut, SearchOut
     from ecgkin.ui.web.shared.context import Page
+    from ecgkin.ui.web.shared.desk import Work
     from ecgkin.ui.web.shared.drawings import Sheet
     from ecgkin.ui.web.shared.query import Query
     from ecgkin.ui.web.shared.texts import Words
 
 VIEWER_PX = 380
-# Of the window's height that the query takes at most: the draft begins below it.
-VIEWER_SHARE = 0.54
 # Quality from 0 to 1 in words.
 GOOD, FAIR = 0.7, 0.4
+# Height over width of what is shown where nothing says more.
+USUAL_SHAPE = (262.0, 179.0)
+KEY = "viewer-query"
+# Reads the files of a query while the server searches.
+_readers = ThreadPoolExecutor(2, thread_name_prefix="query")
 
 
-def query_panel(page: Page, query: Query, found: SearchOut) -> None:
-    """Draw the query large, and what was understood of it.
+def read_ahead(work: Work) -> None:
+    """Begin to read the files of a query, where nothing has yet.
+
+    Args:
+        work: The question.
+    """
+    if work.query.kind == "ecg" and "read" not in work.other:
+        work.other["read"] = _readers.submit(drawings.read_query, work.query)
+
+
+def query_panel(page: Page, work: Work, found: SearchOut) -> DeltaGenerator | None:
+    """Draw the query by words, or make room for the ECG, which `query_viewer` fills once the rest is on the page.
 
     Args:
         page: What every panel is given: language, texts, API, colours.
-        query: What is asked.
+        work: The question.
         found: What the server answered.
+
+    Returns:
+        The room; None where there is no ECG.
     """
     import streamlit as st
 
-    st.header(page.word("query"), anchor=False)
+    query = work.query
     if query.kind == "text":
-        st.html(f'<p class="ek" style="font-size:1.25rem">“{escape(query.text)}”</p>')
-        record = None
-    else:
-        try:
-            sheet, record = query_sheet(query, found.page, page.dark)
-        except EcgkinError as error:
-            sheet, record = None, None
-            st.text(str(error))
-        if sheet is not None:
-            place = st.container()
-            read = reading.check_panel(page, query, found.page) if found.page is not None and record is None else None
-            if read is not None:
-                sheet = reading.curves_on(sheet, read)
-            html = viewer_html([(sheet, query.name, "")], page.word, dark=page.dark, share=VIEWER_SHARE)
-            with place:
-                show(html, VIEWER_PX, "viewer-query")
-    st.html(understood_html(query, found, record, page.word))
+        if found.understood is None:  # else its parts say it
+            st.html(f'<p class="ek ek-asked">“{escape(query.text)}”</p>')
+        return None
+    width, height = shape(found.page)
+    with st.container(key="query-room"):
+        st.html(height_css("st-key-query-room", width, height))
+        return st.container(key=KEY)
+
+
+def shape(page: PageOut | None) -> tuple[float, float]:
+    """Width and height of what the viewer will show, mm, before the ECG is there.
+
+    Args:
+        page: What was read of a picture; None of a recording.
+    """
+    if page is None:
+        return drawings.crop("3x4+1R")[2:]
+    per_mm = page.px_per_mm or 1.0
+    width, height = drawings.framed([(x / per_mm, y / per_mm) for x, y in page.corners], USUAL_SHAPE)[2:]
+    lies = abs(page.rotation_deg - 90) < 45
+    return (height, width) if lies else (width, height)
+
+
+def query_viewer(page: Page, work: Work, found: SearchOut, room: DeltaGenerator, *, brief: bool = False) -> None:
+    """Fill the room with the ECG, large, and say what was understood of it.
+
+    Args:
+        page: What every panel is given: language, texts, API, colours.
+        work: The question.
+        found: What the server answered.
+        room: From `query_panel`.
+        brief: Whether the ECG alone is shown.
+    """
+    import streamlit as st
+
+    query = work.query
+    try:
+        sheet, record = query_sheet(work, found.page, page.dark)
+    except EcgkinError as error:
+        sheet, record = None, None
+        with room:
+            show_error(error, page.word, [name for name, _ in query.files])
+    with st.container(horizontal=True, vertical_alignment="center", key="understood"):
+        read = None
+        if sheet is not None and found.page is not None and record is None:
+            read = reading.check_panel(page, work, found.page)
+        if not brief:
+            st.html(understood_html(query, found, record, page.word), width="content")
+    if sheet is not None:
+        sheet = reading.curves_on(sheet, read) if read is not None else sheet
+        with room:
+            st.iframe(viewer_html([(sheet, query.name, "")], page.word, dark=page.dark, sized=False), height=VIEWER_PX)
     notes = said(found.warnings, page.lang)
     if notes:
         st.html(f'<div class="ek ek-notice">{"<br>".join(escape(text) for text in notes)}</div>')
 
 
-def query_sheet(query: Query, page: PageOut | None, dark: bool) -> tuple[Sheet, EcgRecord | None]:
+def query_sheet(work: Work, page: PageOut | None, dark: bool) -> tuple[Sheet, EcgRecord | None]:
     """The query as a sheet of the viewer, with its samples where it has them; made once.
 
     Args:
-        query: What is asked.
+        work: The question.
         page: What the server read of the picture; None of a recording.
         dark: Whether the page is dark.
 
@@ -74,40 +130,42 @@ def query_sheet(query: Query, page: PageOut | None, dark: bool) -> tuple[Sheet, 
     Raises:
         EcgkinError: It cannot be read.
     """
-    import streamlit as st
-
     from ecgkin.retrieval.ecg.record import EcgRecord
 
-    key = (query.digest, dark)
-    kept: tuple[tuple[str, bool], Sheet, EcgRecord | None] | None = st.session_state.get("sheet")
-    if kept is None or kept[0] != key:
-        asked = drawings.read_query(query)
+    key = ("sheet", work.query.digest, dark)
+    kept: tuple[Sheet, EcgRecord | None] | None = work.other.get(key)
+    if kept is None:
+        read_ahead(work)
+        try:
+            asked = work.other["read"].result()
+        except EcgkinError:
+            del work.other["read"]
+            raise
         record = asked if isinstance(asked, EcgRecord) else None
         sheet = (
             drawings.record_sheet(asked, dark) if isinstance(asked, EcgRecord) else drawings.picture_sheet(asked, page)
         )
-        kept = (key, sheet, record)
-        st.session_state["sheet"] = kept
-    return kept[1], kept[2]
+        kept = work.other[key] = (sheet, record)
+    return kept
 
 
-def query_picture(query: Query) -> bytes | None:
-    """The query for a PDF, as a JPEG no wider than is sharp there; None where it cannot be drawn. Made once."""
-    import streamlit as st
+def query_picture(work: Work) -> bytes | None:
+    """The query for a PDF, as a JPEG no wider than is sharp there; None where it cannot be drawn. Made once.
 
-    kept: tuple[str, bytes | None] | None = st.session_state.get("picture")
-    if kept is None or kept[0] != query.digest:
+    Args:
+        work: The question.
+    """
+    if "picture" not in work.other:
         try:
-            made: bytes | None = drawings.jpeg(query)
+            work.other["picture"] = drawings.jpeg(work.query)
         except EcgkinError:
-            made = None
-        kept = (query.digest, made)
-        st.session_state["picture"] = kept
-    return kept[1]
+            work.other["picture"] = None
+    made: bytes | None = work.other["picture"]
+    return made
 
 
 def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, word: Words) -> str:
-    """What was understood, as a list of facts.
+    """What was understood: one line, and all facts folded below it.
 
     Args:
         query: What is asked.
@@ -120,15 +178,23 @@ def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, wo
     """
     kind = found.query if found.query in ("image", "record", "text", "refined") else query.kind
     facts = [(word("understood"), word(f"kind_{kind}") if kind != "ecg" else query.name)]
+    brief = [word("kind_refined")] if kind == "refined" else []
+    brief.append(query.name)
     if record is not None:
         seconds = record.signal_mv.shape[1] / record.fs_hz
-        facts.append((word("sampled"), word("rate_hz", fs=f"{record.fs_hz:g}", s=f"{seconds:.1f}")))
-        facts.append((word("leads"), " ".join(record.leads)))
+        sampled = word("rate_hz", fs=f"{record.fs_hz:g}", s=f"{seconds:.1f}")
+        brief.append(sampled)
+        facts += [(word("sampled"), sampled), (word("leads"), " ".join(record.leads))]
     if found.page is not None:
-        facts += page_facts(found.page, word)
+        read = page_facts(found.page, word)
+        facts += read
+        brief += [read[0][1], f"{word('quality')}: {read[-1][1]}"]
     facts.append((word("took"), word("seconds", s=f"{found.timings_ms.get('total', 0) / 1000:.1f}")))
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
-    return f'<dl class="ek ek-facts">{items}</dl>'
+    return (
+        f'<details class="ek ek-understood"><summary>{escape(" · ".join(brief))}</summary>'
+        f'<dl class="ek ek-facts">{items}</dl></details>'
+    )
 
 
 def page_facts(page: PageOut, word: Words) -> list[tuple[str, str]]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from ecgkin.ui.api.answers import DigitizedOut, PageOut
     from ecgkin.ui.web.shared.context import Page
+    from ecgkin.ui.web.shared.desk import Work
     from ecgkin.ui.web.shared.drawings import Sheet
-    from ecgkin.ui.web.shared.query import Query
     from ecgkin.ui.web.shared.texts import Words
 
 LAYOUTS = (
@@ -30,28 +30,19 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
-def with_known(query: Query) -> Query:
-    """The query with what its visitor has put right.
-
-    Args:
-        query: As it was asked.
-    """
-    import streamlit as st
-
-    kept: tuple[str, PageKnown] | None = st.session_state.get("known")
-    return replace(query, known=kept[1]) if kept is not None and kept[0] == query.digest else query
-
-
-def forget(query: Query) -> None:
+def forget(work: Work) -> None:
     """Read the picture as it comes again.
 
     Args:
-        query: With or without what was put right.
+        work: The question, with what was put right.
     """
+    work.query, work.found = replace(work.query, known=None), None
+    _fields_away()
+
+
+def _fields_away() -> None:
     import streamlit as st
 
-    st.session_state.pop("known", None)
-    st.session_state.pop("found", None)
     for name in ("fix-layout", "fix-speed", "fix-gain", "fix-swap", "fix-corners"):
         st.session_state.pop(name, None)
 
@@ -76,12 +67,12 @@ def curves_on(sheet: Sheet, found: DigitizedOut) -> Sheet:
     return replace(sheet, curves=tuple(curves))
 
 
-def check_panel(page: Page, query: Query, shown: PageOut) -> DigitizedOut | None:
+def check_panel(page: Page, work: Work, shown: PageOut) -> DigitizedOut | None:
     """A switch for the curves over the picture, and the form that puts the reading right.
 
     Args:
         page: What every panel is given: language, texts, API, colours.
-        query: A picture.
+        work: The question, a picture.
         shown: What was understood of it.
 
     Returns:
@@ -89,14 +80,14 @@ def check_panel(page: Page, query: Query, shown: PageOut) -> DigitizedOut | None
     """
     import streamlit as st
 
-    word = page.word
+    word, query = page.word, work.query
     found = None
-    with st.container(horizontal=True, vertical_alignment="center", key="reading"):
+    with st.container(horizontal=True, vertical_alignment="center", key="reading", width="content"):
         wanted = st.toggle(word("check_curves"), help=word("check_help"), key="check-curves")
         with st.popover(word("put_right"), icon=":material/edit:"):
-            _form(page, query, shown)
+            _form(page, work, shown)
         if query.known is not None and st.button(word("as_read"), icon=":material/undo:", key="as-read"):
-            forget(query)
+            forget(work)
             st.rerun()
     if wanted:
         try:
@@ -116,10 +107,10 @@ def _summary(found: DigitizedOut, word: Words) -> str:
     return f"{word('least_sure', lead=least[0], percent=f'{100 * least[1]:.0f}')} · {law} · {word('doubtful_red')}"
 
 
-def _form(page: Page, query: Query, shown: PageOut) -> None:
+def _form(page: Page, work: Work, shown: PageOut) -> None:
     import streamlit as st
 
-    word, before = page.word, query.known or PageKnown()
+    word, before = page.word, work.query.known or PageKnown()
     with st.form("put-right", border=False):
         layout = st.selectbox(
             word("layout"), LAYOUTS, index=LAYOUTS.index(shown.layout) if shown.layout in LAYOUTS else None,
@@ -145,8 +136,7 @@ def _form(page: Page, query: Query, shown: PageOut) -> None:
     if isinstance(known, str):
         st.error(word(known))
         return
-    st.session_state["known"] = (replace(query, known=None).digest, known)
-    st.session_state.pop("found", None)
+    work.query, work.found = replace(work.query, known=known), None
     st.session_state.pop("fix-swap", None)
     st.rerun()
 

@@ -7,16 +7,22 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.panels.query_panel import query_picture
 from ecgkin.ui.web.shared.context import show_error
+from ecgkin.ui.web.shared.desk import Review, sentence_names
 from ecgkin.ui.web.shared.texts import name_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ecgkin.ui.api.answers import DraftAnswer, DraftOut
     from ecgkin.ui.web.shared.context import Page
-    from ecgkin.ui.web.shared.query import Options, Query
+    from ecgkin.ui.web.shared.desk import Work
+    from ecgkin.ui.web.shared.query import Options
     from ecgkin.ui.web.shared.texts import Lang, Words
 
 
@@ -70,8 +76,10 @@ def report_text(draft: DraftOut, reviewed: Reviewed, lang: Lang, word: Words) ->
     Returns:
         Plain text.
     """
-    lines = [word("report_head"), "", *(text for text in reviewed.kept if text)]
-    lines += [_sentence(name_of(code, lang)) for code in reviewed.added]
+    lines = [word("report_head"), "", *sectioned(draft, reviewed.kept)]
+    if reviewed.added:
+        added = " ".join(_sentence(name_of(code, lang)) for code in reviewed.added)
+        lines.append(f"{word('report_added')}: {added}" if draft.sections else added)
     lines += ["", reviewed.own.strip()] if reviewed.own.strip() else []
     pairs = zip(draft.sentences, reviewed.kept, strict=True)
     cited = {case for sentence, text in pairs if text for case in sentence.citations}
@@ -80,8 +88,30 @@ def report_text(draft: DraftOut, reviewed: Reviewed, lang: Lang, word: Words) ->
     measured = [f"{flag.title} [{flag.code}]" for flag in draft.flags]
     measured += [draft.comparison.sentence] if draft.comparison is not None else []
     lines += ["", f"{word('report_flags')}:", *measured] if measured else []
-    done = word("reviewed_by", n=reviewed.accepted, changed=reviewed.changed, rejected=reviewed.rejected)
+    left = len(reviewed.kept) - reviewed.accepted - reviewed.changed - reviewed.rejected
+    done = word("signed_off", n=reviewed.accepted, changed=reviewed.changed, rejected=reviewed.rejected, left=left)
     return "\n".join([*lines, "", done, draft.disclaimer, ""])
+
+
+def sectioned(draft: DraftOut, kept: Sequence[str]) -> list[str]:
+    """The sentences under the headings of their sections, a line each; as they are where a draft has no sections.
+
+    Args:
+        draft: Where they come from.
+        kept: One a sentence of the draft; "" for one that is not in the report.
+
+    Returns:
+        Lines; a section of which nothing was kept has none.
+    """
+    if not draft.sections:
+        return [text for text in kept if text]
+    titles = {section.name: section.title for section in draft.sections}
+    said: dict[str, list[str]] = {}
+    for sentence, text in zip(draft.sentences, kept, strict=True):
+        if text:
+            said.setdefault(sentence.section, []).append(text)
+    order = [*titles, *(name for name in said if name not in titles)]
+    return [f"{titles.get(name, name)}: {' '.join(said[name])}" for name in order if name in said]
 
 
 def _sentence(name: str) -> str:
@@ -100,8 +130,6 @@ def edited_fhir(resource: dict[str, Any], draft: DraftOut, reviewed: Reviewed, t
     Returns:
         A changed copy.
     """
-    from html import escape
-
     pairs = list(zip(draft.sentences, reviewed.kept, strict=True))
     whole = all(words == plain(sentence.text) for sentence, words in pairs)
     if whole and not reviewed.own.strip() and not reviewed.added:
@@ -186,33 +214,34 @@ def latin(text: str) -> str:
 
 
 # Longer sentences get a field of several lines.
-LINE_CHARS = 80
+LINE_CHARS = 56
 
 
-def report_panel(page: Page, query: Query, options: Options, answer: DraftAnswer, picture: bytes | None) -> None:
+def report_panel(page: Page, work: Work, options: Options, answer: DraftAnswer) -> None:
     """Draw the editor and the downloads; a touch in it does not run the rest of the page.
 
     Args:
         page: What every panel is given.
-        query: What the draft is for.
+        work: What the draft is for; what is decided is kept with it.
         options: How it was asked for.
         answer: The draft.
-        picture: The ECG for the PDF, JPEG or PNG.
     """
     import streamlit as st
 
-    with st.expander(page.word("edit"), icon=":material/edit_note:", key="edit-report", expanded=True):
-        st.fragment(_panel)(page, query, options, answer, picture)
+    with st.container(border=True, key="edit-report"):
+        st.header(page.word("edit"), anchor=False)
+        st.fragment(_panel)(page, work, options, answer)
 
 
-def _panel(page: Page, query: Query, options: Options, answer: DraftAnswer, picture: bytes | None) -> None:
+def _panel(page: Page, work: Work, options: Options, answer: DraftAnswer) -> None:
     import streamlit as st
 
     word, draft = page.word, answer.draft
-    reviewed = _editor(page, draft, answer.search.query_id)
+    review = work.reviews.setdefault((options.model, options.evidence), Review())
+    reviewed = _editor(page, work, draft, review)
     text = report_text(draft, reviewed, page.lang, word)
     if reviewed.empty:
-        st.html(f'<p class="ek-soft">{word("accept_first")}</p>')
+        st.html(f'<p class="ek-soft">{escape(word("accept_first"))}</p>')
     else:
         st.code(text, language=None, wrap_lines=True)
     with st.container(horizontal=True, key="take-away"):
@@ -228,7 +257,7 @@ def _panel(page: Page, query: Query, options: Options, answer: DraftAnswer, pict
         )
         st.download_button(
             word("pdf_file"),
-            b"" if reviewed.empty else _pdf(text, word("report_head"), query.name, picture),
+            b"" if reviewed.empty else _pdf(text, word("report_head"), work),
             "ecg-report.pdf",
             "application/pdf",
             on_click="ignore",
@@ -236,88 +265,106 @@ def _panel(page: Page, query: Query, options: Options, answer: DraftAnswer, pict
             disabled=reviewed.empty,
             key="as-pdf",
         )
-        _fhir(page, query, options, draft, reviewed, text)
+        _fhir(page, work, options, draft, reviewed, text)
 
 
-def _pdf(text: str, title: str, name: str, picture: bytes | None) -> bytes:
+def _pdf(text: str, title: str, work: Work) -> bytes:
     """The PDF, made anew only where something changed. (Streamlit's deferred files are lost when the page runs.)"""
-    import streamlit as st
-
-    made: tuple[str, bytes] | None = st.session_state.get("pdf")
-    if made is None or made[0] != f"{name}|{text}":
-        made = (f"{name}|{text}", report_pdf(text, title, name, picture))
-        st.session_state["pdf"] = made
+    made: tuple[str, bytes] | None = work.other.get("pdf")
+    if made is None or made[0] != text:
+        made = (text, report_pdf(text, title, work.query.name, query_picture(work)))
+        work.other["pdf"] = made
     return made[1]
 
 
-def _editor(page: Page, draft: DraftOut, key: str) -> Reviewed:
-    """Each sentence with a field to change it, and to accept or reject it; statements and words of one's own."""
+def _editor(page: Page, work: Work, draft: DraftOut, review: Review) -> Reviewed:
+    """Each sentence with a field to change it, and its own sign-off; statements and words of one's own.
+
+    Every touch is kept with the question, under names that the sentences have in each language.
+    """
     import streamlit as st
 
     from ecgkin.retrieval.ecg.statements.catalogue import CODES
 
-    word, names = page.word, [f"verdict-{key}-{n}" for n in range(len(draft.sentences))]
-
-    def all_accepted() -> None:
-        for name in names:
-            st.session_state[name] = "accept"
-
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(word("accept_all"), icon=":material/done_all:", on_click=all_accepted, key="accept-all")
-        count = st.empty()
-    kept, changed, accepted, rejected = [], 0, 0, 0
+    word, lang = page.word, page.lang
+    names = sentence_names(draft.sentences)
+    titles = {section.name: section.title for section in draft.sections}
+    count = st.empty()
+    kept, changed, accepted, rejected, section = [], 0, 0, 0, ""
     for number, (sentence, name) in enumerate(zip(draft.sentences, names, strict=True), 1):
+        if sentence.section != section and sentence.section in titles:
+            section = sentence.section
+            st.html(f'<p class="ek ek-section">{escape(titles[section])}</p>')
+        off = review.of(name)
         plain_text = plain(sentence.text)
+        key = f"{work.work_id[:8]}-{lang}-{draft.model}-{name}"
         with st.container(horizontal=True, vertical_alignment="center", key=f"row-{number}"):
             field = st.text_input if len(plain_text) <= LINE_CHARS else st.text_area
             text = field(
                 word("sentence", n=number),
-                value=plain_text,
-                key=f"sentence-{key}-{number}",
+                value=off.texts.get(lang, next(iter(off.texts.values()), plain_text)),
+                key=f"sentence-{key}",
                 label_visibility="collapsed",
-                disabled=st.session_state.get(name) == "reject",
+                disabled=off.said == "reject",
                 persist_state="session",
+                **({"height": "content"} if field is st.text_area else {}),
             )
             said = st.segmented_control(
                 word("verdict", n=number),
                 ["accept", "reject"],
+                default=off.said,
                 format_func=lambda one: f":material/{'check' if one == 'accept' else 'close'}: {word(one)}",
                 label_visibility="collapsed",
-                key=name,
+                key=f"verdict-{key}",
                 persist_state="session",
             )
         text = (text or "").strip()
         is_changed = text != plain_text
+        off.said = said
+        if is_changed:
+            off.texts[lang] = text
+        else:
+            off.texts.clear()
         taken = said == "accept" or (said is None and is_changed)
         kept.append(text if taken else "")
         accepted += taken and not is_changed
         changed += taken and is_changed
         rejected += said == "reject"
     reviewed = word("reviewed", n=accepted + changed + rejected, of=len(names))
-    count.html(f'<span class="ek ek-soft" role="status">{reviewed}</span>', width="content")
+    count.html(f'<p class="ek ek-soft" role="status">{escape(word("sign_each"))} {escape(reviewed)}</p>')
     there = {item.code for item in draft.statements}
+    codes = [code for code in CODES if code not in there]
     added = st.multiselect(
         word("add_statement"),
-        [code for code in CODES if code not in there],
-        format_func=lambda code: f"{name_of(code, page.lang)} ({code})",
+        codes,
+        default=[code for code in review.added if code in codes],
+        format_func=lambda code: f"{name_of(code, lang)} ({code})",
         placeholder=word("choose"),
-        key=f"added-{key}",
+        key=f"added-{work.work_id[:8]}-{draft.model}",
         persist_state="session",
     )
-    own = st.text_area(word("own"), key=f"own-{key}", max_chars=20_000, height=80, persist_state="session")
+    own = st.text_area(
+        word("own"),
+        value=review.own,
+        key=f"own-{work.work_id[:8]}-{draft.model}",
+        max_chars=20_000,
+        height=80,
+        persist_state="session",
+    )
+    review.added, review.own = list(added), own or ""
     return Reviewed(tuple(kept), accepted, changed, rejected, tuple(added), own or "")
 
 
-def _fhir(page: Page, query: Query, options: Options, draft: DraftOut, reviewed: Reviewed, text: str) -> None:
+def _fhir(page: Page, work: Work, options: Options, draft: DraftOut, reviewed: Reviewed, text: str) -> None:
     import streamlit as st
 
     word = page.word
-    key = f"fhir-{query.digest}-{draft.language}-{draft.model}-{options.evidence}"
-    resource = st.session_state.get(key)
+    key = ("fhir", work.query.digest, draft.language, draft.model, options)
+    resource = work.other.get(key)
     if resource is None:
         if st.button(word("fhir_file"), icon=":material/data_object:", disabled=reviewed.empty, key="make-fhir"):
             try:
-                st.session_state[key] = page.api.draft_fhir(query, options, page.lang)
+                work.other[key] = page.api.draft_fhir(work.query, options, page.lang)
                 st.rerun(scope="fragment")
             except EcgkinError as error:
                 show_error(error, word)

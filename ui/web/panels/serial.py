@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ecgkin.ui.serial.beats import beats_svg
 from ecgkin.ui.serial.words import row_texts, state_name
+from ecgkin.ui.web.shared.drawings import svg_address
 from ecgkin.ui.web.shared.notes import as_said
 
 if TYPE_CHECKING:
@@ -58,7 +59,9 @@ def serial_html(serial: SerialOut, lang: Lang, word: Words) -> str:
     body = f'<dl class="ek-sections">{found}</dl>' if found else ""
     if serial.beats_mv:
         names_of = (serial.recorded_at or serial.compared_with or word("before_then"), word("now"))
-        body += f'<div class="ek-beats">{beats_svg(serial, names_of)}</div>'
+        # As a picture: drawings inside the page are taken out of it by Streamlit.
+        alt = escape(", ".join(names_of), quote=True)
+        body += f'<div class="ek-beats"><img src="{svg_address(beats_svg(serial, names_of))}" alt="{alt}"></div>'
     body += _table(serial, lang, word)
     earlier = "".join(_earlier(case, word) for case in serial.earlier)
     more = f"<ul>{earlier}</ul>" if earlier else ""

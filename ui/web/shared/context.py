@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import RateUnknownError
-from ecgkin.ui.web.shared.texts import Words
+from ecgkin.ui.web.shared.texts import TEXTS, Words
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.errors import EcgkinError
     from ecgkin.ui.api.answers import InfoOut
     from ecgkin.ui.web.shared.state import Api
     from ecgkin.ui.web.shared.texts import Lang
+
+# What the page's own reading of a file says in the words that the server has for it.
+_KINDS = {"ImageError": "image", "RecordError": "record", "InputError": "input", "QueryError": "query"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +50,15 @@ def show_error(error: EcgkinError, word: Words, files: Sequence[str] = ()) -> No
     import streamlit as st
 
     said = re.sub(r"upload-(\d+)(\.\w+)?", lambda match: _named(match, files), str(error))
-    rate = isinstance(error, RateUnknownError) or getattr(error, "kind", "") == "rate-unknown"
-    hint = word("rate_hint") if rate else error.hint
-    st.error(word("problem"), icon=":material/error:")
+    hint = word("rate_hint") if is_rate(error) else error.hint
+    kind = f"problem_{getattr(error, 'kind', '') or _KINDS.get(type(error).__name__, '')}".replace("-", "_")
+    st.error(f"{word('problem')} {word(kind)}" if kind in TEXTS else word("problem"), icon=":material/error:")
     st.text("\n".join(line for line in (said, hint) if line))
+
+
+def is_rate(error: EcgkinError) -> bool:
+    """Whether all that is missing is the sampling rate."""
+    return isinstance(error, RateUnknownError) or getattr(error, "kind", "") == "rate-unknown"
 
 
 def _named(match: re.Match[str], files: Sequence[str]) -> str:

@@ -27,6 +27,9 @@ _LIGHT = ("#ffffff", "#fad6d6", "#f0a0a5", "#101018")
 _DARK = ("#151416", "#271c1f", "#54313a", "#f1f3f5")
 # A card shows the page at about two fifths of its size: traces as strong as the eye is used to, no fine grid.
 _CARD_LINE_MM = 0.55
+# Kept around the traces of a picture, as a share of their width.
+_ROOM = 0.03
+_MARGIN_MM = 1.0  # kept beside pulses, names and traces
 _PAPER_MM = 20.0  # kept above the first and below the last baseline
 # Photos have more pixels than a screen; the width that stays sharp when zoomed in two and a half times.
 PICTURE_PX = 2400
@@ -85,6 +88,26 @@ class Sheet:
     assumed: bool = False
     px_per_mm: float = 0.0
     turned_px: int = 0
+
+
+def framed(outline: Sequence[tuple[float, float]], size: tuple[float, float]) -> tuple[float, float, float, float]:
+    """The part of a sheet that is looked at: where its traces are, with some room, else all of it.
+
+    Args:
+        outline: Corners of the signal area, mm; none where it is not known.
+        size: Width and height of the sheet, mm.
+
+    Returns:
+        x, y, width, height, mm.
+
+    >>> framed((), (200, 100)), framed(((10, 10), (110, 10), (110, 60), (10, 60)), (200, 100))
+    ((0.0, 0.0, 200, 100), (7.0, 7.0, 106.0, 56.0))
+    """
+    if not outline:
+        return 0.0, 0.0, *size
+    xs, ys = [x for x, _ in outline], [y for _, y in outline]
+    room = _ROOM * (max(xs) - min(xs))
+    return min(xs) - room, min(ys) - room, max(xs) - min(xs) + 2 * room, max(ys) - min(ys) + 2 * room
 
 
 def case_sheet(svg: str, layout: str, dark: bool, speed_mm_s: float = USUAL_SPEED, gain: float = USUAL_GAIN) -> Sheet:
@@ -272,7 +295,11 @@ def crop(layout: str) -> tuple[float, float, float, float]:
     geometry = page_geometry(RenderStyle(layout=layout))
     top = max(0.0, geometry.row_y_mm[0] - 1.2 * _PAPER_MM)
     bottom = min(geometry.height_mm, geometry.row_y_mm[-1] + _PAPER_MM)
-    return 4.0, top, geometry.width_mm - 8.0, bottom - top
+    xs = [x for pulse in geometry.calibrations for x, _ in pulse]
+    xs += [text.x_mm for text in geometry.texts if text.kind == "lead"]
+    left = max(0.0, min([geometry.trace_x_mm, *xs]) - _MARGIN_MM)
+    right = min(geometry.width_mm, geometry.trace_x_mm + geometry.trace_width_mm + _MARGIN_MM)
+    return left, top, right - left, bottom - top
 
 
 def _shortened(svg: str) -> str:

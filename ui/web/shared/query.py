@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from ecgkin.ui.api.schemas import PageKnown
@@ -24,6 +25,7 @@ class Query:
         text: The words.
         fs_hz: Samples a second, for a table that does not say.
         known: Of a picture: what its reading got wrong, put right.
+        understood: Of words: what they are taken to mean, as parts of an earlier answer that were changed.
     """
 
     kind: Literal["ecg", "text"]
@@ -32,6 +34,7 @@ class Query:
     text: str = ""
     fs_hz: float | None = None
     known: PageKnown | None = None
+    understood: tuple[dict[str, Any], ...] | None = None
 
     @property
     def digest(self) -> str:
@@ -39,6 +42,8 @@ class Query:
         made = hashlib.blake2b(f"{self.kind}|{self.text}|{self.fs_hz}".encode(), digest_size=12)
         if self.known is not None:
             made.update(self.known.model_dump_json().encode())
+        if self.understood is not None:
+            made.update(json.dumps(self.understood, sort_keys=True).encode())
         for name, content in self.files:
             made.update(f"|{name}|{len(content)}|".encode() + content)
         return made.hexdigest()
@@ -54,6 +59,7 @@ class Options:
         model: Drafter; None for the server's first.
         evidence: Cases a model is shown; 0 for a draft without retrieval.
         previous: An earlier ECG of the person: its case id, or the person's id; "" for none.
+        leave_out: Id of a person whose cases are left out; "" for none.
     """
 
     k: int = 10
@@ -61,6 +67,7 @@ class Options:
     model: str | None = None
     evidence: int = EVIDENCE
     previous: str = ""
+    leave_out: str = ""
 
 
 def where_text(ages: tuple[int, int] | None, sex: str | None, statements: list[str], sources: list[str]) -> str:

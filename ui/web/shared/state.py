@@ -1,10 +1,9 @@
-"""What one visitor's session holds: what was found, the marks, the draft; and the API behind a small cache."""
+"""The API behind a small cache, and whether it answers."""
 
 from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
@@ -28,44 +27,6 @@ KEPT = 120
 TOGETHER = 4
 
 
-@dataclass
-class Found:
-    """A search and what came of it.
-
-    Attributes:
-        key: What it was for: digest of the query, k, filter.
-        query: What was asked.
-        first: The answer.
-        refined: The answer after marks, None before.
-        error: Why there is none.
-    """
-
-    key: tuple[Any, ...]
-    query: Query
-    first: SearchOut | None = None
-    refined: SearchOut | None = None
-    error: EcgkinError | None = None
-    marks: dict[str, bool] = field(default_factory=dict)
-
-    @property
-    def shown(self) -> SearchOut | None:
-        """The answer on the page."""
-        return self.refined or self.first
-
-
-@dataclass
-class Written:
-    """A draft, or why there is none.
-
-    Attributes:
-        key: What it was for: search, drafter, evidence, language.
-    """
-
-    key: tuple[Any, ...]
-    answer: DraftAnswer | None = None
-    error: EcgkinError | None = None
-
-
 class Api:
     """The client with a memory for what does not change: drawings and samples of cases.
 
@@ -83,11 +44,24 @@ class Api:
         self._digitized: tuple[str, DigitizedOut] | None = None
 
     def info(self) -> InfoOut:
-        """What runs there; asked for at most every half minute."""
+        """What runs there; asked for at most every half minute, and as it was while the server does not answer."""
         now = time.monotonic()
         if self._info is None or now - self._info[0] > INFO_SECONDS:
-            self._info = (now, self.client.info())
+            try:
+                self._info = (now, self.client.info())
+            except ApiError as error:
+                if self._info is None or not is_away(error):
+                    raise
+                self._info = (now, self._info[1])
         return self._info[1]
+
+    def answers(self) -> bool:
+        """Whether the server answers now."""
+        try:
+            self._info = (time.monotonic(), self.client.info())
+        except ApiError as error:
+            return not is_away(error)
+        return True
 
     def search(self, query: Query, options: Options) -> SearchOut:
         """Search by a query.
@@ -99,12 +73,15 @@ class Api:
         Returns:
             What the server answers.
         """
-        where = options.where or None
+        where, patient = options.where or None, options.leave_out or None
+        given: dict[str, Any] = {"k": options.k, "where": where} | ({"exclude_patient": patient} if patient else {})
         if query.kind == "text":
-            return self.client.search(text=query.text, k=options.k, where=where)
+            if query.understood is not None:
+                given["understood"] = list(query.understood)
+            return self.client.search(text=query.text, **given)
         previous = options.previous or None
         return self.client.search(
-            file=list(query.files), k=options.k, where=where, fs_hz=query.fs_hz, previous=previous, **_page_known(query)
+            file=list(query.files), fs_hz=query.fs_hz, previous=previous, **given, **_page_known(query)
         )
 
     def digitized(self, query: Query) -> DigitizedOut:
@@ -131,7 +108,19 @@ class Api:
         """
         near, far = ([case for case, yes in marks.items() if yes is wanted] for wanted in (True, False))
         self.client.feedback(query_id, similar=near, not_similar=far)
-        return self.client.search(query_id=query_id, k=options.k, where=options.where or None)
+        patient = {"exclude_patient": options.leave_out} if options.leave_out else {}
+        return self.client.search(query_id=query_id, k=options.k, where=options.where or None, **patient)
+
+    def wider(self, query_id: str, options: Options, k: int) -> SearchOut:
+        """More of the nearest cases of a search; what was asked is not read again.
+
+        Args:
+            query_id: Of the search.
+            options: Its filter.
+            k: Hits.
+        """
+        patient = {"exclude_patient": options.leave_out} if options.leave_out else {}
+        return self.client.search(query_id=query_id, k=k, where=options.where or None, **patient)
 
     def draft_events(self, query: Query, options: Options, lang: Lang) -> Iterator[DraftEvent]:
         """The draft as it is written.
@@ -266,9 +255,15 @@ class Api:
         return self._records[case_id]
 
 
+def is_away(error: EcgkinError) -> bool:
+    """Whether an error says that the server is not there, or too busy: the same question may be answered later."""
+    return isinstance(error, ApiError) and (error.status == 0 or error.status in (502, 503, 504))
+
+
 def _draft_options(query: Query, options: Options, lang: Lang) -> dict[str, Any]:
     given = {"k": options.k, "where": options.where or None, "fs_hz": query.fs_hz, "previous": options.previous or None}
     given |= _page_known(query)
+    given |= {"exclude_patient": options.leave_out} if options.leave_out else {}
     return given | {"model": options.model, "evidence": options.evidence, "language": lang}
 
 

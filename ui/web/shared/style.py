@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from importlib.resources import files
 
@@ -9,6 +10,8 @@ from ecgkin.ui.web.shared.texts import Lang, words
 
 # As many cards as a search can have on this page.
 MOST_CARDS = 50
+
+_CROP = ("crop", "crop_hint", "crop_corner", "crop_use", "crop_whole", "crop_cancel")
 
 
 @cache
@@ -45,6 +48,12 @@ def asset(name: str) -> str:
 
 
 @cache
-def script() -> str:
-    """Brings the card of a citation into view when the citation is pointed at; fixed text, nothing of a case in it."""
-    return f"<script>{asset('page.js')}</script>"
+def script(lang: Lang = "en") -> str:
+    """What runs in the page: cards, focus, small pictures; fixed text, nothing of a case in it.
+
+    Args:
+        lang: Of the words on the frame that crops a photo.
+    """
+    word = words(lang)
+    said = json.dumps({name: word(name) for name in _CROP}).replace("<", "\\u003c")
+    return f"<script>window.ecgkinWords = {said};\n{asset('page.js')}\n{asset('upload.js')}</script>"

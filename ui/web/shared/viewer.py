@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ecgkin.ui.web.shared.drawings import Sheet
+from ecgkin.ui.web.shared.drawings import Sheet, framed
 from ecgkin.ui.web.shared.style import asset
 from ecgkin.ui.web.shared.texts import Words
 
@@ -22,6 +22,7 @@ def viewer_html(
     dark: bool,
     overlay: dict[str, Any] | None = None,
     share: float = 0.8,
+    sized: bool = True,
 ) -> str:
     """A document of its own for an iframe.
 
@@ -31,6 +32,7 @@ def viewer_html(
         dark: Whether the page is dark.
         overlay: Two recordings, from `drawings.overlay_data`.
         share: Of the window's height that it may take at most; it is no higher than its pages need.
+        sized: Whether it sets its own height; else the style sheet of the page does.
 
     Returns:
         HTML.
@@ -45,6 +47,7 @@ def viewer_html(
                  "doubtful": curve.doubtful, "name": curve.name}
                 for curve in sheet.curves
             ],
+            "frame": framed(sheet.outline, (sheet.width_mm, sheet.height_mm)),
             "title": title, "caption": caption,
         }
         for sheet, title, caption in sheets
@@ -55,7 +58,7 @@ def viewer_html(
         "stack": "v_stack", "assumed": "v_assumed",
     }  # fmt: skip
     shown = {key: word(name) for key, name in names.items()}
-    data = {"dark": dark, "share": share, "pages": pages, "overlay": overlay, "texts": shown}
+    data = {"dark": dark, "share": share, "sized": sized, "pages": pages, "overlay": overlay, "texts": shown}
     # "<" as a reference: no text can end the script element.
     packed = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
     return (
@@ -64,6 +67,21 @@ def viewer_html(
         f"<style>{asset('viewer.css')}</style></head>"
         f"<body><script>const DATA = {packed};</script><script>{asset('viewer.js')}</script></body></html>"
     )
+
+
+def height_css(place: str, width_mm: float, height_mm: float) -> str:
+    """The height of a viewer as a rule, so that nothing moves when its page comes.
+
+    It is as wide as the window, no higher than most of it, and never below 3.8 px a millimetre where there is room.
+
+    Args:
+        place: Class of the room that is kept for the viewer.
+        width_mm, height_mm: Of what it shows.
+
+    Returns:
+        A `<style>` element.
+    """
+    return f"<style>.{place} {{ --ek-w: {width_mm:.1f}; --ek-h: {height_mm:.1f}; }}</style>"
 
 
 def show(html: str, height_px: int, key: str) -> None:

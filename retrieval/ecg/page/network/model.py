@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ def build_reader(config: ReaderConfig, *, training: bool = False) -> torch.nn.Mo
 
     The module maps RGB from 0 to 1, shape (batch, 3, height, width) with sides that are multiples of 32, to: logits of
     the classes at half the resolution; logits of the lead names and, last, log of the letter height in px at a
-    quarter; and at 1/16 the frame (log px/mm along and across the rows, angles of both axes in radians).
+    quarter; and at 1/16 the frame (log px/mm along and across the rows, angles of both axes in radians), nothing of
+    it where `local` is False. `between` is called between its stages.
 
     Args:
         config: Sizes.
@@ -87,16 +89,25 @@ def build_reader(config: ReaderConfig, *, training: bool = False) -> torch.nn.Mo
                 # Names are rare: begin with 1 in 100 (focal loss, Lin et al. 2017); letters with 15 px.
                 last.bias.data = torch.tensor([-4.6] * config.n_leads + [2.7])
 
-        def forward(self, page: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        def forward(
+            self, page: torch.Tensor, *, local: bool = True, between: Callable[[], None] | None = None
+        ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+            passed = between or (lambda: None)
             x1 = self.down1(self.stem(page))
+            passed()
             x2 = self.down2(x1)
+            passed()
             x3 = self.down3(x2)
+            passed()
             x4 = self.down4(x3)
             y4 = self.up4(x4 + grown(self.side4(self.down5(x4))))
+            passed()
             y3 = self.up3(x3 + grown(self.side3(y4)))
+            passed()
             y2 = self.up2(x2 + grown(self.side2(y3)))
+            passed()
             y1 = self.up1(x1 + grown(self.side1(y2)))
-            return self.pixels(y1), self.names(y2), self.frame(y4)
+            return self.pixels(y1), self.names(y2), self.frame(y4) if local else y4[:, :4, :0, :0]
 
     return Reader()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -34,6 +35,7 @@ _NAME_SCORE = 0.3
 _MOST_NAMES = 32  # places looked at, surest first: a page has 12 to 15 names
 _REACH = 0.8  # letter heights; of two places closer than this the surer one stays
 _lock = Lock()
+_usual: list[int] = []  # torch's threads as they were, and an entry for each caller that changed them
 
 _Place = tuple[float, float, float, float, NDArray[np.float32]]  # x, y, height, score, scores by lead
 
@@ -71,7 +73,7 @@ class PageLooks:
         lead_names: Names, surest first.
         frame: Local scale in cells of 16 px of the picture at `size`: px of the *given* picture per mm along and
             across the rows, and the angles of both axes in radians (positive: clockwise on the screen); shape
-            (4, rows, columns). Meaningful on gridded paper, a guess elsewhere.
+            (4, rows, columns), (4, 0, 0) where it was not asked for. Meaningful on gridded paper, a guess elsewhere.
     """
 
     probabilities: NDArray[np.uint8]
@@ -86,7 +88,13 @@ class PageLooks:
 
 
 def look(
-    page: NDArray[np.uint8], *, threads: int | None = None, weights: Path | None = None, name_score: float = _NAME_SCORE
+    page: NDArray[np.uint8],
+    *,
+    threads: int | None = None,
+    weights: Path | None = None,
+    name_score: float = _NAME_SCORE,
+    local: bool = True,
+    beside: Callable[[], bool] | None = None,
 ) -> PageLooks:
     """Run the networks once over a picture, straightened or not.
 
@@ -95,6 +103,9 @@ def look(
         threads: Threads of the networks in this call; as torch or `graphs.default_threads` has it where None.
         weights: Folder of weights, or a file in it; that of the package where None.
         name_score: Least probability of a lead name.
+        local: Whether the local scale is asked for; reading a page does without.
+        beside: While it says True, the caller is at work beside the networks, and they keep to one thread: threads of
+            torch wait for each other by turning, and would take the core that the caller needs.
 
     Returns:
         Probabilities at half the working size, lead names and local scale.
@@ -112,8 +123,15 @@ def look(
     size = working_size(height, width)
     zoom = size[0] / width, size[1] / height
     graphs = page_graph(weights, threads), names_graph(weights, threads)
-    with _threads(None if all(graphs) else threads):
-        pixels, maps, frame = _run(page, size, weights, graphs[0])
+
+    def between() -> None:
+        if beside is not None and not beside():
+            import torch
+
+            torch.set_num_threads(_usual[0])
+
+    with _threads(None if all(graphs) else threads if beside is None else 1):
+        pixels, maps, frame = _run(page, size, weights, graphs[0], local, between)
         names = _read_names(page, _places(maps, zoom), weights, name_score, graphs[1])
     frame[:2] = np.exp(np.clip(frame[:2], -2.0, 5.0)) / np.array(zoom, dtype=np.float32)[:, None, None]
     return PageLooks(pixels, size, zoom, names, frame)
@@ -136,19 +154,49 @@ def suspected_places(page: NDArray[np.uint8], weights: Path | None = None) -> li
 
 @contextmanager
 def _threads(wanted: int | None) -> Iterator[None]:
-    """Torch with another number of threads; one such caller at a time, since the number belongs to the process."""
+    """Torch with another number of threads in the calling thread.
+
+    Torch keeps a number for each thread that has used it, and one that others begin with: the last to leave puts that
+    one back.
+    """
     if wanted is None:
         yield
         return
     import torch
 
     with _lock:
-        before = torch.get_num_threads()
+        if not _usual:
+            _usual.append(torch.get_num_threads())
+        _usual.append(wanted)
         torch.set_num_threads(wanted)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    try:
+        yield
+    finally:
+        with _lock:
+            _usual.pop()
+            torch.set_num_threads(_usual[0])
+            if len(_usual) == 1:
+                _usual.clear()
+
+
+def _forked() -> None:
+    """Begin anew in a child process: who held the lock is not there."""
+    global _lock
+    _lock = Lock()
+    _usual.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
+
+
+def halved_towards(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The picture halved by averaging, as often as it stays at least as large as `size` (width, height)."""
+    while page.shape[1] >= 2 * size[0] and page.shape[0] >= 2 * size[1]:
+        height, width = page.shape[0] // 2, page.shape[1] // 2
+        even = page[: 2 * height, : 2 * width]
+        page = np.asarray(cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return page
 
 
 def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
@@ -158,6 +206,7 @@ def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
     if size[0] >= page.shape[1]:
         page = np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
         return torch.from_numpy(page).permute(2, 0, 1)[None]
+    page = halved_towards(page, size)
     planes = torch.from_numpy(np.require(page, requirements=["C", "W"])).permute(2, 0, 1)[None]
     # Four times faster than OpenCV's INTER_AREA.
     return torch.nn.functional.interpolate(planes, size=(size[1], size[0]), mode="bilinear", antialias=True)
@@ -167,27 +216,34 @@ def _resized_bytes(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np
     """The picture at `size` without torch: Pillow smooths by the same rule, and differs by one step of 255 at most."""
     if size[0] >= page.shape[1]:
         return np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    page = halved_towards(page, size)
     return np.asarray(Image.fromarray(page).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
 
 
 def _run(
-    page: NDArray[np.uint8], size: tuple[int, int], weights: Path | None, graph: Graph | None
+    page: NDArray[np.uint8],
+    size: tuple[int, int],
+    weights: Path | None,
+    graph: Graph | None,
+    local: bool = False,
+    between: Callable[[], None] | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Probabilities as bytes, name maps (scores 0 to 1, log height last) and frame."""
     if graph is not None:
-        pixels, names, frame = graph.run(PAGE_OUTPUTS, page=_resized_bytes(page, size))
-        return pixels, names, frame
+        wanted = PAGE_OUTPUTS if local else PAGE_OUTPUTS[:2]
+        pixels, names, *cells = graph.run(wanted, page=_resized_bytes(page, size))
+        return pixels, names, cells[0] if local else np.zeros((4, 0, 0), dtype=np.float32)
     import torch
 
     model, kind = _converted(load_reader(weights))
     with torch.inference_mode():
         picture = _resized(page, size).to(kind).mul_(1 / 255).contiguous(memory_format=torch.channels_last)
-        pixels, names, frame = model(picture)
-        shares = torch.softmax(pixels.float(), dim=1).mul_(255).add_(0.5).to(torch.uint8)
-        found = names.float()
-        found[:, :-1].sigmoid_()
-        planes = [t[0].float().contiguous().numpy().copy() for t in (found, frame)]
-    return shares[0].contiguous().numpy(), planes[0], planes[1]
+        pixels, names, frame = model(picture, local=local, between=between)
+        # Plane by plane in memory, where both are several times as fast as across the channels of each pixel.
+        logits, found, cells = (t[0].contiguous().float() for t in (pixels, names, frame))
+        shares = torch.softmax(logits, dim=0).mul_(255).add_(0.5).to(torch.uint8)
+        found[:-1].sigmoid_()
+    return shares.numpy(), found.numpy(), cells.numpy()
 
 
 @lru_cache(maxsize=4)

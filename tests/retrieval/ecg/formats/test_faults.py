@@ -165,7 +165,7 @@ def test_lines_end_where_the_decoder_ends_them(wfdb_record: Callable[[str], Path
 
 
 @pytest.mark.parametrize(
-    ("gain", "says"), [("2000000", "no lead spans more than"), ("20", "amplitudes reach"), ("1000", "")]
+    ("gain", "says"), [("50000", "no lead spans more than"), ("50", "amplitudes reach"), ("1000", "")]
 )
 def test_impossible_gains_are_said(wfdb_record: Callable[[str], Path], gain: str, says: str) -> None:
     header = wfdb_record("age_days")
@@ -173,6 +173,17 @@ def test_impossible_gains_are_said(wfdb_record: Callable[[str], Path], gain: str
     record = read_ecg(header)
     assert noted(record, "the unit or the gain is probably wrong") == bool(says)
     assert not says or noted(record, says)
+
+
+@pytest.mark.parametrize(
+    ("gain", "says"), [("2000000", "no lead spans more than 0.00074 mV"), ("1", "half of the leads reach")]
+)
+def test_gains_that_no_ecg_has_are_refused(wfdb_record: Callable[[str], Path], gain: str, says: str) -> None:
+    header = wfdb_record("age_days")
+    header.write_text(header.read_text().replace(" 1000(0)/mV", f" {gain}(0)/mV"))
+    with pytest.raises(RecordError, match=says) as refused:
+        read_ecg(header)
+    assert "microvolts" in refused.value.hint
 
 
 # ---------------------------------------------------------------- DICOM

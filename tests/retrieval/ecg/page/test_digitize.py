@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ecgkin.generation.research.digitising.metric import page_ratio
 from ecgkin.generation.research.digitising.pages import shown
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, digitize, render_array, simulate
+from ecgkin.retrieval.ecg.augment.photograph import photograph
+from ecgkin.retrieval.ecg.page.digitize import digitize_look
 from ecgkin.retrieval.ecg.page.network.weights_file import weights_folder
 from ecgkin.retrieval.ecg.page.overlay import check_overlay
+from ecgkin.retrieval.ecg.page.reading import look_at
 from ecgkin.retrieval.errors import ImageError
 
 pytestmark = pytest.mark.skipif(
@@ -58,3 +63,12 @@ def test_the_overlay_lies_on_the_traces(turns: int) -> None:
     darkness = 255 - page.max(axis=2)[places[:, 1], places[:, 0]]
     assert (darkness > 60).mean() > 0.9
     assert check_overlay(found).shape[:2] == found.fine.darkness.shape
+
+
+def test_what_was_made_ready_beside_the_network_changes_nothing() -> None:
+    page = photograph(render_array(_record(6), RenderStyle(layout="3x4+1R")), np.random.default_rng(6), "photo")
+    look = look_at(page)
+    assert look.ready is not None
+    ahead, later = digitize_look(look), digitize_look(replace(look, ready=None))
+    assert np.array_equal(ahead.record.signal_mv, later.record.signal_mv, equal_nan=True)
+    assert ahead.page.layout == later.page.layout and ahead.confidence == later.confidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS
 from ecgkin.retrieval.ecg.page.network.model import ReaderConfig, build_reader, folded
 from ecgkin.retrieval.ecg.page.network.names import CUT, NAMES, as_batch, build_name_reader, cut_out
-from ecgkin.retrieval.ecg.page.network.segment import look
+from ecgkin.retrieval.ecg.page.network.segment import halved_towards, look
 from ecgkin.retrieval.ecg.page.network.weights_file import (
     READER_FORMAT,
     load_name_reader,
@@ -218,3 +219,45 @@ def test_drawn_pages_are_read() -> None:
     assert iou > 0.6
     assert recall > 0.9
     assert right > 0.4 * printed  # many are too small or too damaged to read
+
+
+def test_threads_are_put_back(random_weights: Path) -> None:
+    """However lookers overlap, torch has as many threads as before when the last has gone."""
+    page = np.random.default_rng(1).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    begin = torch.get_num_threads()
+    asked: list[bool] = []
+
+    def beside() -> bool:
+        asked.append(len(asked) < 3)
+        return asked[-1]
+
+    def looker() -> None:
+        look(page, weights=random_weights, local=False, beside=beside)
+
+    lookers = [threading.Thread(target=looker) for _ in range(4)]
+    for thread in lookers:
+        thread.start()
+    for thread in lookers:
+        thread.join()
+    found: list[int] = []
+    last = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+    last.start()
+    last.join()
+    assert len(asked) > 4 and found == [begin] and torch.get_num_threads() == begin
+
+
+def test_without_the_local_scale_all_else_is_the_same(random_weights: Path) -> None:
+    page = np.random.default_rng(2).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    one, two = look(page, weights=random_weights), look(page, weights=random_weights, local=False)
+    assert np.array_equal(one.probabilities, two.probabilities) and one.lead_names == two.lead_names
+    assert one.frame.size and not two.frame.size
+
+
+@pytest.mark.parametrize("size", [(100, 70), (51, 40), (25, 17)])
+def test_halving_averages_and_stops_in_time(size: tuple[int, int]) -> None:
+    page = np.random.default_rng(3).integers(0, 256, (143, 205, 3), dtype=np.uint8)
+    small = halved_towards(page, size)
+    assert size[0] <= small.shape[1] < 2 * size[0] or size[1] <= small.shape[0] < 2 * size[1]
+    times = round(143 / small.shape[0])
+    block = page[:times, :times].astype(float).mean(axis=(0, 1))
+    assert np.abs(small[0, 0] - block).max() <= 1.0

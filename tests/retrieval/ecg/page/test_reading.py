@@ -332,3 +332,13 @@ def test_faint_upright_lines_are_told_from_beats_in_step() -> None:
     assert not has_upright_lines(ink)
     ink[np.arange(600) % 8 < 6, 60::80] = 60
     assert has_upright_lines(ink)
+
+
+@pytest.mark.parametrize("size", [(48, 48), (700, 241), (701, 500), (3000, 97)])
+def test_pixels_of_pictures_of_any_size_are_theirs(size: tuple[int, int]) -> None:
+    """Also of pictures that are handed over in strips."""
+    pixels = np.random.default_rng(7).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    assert np.array_equal(load_image(stream.getvalue()), pixels)
+    assert np.array_equal(load_image(Image.fromarray(pixels)), pixels)

@@ -32,7 +32,7 @@ def test_lines_that_fan_out_are_made_upright(slope: float, fan: float) -> None:
     page = leaning_grid(slope, fan)
     lean = find_lean(page, BOX)
     assert lean is not None
-    upright = lean.moved(page)
+    (upright,) = lean.moved(page)
     inner = upright[:, lean.margin + 60 : -lean.margin - 60]
     inner = inner[[y for y in range(20, HEIGHT - 20) if y % STEP]].astype(np.float64)
     # Lines that stand upright add up to a profile as sharp as each of their own lines of pixels.

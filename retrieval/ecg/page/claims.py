@@ -1,0 +1,120 @@
+"""Ink that no row explains: tips of beats that the cheapest paths pass by are given to the row that reaches them.
+
+Every stroke of a trace is part of some row. The cheapest path of a row alone takes a short cut where two limbs of a
+narrow beat stand side by side, and where the tall beats of two rows run through each other one of them is left over. So
+rows are asked again, about a piece of ink that none of them passes: a pixel that a path would be the only one to
+explain is worth something, and less to rows that lie farther off. The row that gains most takes it, until none gains.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ecgkin.retrieval.ecg.page.tracks import Paths, cheapest, path_costs, row_windows
+
+ByteImage = NDArray[np.uint8]
+FloatArray = NDArray[np.float64]
+
+_WORTH = 0.03  # of a px of ink: four of them pay for one px of paper
+_FAR, _LEAST_WORTH = 0.25, 0.5  # share of that worth that is lost with each row distance beyond the nearest row's
+_PAPER = 3.0  # times the usual cost: gaps between tips of two rows are narrow
+_LEAST_GAIN = 0.4
+_LEAST_TALL, _LEAST_AREA = 5, 9  # px of a piece of ink
+_MARGIN = 8  # columns beside it in which paths may change
+_MOST_COLUMNS = 120  # a longer piece is a curve of its own
+_MOST_ROUNDS = 6
+
+
+def claim_ink(paths: Paths, ink: ByteImage, traces: ByteImage, baselines: FloatArray) -> Paths:
+    """The paths with detours to ink that they left unexplained.
+
+    Args:
+        paths: Of `follow`, over all columns.
+        ink: Likelihood of trace that they were found on, uint8 (h, w).
+        traces: Not 0 where ink is surely of a trace, uint8 (h, w).
+        baselines: y of the rows, px.
+    """
+    low, high, left_at = paths.low.copy(), paths.high.copy(), paths.left_at.copy()
+    height, width = ink.shape
+    worth = traces > 0
+    covered = _covered(low, high, height)
+    left_over = np.asarray(worth & (covered == 0), dtype=np.uint8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(left_over, connectivity=8)
+    spans = sorted(
+        (max(1, x - _MARGIN), min(width, x + wide + _MARGIN))
+        for x, _, wide, tall, area in stats[1:count].tolist()
+        if tall >= _LEAST_TALL and area >= _LEAST_AREA and wide <= _MOST_COLUMNS
+    )
+    merged: list[tuple[int, int]] = []
+    for first, last in spans:
+        if merged and first <= merged[-1][1] and last - merged[-1][0] <= 2 * _MOST_COLUMNS:
+            merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
+        elif last - first > 2:
+            merged.append((first, last))
+    for first, last in merged:
+        _ask(first, last, ink, worth, baselines, (low, high, left_at))
+    return Paths(low, high, left_at)
+
+
+def _covered(low: FloatArray, high: FloatArray, height: int) -> NDArray[np.int32]:
+    """How many rows pass each pixel, with one px on either side, (height, w)."""
+    n_rows, width = low.shape
+    begin = np.clip(np.nan_to_num(low) - 1, 0, height).astype(int)
+    end = np.clip(np.nan_to_num(high, nan=-2.0) + 2, 0, height).astype(int)
+    steps = np.zeros((height + 1, width), dtype=np.int32)
+    columns = np.arange(width)
+    for row in range(n_rows):
+        steps[begin[row], columns] += 1
+        steps[np.maximum(begin[row], end[row]), columns] -= 1
+    return np.cumsum(steps[:-1], axis=0, dtype=np.int32)
+
+
+def _ask(
+    first: int,
+    last: int,
+    ink: ByteImage,
+    worth: NDArray[np.bool_],
+    baselines: FloatArray,
+    paths: tuple[FloatArray, FloatArray, FloatArray],
+) -> None:
+    """Change paths, in place, between two columns, the row that gains most first."""
+    low, high, left_at = (plane[:, first:last] for plane in paths)
+    if np.isnan(left_at).any() or np.isnan(paths[2][:, first - 1]).any():
+        return
+    costs = path_costs(ink, baselines, first, last)
+    n, n_rows, size = costs.across.shape
+    offsets = costs.offsets[:, None]
+    rows, columns = np.arange(n_rows), np.arange(n)
+    y = np.arange(size)[None, None] + costs.offsets[None, :, None]
+    start, end = (np.full((n_rows, size), np.float32(1e6)) for _ in range(2))
+    begun = np.clip(paths[2][:, first - 1].astype(int) - costs.offsets, 0, size - 1)
+    start[rows, begun] = 0.0
+    end[rows, np.clip(left_at[:, -1].astype(int) - costs.offsets, 0, size - 1)] = 0.0
+    distance = np.abs(y[0][:, :, None] - baselines[None, None, :])
+    own_distance = np.abs(y[0] - baselines[:, None])
+    pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else float(ink.shape[0])
+    farther = np.maximum(_LEAST_WORTH, 1.0 - _FAR * (own_distance - distance.min(axis=2)) / pitch).astype(np.float32)
+    value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size) * farther[None] * _WORTH
+    for _ in range(_MOST_ROUNDS):
+        covered = _covered(low, high, ink.shape[0]).astype(np.float32)
+        own = (y >= low.T[:, :, None] - 1) & (y <= high.T[:, :, None] + 1)
+        alone = row_windows(covered, costs.offsets, size) - own < 0.5
+        rise = np.cumsum(_PAPER * costs.upright - value * alone, axis=2, dtype=np.float32)
+        came, gone, cost = cheapest(costs.across, rise, start, end)
+        left = (left_at - offsets).astype(int)
+        entered = np.concatenate([begun[:, None], left[:, :-1]], axis=1)
+        before = np.zeros(n_rows)
+        for row in range(n_rows):
+            tall = (
+                rise[columns, row, np.maximum(left, entered)[row]] - rise[columns, row, np.minimum(left, entered)[row]]
+            )
+            before[row] = float((costs.across[columns, row, entered[row]] + tall).sum())
+        gain = before - cost
+        best = int(gain.argmax())
+        if gain[best] < _LEAST_GAIN:
+            return
+        low[best] = np.minimum(came[best], gone[best]) + costs.offsets[best]
+        high[best] = np.maximum(came[best], gone[best]) + costs.offsets[best]
+        left_at[best] = gone[best] + costs.offsets[best]
