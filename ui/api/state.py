@@ -26,6 +26,7 @@ from ecgkin.retrieval.search.hits import Nearness
 from ecgkin.retrieval.search.search import CaseSearch
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.decoding import Decoders
+from ecgkin.ui.api.jobs import Jobs, Webhooks
 from ecgkin.ui.api.limits import Limits, PixelBudget, Work
 from ecgkin.ui.api.metrics import Metrics
 from ecgkin.ui.api.security import Token, parse_tokens
@@ -307,6 +308,9 @@ class State:
         self.work = Work(self.limits, self.pinned)
         self.budget = PixelBudget(self.limits.pixels, self.limits.seconds)
         self.decoders = Decoders(self.limits)
+        hooks = Webhooks(settings.api_webhook_hosts)
+        self.jobs = Jobs(self.work, hooks, most=settings.api_max_jobs, hours=settings.api_job_hours)
+        self.job_files = settings.api_job_files
         self.started = time.time()
         remove_abandoned(Path(tempfile.gettempdir()))
         self.closing = False
@@ -383,6 +387,7 @@ class State:
     def close(self) -> None:
         """Finish what was begun and let go of everything."""
         self.closing = True
+        self.jobs.close()
         self.decoders.close()
         self.work.close()
         leave_own_folder()

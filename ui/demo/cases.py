@@ -255,7 +255,7 @@ def ask_ptbxl(root: Path, n_cases: int, seed: int) -> Asked:
     pool = [case for case in cases if case.meta["fold"] in GALLERY_FOLDS and case.case_id not in held_ids]
     gallery = choose_cases(pool, n_cases)
     # Those that are drawn first stand for all: every statement is among them.
-    early = choose_cases(gallery, EARLY)
+    early = choose_cases(gallery, EARLY, per_statement=3)
     first = {case.case_id for case in early}
     gallery = [*early, *(case for case in gallery if case.case_id not in first)]
     query = choose_query([case for case in held if case.report], gallery, seed=seed)

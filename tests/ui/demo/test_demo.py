@@ -189,6 +189,7 @@ def test_first_page_then_the_others(
 
     for module in (demo_source, demo):
         monkeypatch.setattr(module, "EARLY", 15)
+    monkeypatch.setattr(demo, "BATCH", 4)
     encoded: list[int] = []
     encode = HashingEncoder.encode_records
     monkeypatch.setattr(
@@ -215,6 +216,7 @@ def test_first_page_then_the_others(
     with pytest.raises(Stop):
         demo.complete(first, say=say, moved=stopped)
     again = demo.run_demo(load_settings(ptbxl=small_ptbxl), tmp_path, n_cases=36, say=say, moved=moved)
+    assert again.n_cases == 19, "the batch in hand stays"
     whole = demo.complete(again, say=say, moved=moved)
     assert whole.n_cases == 36 and whole.rest is None and moves[-1] == (36, 36)
     assert sum(encoded) == 36, "a case was encoded twice"

@@ -119,6 +119,18 @@ def _remember(state: State, drafted: DraftResult) -> str:
     return state.remember(drafted.search)
 
 
+def written(state: State, asked: Asked) -> DraftAnswer:
+    """The draft as JSON; for threads.
+
+    Args:
+        state: Of the server.
+        asked: Taken in.
+    """
+    with asked.with_ecg() as (query, options):
+        drafted = state.drafting.draft(query, options)
+    return _answer(state, drafted)
+
+
 def _answer(state: State, drafted: DraftResult) -> DraftAnswer:
     query_id = _remember(state, drafted)
     return DraftAnswer(draft=DraftOut.of(drafted.draft), search=SearchOut.of(drafted.search, query_id))
