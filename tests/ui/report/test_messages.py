@@ -67,7 +67,8 @@ def draft(**given: Any) -> DraftOut:
     """A small draft."""
     content: dict[str, Any] = {
         "status": "preliminary", "disclaimer": "Not for diagnosis.", "text": "Atrial fibrillation [1].",
-        "language": "en", "model": "consensus", "question": None, "sections": [], "statements": [], "unknown_citations": [],
+        "language": "en", "model": "consensus", "question": None, "sections": [], "statements": [],
+        "unknown_citations": [],
         "sentences": [{"text": "Atrial fibrillation [1].", "section": "rhythm", "statements": [("AFIB", "present")],
                        "citations": ["a/1"], "unknown_citations": [], "basis": "cases", "probability": 0.9}],
         "evidence": [{"number": 1, "case_id": "a/1", "score": 0.9, "statements": ["AFIB"]}],

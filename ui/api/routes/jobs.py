@@ -28,7 +28,7 @@ _FORMS: dict[str, type[intake.FileOptions]] = {
     "draft": drafts.DraftForm,
 }
 _PAGE = 100  # results in one answer at most
-_EXAMPLE = {
+_EXAMPLE: dict[str, Any] = {
     "job_id": "5b2d0c1a9f5e4a0e8d4f4b6f2c7a1e90",
     "kind": "search",
     "state": "running",
