@@ -22,8 +22,8 @@ CONFIG_FILE = "config.toml"
 OTHER_VARIABLES = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        "API_KEY", "CI_TESTS", "DRAFT_KEY", "FHIR_TOKEN", "LLAMA_PYTHON", "NETWORKS", "OOD", "PAGE_READER", "SHARED",
-        "WEB_API", "WEB_EXAMPLES", "WEB_TOKEN",
+        "API_KEY", "CI_TESTS", "DICOMWEB_TOKEN", "DRAFT_KEY", "FHIR_TOKEN", "LLAMA_PYTHON", "NETWORKS", "OOD",
+        "PAGE_READER", "SHARED", "WEB_API", "WEB_EXAMPLES", "WEB_TOKEN",
     )
 )  # fmt: skip
 
