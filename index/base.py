@@ -93,7 +93,7 @@ class CaseBase(Protocol):
             raise EncoderMismatchError(
                 f"case base {self.place} was built with encoder {have[0]} {have[1][:12]} ({have[2]} dimensions), "
                 f"loaded is {given[0]} {given[1][:12]} ({given[2]} dimensions)",
-                hint="load that encoder, or ingest the cases again with this one",
+                hint="load that encoder, or encode the cases again with this one: ecgkin base reencode BASE NEW",
             )
 
     def search(

@@ -44,7 +44,7 @@ from ecgkin.ui.api.schemas import Signal
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.retrieval.ecg.page.reading import PageReading
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.record import EcgRecord
 
 Vectors = NDArray[np.float32]
@@ -71,15 +71,15 @@ class RandomTower:
         self._tower = build_image_tower(architecture).eval()
         self._words = HashingEncoder(self.dim)
 
-    def encode_pages(self, pages: Sequence[PageReading]) -> Vectors:
+    def encode_printed(self, printed: Sequence[PrintedEcg]) -> Vectors:
         """Trace maps of pages that were read."""
-        return self._encode([page.trace_map for page in pages])
+        return self._encode([one.seen.trace_map for one in printed])
 
     def encode_images(self, images: Sequence[Image.Image]) -> Vectors:
         """Pictures."""
-        from ecgkin.retrieval.ecg.page.reading import read_page
+        from ecgkin.retrieval.ecg.page.printed import read_printed
 
-        return self.encode_pages([read_page(image) for image in images])
+        return self.encode_printed([read_printed(image) for image in images])
 
     def encode_records(self, records: Sequence[EcgRecord]) -> Vectors:
         """Records, by one drawing each."""

@@ -81,7 +81,7 @@ def timed_steps(steps: dict[str, list[float]]) -> Iterator[None]:
     places: list[tuple[Any, str, str]] = [
         (drafter, "page_of", "open the file"),
         (page, "read_page", "read the page"),
-        (DualEncoder, "encode_pages", "encode"),
+        (DualEncoder, "encode_printed", "encode"),
         (CaseBase, "search", "search"),
         (consensus, "write_consensus", "write"),
     ]

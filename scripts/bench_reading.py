@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,9 @@ def measured(files: list[str], base: str | None, repeat: int) -> dict[str, Any]:
     expect_many()
     took: dict[str, list[tuple[float, float]]] = {step: [] for step in STEPS}
 
-    def timed(step: str, call: Callable[[], Any]) -> Any:
+    def timed(step: str, call: Callable[..., Any], *given: Any) -> Any:
         wall, used = time.perf_counter(), time.process_time()
-        out = call()
+        out = call(*given)
         took[step].append((1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - used)))
         return out
 
@@ -85,20 +86,20 @@ def measured(files: list[str], base: str | None, repeat: int) -> dict[str, Any]:
     before = held_mb()
     for file in map(Path, files):
         for _ in range(repeat):
-            timed("signals", lambda file=file: read_printed(file))
+            timed("signals", read_printed, file)
         if hits is not None:
             hits(file)
             for _ in range(repeat):
-                timed("hits", lambda file=file: hits(file))
+                timed("hits", hits, file)
     most = held_mb()
     for file in map(Path, files):
         for _ in range(repeat):
-            rgb = timed("open", lambda file=file: load_image(file))
-            found = timed("ink", lambda rgb=rgb: look_at(rgb, marked=False))
-            timed("network", lambda rgb=rgb: look(rgb))
-            timed("ready", lambda found=found: prepare(found.sheet))
+            rgb = timed("open", load_image, file)
+            found = timed("ink", partial(look_at, marked=False), rgb)
+            timed("network", partial(look, local=False), rgb)
+            timed("ready", prepare, found.sheet)
             whole = look_at(rgb)
-            timed("curves", lambda whole=whole: digitize_look(whole))
+            timed("curves", digitize_look, whole)
     medians = {
         step: [statistics.median(pair[k] for pair in pairs) for k in (0, 1)] for step, pairs in took.items() if pairs
     }

@@ -22,7 +22,7 @@ from foreign_pages import DAMAGES, PAGES, Picture, damaged
 
 from ecgkin.generation.research.retrieval.galleries import Embedder
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
-from ecgkin.retrieval.ecg.page.reading import PageReading, read_page
+from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
 from ecgkin.retrieval.encoders import load_encoder
 from ecgkin.retrieval.errors import ImageError
 
@@ -75,17 +75,17 @@ def main() -> None:
     print("| page | R@1 | R@10 | cosine | read | refused |\n|---|---|---|---|---|---|")
     shares = []
     for name, draw in ways.items():
-        pages: list[PageReading] = []
+        pages: list[PrintedEcg] = []
         own: list[int] = []
         for index, (_, record) in enumerate(records):
             try:
-                pages.append(read_page(draw(record)))
+                pages.append(read_printed(draw(record)))
                 own.append(index)
             except ImageError:
                 continue
         ranks, cosine = np.array([], dtype=np.int64), float("nan")
         if pages:
-            vectors = encoder.encode_pages(pages)  # type: ignore[attr-defined]
+            vectors = encoder.encode_printed(pages)  # type: ignore[attr-defined]
             scores = vectors @ gallery.T
             mine = scores[np.arange(len(own)), [place[records[k][0]] for k in own]]
             ranks = (scores > mine[:, None]).sum(axis=1) + 1

@@ -28,7 +28,7 @@ def main() -> None:
 
     from ecgkin.generation.research.retrieval.galleries import Embedder
     from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
-    from ecgkin.retrieval.ecg.page.reading import read_page
+    from ecgkin.retrieval.ecg.page.printed import read_printed
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.errors import ImageError
 
@@ -45,11 +45,11 @@ def main() -> None:
     for item in listed:
         own = int(item["ecg_id"])
         try:
-            page = read_page(arguments.photos / item["file"])
+            printed = read_printed(arguments.photos / item["file"])
         except ImageError as error:
             rows.append({"file": item["file"], "ecg_id": own, "rank": None, "refused": str(error)})
             continue
-        vector = encoder.encode_pages([page])[0]  # type: ignore[attr-defined]
+        vector = encoder.encode_printed([printed])[0]  # type: ignore[attr-defined]
         scores = gallery @ vector
         place = ids.index(own)
         rank = int((scores > scores[place]).sum()) + 1
@@ -62,8 +62,8 @@ def main() -> None:
                 "score": round(float(scores[place]), 3),
                 "best": ids[best],
                 "best_score": round(float(scores[best]), 3),
-                "layout": page.layout,
-                "quality": round(page.quality, 2),
+                "layout": printed.page.layout,
+                "quality": round(printed.page.quality, 2),
                 "labels": ",".join(labels[place]),
                 "best_labels": ",".join(labels[best]),
             }

@@ -59,6 +59,7 @@ STATEMENTS_OF: dict[FlagCode, frozenset[str]] = {
     F.FIBRILLATION: frozenset({"AFIB"}),
     F.FLUTTER: frozenset({"AFLT"}),
     F.PACED: frozenset({"PACE"}),
+    F.WIDE_RHYTHM: frozenset({"PACE", "IVCD", "3AVB"}),
     F.LEFT_BUNDLE: frozenset({"CLBBB"}),
     F.RIGHT_BUNDLE: frozenset({"CRBBB"}),
     F.Q_WAVES: (INFARCTS - INJURIES) | {"QWAVE"},
@@ -184,7 +185,7 @@ def measured_once(root: Path, rows: Sequence[PtbXlRow], name: str, cache: Path) 
     stages = acute_records(root)
     key = blake2b(digest_size=8)
     for source in sorted(Path(measures.__path__[0]).glob("*.py")):
-        if source.stem not in ("flags", "flag_texts", "compare", "evidence", "pages"):
+        if source.stem not in ("flags", "flag_texts", "excitation", "compare", "evidence", "pages"):
             key.update(source.read_bytes())
     path = cache / f"{name}-{data.fs_hz}-{key.hexdigest()}.pkl"
     if path.is_file():

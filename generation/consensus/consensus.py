@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ecgkin.generation.consensus.assembly import REPORTS_READ, Neighbour, Note, assemble, evidence_of
 from ecgkin.generation.consensus.findings import weigh
-from ecgkin.generation.consensus.measured import MeasuredFindings, measured_findings, veiled
+from ecgkin.generation.consensus.measured import MeasuredFindings, measured_findings, shown_by, veiled
 from ecgkin.generation.consensus.phrases import (
     ABSENT,
     PLAIN_FROM,
@@ -92,6 +92,7 @@ _INFARCTIONS = frozenset({"IMI", "ASMI", "ILMI", "AMI", "ALMI", "LMI", "IPLMI", 
 # An infarction is called old, or recent, by this share of the nearest cases with it whose stage is known, this many at
 # least.
 _STAGE_SHARE, _STAGED, _STAGE_CASES = 0.6, 3, 20
+_FRESH_CITED = 2  # of the cases that are cited
 # Cases whose cosine differs by less are equally similar to a reader, who sees two decimals.
 _AS_SIMILAR = 0.01
 
@@ -241,6 +242,9 @@ class _Writer:
                 if section == "axis_intervals":
                     found = self._measured() + found
                 found += self.found.notes(section, self.kept, self.language)
+                if section == "infarction" and not any(self.found.raised_over(c) for c in codes if c in _INFARCTIONS):
+                    acute = self.found.acute(self.language)
+                    found += [] if acute is None else [acute]
                 if not found:
                     found = self._absent(section)
             notes += found
@@ -273,7 +277,7 @@ class _Writer:
 
     def _finding(self, code: str, section: str) -> Note:
         p = self.kept[code]
-        words = self._worded(code)
+        words = self._worded(code, why=True)
         rate = self.values.get("rate_bpm")
         if code in RHYTHMS and rate is not None:
             kind = "ventricular_rate" if code in NO_P_WAVE else "rate"
@@ -297,20 +301,28 @@ class _Writer:
         alone = self._support(code) in ("cases", "reading")
         return min(self.kept[code], PLAIN_FROM - 0.01) if alone else self.kept[code]
 
-    def _worded(self, code: str) -> str:
-        return finding(code, self.language, self._sure(code), self._stage(code))
+    def _worded(self, code: str, *, why: bool = False) -> str:
+        """A finding in words; with `why` an infarction that ST shows to be fresh says by how much and where."""
+        words = finding(code, self.language, self._sure(code), self._stage(code))
+        flag = self.found.raised_over(code) if why and code in _INFARCTIONS else None
+        return words if flag is None else f"{words} ({shown_by(flag, self.language)})"
 
     def _polarity(self, code: str) -> Polarity:
         return polarity(self._sure(code))
 
     def _stage(self, code: str) -> Stage:
-        """What the nearest cases with an infarction call it, where they agree.
+        """Fresh where ST is raised over its wall; else what the nearest cases with it call it, where they agree.
 
         Old is said only where ST and T were measured, could be judged, and speak against nothing fresher, and where
         most of the cases that are cited for it say so too: an age that is called undetermined is not old.
         """
         if code not in _INFARCTIONS:
             return ""
+        if self.found.raised_over(code) is not None:
+            return "recent"
+        cited = [self.neighbours[i].stage for i in self._cases(code)]
+        if sum(stage in ("acute", "recent") for stage in cited) >= _FRESH_CITED:
+            return "recent"
         stages = [n.stage for n in self.neighbours if code in n.codes and n.stage][:_STAGE_CASES]
         if len(stages) < _STAGED:
             return ""
@@ -320,8 +332,7 @@ class _Writer:
         judged = self.measurements is not None and bool(self.measurements.leads)
         judged = judged and not self.found.st_up and not self.found.secondary and "infarction" not in self._veiled()
         judged = judged and "st_t" not in self.found.forbidden
-        cited = [self.neighbours[i].stage == "old" for i in self._cases(code)]
-        judged = judged and 2 * sum(cited) > len(cited)
+        judged = judged and 2 * cited.count("old") > len(cited) and not {"acute", "recent"} & set(cited)
         return "old" if judged and 1 - fresh >= _STAGE_SHARE else ""
 
     def _alternative(self, code: str, section: str) -> Note:

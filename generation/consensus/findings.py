@@ -73,8 +73,8 @@ def weigh(
     passing = thresholds.passing(vote, carried, refined)
     candidates = {c: probabilities[c] for c in passing.statements if c not in known.ruled_out}
     candidates |= {c: probabilities[c] for c in known.added if probabilities[c] >= FLOOR}
-    if known.not_normal:
-        candidates.pop("NORM", None)
+    for code in (*known.untold, *(("NORM",) if known.not_normal else ())):
+        candidates.pop(code, None)
     return Findings(
         probabilities={**supers, **probabilities},
         candidates=candidates,

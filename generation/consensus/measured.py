@@ -11,18 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ecgkin.generation.consensus.assembly import Note
+from ecgkin.generation.consensus.phrases import ACUTE, SHOWN_BY
+from ecgkin.generation.consensus.sections import SECTION_OF
 from ecgkin.generation.measures import Measurements
+from ecgkin.generation.measures.excitation import has_right_bundle, repolarisation_secondary, unclear_wide
 from ecgkin.generation.measures.flag_texts import flag_text, flag_title
-from ecgkin.generation.measures.flags import (
-    Flag,
-    FlagCode,
-    Severity,
-    has_right_bundle,
-    is_fibrillating,
-    is_fluttering,
-    red_flags,
-    repolarisation_secondary,
-)
+from ecgkin.generation.measures.flags import Flag, FlagCode, Severity, is_fibrillating, is_fluttering, red_flags
 from ecgkin.generation.types.draft import DraftFlag, Language
 
 # Statement that a flag measures, and how often the flag is right about it: precision on the 2,173 records of PTB-XL
@@ -60,6 +54,7 @@ _AGAINST: Mapping[FlagCode, frozenset[str]] = {
     FlagCode.RIGHT_BUNDLE: frozenset({"conduction"}),
     FlagCode.PREEXCITATION: frozenset({"conduction", "st_t", "infarction"}),
     FlagCode.PACED: frozenset({"conduction", "st_t", "infarction", "hypertrophy"}),
+    FlagCode.WIDE_RHYTHM: frozenset({"conduction", "st_t", "infarction", "hypertrophy"}),
 }
 # Sections whose negative these statements forbid where the vote makes them possible.
 _VEILS: Mapping[str, frozenset[str]] = {
@@ -79,6 +74,16 @@ _ST_UP = frozenset({FlagCode.ST_ELEVATION, FlagCode.SGARBOSSA, FlagCode.POSTERIO
 _SHORT_PR_MS, _NOT_NARROW_MS = 120.0, 100.0
 _T_NEGATIVE_MV = -0.1
 _SINUS = ("SR", "STACH", "SBRAD", "SARRH")
+_OF_ST_T = frozenset(code for code, home in SECTION_OF.items() if home in ("st_t", "infarction"))
+# Leads over the wall that an infarction statement names.
+TERRITORY: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("IMI", "IPMI"), frozenset({"II", "III", "aVF"})),
+    **dict.fromkeys(("ILMI", "IPLMI"), frozenset({"II", "III", "aVF", "I", "aVL", "V5", "V6"})),
+    **dict.fromkeys(("ASMI", "AMI"), frozenset({"V1", "V2", "V3", "V4"})),
+    "ALMI": frozenset({"V2", "V3", "V4", "V5", "V6", "I", "aVL"}),
+    "LMI": frozenset({"I", "aVL", "V5", "V6"}),
+    "PMI": frozenset({"V1", "V2", "V3", "V4"}),
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,7 @@ class MeasuredFindings:
         not_normal: Whether the ECG cannot be called normal.
         st_up: Whether ST is elevated as in acute infarction: no infarction is old then.
         secondary: Whether ST and T follow another way of excitation and say nothing of ischaemia.
+        untold: Statements that cannot be made because how the ventricles are excited is not known.
     """
 
     flags: tuple[Flag, ...] = ()
@@ -102,6 +108,22 @@ class MeasuredFindings:
     not_normal: bool = False
     st_up: bool = False
     secondary: bool = False
+    untold: frozenset[str] = frozenset()
+
+    def raised_over(self, code: str) -> Flag | None:
+        """The flag of ST elevation (of the posterior wall its mirror image) over the wall of an infarction, if any."""
+        for flag in self.flags:
+            mirrored = flag.code is FlagCode.POSTERIOR
+            if _shows_acute(flag) and mirrored == (code == "PMI") and TERRITORY[code] & set(flag.leads):
+                return flag
+        return None
+
+    def acute(self, language: Language) -> Note | None:
+        """The pattern of an acute or recent infarction, for the section on infarction where none is stated."""
+        for flag in filter(_shows_acute, self.flags):
+            words = ACUTE[language].format(shown=shown_by(flag, language))
+            return Note(words, "infarction", (), (), None, "measurement")
+        return None
 
     def sentences(self, language: Language) -> list[Note]:
         """Urgent and important flags for the conclusion, in order."""
@@ -158,7 +180,8 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     if measured.pacing.paced:
         added.pop("AFIB", None)  # a paced rhythm is irregular by its other beats, too
     ruled_out: set[str] = set()
-    if is_fibrillating(measured):
+    wide = unclear_wide(measured)
+    if wide == "without_p" or is_fibrillating(measured):
         ruled_out.update(_SINUS)
     elif measured.p_waves == "present" and measured.regular and not is_fluttering(measured):
         ruled_out.update({"AFIB", "AFLT"})
@@ -172,7 +195,30 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
         any(f.code is not FlagCode.REVERSAL for f in flags),
         any(f.code in _ST_UP for f in flags),
         repolarisation_secondary(measured),
+        _OF_ST_T if wide else frozenset(),
     )
+
+
+def _shows_acute(flag: Flag) -> bool:
+    """Whether a flag shows ST elevation as in acute infarction, or its mirror image."""
+    if flag.code is FlagCode.SGARBOSSA:
+        return flag.variant != "depression"
+    return flag.code in (FlagCode.ST_ELEVATION, FlagCode.POSTERIOR)
+
+
+def shown_by(flag: Flag, language: Language) -> str:
+    """What shows an acute infarction, in words: which change, how much at most, and where.
+
+    Args:
+        flag: Of ST elevation, of its mirror image, or of Sgarbossa's criteria.
+        language: Of the words.
+    """
+    kind = "mirror" if flag.code is FlagCode.POSTERIOR else "raised"
+    levels = [abs(flag.measured[name]) for name in flag.leads if name in flag.measured]
+    most = f"{max(levels, default=0.0):.2f}"
+    if language == "de":
+        most = most.replace(".", ",")
+    return SHOWN_BY[language][kind].format(most=most, leads=", ".join(flag.leads))
 
 
 def veiled(probabilities: Mapping[str, float], possible_from: float) -> frozenset[str]:

@@ -188,8 +188,23 @@ _HEDGES: Mapping[Language, tuple[str, str, str]] = {
 
 # Before the name of an infarction; German ones are all masculine.
 _STAGES: Mapping[Language, Mapping[str, str]] = {
-    "en": {"recent": "recent", "old": "old"},
-    "de": {"recent": "frischer", "old": "alter"},
+    "en": {"recent": "acute or recent", "old": "old"},
+    "de": {"recent": "akuter oder frischer", "old": "alter"},
+}
+# Behind it what shows that it is fresh; alone where no wall is named.
+SHOWN_BY: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "raised": "ST elevation up to {most} mV in {leads}",
+        "mirror": "ST depression up to {most} mV in {leads} as its mirror image",
+    },
+    "de": {
+        "raised": "ST-Hebung bis {most} mV in {leads}",
+        "mirror": "ST-Senkung bis {most} mV in {leads} als Spiegelbild",
+    },
+}
+ACUTE: Mapping[Language, str] = {
+    "en": "possible acute or recent infarction ({shown})",
+    "de": "möglicherweise akuter oder frischer Infarkt ({shown})",
 }
 
 ABSENT: Mapping[Language, Mapping[str, str]] = {

@@ -12,18 +12,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from ecgkin.generation.measures.flags import (
-    CONTIGUOUS,
-    block_of,
+from ecgkin.generation.measures.excitation import (
     has_left_bundle,
     has_right_bundle,
-    is_fibrillating,
-    is_fluttering,
     is_preexcited,
     looks_paced,
-    pathological_q,
     repolarisation_secondary,
 )
+from ecgkin.generation.measures.flags import CONTIGUOUS, block_of, is_fibrillating, is_fluttering, pathological_q
 from ecgkin.generation.measures.values import Measurements
 from ecgkin.retrieval.notes import Language
 

@@ -21,6 +21,7 @@ _NOT_ACUTE: Mapping[Language, str] = {
     "de": "in archivierten EKGs oft ohne akuten Infarkt (frühe Repolarisation, Hypertrophie, alter Infarkt,"
     " Perikarditis)",
 }
+_BRUGADA = "Priori 2013, HRS/EHRA/APHRS consensus, Heart Rhythm 10:1932"
 _BRADY = "Kusumoto 2018, ACC/AHA/HRS guideline on bradycardia, Circulation 140:e382"
 
 
@@ -315,7 +316,40 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
             "J-Punkt von 0,2 mV, abfallend in ein negatives T in V1 oder V2",
             "in archivierten EKGs oft ohne Brugada-Syndrom (Infarkt, Rechtsschenkelblock)",
         ),
-        "Priori 2013, HRS/EHRA/APHRS consensus, Heart Rhythm 10:1932",
+        _BRUGADA,
+        {
+            "infarction": FlagText(
+                Words(
+                    "Infarction rather than Brugada pattern in {leads}: ST is raised beyond V3 or depressed elsewhere",
+                    "coved ST in V1 or V2 as in a Brugada type 1 pattern, which is confined to V1-V3 and has no mirror"
+                    " image",
+                    "in archived ECGs often neither (old infarction, right bundle branch block)",
+                ),
+                Words(
+                    "Eher Infarkt als Brugada-Muster in {leads}: ST jenseits von V3 gehoben oder anderswo gesenkt",
+                    "gewölbtes ST in V1 oder V2 wie beim Brugada-Typ-1-Muster, das auf V1-V3 beschränkt ist und kein"
+                    " Spiegelbild hat",
+                    "in archivierten EKGs oft keines von beiden (alter Infarkt, Rechtsschenkelblock)",
+                ),
+                _BRUGADA,
+            ),
+            "rather": FlagText(
+                Words(
+                    "Brugada type 1 pattern rather than infarction in {leads}: ST is raised in V1-V3 alone, nowhere"
+                    " depressed",
+                    "J point of 0.2 mV descending into a negative T in V1 or V2; a septal infarction cannot be"
+                    " excluded by one ECG",
+                    "in archived ECGs often without Brugada syndrome (infarction, right bundle branch block)",
+                ),
+                Words(
+                    "Eher Brugada-Typ-1-Muster als Infarkt in {leads}: ST nur in V1-V3 gehoben, nirgends gesenkt",
+                    "J-Punkt von 0,2 mV, abfallend in ein negatives T in V1 oder V2; ein septaler Infarkt ist mit einem"
+                    " EKG nicht auszuschließen",
+                    "in archivierten EKGs oft ohne Brugada-Syndrom (Infarkt, Rechtsschenkelblock)",
+                ),
+                _BRUGADA,
+            ),
+        },
     ),
     FlagCode.WELLENS: FlagText(
         Words(
@@ -402,6 +436,40 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
             "Wellen von 200 bis 370/min in gleichem Takt",
         ),
         "Page 2015, ACC/AHA/HRS guideline on supraventricular tachycardia, Circulation 133:e506",
+    ),
+    FlagCode.WIDE_RHYTHM: FlagText(
+        Words(
+            "Wide QRS rhythm ({rate_bpm:.0f}/min, QRS {qrs_ms:.0f} ms): ventricular pacing or ventricular escape cannot"
+            " be excluded",
+            "regular QRS of 130 ms or more of neither bundle branch form, no P wave before it, no spikes seen; ST, T"
+            " and Q say nothing of infarction here",
+        ),
+        Words(
+            "Rhythmus mit breitem QRS ({rate_bpm:.0f}/min, QRS {qrs_ms:.0f} ms): Kammerstimulation oder"
+            " Kammerersatzrhythmus nicht auszuschließen",
+            "regelmäßiges QRS ab 130 ms von keiner Schenkelblockform, keine P-Welle davor, keine Impulse sichtbar; ST,"
+            " T und Q sagen hier nichts über einen Infarkt",
+        ),
+        _AHA3,
+        {
+            "with_p": FlagText(
+                Words(
+                    "Wide QRS of neither bundle branch form (QRS {qrs_ms:.0f} ms): pacing that follows the atria cannot"
+                    " be excluded",
+                    "regular QRS of 150 ms or more after P waves, no spikes seen; ST, T and Q say little of infarction"
+                    " here",
+                    "delayed conduction is likelier where no pacemaker is known",
+                ),
+                Words(
+                    "Breites QRS von keiner Schenkelblockform (QRS {qrs_ms:.0f} ms): vorhofgesteuerte Kammerstimulation"
+                    " nicht auszuschließen",
+                    "regelmäßiges QRS ab 150 ms nach P-Wellen, keine Impulse sichtbar; ST, T und Q sagen hier wenig"
+                    " über einen Infarkt",
+                    "ohne bekannten Schrittmacher ist eine Leitungsstörung wahrscheinlicher",
+                ),
+                _AHA3,
+            ),
+        },
     ),
     FlagCode.PACED: FlagText(
         Words("Paced rhythm", "pacemaker spikes in time with the beats"),

@@ -12,6 +12,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from ecgkin.generation.measures.excitation import (
+    WIDE_MS,
+    has_left_bundle,
+    has_right_bundle,
+    is_preexcited,
+    looks_paced,
+    repolarisation_secondary,
+    unclear_wide,
+    ventricular_pacing,
+)
 from ecgkin.generation.measures.leads import LeadMeasures
 from ecgkin.generation.measures.values import Measurements, Reason
 
@@ -41,6 +51,7 @@ class FlagCode(StrEnum):
     T_INVERSION = "t_inversion"
     FIBRILLATION = "atrial_fibrillation"
     FLUTTER = "atrial_flutter"
+    WIDE_RHYTHM = "wide_qrs_rhythm"
     PACED = "paced_rhythm"
     LEFT_BUNDLE = "left_bundle_branch_block"
     RIGHT_BUNDLE = "right_bundle_branch_block"
@@ -104,8 +115,6 @@ CONTIGUOUS: tuple[tuple[str, str], ...] = (
 _LIMB = ("I", "II", "III", "aVL", "aVF")
 _CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 
-WIDE_MS = 120.0
-SURELY_BLOCKED_MS = 134.0
 _NOISY_MV = 0.04  # a lead whose values may be off by this much by chance is not judged
 
 
@@ -120,85 +129,6 @@ def red_flags(measured: Measurements) -> tuple[Flag, ...]:
     return tuple(sorted(found, key=lambda flag: order.index(flag.code)))
 
 
-def has_left_bundle(m: Measurements) -> bool:
-    """QRS of 120 ms and more, V1 mainly negative, V6 or I positive without Q (AHA/ACCF/HRS 2009, part III)."""
-    if m.qrs_ms is None or m.qrs_ms < WIDE_MS or "V1" not in m.leads:
-        return False
-    v1 = m.leads["V1"]
-    lateral = [m.leads[name] for name in ("I", "V6", "V5") if name in m.leads]
-    negative = max(v1.s_mv, v1.q_mv) > 2.5 * max(v1.r_mv, 1e-3) and v1.r2_mv < 0.5 * max(v1.s_mv, v1.q_mv)
-    if not negative or not any(_plain_r(lead) for lead in lateral):
-        return False
-    # Left anterior block and a delayed QRS after infarction are as wide as this: lateral leads on both sides of the
-    # heart must be plain then. Of 62 CLBBB of PTB-XL folds 1-8 55, of 13 others that were taken for it 4 are left.
-    if m.qrs_ms >= SURELY_BLOCKED_MS:
-        return True
-    high = any(_plain_r(m.leads[name]) for name in ("I", "aVL") if name in m.leads)
-    return high and any(_plain_r(m.leads[name]) for name in ("V5", "V6") if name in m.leads)
-
-
-def _plain_r(lead: LeadMeasures) -> bool:
-    return lead.r_mv > 0.2 and lead.q_mv < 0.06 and lead.s_mv < 0.5 * lead.r_mv
-
-
-def has_right_bundle(m: Measurements) -> bool:
-    """QRS of 120 ms and more, V1 ending positive, S in I or V6 (AHA/ACCF/HRS 2009, part III)."""
-    if m.qrs_ms is None or m.qrs_ms < WIDE_MS or "V1" not in m.leads:
-        return False
-    v1 = m.leads["V1"]
-    ends_up = v1.r2_mv > 0.1 or (v1.r_mv > 0.15 and v1.s_mv < 0.3 * v1.r_mv)
-    return ends_up and any(m.leads[name].s_mv > 0.1 for name in ("I", "V6", "V5") if name in m.leads)
-
-
-def ventricular_pacing(m: Measurements) -> bool:
-    """Whether a pacemaker drives the ventricles, by its spikes or by the look of the beats."""
-    return m.pacing.ventricular >= 0.15 or looks_paced(m)
-
-
-def looks_paced(m: Measurements) -> bool:
-    """QRS of 160 ms and more, as regular as a clock, no P wave before it, and an axis beyond 60 degrees either way.
-
-    Spikes are lost at 100 Hz, behind filters and on paper, and those of bipolar leads are small; of PTB-XL folds 8 and
-    9 this finds six paced records without spikes and nothing else.
-    """
-    return (
-        m.qrs_ms is not None
-        and m.qrs_ms >= 160
-        and m.rr_variation is not None
-        and m.rr_variation < 0.008
-        and m.n_beats >= 5
-        and m.rate_bpm is not None
-        and m.rate_bpm <= 120
-        and m.p_waves != "present"
-        and m.axis_deg is not None
-        and abs(m.axis_deg) > 60
-    )
-
-
-def is_preexcited(m: Measurements) -> bool:
-    """A short PR interval and a QRS that begins slowly (a delta wave).
-
-    The definition asks for PR below 120 and QRS above 110 ms. A delta wave begins so slowly that its first 10 to 20 ms
-    go to the PR interval here, and half of the records called WPW in PTB-XL folds 1-8 have a QRS of 103 ms and less:
-    what tells them is that QRS takes 36 ms and more to half of its speed (38 ms at the median of WPW, 20 without).
-    """
-    return (
-        m.pr_ms is not None
-        and m.pr_ms < 150
-        and m.qrs_ms is not None
-        and m.slow_start_ms is not None
-        and m.slow_start_ms >= max(36, 0.24 * m.qrs_ms)  # bundle branch block is slow throughout
-    )
-
-
-def repolarisation_secondary(m: Measurements) -> bool:
-    """Whether ST and T follow from the way of excitation, so that neither can be called normal or ischaemic by itself:
-    paced beats, left bundle branch block, pre-excitation, a QRS of 130 ms and more.
-    """
-    wide = m.qrs_ms is not None and m.qrs_ms >= 130
-    return ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m) or wide
-
-
 def judges(m: Measurements, code: FlagCode) -> bool:
     """Whether the criteria of a flag can be put to an ECG at all: most of those of ST, T and Q want usual conduction.
 
@@ -209,12 +139,13 @@ def judges(m: Measurements, code: FlagCode) -> bool:
     Returns:
         False where the flag is missing because nothing was judged, not because nothing was found.
     """
+    escape = unclear_wide(m) == "without_p"
     if code is FlagCode.SGARBOSSA:
-        return m.pacing.ventricular >= 0.5 or looks_paced(m) or has_left_bundle(m)
+        return m.pacing.ventricular >= 0.5 or looks_paced(m) or has_left_bundle(m) or escape
     if code in (FlagCode.ST_ELEVATION, FlagCode.BRUGADA):
-        return not (ventricular_pacing(m) or has_left_bundle(m))
+        return not (ventricular_pacing(m) or has_left_bundle(m) or escape)
     if code in (FlagCode.RECENT_INFARCTION, FlagCode.Q_WAVES):
-        return not (ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m))
+        return not (ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m) or escape)
     if code in (FlagCode.T_INVERSION, FlagCode.POSTERIOR, FlagCode.WELLENS):
         return not (repolarisation_secondary(m) or has_right_bundle(m))
     if code in (FlagCode.ST_DEPRESSION, FlagCode.AVR_ELEVATION, FlagCode.PEAKED_T):
@@ -552,7 +483,11 @@ def _brugada(m: Measurements) -> Iterator[Flag]:
         and judged[n].t_mv < -0.05
     )
     if coved:
-        yield Flag(FlagCode.BRUGADA, coved, {n: m.leads[n].st_j_mv for n in coved})
+        raised = {name for flag in _st_elevation(m) for name in flag.leads}
+        beyond = raised - {"V1", "V2", "V3"}
+        down = [name for flag in _st_depression(m) for name in flag.leads]
+        variant = "infarction" if raised and (beyond or down) else "rather" if raised else ""
+        yield Flag(FlagCode.BRUGADA, coved, {n: m.leads[n].st_j_mv for n in coved}, variant)
 
 
 def _wellens(m: Measurements) -> Iterator[Flag]:
@@ -578,6 +513,8 @@ def _conduction(m: Measurements) -> Iterator[Flag]:
         yield Flag(FlagCode.PACED, (), {"qrs_ms": m.qrs_ms, "rate_bpm": m.rate_bpm}, "shape")
     if ventricular_pacing(m) or m.qrs_ms is None:
         return
+    if (kind := unclear_wide(m)) and m.rate_bpm is not None:
+        yield Flag(FlagCode.WIDE_RHYTHM, (), {"qrs_ms": m.qrs_ms, "rate_bpm": m.rate_bpm}, kind)
     if is_preexcited(m) and m.pr_ms is not None:
         yield Flag(FlagCode.PREEXCITATION, (), {"pr_ms": m.pr_ms, "qrs_ms": m.qrs_ms})
     elif has_left_bundle(m):

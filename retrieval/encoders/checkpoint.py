@@ -20,6 +20,7 @@ from ecgkin.retrieval.errors import ModelError, WeightsMissingError
 
 WEIGHTS = Path(__file__).parent / "weights"
 MAP_VERSION = 1  # of the trace maps that the image tower sees; raise it when page reading or drawing changes them
+SIGNAL_VERSION = 1  # of the samples that the signal network is given (`signals.samples`)
 TEXT_VERSION = 1  # of `tokenizer.prepare`
 
 
@@ -34,6 +35,7 @@ class EncoderFiles:
         gallery_layouts: Layouts whose vectors are averaged for a record of a gallery.
         fingerprint: See the module.
         image_fingerprint: The same without the text tower: what changes the vector of a picture or a record.
+        tower_fingerprint: The same without the signal network: what changes what the image tower makes of a picture.
     """
 
     folder: Path
@@ -42,6 +44,7 @@ class EncoderFiles:
     gallery_layouts: tuple[str, ...]
     fingerprint: str
     image_fingerprint: str
+    tower_fingerprint: str
 
 
 def save_encoder(
@@ -54,7 +57,8 @@ def save_encoder(
         folder: Created where it is missing; files in it are replaced one by one.
         name: Of the encoder.
         architecture: Of the weights.
-        state: Tensors named `visual.*`, `identity.*`, `text.*` and `label_head.*`.
+        state: Tensors named `visual.*`, `identity.*`, `text.*` and `label_head.*`; with a signal network also
+            `signal.*` (see `SignalNet` and `samples.Expected`).
         text_folder: Holds the tokenizer and the text tower's config.
         gallery_layouts: See `EncoderFiles`.
         about: Training settings and figures, for the record.
@@ -102,21 +106,33 @@ def read_encoder_files(folder: Path) -> EncoderFiles:
         name = str(raw["name"])
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{folder / 'encoder.json'} is damaged: {error!r}", hint="reinstall ecgkin") from error
-    image = hashlib.blake2b(digest_size=16)
-    image.update(
+    tower = hashlib.blake2b(digest_size=16)
+    tower.update(
         json.dumps(
             [MAP_VERSION, list(layouts), architecture.image_tower, architecture.dim, architecture.identity_share]
         ).encode()
     )
+    signal = hashlib.blake2b(digest_size=16)
+    signal.update(
+        json.dumps(
+            [SIGNAL_VERSION, architecture.signal_network, architecture.signal_fs_hz, architecture.signal_share]
+        ).encode()
+    )
     whole = hashlib.blake2b(digest_size=16)
     whole.update(json.dumps([TEXT_VERSION, architecture.text]).encode())
+    of = {"visual": tower, "identity": tower, "signal": signal}
     for part, name_, content in _tensor_bytes(folder / "model.safetensors"):
-        digest = image if part in ("visual", "identity") else whole
+        digest = of.get(part, whole)
         digest.update(name_.encode())
         digest.update(content)
+    image = tower.copy()
+    if architecture.signal_dim:  # one without is what it was
+        image.update(signal.digest())
     whole.update((folder / "tokenizer.json").read_bytes())
     whole.update(image.digest())
-    return EncoderFiles(folder, name, architecture, layouts, whole.hexdigest(), image.hexdigest())
+    return EncoderFiles(
+        folder, name, architecture, layouts, whole.hexdigest(), image.hexdigest(), tower.hexdigest()
+    )  # fmt: skip
 
 
 def _tensor_bytes(path: Path) -> Iterator[tuple[str, str, bytes]]:

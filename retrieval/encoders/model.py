@@ -22,6 +22,10 @@ class Architecture:
         identity_dim, identity_share: Length of the identity and label maps that are appended to pictures' vectors,
             and their share of the squared length (see `train_join` and `space`).
         text: Keyword arguments of transformers' `BertConfig` (the vocabulary size follows from the tokenizer).
+        signal_dim, signal_share: Length of what the signal network says of the samples, and its share of the squared
+            length of a vector; 0 for an encoder that looks at pictures alone.
+        signal_fs_hz: Samples a second that the signal network takes.
+        signal_network: Its kind, as in `SignalNet`.
     """
 
     image_tower: str
@@ -29,6 +33,10 @@ class Architecture:
     identity_dim: int
     identity_share: float
     text: dict[str, Any]
+    signal_dim: int = 0
+    signal_share: float = 0.0
+    signal_fs_hz: float = 0.0
+    signal_network: str = "conv"
 
     @staticmethod
     def load(name: str) -> Architecture:
@@ -47,6 +55,16 @@ class Architecture:
     def identity_columns(self) -> slice:
         """Where the identity map lies in a vector of length dim + identity_dim (a third of what is appended)."""
         return slice(self.dim, self.dim + self.identity_dim // 3)
+
+    @property
+    def image_dim(self) -> int:
+        """Length of what pictures alone say: the first columns of a vector."""
+        return self.dim + self.identity_dim
+
+    @property
+    def vector_dim(self) -> int:
+        """Length of a vector."""
+        return self.image_dim + self.signal_dim
 
     @property
     def text_dim(self) -> int:

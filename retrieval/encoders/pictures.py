@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 def reads_pages(encoder: Encoder) -> bool:
     """Whether a picture has to be read before this encoder can look at it: as a page, or as signals."""
-    return hasattr(encoder, "encode_pages") or bool(getattr(encoder, "reads_signals", False))
+    return hasattr(encoder, "encode_printed") or bool(getattr(encoder, "reads_signals", False))
 
 
 def encode_printed(encoder: Encoder, printed: Sequence[PrintedEcg]) -> Vectors:
     """Pictures that were read -> unit rows (n, dim).
 
-    An encoder with `encode_pages` is given the pages (`PrintedEcg.seen`), one that `reads_signals`
-    (a published system) the signals that were read off them, any other the pictures themselves.
+    An encoder with `encode_printed` is given all of it, one that `reads_signals` (a published system) the signals that
+    were read off them, any other the pictures themselves.
 
     Args:
         encoder: Any.
@@ -39,8 +39,8 @@ def encode_printed(encoder: Encoder, printed: Sequence[PrintedEcg]) -> Vectors:
     whole: Any = encoder
     if not printed:
         return np.empty((0, encoder.dim), dtype=np.float32)
-    if hasattr(encoder, "encode_pages"):
-        return np.asarray(whole.encode_pages([one.seen for one in printed]), dtype=np.float32)
+    if hasattr(encoder, "encode_printed"):
+        return np.asarray(whole.encode_printed(printed), dtype=np.float32)
     if not getattr(encoder, "reads_signals", False):
         return np.asarray(encoder.encode_images([one.picture for one in printed]), dtype=np.float32)
     records = [one.record for one in printed if one.record is not None]

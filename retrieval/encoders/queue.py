@@ -23,13 +23,13 @@ from ecgkin.retrieval.errors import ModelError
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ecgkin.retrieval.ecg.page.reading import PageReading
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.encoders.base import Encoder
 
 Vector: TypeAlias = NDArray[np.float32]
 # A batch of whole pictures is held in memory: an encoder that wants them gets few at a time.
-_METHODS = ("encode_texts", "encode_records", "encode_pages", "encode_images")
+_METHODS = ("encode_texts", "encode_records", "encode_printed", "encode_images")
 
 
 @dataclass(eq=False)
@@ -73,7 +73,7 @@ class EncoderQueue:
         """Queue one input.
 
         Args:
-            method: "encode_images", "encode_pages", "encode_records" or "encode_texts".
+            method: "encode_images", "encode_printed", "encode_records" or "encode_texts".
             item: What that method takes a sequence of.
 
         Returns:
@@ -197,13 +197,13 @@ class QueuedEncoder:
         return self._all("encode_records", records)
 
     def __getattr__(self, name: str) -> Any:
-        # `encode_pages` exists where the real encoder has it, as `CaseSearch` asks; so do facts such as weights_dir.
-        if name == "encode_pages" and hasattr(self._queue.encoder, name):
-            return self._encode_pages
+        # `encode_printed` exists where the real encoder has it, as `CaseSearch` asks; so do facts such as weights_dir.
+        if name == "encode_printed" and hasattr(self._queue.encoder, name):
+            return self._encode_printed
         return getattr(self._queue.encoder, name)
 
-    def _encode_pages(self, pages: Sequence[PageReading]) -> Vector:
-        return self._all("encode_pages", pages)
+    def _encode_printed(self, printed: Sequence[PrintedEcg]) -> Vector:
+        return self._all("encode_printed", printed)
 
     def _all(self, method: str, items: Sequence[Any]) -> Vector:
         answers = [self._queue.submit(method, item) for item in items]

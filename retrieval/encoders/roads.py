@@ -17,8 +17,10 @@ from ecgkin.retrieval.graphs import Graph, has_fast_bfloat16, open_graph, runs_g
 if TYPE_CHECKING:
     import torch
 
+    from ecgkin.retrieval.encoders.signals import SignalNet
+
 _LOG = logging.getLogger(__name__)
-_IMAGE, _TEXT = "image.onnx", "text.onnx"
+_IMAGE, _TEXT, _SIGNAL = "image.onnx", "text.onnx", "signal.onnx"
 
 
 class Towers(Protocol):
@@ -32,6 +34,9 @@ class Towers(Protocol):
 
     def words(self, ids: NDArray[np.int64]) -> Vectors:
         """Token numbers (n, length), padded with 0 -> (n, text_dim)."""
+
+    def samples(self, signals: NDArray[np.float32]) -> Vectors:
+        """Samples (n, 12, t) in mV, 0 where one is missing -> unit rows (n, signal_dim); of encoders that have them."""
 
 
 class TorchTowers:
@@ -60,7 +65,13 @@ class TorchTowers:
         self.text = build_text_tower(architecture.text_dim, files.folder)
         self.identity = IdentityHead(self.visual.trunk.num_features, architecture.identity_dim)
         state = load_state(files)
-        parts = ((self.visual, "visual."), (self.text, "text."), (self.identity, "identity."))
+        parts = [(self.visual, "visual."), (self.text, "text."), (self.identity, "identity.")]
+        self.signal: SignalNet | None = None
+        if architecture.signal_dim:
+            from ecgkin.retrieval.encoders import signals
+
+            self.signal = signals.SignalNet(architecture.signal_dim, signals.N_LABELS, kind=architecture.signal_network)
+            parts.append((self.signal, "signal.net."))
         for module, prefix in parts:
             part = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
             missing, unexpected = module.load_state_dict(part, strict=False)
@@ -106,6 +117,15 @@ class TorchTowers:
             found = self.text(torch.from_numpy(ids).to(self._device))
         return np.asarray(found.float().cpu().numpy(), dtype=np.float32)
 
+    def samples(self, signals: NDArray[np.float32]) -> Vectors:
+        """See `Towers`."""
+        import torch
+
+        assert self.signal is not None  # its encoder asks only where it has one
+        with torch.inference_mode():
+            found, _ = self.signal(torch.from_numpy(signals).to(self._device))
+        return np.asarray(found.cpu().numpy(), dtype=np.float32)
+
     def _pictures(self, maps: NDArray[np.uint8]) -> torch.Tensor:
         import torch
 
@@ -115,8 +135,8 @@ class TorchTowers:
 class GraphTowers:
     """The same networks as graphs."""
 
-    def __init__(self, image: Graph, text: Graph) -> None:
-        self._image, self._text = image, text
+    def __init__(self, image: Graph, text: Graph, signal: Graph | None = None) -> None:
+        self._image, self._text, self._signal = image, text, signal
 
     def images(self, maps: NDArray[np.uint8]) -> tuple[Vectors, Vectors]:
         """See `Towers`."""
@@ -130,6 +150,11 @@ class GraphTowers:
     def words(self, ids: NDArray[np.int64]) -> Vectors:
         """See `Towers`."""
         return np.asarray(self._text.run(["words"], ids=ids)[0], dtype=np.float32)
+
+    def samples(self, signals: NDArray[np.float32]) -> Vectors:
+        """See `Towers`."""
+        assert self._signal is not None  # its encoder asks only where it has one
+        return np.asarray(self._signal.run(["places"], signals=signals)[0], dtype=np.float32)
 
 
 def open_towers(files: EncoderFiles, device: str = "cpu") -> Towers:
@@ -150,13 +175,17 @@ def open_towers(files: EncoderFiles, device: str = "cpu") -> Towers:
 def open_graph_towers(files: EncoderFiles) -> GraphTowers | None:
     """The towers as graphs, None where there are none that belong to the weights."""
     weights, about = files.folder / "model.safetensors", files.architecture.to_dict()
-    image = open_graph(files.folder / _IMAGE, weights, about)
-    text = open_graph(files.folder / _TEXT, weights, about) if image is not None else None
-    return GraphTowers(image, text) if image is not None and text is not None else None
+    found = []
+    for name in (_IMAGE, _TEXT, *([_SIGNAL] if files.architecture.signal_dim else [])):
+        graph = open_graph(files.folder / name, weights, about)
+        if graph is None:
+            return None
+        found.append(graph)
+    return GraphTowers(*found)
 
 
 def write_graphs(files: EncoderFiles) -> None:
-    """Write both towers of an encoder as graphs beside its weights: the last step of a training.
+    """Write the towers of an encoder as graphs beside its weights: the last step of a training.
 
     Args:
         files: Of the encoder, as `save_encoder` returned them.
@@ -194,6 +223,17 @@ def write_graphs(files: EncoderFiles) -> None:
         def forward(self, ids: torch.Tensor) -> Any:
             return self.text(ids)
 
+    class Samples(nn.Module):
+        """Samples -> where the signal network puts them."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            assert towers.signal is not None  # written for encoders that have one
+            self.signal = nn.ModuleDict({"net": towers.signal})
+
+        def forward(self, signals: torch.Tensor) -> Any:
+            return self.signal["net"](signals)[0]
+
     weights, about = files.folder / "model.safetensors", files.architecture.to_dict()
     maps, ids = torch.zeros(2, 256, 512, dtype=torch.uint8), torch.ones(2, 7, dtype=torch.int64)
     ids[1, 4:] = 0
@@ -204,3 +244,9 @@ def write_graphs(files: EncoderFiles) -> None:
     write_graph(
         files.folder / _TEXT, Words().eval(), {"ids": ids}, ["words"], {"ids": {0: "n", 1: "length"}}, weights, about
     )
+    if files.architecture.signal_dim:
+        signals = torch.zeros(2, 12, round(10 * files.architecture.signal_fs_hz))
+        write_graph(
+            files.folder / _SIGNAL, Samples().eval(), {"signals": signals}, ["places"],
+            {"signals": {0: "n", 2: "t"}}, weights, about,
+        )  # fmt: skip

@@ -1,8 +1,12 @@
 """Which columns of a vector mean what.
 
-A picture's vector is three maps of the same features, each of unit length before it gets its share: the joint map,
+What a picture says is three maps of the same features, each of unit length before it gets its share: the joint map,
 aligned with the signal network; the identity map, which tells records apart; and the label map, which puts alike label
 sets together. Words know nothing of identity: their vector is zero there and free in the other two.
+
+An encoder with a signal network has its columns behind these, with a share of their own. What has no samples - words,
+or a page whose curves could not be followed - is given the place there that its own columns let expect
+(`samples.Expected`): zeros would cost it much of its similarity to every case.
 """
 
 from __future__ import annotations
@@ -58,6 +62,22 @@ def place_words(words: Vectors, architecture: Architecture) -> Vectors:
     keep[architecture.identity_columns] = False
     out[:, keep] = unit(words)
     return out
+
+
+def join_signals(image: Vectors, signal: Vectors, architecture: Architecture) -> Vectors:
+    """Put what a picture or words say and what the samples say into one vector.
+
+    Args:
+        image: Any length, (n, image_dim).
+        signal: Any length, (n, signal_dim).
+        architecture: Gives the share.
+
+    Returns:
+        Unit rows, (n, vector_dim).
+    """
+    share = architecture.signal_share
+    joined = [np.sqrt(1 - share) * unit(image), np.sqrt(share) * unit(signal)]
+    return np.concatenate(joined, axis=1).astype(np.float32)
 
 
 def unit(rows: Vectors) -> Vectors:

@@ -79,6 +79,18 @@ def test_words_are_equal_to_torch(by_graph: GraphTowers, exact: TorchTowers, len
     np.testing.assert_allclose(by_graph.words(ids), exact.words(ids), atol=1e-4)
 
 
+@needs_encoder
+@settings(max_examples=6, deadline=None)
+@given(n=st.integers(1, 3), length=st.integers(100, 1200), seed=st.integers(0, 2**32 - 1))
+def test_samples_are_equal_to_torch(by_graph: GraphTowers, exact: TorchTowers, n: int, length: int, seed: int) -> None:
+    signals = np.random.default_rng(seed).normal(0, 0.4, (n, 12, length)).astype(np.float32)
+    signals[0, 6:] = 0
+    one, other = by_graph.samples(signals), exact.samples(signals)
+    assert one.shape == other.shape == (n, 256)
+    np.testing.assert_allclose(one, other, atol=1e-4)
+    np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1, atol=1e-5)
+
+
 @needs_reader
 @pytest.mark.parametrize("size", [(96, 160), (352, 224)])
 def test_the_page_reader_is_equal_to_torch(size: tuple[int, int]) -> None:
@@ -245,7 +257,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 @needs_encoder
 @needs_reader
-def test_what_a_search_needs_does_without_torch() -> None:
+def test_what_a_search_needs_does_without_torch(shipped: EncoderFiles) -> None:
     """Words, a recording and a page become vectors, and a recording is measured, without the libraries of training."""
     code = """
 import json, sys
@@ -264,4 +276,4 @@ print(json.dumps([sorted(heavy), [list(v.shape) for v in vectors]]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-800:]
     heavy, shapes = json.loads(done.stdout)
-    assert heavy == [] and shapes == [[1, 448]] * 3
+    assert heavy == [] and shapes == [[1, shipped.architecture.vector_dim]] * 3

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.drawing.style import RenderStyle
-from ecgkin.retrieval.ecg.page.reading import PageReading, read_page
+from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.ui.api.explain import MapMasks, RecordMasks, Stretch, explain
+from ecgkin.ui.api.explain import PageMasks, RecordMasks, Stretch, explain
 from ecgkin.ui.api.state import State
 from ecgkin.ui.server.app import create_app
 from ecgkin.ui.server.serving import in_thread
@@ -38,9 +38,9 @@ def lead_vectors(records: Sequence[EcgRecord]) -> NDArray[np.float32]:
     return unit(out)
 
 
-def ink_vectors(pages: Sequence[PageReading]) -> NDArray[np.float32]:
+def ink_vectors(printed: Sequence[PrintedEcg]) -> NDArray[np.float32]:
     """How much ink each of 16 x 32 cells of a trace map has."""
-    return unit([page.trace_map.reshape(16, 16, 32, 16).mean(axis=(1, 3)).ravel() for page in pages])
+    return unit([one.seen.trace_map.reshape(16, 16, 32, 16).mean(axis=(1, 3)).ravel() for one in printed])
 
 
 def test_the_stretch_that_is_alike_comes_first(made_record: EcgRecord) -> None:
@@ -66,8 +66,9 @@ def test_a_page_loses_the_lead_that_is_masked(made_record: EcgRecord, layout: st
     from ecgkin.retrieval.ecg.drawing.raster import render
 
     style = RenderStyle(layout=layout)
-    page = read_page(render(made_record, style))
-    masks = MapMasks(page, ink_vectors)
+    printed = read_printed(render(made_record, style))
+    page = printed.page
+    masks = PageMasks(printed, ink_vectors)
     geometry = page_geometry(style)
     assert masks.n_panels == len(geometry.panels)
     for number, panel in enumerate(geometry.panels):
@@ -89,7 +90,7 @@ def test_marked_part_of_a_page_is_what_a_case_has(made_record: EcgRecord) -> Non
     """A case that shares one lead of the page alone: the answer begins with parts of that lead."""
     from ecgkin.retrieval.ecg.drawing.raster import render
 
-    masks = MapMasks(read_page(render(made_record)), ink_vectors)
+    masks = PageMasks(read_printed(render(made_record)), ink_vectors)
     wanted = next(n for n in range(masks.n_panels) if masks.told(Stretch(n), 0.0).lead == "V2")
     [case] = masks.vectors([[Stretch(n) for n in range(masks.n_panels) if n != wanted]])
     _, found = explain(masks, case)
@@ -102,8 +103,9 @@ def test_rows_of_an_unknown_layout(made_record: EcgRecord) -> None:
 
     from ecgkin.retrieval.ecg.drawing.raster import render
 
-    page = replace(read_page(render(made_record)), layout="other", leads=())
-    masks = MapMasks(page, ink_vectors)
+    read = read_printed(render(made_record))
+    page = replace(read.page, layout="other", leads=())
+    masks = PageMasks(PrintedEcg(read.picture, page), ink_vectors)
     assert masks.n_panels == 4 * page.n_rows
     [case] = masks.vectors([[]])
     score, found = explain(masks, case)
@@ -151,7 +153,7 @@ def test_marked_stretches_matter_to_the_trained_encoder(asked: str) -> None:
     masks = (
         RecordMasks(query, encoder.encode_records)
         if asked == "record"
-        else MapMasks(read_page(render(query)), encoder.encode_pages)
+        else PageMasks(read_printed(render(query)), encoder.encode_printed)
     )
     [whole] = masks.vectors([[]])
     case = cases[int(np.argmax(cases @ whole))]

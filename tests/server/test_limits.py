@@ -268,7 +268,7 @@ def test_queue_alone() -> None:
     queue = EncoderQueue(encoder, batch=8)
     facade = QueuedEncoder(queue)
     np.testing.assert_array_equal(facade.encode_texts(["x"]), HashingEncoder().encode_texts(["x"]))
-    assert not hasattr(facade, "encode_pages") and facade.fingerprint == encoder.fingerprint
+    assert not hasattr(facade, "encode_printed") and facade.fingerprint == encoder.fingerprint
     queue.close()
     with pytest.raises(ModelError, match="closed"):
         queue.submit("encode_texts", "x")

@@ -1,7 +1,7 @@
 """Why a case is near: stretches of the query are flattened in turn, and what its similarity loses is told for each.
 
-A recording is flattened lead by lead. Of a picture it is the trace map that is flattened, the picture that the encoder
-sees: on the page itself a missing stretch would also change how the page is read.
+A recording is flattened lead by lead. Of a picture it is the trace map and the signals that were read off it that are
+flattened, what the encoder sees: on the page itself a missing stretch would also change how the page is read.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ecgkin.ui.api.answers import StretchOut
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.page.digitized import Digitized
+    from ecgkin.retrieval.ecg.page.digitized import Stretch as PrintedStretch
+    from ecgkin.retrieval.ecg.page.printed import PrintedEcg
     from ecgkin.retrieval.ecg.page.reading import PageReading
     from ecgkin.retrieval.ecg.record import EcgRecord
 
@@ -112,30 +114,55 @@ class _Panel:
     across: tuple[float, float]
 
 
-class MapMasks:
+class PageMasks:
     """A page that was read: its panels are the leads of its layout, or stretches of rows where that is not known.
 
     Args:
-        page: What was read, with the trace map that is searched with.
+        printed: What was read of the picture.
         encode: Of the encoder.
-        found: The digitised page, which knows the place of every lead.
     """
 
-    def __init__(
-        self,
-        page: PageReading,
-        encode: Callable[[Sequence[PageReading]], Vectors],
-        found: Digitized | None = None,
-    ) -> None:
+    def __init__(self, printed: PrintedEcg, encode: Callable[[Sequence[PrintedEcg]], Vectors]) -> None:
+        page = printed.seen
+        self._printed = printed
         self._page = page
         self._encode = encode
-        self._found = found
+        self._found = printed.digitized
         self._panels = _panels_of_layout(page) or _panels_of_rows(page)
         self.n_panels = len(self._panels)
 
     def vectors(self, sets: Sequence[Sequence[Stretch]]) -> Vectors:
-        """Of the trace maps with flat lines."""
-        return self._encode([replace(self._page, trace_map=self.masked(stretches)) for stretches in sets])
+        """Of the pages with flat lines, in the trace map and in the signals."""
+        from ecgkin.retrieval.ecg.page.corrections import Corrections
+
+        return self._encode(
+            [
+                # The map is what is seen already: what was put right is not to be drawn over it again.
+                replace(
+                    self._printed,
+                    page=replace(self._page, trace_map=self.masked(stretches)),
+                    record=self._silenced(stretches),
+                    known=Corrections(),
+                )
+                for stretches in sets
+            ]
+        )
+
+    def _silenced(self, stretches: Sequence[Stretch]) -> EcgRecord | None:
+        """The signals with the median of the lead in these stretches; None where there are none."""
+        record = self._printed.record
+        if record is None:
+            return None
+        signal, rate = record.signal_mv.copy(), record.fs_hz
+        for part in stretches:
+            place = _place(self._found, self._panels[part.panel])
+            if place is None or place.lead not in record.leads:
+                continue
+            row = record.leads.index(place.lead)
+            known = record.signal_mv[row][np.isfinite(record.signal_mv[row])]
+            first, last = (round(rate * (place.start_s + share * place.length_s)) for share in (part.begin, part.end))
+            signal[row, first:last] = float(np.median(known)) if len(known) else np.nan
+        return replace(record, signal_mv=signal)
 
     def masked(self, stretches: Sequence[Stretch]) -> NDArray[np.uint8]:
         """The trace map with a line at the baseline in these stretches; shape (256, 512)."""
@@ -177,13 +204,18 @@ class MapMasks:
         )  # fmt: skip
 
 
+def _place(found: Digitized | None, panel: _Panel) -> PrintedStretch | None:
+    """Where the curve of a panel was followed; None where it was not."""
+    if found is None:
+        return None
+    strip = panel.across[1] - panel.across[0] > _WHOLE and any(not one.strip for one in found.stretches)
+    return next((one for one in found.stretches if one.lead == panel.lead and one.strip == strip), None)
+
+
 def _where_followed(found: Digitized | None, panel: _Panel, part: Stretch) -> list[tuple[float, float]]:
     """Corners of a stretch on the picture by where its curve was followed; none where it was not."""
-    if found is None:
-        return []
-    strip = panel.across[1] - panel.across[0] > _WHOLE and any(not one.strip for one in found.stretches)
-    place = next((one for one in found.stretches if one.lead == panel.lead and one.strip == strip), None)
-    if place is None:
+    place = _place(found, panel)
+    if found is None or place is None:
         return []
     baselines, factor = found.sheet.rows.baselines, found.fine.factor
     pitch = float(np.median(np.diff(baselines))) if len(baselines) > 1 else 0.3 * found.sheet.shape[0]

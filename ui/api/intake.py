@@ -5,13 +5,16 @@ Every route that takes an ECG takes both; what differs between them is only whic
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.encoders.pictures import reads_pages
 from ecgkin.retrieval.errors import InputError
 from ecgkin.ui.api import uploads
 from ecgkin.ui.api.schemas import Body, PageKnown, Signal, Units
@@ -19,6 +22,7 @@ from ecgkin.ui.api.schemas import Body, PageKnown, Signal, Units
 if TYPE_CHECKING:
     from fastapi import Request
 
+    from ecgkin.retrieval.search.hits import SearchResult
     from ecgkin.ui.api.decoding import Asked
     from ecgkin.ui.api.state import State
 
@@ -66,6 +70,7 @@ class Intake(Generic[Form, Json]):
 
     Attributes:
         digest: Of the picture or record in the files, once it has been opened; "" for a JSON body.
+        read_ms: How long its page was read for this request.
     """
 
     def __init__(self, state: State, form: type[Form], json: type[Json], content: uploads.Upload | bytes) -> None:
@@ -74,6 +79,7 @@ class Intake(Generic[Form, Json]):
         self._json = json
         self._content = content
         self.digest = ""
+        self.read_ms = 0.0
 
     @property
     def close(self) -> Callable[[], None] | None:
@@ -81,10 +87,14 @@ class Intake(Generic[Form, Json]):
         return None if isinstance(self._content, bytes) else self._content.close
 
     @contextmanager
-    def opened(self) -> Iterator[tuple[Asked | None, Form | Json]]:
-        """The ECG (a record, a picture, a picture that was read with what was put right, or None) and the options.
+    def opened(self, *, read: bool = False) -> Iterator[tuple[Asked | None, Form | Json]]:
+        """The ECG (a record, a picture, a page that was read, or None) and the options.
 
-        Memory is reserved while this lasts. For threads.
+        A page is read here, once for all requests with the same file, where the encoder looks at pages, where something
+        was put right, or where the caller wants it. Memory is reserved while this lasts. For threads.
+
+        Args:
+            read: Whether a picture is to be read whatever the encoder looks at.
 
         Raises:
             RequestValidationError: The body does not fit its model.
@@ -102,34 +112,44 @@ class Intake(Generic[Form, Json]):
             decoded = content.decoded(state.decoders, form.fs_hz, form.units, form.page)
             self.digest = decoded.digest
             with state.budget.take(min(state.budget.pixels, decoded.n_pixels)):
-                yield _put_right(decoded.query, form.known), form
+                query: Asked = decoded.query
+                wanted = read or form.known is not None or reads_pages(state.encoder)
+                if wanted and not isinstance(query, EcgRecord):
+                    start = time.perf_counter()
+                    query = state.readings.read(query, decoded.digest, form.page, form.known)
+                    self.read_ms = 1000 * (time.perf_counter() - start)
+                yield query, form
 
     @contextmanager
-    def with_ecg(self) -> Iterator[tuple[Asked, Form | Json]]:
+    def with_ecg(self, *, read: bool = False) -> Iterator[tuple[Asked, Form | Json]]:
         """`opened` where there must be an ECG.
+
+        Args:
+            read: As in `opened`.
 
         Raises:
             InputError: There is none; and as `opened`.
         """
-        with self.opened() as (query, options):
+        with self.opened(read=read) as (query, options):
             if query is None:
                 raise InputError("no ECG came (expected a signal or a file)")
             yield query, options
+
+    def timed(self, result: SearchResult) -> SearchResult:
+        """A search for this ECG whose time counts the reading of its page.
+
+        Args:
+            result: What was found.
+        """
+        spent = dict(result.timings_ms)
+        spent |= {name: spent.get(name, 0.0) + self.read_ms for name in ("read", "total")}
+        return replace(result, timings_ms=spent) if self.read_ms else result
 
     def _checked(self, options: Any) -> Any:
         """Before anything is read that takes time: the k of these options."""
         if hasattr(options, "k"):
             self._state.limits.checked_k(options.k)
         return options
-
-
-def _put_right(query: Asked, known: PageKnown | None) -> Asked:
-    """The picture read with what is known of it; anything else as it is."""
-    if known is None or isinstance(query, EcgRecord):
-        return query
-    from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
-
-    return query if isinstance(query, PrintedEcg) else read_printed(query, known.corrections())
 
 
 async def taken(request: Request, state: State, form: type[Form], json: type[Json]) -> Intake[Form, Json]:

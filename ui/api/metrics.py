@@ -64,7 +64,7 @@ class Metrics:
         """Count one call of the encoder.
 
         Args:
-            method: "encode_texts", "encode_records", "encode_pages" or "encode_images".
+            method: "encode_texts", "encode_records", "encode_printed" or "encode_images".
             n: Inputs that were encoded together.
             seconds: How long it took.
         """

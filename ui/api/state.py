@@ -29,6 +29,7 @@ from ecgkin.ui.api.decoding import Decoders
 from ecgkin.ui.api.jobs import Jobs, Webhooks
 from ecgkin.ui.api.limits import Limits, PixelBudget, Work
 from ecgkin.ui.api.metrics import Metrics
+from ecgkin.ui.api.readings import MOST_PIXELS, Readings
 from ecgkin.ui.api.security import Token, parse_tokens
 from ecgkin.ui.api.uploads import leave_own_folder, remove_abandoned
 
@@ -311,6 +312,7 @@ class State:
         hooks = Webhooks(settings.api_webhook_hosts)
         self.jobs = Jobs(self.work, hooks, most=settings.api_max_jobs, hours=settings.api_job_hours)
         self.job_files = settings.api_job_files
+        self.readings = Readings(most_pixels=min(MOST_PIXELS, self.limits.pixels))
         self.started = time.time()
         remove_abandoned(Path(tempfile.gettempdir()))
         self.closing = False

@@ -87,7 +87,7 @@ def _about(page: Page) -> None:
 
     facts = page.info.case_base
     line = page.word("base", n=facts.get("n_cases", 0), encoder=page.info.encoder.get("name", ""))
-    st.html(f'<p class="ek ek-soft">{escape(line)} · ecgkin {escape(page.info.version)}</p>')
+    st.html(f'<p class="ek ek-soft ek-about">{escape(line)} · ecgkin {escape(page.info.version)}</p>')
 
 
 def _body(page: Page) -> None:

@@ -46,10 +46,10 @@ class MiniGenerator:
         self._model, self.shape, self.about = load_mini(where)
         self._vocabulary = Vocabulary.load(where)
         seen: Any = encoder if encoder is not None else load_encoder("default")
-        if self.about.get("image_fingerprint") != seen.image_fingerprint:
+        if self.about.get("image_fingerprint") != seen.tower_fingerprint:
             raise ModelError(
                 f"the mini generator in {where} was trained with image tower "
-                f"{str(self.about.get('image_fingerprint'))[:12]}, the encoder has {seen.image_fingerprint[:12]}",
+                f"{str(self.about.get('image_fingerprint'))[:12]}, the encoder has {seen.tower_fingerprint[:12]}",
                 hint="train it again: ecgkin train scripts/training/mini.yaml",
             )
         self._encoder: PatchEncoder = seen

@@ -18,7 +18,7 @@ class PatchEncoder(Protocol):
     """An encoder whose image tower can be asked for its tokens; `DualEncoder` is one."""
 
     @property
-    def image_fingerprint(self) -> str:
+    def tower_fingerprint(self) -> str:
         """Hash over what changes a token."""
 
     def patch_tokens(self, maps: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:

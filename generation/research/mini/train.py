@@ -175,7 +175,7 @@ def train_mini(
         layers=settings.layers, heads=settings.width // 64, inner=settings.inner,
     )  # fmt: skip
     material = _Material(vocabulary, examples_of(instructions, vocabulary), rows, views, held_out, held)
-    return _run(settings, shape, material, seen.image_fingerprint, progress)
+    return _run(settings, shape, material, seen.tower_fingerprint, progress)
 
 
 def instruction_rows(

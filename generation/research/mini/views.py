@@ -82,7 +82,7 @@ def view_tokens(
         float16 (n, 36, width), memory-mapped.
     """
     ids = blake2b(",".join(str(row.ecg_id) for row in rows).encode(), digest_size=8).hexdigest()
-    path = folder / f"tokens-{view}-{ids}-{encoder.image_fingerprint[:12]}.npy"
+    path = folder / f"tokens-{view}-{ids}-{encoder.tower_fingerprint[:12]}.npy"
     state = path.with_suffix(".json")
     folder.mkdir(parents=True, exist_ok=True)
     done = json.loads(state.read_text())["done"] if state.is_file() and path.is_file() else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ class ReadQuery:
     Attributes:
         query: The picture.
         grade: How well it was read; "" where it was refused.
-        vectors: "ink": of its ink, "signals": of the map that its signals draw, "used": what a search takes
-            (`PrintedEcg.seen`); empty where refused.
+        vectors: "ink": of its ink alone, "signals": of its signals and the map that they draw, "used": what a search
+            takes; empty where refused.
         read_s: Seconds for reading.
         said: Why it was refused.
     """
@@ -147,10 +147,11 @@ def read_queries(encoder: Encoder, queries: Iterable[PageQuery]) -> list[ReadQue
     """Read each picture as a search reads it, and encode what it is shown.
 
     Args:
-        encoder: With `encode_pages`.
+        encoder: With `encode_printed`.
         queries: The pictures.
     """
     from ecgkin.retrieval.ecg.formats.pictures import open_picture
+    from ecgkin.retrieval.ecg.page.corrections import Corrections
     from ecgkin.retrieval.ecg.page.printed import read_printed
 
     out = []
@@ -163,8 +164,9 @@ def read_queries(encoder: Encoder, queries: Iterable[PageQuery]) -> list[ReadQue
             out.append(ReadQuery(query, "", {}, time.perf_counter() - began, str(error)))
             continue
         took = time.perf_counter() - began
-        pages = [printed.page, printed.signal_page or printed.page, printed.seen]
-        found = np.asarray(encoder.encode_pages(pages), dtype=np.float32)  # type: ignore[attr-defined]
+        ink = replace(printed, record=None, known=Corrections())
+        drawn = replace(printed, page=printed.signal_page or printed.page, known=Corrections())
+        found = np.asarray(encoder.encode_printed([ink, drawn, printed]), dtype=np.float32)  # type: ignore[attr-defined]
         vectors = dict(zip(("ink", "signals", "used"), found, strict=True))
         out.append(ReadQuery(query, printed.grade, vectors, took))
     return out

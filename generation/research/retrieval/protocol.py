@@ -514,7 +514,7 @@ def _heard(
     witness: StatementWitness, data: PtbXl, queries: Sequence[PtbXlRow], progress: Progress | None
 ) -> tuple[str, Testimony]:
     """Name of a classifier and what it says of the queries' recordings; 0 where it refuses one, as for "no"."""
-    parts = []
+    parts: list[Testimony | None] = []
     for done, row in enumerate(queries, 1):
         try:
             parts.append(witness.of_records([data.record(row)]))

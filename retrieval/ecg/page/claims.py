@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.tracks import Paths, cheapest, path_costs, row_windows
+from ecgkin.retrieval.ecg.page.tracks import PathCosts, Paths, cheapest, row_windows
 
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
@@ -21,23 +21,24 @@ _WORTH = 0.03  # of a px of ink: four of them pay for one px of paper
 _FAR, _LEAST_WORTH = 0.25, 0.5  # share of that worth that is lost with each row distance beyond the nearest row's
 _PAPER = 3.0  # times the usual cost: gaps between tips of two rows are narrow
 _LEAST_GAIN = 0.4
+_NOISE = 0.01  # of sums in single precision
 _LEAST_TALL, _LEAST_AREA = 5, 9  # px of a piece of ink
 _MARGIN = 8  # columns beside it in which paths may change
 _MOST_COLUMNS = 120  # a longer piece is a curve of its own
 _MOST_ROUNDS = 6
 
 
-def claim_ink(paths: Paths, ink: ByteImage, traces: ByteImage, baselines: FloatArray) -> Paths:
+def claim_ink(paths: Paths, costs: PathCosts, traces: ByteImage, baselines: FloatArray) -> Paths:
     """The paths with detours to ink that they left unexplained.
 
     Args:
         paths: Of `follow`, over all columns.
-        ink: Likelihood of trace that they were found on, uint8 (h, w).
+        costs: By which they were found.
         traces: Not 0 where ink is surely of a trace, uint8 (h, w).
         baselines: y of the rows, px.
     """
     low, high, left_at = paths.low.copy(), paths.high.copy(), paths.left_at.copy()
-    height, width = ink.shape
+    height, width = traces.shape
     worth = traces > 0
     covered = _covered(low, high, height)
     left_over = np.asarray(worth & (covered == 0), dtype=np.uint8)
@@ -53,9 +54,19 @@ def claim_ink(paths: Paths, ink: ByteImage, traces: ByteImage, baselines: FloatA
             merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         elif last - first > 2:
             merged.append((first, last))
+    nearness = _nearness(costs, baselines, height)
     for first, last in merged:
-        _ask(first, last, ink, worth, baselines, (low, high, left_at))
+        _ask(first, last, costs, worth, nearness, (low, high, left_at))
     return Paths(low, high, left_at)
+
+
+def _nearness(costs: PathCosts, baselines: FloatArray, height: int) -> NDArray[np.float32]:
+    """What ink is worth to each row at each height of its window, 1 where no row is nearer, (rows, size)."""
+    y = np.arange(costs.home.shape[1])[None] + costs.offsets[:, None]
+    distance = np.abs(y[:, :, None] - baselines[None, None, :])
+    pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else float(height)
+    farther = np.abs(y - baselines[:, None]) - distance.min(axis=2)
+    return np.asarray(np.maximum(_LEAST_WORTH, 1.0 - _FAR * farther / pitch), dtype=np.float32)
 
 
 def _covered(low: FloatArray, high: FloatArray, height: int) -> NDArray[np.int32]:
@@ -74,16 +85,20 @@ def _covered(low: FloatArray, high: FloatArray, height: int) -> NDArray[np.int32
 def _ask(
     first: int,
     last: int,
-    ink: ByteImage,
+    every: PathCosts,
     worth: NDArray[np.bool_],
-    baselines: FloatArray,
+    nearness: NDArray[np.float32],
     paths: tuple[FloatArray, FloatArray, FloatArray],
 ) -> None:
-    """Change paths, in place, between two columns, the row that gains most first."""
+    """Change paths, in place, between two columns, the row that gains most first.
+
+    Once every row was asked, a row is asked again only where it may gain: its cheapest course became cheaper by no more
+    than what the ink is worth that others have left since.
+    """
     low, high, left_at = (plane[:, first:last] for plane in paths)
     if np.isnan(left_at).any() or np.isnan(paths[2][:, first - 1]).any():
         return
-    costs = path_costs(ink, baselines, first, last)
+    costs, height = every.between(first, last), worth.shape[0]
     n, n_rows, size = costs.across.shape
     offsets = costs.offsets[:, None]
     rows, columns = np.arange(n_rows), np.arange(n)
@@ -92,17 +107,17 @@ def _ask(
     begun = np.clip(paths[2][:, first - 1].astype(int) - costs.offsets, 0, size - 1)
     start[rows, begun] = 0.0
     end[rows, np.clip(left_at[:, -1].astype(int) - costs.offsets, 0, size - 1)] = 0.0
-    distance = np.abs(y[0][:, :, None] - baselines[None, None, :])
-    own_distance = np.abs(y[0] - baselines[:, None])
-    pitch = float(np.median(np.diff(baselines))) if n_rows > 1 else float(ink.shape[0])
-    farther = np.maximum(_LEAST_WORTH, 1.0 - _FAR * (own_distance - distance.min(axis=2)) / pitch).astype(np.float32)
-    value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size) * farther[None] * _WORTH
+    value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size) * nearness[None] * _WORTH
+    least_cost = np.full(n_rows, -np.inf)  # no course of a row is cheaper
+    was_alone: NDArray[np.bool_] | None = None
     for _ in range(_MOST_ROUNDS):
-        covered = _covered(low, high, ink.shape[0]).astype(np.float32)
+        covered = _covered(low, high, height).astype(np.float32)
         own = (y >= low.T[:, :, None] - 1) & (y <= high.T[:, :, None] + 1)
         alone = row_windows(covered, costs.offsets, size) - own < 0.5
         rise = np.cumsum(_PAPER * costs.upright - value * alone, axis=2, dtype=np.float32)
-        came, gone, cost = cheapest(costs.across, rise, start, end)
+        if was_alone is not None:
+            least_cost -= (value * (alone & ~was_alone)).sum(axis=(0, 2))
+        was_alone = alone
         left = (left_at - offsets).astype(int)
         entered = np.concatenate([begun[:, None], left[:, :-1]], axis=1)
         before = np.zeros(n_rows)
@@ -111,10 +126,17 @@ def _ask(
                 rise[columns, row, np.maximum(left, entered)[row]] - rise[columns, row, np.minimum(left, entered)[row]]
             )
             before[row] = float((costs.across[columns, row, entered[row]] + tall).sum())
-        gain = before - cost
-        best = int(gain.argmax())
-        if gain[best] < _LEAST_GAIN:
+        asked = np.flatnonzero(before - least_cost > _LEAST_GAIN - _NOISE)
+        if not asked.size:
             return
-        low[best] = np.minimum(came[best], gone[best]) + costs.offsets[best]
-        high[best] = np.maximum(came[best], gone[best]) + costs.offsets[best]
-        left_at[best] = gone[best] + costs.offsets[best]
+        few = (costs.across, rise) if asked.size == n_rows else (costs.across[:, asked], rise[:, asked])
+        came, gone, cost = cheapest(*few, start[asked], end[asked])
+        least_cost[asked] = cost
+        gain = before[asked] - cost
+        k = int(gain.argmax())
+        if gain[k] < _LEAST_GAIN:
+            return
+        best = asked[k]
+        low[best] = np.minimum(came[k], gone[k]) + costs.offsets[best]
+        high[best] = np.maximum(came[k], gone[k]) + costs.offsets[best]
+        left_at[best] = gone[k] + costs.offsets[best]

@@ -37,7 +37,7 @@ from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.sampling import FS_HZ, Sampler, in_step_by_law, strip_leads
 from ecgkin.retrieval.ecg.page.scale import PaperScale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, with_marks
-from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, trace_tracks
+from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, path_costs, trace_tracks
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -102,7 +102,8 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     half = _likely(sheet, darkness)
     baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
     half = np.asarray(half, dtype=np.uint8)
-    paths = claim_ink(follow(half, baselines, 0, width // 2), half, _surely(sheet, half), baselines)
+    costs = path_costs(half, baselines, 0, width // 2)
+    paths = claim_ink(follow(half, baselines, 0, width // 2, costs), costs, _surely(sheet, half), baselines)
     tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
     k = fine.factor
     tracks = replace(tracks, weight=_supported(tracks, sheet, k))
@@ -297,7 +298,7 @@ def _ink_level(sheet: Sheet, darkness: ByteImage) -> float:
     size = (rows.solid.shape[1], rows.solid.shape[0])
     coarse = cv2.resize(darkness, size, interpolation=cv2.INTER_NEAREST)
     part = (slice(rows.top, rows.bottom), slice(rows.left, rows.right))
-    paper = coarse[part][free[part] > 0]
+    paper = np.asarray(coarse, dtype=np.uint8)[part][free[part] > 0]
     return float(np.clip(1.2 * byte_percentile(paper, 99), 50.0, 115.0)) if paper.size > 100 else 100.0
 
 

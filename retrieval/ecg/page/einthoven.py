@@ -243,15 +243,13 @@ def _stretched(x: FloatArray, late: FloatArray, reach: int) -> tuple[FloatArray,
     rise = np.gradient(filled, axis=1)
     middle, slope = late.copy(), np.zeros(3)
 
-    whole = known.all(axis=1)
-
     def summed(middle: FloatArray, slope: FloatArray) -> tuple[FloatArray, list[FloatArray], NDArray[np.bool_], float]:
         """The sum at these lags, its places in each lead, where all are known, and the variance there."""
         places = [at + m + s * tau for m, s in zip(middle, slope, strict=True)]
         good = np.ones(n, dtype=bool)
-        for p, k, all_known in zip(places, known, whole, strict=True):
+        for p, k in zip(places, known, strict=True):
             good &= (p >= 0) & (p <= n - 1)
-            if not all_known:
+            if not k.all():
                 good &= np.interp(p, at, k.astype(float)) > 0.99
         total = np.interp(places[0], at, filled[0])
         for p, row in zip(places[1:], filled[1:], strict=True):

@@ -44,7 +44,9 @@ def find_paper(small: ByteImage) -> tuple[Matrix | None, ByteImage | None]:
     red, green, blue = cv2.split(closed)
     darkest, lightest = cv2.min(cv2.min(red, green), blue), cv2.max(cv2.max(red, green), blue)
     thin = cv2.subtract(cv2.morphologyEx(small[..., 1], cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), small[..., 1])
-    drawn = cv2.threshold(thin, max(12.0, byte_percentile(thin, 90)), 255, cv2.THRESH_BINARY)[1]
+    drawn = cv2.threshold(
+        thin, max(12.0, byte_percentile(np.asarray(thin, dtype=np.uint8), 90)), 255, cv2.THRESH_BINARY
+    )[1]
     mask: ByteImage | None = None
     largest = 0.995 * small.shape[0] * small.shape[1]
     for region in (_inside_edges(closed), _bright(darkest), _bright(lightest)):

@@ -52,8 +52,7 @@ def profiles(lines: ByteImage, trace: ByteImage, axis: int, bands: int) -> tuple
     """
     height, width = lines.shape if axis == 0 else lines.shape[::-1]
     free = cv2.threshold(trace, 0, 255, cv2.THRESH_BINARY_INV)[1]
-    quiet = cv2.min(lines, 160.0)
-    quiet = cv2.bitwise_and(quiet, free, dst=quiet)
+    quiet = cv2.bitwise_and(np.minimum(lines, np.uint8(160)), free)
     edges = np.linspace(0, height, bands + 1).astype(int)
     out = np.zeros((bands, width))
     for band in range(bands):

@@ -326,11 +326,11 @@ def with_marks(sheet: Sheet, marks: Marks | None) -> Sheet:
     """
     if marks is None or sheet.lean is None:
         return replace(sheet, marks=marks)
-    planes = sheet.lean.moved(marks.trace, marks.pulse, marks.text, marks.stroke)
+    trace, pulse, text, stroke = sheet.lean.moved(marks.trace, marks.pulse, marks.text, marks.stroke)
     x, y = (np.array([getattr(name, axis) for name in marks.names], dtype=np.float64) for axis in ("x", "y"))
     upright = sheet.lean.upright(x, y).tolist()
     names = tuple(replace(name, x=to) for name, to in zip(marks.names, upright, strict=True))
-    return replace(sheet, marks=Marks(*planes, names))
+    return replace(sheet, marks=Marks(trace, pulse, text, stroke, names))
 
 
 def fine_sheet(sheet: Sheet) -> FineSheet:
@@ -388,8 +388,8 @@ def _weighed(away: ByteImage, weights: NDArray[np.float64], offset: float) -> tu
         red, green, blue = cv2.split(away[lines])
         # In floats: what is below 0 on the way may come back.
         some = cv2.addWeighted(red, red_share, green, green_share, offset, dtype=cv2.CV_32F)
-        some = cv2.scaleAdd(blue.astype(np.float32), blue_share, some, dst=some)
-        cv2.convertScaleAbs(cv2.max(some, 0.0, dst=some), dst=total[lines])
+        some = np.maximum(cv2.scaleAdd(blue.astype(np.float32), blue_share, some), np.float32(0))
+        cv2.convertScaleAbs(some, dst=total[lines])
         cv2.max(cv2.max(red, green, dst=red), blue, dst=most[lines])
     return total, most
 

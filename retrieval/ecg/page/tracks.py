@@ -66,6 +66,10 @@ class PathCosts:
     home: NDArray[np.float32]
     offsets: NDArray[np.int64]
 
+    def between(self, first: int, last: int) -> PathCosts:
+        """Those of some columns, the last one exclusive."""
+        return PathCosts(self.across[first:last], self.upright[first:last], self.home, self.offsets)
+
 
 def path_costs(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> PathCosts:
     """Costs of the paths of rows over columns `left` to `right` (exclusive) of `ink` (see `follow`)."""
@@ -153,19 +157,20 @@ def cheapest(
     return came, left, cost
 
 
-def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> Paths:
+def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int, costs: PathCosts | None = None) -> Paths:
     """Cheapest path of every row from the left to the right end of the traces.
 
     Args:
         ink: Likelihood of trace, 255 = sure, uint8 (h, w).
         baselines: y of the rows, px, from the top.
         left, right: First and last column (exclusive) that are followed.
+        costs: `path_costs` of these, where they are known.
 
     Returns:
         Paths over the columns of `ink`; NaN outside of `left` to `right`.
     """
     width = ink.shape[1]
-    costs = path_costs(ink, baselines, left, right)
+    costs = costs or path_costs(ink, baselines, left, right)
     rise = np.cumsum(costs.upright, axis=2, dtype=np.float32)
     came, gone, _ = cheapest(costs.across, rise, costs.home, costs.home)
     low, high, left_at = (np.full((baselines.size, width), np.nan) for _ in range(3))
@@ -210,11 +215,11 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
     n_rows = paths.low.shape[0]
     # Beside a dark upright stroke its pale border is no stroke of its own: half of what is darkest nearby counts.
     solid = np.empty_like(darkness)
-    floor, pen = float(round(level)), np.ones((1, 5), np.uint8)
-    for first in range(0, darkness.shape[0], _STRIP):
-        part = darkness[first : first + _STRIP]
-        near = cv2.convertScaleAbs(cv2.dilate(part, pen), alpha=_HALF)
-        cv2.compare(part, cv2.max(near, floor, dst=near), cv2.CMP_GE, dst=solid[first : first + _STRIP])
+    pen = np.ones((1, 5), np.uint8)
+    for line in range(0, darkness.shape[0], _STRIP):
+        part = darkness[line : line + _STRIP]
+        near = np.maximum(cv2.convertScaleAbs(cv2.dilate(part, pen), alpha=_HALF), np.uint8(round(level)))
+        cv2.compare(part, near, cv2.CMP_GE, dst=solid[line : line + _STRIP])
     tall = max(3, round(_BROKEN * width)) | 1
     closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8))
     column, begin, end = _runs(np.asarray(closed, dtype=np.uint8))

@@ -45,6 +45,10 @@ def run_stage(settings: TrainSettings, data: Path | None = None) -> dict[str, An
         from ecgkin.retrieval.encoders.training.join import train_join
 
         return train_join(settings, root)
+    if settings.stage == "fuse":
+        from ecgkin.retrieval.encoders.training.fuse import train_fuse
+
+        return train_fuse(settings, root)
     from ecgkin.retrieval.encoders.training.text import train_text
 
     return train_text(settings, root)

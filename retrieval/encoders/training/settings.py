@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 S = TypeVar("S", bound="DataclassInstance")
-FOLDERS = ("out", "data", "teacher", "teachers", "image", "join")
-STAGES = ("signal", "ensemble", "image", "join", "text")
+FOLDERS = ("out", "data", "teacher", "teachers", "image", "join", "encoder")
+STAGES = ("signal", "ensemble", "image", "join", "text", "fuse")
 NETWORKS = ("conv", "attention")
 
 
@@ -25,16 +25,19 @@ class TrainSettings:
     Attributes:
         stage: "signal" (1-D network on samples, a teacher), "ensemble" (several of them as one), "image" (image tower
             towards the teacher's space),
-            "join" (identity directions of the finished tower), or "text" (text tower towards it).
+            "join" (identity directions of the finished tower), "text" (text tower towards it), or "fuse" (a signal
+            network beside the finished encoder).
         out: Folder for checkpoints, logs and results; a later run with the same folder goes on where it stopped.
         data: PTB-XL folder in its official layout; "" takes the environment variable ECGKIN_PTBXL.
         architecture: Name in `configs/`.
         train_folds, validation_folds: PTB-XL folds.
         epochs, batch, lr, weight_decay, warmup_steps: The usual. Batch is per process.
         seed: Of everything.
-        teacher: Folder of the finished signal stage (image stage).
+        teacher: Folder of the signal stage (image and fuse stages).
         image: Folder of the finished image stage (join and text stages).
         join: Folder of the finished join stage (text stage, which writes the whole encoder).
+        encoder: Folder of the finished encoder (fuse stage).
+        signal_share: Share of the squared length of a vector that the samples get (fuse stage).
         picture: What the image tower sees: "paper" (drawn pages), or "fields" (the encodings of Qiu et al., see
             `fields`; an arm of the evaluation, no finished encoder comes of it).
         network: Kind of signal network, "conv" or "attention" (signal stage).
@@ -74,6 +77,8 @@ class TrainSettings:
     teacher: str = ""
     image: str = ""
     join: str = ""
+    encoder: str = ""
+    signal_share: float = 0.4
     picture: str = "paper"
     network: str = "conv"
     fs_hz: float = 50.0
@@ -119,6 +124,12 @@ class TrainSettings:
         for name in ("epochs", "batch"):
             if getattr(self, name) < 1:
                 raise QueryError(f"{name} is {getattr(self, name)} (expected 1 or more)")
+        if not 0 < self.signal_share < 1:
+            raise QueryError(f"signal_share is {self.signal_share} (expected between 0 and 1)")
+        if self.stage == "fuse" and not (self.encoder and self.teacher):
+            raise QueryError(
+                "the fuse stage needs 'encoder' (folder of a finished encoder) and 'teacher' (folder of a signal stage)"
+            )
         if self.stage == "image" and not self.teacher:
             raise QueryError("the image stage needs 'teacher' (folder of the signal stage)", hint="train that first")
         if self.stage in ("join", "text") and not self.image:

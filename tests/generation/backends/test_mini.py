@@ -40,7 +40,7 @@ from ecgkin.retrieval.errors import ModelError, QueryError, WeightsMissingError
 class TokenEncoder(HashingEncoder):
     """A hashing encoder with patch tokens: the mean ink of 32 x 16 px patches, in 32 channels of fixed phases."""
 
-    image_fingerprint = "ink-of-patches-32"
+    tower_fingerprint = "ink-of-patches-32"
 
     def patch_tokens(self, maps: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """See `DualEncoder.patch_tokens`."""
@@ -228,7 +228,7 @@ def test_training_stops_after_its_minutes_and_minds_its_encoder(made_ptbxl: Path
     assert train_mini(_settings(tmp_path, max_steps=2), made_ptbxl, encoder=TokenEncoder())
     assert json.loads(about.read_text())["steps"] == 2
     other = TokenEncoder()
-    other.image_fingerprint = "another tower"
+    other.tower_fingerprint = "another tower"
     with pytest.raises(ModelError, match="another encoder"):
         train_mini(_settings(tmp_path), made_ptbxl, encoder=other)
 
@@ -277,7 +277,7 @@ def test_a_batch_answers_as_one_by_one(trained: Path, data: PtbXl) -> None:
 
 def test_a_model_of_another_tower_is_refused(trained: Path) -> None:
     other = TokenEncoder()
-    other.image_fingerprint = "something else"
+    other.tower_fingerprint = "something else"
     with pytest.raises(ModelError, match="image tower"):
         MiniGenerator(trained / "mini", other)
     with pytest.raises(WeightsMissingError, match="mini"):

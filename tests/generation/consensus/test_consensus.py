@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -394,3 +395,47 @@ def test_a_report_vetoes_its_case() -> None:
     draft = drafted([nearest, *neighbours((30, "SR NORM"))])
     (said,) = (s for s in draft.sentences if s.text.startswith("No ST-T"))
     assert "y/0" not in said.citations and len(said.citations) == CITED
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_infarction_under_raised_st_is_acute_or_recent(language: Language) -> None:
+    """Over its wall with how much and where; elsewhere never old, and a line of its own says where ST is up."""
+    old = [replace(n, stage="old") for n in neighbours((20, "SR ASMI"))]
+    limits = DraftThresholds("x", default=0.3)
+    words = {"en": "Acute or recent anteroseptal myocardial infarction", "de": "Akuter oder frischer anteroseptaler"}
+
+    def up(*names: str) -> Measurements:
+        level = {name: 0.31 if name in names else 0.0 for name in LEADS}
+        return measured(leads={name: lead(st_j_mv=mv, st_60_mv=mv) for name, mv in level.items()}, sex="M")
+
+    raised = up("V2", "V3")
+    draft = drafted(old, language, thresholds=limits, measurements=raised)
+    (line,) = [s.text for s in draft.sentences if s.section == "infarction"]
+    most = "0.31 mV in V2, V3" if language == "en" else "0,31 mV in V2, V3"
+    assert line.startswith(words[language]) and most in line
+    draft = drafted(old, language, thresholds=limits, measurements=up("II", "III", "aVF"))
+    lines = [s.text for s in draft.sentences if s.section == "infarction"]
+    assert len(lines) == 2 and lines[0].startswith("Anteros") and "II, III, aVF" in lines[1]
+    named = drafted(neighbours((20, "SR NORM")), language, thresholds=limits, measurements=raised)
+    (line,) = [s.text for s in named.sentences if s.section == "infarction"]
+    assert most in line and line.startswith(("Possible acute or recent", "Möglicherweise akuter"))
+    flat = drafted(old, language, thresholds=limits, measurements=up())
+    (line,) = [s.text for s in flat.sentences if s.section == "infarction"]
+    assert line.startswith(("Old ", "Alter "))
+
+
+def test_cited_cases_that_are_fresh_say_so() -> None:
+    near = [replace(n, stage="acute" if i < 2 else "old") for i, n in enumerate(neighbours((20, "SR IMI")))]
+    draft = drafted(near, thresholds=DraftThresholds("x", default=0.3), measurements=measured())
+    assert "Acute or recent inferior myocardial infarction" in draft.text and "Old" not in draft.text
+
+
+def test_a_wide_rhythm_without_form_is_no_sinus_rhythm() -> None:
+    """Nor does it carry an infarction or ST-T finding of its neighbours."""
+    limits = DraftThresholds("x", default=0.3)
+    near = neighbours((20, "SR IMI NST_"))
+    wide = measured(qrs_ms=140.0, p_waves="absent", pr_ms=None, leads={name: lead() for name in LEADS})
+    draft = drafted(near, thresholds=limits, measurements=wide)
+    assert not {"SR", "IMI", "NST_"} & set(draft.codes())
+    assert "ventricular pacing or ventricular escape cannot be excluded" in draft.text
+    assert {"SR", "IMI"} <= set(drafted(near, thresholds=limits, measurements=measured()).codes())

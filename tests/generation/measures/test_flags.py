@@ -139,7 +139,7 @@ def test_depression_and_its_mirror() -> None:
     rising = lead(st_j_mv=-0.08, st_60_mv=0.0, st_80_mv=0.02)
     assert codes(measured({"V5": rising, "V6": rising})) == set()
     assert codes(measured({"V2": down, "V3": down})) == {"posterior_pattern", "st_depression"}
-    assert codes(measured({"V2": down, "V3": down}, qrs_ms=150.0)) == set()
+    assert codes(measured({"V2": down, "V3": down}, qrs_ms=149.0)) == set()
     wide = {name: lead(st_j_mv=-0.15) for name in ("I", "II", "V3", "V4", "V5", "V6")}
     everywhere = measured(wide | {"aVR": lead(r_mv=0.1, q_mv=0.8, st_j_mv=0.15)})
     assert codes(everywhere) == {"avr_elevation", "st_depression"}
@@ -253,6 +253,45 @@ def test_paced_without_spikes() -> None:
         assert ("paced_rhythm", "shape") not in kinds(measured(**{**paced, **change}))
     raised = lead(st_j_mv=0.3)
     assert "st_elevation" not in codes(measured({"II": raised, "aVF": raised}, **paced))
+
+
+def test_a_wide_rhythm_without_a_form_may_be_paced() -> None:
+    """Regular, 130 ms and more, neither bundle branch form, no P: not judged for infarction as conducted beats are."""
+    wide: dict[str, Any] = {"qrs_ms": 136.0, "p_waves": "absent", "pr_ms": None, "rate_bpm": 60.0}
+    raised = lead(st_j_mv=0.3)
+    found = measured({"V2": raised, "V3": raised, "V4": raised}, **wide)
+    assert ("wide_qrs_rhythm", "without_p") in kinds(found) and "st_elevation" not in codes(found)
+    assert "sgarbossa" in codes(found)  # concordant elevation tells there, too
+    for change in (
+        {"qrs_ms": 128.0},
+        {"rr_variation": 0.06},
+        {"rate_bpm": 101.0},
+        {"n_beats": 3},
+        {"p_waves": "present"},
+    ):
+        assert "wide_qrs_rhythm" not in codes(measured(**{**wide, **change}))
+    with_p = measured(qrs_ms=156.0)
+    assert ("wide_qrs_rhythm", "with_p") in kinds(with_p)
+    left = {"V1": lead(r_mv=0.1, s_mv=1.2), "V6": lead(r_mv=1.0)}
+    assert "wide_qrs_rhythm" not in codes(measured(left, **wide))
+    spikes = Pacing((0.1, 0.9), ventricular=1.0, latency_s=0.01)
+    assert "wide_qrs_rhythm" not in codes(measured(pacing=spikes, **wide))
+    unseen = {name: x for name, x in measured().leads.items() if name != "V1"}
+    assert "wide_qrs_rhythm" not in codes(Measurements(**{**vars(measured(**wide)), "leads": unseen}))
+
+
+def test_coved_st_is_brugada_or_infarction_with_the_reason() -> None:
+    """Confined to V1-V3 without a mirror image, or not: one of the two is preferred, and the words say why."""
+    coved = lead(st_j_mv=0.3, st_60_mv=0.2, st_80_mv=0.1, t_mv=-0.2, r_mv=0.3, polarity="negative")
+    alone = measured({"V1": coved, "V2": coved})
+    raised = lead(st_j_mv=0.3)
+    beyond = measured({"V1": coved, "V2": coved, "V3": raised, "V4": raised})
+    down = lead(st_j_mv=-0.1)
+    mirrored = measured({"V1": coved, "V2": coved, "III": down, "aVF": down})
+    assert ("brugada_type_1", "rather") in kinds(alone)
+    assert ("brugada_type_1", "infarction") in kinds(beyond) & kinds(mirrored)
+    only = measured({"V1": replace(coved, st_60_mv=0.03, st_80_mv=0.0)})
+    assert ("brugada_type_1", "") in kinds(only) and "st_elevation" not in codes(only)
 
 
 def test_shapes() -> None:

@@ -86,8 +86,8 @@ def test_pictures_of_a_folder(tmp_path: Path) -> None:
 @pytest.mark.weights
 def test_drawn_pages_are_read_as_a_search_reads_them() -> None:
     class OfPages(HashingEncoder):
-        def encode_pages(self, pages: Any) -> np.ndarray:
-            return self.encode_images([Image.fromarray(page.trace_map) for page in pages])
+        def encode_printed(self, printed: Any) -> np.ndarray:
+            return self.encode_images([Image.fromarray(one.seen.trace_map) for one in printed])
 
     record = replace(simulate(["NORM"], np.random.default_rng(1)).record, record_id="1")
     data = cast("Any", SimpleNamespace(record=lambda _: record))

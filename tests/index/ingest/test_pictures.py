@@ -75,7 +75,7 @@ def test_what_shows_no_ecg_is_left_to_the_encoder(tmp_path: Path) -> None:
         assert not base.get("x/blank").is_digitised
 
     class OfPages(HashingEncoder):
-        def encode_pages(self, pages: object) -> np.ndarray:
+        def encode_printed(self, printed: object) -> np.ndarray:
             raise AssertionError("a picture without an ECG was encoded")
 
     of_pages = OfPages(32)

@@ -14,7 +14,6 @@ from PIL import Image
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, render, simulate
 from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
-from ecgkin.retrieval.ecg.page.reading import PageReading
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
 from ecgkin.retrieval.errors import ImageError
@@ -25,10 +24,9 @@ pytestmark = pytest.mark.weights
 class OfPages(HashingEncoder):
     """Its vector of a page is where the ink is."""
 
-    def encode_pages(self, pages: Sequence[PageReading]) -> np.ndarray:
-        rows = np.stack(
-            [page.trace_map.reshape(16, 16, 32, 16).mean(axis=(1, 3)).ravel()[: self.dim] for page in pages]
-        )
+    def encode_printed(self, printed: Sequence[PrintedEcg]) -> np.ndarray:
+        maps = [one.seen.trace_map for one in printed]
+        rows = np.stack([ink.reshape(16, 16, 32, 16).mean(axis=(1, 3)).ravel()[: self.dim] for ink in maps])
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
@@ -56,7 +54,7 @@ def test_an_encoder_of_pages_is_shown_the_ink(printed: PrintedEcg) -> None:
     encoder = OfPages(64)
     assert printed.seen is printed.page
     vectors = encode_printed(encoder, [printed, printed])
-    np.testing.assert_array_equal(vectors, encoder.encode_pages([printed.page, printed.page]))
+    np.testing.assert_array_equal(vectors, encoder.encode_printed([printed, printed]))
     assert encode_printed(encoder, []).shape == (0, 64)
 
 

@@ -19,7 +19,7 @@ from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, render, simulate
 from ecgkin.retrieval.ecg.page import printed as module
 from ecgkin.retrieval.ecg.page import reading
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.reading import PageReading
+from ecgkin.retrieval.ecg.page.printed import PrintedEcg
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.notes import NoteCode
 from ecgkin.retrieval.search.search import CaseSearch
@@ -31,8 +31,9 @@ pytestmark = pytest.mark.weights
 class OfPages(HashingEncoder):
     """Its vector of a page is where the ink is."""
 
-    def encode_pages(self, pages: Sequence[PageReading]) -> np.ndarray:
-        blocks = [page.trace_map.reshape(16, 16, 32, 16).mean(axis=(1, 3)).ravel()[: self.dim] for page in pages]
+    def encode_printed(self, printed: Sequence[PrintedEcg]) -> np.ndarray:
+        maps = [one.seen.trace_map for one in printed]
+        blocks = [ink.reshape(16, 16, 32, 16).mean(axis=(1, 3)).ravel()[: self.dim] for ink in maps]
         rows = np.stack(blocks) + 1e-3
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
@@ -60,7 +61,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CaseSearch]:
     base = create_base(tmp_path_factory.mktemp("pages") / "base", ENCODER.name, ENCODER.fingerprint, ENCODER.dim)
     read = [module.read_printed(page(record(seed))) for seed in range(8)]
     cases = [Case(f"page/{seed}", labels={"NORM": 100.0}, content_hash=f"{seed:032x}") for seed in range(8)]
-    base.add(cases, np.concatenate([ENCODER.encode_pages([one.page]) for one in read]))
+    base.add(cases, np.concatenate([ENCODER.encode_printed([one]) for one in read]))
     with CaseSearch(base, ENCODER) as made:
         yield made
 

@@ -123,8 +123,8 @@ def test_pictures_as_objects_and_as_files(tmp_path: Path, make: Callable[..., Ca
 
 def test_the_page_reading_comes_along_where_the_encoder_takes_pages(make: Callable[..., CaseBase]) -> None:
     class PageEncoder(HashingEncoder):
-        def encode_pages(self, pages: Sequence[Any]) -> np.ndarray:
-            return self.encode_images([Image.fromarray(page.trace_map) for page in pages])
+        def encode_printed(self, printed: Sequence[Any]) -> np.ndarray:
+            return self.encode_images([Image.fromarray(one.seen.trace_map) for one in printed])
 
     encoder = PageEncoder(32)
     rng = np.random.default_rng(0)

@@ -19,7 +19,7 @@ import wfdb
 from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.page.reading import read_page
+from ecgkin.retrieval.ecg.page.printed import read_printed
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.cli.main import main
@@ -40,11 +40,11 @@ class Done(NamedTuple):
 class ReadingEncoder(HashingEncoder):
     """The encoder without weights, asking the page reader first, as the trained one does."""
 
-    def encode_pages(self, pages: list[Any]) -> Any:
-        return HashingEncoder.encode_images(self, [Image.fromarray(page.trace_map) for page in pages])
+    def encode_printed(self, printed: list[Any]) -> Any:
+        return HashingEncoder.encode_images(self, [Image.fromarray(one.seen.trace_map) for one in printed])
 
     def encode_images(self, images: Any) -> Any:
-        return self.encode_pages([read_page(image) for image in images])
+        return self.encode_printed([read_printed(image) for image in images])
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from pydantic import Field
 
-from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
+from ecgkin.retrieval.ecg.page.printed import PrintedEcg
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import InputError
 from ecgkin.ui.api import intake, openapi, problems, uploads
@@ -47,11 +47,11 @@ def digitized(asked: intake.Intake[DigitizeForm, Body]) -> DigitizedOut:
     Args:
         asked: Taken in.
     """
-    with asked.with_ecg() as (query, options):
+    with asked.with_ecg(read=True) as (query, options):
         if isinstance(query, EcgRecord):
             raise InputError(
                 "the file holds samples already (expected a picture)", hint="search with it, or export it as it is"
             )
-        assert isinstance(options, DigitizeForm)  # a body in JSON was refused
-        printed = query if isinstance(query, PrintedEcg) else read_printed(query)
-        return DigitizedOut.of(printed, samples=options.samples, curves=options.curves)
+        # A body in JSON was refused, and a picture was read.
+        assert isinstance(options, DigitizeForm) and isinstance(query, PrintedEcg)
+        return DigitizedOut.of(query, samples=options.samples, curves=options.curves)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from fastapi import APIRouter, Request, Response
@@ -69,7 +70,7 @@ async def drafts(request: Request) -> Any:
 
     def write() -> DraftAnswer | str:
         with asked.with_ecg() as (query, options):
-            drafted = state.drafting.draft(query, options)
+            drafted = _timed(asked, state.drafting.draft(query, options))
         if form == JSON:
             return _answer(state, drafted)
         _remember(state, drafted)
@@ -127,8 +128,12 @@ def written(state: State, asked: Asked) -> DraftAnswer:
         asked: Taken in.
     """
     with asked.with_ecg() as (query, options):
-        drafted = state.drafting.draft(query, options)
+        drafted = _timed(asked, state.drafting.draft(query, options))
     return _answer(state, drafted)
+
+
+def _timed(asked: Asked, drafted: DraftResult) -> DraftResult:
+    return replace(drafted, search=asked.timed(drafted.search))
 
 
 def _answer(state: State, drafted: DraftResult) -> DraftAnswer:
@@ -167,7 +172,7 @@ async def _stream(state: State, asked: Asked) -> Response:
                     if isinstance(piece, str):
                         put(("token", {"text": piece}))
                     else:
-                        put(("draft", _answer(state, piece).model_dump(mode="json")))
+                        put(("draft", _answer(state, _timed(asked, piece)).model_dump(mode="json")))
         except Exception as error:  # goes to the coroutine, which answers
             put(error)
         finally:

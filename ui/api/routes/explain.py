@@ -13,7 +13,7 @@ from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import intake, openapi
 from ecgkin.ui.api.answers import ExplanationOut
 from ecgkin.ui.api.decoding import Asked
-from ecgkin.ui.api.explain import MapMasks, Masks, RecordMasks, explain
+from ecgkin.ui.api.explain import Masks, PageMasks, RecordMasks, explain
 from ecgkin.ui.api.routes.cases import check_known
 from ecgkin.ui.api.schemas import CaseId, ExplanationBody
 from ecgkin.ui.api.state import State
@@ -56,9 +56,9 @@ def _masks(state: State, query: Asked) -> Masks:
         return RecordMasks(searchable(query), encoder.encode_records)
     from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
 
-    if hasattr(encoder, "encode_pages"):
+    if hasattr(encoder, "encode_printed"):
         printed = query if isinstance(query, PrintedEcg) else read_printed(query)
-        return MapMasks(printed.seen, encoder.encode_pages, printed.digitized)
+        return PageMasks(printed, encoder.encode_printed)
     if getattr(encoder, "reads_signals", False):
         printed = query if isinstance(query, PrintedEcg) else read_printed(query)
         if printed.record is not None:

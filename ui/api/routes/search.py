@@ -68,6 +68,7 @@ def found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> SearchO
             result, first = state.drafting.weighed(ask(state, query, options.text, options), query), None
         # What the search read off a picture is what is compared.
         previous = _compared(state, result.printed or query, options.previous)
+    result = asked.timed(result)
     said = SearchOut.of(result, state.remember(result, first), first)
     return said.model_copy(update={"previous": previous})
 

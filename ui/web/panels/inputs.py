@@ -6,7 +6,7 @@ import base64
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.ecg.formats.read import READERS
 from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES
@@ -294,7 +294,7 @@ def _options(page: Page, most: int) -> Options:
     word, base = page.word, page.info.case_base
     on = st.session_state.get("n_filters", 0)
     with st.popover(word("filters_on", n=on) if on else word("filters"), icon=":material/tune:"):
-        ages = st.slider(word("age"), 0, OLDEST, key="ages")
+        ages: Any = st.slider(word("age"), 0, OLDEST, key="ages")  # two values, as the state has them
         sex = st.segmented_control(
             word("sex"), ["F", "M"], format_func=lambda s: word("female" if s == "F" else "male"), key="sex"
         )

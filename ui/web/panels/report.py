@@ -299,7 +299,7 @@ def _editor(page: Page, work: Work, draft: DraftOut, review: Review) -> Reviewed
         plain_text = plain(sentence.text)
         key = f"{work.work_id[:8]}-{lang}-{draft.model}-{name}"
         with st.container(horizontal=True, vertical_alignment="center", key=f"row-{number}"):
-            field = st.text_input if len(plain_text) <= LINE_CHARS else st.text_area
+            field: Any = st.text_input if len(plain_text) <= LINE_CHARS else st.text_area
             text = field(
                 word("sentence", n=number),
                 value=off.texts.get(lang, next(iter(off.texts.values()), plain_text)),

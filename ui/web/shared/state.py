@@ -108,7 +108,7 @@ class Api:
         """
         near, far = ([case for case, yes in marks.items() if yes is wanted] for wanted in (True, False))
         self.client.feedback(query_id, similar=near, not_similar=far)
-        patient = {"exclude_patient": options.leave_out} if options.leave_out else {}
+        patient: dict[str, Any] = {"exclude_patient": options.leave_out} if options.leave_out else {}
         return self.client.search(query_id=query_id, k=options.k, where=options.where or None, **patient)
 
     def wider(self, query_id: str, options: Options, k: int) -> SearchOut:
@@ -119,7 +119,7 @@ class Api:
             options: Its filter.
             k: Hits.
         """
-        patient = {"exclude_patient": options.leave_out} if options.leave_out else {}
+        patient: dict[str, Any] = {"exclude_patient": options.leave_out} if options.leave_out else {}
         return self.client.search(query_id=query_id, k=k, where=options.where or None, **patient)
 
     def draft_events(self, query: Query, options: Options, lang: Lang) -> Iterator[DraftEvent]:

@@ -1,4 +1,4 @@
-"""The four stages of training, resumed after kills, and the encoder that comes out."""
+"""The five stages of training, resumed after kills, and the encoder that comes out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def _settings(stage: str, out: Path, **more: object) -> TrainSettings:
     base: dict[str, object] = {
         "stage": stage, "out": str(out / stage), "architecture": "test", "epochs": 1, "batch": 8, "workers": 0,
         "precision": "fp32", "threads": 1, "page_share": 0.1,
-        "teacher": str(out / "signal") if stage == "image" else "",
+        "teacher": str(out / "signal") if stage in ("image", "fuse") else "",
+        "encoder": str(out / "text" / "encoder") if stage == "fuse" else "",
         "image": str(out / "image") if stage in ("join", "text") else "",
         "join": str(out / "join") if stage == "text" else "",
     }  # fmt: skip
@@ -30,23 +31,24 @@ def _settings(stage: str, out: Path, **more: object) -> TrainSettings:
 
 @pytest.fixture(scope="session")
 def trained(made_ptbxl: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with all four stages run on simulated records by towers of a few thousand weights."""
+    """Folder with all five stages run on simulated records by towers of a few thousand weights."""
     from ecgkin.retrieval.encoders.training import run_stage
 
     out = tmp_path_factory.mktemp("runs")
-    for stage in ("signal", "image", "join", "text"):
+    for stage in ("signal", "image", "join", "text", "fuse"):
         figures = run_stage(_settings(stage, out), made_ptbxl)
         assert figures and all(np.isfinite(v) for v in figures.values()), (stage, figures)
     return out
 
 
-def test_the_encoder_that_training_writes_keeps_the_promises(trained: Path, made_ptbxl: Path) -> None:
+@pytest.mark.parametrize("stage", ["text", "fuse"])
+def test_the_encoder_that_training_writes_keeps_the_promises(trained: Path, made_ptbxl: Path, stage: str) -> None:
     from ecgkin.retrieval.ecg.drawing.raster import render
     from ecgkin.retrieval.encoders import load_encoder
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.encoders.training.corpus import load_corpus
 
-    encoder = load_encoder(str(trained / "text" / "encoder"))
+    encoder = load_encoder(str(trained / stage / "encoder"))
     assert isinstance(encoder, Encoder)
     corpus = load_corpus(made_ptbxl, [9])
     records = [corpus.record(row) for row in range(3)]
@@ -60,7 +62,7 @@ def test_the_encoder_that_training_writes_keeps_the_promises(trained: Path, made
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
     alone = encoder.encode_images(pages[1:2])
     np.testing.assert_allclose(alone[0], encoder.encode_images(pages)[1], atol=2e-2)
-    again = load_encoder(str(trained / "text" / "encoder"))
+    again = load_encoder(str(trained / stage / "encoder"))
     assert again.fingerprint == encoder.fingerprint
     assert encoder.encode_images([]).shape == (0, encoder.dim)
 
@@ -80,6 +82,75 @@ def test_the_fingerprint_follows_the_weights(trained: Path, tmp_path: Path) -> N
     state[name] = state[name] * 1.5 + 1
     save_file(state, folder / "model.safetensors")
     assert read_encoder_files(folder).fingerprint != before
+
+
+def test_the_samples_are_a_part_of_the_vector(trained: Path, made_ptbxl: Path) -> None:
+    """Pictures get the place that they let expect where there are no samples; missing leads count as nothing."""
+    from dataclasses import replace
+
+    from ecgkin.retrieval.ecg.drawing.raster import render
+    from ecgkin.retrieval.ecg.page.printed import read_printed
+    from ecgkin.retrieval.encoders.dual import load_dual
+    from ecgkin.retrieval.encoders.training.corpus import load_corpus
+
+    plain, fused = load_dual(trained / "text" / "encoder"), load_dual(trained / "fuse" / "encoder")
+    width = fused.architecture.image_dim
+    assert fused.dim == width + fused.architecture.signal_dim > plain.dim == width
+    assert fused.tower_fingerprint == plain.tower_fingerprint == plain.image_fingerprint
+    assert len({fused.fingerprint, plain.fingerprint, fused.image_fingerprint, plain.image_fingerprint}) == 4
+    corpus = load_corpus(made_ptbxl, [9])
+    records = [corpus.record(row) for row in range(3)]
+    vectors = fused.encode_records(records)
+    share = fused.architecture.signal_share
+    np.testing.assert_allclose(vectors[:, :width], (1 - share) ** 0.5 * plain.encode_records(records), atol=1e-2)
+    np.testing.assert_allclose(np.linalg.norm(vectors[:, width:], axis=1), share**0.5, atol=1e-5)
+
+    signal = records[1].signal_mv.copy()
+    signal[8:] = np.nan
+    part = replace(records[1], signal_mv=signal)
+    zeros = replace(records[1], signal_mv=np.nan_to_num(signal))
+    short = records[2].window(0, 4)
+    mixed = fused.encode_records([records[0], part, short, records[1]])
+    for row, one in enumerate((records[0], part, short, records[1])):
+        np.testing.assert_allclose(mixed[row, width:], fused.encode_records([one])[0, width:], atol=1e-4)
+    np.testing.assert_allclose(mixed[1, width:], fused.encode_records([zeros])[0, width:], atol=1e-4)
+
+    printed = read_printed(render(records[0]))
+    assert printed.record is not None
+    poor = replace(printed, evidence=None)  # its signals are not believed
+    told, ink, doubted = fused.encode_printed([printed, replace(printed, record=None, digitized=None), poor])
+    assert (printed.grade, poor.grade) == ("sure", "poor")
+    np.testing.assert_allclose(doubted, ink, atol=1e-2)
+    np.testing.assert_allclose(told[:width], ink[:width], atol=1e-2)
+    assert np.abs(told[width:] - ink[width:]).max() > 0.01
+    np.testing.assert_allclose(np.linalg.norm([told, ink], axis=1), 1, atol=1e-5)
+    words = fused.encode_texts(["sinus rhythm", "left bundle branch block"])
+    np.testing.assert_allclose(np.linalg.norm(words[:, width:], axis=1), share**0.5, atol=1e-5)
+
+
+def test_a_base_of_the_encoder_before_is_refused_and_can_be_encoded_anew(
+    trained: Path, made_ptbxl: Path, tmp_path: Path
+) -> None:
+    from ecgkin.index import create_base, open_base
+    from ecgkin.index.case import Case
+    from ecgkin.index.transfer.copy import copy_base
+    from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.retrieval.encoders.training.corpus import load_corpus
+    from ecgkin.retrieval.errors import EncoderMismatchError
+    from ecgkin.retrieval.search.search import CaseSearch
+
+    plain, fused = (load_encoder(str(trained / stage / "encoder")) for stage in ("text", "fuse"))
+    corpus = load_corpus(made_ptbxl, [9])
+    records = [corpus.record(row) for row in range(4)]
+    with create_base(tmp_path / "old", plain.name, plain.fingerprint, plain.dim) as base:
+        base.add([Case(f"x/{n}") for n in range(4)], plain.encode_records(records), records)
+        with pytest.raises(EncoderMismatchError, match="built with encoder") as caught:
+            CaseSearch(base, fused)
+        assert "base reencode" in str(caught.value.hint)
+    copy_base(tmp_path / "old", tmp_path / "new", encoder=fused)
+    with open_base(tmp_path / "new") as base:
+        hit = CaseSearch(base, fused).by_ecg(records[2], k=1).hits[0]
+        assert hit.case.case_id == "x/2" and hit.score == pytest.approx(1.0, abs=1e-3)
 
 
 def test_damaged_weights_are_refused_by_name(trained: Path, tmp_path: Path) -> None:
@@ -205,5 +276,5 @@ def test_missing_earlier_stages_and_broken_checkpoints_are_named(made_ptbxl: Pat
 
 
 def test_the_shipped_configurations_are_valid(project_root: Path) -> None:
-    for stage in ("signal", "image", "join", "text"):
+    for stage in ("signal", "image", "join", "text", "fuse"):
         assert load_settings(project_root / "scripts" / "training" / f"{stage}.yaml").stage == stage
