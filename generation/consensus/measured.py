@@ -8,7 +8,7 @@ criteria do not hold (ST-T and infarction under pacing, left bundle branch block
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ecgkin.generation.consensus.assembly import Note
 from ecgkin.generation.consensus.phrases import ACUTE, SHOWN_BY
@@ -111,11 +111,14 @@ class MeasuredFindings:
     untold: frozenset[str] = frozenset()
 
     def raised_over(self, code: str) -> Flag | None:
-        """The flag of ST elevation (of the posterior wall its mirror image) over the wall of an infarction, if any."""
+        """The flag of ST elevation (of the posterior wall its mirror image) over the wall of an infarction, if any.
+
+        Two leads over the wall are asked for; the flag is given with these alone.
+        """
         for flag in self.flags:
-            mirrored = flag.code is FlagCode.POSTERIOR
-            if _shows_acute(flag) and mirrored == (code == "PMI") and TERRITORY[code] & set(flag.leads):
-                return flag
+            over = tuple(name for name in flag.leads if name in TERRITORY[code])
+            if _shows_acute(flag) and (flag.code is FlagCode.POSTERIOR) == (code == "PMI") and len(over) >= 2:
+                return replace(flag, leads=over)
         return None
 
     def acute(self, language: Language) -> Note | None:

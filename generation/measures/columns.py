@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ecgkin.generation.measures.arrays import FS, Bools, Doubles
+from ecgkin.generation.measures.arrays import FS, Bools, Doubles, smoothed
 from ecgkin.generation.measures.beats import Beats
 from ecgkin.generation.measures.median_beat import BEFORE, qrs_limits, rough_beat
 from ecgkin.generation.measures.signals import Samples
@@ -67,7 +67,7 @@ def in_step(samples: Samples, beats: Beats) -> Samples:
             signal[row], known[row] = np.roll(signal[row], -by), np.roll(known[row], -by)
             gone = slice(-by, None) if by > 0 else slice(0, -by)
             known[row, gone] = False
-    return replace(samples, mv=signal, known=known)
+    return replace(samples, mv=signal, known=known, stepped=True)
 
 
 def _columns(known: Bools, strip: Bools) -> list[Bools]:
@@ -89,7 +89,14 @@ def _columns(known: Bools, strip: Bools) -> list[Bools]:
 
 
 def _limits(mv: Doubles, noise_mv: Doubles, rows: Bools) -> tuple[int, int] | None:
-    """QRS in some of the leads; None where none of them is known about it."""
-    if not np.isfinite(mv[rows, BEFORE - 60 : BEFORE + 100]).all(axis=1).any():
+    """QRS in some of the leads, wherever it lies within 0.2 s; None where none of them is known about it."""
+    own, noise = mv[rows], noise_mv[rows]
+    near = own[:, BEFORE - _MOST - 25 : BEFORE + _MOST + 25]
+    seen = np.isfinite(near).all(axis=1)
+    if not seen.any():
         return None
-    return qrs_limits(mv[rows], noise_mv[rows])
+    moves = np.abs(np.gradient(smoothed(near[seen], 5, axis=1), axis=1))
+    moves /= np.maximum(moves.max(axis=1, keepdims=True), 1e-9)
+    by = int(np.argmax(np.square(moves).mean(axis=0))) - _MOST - 25
+    first, last = qrs_limits(np.roll(own, -by, axis=1), noise)
+    return first + by, last + by

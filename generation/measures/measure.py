@@ -67,7 +67,12 @@ def samples_and_beats(record: EcgRecord) -> tuple[Samples, Beats]:
             curve = qrs_activity(samples)
     beats = find_beats(samples, curve)
     stepped = in_step(samples, beats)
-    return (samples, beats) if stepped is samples else (stepped, find_beats(stepped))
+    if stepped is samples:
+        return samples, beats
+    # In step the beats are at least as like each other as before, or it was no step.
+    again = find_beats(stepped)
+    usual, now = (sum(kind != "V" for kind in found.kinds) / max(1, len(found)) for found in (beats, again))
+    return (stepped, again) if now >= usual else (samples, beats)
 
 
 def usual_beat(record: EcgRecord) -> MedianBeat | None:
@@ -178,7 +183,7 @@ def _from_beat(
         confidence={name: value for name, value in sure.items() if name not in reasons},
         p_waves=state,
         p_constant=None if p is None or not math.isfinite(p.constant) else p.constant,
-        slow_start_ms=slow_start_ms(beat),
+        slow_start_ms=None if samples.stepped else slow_start_ms(beat),
         p_train=_p_train(common, state, intervals, samples, beats, beat, None if t is None else t.end),
         atrial=atrial_activity(samples, beats, beat, None if t is None else t.end),
         leads=lead_measures(beat, None if t is None else t.end),

@@ -23,7 +23,7 @@ _CALM, _HUMP = 0.30, 0.07
 _CALM_FOR, _HUMP_WITHIN, _TAIL = round(0.05 * FS), round(0.06 * FS), round(0.012 * FS)
 _BEND, _SLOPE = 0.02, 0.25  # how clearly the speed stops falling, and how fast ST may then move the leads
 _ST_OFF = 0.2  # of QRS, in two leads
-_NARROW = round(0.08 * FS)  # a QRS this short is not made shorter
+_NARROW, _WIDE, _TOO_LONG = round(0.08 * FS), round(0.13 * FS), round(0.22 * FS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -139,7 +139,9 @@ def qrs_limits(mv: Doubles, noise_mv: Doubles) -> tuple[int, int]:
         end += 1
     if end - start > _NARROW and _st_off(mv[usable], start, end):
         at = _j_point(speed, top, end, max(_CALM * float(speed[top]), 1.75 * quiet))
-        end = max(at, start + _NARROW)
+        # A QRS that is wide all the same is left whole, as its last part is what tells the block, unless absurdly long.
+        if at - start < _WIDE or end - start > _TOO_LONG:
+            end = max(at, start + _NARROW)
     return start, end
 
 

@@ -26,12 +26,14 @@ class Samples:
         mv: Shape (n_leads, n_samples), mV; bridged by lines where samples are missing, so that filters can run.
         known: Same shape; False where `mv` is bridged over more than a moment.
         spikes_s: When pacemaker spikes stand, which are taken out of `mv`.
+        stepped: Whether columns of a page were moved in time, by what QRS shows, which is exact to some 20 ms.
     """
 
     names: tuple[str, ...]
     mv: Doubles
     known: Bools
     spikes_s: tuple[float, ...] = ()
+    stepped: bool = False
 
     @property
     def complete(self) -> Bools:

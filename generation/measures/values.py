@@ -80,7 +80,7 @@ class Measurements:
         alike: Share of the beats that are of the usual shape.
         p_waves: Whether a P wave stands before every usual QRS.
         p_constant: How like these P waves are to each other, -1 to 1; None where it could not be told.
-        slow_start_ms: From the onset of QRS to half of its fastest movement.
+        slow_start_ms: From the onset of QRS to half of its fastest movement; None where columns of a page were moved.
         atrial: Trains of atrial waves; None where the record is too short.
         p_train: P waves that keep a time of their own; looked for where AV block is possible, None without one.
         pacing: Pacemaker spikes.
