@@ -635,8 +635,8 @@ def test_two_ecgs_are_listed_and_each_is_a_question(site: Site, tab: Any) -> Non
     first = tab.url
     listed.get_by_role("button", name="ECG_1.csv").click()
     tab.wait_for_function("url => location.href !== url", arg=first)
-    settled(tab)
     tab.locator(".ek-understood", has_text="ECG_1.csv").wait_for()
+    settled(tab)
     shot(tab, "10-several")
 
 
