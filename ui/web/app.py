@@ -17,6 +17,8 @@ from ecgkin.ui.web.shared.desk import Found, Work
 from ecgkin.ui.web.shared.query import Options
 
 if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
     from ecgkin.ui.web.shared.state import Api
 
 USUAL_API = "http://127.0.0.1:8000"
@@ -101,12 +103,15 @@ def _body(page: Page) -> None:
         st.html(f'<p class="ek ek-made"><span class="ek-tag prelim">{escape(page.word("simulated"))}</span></p>')
     with st.container(key="ask"):
         work, options = inputs.ask(page, examples)
+    # In places of their own: containers in one place would inherit what the other one held.
+    begin, busy = st.empty(), st.container(key="busy")
     if work is None:
-        inputs.start(page, examples)
+        with begin.container(key="start"):
+            inputs.start(page, examples)
         return
     if desk.case_beside() is None and not quiz.hides(work):
         several.several_panel(page, options)
-    found = _searched(page, work, options)
+    found = _searched(page, work, options, busy)
     shown = found.shown
     if shown is None:
         if found.error is not None:
@@ -142,7 +147,7 @@ def _problem(page: Page, work: Work, error: EcgkinError) -> None:
         st.rerun()
 
 
-def _searched(page: Page, work: Work, options: Options) -> Found:
+def _searched(page: Page, work: Work, options: Options, busy: DeltaGenerator) -> Found:
     """The search for this question, made once."""
     import streamlit as st
 
@@ -155,7 +160,7 @@ def _searched(page: Page, work: Work, options: Options) -> Found:
     read_ahead(work)
     made = Found(key, query)
     try:
-        with st.container(key="busy"), st.spinner(page.word("search")):
+        with busy, st.spinner(page.word("search")):
             made.first = page.api.search(query, options)
     except EcgkinError as error:
         made.error = error

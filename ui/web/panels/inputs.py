@@ -248,11 +248,10 @@ def start(page: Page, examples: Path | None) -> None:
     """
     import streamlit as st
 
-    with st.container(key="start"):
-        st.html(f'<p class="ek ek-start">{escape(page.word("start"))}</p>')
-        small = sorted(examples.glob("*.webp")) if examples else []
-        if small:
-            _gallery(page, small)
+    st.html(f'<p class="ek ek-start">{escape(page.word("start"))}</p>')
+    small = sorted(examples.glob("*.webp")) if examples else []
+    if small:
+        _gallery(page, small)
 
 
 def _gallery(page: Page, small: list[Path]) -> None:
