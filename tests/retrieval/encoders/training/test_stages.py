@@ -120,9 +120,9 @@ def test_the_samples_are_a_part_of_the_vector(trained: Path, made_ptbxl: Path) -
     poor = replace(printed, evidence=None)  # its signals are not believed
     told, ink, doubted = fused.encode_printed([printed, replace(printed, record=None, digitized=None), poor])
     assert (printed.grade, poor.grade) == ("sure", "poor")
-    np.testing.assert_allclose(doubted, ink, atol=1e-2)
+    np.testing.assert_allclose(doubted, ink, atol=1e-6)
     np.testing.assert_allclose(told[:width], ink[:width], atol=1e-2)
-    assert np.abs(told[width:] - ink[width:]).max() > 0.01
+    assert np.abs(told[width:] - ink[width:]).max() > 1e-3  # a network of eight steps hardly tells ECGs apart
     np.testing.assert_allclose(np.linalg.norm([told, ink], axis=1), 1, atol=1e-5)
     words = fused.encode_texts(["sinus rhythm", "left bundle branch block"])
     np.testing.assert_allclose(np.linalg.norm(words[:, width:], axis=1), share**0.5, atol=1e-5)
@@ -147,7 +147,8 @@ def test_a_base_of_the_encoder_before_is_refused_and_can_be_encoded_anew(
         with pytest.raises(EncoderMismatchError, match="built with encoder") as caught:
             CaseSearch(base, fused)
         assert "base reencode" in str(caught.value.hint)
-    copy_base(tmp_path / "old", tmp_path / "new", encoder=fused)
+    with open_base(tmp_path / "old") as base:
+        copy_base(base, tmp_path / "new", encoder=fused)
     with open_base(tmp_path / "new") as base:
         hit = CaseSearch(base, fused).by_ecg(records[2], k=1).hits[0]
         assert hit.case.case_id == "x/2" and hit.score == pytest.approx(1.0, abs=1e-3)
