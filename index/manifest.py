@@ -104,6 +104,8 @@ class Manifest(BaseModel):
         """
         path = folder / MANIFEST
         try:
+            if path.exists() and not path.is_file():  # a pipe would be waited for
+                raise OSError("it is no file")
             content = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise ManifestError(f"{path} is missing (expected in every case base)", hint=REPAIR_HINT) from None

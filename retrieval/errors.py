@@ -115,6 +115,7 @@ EXTRAS = {
     "highdicom": "hospital",
     "ir_measures": "research",
     "matplotlib": "research",
+    "dicomweb_client": "hospital",
     "mcp": "hospital",
     "multipart": "cpu",
     "neurokit2": "cpu",

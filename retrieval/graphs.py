@@ -218,7 +218,8 @@ def write_graph(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network, tuple(inputs.values()), stream, dynamo=False, do_constant_folding=False, opset_version=_OPSET,
+            network, tuple(inputs.values()), stream, dynamo=False,  # type: ignore[arg-type]
+            do_constant_folding=False, opset_version=_OPSET,
             input_names=list(inputs), output_names=list(outputs), dynamic_axes={k: dict(v) for k, v in varying.items()},
         )  # fmt: skip
     model = onnx.load_from_string(stream.getvalue())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,10 @@ def examples(http: httpx.Client) -> dict[str, Any]:
     explained["stretches"] = explained["stretches"][:2]
     drawn = got("GET", "/v1/cases/simulated/3/page.svg")
     page = http.get("/v1/cases/simulated/3/page.png", params={"width": 1200}).content
+    job = http.post("/v1/jobs", files={"file": ("page.png", page)}, data={"kind": "search", "k": 3}).json()
+    while not (over := got("GET", f"/v1/jobs/{job['job_id']}"))["finished_at"]:
+        time.sleep(0.1)
+    results = cut(http.get(f"/v1/jobs/{job['job_id']}/results").json(), 1)
     digitized = http.post("/v1/digitize", files={"file": ("page.png", page)}, data={"curves": "true"}).json()
     digitized["signal"]["signal_mv"] = [row[100:104] for row in digitized["signal"]["signal_mv"]]
     digitized["printed"] = digitized["printed"][:1]
@@ -125,6 +130,13 @@ def examples(http: httpx.Client) -> dict[str, Any]:
             "fields": {"known": json.dumps({"gain_mm_mv": 10, "leads": {"V1": "V2", "V2": "V1"}}), "curves": True},
             "responses": {JSON: digitized},
         },
+        "POST /v1/jobs": {
+            "fields": {"kind": "search", "k": 3},
+            "responses": {JSON: job},
+        },
+        "GET /v1/jobs/{job_id}": {"responses": {JSON: over}},
+        "GET /v1/jobs/{job_id}/results": {"responses": {JSON: results}},
+        "POST /v1/jobs/{job_id}/cancel": {"responses": {JSON: over}},
         "POST /v1/drafts": {
             "requests": named(drafts),
             "fields": {"k": 10, "language": "en"},

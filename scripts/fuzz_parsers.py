@@ -33,6 +33,7 @@ from typing import Any
 
 TIMEOUT_S, MEMORY_MB = 20, 2000
 SLOW_S = 5.0
+LONGEST = 130_000  # bytes of a seed and of an input
 _OWN = Path(__file__).resolve().parents[1] / "tests" / "fixtures"
 
 
@@ -112,7 +113,7 @@ def text_target(name: str) -> Callable[[Path], Work]:
 
         def reports(text: str) -> None:
             for hit in find_statements(normalise_report(clean_report(text))):
-                assert hit.statement.code
+                assert hit.code
             gloss(text, "de")
             scrubbed(text, None)
 
@@ -201,7 +202,7 @@ def seeds_of(target: str, folders: Sequence[Path], to: Path) -> None:
     suffixes = _SUFFIXES.get(target, (_FILES.get(target, "?"),))
     files = [f for folder in (*folders, _OWN) for f in sorted(folder.rglob("*")) if f.suffix.lower() in suffixes]
     contents = [text.encode() for text in _TEXTS.get(target, ())]
-    contents += [file.read_bytes() for file in files if file.is_file() and file.stat().st_size < 70_000][:40]
+    contents += [file.read_bytes() for file in files if file.is_file() and file.stat().st_size < LONGEST][:40]
     if target == "wfdb":
         contents = [_with_own_samples(content) for content in contents]
     if target == "zip":
@@ -291,7 +292,7 @@ def run_target(target: str, corpus: Path, seconds: int) -> None:
     atheris.Setup(
         [
             sys.argv[0], str(seeds), f"-max_total_time={seconds}", f"-timeout={TIMEOUT_S}", "-verbosity=0",
-            f"-rss_limit_mb={MEMORY_MB}", "-max_len=70000", f"-artifact_prefix={corpus / target}/",
+            f"-rss_limit_mb={MEMORY_MB}", f"-max_len={LONGEST}", f"-artifact_prefix={corpus / target}/",
         ],
         one,
     )  # fmt: skip

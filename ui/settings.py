@@ -22,8 +22,8 @@ CONFIG_FILE = "config.toml"
 OTHER_VARIABLES = frozenset(
     f"{PREFIX}{name}"
     for name in (
-        "API_KEY", "CI_TESTS", "DRAFT_KEY", "FHIR_TOKEN", "LLAMA_PYTHON", "NETWORKS", "OOD", "PAGE_READER", "SHARED",
-        "WEB_API", "WEB_EXAMPLES", "WEB_TOKEN",
+        "API_KEY", "CI_TESTS", "DICOMWEB_TOKEN", "DRAFT_KEY", "FHIR_TOKEN", "LLAMA_PYTHON", "NETWORKS", "OOD",
+        "PAGE_READER", "SHARED", "WEB_API", "WEB_EXAMPLES", "WEB_TOKEN",
     )
 )  # fmt: skip
 
@@ -76,6 +76,12 @@ class Settings(BaseSettings):
     api_decode_seconds: float = Field(10.0, gt=0, le=600, description="seconds to decode one upload")
     api_decode_mb: float = Field(1500.0, ge=200, le=65_536, description="memory to decode one upload, MB (1e6 bytes)")
     api_batch: int = Field(8, ge=1, le=256, description="most queries encoded together")
+    api_max_jobs: int = Field(8, ge=0, le=1000, description="jobs that wait or run; more are turned away, 0: none")
+    api_job_files: int = Field(200, ge=1, le=2000, description="ECGs of one job")
+    api_job_hours: float = Field(24.0, gt=0, le=720, description="hours that the results of a job are kept")
+    api_webhook_hosts: tuple[str, ...] = Field(
+        (), description="hosts, or host:port, that may be told that a job is done; none named: no webhooks"
+    )
     listen_ae_title: str = Field("ECGKIN", min_length=1, max_length=16, description="AE title of the DICOM receiver")
     listen_host: str = Field("127.0.0.1", min_length=1, description="its address; others need listen_callers")
     listen_port: int = Field(11112, ge=0, le=65_535, description="its port; 0 takes a free one")

@@ -47,6 +47,7 @@ def prompt_for(task: Task, counter: Counter, settings: DraftSettings) -> tuple[C
         measured=task.values,
         image=image,
         max_new_tokens=settings.max_new_tokens,
+        shown=task.shown,
     )
     _LOG.info(
         "prompt name=%s cases=%d dropped=%d tokens=%d budget=%d",

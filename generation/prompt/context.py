@@ -98,6 +98,17 @@ def choose_cases(hits: Sequence[Hit], k: int) -> list[Hit]:
     return chosen
 
 
+def numbered(cases: Sequence[Hit], shown: Sequence[str]) -> list[tuple[int, Hit]]:
+    """Cases and the numbers by which they are cited: those of their cards, so that "[4]" in a text is card 4.
+
+    Args:
+        cases: Nearest first.
+        shown: Ids of the cases on cards 1, 2, ...; cases without a card go on from there. Without any: 1, 2, ...
+    """
+    numbers = {case_id: number for number, case_id in enumerate(shown, 1)}
+    return [(numbers.setdefault(hit.case.case_id, len(numbers) + 1), hit) for hit in cases]
+
+
 def case_line(number: int, hit: Hit, characters: int) -> str:
     """One case as the prompt shows it; age, sex, dates and identifiers stay out.
 
@@ -153,6 +164,7 @@ def build_context(
     measured: Mapping[str, float] | None = None,
     image: Image | None = None,
     max_new_tokens: int = 512,
+    shown: Sequence[str] = (),
 ) -> Context:
     """Choose cases and shorten them until prompt, picture and answer fit into the model's context.
 
@@ -166,6 +178,7 @@ def build_context(
         measured: Values of `Measurements`.
         image: The picture that goes along.
         max_new_tokens: Room for the answer.
+        shown: Ids of the cases that the reader sees as cards 1, 2, ...; see `numbered`.
 
     Returns:
         Prompt, evidence, and what they take.
@@ -174,17 +187,17 @@ def build_context(
         GenerationError: Even without cases the prompt does not fit.
     """
     budget = counter.context_length - max_new_tokens
-    chosen = choose_cases(hits, k)
+    cases = numbered(choose_cases(hits, k), shown)
     asked = question_line(question) if question else ""
-    name = prompt_name(question=bool(asked), cases=bool(chosen))
-    n_chosen, n_tokens = len(chosen), 0
+    name = prompt_name(question=bool(asked), cases=bool(cases))
+    n_chosen, n_tokens = len(cases), 0
     while True:
         # The nearest case in full is worth more than a far one: shorten reports first, then drop from the far end.
-        for characters in _REPORT_LENGTHS if chosen else (0,):
+        for characters in _REPORT_LENGTHS if cases else (0,):
             prompt = fill(
                 name,
-                cases="\n".join(case_line(i, hit, characters) for i, hit in enumerate(chosen, 1)),
-                vote=vote_line(vote) if vote is not None and chosen else "",
+                cases="\n".join(case_line(number, hit, characters) for number, hit in cases),
+                vote=vote_line(vote) if vote is not None and cases else "",
                 n_voting=vote.n_neighbours if vote is not None else 0,
                 measured=measured_line(measured or {}),
                 question=asked,
@@ -193,15 +206,15 @@ def build_context(
             n_tokens = counter.count_tokens(prompt, image)
             if n_tokens <= budget:
                 evidence = tuple(
-                    Evidence(i, h.case.case_id, h.score, tuple(c for c in CODES if c in h.case.labels))
-                    for i, h in enumerate(chosen, 1)
+                    Evidence(number, h.case.case_id, h.score, tuple(c for c in CODES if c in h.case.labels))
+                    for number, h in cases
                 )
-                return Context(prompt, name, evidence, n_tokens, budget, n_chosen - len(chosen), characters)
-        if not chosen:
+                return Context(prompt, name, evidence, n_tokens, budget, n_chosen - len(cases), characters)
+        if not cases:
             raise GenerationError(
                 f"the prompt without any case takes {n_tokens} tokens, {budget} are left beside {max_new_tokens} for "
                 f"the answer in a context of {counter.context_length}",
                 hint="ask for fewer new tokens, or give a page of exactly 2:1",
             )
-        chosen = chosen[:-1]
-        name = prompt_name(question=bool(asked), cases=bool(chosen))
+        cases = cases[:-1]
+        name = prompt_name(question=bool(asked), cases=bool(cases))

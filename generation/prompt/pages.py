@@ -26,9 +26,9 @@ def page_of(query: EcgRecord | Image.Image | PrintedEcg | str | Path) -> EcgReco
     if not isinstance(query, str | Path):
         return query
     path = Path(query)
-    from ecgkin.retrieval.ecg.formats.pictures import open_ecg
+    from ecgkin.retrieval.ecg.formats.tried import open_unattended
 
-    return open_ecg(path)
+    return open_unattended(path)
 
 
 def draw_page(record: EcgRecord) -> Image.Image:

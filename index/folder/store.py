@@ -84,6 +84,8 @@ class StoreReader:
             try:
                 self._db.execute("PRAGMA trusted_schema=OFF")
                 self._db.execute("PRAGMA synchronous=FULL")
+                # Not every build of SQLite overwrites what is deleted, and what is deleted here are reports.
+                self._db.execute("PRAGMA secure_delete=ON")
                 self.has_checksums = self._check_schema()
                 self.dim = self.number("dim")
             except BaseException:
@@ -251,6 +253,13 @@ class StoreReader:
         sql = f"SELECT head, samples, {self._sum_of('record', 'records')} FROM records WHERE row = ?"
         found = self._db.execute(sql, (row,)).fetchone()
         if found is None:
+            if (
+                self.has_checksums
+                and self._db.execute(
+                    f"SELECT 1 FROM {CHECKSUMS} WHERE row = ? AND record IS NOT NULL", (row,)
+                ).fetchone()
+            ):
+                raise ManifestError(f"{self.path} is damaged: the samples in row {row} are gone", hint=_DAMAGED)
             return None
         head, samples, given = found
         self._whole(row, "samples", given, head, samples)
@@ -288,6 +297,12 @@ class StoreReader:
             ).fetchone()
             if n:
                 found.append(f"{n} rows of {table} without one of {other}")
+        if self.has_checksums:
+            (n,) = self._db.execute(
+                f"SELECT count(*) FROM {CHECKSUMS} WHERE record IS NOT NULL AND row NOT IN (SELECT row FROM records)"
+            ).fetchone()
+            if n:
+                found.append(f"samples of {n} cases are gone")
         if found:
             return found
         bad: dict[str, list[int]] = {}

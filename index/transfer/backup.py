@@ -197,6 +197,8 @@ def _back_up(source: Path, target: Path) -> None:
 def _plain_bytes(path: Path) -> bytes:
     if path.is_symlink():
         raise OSError(f"{path.name} is a link")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise OSError(f"{path.name} is no file")
     if path.stat().st_size > _LARGEST_HEAD:
         raise OSError(f"{path.name} has {path.stat().st_size} bytes")
     return path.read_bytes()

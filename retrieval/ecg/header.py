@@ -42,15 +42,28 @@ OVER_89 = 90.0
 """What an age above 89 is given as: such ages are one in de-identified data (45 CFR 164.514(b)(2)(i)(C))."""
 _PTBXL_OVER_89 = 300.0  # what PTB-XL, and data made from it, write for patients above 89
 _AGE = re.compile(
-    r"(>=|>|\u2265|over|über)?[ \t]{0,20}(\d{1,3}(?:[.,]\d{1,4})?)[ \t]{0,20}(\+|[^\W\d_]{1,12})?", re.IGNORECASE
+    r"(>=|>|\u2265|over|über)?[ \t]{0,20}(\d{1,3}(?:[.,]\d{1,15})?)[ \t]{0,20}(\+|[^\W\d_]{1,12})?", re.IGNORECASE
 )
+_MORE_DIGITS = re.compile(r"[.,:]?\d|[ \t]{0,3}[-\u2013/][ \t]{0,3}\d")  # "60-70", "1/2", "1e2", "1234": no age
 _YEARS_PER = {
-    **dict.fromkeys("y yr yrs year years j jahr jahre jahren yo a an ans años anni".split(), 1.0),
-    **dict.fromkeys("m mo mon month months monat monate monaten mois".split(), 1 / 12),
-    **dict.fromkeys("w wk wks week weeks woche wochen".split(), 7 / 365.25),
-    **dict.fromkeys("d day days t tag tage tagen".split(), 1 / 365.25),
-    **dict.fromkeys("h hour hours std stunde stunden".split(), 1 / 8766),
+    **dict.fromkeys("y yr yrs year years j jahr jahre jahren yo a an ans año años anno anni år jaar".split(), 1.0),
+    **dict.fromkeys(
+        "m mo mon month months monat monate monaten mois mån månad månader mese mesi mes meses maand maanden".split(),
+        1 / 12,
+    ),
+    **dict.fromkeys(
+        "w wk wks week weeks woche wochen vecka veckor semaine semaines settimana settimane semana semanas".split(),
+        7 / 365.25,
+    ),
+    **dict.fromkeys(
+        "d day days t tag tage tagen dag dagar dagen jour jours giorno giorni día dia días dias".split(), 1 / 365.25
+    ),
+    **dict.fromkeys(
+        "h hour hours std stunde stunden timme timmar heure heures ora ore hora horas uur".split(), 1 / 8766
+    ),
 }
+# "69 sex: M", "54 year-old", "60 weiblich": what may follow a number of years that has no unit.
+_NO_UNIT = frozenset("old alt sex gender f w male female mann frau männlich weiblich homme femme man kvinna".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,17 +183,18 @@ def age_of(text: str, unit: str = "") -> float | None:
     Returns:
         Years, or None.
 
-    >>> age_of("54"), age_of("3 months"), age_of(">89"), age_of("300"), age_of("200"), age_of("unknown")
+    >>> age_of("54"), age_of("3 months"), age_of(">89"), age_of("300"), age_of("200"), age_of("60-70")
     (54.0, 0.25, 90.0, 90.0, None, None)
     """
-    match = _AGE.match(text.strip())
-    if match is None:
+    text = text.strip()
+    match = _AGE.match(text)
+    if match is None or _MORE_DIGITS.match(text, match.end()):
         return None
     above, digits, word = match.groups()
     per = _YEARS_PER.get((unit or ("" if word == "+" else word) or "y").strip().lower())
-    if per is None:
-        per = 1.0 if not unit else None  # "69 sex: M": a word that is no unit says nothing of the age
-    if per is None:
+    if per is None and not unit and (word.lower() in _NO_UNIT or text[match.end() :].lstrip()[:1] in (":", "=")):
+        per = 1.0
+    if per is None:  # a unit that is not known, of years or of days
         return None
     years = float(digits.replace(",", ".")) * per
     if above or word == "+":

@@ -488,6 +488,158 @@ def test_keyboard_alone(tab: Any) -> None:
     assert wide <= 0, "the page is wider than a tablet"
 
 
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+def top_of(tab: Any, selector: str) -> float:
+    """Where an element begins on the page, px from its top, wherever the page was scrolled to."""
+    found: float = tab.locator(selector).first.evaluate(
+        "e => e.getBoundingClientRect().top + document.querySelector('[data-testid=stMain]').scrollTop"
+    )
+    return found
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (1024, 768), (390, 844)])
+def test_answer_comes_first_then_the_ecg_at_full_width(site: Site, chromium: Any, width: int, height: int) -> None:
+    """Strip, ECG, neighbours, in this order; on a phone the first case stands within two screens; nothing is cut off.
+
+    What is on the page does not move while the answer comes.
+    """
+    phone = {**PHONE, "viewport": {"width": width, "height": height}} if width < 700 else {}
+    with visiting(site, chromium, **phone) as tab:
+        if not phone:
+            tab.set_viewport_size({"width": width, "height": height})
+        tab.evaluate(
+            "() => { window.moved = 0; new PerformanceObserver((list) => { for (const e of list.getEntries())"
+            " if (!e.hadRecentInput) window.moved += e.value; }).observe({ type: 'layout-shift' }); }"
+        )
+        drop(tab, site.queries / "ECG_1.png")
+        tab.locator(".st-key-viewer-query iframe").wait_for()
+        places = [top_of(tab, name) for name in (".ek-answer", ".st-key-viewer-query", ".st-key-card-1", ".ek-draft")]
+        assert places == sorted(places)
+        assert tab.locator(".ek-answer .ek-tiles dt").count() == 5 and tab.locator(".ek-answer .ek-st").count() == 1
+        frame = tab.locator(".st-key-viewer-query iframe").bounding_box()
+        assert frame["width"] > 0.9 * width
+        if width == 1440:
+            drawn = tab.frame_locator(".st-key-viewer-query iframe").locator(".pane")
+            drawn.wait_for()
+            assert drawn.bounding_box()["height"] > 3.8 * 130, "the page of four rows is drawn too small"
+        if width == 390:
+            assert places[2] < 2 * height
+            clipped = tab.locator(".st-key-edit-report textarea, .st-key-edit-report input[type=text]").evaluate_all(
+                "all => all.filter(e => e.scrollWidth > e.clientWidth + 1 || e.scrollHeight > e.clientHeight + 2)"
+                ".map(e => e.value)"
+            )
+            assert not clipped
+        wide = tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0
+        assert tab.evaluate("window.moved") < 0.05
+        shot(tab, f"8-answer-{width}")
+
+
+def test_on_a_phone_a_swipe_over_the_ecg_scrolls_the_page(site: Site, chromium: Any) -> None:
+    """Up and down scrolls the page, as anywhere else; the camera has its button, and cards are swiped sideways."""
+    with visiting(site, chromium, **PHONE) as tab:
+        assert tab.locator("button.ek-camera").is_visible()
+        drop(tab, site.queries / "ECG_1.png")
+        frame = tab.locator(".st-key-viewer-query iframe")
+        frame.wait_for()
+        tab.frame_locator(".st-key-viewer-query iframe").locator(".pane").wait_for()
+        frame.scroll_into_view_if_needed()
+        main = tab.locator("[data-testid=stMain]")
+        before = main.evaluate("e => e.scrollTop")
+        box = frame.bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.7
+        touch = tab.context.new_cdp_session(tab)
+        touch.send(
+            "Input.synthesizeScrollGesture",
+            {"x": x, "y": y, "yDistance": -250, "gestureSourceType": "touch", "speed": 600},
+        )
+        tab.wait_for_function("([e, y]) => e.scrollTop > y + 100", arg=[main.element_handle(), before])
+        cards = tab.locator(".st-key-cards")
+        cards.scroll_into_view_if_needed()
+        box = cards.bounding_box()
+        swipe = {"x": 300, "y": box["y"] + 60, "xDistance": -250, "gestureSourceType": "touch", "speed": 600}
+        touch.send("Input.synthesizeScrollGesture", swipe)
+        tab.wait_for_function("e => e.scrollLeft > 100", arg=cards.element_handle())
+
+
+def test_nothing_is_lost_by_reload_back_or_another_language(site: Site, tab: Any) -> None:
+    """The address names the question: reload, Back and another language bring cards, draft and review back."""
+    drop(tab, site.queries / "ECG_1.csv")
+    address = tab.url
+    assert "q=" in address
+    sign_off(tab, 1)
+    own = tab.get_by_label("Your own words", exact=True)
+    own.fill("typed, never sent")
+    own.press("Control+Enter")
+    tab.locator(".st-key-edit-report code").get_by_text("typed, never sent").wait_for()
+    tab.reload()
+    settled(tab)
+    assert tab.url == address
+    tab.locator(".st-key-edit-report code").get_by_text("typed, never sent").wait_for()
+    tab.get_by_role("radio", name="DE").or_(tab.get_by_text("DE", exact=True)).first.click()
+    tab.get_by_text("Ihr Befund").wait_for()
+    tab.locator(".st-key-edit-report code").get_by_text("typed, never sent").wait_for()
+    tab.locator('[class*="st-key-compare-2-"] button').click()
+    tab.get_by_role("button", name="Zurück zu den Nachbarn").wait_for()
+    tab.go_back()
+    tab.locator(".st-key-card-10").wait_for(state="attached")
+    tab.locator(".st-key-edit-report code").get_by_text("typed, never sent").wait_for()
+    # Back to before the question, and forward to it.
+    while "q=" in tab.url:
+        tab.go_back()
+        tab.wait_for_timeout(200)
+    tab.locator(".ek-start").wait_for()
+    tab.go_forward()
+    settled(tab)
+
+
+def test_quiz_hides_what_was_found_until_one_has_committed(site: Site, tab: Any) -> None:
+    """No card, no draft, no measurement before; both beside each other after."""
+    tab.goto(f"{site.url}/?lang=en&quiz=1")
+    tab.locator("input[type=file]").wait_for(state="attached")
+    tab.locator("input[type=file]").set_input_files(site.queries / "ECG_1.csv")
+    tab.locator(".st-key-viewer-query iframe").wait_for()
+    tab.get_by_role("button", name="Commit and show").wait_for()
+    assert not tab.locator(".ek-answer, .ek-draft, .ek-card-head, .ek-bars").count()
+    tab.get_by_label("Your own words", exact=True).fill("atrial fibrillation")
+    tab.get_by_role("button", name="Commit and show").click()
+    settled(tab)
+    quiz = tab.locator(".ek-quiz")
+    quiz.wait_for()
+    assert "atrial fibrillation" in quiz.inner_text()
+    shot(tab, "9-quiz")
+
+
+def test_neighbours_within_ten_tabs(site: Site, tab: Any) -> None:
+    """From the top of the page the keyboard reaches the first case in at most ten presses of Tab."""
+    drop(tab, site.queries / "ECG_1.csv")
+    tab.evaluate("() => { document.activeElement.blur(); document.querySelector('.ek-skip').focus(); }")
+    for _ in range(10):
+        if tab.evaluate("!!document.activeElement.closest('.st-key-card-1')"):
+            return
+        if tab.evaluate("document.activeElement.matches('.ek-skip')"):
+            tab.keyboard.press("Enter")
+        else:
+            tab.keyboard.press("Tab")
+    assert tab.evaluate("!!document.activeElement.closest('.st-key-card-1')")
+
+
+def test_two_ecgs_are_listed_and_each_is_a_question(site: Site, tab: Any) -> None:
+    """Both are looked at while the first is on the page; the list opens the second."""
+    tab.locator("input[type=file]").set_input_files([site.queries / "ECG_1.png", site.queries / "ECG_1.csv"])
+    settled(tab)
+    listed = tab.locator(".st-key-several")
+    listed.get_by_text("2 of 2 looked at").wait_for()
+    first = tab.url
+    listed.get_by_role("button", name="ECG_1.csv").click()
+    tab.wait_for_function("url => location.href !== url", arg=first)
+    settled(tab)
+    tab.locator(".ek-understood", has_text="ECG_1.csv").wait_for()
+    shot(tab, "10-several")
+
+
 def test_demo_serves_and_ends(tmp_path: Path) -> None:
     """One command: the address is printed, the page answers though the usual ports are taken; Ctrl-C ends both."""
     import httpx

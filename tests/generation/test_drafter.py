@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -292,3 +293,18 @@ def test_what_is_asked_wrongly(search: CaseSearch, query: EcgRecord) -> None:
     )
     with pytest.raises(QueryError):
         Drafter(search, max_new_tokens=0)
+
+
+@pytest.mark.parametrize("n_hits", [1, 3, 10])
+def test_a_model_cites_the_numbers_of_the_cards(search: CaseSearch, query: EcgRecord, n_hits: int) -> None:
+    """Every number that a model is given, and may cite, is the rank of that case among the hits that are shown."""
+    model = Scripted()
+    drafter = Drafter(search, backend=model)
+    drafter.draft(query, k=4, hits=n_hits)
+    asked = [int(number) for number in re.findall(r"^\[(\d+)\] similarity", model.prompts[-1], re.MULTILINE)]
+    model.answer = " ".join(f"Sinus rhythm [{number}]." for number in asked)
+    done = drafter.draft(query, k=4, hits=n_hits)
+    cards = {hit.rank: hit.case.case_id for hit in done.search.hits}
+    assert [sentence.citations for sentence in done.draft.sentences] == [(cards[number],) for number in asked]
+    assert {item.number: item.case_id for item in done.draft.evidence} == {n: cards[n] for n in asked}
+    assert len(asked) > 1 and not done.draft.unknown_citations

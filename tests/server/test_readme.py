@@ -69,13 +69,18 @@ def folder(url: str, tmp_path: Path) -> Path:
 def test_curl_lines(section: str, url: str, folder: Path) -> None:
     """Every curl line answers, and with what the comment above it promises."""
     (script,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
-    assert f"api={WRITTEN}/v1\n" in script and script.count("curl ") == 14
+    assert f"api={WRITTEN}/v1\n" in script and script.count("curl ") == 18
     done = subprocess.run(
         ["bash", "-c", SHELL + script.replace(WRITTEN, url)], cwd=folder, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
-    texts = [(folder / f"answer.{number}").read_text() for number in range(1, 15)]
-    picture, recording, words, digitized, german, stream, report, added, one, _, removed, _, marked, refined = texts
+    texts = [(folder / f"answer.{number}").read_text() for number in range(1, 19)]
+    picture, recording, words, digitized, german, stream, report, added, one, _, removed, _, marked, refined = texts[
+        :14
+    ]
+    _, job, results, forgotten = texts[14:]
+    assert json.loads(job)["n_items"] == 2 and not forgotten
+    assert all(len(hit["answer"]["hits"]) == 3 for hit in json.loads(results)["results"])
     assert len(json.loads(picture)["hits"]) == len(json.loads(words)["hits"]) == 5
     assert json.loads(picture)["page"] is not None or json.loads(picture)["query"] == "image"
     read = json.loads(digitized)

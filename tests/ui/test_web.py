@@ -53,9 +53,11 @@ from ecgkin.ui.web.panels import (
     reading,
     saved,
     serial,
+    several,
 )
 from ecgkin.ui.web.panels import report as report_files
 from ecgkin.ui.web.shared import concepts, desk, drawings, notes, style, terms, texts, viewer
+from ecgkin.ui.web.shared.context import Page
 from ecgkin.ui.web.shared.query import Options, Query, where_text
 from ecgkin.ui.web.shared.state import Api
 
@@ -886,6 +888,41 @@ def test_two_pictures_are_both_there(made_record: EcgRecord) -> None:
     page.file_uploader[0].set_value([("a.png", png(9), "image/png")])
     page.run()
     assert not page.exception and work_of(page).query.name == "a.png"
+
+
+def test_several_ecgs_are_listed_with_flags_and_first_case(made_record: EcgRecord) -> None:
+    """Each is its own question; what was found for the list is not asked for again when it is opened."""
+    client = MadeClient(made_record)
+    page = opened(client)
+    page.file_uploader[0].set_value([(f"{name}.png", png(shade), "image/png") for shade, name in enumerate("abc")])
+    page.run()
+    works = [desk.shelf().get(work_id) for work_id in page.session_state["together"]]
+    assert not page.exception and [work.query.name for work in works if work] == ["a.png", "b.png", "c.png"]
+    here = Page(Api(client), client.info(), "en", texts.words("en"), False)  # type: ignore[arg-type]
+    second, third = works[1:]
+    assert second is not None and third is not None
+    assert "waiting" in several.row_html(here, second, Options())
+    several.look_at(here, second, Options())
+    assert several.done(here, second, Options()) and not several.done(here, third, Options())
+    row = several.row_html(here, second, Options())
+    assert "<b>0." in row and "flagged" not in row
+    # A flag comes first; a search with other options is another search.
+    draft = next(iter(second.written.values())).answer
+    assert draft is not None
+    flag = {"code": "x", "title": "ST <elevation>", "text": "ST.", "severity": "urgent", "leads": [], "measured": {}}
+    flagged = DraftAnswer.model_validate(draft.model_dump() | {"draft": draft.draft.model_dump() | {"flags": [flag]}})
+    second.written[next(iter(second.written))].answer = flagged
+    assert several.row_html(here, second, Options()).index("ST &lt;elevation&gt;") < row.index("<b>0.") + 200
+    assert not several.done(here, second, Options(k=3))
+    client.fails = ApiError("damaged", status=422)
+    several.look_at(here, third, Options())
+    assert "damaged" in several.row_html(here, third, Options())
+    client.fails = None
+    page.run()
+    assert "2 of 3 looked at" in html_of(page) or "3 of 3 looked at" in html_of(page)
+    next(button for button in page.button if str(button.key).startswith("open-1")).click().run()
+    assert not page.exception and work_of(page).query.name == "b.png"
+    assert [given["file"][0][0] for given in client.calls("search")].count("b.png") == 1
 
 
 def test_files_make_up_ecgs() -> None:

@@ -99,7 +99,13 @@ def plain_name(name: str, number: int, suffixes: Collection[str]) -> str:
     return f"upload-{number}{suffix if suffix in suffixes else ''}"
 
 
-def unpack(path: Path, place: Callable[[str], Path], suffixes: Collection[str], max_bytes: int) -> None:
+def unpack(
+    path: Path,
+    place: Callable[[str], Path],
+    suffixes: Collection[str],
+    max_bytes: int,
+    max_members: int = _MAX_MEMBERS,
+) -> None:
     """Put the useful members of a zip where they belong.
 
     What a zip says about itself is not believed: sizes count while it is unpacked.
@@ -109,6 +115,7 @@ def unpack(path: Path, place: Callable[[str], Path], suffixes: Collection[str], 
         place: Says where a member of a name goes; raises InputError where it may not.
         suffixes: Endings (".png") of the members that are wanted; others, and hidden ones, are left in the zip.
         max_bytes: Of all members together.
+        max_members: That are taken out of it.
 
     Raises:
         InputError: A member would land elsewhere, is a link, or is packed in an unusual way; the zip is broken.
@@ -124,8 +131,10 @@ def unpack(path: Path, place: Callable[[str], Path], suffixes: Collection[str], 
             for member in archive.infolist():
                 if not _is_useful(member, suffixes) or member.is_dir():
                     continue
-                target = place(member.filename)
                 placed += 1
+                if placed > 16 * max_members:
+                    raise InputError("the zip has too many members", hint=f"pack at most {max_members} files")
+                target = place(member.filename)
                 with archive.open(member) as packed, target.open("wb") as file:
                     while chunk := packed.read(CHUNK):
                         left -= len(chunk)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.staticfiles import StaticFiles
 
 if TYPE_CHECKING:
@@ -48,5 +48,9 @@ def install(app: FastAPI) -> None:
         page.headers.update(_HEADERS)
         return page
 
+    async def home(request: Request) -> RedirectResponse:
+        return RedirectResponse("docs", 307)
+
+    app.add_route("/", home, include_in_schema=False)
     app.add_route(PAGE, docs, include_in_schema=False)
     app.mount(ASSETS, StaticFiles(directory=Path(fastapi_offline.__file__).parent / "static"), name="docs-assets")

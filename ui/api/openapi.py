@@ -44,6 +44,7 @@ TAGS = [
     {"name": "search", "description": "Similar cases for a picture, a recording, samples or words."},
     {"name": "digitize", "description": "The signals of a printed ECG, and what was understood of the page."},
     {"name": "drafts", "description": "A preliminary report; JSON, word by word, or FHIR."},
+    {"name": "jobs", "description": "Many ECGs in one request, asked after while they are worked off."},
     {"name": "feedback", "description": "Mark hits, then search again with the `query_id` of the same search."},
     {"name": "cases", "description": "Look at stored cases, add and remove them."},
     {"name": "health", "description": "What runs here, and how it is."},

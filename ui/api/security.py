@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 Role = Literal["read", "write"]
 _SETTING = re.compile(r"(read|write):([0-9a-f]{64})")
 # Whoever may see nothing else may still ask whether the server lives and how it is used.
-OPEN = frozenset({"/healthz", "/readyz", "/openapi.json", docs_page.PAGE, problems.ADDRESS})
+OPEN = frozenset({"/", "/healthz", "/readyz", "/openapi.json", docs_page.PAGE, problems.ADDRESS})
 # POST because a question can be large; nothing is kept of it but its vector.
-ASKING = frozenset({"/v1/search", "/v1/drafts", "/v1/embeddings", "/v1/explanations", "/v1/digitize"})
+ASKING = frozenset({"/v1/search", "/v1/drafts", "/v1/embeddings", "/v1/explanations", "/v1/digitize", "/v1/jobs"})
+_OWN_JOB = re.compile(r"/v1/jobs/[^/]+(?:/cancel)?")  # who knows the id of a job has asked for it
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,8 @@ def needed_role(method: str, path: str) -> Role | None:
     """
     if (path in OPEN or path.startswith(f"{docs_page.ASSETS}/")) and method in ("GET", "HEAD"):
         return None
+    if method in ("POST", "DELETE") and _OWN_JOB.fullmatch(path):
+        return "read"
     return "read" if method in ("GET", "HEAD") or (method == "POST" and path in ASKING) else "write"
 
 

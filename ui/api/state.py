@@ -26,6 +26,7 @@ from ecgkin.retrieval.search.hits import Nearness
 from ecgkin.retrieval.search.search import CaseSearch
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.decoding import Decoders
+from ecgkin.ui.api.jobs import Jobs, Webhooks
 from ecgkin.ui.api.limits import Limits, PixelBudget, Work
 from ecgkin.ui.api.metrics import Metrics
 from ecgkin.ui.api.readings import MOST_PIXELS, Readings
@@ -308,6 +309,9 @@ class State:
         self.work = Work(self.limits, self.pinned)
         self.budget = PixelBudget(self.limits.pixels, self.limits.seconds)
         self.decoders = Decoders(self.limits)
+        hooks = Webhooks(settings.api_webhook_hosts)
+        self.jobs = Jobs(self.work, hooks, most=settings.api_max_jobs, hours=settings.api_job_hours)
+        self.job_files = settings.api_job_files
         self.readings = Readings(most_pixels=min(MOST_PIXELS, self.limits.pixels))
         self.started = time.time()
         remove_abandoned(Path(tempfile.gettempdir()))
@@ -385,6 +389,7 @@ class State:
     def close(self) -> None:
         """Finish what was begun and let go of everything."""
         self.closing = True
+        self.jobs.close()
         self.decoders.close()
         self.work.close()
         leave_own_folder()

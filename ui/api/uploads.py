@@ -36,6 +36,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 MAX_FILES = 8
 _MAX_FIELDS = 32
+_NAME = 200  # characters of a client's name of a file
 _MAX_FIELD_BYTES = 256 * 1024
 
 
@@ -116,6 +117,7 @@ class Upload:
         self.folder = Path(self._folder.name)
         self.files: list[Path] = []
         self.fields: dict[str, str] = {}
+        self.names: dict[Path, str] = {}  # as the client calls them
 
     def close(self) -> None:
         """Delete the files."""
@@ -127,10 +129,11 @@ class Upload:
         Raises:
             InputError: The name is not plain, or comes twice.
         """
-        path = self.folder / plain_name(name, len(self.files) + 1, known_suffixes() | {".zip"})
+        path = self.folder / plain_name(name, len(self.names) + 1, known_suffixes() | {".zip"})
         if path in self.files:
             raise InputError(f"{path.name} comes twice")
         self.files.append(path)
+        self.names[path] = name[-_NAME:]
         return path
 
     def decoded(
@@ -152,8 +155,12 @@ class Upload:
         return decoders.decode(self.folder, self.files, fs_hz, units, page)
 
 
-async def receive(request: Request) -> Upload:
+async def receive(request: Request, max_files: int = MAX_FILES) -> Upload:
     """Take in a multipart body.
+
+    Args:
+        request: Not read yet.
+        max_files: In it.
 
     Raises:
         MediaTypeError: It is something else.
@@ -162,7 +169,7 @@ async def receive(request: Request) -> Upload:
         HTTPException: It is broken.
     """
     try:
-        return await _received(request)
+        return await _received(request, max_files)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOENT):
             _LOG.error("uploads folder unusable error=%s", errno.errorcode[error.errno])
@@ -172,10 +179,10 @@ async def receive(request: Request) -> Upload:
         raise
 
 
-async def _received(request: Request) -> Upload:
+async def _received(request: Request, max_files: int) -> Upload:
     upload = Upload()
     try:
-        async with request.form(max_files=MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
+        async with request.form(max_files=max_files, max_fields=_MAX_FIELDS, max_part_size=_MAX_FIELD_BYTES) as form:
             for name, value in form.multi_items():
                 if isinstance(value, str):
                     if name in upload.fields:

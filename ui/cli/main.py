@@ -67,7 +67,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
     "encoder": (("encoder",), "Published encoders, with your own copy of their weights."),
     "instruct": (("instruct",), "Instruction rows in ECGInstruct's layout."),
     "pulse": (("pulse",), "PULSE checkpoints in their original layout."),
-    "download": (("download",), "Fetch open data."),
+    "download": (("download",), "Fetch open data, or ECGs of an archive."),
     "config": (("config",), "Settings."),
 }
 

@@ -30,6 +30,7 @@ MIN_COMPANY = 10
 # Two seeds, so that no query is in its own gallery.
 GALLERY_SEED, QUERY_SEED = 20, 21
 SIMULATED_HZ = 250.0
+EARLY = 240  # cases behind the first page
 
 
 class Labelled(Protocol):
@@ -253,6 +254,10 @@ def ask_ptbxl(root: Path, n_cases: int, seed: int) -> Asked:
     held_ids = {case.case_id for case in held}
     pool = [case for case in cases if case.meta["fold"] in GALLERY_FOLDS and case.case_id not in held_ids]
     gallery = choose_cases(pool, n_cases)
+    # Those that are drawn first stand for all: every statement is among them.
+    early = choose_cases(gallery, EARLY, per_statement=3)
+    first = {case.case_id for case in early}
+    gallery = [*early, *(case for case in gallery if case.case_id not in first)]
     query = choose_query([case for case in held if case.report], gallery, seed=seed)
     if query is None or len(gallery) <= HITS:
         raise QueryError(

@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import CaseBaseError, EncoderMismatchError, ManifestError, QueryError
 from ecgkin.ui.console import Moved
-from ecgkin.ui.demo.cases import HITS, Asked, Say, Source, ask_ptbxl, ask_simulated, find_source
+from ecgkin.ui.demo.cases import EARLY, HITS, Asked, Say, Source, ask_ptbxl, ask_simulated, find_source
 
 if TYPE_CHECKING:
     from ecgkin.index.base import CaseBase
     from ecgkin.index.case import Case
+    from ecgkin.index.sources.items import IngestItem
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.encoders.base import Encoder
     from ecgkin.retrieval.search.search import CaseSearch, SearchResult
@@ -45,6 +48,7 @@ class Shown:
         folder: The case base.
         encoder: What it was made with.
         asked: The ECG, and further ones.
+        rest: Cases that are not in yet, see `complete`; None where all are.
     """
 
     page: Path
@@ -56,12 +60,15 @@ class Shown:
     folder: Path
     encoder: Encoder
     asked: Asked
+    rest: Iterator[IngestItem] | None = None
 
 
 def run_demo(
     settings: Settings, out: Path, *, n_cases: int | None = None, seed: int = 0, say: Say, moved: Moved
 ) -> Shown:
     """Find cases, make or reuse a case base of them, ask it about a held-out ECG, write the page.
+
+    Of many cases the page shows what is found among the first `EARLY`; `complete` takes in the others.
 
     Args:
         settings: PTB-XL folder, encoder, user folder, address for the download.
@@ -77,9 +84,7 @@ def run_demo(
     Raises:
         EcgkinError: A folder that was named is no PTB-XL folder, the encoder cannot be loaded, the page not written.
     """
-    from ecgkin.retrieval.ecg.drawing.raster import render
     from ecgkin.retrieval.encoders import load_encoder
-    from ecgkin.retrieval.search.search import CaseSearch
 
     if n_cases is not None and n_cases <= HITS:
         raise QueryError(f"cases is {n_cases} (expected more than {HITS}, so that {HITS} neighbours can be shown)")
@@ -92,12 +97,50 @@ def run_demo(
         else ask_ptbxl(source.root, n_cases or settings.demo_cases, seed)
     )
     folder = settings.home / "demo" / _key(source, asked.n_gallery, encoder)
-    with open_or_fill(folder, encoder, asked, say, moved) as base:
-        search = CaseSearch.open(base, encoder)
-        result = search.by_image(render(asked.record), HITS, exclude_patient=asked.case.patient_id)
-        page = _write_page(out, source, asked, search, result)
-        labels = tuple(asked.case.labels)
-        return Shown(page, source, asked.case.case_id, labels, len(base), result, folder, encoder, asked)
+    items: Iterator[IngestItem] = iter(asked.gallery)
+    with _opened(folder, encoder) as base:
+        if len(base) < min(EARLY, asked.n_gallery):
+            _fill(base, islice(items, EARLY), min(EARLY, asked.n_gallery), encoder, say, moved)
+            if len(base) <= HITS:
+                raise CaseBaseError(
+                    f"only {len(base)} of {asked.n_gallery} cases could be read", hint="see the lines above"
+                )
+        return _show(out, source, asked, base, encoder, items if len(base) < asked.n_gallery else None)
+
+
+def complete(shown: Shown, *, say: Say, moved: Moved) -> Shown:
+    """Take in the cases that the first page did without, and write it anew.
+
+    Args:
+        shown: Of `run_demo`.
+        say: Told in words what was left out.
+        moved: Told how far it is; what it raises ends the filling, what is in by then stays.
+
+    Returns:
+        What is found among all cases.
+
+    Raises:
+        CaseBaseError: The folder cannot be written, or another process fills it at this moment.
+    """
+    if shown.rest is None:
+        return shown
+    with _opened(shown.folder, shown.encoder) as base:
+        _fill(base, shown.rest, shown.asked.n_gallery, shown.encoder, say, moved)
+        return _show(shown.page.parent, shown.source, shown.asked, base, shown.encoder, None)
+
+
+def _show(
+    out: Path, source: Source, asked: Asked, base: CaseBase, encoder: Encoder, rest: Iterator[IngestItem] | None
+) -> Shown:
+    """Ask the base and write the page."""
+    from ecgkin.retrieval.ecg.drawing.raster import render
+    from ecgkin.retrieval.search.search import CaseSearch
+
+    search = CaseSearch.open(base, encoder)
+    result = search.by_image(render(asked.record), HITS, exclude_patient=asked.case.patient_id)
+    page = _write_page(out, source, asked, search, result)
+    labels = tuple(asked.case.labels)
+    return Shown(page, source, asked.case.case_id, labels, len(base), result, base.path, encoder, asked, rest)
 
 
 def _key(source: Source, n_cases: int, encoder: Encoder) -> str:
@@ -107,45 +150,41 @@ def _key(source: Source, n_cases: int, encoder: Encoder) -> str:
     return f"{source.kind}-{n_cases}-{hashlib.blake2b('|'.join(parts).encode(), digest_size=6).hexdigest()}"
 
 
-def open_or_fill(folder: Path, encoder: Encoder, asked: Asked, say: Say, moved: Moved) -> CaseBase:
-    """The demo's case base: the one of the last time where it is whole, else (or in part) filled now.
-
-    Args:
-        folder: Of the case base.
-        encoder: That it is, or will be, built with.
-        asked: The cases that it should hold.
-        say: Told in words what was left out.
-        moved: Told how many cases are done.
-
-    Returns:
-        The open base.
-
-    Raises:
-        CaseBaseError: The folder cannot be written, or another process fills it at this moment.
-    """
-    from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+def _opened(folder: Path, encoder: Encoder) -> CaseBase:
+    """The demo's case base: the one of the last time, whole or in part, else a new one."""
+    from ecgkin.index.ingest.pipeline import open_or_create
 
     try:
-        base = open_or_create(folder, encoder)
+        return open_or_create(folder, encoder)
     except (ManifestError, EncoderMismatchError) as error:
         _LOG.warning("demo base is made anew: %s", error)  # everything in it can be made again
         shutil.rmtree(folder)
-        base = open_or_create(folder, encoder)
-    if len(base) < asked.n_gallery:
-        report = ingest_records(
-            base,
-            asked.gallery,
-            encoder,
-            batch=BATCH,
-            progress=lambda report: moved(report.n_seen, asked.n_gallery, "draw and encode cases"),
-        )
-        for name, reason in report.failed[:FAILURES_SHOWN]:
-            say(f"left out: {name}: {reason}")
-        if len(base) <= HITS:
-            raise CaseBaseError(
-                f"only {len(base)} of {asked.n_gallery} cases could be read", hint="see the lines above"
-            )
-    return base
+        return open_or_create(folder, encoder)
+
+
+def _fill(base: CaseBase, items: Iterable[IngestItem], n: int, encoder: Encoder, say: Say, moved: Moved) -> None:
+    """Take cases in; what is there already is passed over.
+
+    Args:
+        base: Where they go.
+        items: The cases.
+        n: How many the base will hold.
+        encoder: Of the base.
+        say: Told in words what was left out.
+        moved: Told how many cases are done.
+    """
+    from ecgkin.index.ingest.pipeline import ingest_records
+
+    there = len(base)
+    report = ingest_records(
+        base,
+        items,
+        encoder,
+        batch=BATCH,
+        progress=lambda now: moved(min(n, there + now.n_seen - now.skipped), n, "draw and encode cases"),
+    )
+    for name, reason in report.failed[:FAILURES_SHOWN]:
+        say(f"left out: {name}: {reason}")
 
 
 def _write_page(out: Path, source: Source, asked: Asked, search: CaseSearch, result: SearchResult) -> Path:

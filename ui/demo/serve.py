@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ecgkin.retrieval.errors import EcgkinError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -86,10 +88,41 @@ def serve_demo(settings: Settings, shown: Shown, *, say: Say, ready: Callable[[s
     # What the first query would wait seconds for, while the page's process loads its own libraries.
     warming = threading.Thread(target=state.preload, daemon=True)
     warming.start()
+    stop = threading.Event()
+    filling = threading.Thread(target=_fill, args=(shown, stop, say), daemon=True)
     with ending(), in_thread(create_app(own, state), own) as api:
         say(f"API: {api}/docs")
         with running(api, examples=examples) as (process, where):
             warming.join()
             ready(where)
             say("Ctrl-C ends both")
-            process.wait()
+            if shown.rest is not None:
+                say(f"{shown.asked.n_gallery - shown.n_cases} more cases come in while the page is open")
+                filling.start()
+            try:
+                process.wait()
+            finally:
+                stop.set()
+                if filling.is_alive():
+                    filling.join()  # at most a batch
+
+
+class _StoppedError(Exception):
+    """The demo ends before all cases are in."""
+
+
+def _fill(shown: Shown, stop: threading.Event, say: Say) -> None:
+    """Take in the other cases beside the server, which sees them by itself; for a thread."""
+    from ecgkin.ui.demo.demo import complete
+
+    def moved(done: int, total: int | None = None, what: str = "") -> None:
+        if stop.is_set():
+            raise _StoppedError
+
+    try:
+        n = complete(shown, say=say, moved=moved).n_cases
+        say(f"all {n} cases are in")
+    except _StoppedError:
+        say("the other cases come in when the demo is started again")
+    except EcgkinError as error:
+        say(f"the other cases did not come in: {error}")

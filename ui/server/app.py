@@ -21,6 +21,7 @@ from ecgkin.ui.api.routes import explain as routes_explain
 from ecgkin.ui.api.routes import feedback as routes_feedback
 from ecgkin.ui.api.routes import health as routes_health
 from ecgkin.ui.api.routes import info as routes_info
+from ecgkin.ui.api.routes import jobs as routes_jobs
 from ecgkin.ui.api.routes import map as routes_map
 from ecgkin.ui.api.routes import search as routes_search
 from ecgkin.ui.api.security import Guard
@@ -36,6 +37,7 @@ _ROUTES = (
     routes_explain,
     routes_drafts,
     routes_digitize,
+    routes_jobs,
     routes_cases,
     routes_feedback,
     routes_map,
@@ -56,6 +58,7 @@ _FORMS: list[type[BaseModel]] = [
     routes_explain.ExplanationForm,
     routes_drafts.DraftForm,
     routes_digitize.DigitizeForm,
+    routes_jobs.JobForm,
     routes_cases.CaseForm,
 ]
 

@@ -93,7 +93,7 @@ def _about(page: Page) -> None:
 def _body(page: Page) -> None:
     import streamlit as st
 
-    from ecgkin.ui.web.panels import away, compare, inputs, quiz, results
+    from ecgkin.ui.web.panels import away, compare, inputs, quiz, results, several
 
     folder = os.environ.get(EXAMPLES_VARIABLE)
     examples = Path(folder) if folder else None
@@ -104,6 +104,8 @@ def _body(page: Page) -> None:
     if work is None:
         inputs.start(page, examples)
         return
+    if desk.case_beside() is None and not quiz.hides(work):
+        several.several_panel(page, options)
     found = _searched(page, work, options)
     shown = found.shown
     if shown is None:
@@ -147,13 +149,13 @@ def _searched(page: Page, work: Work, options: Options) -> Found:
     from ecgkin.ui.web.panels.query_panel import read_ahead
 
     query = work.query
-    key = (query.digest, options.k, options.where, options.previous, options.leave_out)
+    key = desk.search_key(query, options)
     if work.found is not None and work.found.key == key:
         return work.found
     read_ahead(work)
     made = Found(key, query)
     try:
-        with st.spinner(page.word("search")):
+        with st.container(key="busy"), st.spinner(page.word("search")):
             made.first = page.api.search(query, options)
     except EcgkinError as error:
         made.error = error

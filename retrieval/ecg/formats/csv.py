@@ -49,7 +49,13 @@ _RATE_WORDS = re.compile(
     r"(?:sampl[a-z]{0,6}[ _-]{0,3}(?:rate|freq[a-z]{0,6})|abtastrate|abtastfrequenz|messrate|\bfs(?:_hz)?\b)",
     re.IGNORECASE,
 )
-_AMOUNT = re.compile(r"\D{0,20}?(\d[\d.,]{0,14})[ _]{0,3}(khz|hz|hertz|1/s)?", re.IGNORECASE)
+_AMOUNT = re.compile(
+    r"\D{0,20}?((?:\d|[.,]\d)[\d.,]{0,14})(?:e([+-]?\d{1,2}))?[ _]{0,3}"
+    r"(?:(khz|hz|hertz|1/s|msec|ms|us|\u00b5s|\u03bcs|1?/min)(?![a-z]))?",
+    re.IGNORECASE,
+)
+# Hz, or seconds from sample to sample where the unit is one of time.
+_HZ_PER, _INTERVAL_S = {"khz": 1000.0, "/min": 1 / 60, "1/min": 1 / 60}, {"ms": 1e-3, "msec": 1e-3}
 RATE_HINT = "say the samples a second: --fs 500 (fs_hz in Python and the API, column fs in cases.csv)"
 UNITS_HINT = "say the unit: --units mV (units in Python and the API)"
 _SLOWEST_HZ, _FASTEST_HZ = 20.0, 50_000.0
@@ -157,6 +163,8 @@ def stated_rate(lines: Sequence[str], where: str = "the table") -> float | None:
 
     >>> stated_rate(["# sampling rate: 0.25 kHz"]), stated_rate(["fs = 1,000 Hz"]), stated_rate(["Abtastrate 0,5 kHz"])
     (250.0, 1000.0, 500.0)
+    >>> stated_rate(["sampling rate: 5e2 Hz"]), stated_rate(["sample rate .5 kHz"]), stated_rate(["Sample rate: 2 ms"])
+    (500.0, 500.0, 500.0)
     """
     for line in lines:
         line = line[:_LONGEST_LINE]
@@ -164,8 +172,14 @@ def stated_rate(lines: Sequence[str], where: str = "the table") -> float | None:
         amount = _AMOUNT.match(line, word.end()) if word is not None else None
         if amount is None:
             continue
-        per = 1000.0 if (amount.group(2) or "").lower() == "khz" else 1.0
-        rates = {per * value for value in _readings(amount.group(1).rstrip(".,"))}
+        digits, exponent, unit = amount.groups()
+        unit = (unit or "hz").lower()
+        values = {value * 10.0 ** int(exponent or 0) for value in _readings(digits.rstrip(".,"))}
+        if (unit.endswith("s") and unit != "1/s") or unit == "msec":
+            interval = _INTERVAL_S.get(unit, 1e-6)
+            rates = {1.0 / (interval * value) for value in values if value > 0}
+        else:
+            rates = {_HZ_PER.get(unit, 1.0) * value for value in values}
         likely = {rate for rate in rates if _SLOWEST_HZ <= rate <= _FASTEST_HZ} or rates
         if len(likely) > 1:
             choices = " or ".join(f"{rate:g} Hz" for rate in sorted(likely))
@@ -299,6 +313,8 @@ def _parse(text: str, where: str) -> _Table:
             ]
         except ValueError as error:
             raise RecordError(f"{where} line {number}: {error}") from None
+    for k in clocks:  # past midnight a clock begins anew
+        values[:, k] += 86_400.0 * np.cumsum(np.diff(values[:, k], prepend=values[:1, k]) < -43_200.0)
     return _Table(header, units, values, preamble, notes, clocks, begin)
 
 

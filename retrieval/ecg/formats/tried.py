@@ -136,11 +136,27 @@ def open_unattended(path: str | os.PathLike[str], page: int | None = None) -> Ec
     Raises:
         RecordError, ImageError: As `open_ecg`; a document takes too long or too much.
     """
-    from ecgkin.retrieval.ecg.formats.pictures import document_in, open_ecg
+    from ecgkin.retrieval.ecg.formats.pictures import open_ecg
+
+    check_file(path, page)
+    return open_ecg(path, page)
+
+
+def check_file(path: str | os.PathLike[str], page: int | None = None) -> None:
+    """`check_document` of a file that is a document or wraps one; nothing of any other.
+
+    PDFium cannot be interrupted: at the command line, too, nothing but killing the process would end it.
+
+    Args:
+        path, page: As in `open_ecg`; page 0 to count pages.
+
+    Raises:
+        ImageError: A document takes too long or too much.
+    """
+    from ecgkin.retrieval.ecg.formats.pictures import document_in
 
     if document_in(path) is not None:
         check_document(Path(path), page)
-    return open_ecg(path, page)
 
 
 def _limit(memory_bytes: int) -> None:

@@ -47,6 +47,7 @@ FloatArray = NDArray[np.float64]
 
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
+_AS_PRINTED = 0.005  # share by which rows of ten seconds may seem longer or shorter on paper that lies flat
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 
 
@@ -147,6 +148,9 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     duration = extent.length / speed
     if abs(duration - 10.0) < 0.1 or (not scale.found and known.speed_mm_s is None):
         duration = 10.0
+    mm_per_s = extent.length / duration
+    if scale.flat and abs(mm_per_s / speed - 1.0) < _AS_PRINTED:
+        mm_per_s = speed  # the grid is more exact than the ends of the ink, which reach half a pen farther
     if pulse is not None:
         edge = (tracks.stroke + 1) / scale.px_per_mm[0]
         tracks.y[(x_mm >= pulse.left - edge) & (x_mm <= pulse.right + edge)] = np.nan
@@ -165,7 +169,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
-        sampler = Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes, rough=True)
+        sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, rough=True)
         sampler.without_strokes(stretches)
         strips = strip_leads(sampler, stretches, layout, names, duration)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
@@ -178,7 +182,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     _, layout, stretches, parts = best or (0.0, Layout(n_rows, 1, 0, ()), (), ())
     if known.leads:
         stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
-    sampler = Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+    sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes)
     late_mm = sampler.late_borders(stretches)
     sampler.without_strokes(stretches)
     signal = sampler.signals(stretches, duration, in_step_by_law(sampler, stretches))
@@ -188,7 +192,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
         again = _stretches(layout, extent, borders, duration, x_mm)
         later = tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True))
-        later_sampler = Sampler(tracks, x_mm, scale, extent.length / duration, per_mv, strokes)
+        later_sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes)
         later_sampler.without_strokes(later)
         signal = later_sampler.signals(later, duration, in_step_by_law(later_sampler, later))
         moved_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)

@@ -364,7 +364,7 @@ def paper_scale(lines: ByteImage, drawn: ByteImage, box: tuple[int, int, int, in
     fits: list[FloatArray | None] = []
     flat = True
     for (profile, across), period, degree in zip(sides, periods, ((3, 1), (2, 4)), strict=True):
-        found = _followed(profile, across, period, degree)
+        found = followed(profile, across, period, degree)
         flat &= found is not None and found[1] > _ALL_OVER
         fits.append(found[0] if found is not None and found[1] >= 0.45 else None)
     sizes = (right - left, bottom - top)
@@ -379,7 +379,7 @@ def paper_scale(lines: ByteImage, drawn: ByteImage, box: tuple[int, int, int, in
     return PaperScale(box, (mean[0], mean[1]), fits[0], fits[1], unit, last, True, certain, flat)
 
 
-def _followed(
+def followed(
     profile: FloatArray, across: FloatArray, period: float, degree: tuple[int, int]
 ) -> tuple[FloatArray, float] | None:
     """Number of 5 mm periods along the page (see `follow_phase`), by the lines that tell it best.

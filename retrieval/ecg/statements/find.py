@@ -72,12 +72,13 @@ _DOTTED = frozenset({"ca", "dd", "vs", "nr", "re", "li", "st", "zn", "va", "bd"}
 
 # All patterns below are for folded text (`fold`), in which "does" is "dos" and "erfüllt" is "erfullt".
 _NO_BEFORE = re.compile(
-    r"\b(?:no|not|cannot|\w+n['’]t|nothing|without|never|neither|nor|negative for|absence of|lack(?:s|ing)?|lack of|"
-    r"free (?:of|from)|fail(?:s|ed)? to|rules? out|ruled out|excludes?|denie[sd]|deny|denying|"
+    r"\b(?:no|nil|not|cannot|\w+n['’]t|nothing|without|never|neither|nor|negative for|absence of|"
+    r"lack(?:s|ing)?|lack of|free (?:of|from)|fail(?:s|ed)? to|rules? out|ruled out|excludes?|denie[sd]|deny|denying|"
     r"rather than|instead of|as opposed to|"
     r"kein\w*|nicht|nichts|ohne|ausschluss|weder|fehlend\w*|fehlt|fehlen|nie|niemals|frei von|verneint|statt|anstatt|"
     r"anstelle|"
-    r"ingen|inga|inget|ej|inte|utan|varken)\b"
+    r"ausgeschlossene[mnrs]?|unwahrscheinliche[mnrs]?|unlikely|"
+    r"ingen|inga|inget|ej|inte|icke|utan|varken|saknar|avsaknad av|uteslut(?:en|et|na|er|ande av)|osannolik\w*)\b"
 )
 # A negation of something else than the statement that follows: "no change in the LBBB", "not only", "without doubt".
 _NO_OF_ELSE = re.compile(
@@ -115,7 +116,7 @@ _SEEN = (
     r"nachweisbar|nach(?:ge|zu)wiesen|nachweisen|nachzuweisen|vorhanden|vor|erkennbar|erkennen|erkannt|sichtbar|gesehen|"
     r"sehen|ersichtlich|gefunden|finden|gegeben|erfullt|belegt|belegbar|belegen|bestatigt|bestatigen|feststellbar|"
     r"festgestellt|festzustellen|feststellen|darstellbar|abgrenzbar|darstellen|dokumentiert|registriert|"
-    r"pavisas|ses|synligt?"
+    r"pavis(?:as|ad|at|ade|bar\w?)|ses|sedd|sett|synligt?"
 )
 _GONE = (
     r"absent|excluded|ruled out|(?:very |highly )?unlikely|improbable|resolved|disappeared|gone|terminated|"
@@ -149,6 +150,7 @@ _NO_AFTER = re.compile(
     # "AF: negative", "AF = no", "AF (absent)", "LVH none"
     rf"|^\s*[:=–-]\W*(?:no|not|none|nil|neg|negative|absent|nein|nicht|kein\w*|negativ|nej|inga?)\b(?:\s+\w+){{0,2}}{_ENDS}"
     rf"|^\W*(?:none|nil|negative|negativ){_ENDS}"
+    r"|^\s*\(\s*[-\u2013\u2212]\s*\)"  # "AF (-)"
 )
 # "not seen before" says that it is there now.
 _EARLIER = re.compile(
@@ -156,10 +158,11 @@ _EARLIER = re.compile(
 )
 _MAYBE_BEFORE = re.compile(
     r"\b(?:possibl[ey]|probabl[ey]|suspected|suspicion of|suggest\w*|consider|questionable|may be|might|could be|"
-    r"likely|borderline|compatible with|consistent with|query|"
+    r"likely|borderline|compatible with|consistent with|query|r/o|"
     r"(?:cannot|can not|can't|unable to|dos not|dosn't|do not) (?:\w+ )?(?:exclude|rule out)|"
-    r"not (?:be )?(?:excluded|ruled out)|"
-    r"nicht (?:\w+ )?(?:auszuschliessen|ausgeschlossen|ausschliessbar)|"
+    r"not (?:be )?(?:excluded|ruled out)|(?:inte|ej|icke) (?:\w+ )?uteslut(?:as?|en|et|na)|"
+    r"nicht (?:\w+ )?(?:auszuschliessen|ausgeschlossen(?:e[mnrs]?)?|ausschliessbar|unwahrscheinlich\w*)|"
+    r"not (?:\w+ )?unlikely|(?:inte|ej|icke) (?:\w+ )?osannolik\w*|"
     r"v\.? ?a\.?|verdacht\w*|fraglich\w*|moglich\w*|wahrscheinlich\w*|vermutlich\w*|evtl|eventuell\w*|dd|"
     r"hinweis\w* (?:auf|fur)|vereinbar mit|zeichen einer|misstank\w*|mojlig\w*|trolig\w*|sannolik\w*)(?=\W|$)"
 )

@@ -59,6 +59,25 @@ _ENGLISH = _words(
     pathology incomplete complete patient
     """
 )
+# Words of reports in Italian, Spanish, French, Portuguese and Dutch: what they outnumber is none of the three.
+_OTHER = _words(
+    """
+    il lo gli del della dei delle con senza nei limiti norma ritmo sinusale blocco branca sinistra destra
+    completo incompleto atriale fibrillazione flutter frequenza onda onde asse tracciato alterazioni ripolarizzazione
+    ischemia pregresso infarto miocardico inferiore anteriore ipertrofia ventricolare sinistro segni tachicardia
+    bradicardia extrasistoli nella nelle anomalie aspecifiche
+    el los las del dentro limites ritmo sinusal bloqueo rama izquierda derecha izquierdo derecho auricular
+    fibrilacion frecuencia eje onda ondas alteraciones repolarizacion isquemia antiguo hipertrofia
+    ventricular taquicardia extrasistoles trazado electrocardiograma cambios inespecificos
+    anormal du les avec sans dans rythme sinusal bloc branche gauche droit droite complet auriculaire fibrillation
+    frequence axe ondes trouble troubles repolarisation ischemie ancien infarctus myocarde hypertrophie ventriculaire
+    tachycardie bradycardie extrasystoles limites normales trace electrique conduction
+    com sem dentro bloqueio ramo esquerdo direito fibrilhacao fibrilacao frequencia eixo alteracoes repolarizacao
+    isquemia miocardio hipertrofia taquicardia extrassistoles tracado
+    het een normaal met zonder van voor niet sinusritme linkerbundeltakblok rechterbundeltakblok boezemfibrilleren
+    hartfrequentie geleiding afwijkingen oud infarct onderwand voorwand hypertrofie
+    """
+) - (_SWEDISH | _GERMAN | _ENGLISH)
 COMMON_WORDS = _SWEDISH | _GERMAN | _ENGLISH
 """Folded words that are common in reports of the three languages: none of them is a name."""
 # Words of two or three of the lists say nothing on their own.
@@ -124,13 +143,15 @@ def has_findings(text: str | None) -> bool:
 
 
 def report_language(text: str | None) -> str:
-    """Language of a report: "en", "de" or "sv"; "" when no known word tells.
+    """Language of a report: "en", "de" or "sv"; "" when no known word tells, or more of them are of other languages.
 
     Counts words that only one of three short word lists holds; where the lists tie, German wins over English over
     Swedish, the order of their shares in PTB-XL.
 
     >>> report_language("sinusrhythmus linkstyp"), report_language("Sinus rhythm, left axis."), report_language("123")
     ('de', 'en', '')
+    >>> report_language("Ritmo sinusale, ECG nei limiti della norma")
+    ''
     """
     words = [fold(w) for w in _NOT_WORD.sub(" ", clean_report(text)).split()]
     score = {
@@ -139,4 +160,4 @@ def report_language(text: str | None) -> str:
         "sv": sum(w in _SWEDISH - _SHARED for w in words),
     }
     best = max(score, key=lambda name: score[name])
-    return best if score[best] else ""
+    return best if score[best] > sum(w in _OTHER for w in words) else ""

@@ -76,6 +76,8 @@ _DENYING = frozenset(
     excluded rule ruled kein keine keinen keinem keiner keines nicht nichts ohne ausschluss weder noch fehlend
     fehlende fehlt frei ingen inga inget ej inte utan varken any sign signs evidence of for anhalt fur hinweis
     hinweise auf zeichen nachweis is are was be seen present found detected out ausgeschlossen nachweisbar vorhanden
+    ausgeschlossene ausgeschlossenes unlikely unwahrscheinliches icke saknar saknas avsaknad av utesluten uteslutet
+    uteslutna utesluter osannolik osannolikt pavisad pavisat
     ist sind wird werden tecken pa the a an der die das dem den ein eine or and und oder eller och with mit
     """.split()
 )

@@ -63,6 +63,19 @@ def test_reports_that_repeat_are_shown_once() -> None:
     assert [h.rank for h in choose_cases(hits, 5)] == [1, 3, 4]
 
 
+def test_cases_are_numbered_as_their_cards_are() -> None:
+    """A case that repeats a nearer one is passed over, its number too; a case without a card goes on after the last."""
+    hits = [hit(1, "SR NORM", "Normal ECG."), hit(2, "SR NORM", "normal ecg"), hit(3, "SR NORM", "Sinus rhythm."),
+            hit(4, "SR NORM", "Sinus rhythm"), hit(5, "SR IMI", "Inferior infarct.")]  # fmt: skip
+    for cards, numbers in ((5, [1, 3, 5]), (4, [1, 3, 5]), (2, [1, 3, 4]), (0, [1, 2, 3])):
+        shown = [one.case.case_id for one in hits[:cards]]
+        context = build_context(hits, of(hits), Counting(), k=3, shown=shown)  # type: ignore[arg-type]
+        assert [item.number for item in context.evidence] == numbers
+        assert [item.case_id for item in context.evidence] == [hits[i].case.case_id for i in (0, 2, 4)]
+        for item in context.evidence:
+            assert f"[{item.number}] similarity {item.score:.2f}" in context.prompt
+
+
 def test_dissent_is_shown() -> None:
     """Of three cases one disagrees where a near one does; with k = 1 the nearest stands alone."""
     hits = [hit(i, "SR NORM", f"Normal ECG number {i}.") for i in range(1, 7)] + [hit(7, "SR IMI", "Inferior infarct.")]

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ecgkin.retrieval.ecg import RenderStyle, digitize, read_ecg, render
+from ecgkin.retrieval.ecg.formats import tried
 from ecgkin.retrieval.ecg.page.overlay import check_overlay
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.ui.cli.commands.digitize import TABLE
@@ -131,6 +132,22 @@ def test_mistakes_are_said(pages: Path, tmp_path: Path, capsys: pytest.CaptureFi
             main(words)
         assert stopped.value.code == 2
         assert said in capsys.readouterr().err
+
+
+def test_a_document_without_end_is_ended(
+    simulated_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """PDFium cannot be interrupted: what it is busy with for ever is tried in a process that can be killed."""
+    ended = tried._Trial.ended
+    monkeypatch.setattr(tried._Trial, "ended", lambda self, path, page, seconds: ended(self, path, page, 0.5))
+    bomb = Path(__file__).parents[2] / "fixtures" / "hostile" / "bomb.pdf"
+    commands = (["digitize", str(bomb), "-o", str(tmp_path / "out")], ["search", str(simulated_base), str(bomb)],
+                ["draft", str(simulated_base), str(bomb)], ["compare", str(bomb), str(bomb)])  # fmt: skip
+    for words in commands:
+        with pytest.raises(SystemExit) as stopped:
+            main(words)
+        told = capsys.readouterr()
+        assert stopped.value.code == 2 and "cannot be decoded within" in told.err + told.out, words
 
 
 def test_the_overlay_lies_on_the_traces(pages: Path) -> None:

@@ -175,3 +175,52 @@ def test_no_network_no_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert len(set(re.findall(r"simulated/\d+", out))) == 10
     html = (tmp_path / "out" / "demo.html").read_text("utf-8")
     assert "SIMULATED" in html and html.count("<svg") == 11
+
+
+def test_first_page_then_the_others(
+    small_ptbxl: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first page searches the first cases, all statements among them; the second one all, none encoded twice."""
+    from ecgkin.index import open_base
+    from ecgkin.retrieval.encoders.hashing import HashingEncoder
+    from ecgkin.ui.console import say
+    from ecgkin.ui.demo import demo
+    from ecgkin.ui.settings import load_settings
+
+    for module in (demo_source, demo):
+        monkeypatch.setattr(module, "EARLY", 15)
+    monkeypatch.setattr(demo, "BATCH", 4)
+    encoded: list[int] = []
+    encode = HashingEncoder.encode_records
+    monkeypatch.setattr(
+        HashingEncoder, "encode_records", lambda self, some: encoded.append(len(some)) or encode(self, some)
+    )
+    moves: list[tuple[int, int | None]] = []
+
+    def moved(done: int, total: int | None = None, what: str = "") -> None:
+        moves.append((done, total))
+
+    first = demo.run_demo(load_settings(ptbxl=small_ptbxl), tmp_path, n_cases=36, say=say, moved=moved)
+    assert first.n_cases == 15 and first.rest is not None and moves[-1] == (15, 15)
+    html = first.page.read_text("utf-8")
+    with open_base(first.folder) as base:
+        found = {code for case in base.cases() for code in case.labels}
+    assert html.count("<svg") == 11 and found >= set(CODES)
+
+    class Stop(Exception):
+        pass
+
+    def stopped(done: int, total: int | None = None, what: str = "") -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        demo.complete(first, say=say, moved=stopped)
+    again = demo.run_demo(load_settings(ptbxl=small_ptbxl), tmp_path, n_cases=36, say=say, moved=moved)
+    assert again.n_cases == 19, "the batch in hand stays"
+    whole = demo.complete(again, say=say, moved=moved)
+    assert whole.n_cases == 36 and whole.rest is None and moves[-1] == (36, 36)
+    assert sum(encoded) == 36, "a case was encoded twice"
+    assert demo.complete(whole, say=say, moved=stopped) is whole
+    capsys.readouterr()
+    words = ("demo", "--ptbxl", small_ptbxl, "--out", tmp_path, "--no-open", "--cases", 36, "--json")
+    assert json.loads(run(capsys, *words)[1])["n_cases"] == 36

@@ -38,10 +38,15 @@ async def digitize(request: Request) -> DigitizedOut:
     if uploads.media_type(request) != "multipart/form-data":
         raise problems.MediaTypeError("no picture came", hint="send it as multipart/form-data in the field `file`")
     asked = await intake.taken(request, state, DigitizeForm, Body)
-    return await state.work.run(lambda: _digitized(asked), asked.close)
+    return await state.work.run(lambda: digitized(asked), asked.close)
 
 
-def _digitized(asked: intake.Intake[DigitizeForm, Body]) -> DigitizedOut:
+def digitized(asked: intake.Intake[DigitizeForm, Body]) -> DigitizedOut:
+    """What a page says; for threads.
+
+    Args:
+        asked: Taken in.
+    """
     with asked.with_ecg(read=True) as (query, options):
         if isinstance(query, EcgRecord):
             raise InputError(

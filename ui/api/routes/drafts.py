@@ -120,6 +120,18 @@ def _remember(state: State, drafted: DraftResult) -> str:
     return state.remember(drafted.search)
 
 
+def written(state: State, asked: Asked) -> DraftAnswer:
+    """The draft as JSON; for threads.
+
+    Args:
+        state: Of the server.
+        asked: Taken in.
+    """
+    with asked.with_ecg() as (query, options):
+        drafted = _timed(asked, state.drafting.draft(query, options))
+    return _answer(state, drafted)
+
+
 def _timed(asked: Asked, drafted: DraftResult) -> DraftResult:
     return replace(drafted, search=asked.timed(drafted.search))
 

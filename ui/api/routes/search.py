@@ -46,10 +46,16 @@ async def search(request: Request) -> SearchOut:
     """By a picture or a recording (multipart), by samples, by words, by both; or again by an earlier search's marks."""
     state: State = request.app.state.ecgkin
     asked = await intake.taken(request, state, SearchForm, SearchBody)
-    return await state.work.run(lambda: _found(state, asked), asked.close)
+    return await state.work.run(lambda: found(state, asked), asked.close)
 
 
-def _found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> SearchOut:
+def found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> SearchOut:
+    """The answer to a search; for threads.
+
+    Args:
+        state: Of the server.
+        asked: Taken in.
+    """
     with asked.opened() as (query, options):
         if isinstance(options, SearchBody):
             _check_one_question(options)

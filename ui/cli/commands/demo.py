@@ -46,11 +46,15 @@ def demo(
     1,500 records from PhysioNet, simulated cases.
     """
     from ecgkin.ui.cli.commands.search import result_json, show_result
-    from ecgkin.ui.demo.demo import run_demo
+    from ecgkin.ui.demo.demo import complete, run_demo
 
     settings = common.settings(ptbxl=ptbxl, encoder=encoder, device=device)
     with console.progress("demo") as moved:
         shown = run_demo(settings, out, n_cases=cases, seed=seed, say=console.say, moved=moved)
+        serves = serve or (serve is None and not json and _has_company())
+        if not serves and shown.rest is not None:
+            console.say(f"first page, of {shown.n_cases} cases: {shown.page}")
+            shown = complete(shown, say=console.say, moved=moved)
     if json:
         facts = {"page": shown.page, "source": shown.source, "query_id": shown.query_id, "n_cases": shown.n_cases}
         console.emit({**facts, "query_labels": shown.query_labels, "search": result_json(shown.result)})
@@ -60,7 +64,7 @@ def demo(
             shown.result, title=f"{shown.query_id} ({labels}) among {shown.n_cases} cases, {shown.source.words}"
         )
         console.out().print(f"page: {shown.page}", markup=False, soft_wrap=True)
-    if serve or (serve is None and not json and _has_company()):
+    if serves:
         from ecgkin.ui.demo.serve import serve_demo
 
         def ready(address: str) -> None:

@@ -138,8 +138,10 @@ def _corrections(
 def _pages(picture: Path) -> list[int | None]:
     """Numbers of the pages of a document; None for a file of one."""
     from ecgkin.retrieval.ecg.formats.pictures import page_count_of
+    from ecgkin.retrieval.ecg.formats.tried import check_file
 
     try:
+        check_file(picture, 0)
         count = page_count_of(picture)
     except InputError:  # said when it is read
         count = 1
@@ -167,10 +169,12 @@ def _one(
 ) -> dict[str, Any]:
     from ecgkin.index.case import DIGITISED, Case
     from ecgkin.retrieval.ecg.formats.pictures import open_picture, picture_notes
+    from ecgkin.retrieval.ecg.formats.tried import check_file
     from ecgkin.retrieval.ecg.page.printed import read_printed
     from ecgkin.retrieval.notes import Note, NoteCode
 
     try:
+        check_file(picture, page)
         opened = open_picture(picture, page)
         printed = read_printed(opened, put_right)
     except InputError as error:  # a missing network stops everything, a picture that is none does not

@@ -1,20 +1,24 @@
-"""`ecgkin download ptbxl`."""
+"""`ecgkin download`."""
 
 from __future__ import annotations
 
+import os
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Fetch open data.")
+    group = typer.Typer(no_args_is_help=True, help="Fetch open data, or ECGs of an archive.")
     group.command("ptbxl")(ptbxl)
+    group.command("dicomweb")(dicomweb)
     app.add_typer(group, name="download")
 
 
@@ -53,3 +57,45 @@ def ptbxl(
         markup=False,
         soft_wrap=True,
     )
+
+
+def dicomweb(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Of a DICOMweb service.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to.", show_default=False)],
+    since: Annotated[str | None, typer.Option(help="First study date: 2026-01-31.", show_default=False)] = None,
+    until: Annotated[str | None, typer.Option(help="Last study date.", show_default=False)] = None,
+    study: Annotated[str | None, typer.Option(help="This study alone.", show_default=False)] = None,
+    json: common.Json = False,
+) -> None:
+    """Fetch ECG objects from an archive over DICOMweb; what is there already is passed over.
+
+    A bearer token is taken from ECGKIN_DICOMWEB_TOKEN.
+    """
+    from ecgkin.ui.download.dicomweb import pull
+
+    with console.progress("dicomweb") as moved:
+        done = pull(
+            url,
+            folder,
+            since=_day(since, "--since"),
+            until=_day(until, "--until"),
+            study=study,
+            token=os.environ.get("ECGKIN_DICOMWEB_TOKEN"),
+            moved=moved,
+        )
+    for name, reason in done.failed[:20]:
+        console.say(f"not fetched: {name}: {reason}")
+    if json:
+        console.emit({"folder": folder, "fetched": done.fetched, "skipped": done.skipped, "failed": len(done.failed)})
+    else:
+        words = f"{done.fetched} objects fetched, {done.skipped} were there, {len(done.failed)} failed; {folder}"
+        console.out().print(words, markup=False, soft_wrap=True)
+    if done.failed:
+        raise typer.Exit(5)
+
+
+def _day(text: str | None, option: str) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise QueryError(f"{option} is {text!r} (expected one like 2026-01-31)") from None

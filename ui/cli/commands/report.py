@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     group.command()(accept)
     group.command()(export)
     group.command()(post)
+    group.command()(cards)
     app.add_typer(group, name="report")
 
 
@@ -96,17 +97,18 @@ def export(
     dicom_pdf: Annotated[Path | None, typer.Option(help="Write a DICOM Encapsulated PDF.", show_default=False)] = None,
     dicom_sr: Annotated[Path | None, typer.Option(help="Write a DICOM Enhanced SR.", show_default=False)] = None,
     fhir: Annotated[Path | None, typer.Option(help="Write the FHIR transaction.", show_default=False)] = None,
+    hl7: Annotated[Path | None, typer.Option(help="Write an HL7 v2.5.1 ORU^R01.", show_default=False)] = None,
     json: common.Json = False,
 ) -> None:
-    """Write a signed report as PDF, DICOM and FHIR files."""
+    """Write a signed report as PDF, DICOM, FHIR and HL7 v2 files."""
     import json as texts
 
     from ecgkin.ui.report.accepted import read_report
     from ecgkin.ui.report.document import pdf_of
 
     signed = read_report(report)
-    if not any((pdf, dicom_pdf, dicom_sr, fhir)):
-        raise QueryError("nothing to write", hint="--pdf, --dicom-pdf, --dicom-sr or --fhir FILE")
+    if not any((pdf, dicom_pdf, dicom_sr, fhir, hl7)):
+        raise QueryError("nothing to write", hint="--pdf, --dicom-pdf, --dicom-sr, --fhir or --hl7 FILE")
     document = pdf_of(signed) if pdf or dicom_pdf or fhir else b""
     if pdf is not None:
         _written(pdf, lambda: pdf.write_bytes(document))
@@ -122,7 +124,12 @@ def export(
 
         content = texts.dumps(bundle(signed, document), ensure_ascii=False, indent=1)
         _written(fhir, lambda: fhir.write_text(content, encoding="utf-8"))
-    written = [path for path in (pdf, dicom_pdf, dicom_sr, fhir) if path is not None]
+    if hl7 is not None:
+        from ecgkin.ui.report.hl7v2 import oru
+
+        message = oru(signed).encode()
+        _written(hl7, lambda: hl7.write_bytes(message))
+    written = [path for path in (pdf, dicom_pdf, dicom_sr, fhir, hl7) if path is not None]
     if json:
         console.emit({"written": written})
     else:
@@ -150,6 +157,21 @@ def post(
         console.emit({"locations": places})
     else:
         console.out().print("\n".join(places), markup=False, soft_wrap=True)
+
+
+def cards(
+    draft: Annotated[
+        Path, typer.Argument(metavar="DRAFT", help="Output of `ecgkin draft --json`.", show_default=False)
+    ],
+    link: Annotated[
+        str | None, typer.Option(help="https address at which the ECG can be looked at.", show_default=False)
+    ] = None,
+) -> None:
+    """Print a draft as cards in the form of CDS Hooks; preliminary, and nobody has signed for them."""
+    from ecgkin.ui.report.accepted import read_draft
+    from ecgkin.ui.report.cds import cards as made
+
+    console.emit(made(read_draft(draft), link))
 
 
 def _change(text: str) -> tuple[int, str]:

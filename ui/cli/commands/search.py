@@ -152,7 +152,9 @@ def _query(
 ) -> Any:
     """The page of the record, the picture, or the path of the picture."""
     from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg, open_picture
+    from ecgkin.retrieval.ecg.formats.tried import check_file
 
+    check_file(file, page)
     if kind == "picture":
         return file if page is None else open_picture(file, page)
     if kind == "auto" and is_picture(file):

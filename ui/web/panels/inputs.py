@@ -165,6 +165,7 @@ def _take(page: Page, files: list[tuple[str, str, bytes]]) -> None:
     names = list(queries)
     if ids != before:
         state["taken"] = ids
+        state["together"] = [_work(query).work_id for query in queries.values()]
         fresh = {name for file_id, name, _ in files if file_id not in before}
         new = [name for name in names if fresh & {part for part, _ in queries[name].files}]
         now = desk.current()
@@ -187,19 +188,25 @@ def _take(page: Page, files: list[tuple[str, str, bytes]]) -> None:
 
 
 def _open(query: Query | None) -> None:
-    """Put a query into the address; the same files are the same question for as long as a session lasts."""
-    import streamlit as st
-
+    """Put a query into the address."""
     if query is None:
         desk.opened(None)
         return
+    work = _work(query)
+    read_ahead(work)
+    desk.opened(work)
+
+
+def _work(query: Query) -> Work:
+    """The same files are the same question for as long as a session lasts."""
+    import streamlit as st
+
     ids: dict[str, str] = st.session_state.setdefault("opened", {})
     work = desk.shelf().get(ids.get(query.digest, ""))
     if work is None:
         work = desk.shelf().put(query)
         ids[query.digest] = work.work_id
-    read_ahead(work)
-    desk.opened(work)
+    return work
 
 
 def ask_rate(page: Page, work: Work) -> None:

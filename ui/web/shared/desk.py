@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.shared.concepts import Concept, ordered
-from ecgkin.ui.web.shared.query import Query
+from ecgkin.ui.web.shared.query import Options, Query
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -300,6 +300,23 @@ def current() -> Work | None:
             work = shelf().put(Query("text", text.strip(), text=text.strip()))
             st.session_state["by-words"] = work
     return work
+
+
+def together() -> list[Work]:
+    """The questions that were dropped together in this session, in their order; those that are still kept."""
+    import streamlit as st
+
+    return [work for work_id in st.session_state.get("together", []) if (work := shelf().get(work_id)) is not None]
+
+
+def search_key(query: Query, options: Options) -> tuple[Any, ...]:
+    """What a search is for.
+
+    Args:
+        query: What is asked.
+        options: How.
+    """
+    return (query.digest, options.k, options.where, options.previous, options.leave_out)
 
 
 def groups(files: Iterable[tuple[str, bytes]], together: Sequence[str]) -> list[list[tuple[str, bytes]]]:

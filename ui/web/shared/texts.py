@@ -318,6 +318,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "crop_whole": ("Use the whole photo", "Ganzes Foto verwenden"),
     "crop_cancel": ("Cancel", "Abbrechen"),
     "which": ("{n} ECGs were dropped; this one is shown:", "{n} EKGs wurden abgelegt; gezeigt wird:"),
+    "several": ("{n} ECGs dropped together", "{n} EKGs zusammen abgelegt"),
+    "several_done": ("{n} of {of} looked at", "{n} von {of} angesehen"),
+    "several_waits": ("waiting", "wartet"),
+    "several_none": ("nothing similar", "nichts Ähnliches"),
     "no_longer_kept": (
         "This question is no longer kept here. Drop the ECG again.",
         "Diese Anfrage ist hier nicht mehr gespeichert. Bitte das EKG noch einmal ablegen.",

@@ -14,6 +14,7 @@ import pytest
 from formats_made import lead_of
 
 from ecgkin.retrieval.ecg.assemble import millivolts_per
+from ecgkin.retrieval.ecg.formats.csv import stated_rate
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.header import age_of, iso_time
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, signed_lead
@@ -86,7 +87,10 @@ def test_lead_names_of_other_makers_and_languages(name: str, lead: str | None, s
         ("8 days", 8 / 365.25),
         ("12W", 84 / 365.25), ("71 Jahre", 71), ("1,5", 1.5), (">89", 90), ("> 89 years", 90), ("≥90", 90), ("90+", 90),
         ("300", 90), ("69 sex: M", 69), ("200", None), (">50", None),
-        ("unknown", None), ("", None), ("    ", None), ("-3", None),
+        ("unknown", None), ("", None), ("    ", None), ("-3", None), ("13 månader", 13 / 12),
+        ("2 semaines", 14 / 365.25),
+        ("5 dagar", 5 / 365.25), ("3 miesiące", None), ("1/2", None), ("60-70", None), ("1e2", None), ("1234", None),
+        ("54 female", 54), ("62.04654321", 62.04654321), ("45 years 3 months", 45),
     ],
 )  # fmt: skip
 def test_ages_with_units_and_limits(text: str, years: float | None) -> None:
@@ -460,6 +464,27 @@ def test_rates_and_units_of_time_that_cannot_be_are_refused(truth: np.ndarray, t
     file.write_text(table(truth, names="time (furlong)," + NAMES, clock=lambda k: f"{4 * k}"))
     with pytest.raises(RecordError, match="'furlong' of the time column is none of time"):
         read_ecg(file)
+
+
+@pytest.mark.parametrize(
+    ("words", "fs_hz"),
+    [
+        ("5e2 Hz", 500.0), ("2.5E+2 Hz", 250.0), (".25 kHz", 250.0), (",5kHz", 500.0), ("4 ms", 250.0),
+        ("2000 \u00b5s", 500.0), ("30000/min", 500.0), ("500 samples/s", 500.0), ("250sps", 250.0),
+    ],
+)  # fmt: skip
+def test_stated_rates_as_they_are_written(words: str, fs_hz: float) -> None:
+    assert stated_rate([f"Sampling rate: {words}"]) == pytest.approx(fs_hz)
+
+
+def test_clock_times_past_midnight(truth: np.ndarray, tmp_path: Path) -> None:
+    def clock(k: int) -> str:
+        ms = (86_398_000 + 4 * k) % 86_400_000
+        return f"{ms // 3_600_000:02d}:{ms // 60_000 % 60:02d}:{ms // 1000 % 60:02d}.{ms % 1000:03d}"
+
+    (tmp_path / "a.csv").write_text(table(truth, names=f"time,{NAMES}", clock=clock))
+    record = read_ecg(tmp_path / "a.csv", units="mV")
+    assert record.fs_hz == pytest.approx(250.0) and off(record, truth) < STEP_MV
 
 
 def test_thousands_in_cells_are_said(truth: np.ndarray, tmp_path: Path) -> None:

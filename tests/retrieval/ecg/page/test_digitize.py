@@ -65,6 +65,24 @@ def test_the_overlay_lies_on_the_traces(turns: int) -> None:
     assert check_overlay(found).shape[:2] == found.fine.darkness.shape
 
 
+def test_beats_keep_step_over_ten_seconds_where_the_pen_is_thick() -> None:
+    # Ink reaches half a pen beyond the first and the last sample; time is the grid's all the same.
+    record = _record(7)
+    style = RenderStyle(layout="3x4+1R", line_width_mm=0.6, calibration="none", lead_separators=False)
+    strip = np.nan_to_num(digitize(render_array(record, style)).record.standard()[1, :4990].astype(np.float64))
+    truth = record.standard()[1, :4990].astype(np.float64)
+
+    def lag(part: slice) -> float:
+        a, b = truth[part] - truth[part].mean(), strip[part] - strip[part].mean()
+        fine = [np.interp(np.arange(0, a.size - 1, 0.1), np.arange(a.size), v) for v in (a, b)]
+        shifts = np.arange(-200, 201)
+        return (
+            float(shifts[np.argmax([np.dot(fine[0][200:-200], np.roll(fine[1], -s)[200:-200]) for s in shifts])]) / 10
+        )
+
+    assert abs(lag(slice(20, 1500)) - lag(slice(3490, 4970))) < 1.5  # samples of 2 ms
+
+
 def test_what_was_made_ready_beside_the_network_changes_nothing() -> None:
     page = photograph(render_array(_record(6), RenderStyle(layout="3x4+1R")), np.random.default_rng(6), "photo")
     look = look_at(page)

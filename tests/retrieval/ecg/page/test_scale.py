@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecgkin.retrieval.ecg.page.scale import find_comb, paper_scale, profiles
+from ecgkin.retrieval.ecg.page.scale import evaluate, find_comb, followed, paper_scale, profiles
 
 
 def _grid(width: int, height: int, px_per_mm: float, minor: int, major: int, bend: float = 0.0) -> np.ndarray:
@@ -54,3 +54,19 @@ def test_a_comb_of_every_fifth_line_is_told_from_a_plain_one() -> None:
     lines = _grid(1500, 600, 6.0, 40, 90)
     comb = find_comb(profiles(lines, np.zeros_like(lines), 0, 6)[0], 120.0)
     assert comb is not None and comb.fifth and comb.period == pytest.approx(30.0, rel=0.01)
+
+
+@pytest.mark.parametrize("wander", [1.0, 2.0, -1.5])
+def test_lines_that_are_all_alike_do_not_stretch_flat_paper(wander: float) -> None:
+    # Where every millimetre is alike, what is left at 5 mm is the paper's, and its phase goes where it likes.
+    period, n = 39.37, 2000
+    x = np.arange(n)
+    lines = 60.0 * (np.abs((x + period / 10) % (period / 5) - period / 10) < 1)
+    slow = 6.0 * np.cos(2 * np.pi * (x / period + wander * (x / n) ** 2))
+    rng = np.random.default_rng(3)
+    profile = np.stack([lines - lines.mean() + slow + rng.normal(0, 1, n) for _ in range(6)])
+    found = followed(profile, np.linspace(80.0, 880.0, 6), period, (3, 1))
+    assert found is not None
+    at = np.linspace(20.0, n - 20.0, 9)
+    steps = np.diff(evaluate(found[0], at, np.full(9, 480.0), n, 880.0))
+    assert steps == pytest.approx(np.diff(at) / period, rel=2e-3)

@@ -124,7 +124,22 @@ SENTENCES: list[tuple[str, dict[str, str]]] = [
     ("Patient hat kein VHF, LSB oder WPW", {"AFIB": NO, "CLBBB": NO, "WPW": NO}),
     ("Atrial fibrillation has not been seen in this tracing.", {"AFIB": NO}),
     ("Left bundle branch block has not changed.", {"CLBBB": YES}),
+    ("Nil LBBB, nil LVH.", {"CLBBB": NO, "LVH": NO}),
+    ("AF (-), LBBB (+)", {"AFIB": NO, "CLBBB": YES}),
+    ("r/o AF", {"AFIB": MAYBE}),
     ("QRS is wide, but this is not a left bundle branch block.", {"CLBBB": NO}),
+    ("LBBB not seen in women.", {"CLBBB": NO}),
+    ("Utesluten förmaksflimmer.", {"AFIB": NO}),
+    ("Uteslutet vänstergrenblock, sinusrytm.", {"CLBBB": NO, "SR": YES}),
+    ("Avsaknad av förmaksflimmer, LBBB.", {"AFIB": NO, "CLBBB": YES}),
+    ("Vänstergrenblock ej påvisat.", {"CLBBB": NO}),
+    ("Kan inte utesluta förmaksflimmer.", {"AFIB": MAYBE}),
+    ("Osannolikt förmaksflimmer.", {"AFIB": NO}),
+    ("Sannolikt förmaksflimmer.", {"AFIB": MAYBE}),
+    ("Ausgeschlossenes Vorhofflimmern.", {"AFIB": NO}),
+    ("Nicht ausgeschlossenes Vorhofflimmern.", {"AFIB": MAYBE}),
+    ("Unlikely atrial fibrillation.", {"AFIB": NO}),
+    ("LBBB is unlikely and atrial fibrillation is present.", {"CLBBB": NO, "AFIB": YES}),
 ]
 
 

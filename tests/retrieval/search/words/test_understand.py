@@ -11,7 +11,15 @@ from ecgkin.retrieval.ecg.statements.report_text import fold
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.words import lexicon
 from ecgkin.retrieval.search.words.lexicon import distance, nearest_word
-from ecgkin.retrieval.search.words.parts import AgePart, MeasurePart, SexPart, Understood, UnusedPart, parts_of
+from ecgkin.retrieval.search.words.parts import (
+    AgePart,
+    MeasurePart,
+    SexPart,
+    StatementPart,
+    Understood,
+    UnusedPart,
+    parts_of,
+)
 from ecgkin.retrieval.search.words.shown import shown
 from ecgkin.retrieval.search.words.understand import cleaned, of_parts, understand
 
@@ -302,6 +310,22 @@ def test_minus_is_without_or_a_sign() -> None:
 )  # fmt: skip
 def test_words_that_deny_and_people_are_not_called_unknown(text: str) -> None:
     assert not [part for part in understand(text).parts if part.kind == "unknown"]
+
+
+@pytest.mark.parametrize(
+    ("text", "sex"),
+    [("LBBB not seen in women", "F"), ("LBBB inte påvisad hos kvinnor", "F"), ("uteslutet vänstergrenblock", None)],
+)
+def test_a_denied_finding_leaves_the_people_as_they_are(text: str, sex: str | None) -> None:
+    """What denies the finding denies no sex, and is neither unknown nor embedded."""
+    parts = {part.kind: part for part in understand(text).parts}
+    assert parts.pop("statement") == StatementPart("CLBBB", "absent", "and", text_of(text))
+    assert getattr(parts.pop("sex", None), "sex", None) == sex and not parts
+
+
+def text_of(text: str) -> str:
+    """The name in the text."""
+    return next(name for name in ("LBBB", "vänstergrenblock") if name in text)
 
 
 def test_denied_names_are_not_embedded() -> None:
