@@ -194,12 +194,12 @@ _STAGES: Mapping[Language, Mapping[str, str]] = {
 # Behind it what shows that it is fresh; alone where no wall is named.
 SHOWN_BY: Mapping[Language, Mapping[str, str]] = {
     "en": {
-        "raised": "ST elevation up to {most} mV in {leads}",
-        "mirror": "ST depression up to {most} mV in {leads} as its mirror image",
+        "raised": "ST raised by up to {most} mV in {leads}",
+        "mirror": "ST lowered by up to {most} mV in {leads} as its mirror image",
     },
     "de": {
-        "raised": "ST-Hebung bis {most} mV in {leads}",
-        "mirror": "ST-Senkung bis {most} mV in {leads} als Spiegelbild",
+        "raised": "ST um bis zu {most} mV angehoben in {leads}",
+        "mirror": "ST bis {most} mV unter der Nulllinie in {leads} als Spiegelbild",
     },
 }
 ACUTE: Mapping[Language, str] = {
