@@ -163,8 +163,8 @@ def tab(site: Site, chromium: Any) -> Iterator[Any]:
 @contextmanager
 def visiting(site: Site, chromium: Any, **options: Any) -> Iterator[Any]:
     """A fresh tab; what it asks of other machines, and its errors, fail the test."""
-    size = {"width": 1280, "height": 900}
-    context = chromium.new_context(viewport=size, locale="en-GB", accept_downloads=True, **options)
+    usual = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", "accept_downloads": True}
+    context = chromium.new_context(**{**usual, **options})
     context.set_default_timeout(WAIT_MS)
     tab = context.new_page()
     faults: list[str] = []
@@ -550,18 +550,24 @@ def test_on_a_phone_a_swipe_over_the_ecg_scrolls_the_page(site: Site, chromium: 
         before = main.evaluate("e => e.scrollTop")
         box = frame.bounding_box()
         x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.7
-        touch = tab.context.new_cdp_session(tab)
-        touch.send(
-            "Input.synthesizeScrollGesture",
-            {"x": x, "y": y, "yDistance": -250, "gestureSourceType": "touch", "speed": 600},
-        )
+        swiped(tab, x, y, 0, -250)
         tab.wait_for_function("([e, y]) => e.scrollTop > y + 100", arg=[main.element_handle(), before])
         cards = tab.locator(".st-key-cards")
         cards.scroll_into_view_if_needed()
-        box = cards.bounding_box()
-        swipe = {"x": 300, "y": box["y"] + 60, "xDistance": -250, "gestureSourceType": "touch", "speed": 600}
-        touch.send("Input.synthesizeScrollGesture", swipe)
+        tab.wait_for_timeout(500)  # until the page rests
+        swiped(tab, 300, cards.bounding_box()["y"] + 60, -250, 0)
         tab.wait_for_function("e => e.scrollLeft > 100", arg=cards.element_handle())
+
+
+def swiped(tab: Any, x: float, y: float, dx: float, dy: float) -> None:
+    """One finger put down, moved and taken away."""
+    hand = tab.context.new_cdp_session(tab)
+    hand.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 9):
+        point = {"x": x + dx * step / 8, "y": y + dy * step / 8}
+        hand.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+        tab.wait_for_timeout(16)
+    hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def test_nothing_is_lost_by_reload_back_or_another_language(site: Site, tab: Any) -> None:
@@ -635,8 +641,8 @@ def test_two_ecgs_are_listed_and_each_is_a_question(site: Site, tab: Any) -> Non
     first = tab.url
     listed.get_by_role("button", name="ECG_1.csv").click()
     tab.wait_for_function("url => location.href !== url", arg=first)
-    settled(tab)
     tab.locator(".ek-understood", has_text="ECG_1.csv").wait_for()
+    settled(tab)
     shot(tab, "10-several")
 
 

@@ -44,7 +44,13 @@ def waiting_html(word: Words) -> str:
 
 
 def answer_html(
-    draft: DraftOut, page: PageOut | None, hits: Mapping[str, HitOut], word: Words, refusal: str = ""
+    draft: DraftOut,
+    page: PageOut | None,
+    hits: Mapping[str, HitOut],
+    word: Words,
+    refusal: str = "",
+    *,
+    picture: bool = False,
 ) -> str:
     """Flags, conclusion and measurements; everything in it is escaped.
 
@@ -54,6 +60,7 @@ def answer_html(
         hits: Case id to the hit that has a card on the page.
         word: Texts.
         refusal: Why there is no answer, where the page says that elsewhere already.
+        picture: Whether a picture was asked with, whatever is known of its page.
 
     Returns:
         HTML, escaped.
@@ -62,7 +69,7 @@ def answer_html(
         f'<section class="ek ek-answer" aria-label="{escape(word("answer"), quote=True)}">'
         f'<div class="ek-say">{_flags(draft)}{_conclusion(draft, hits, word, refusal)}</div>'
         f'<div class="ek-measured">{_tiles(draft, word)}{_st(draft, word)}'
-        f'<p class="ek-soft">{escape(source(draft, page, word))}</p></div></section>'
+        f'<p class="ek-soft">{escape(source(draft, page, word, picture=picture))}</p></div></section>'
     )
 
 
@@ -122,25 +129,26 @@ def _st(draft: DraftOut, word: Words) -> str:
     for lead in LEADS:
         level = draft.st_mv.get(lead)
         kind = "hot" if lead in hot else "flat" if level is None or abs(level) < FLAT_MV else ""
-        said = escape(word("unknown_short")) if level is None else f"{level:+.2f}"
+        said = escape(word("unknown_short")) if level is None else f"{round(level, 2) + 0.0:+.2f}"
         cells += f'<li class="{kind}"><span>{lead}</span> {said}</li>'
     return f'<div class="ek-st"><b>{name}</b><ul>{cells}</ul></div>'
 
 
-def source(draft: DraftOut, page: PageOut | None, word: Words) -> str:
+def source(draft: DraftOut, page: PageOut | None, word: Words, *, picture: bool = False) -> str:
     """Where the values come from, and which could not be told.
 
     Args:
         draft: With its measurements.
         page: What was read of a picture; None of a recording.
         word: Texts.
+        picture: Whether a picture was asked with: not every encoder has its page read.
 
     Returns:
         One line.
     """
     if not draft.measurements and not draft.st_mv:
-        return word("from_nothing_page" if page is not None else "from_nothing")
-    said = word("from_recording")
+        return word("from_nothing_page" if page is not None or picture else "from_nothing")
+    said = word("from_picture" if picture else "from_recording")
     if page is not None:
         speed, gain, assumed = paper_scale(page)
         said = word("from_print_assumed" if assumed else "from_print", speed=f"{speed:.3g}", gain=f"{gain:.3g}")

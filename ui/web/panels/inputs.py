@@ -176,7 +176,10 @@ def _take(page: Page, files: list[tuple[str, str, bytes]]) -> None:
             # What was on the page has been taken away.
             _open(queries[names[-1]] if names else None)
     if len(names) > 1:
-        if state.get("which") not in names:
+        now = desk.current()
+        if now is not None and now.query.name in names:
+            state["which"] = now.query.name
+        elif state.get("which") not in names:
             state["which"] = names[-1]
         st.segmented_control(
             word("which", n=len(names)),

@@ -57,7 +57,7 @@ def neighbour_cards(page: Page, found: Found, shown: SearchOut, options: Options
 
     word = page.word
     with st.container(horizontal=True, vertical_alignment="center", key="again-row"):
-        heading = word("neighbours_far" if shown.abstention.nothing_similar else "neighbours")
+        heading = word("neighbours_far" if shown.abstention.nothing_similar and shown.hits else "neighbours")
         st.header(heading, anchor=False, width="content")
         pressed = _again(page, found) if shown.hits else False
         if shown.hits and shown.query_id:

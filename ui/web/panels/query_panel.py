@@ -187,8 +187,10 @@ def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, wo
         facts += [(word("sampled"), sampled), (word("leads"), " ".join(record.leads))]
     if found.page is not None:
         read = page_facts(found.page, word)
+        if found.abstention.reason == "unreadable":  # a clear picture of something else is no page of good quality
+            read = read[:-1]
         facts += read
-        brief += [read[0][1], f"{word('quality')}: {read[-1][1]}"]
+        brief += [read[0][1], *(f"{name}: {value}" for name, value in read[-1:] if name == word("quality"))]
     facts.append((word("took"), word("seconds", s=f"{found.timings_ms.get('total', 0) / 1000:.1f}")))
     items = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in facts)
     return (

@@ -91,7 +91,7 @@ def _abstained(page: Page, work: Work, shown: SearchOut) -> None:
     import streamlit as st
 
     word = page.word
-    if shown.abstention.nothing_similar:
+    if shown.abstention.nothing_similar and shown.hits:  # else it is said in the place of the cases
         best, threshold = shown.abstention.best_score or 0.0, shown.abstention.threshold or 0.0
         reason = shown.abstention.reason
         why = reason if reason in ("unreadable", "no_ecg", "not_carried", "not_understood") else "nothing_similar"
@@ -151,7 +151,8 @@ def _draft(page: Page, work: Work, found: Found, options: Options, places: Place
         return
     hits = {hit.case.case_id: hit for hit in cards.hits}
     said = shown.abstention.reason if shown.abstention.nothing_similar else ""
-    places.answer.html(answer.answer_html(written.answer.draft, shown.page, hits, word, said))
+    made = answer.answer_html(written.answer.draft, shown.page, hits, word, said, picture=shown.query == "image")
+    places.answer.html(made)
     if places.quiz is not None:
         with places.quiz:
             text = (work.own_finding or ([], ""))[1]

@@ -55,14 +55,15 @@ def _list(page: Page, works: Sequence[Work], options: Options) -> None:
     with st.container(key="several-list"):
         for number, work in enumerate(works):
             with st.container(horizontal=True, vertical_alignment="center", key=f"one-{number}"):
-                st.button(
+                pressed = st.button(
                     work.query.name,
                     type="primary" if work is now else "secondary",
                     key=f"open-{number}-{work.work_id[:8]}",
-                    on_click=desk.opened,
-                    args=(work,),
                 )
                 st.html(row_html(page, work, options))
+                if pressed:
+                    desk.opened(work)
+                    st.rerun()  # of the whole page, not of this list alone
     if waiting and n_done == len(works):
         st.rerun()  # all are there: the list need not look again
 

@@ -295,6 +295,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "m_st": ("ST, mV", "ST, mV"),
     "unknown": ("unknown", "unbekannt"),
     "unknown_short": ("?", "?"),
+    "from_picture": ("Read from the picture", "Aus dem Bild gelesen"),
     "from_recording": ("Measured on the recording", "An der Aufzeichnung gemessen"),
     "from_print": (
         "Read from the print, at {speed} mm/s and {gain} mm/mV",
