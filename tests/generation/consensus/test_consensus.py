@@ -17,6 +17,7 @@ from ecgkin.generation.consensus.phrases import (
     FINDINGS,
     PLAIN_FROM,
     PROBABLE_FROM,
+    SHOWN_BY,
     TITLES,
     WORDS,
     alternative,
@@ -466,3 +467,18 @@ def test_a_wide_rhythm_without_form_is_no_sinus_rhythm() -> None:
     assert not {"SR", "IMI", "NST_"} & set(draft.codes())
     assert "ventricular pacing or ventricular escape cannot be excluded" in draft.text
     assert {"SR", "IMI"} <= set(drafted(near, thresholds=limits, measurements=measured()).codes())
+
+
+@pytest.mark.parametrize("code", ["SR", "STACH", "SBRAD", "SARRH"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_rhythm_is_read_back_behind_its_title(code: str, language: Language) -> None:
+    text = f"{TITLES[language]['rhythm']}: {capital(finding(code, language))}."
+    assert [found.code for found in find_statements(text)] == [code]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_shows_a_fresh_infarction_is_no_finding_of_the_cited_cases(language: Language) -> None:
+    for kind in SHOWN_BY[language]:
+        shown = SHOWN_BY[language][kind].format(most="0.21", leads="V2, V3")
+        line = f"{capital(finding('ASMI', language, stage='recent'))} ({shown}) (99 %) [1]."
+        assert [found.code for found in find_statements(line)] == ["ASMI"], line
