@@ -92,8 +92,6 @@ def read_pages(data: PtbXl, rows: Sequence[PtbXlRow], kind: str, keep: Path | No
         if time.monotonic() > until:
             continue
         page = drawn_and_read(data, row, kind)
-        if page.record is not None:
-            page = replace(page, record=replace(page.record, signal_mv=page.record.signal_mv.astype(np.float16)))
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(pickle.dumps((page.ecg_id, page.layout, page.record, page.grade)))
@@ -108,15 +106,16 @@ def part_of(data: PtbXl, row: PtbXlRow) -> EcgRecord:
     return replace(record, signal_mv=shown(record, own_style(rng)).astype(np.float32), leads=LEADS)
 
 
+def _st_of(lead: str) -> Callable[[Measurements], float | None]:
+    """Reads ST at J+60 of a lead, µV."""
+    return lambda m: 1000 * m.leads[lead].st_60_mv if lead in m.leads else None
+
+
 def differences(
     found: Mapping[int, Measurements | None], truth: Mapping[int, Measurements]
 ) -> dict[str, tuple[list[float], int, int, int]]:
     """By value: differences, how many are missing on the page, in the recording, and how many pages there are."""
-    readers: dict[str, Callable[[Measurements], float | None]] = {name: of for name, (of, _) in VALUES.items()}
-    for lead in LEADS:
-        readers[f"ST J+60 {lead}"] = lambda m, lead=lead: (  # type: ignore[misc]
-            1000 * m.leads[lead].st_60_mv if lead in m.leads else None
-        )
+    readers = {name: of for name, (of, _) in VALUES.items()} | {f"ST J+60 {lead}": _st_of(lead) for lead in LEADS}
     out = {}
     for name, of in readers.items():
         errors: list[float] = []

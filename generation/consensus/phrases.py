@@ -194,12 +194,12 @@ _STAGES: Mapping[Language, Mapping[str, str]] = {
 # Behind it what shows that it is fresh; alone where no wall is named.
 SHOWN_BY: Mapping[Language, Mapping[str, str]] = {
     "en": {
-        "raised": "ST elevation up to {most} mV in {leads}",
-        "mirror": "ST depression up to {most} mV in {leads} as its mirror image",
+        "raised": "ST raised by up to {most} mV in {leads}",
+        "mirror": "ST lowered by up to {most} mV in {leads} as its mirror image",
     },
     "de": {
-        "raised": "ST-Hebung bis {most} mV in {leads}",
-        "mirror": "ST-Senkung bis {most} mV in {leads} als Spiegelbild",
+        "raised": "ST um bis zu {most} mV angehoben in {leads}",
+        "mirror": "ST bis {most} mV unter der Nulllinie in {leads} als Spiegelbild",
     },
 }
 ACUTE: Mapping[Language, str] = {
@@ -236,6 +236,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "few": "too few similar cases ({n})",
         "veiled": "not to be judged: the usual criteria do not hold where the ventricles are excited another way",
         "flagged": "not free of findings by what was measured",
+        "not_denied": "not ruled out: what was measured does not exclude it, and cases without it are no evidence",
         "interval_pr": "PR",
         "no_samples": "not measured: no signals could be read off the page",
         "not_measured": "not measured ({reason})",
@@ -263,6 +264,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "few": "zu wenige ähnliche Fälle ({n})",
         "veiled": "nicht zu beurteilen: bei anderem Erregungsweg der Kammern gelten die üblichen Kriterien nicht",
         "flagged": "nach den gemessenen Werten nicht unauffällig",
+        "not_denied": "nicht ausgeschlossen: Messwerte sprechen nicht dagegen, Fälle ohne den Befund sind kein Beleg",
         "interval_pr": "PQ",
         "no_samples": "nicht gemessen: von der Seite waren keine Signale zu lesen",
         "not_measured": "nicht gemessen ({reason})",

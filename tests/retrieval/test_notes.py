@@ -11,7 +11,8 @@ import pytest
 from ecgkin.retrieval.notes import WORDING, Note, NoteCode, without
 
 VALUES = {"degrees": 3.2, "n_rows": 5, "n_pages": 4, "page": 2, "mv": 81.0, "total_s": 60.0, "page_s": 10.0,
-          "start_s": 0.0, "end_s": 10.0, "best": 0.2, "threshold": 0.5, "sure": 93.0}  # fmt: skip
+          "start_s": 0.0, "end_s": 10.0, "best": 0.2, "threshold": 0.5, "sure": 93.0,
+          "factor": 2.0}  # fmt: skip
 
 
 def filled(code: NoteCode) -> Note:

@@ -25,7 +25,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds that the clock shows; set the first of them."""
     now = [1000.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("ecgkin.ui.console.time.monotonic", lambda: now[0])
     return now
 
 
@@ -88,7 +88,8 @@ def test_lines_of_steps_and_of_unknown_length(clock: list[float], capsys: pytest
 
 
 CHILD = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from ecgkin.ui import console
 with console.progress("long"):
     print("begun", flush=True)
@@ -113,6 +114,7 @@ def test_stopping_is_said_before_it_is_raised() -> None:
 
 def test_the_handler_is_as_it_was() -> None:
     """After a step Ctrl-C does what it did before; a handler of somebody else stays in force during it."""
+    given = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
     before = signal.getsignal(signal.SIGINT)
     with console.progress("step"):
         assert signal.getsignal(signal.SIGINT) is not before
@@ -126,4 +128,4 @@ def test_the_handler_is_as_it_was() -> None:
         with console.progress("step"):
             assert signal.getsignal(signal.SIGINT) is own
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, given)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ import numpy as np
 from ecgkin.retrieval.errors import EcgkinError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from ecgkin.index.sources.items import IngestItem
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.demo.cases import Say
     from ecgkin.ui.demo.demo import Shown
@@ -104,6 +106,7 @@ def serve_demo(settings: Settings, shown: Shown, *, say: Say, ready: Callable[[s
             finally:
                 stop.set()
                 if filling.is_alive():
+                    say("stopping ...")
                     filling.join()  # at most a batch
 
 
@@ -119,8 +122,14 @@ def _fill(shown: Shown, stop: threading.Event, say: Say) -> None:
         if stop.is_set():
             raise _StoppedError
 
+    def until_stopped(items: Iterator[IngestItem]) -> Iterator[IngestItem]:
+        for item in items:  # simulated ones are drawn here
+            moved(0)
+            yield item
+
+    assert shown.rest is not None
     try:
-        n = complete(shown, say=say, moved=moved).n_cases
+        n = complete(replace(shown, rest=until_stopped(shown.rest)), say=say, moved=moved).n_cases
         say(f"all {n} cases are in")
     except _StoppedError:
         say("the other cases come in when the demo is started again")

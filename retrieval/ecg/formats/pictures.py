@@ -30,9 +30,9 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
     """
     file = Path(path)
     by_name = file.suffix.lower() in PICTURE_SUFFIXES
-    if not file.is_file():  # a pipe would be waited for without end
-        return by_name
     try:
+        if not file.is_file():  # a pipe would be waited for without end
+            return by_name
         kind = kind_of_file(file)
     except (OSError, ValueError):  # whoever reads it will say what is wrong with it
         return by_name
@@ -179,9 +179,9 @@ def document_in(path: str | os.PathLike[str]) -> bytes | None:
     from ecgkin.retrieval.ecg.formats.pdf.pages import MAX_BYTES
 
     file = Path(path)
-    if file.exists() and not file.is_file():
-        return None  # folders, pipes and devices: whoever reads pictures says so
     try:
+        if file.exists() and not file.is_file():
+            return None  # folders, pipes and devices: whoever reads pictures says so
         kind = kind_of_file(file)
         if kind is Kind.PDF:
             if file.stat().st_size > MAX_BYTES:

@@ -155,6 +155,10 @@ def check_file(path: str | os.PathLike[str], page: int | None = None) -> None:
     """
     from ecgkin.retrieval.ecg.formats.pictures import document_in
 
+    # A WFDB record is named without a suffix, too; of what is not there the reader has the better words.
+    with suppress(OSError, ValueError):
+        if not Path(path).is_file():
+            return
     if document_in(path) is not None:
         check_document(Path(path), page)
 

@@ -17,6 +17,7 @@ from ecgkin.generation.consensus.phrases import (
     FINDINGS,
     PLAIN_FROM,
     PROBABLE_FROM,
+    SHOWN_BY,
     TITLES,
     WORDS,
     alternative,
@@ -186,6 +187,33 @@ def test_questions() -> None:
     assert not unsure.codes() and "Not settled" in unsure.text and "any finding: 21 %" in unsure.text
     report = drafted(neighbours((10, "SR NORM")), question="Please write the report." + " why?" * 20_000)
     assert [s.name for s in report.sections] == list(SECTIONS)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_questions_are_not_answered_by_no_against_what_was_measured(language: Language) -> None:
+    """Cases without a statement are no evidence where measuring finds it, or did not look; alarms are told beside."""
+    near = neighbours((20, "SR NORM"))
+    limits = DraftThresholds("x", default=0.3)
+
+    def asked(question: str, measurements: Measurements | None) -> Draft:
+        return drafted(near, language, thresholds=limits, measurements=measurements, question=question)
+
+    def at(mv: float) -> Measurements:
+        level = {name: mv if name in ("V2", "V3") else 0.0 for name in LEADS}
+        leads = {name: lead(st_j_mv=one, st_60_mv=one) for name, one in level.items()}
+        return measured(leads=leads, sex="M", p_waves="present", regular=True)
+
+    raised = asked("Is there ST elevation?", at(0.4))
+    assert "STE_" not in raised.codes("absent") and "V2, V3" in raised.text
+    assert "V2, V3" in asked("Is there atrial fibrillation?", at(0.4)).text
+    assert not asked("Is there ST elevation?", None).codes("absent")
+    level = asked("Is there ST elevation?", at(0.0))
+    (said,) = level.sentences
+    assert level.codes("absent") == ("STE_",) and said.basis == "measurement" and said.probability is None
+    unclear = replace(at(0.0), p_waves="unclear")
+    assert asked("Is there atrial fibrillation?", at(0.0)).codes("absent") == ("AFIB",)
+    assert not asked("Is there atrial fibrillation?", unclear).codes("absent")
+    assert not asked("Is there a long QT interval?", replace(at(0.0), qtc_ms=510.0)).codes("absent")
 
 
 @given(st.lists(st.sets(st.sampled_from(CODES), max_size=6), min_size=5, max_size=40), st.sampled_from(LANGUAGES))
@@ -411,7 +439,7 @@ def test_an_infarction_under_raised_st_is_acute_or_recent(language: Language) ->
     raised = up("V2", "V3")
     draft = drafted(old, language, thresholds=limits, measurements=raised)
     (line,) = [s.text for s in draft.sentences if s.section == "infarction"]
-    most = "0.31 mV in V2, V3" if language == "en" else "0,31 mV in V2, V3"
+    most = "0.31 mV in V2, V3" if language == "en" else "0,31 mV angehoben in V2, V3"
     assert line.startswith(words[language]) and most in line
     draft = drafted(old, language, thresholds=limits, measurements=up("II", "III", "aVF"))
     lines = [s.text for s in draft.sentences if s.section == "infarction"]
@@ -439,3 +467,18 @@ def test_a_wide_rhythm_without_form_is_no_sinus_rhythm() -> None:
     assert not {"SR", "IMI", "NST_"} & set(draft.codes())
     assert "ventricular pacing or ventricular escape cannot be excluded" in draft.text
     assert {"SR", "IMI"} <= set(drafted(near, thresholds=limits, measurements=measured()).codes())
+
+
+@pytest.mark.parametrize("code", ["SR", "STACH", "SBRAD", "SARRH"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_rhythm_is_read_back_behind_its_title(code: str, language: Language) -> None:
+    text = f"{TITLES[language]['rhythm']}: {capital(finding(code, language))}."
+    assert [found.code for found in find_statements(text)] == [code]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_shows_a_fresh_infarction_is_no_finding_of_the_cited_cases(language: Language) -> None:
+    for kind in SHOWN_BY[language]:
+        shown = SHOWN_BY[language][kind].format(most="0.21", leads="V2, V3")
+        line = f"{capital(finding('ASMI', language, stage='recent'))} ({shown}) (99 %) [1]."
+        assert [found.code for found in find_statements(line)] == ["ASMI"], line

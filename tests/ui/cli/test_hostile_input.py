@@ -452,6 +452,15 @@ def test_bad_pages(call: Callable[..., Done], files: Path, tmp_path: Path, words
     assert (done.status, done.out) == (2, "") and says in done.err and not (tmp_path / "page.png").exists()
 
 
+def test_a_record_named_without_its_suffix_is_searched(
+    call: Callable[..., Done], simulated_base: Path, files: Path
+) -> None:
+    """WFDB names records, not files."""
+    named, whole = (call("search", simulated_base, files / name, "--json") for name in ("good", "good.hea"))
+    assert named.status == 0, named
+    assert json.loads(named.out)["hits"] == json.loads(whole.out)["hits"]
+
+
 def test_pages_that_cannot_be_written(call: Callable[..., Done], files: Path, tmp_path: Path) -> None:
     """A folder in the way, a folder that is missing, a full disk, an unknown ending."""
     (tmp_path / "folder.png").mkdir()

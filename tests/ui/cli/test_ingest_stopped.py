@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +32,14 @@ def ingest(made_ptbxl: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
         return int(stopped.value.code or 0), captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts: where the tests run in the background it would be ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupted_at(call: int, monkeypatch: pytest.MonkeyPatch) -> None:

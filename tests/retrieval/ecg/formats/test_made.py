@@ -355,5 +355,5 @@ def test_names_do_not_matter(tmp_path: Path) -> None:
         assert read_ecg(tmp_path / name).leads == ("II", "V1", "V5")
         made.write_muse(tmp_path / name, made.steps())
         assert read_ecg(tmp_path / name).leads == LEADS
-        made.write_scp(tmp_path / name, {1: (2, [1, 0, 2, 0])}, tables=None)
+        made.write_scp(tmp_path / name, {1: (2, [100, 0, 200, 0])}, tables=None)
         assert read_ecg(tmp_path / name).leads == ("I",)

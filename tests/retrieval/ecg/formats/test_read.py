@@ -269,9 +269,9 @@ def test_csv_units_stated_guessed_and_given(tmp_path: Path) -> None:
     guessed = read_ecg(file, fs_hz=100)
     assert any("taken as uV" in note for note in guessed.notes)
     np.testing.assert_allclose(guessed.signal_mv, stated.signal_mv, atol=1e-6)
-    given_units = read_ecg(file, fs_hz=100, units="mV")
-    np.testing.assert_allclose(given_units.signal_mv, stated.signal_mv * 1000, rtol=1e-5)
-    assert any("amplitudes reach" in note for note in given_units.notes)
+    with pytest.raises(RecordError, match="half of the leads reach"):
+        read_ecg(file, fs_hz=100, units="mV")
+    np.testing.assert_allclose(read_ecg(file, fs_hz=100, units="uV").signal_mv, stated.signal_mv, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -16,11 +16,12 @@ from PIL import Image
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.folder import folder_items
 from ecgkin.retrieval.ecg.formats import tried
-from ecgkin.retrieval.ecg.formats.tried import check_document, open_unattended
+from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg
+from ecgkin.retrieval.ecg.formats.tried import check_document, check_file, open_unattended
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.retrieval.errors import ImageError
+from ecgkin.retrieval.errors import ImageError, InputError
 
 HOSTILE = Path(__file__).parents[3] / "fixtures" / "hostile"
 
@@ -105,3 +106,11 @@ def test_an_ingest_goes_on(page: Path, tmp_path: Path) -> None:
     assert report.added == 1
     assert [title.rpartition("/")[2] for title, _ in report.failed] == ["bomb.pdf"]
     assert "cannot be decoded within" in report.failed[0][1]
+
+
+@pytest.mark.parametrize("name", ["a" * 600, "a" * 600 + ".pdf", "a\0b.pdf"])
+def test_names_that_no_disk_takes_are_refused(name: str) -> None:
+    assert not is_picture(name) or name.endswith(".pdf")
+    for opened in (check_file, open_ecg, open_unattended):
+        with pytest.raises(InputError, match="cannot be read"):
+            opened(name)
