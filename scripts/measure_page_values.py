@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgkin.generation.measures import Measurements, measure
+from ecgkin.generation.measures.evidence import evidence_values
 from ecgkin.generation.research.digitising.pages import FS, own_style, shown
 from ecgkin.retrieval.ecg.augment.photograph import photograph
 from ecgkin.retrieval.ecg.drawing.raster import render_array
@@ -32,6 +33,14 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
 
 KINDS = ("clean", "photographed")
+
+
+def _voltage(measured: Measurements, name: str) -> float | None:
+    """A voltage criterion in µV."""
+    value = evidence_values(measured).get(name)
+    return None if value is None else 1000 * value
+
+
 # Name in the table -> value, unit in which it is printed.
 VALUES: dict[str, tuple[Callable[[Measurements], float | None], str]] = {
     "rate": (lambda m: m.rate_bpm, "/min"),
@@ -40,6 +49,8 @@ VALUES: dict[str, tuple[Callable[[Measurements], float | None], str]] = {
     "QT": (lambda m: m.qt_ms, "ms"),
     "QTc": (lambda m: m.qtc_ms, "ms"),
     "axis": (lambda m: m.axis_deg, "°"),
+    "Sokolow-Lyon": (lambda m: _voltage(m, "sokolow_mv"), "µV"),
+    "Cornell": (lambda m: _voltage(m, "cornell_mv"), "µV"),
 }
 
 
