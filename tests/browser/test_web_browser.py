@@ -396,6 +396,7 @@ def test_drafters_compared_and_map(site: Site, tab: Any) -> None:
     table = tab.locator(".ek-table")
     table.wait_for()
     assert table.locator("thead th").count() == 5 and table.locator("tr.differ").count() >= 1
+    tab.locator(".st-key-drafters").get_by_text("Atrial fibrillation").first.wait_for(state="attached")
     said = tab.locator(".st-key-drafters").inner_text()
     assert "Atrial fibrillation" in said and "without neighbours" in said and "consensus" in said
     shot(tab, "6-drafters")
@@ -683,7 +684,7 @@ def test_demo_serves_and_ends(tmp_path: Path) -> None:
         assert httpx.get(f"{api[1]}/readyz", trust_env=False).status_code == 200
         assert httpx.get(page[1], trust_env=False).status_code == 200
         demo.send_signal(signal.SIGINT)
-        assert demo.wait(60) == 0
+        assert demo.wait(WAIT_MS / 1000) == 0
         for url in addresses:
             with pytest.raises(httpx.TransportError):
                 httpx.get(url, trust_env=False)
