@@ -383,14 +383,14 @@ def main() -> None:
         folder = Path(tempfile.mkdtemp(prefix="ecgkin-broken-"))
         os.environ["ECGKIN_HOME"] = str(folder)
         try:
-            made = {
+            ways: dict[str, Callable[[Path], Any]] = {
                 "kills": lambda at: kills(at, asked.kills, asked.writers, random.Random(asked.seed)),
                 "full": lambda at: full(at, asked.writers),
                 "readonly": readonly,
                 "clock": lambda at: clock(at, asked.writers, asked.seconds),
                 "two": lambda at: two(at, asked.writers, asked.seconds),
-            }[fault](folder)
-            print(made, flush=True)
+            }
+            print(ways[fault](folder), flush=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

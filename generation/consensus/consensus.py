@@ -267,13 +267,26 @@ class _Writer:
                 notes.append(self._finding(code, SECTION_OF[code]))
             elif code in self.alternatives:
                 notes.append(self._alternative(code, SECTION_OF[code]))
+            elif self.found.measured_no(code):
+                words = self.words["no"].format(finding=finding(code, self.language))
+                notes.append(Note(words, SECTION_OF[code], ((code, "absent"),), (), None, "measurement"))
+            elif SECTION_OF[code] in self._veiled():
+                abstained[SECTION_OF[code]] = self.words["veiled"]
+            elif not self.found.deniable(code):
+                # That no similar case is said to have it is no evidence where measuring speaks for it, or did not look.
+                abstained[SECTION_OF[code]] = self.words["not_denied"]
             elif not self.few and (p < ABSENT_BELOW or code in self.settled.dropped):
                 without = self._cases(code, carrying=False)
                 words = self.words["no"].format(finding=finding(code, self.language))
                 notes.append(Note(words, SECTION_OF[code], ((code, "absent"),), without, 1 - p))
             else:
                 abstained[SECTION_OF[code]] = self._open(p)
-        return notes, abstained
+        # Whoever asks about one thing is told what must not be missed all the same.
+        asked_in = dict.fromkeys(SECTION_OF[code] for code in asked)
+        beside = [note for section in asked_in for note in self.found.notes(section, {}, self.language)]
+        said = {note.words for note in notes}
+        alarms = [note for note in (*beside, *self.found.sentences(self.language)) if note.words not in said]
+        return [*notes, *{note.words: note for note in alarms}.values()], abstained
 
     def _finding(self, code: str, section: str) -> Note:
         p = self.kept[code]
@@ -320,15 +333,18 @@ class _Writer:
             return ""
         if self.found.raised_over(code) is not None:
             return "recent"
+        # Where ST and T were measured and are as they should be, nothing that the cases carry makes it fresh.
+        quiet = self.measurements is not None and bool(self.measurements.leads) and not self.found.secondary
+        quiet = quiet and not self.found.st_up and "st_t" not in self.found.forbidden
         cited = [self.neighbours[i].stage for i in self._cases(code)]
         if sum(stage in ("acute", "recent") for stage in cited) >= _FRESH_CITED:
-            return "recent"
+            return "" if quiet else "recent"
         stages = [n.stage for n in self.neighbours if code in n.codes and n.stage][:_STAGE_CASES]
         if len(stages) < _STAGED:
             return ""
         fresh = sum(stage != "old" for stage in stages) / len(stages)
         if fresh >= _STAGE_SHARE:
-            return "recent"
+            return "" if quiet else "recent"
         judged = self.measurements is not None and bool(self.measurements.leads)
         judged = judged and not self.found.st_up and not self.found.secondary and "infarction" not in self._veiled()
         judged = judged and "st_t" not in self.found.forbidden

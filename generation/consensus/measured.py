@@ -62,7 +62,31 @@ _VEILS: Mapping[str, frozenset[str]] = {
     "CLBBB": frozenset({"st_t", "infarction"}),
     "WPW": frozenset({"st_t", "infarction"}),
 }
+# Statements that reports carry far more rarely than ECGs show them: cases without them say nothing, measuring decides.
+_BY_MEASURE = frozenset(
+    {
+        "STE_",
+        "STD_",
+        "INVT",
+        "NST_",
+        "NT_",
+        "NDT",
+        "TAB_",
+        "LOWT",
+        "LNGQT",
+        "QWAVE",
+        "1AVB",
+        "2AVB",
+        "3AVB",
+        "WPW",
+        "LPR",
+    }
+)
+_RHYTHMS_BY_MEASURE = frozenset({"AFIB", "AFLT", "PACE"})
+_NO_WPW_FROM_MS, _NARROW_MS, _NOT_LONG_QTC_MS, _NOT_LONG_PR_MS = 120.0, 110.0, 450.0, 200.0
 _SECTION_OF_NOTE: Mapping[FlagCode, str] = {
+    FlagCode.HIGH_GRADE_BLOCK: "conduction",
+    FlagCode.SECOND_DEGREE_BLOCK: "conduction",
     FlagCode.PACED: "rhythm",
     FlagCode.FIBRILLATION: "rhythm",
     FlagCode.FLUTTER: "rhythm",
@@ -70,6 +94,7 @@ _SECTION_OF_NOTE: Mapping[FlagCode, str] = {
     FlagCode.RIGHT_BUNDLE: "conduction",
     FlagCode.Q_WAVES: "infarction",
 }
+_BLOCKS = frozenset({FlagCode.HIGH_GRADE_BLOCK, FlagCode.SECOND_DEGREE_BLOCK})
 _ST_UP = frozenset({FlagCode.ST_ELEVATION, FlagCode.SGARBOSSA, FlagCode.POSTERIOR, FlagCode.AVR_ELEVATION})
 _SHORT_PR_MS, _NOT_NARROW_MS = 120.0, 100.0
 _T_NEGATIVE_MV = -0.1
@@ -99,6 +124,8 @@ class MeasuredFindings:
         st_up: Whether ST is elevated as in acute infarction: no infarction is old then.
         secondary: Whether ST and T follow another way of excitation and say nothing of ischaemia.
         untold: Statements that cannot be made because how the ventricles are excited is not known.
+        denied: Statements that were looked for by measuring, and of which nothing was found.
+        looked: Whether anything was measured.
     """
 
     flags: tuple[Flag, ...] = ()
@@ -109,6 +136,23 @@ class MeasuredFindings:
     st_up: bool = False
     secondary: bool = False
     untold: frozenset[str] = frozenset()
+    denied: frozenset[str] = frozenset()
+    looked: bool = False
+
+    def deniable(self, code: str) -> bool:
+        """Whether a question about a statement may be answered by no.
+
+        Args:
+            code: Of the statement; of those that reports leave out (ST, T, QT, Q, AV block, pre-excitation) measuring
+                alone can say that they are not there, of the others the cases, where nothing measured is against it.
+        """
+        if code in _BY_MEASURE or (self.looked and code in _RHYTHMS_BY_MEASURE):
+            return code in self.denied
+        return SECTION_OF[code] not in self.forbidden
+
+    def measured_no(self, code: str) -> bool:
+        """Whether measuring says that a statement does not hold, whatever the cases carry."""
+        return code in _BY_MEASURE and code in self.denied
 
     def raised_over(self, code: str) -> Flag | None:
         """The flag of ST elevation (of the posterior wall its mirror image) over the wall of an infarction, if any.
@@ -183,6 +227,8 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     if measured.pacing.paced:
         added.pop("AFIB", None)  # a paced rhythm is irregular by its other beats, too
     ruled_out: set[str] = set()
+    if any(f.code in _BLOCKS for f in flags):
+        ruled_out.add("SBRAD")  # P comes faster than QRS: the sinus node is not slow
     wide = unclear_wide(measured)
     if wide == "without_p" or is_fibrillating(measured):
         ruled_out.update(_SINUS)
@@ -199,7 +245,41 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
         any(f.code in _ST_UP for f in flags),
         repolarisation_secondary(measured),
         _OF_ST_T if wide else frozenset(),
+        _denied(measured, flags, forbidden),
+        bool(measured.values),
     )
+
+
+def _denied(measured: Measurements, flags: tuple[Flag, ...], forbidden: set[str]) -> frozenset[str]:
+    """What of ST, T, QT, Q, PR and AV conduction is measured to be as in a normal ECG."""
+    flagged = {flag.code for flag in flags}
+    out: set[str] = set()
+    if measured.leads and not repolarisation_secondary(measured):
+        if not flagged & _ST_UP:
+            out.add("STE_")
+        if not flagged & {FlagCode.ST_DEPRESSION, FlagCode.POSTERIOR}:
+            out.add("STD_")
+        if "st_t" not in forbidden:
+            out |= {"INVT", "NST_", "NT_", "NDT", "TAB_", "LOWT"}
+        if FlagCode.Q_WAVES not in flagged:
+            out.add("QWAVE")
+    if measured.qtc_ms is not None and measured.qtc_ms <= _NOT_LONG_QTC_MS:
+        out.add("LNGQT")
+    pr, qrs = measured.pr_ms, measured.qrs_ms
+    if pr is not None and measured.p_waves == "present" and not flagged & {*_BLOCKS, FlagCode.PAUSE, FlagCode.SLOW}:
+        if pr <= _NOT_LONG_PR_MS:
+            out |= {"1AVB", "LPR"}
+        if measured.regular:
+            out |= {"2AVB", "3AVB"}
+        if pr >= _NO_WPW_FROM_MS and qrs is not None and qrs < _NARROW_MS and FlagCode.PREEXCITATION not in flagged:
+            out.add("WPW")
+    # Beats without a P wave may be fibrillation; a wide QRS may be paced.
+    fibrillation = {FlagCode.FIBRILLATION, FlagCode.FAST_FIBRILLATION, FlagCode.FLUTTER}
+    if measured.p_waves == "present" and not flagged & fibrillation:
+        out |= {"AFIB", "AFLT"}
+    if qrs is not None and qrs < _NARROW_MS and FlagCode.PACED not in flagged:
+        out.add("PACE")
+    return frozenset(out)
 
 
 def _shows_acute(flag: Flag) -> bool:

@@ -206,13 +206,15 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     ),
     FlagCode.HIGH_GRADE_BLOCK: FlagText(
         Words(
-            "P waves at {atrial_bpm:.0f}/min that QRS does not follow ({rate_bpm:.0f}/min)",
+            "Possible third-degree AV block: P waves at {atrial_bpm:.0f}/min that QRS does not follow"
+            " ({rate_bpm:.0f}/min)",
             "P waves of one shape at a rate of their own, faster than QRS and at no constant distance from it: AV"
             " dissociation, third-degree AV block likely",
             "in archived ECGs as often without a statement of block as with one: look for the P waves",
         ),
         Words(
-            "P-Wellen mit {atrial_bpm:.0f}/min, denen QRS nicht folgt ({rate_bpm:.0f}/min)",
+            "Möglicher AV-Block III. Grades: P-Wellen mit {atrial_bpm:.0f}/min, denen QRS nicht folgt"
+            " ({rate_bpm:.0f}/min)",
             "P-Wellen gleicher Form in eigenem Takt, schneller als QRS und ohne festen Abstand dazu: AV-Dissoziation,"
             " AV-Block III. Grades wahrscheinlich",
             "in archivierten EKGs ebenso oft ohne wie mit Befund eines Blocks: P-Wellen suchen",
@@ -221,11 +223,13 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         {
             "several_to_one": FlagText(
                 Words(
-                    "Three or more P waves to a QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+                    "High-grade AV block likely: three or more P waves to a QRS (P {atrial_bpm:.0f}/min, QRS"
+                    " {rate_bpm:.0f}/min)",
                     "P waves of one shape of which the last stands at one distance from QRS: high-grade AV block",
                 ),
                 Words(
-                    "Drei oder mehr P-Wellen je QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+                    "Höhergradiger AV-Block wahrscheinlich: drei oder mehr P-Wellen je QRS (P {atrial_bpm:.0f}/min, QRS"
+                    " {rate_bpm:.0f}/min)",
                     "P-Wellen gleicher Form, die letzte in festem Abstand zu QRS: höhergradiger AV-Block",
                 ),
                 _BRADY,
@@ -234,13 +238,13 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
     ),
     FlagCode.SECOND_DEGREE_BLOCK: FlagText(
         Words(
-            "P waves without QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+            "Second-degree AV block likely: P waves without QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
             "P waves in time, now and then one without QRS and a longer cycle for it: second-degree AV block likely"
             " (Wenckebach or Mobitz)",
             "blocked atrial extrasystoles look alike",
         ),
         Words(
-            "P-Wellen ohne QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+            "AV-Block II. Grades wahrscheinlich: P-Wellen ohne QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
             "P-Wellen im Takt, ab und zu eine ohne QRS und mit längerem Zyklus: AV-Block II. Grades wahrscheinlich"
             " (Wenckebach oder Mobitz)",
             "blockierte Vorhofextrasystolen sehen ähnlich aus",
@@ -249,13 +253,14 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         {
             "two_to_one": FlagText(
                 Words(
-                    "Two P waves to a QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+                    "2:1 AV block likely: two P waves to a QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
                     "P waves of one shape, every second one at one distance before QRS, below 50/min: 2:1 AV block"
                     " likely",
                     "a U wave may look like P",
                 ),
                 Words(
-                    "Zwei P-Wellen je QRS (P {atrial_bpm:.0f}/min, QRS {rate_bpm:.0f}/min)",
+                    "2:1-AV-Block wahrscheinlich: zwei P-Wellen je QRS (P {atrial_bpm:.0f}/min, QRS"
+                    " {rate_bpm:.0f}/min)",
                     "P-Wellen gleicher Form, jede zweite in festem Abstand vor QRS, unter 50/min: 2:1-AV-Block"
                     " wahrscheinlich",
                     "eine U-Welle kann P ähneln",

@@ -89,7 +89,7 @@ def _steepest(band: Doubles, rate: float, margin: int) -> NDArray[np.int64]:
             found.append(place)
             taken[max(0, place - apart) : place + apart + 1] = True
     at = np.sort(np.array(found, dtype=np.int64))
-    return at[(at >= margin) & (at < band.shape[1] - margin)]
+    return np.asarray(at[(at >= margin) & (at < band.shape[1] - margin)], dtype=np.int64)
 
 
 def _unit(vectors: Doubles) -> Doubles:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from ecgkin.retrieval.ecg.page.network.segment import look
 from ecgkin.retrieval.ecg.page.network.weights_file import load_name_reader, load_reader, weights_folder
 from ecgkin.retrieval.encoders import load_encoder
 from ecgkin.retrieval.encoders.checkpoint import WEIGHTS, EncoderFiles, read_encoder_files
+from ecgkin.retrieval.encoders.dual import DualEncoder
 from ecgkin.retrieval.encoders.roads import GraphTowers, TorchTowers, open_graph_towers, open_towers, write_graphs
 from ecgkin.retrieval.errors import ModelError, QueryError
 
@@ -35,8 +37,8 @@ needs_reader = pytest.mark.skipif(
 def _road_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing speaks for one road or the other, whatever ran before."""
     monkeypatch.delenv("ECGKIN_NETWORKS", raising=False)
-    monkeypatch.setattr(graphs, "_torch_wanted", graphs.threading.Event())
-    monkeypatch.setattr(graphs, "_one_thread", graphs.threading.Event())
+    monkeypatch.setattr(graphs, "_torch_wanted", threading.Event())
+    monkeypatch.setattr(graphs, "_one_thread", threading.Event())
 
 
 @pytest.fixture(scope="module")
@@ -174,10 +176,12 @@ def test_weights_of_another_layout_go_by_torch(
     save_file(doubled, tmp_path / "moved" / "model.safetensors")
     maps = np.random.default_rng(3).integers(0, 256, (1, 256, 512), dtype=np.uint8)
     other = load_encoder(str(tmp_path / "moved"))
-    assert isinstance(other._towers, GraphTowers)  # type: ignore[attr-defined]
+    assert isinstance(other, DualEncoder)
+    towers = other._towers
+    assert isinstance(towers, GraphTowers)
     own = open_graph_towers(shipped)
     assert own is not None
-    np.testing.assert_allclose(other._towers.images(maps)[0], 2 * own.images(maps)[0], rtol=1e-3, atol=1e-4)  # type: ignore[attr-defined]
+    np.testing.assert_allclose(towers.images(maps)[0], 2 * own.images(maps)[0], rtol=1e-3, atol=1e-4)
     save_file({**state, "visual.aaa": torch.zeros(3)}, tmp_path / "moved" / "model.safetensors")
     assert open_graph_towers(read_encoder_files(tmp_path / "moved")) is None
     assert "laid out" in caplog.text and "torch is loaded" in caplog.text

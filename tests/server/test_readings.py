@@ -21,7 +21,6 @@ from ecgkin.retrieval.ecg.page import printed
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import ImageError
-from ecgkin.ui.api import readings
 from ecgkin.ui.api.readings import Readings
 from ecgkin.ui.api.schemas import PageKnown
 from ecgkin.ui.api.state import State
@@ -156,6 +155,6 @@ def test_no_more_is_kept_than_allowed(fake: list[Any], monkeypatch: pytest.Monke
     old = Readings(seconds=10.0)
     old.read(Image.new("RGB", (20, 10)), "a")
     now = time.monotonic()
-    monkeypatch.setattr(readings.time, "monotonic", lambda: now + 60.0)
+    monkeypatch.setattr("ecgkin.ui.api.readings.time.monotonic", lambda: now + 60.0)
     old.read(Image.new("RGB", (20, 10)), "a")
     assert len(fake) == 8

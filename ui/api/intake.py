@@ -112,11 +112,12 @@ class Intake(Generic[Form, Json]):
             decoded = content.decoded(state.decoders, form.fs_hz, form.units, form.page)
             self.digest = decoded.digest
             with state.budget.take(min(state.budget.pixels, decoded.n_pixels)):
-                query: Asked = decoded.query
+                given = decoded.query
+                query: Asked = given
                 wanted = read or form.known is not None or reads_pages(state.encoder)
-                if wanted and not isinstance(query, EcgRecord):
+                if wanted and not isinstance(given, EcgRecord):
                     start = time.perf_counter()
-                    query = state.readings.read(query, decoded.digest, form.page, form.known)
+                    query = state.readings.read(given, decoded.digest, form.page, form.known)
                     self.read_ms = 1000 * (time.perf_counter() - start)
                 yield query, form
 

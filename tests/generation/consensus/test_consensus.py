@@ -189,6 +189,33 @@ def test_questions() -> None:
     assert [s.name for s in report.sections] == list(SECTIONS)
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_questions_are_not_answered_by_no_against_what_was_measured(language: Language) -> None:
+    """Cases without a statement are no evidence where measuring finds it, or did not look; alarms are told beside."""
+    near = neighbours((20, "SR NORM"))
+    limits = DraftThresholds("x", default=0.3)
+
+    def asked(question: str, measurements: Measurements | None) -> Draft:
+        return drafted(near, language, thresholds=limits, measurements=measurements, question=question)
+
+    def at(mv: float) -> Measurements:
+        level = {name: mv if name in ("V2", "V3") else 0.0 for name in LEADS}
+        leads = {name: lead(st_j_mv=one, st_60_mv=one) for name, one in level.items()}
+        return measured(leads=leads, sex="M", p_waves="present", regular=True)
+
+    raised = asked("Is there ST elevation?", at(0.4))
+    assert "STE_" not in raised.codes("absent") and "V2, V3" in raised.text
+    assert "V2, V3" in asked("Is there atrial fibrillation?", at(0.4)).text
+    assert not asked("Is there ST elevation?", None).codes("absent")
+    level = asked("Is there ST elevation?", at(0.0))
+    (said,) = level.sentences
+    assert level.codes("absent") == ("STE_",) and said.basis == "measurement" and said.probability is None
+    unclear = replace(at(0.0), p_waves="unclear")
+    assert asked("Is there atrial fibrillation?", at(0.0)).codes("absent") == ("AFIB",)
+    assert not asked("Is there atrial fibrillation?", unclear).codes("absent")
+    assert not asked("Is there a long QT interval?", replace(at(0.0), qtc_ms=510.0)).codes("absent")
+
+
 @given(st.lists(st.sets(st.sampled_from(CODES), max_size=6), min_size=5, max_size=40), st.sampled_from(LANGUAGES))
 @settings(max_examples=60, deadline=None)
 def test_any_neighbourhood_gives_a_grounded_draft(labels: list[set[str]], language: Language) -> None:

@@ -21,8 +21,7 @@ from ecgkin.retrieval.search.search import CaseSearch
 
 @pytest.mark.parametrize("factor", [0.4, 0.5, 2.0, 2.5])
 def test_the_factor_is_found(factor: float) -> None:
-    usual = {"qrs_ms": 90.0, "qt_ms": 390.0, "pr_ms": 160.0}
-    m = Measurements(rate_bpm=70.0 / factor, **{name: value * factor for name, value in usual.items()})
+    m = Measurements(rate_bpm=70.0 / factor, qrs_ms=90.0 * factor, qt_ms=390.0 * factor, pr_ms=160.0 * factor)
     assert time_factor(m)[0] == factor and wrong_rate(m)
     note = time_note(m)
     assert note is not None and note.code is NoteCode.TIME_IMPLAUSIBLE and f"{factor:g} times" in note

@@ -7,10 +7,12 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -192,9 +194,12 @@ def test_first_page_then_the_others(
     monkeypatch.setattr(demo, "BATCH", 4)
     encoded: list[int] = []
     encode = HashingEncoder.encode_records
-    monkeypatch.setattr(
-        HashingEncoder, "encode_records", lambda self, some: encoded.append(len(some)) or encode(self, some)
-    )
+
+    def counted(self: HashingEncoder, some: Sequence[EcgRecord]) -> NDArray[np.float32]:
+        encoded.append(len(some))
+        return encode(self, some)
+
+    monkeypatch.setattr(HashingEncoder, "encode_records", counted)
     moves: list[tuple[int, int | None]] = []
 
     def moved(done: int, total: int | None = None, what: str = "") -> None:

@@ -28,6 +28,7 @@ LARGEST_MB = 512
 RATES = (100, 250, 500, 1000)
 WFDB = (".hea", ".dat", ".mat")
 OLDEST = 110
+FEW = 4
 
 
 def ask(page: Page, examples: Path | None) -> tuple[Work | None, Options]:
@@ -175,7 +176,8 @@ def _take(page: Page, files: list[tuple[str, str, bytes]]) -> None:
         elif now is not None and now.query.name not in names and now.query.kind == "ecg":
             # What was on the page has been taken away.
             _open(queries[names[-1]] if names else None)
-    if len(names) > 1:
+    # Of many there is the list alone.
+    if 1 < len(names) <= FEW:
         now = desk.current()
         if now is not None and now.query.name in names:
             state["which"] = now.query.name
@@ -185,6 +187,7 @@ def _take(page: Page, files: list[tuple[str, str, bytes]]) -> None:
             word("which", n=len(names)),
             names,
             required=True,
+            label_visibility="collapsed",
             key="which",
             on_change=lambda: _open(queries[state["which"]]),
         )
@@ -245,11 +248,18 @@ def start(page: Page, examples: Path | None) -> None:
     """
     import streamlit as st
 
+    with st.container(key="start"):
+        st.html(f'<p class="ek ek-start">{escape(page.word("start"))}</p>')
+        small = sorted(examples.glob("*.webp")) if examples else []
+        if small:
+            _gallery(page, small)
+
+
+def _gallery(page: Page, small: list[Path]) -> None:
+    """The demo's ECGs as pictures; each can be asked with as a page and as a recording."""
+    import streamlit as st
+
     word = page.word
-    st.html(f'<p class="ek ek-start">{escape(word("start"))}</p>')
-    small = sorted(examples.glob("*.webp")) if examples else []
-    if not small:
-        return
     st.header(word("gallery"), anchor=False)
     with st.container(horizontal=True, key="gallery"):
         for number, path in enumerate(small, 1):

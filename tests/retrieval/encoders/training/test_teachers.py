@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecgkin.retrieval.encoders.signals import SignalNet
 from ecgkin.retrieval.encoders.training import domain
 from ecgkin.retrieval.encoders.training.loop import Place, batches, epoch_order
 from ecgkin.retrieval.encoders.training.settings import TrainSettings
-from ecgkin.retrieval.encoders.training.signal import KINDS, SignalNet, joint_vectors
+from ecgkin.retrieval.encoders.training.signal import KINDS, joint_vectors
 from ecgkin.retrieval.errors import ModelError, QueryError
 
 FS = 100.0
