@@ -8,6 +8,7 @@ and is opened here. The server of the API decodes everything apart anyway (`ui.a
 from __future__ import annotations
 
 import atexit
+import errno
 import json
 import os
 import subprocess
@@ -156,9 +157,13 @@ def check_file(path: str | os.PathLike[str], page: int | None = None) -> None:
     from ecgkin.retrieval.ecg.formats.pictures import document_in
 
     # A WFDB record is named without a suffix, too; of what is not there the reader has the better words.
-    with suppress(OSError, ValueError):
-        if not Path(path).is_file():
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return
+    except ValueError:
+        pass  # a name that no disk takes
     if document_in(path) is not None:
         check_document(Path(path), page)
 
