@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -221,6 +221,21 @@ def reading(url: str, told: Told, ended: threading.Event) -> None:
             ended.wait(0.05)
 
 
+@contextmanager
+def read_meanwhile(urls: Sequence[str], told: Told) -> Iterator[None]:
+    """Searches at each address as long as this lasts; clients have to be there: they are forked without threads."""
+    ended = threading.Event()
+    threads = [threading.Thread(target=reading, args=(url, told, ended)) for url in urls]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
 def line(name: str, told: Told, found: dict[str, Any], note: str = "") -> str:
     """Of the table."""
     if "error" in found:
@@ -278,23 +293,20 @@ def full(folder: Path, writers: int) -> str:
         base = new_base(disk / "base")
         (disk / "ballast").write_bytes(bytes(1_500_000))
         child, url = start_server(base)
-        told, ended = Told(), threading.Event()
+        told = Told()
         with clients([url], "full", writers, 60.0) as lines:
-            thread = threading.Thread(target=reading, args=(url, told, ended))
-            thread.start()
             refused = 0
             again = ""
-            for answer in lines:
-                take(answer, told)
-                refused += answer.startswith("!")
-                if refused == 40 and not again:
-                    (disk / "ballast").unlink()
-                    again = f"written again after room was made, {len(told.acknowledged)} before"
-                    stopped_at = len(told.acknowledged)
-                if again and len(told.acknowledged) > stopped_at + 100:
-                    break
-            ended.set()
-            thread.join()
+            with read_meanwhile([url], told):
+                for answer in lines:
+                    take(answer, told)
+                    refused += answer.startswith("!")
+                    if refused == 40 and not again:
+                        (disk / "ballast").unlink()
+                        again = f"written again after room was made, {len(told.acknowledged)} before"
+                        stopped_at = len(told.acknowledged)
+                    if again and len(told.acknowledged) > stopped_at + 100:
+                        break
             stop(child, signal.SIGKILL)
             for answer in lines:
                 take(answer, told)
@@ -307,14 +319,10 @@ def readonly(folder: Path) -> str:
         base = new_base(disk / "base")
         subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
         child, url = start_server(base)
-        told, ended = Told(), threading.Event()
-        with clients([url], "ro", 4, 5.0) as lines:  # forked before there are threads
-            thread = threading.Thread(target=reading, args=(url, told, ended))
-            thread.start()
+        told = Told()
+        with clients([url], "ro", 4, 5.0) as lines, read_meanwhile([url], told):
             for answer in lines:
                 take(answer, told)
-        ended.set()
-        thread.join()
         stop(child)
         done = subprocess.run(
             [sys.executable, "-m", "ecgkin", "base", "snapshot", str(base), str(folder / "copy")],
@@ -335,14 +343,9 @@ def clock(folder: Path, writers: int, seconds: float) -> str:
         running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
         assert running.stdout is not None
         url = running.stdout.readline().decode().strip().removesuffix("/docs")
-        ended = threading.Event()
-        with clients([url], f"clock{half}", writers, seconds) as lines:
-            thread = threading.Thread(target=reading, args=(url, told, ended))
-            thread.start()
+        with clients([url], f"clock{half}", writers, seconds) as lines, read_meanwhile([url], told):
             for answer in lines:
                 take(answer, told)
-        ended.set()
-        thread.join()
         running.kill()
         running.wait()
     return line("clock back an hour every 2 s, kill -9 twice", told, check(base, told.acknowledged, True))
@@ -352,16 +355,9 @@ def two(folder: Path, writers: int, seconds: float) -> str:
     """Two servers on one base, and clients of both."""
     base, told = new_base(folder / "base"), Told()
     (one, url), (other, url_2) = start_server(base), start_server(base)
-    ended = threading.Event()
-    with clients([url, url_2], "two", writers, seconds) as lines:
-        threads = [threading.Thread(target=reading, args=(at, told, ended)) for at in (url, url_2)]
-        for thread in threads:
-            thread.start()
+    with clients([url, url_2], "two", writers, seconds) as lines, read_meanwhile([url, url_2], told):
         for answer in lines:
             take(answer, told)
-        ended.set()
-        for thread in threads:
-            thread.join()
     stop(one, signal.SIGKILL)
     stop(other, signal.SIGKILL)
     return line("two servers on one base", told, check(base, told.acknowledged, True))

@@ -262,25 +262,23 @@ class _Writer:
         notes: list[Note] = []
         abstained: dict[str, str] = {}
         for code in asked:
-            p = self.probabilities[code]
+            p, section, by = self.probabilities[code], SECTION_OF[code], self.found.denied_by(code)
+            no = self.words["no"].format(finding=finding(code, self.language))
             if code in self.kept:
-                notes.append(self._finding(code, SECTION_OF[code]))
+                notes.append(self._finding(code, section))
             elif code in self.alternatives:
-                notes.append(self._alternative(code, SECTION_OF[code]))
-            elif self.found.measured_no(code):
-                words = self.words["no"].format(finding=finding(code, self.language))
-                notes.append(Note(words, SECTION_OF[code], ((code, "absent"),), (), None, "measurement"))
-            elif SECTION_OF[code] in self._veiled():
-                abstained[SECTION_OF[code]] = self.words["veiled"]
-            elif not self.found.deniable(code):
+                notes.append(self._alternative(code, section))
+            elif by == "measurement":
+                notes.append(Note(no, section, ((code, "absent"),), (), None, by))
+            elif section in self._veiled():
+                abstained[section] = self.words["veiled"]
+            elif by == "nothing":
                 # That no similar case is said to have it is no evidence where measuring speaks for it, or did not look.
-                abstained[SECTION_OF[code]] = self.words["not_denied"]
+                abstained[section] = self.words["not_denied"]
             elif not self.few and (p < ABSENT_BELOW or code in self.settled.dropped):
-                without = self._cases(code, carrying=False)
-                words = self.words["no"].format(finding=finding(code, self.language))
-                notes.append(Note(words, SECTION_OF[code], ((code, "absent"),), without, 1 - p))
+                notes.append(Note(no, section, ((code, "absent"),), self._cases(code, carrying=False), 1 - p))
             else:
-                abstained[SECTION_OF[code]] = self._open(p)
+                abstained[section] = self._open(p)
         # Whoever asks about one thing is told what must not be missed all the same.
         asked_in = dict.fromkeys(SECTION_OF[code] for code in asked)
         beside = [note for section in asked_in for note in self.found.notes(section, {}, self.language)]
@@ -334,8 +332,7 @@ class _Writer:
         if self.found.raised_over(code) is not None:
             return "recent"
         # Where ST and T were measured and are as they should be, nothing that the cases carry makes it fresh.
-        quiet = self.measurements is not None and bool(self.measurements.leads) and not self.found.secondary
-        quiet = quiet and not self.found.st_up and "st_t" not in self.found.forbidden
+        quiet = self._quiet_st()
         cited = [self.neighbours[i].stage for i in self._cases(code)]
         if sum(stage in ("acute", "recent") for stage in cited) >= _FRESH_CITED:
             return "" if quiet else "recent"
@@ -345,11 +342,15 @@ class _Writer:
         fresh = sum(stage != "old" for stage in stages) / len(stages)
         if fresh >= _STAGE_SHARE:
             return "" if quiet else "recent"
-        judged = self.measurements is not None and bool(self.measurements.leads)
-        judged = judged and not self.found.st_up and not self.found.secondary and "infarction" not in self._veiled()
-        judged = judged and "st_t" not in self.found.forbidden
+        judged = quiet and "infarction" not in self._veiled()
         judged = judged and 2 * cited.count("old") > len(cited) and not {"acute", "recent"} & set(cited)
         return "old" if judged and 1 - fresh >= _STAGE_SHARE else ""
+
+    def _quiet_st(self) -> bool:
+        """Whether ST and T were measured, can be judged, and nothing is wrong with them."""
+        measured = self.measurements is not None and bool(self.measurements.leads)
+        found = self.found
+        return measured and not found.secondary and not found.st_up and "st_t" not in found.forbidden
 
     def _alternative(self, code: str, section: str) -> Note:
         p = self.alternatives[code]

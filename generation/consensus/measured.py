@@ -17,7 +17,7 @@ from ecgkin.generation.measures import Measurements
 from ecgkin.generation.measures.excitation import has_right_bundle, repolarisation_secondary, unclear_wide
 from ecgkin.generation.measures.flag_texts import flag_text, flag_title
 from ecgkin.generation.measures.flags import Flag, FlagCode, Severity, is_fibrillating, is_fluttering, red_flags
-from ecgkin.generation.types.draft import DraftFlag, Language
+from ecgkin.generation.types.draft import Basis, DraftFlag, Language
 
 # Statement that a flag measures, and how often the flag is right about it: precision on the 2,173 records of PTB-XL
 # fold 8, whose shares of findings are those of the archive (scripts/measure_measures.py flags).
@@ -139,20 +139,21 @@ class MeasuredFindings:
     denied: frozenset[str] = frozenset()
     looked: bool = False
 
-    def deniable(self, code: str) -> bool:
-        """Whether a question about a statement may be answered by no.
+    def denied_by(self, code: str) -> Basis:
+        """What may say that an ECG which was asked about does not show a statement.
 
         Args:
-            code: Of the statement; of those that reports leave out (ST, T, QT, Q, AV block, pre-excitation) measuring
-                alone can say that they are not there, of the others the cases, where nothing measured is against it.
-        """
-        if code in _BY_MEASURE or (self.looked and code in _RHYTHMS_BY_MEASURE):
-            return code in self.denied
-        return SECTION_OF[code] not in self.forbidden
+            code: Of the statement.
 
-    def measured_no(self, code: str) -> bool:
-        """Whether measuring says that a statement does not hold, whatever the cases carry."""
-        return code in _BY_MEASURE and code in self.denied
+        Returns:
+            "measurement": it was looked for and is not there. "cases": those without it. "nothing": measuring speaks
+            for it, or did not look for what reports leave out (ST, T, QT, Q, AV block, pre-excitation).
+        """
+        if code in _BY_MEASURE:
+            return "measurement" if code in self.denied else "nothing"
+        if self.looked and code in _RHYTHMS_BY_MEASURE:
+            return "cases" if code in self.denied else "nothing"
+        return "cases" if SECTION_OF[code] not in self.forbidden else "nothing"
 
     def raised_over(self, code: str) -> Flag | None:
         """The flag of ST elevation (of the posterior wall its mirror image) over the wall of an infarction, if any.

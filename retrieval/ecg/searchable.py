@@ -78,10 +78,12 @@ def searchable(record: EcgRecord, start_s: float = 0.0) -> EcgRecord:
 
 def _doubts(record: EcgRecord) -> list[Note]:
     """Why this is no ECG of these leads."""
-    if not has_beats(record):
-        return [Note(NoteCode.NO_BEATS)]
     rows = _judged(record)
-    return [Note(NoteCode.LEADS_ALIKE)] if rows is not None and lead_likeness(rows) > _ONE_LEAD else []
+    if rows is None:
+        return []
+    if not _beat(rows, record.fs_hz):
+        return [Note(NoteCode.NO_BEATS)]
+    return [Note(NoteCode.LEADS_ALIKE)] if lead_likeness(rows) > _ONE_LEAD else []
 
 
 def _judged(record: EcgRecord) -> NDArray[np.float64] | None:
@@ -110,17 +112,20 @@ def has_beats(record: EcgRecord) -> bool:
     False
     """
     rows = _judged(record)
-    if rows is None:
-        return True
-    alike = beat_likeness(rows, record.fs_hz)
+    return rows is None or _beat(rows, record.fs_hz)
+
+
+def _beat(rows: NDArray[np.float64], fs_hz: float) -> bool:
+    """`has_beats` of leads without gaps, shape (n_leads, n_samples)."""
+    alike = beat_likeness(rows, fs_hz)
     if alike is not None and alike < _ALIKE:
         return False
-    band = _band(rows, record.fs_hz)
+    band = _band(rows, fs_hz)
     scale = band.std(axis=1, keepdims=True)
     if not (scale > 0).all():
         return True
     band /= scale
-    energy = averaged(band**2, record.fs_hz / 10).mean(axis=0)
+    energy = averaged(band**2, fs_hz / 10).mean(axis=0)
     if float(np.percentile(energy, 95)) > _PEAKED * float(np.median(energy)):
         return True
     shares = np.linalg.svd(band, compute_uv=False) ** 2

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
+Kind = Literal["search", "digitize", "draft"]
 JobState = Literal["waiting", "running", "done", "cancelled"]
 KEPT = 64  # jobs that are over; of more the oldest are forgotten
 HOOK_TRIES, HOOK_SECONDS, HOOK_PAUSE_S = 3, 10.0, 1.0
@@ -85,7 +86,7 @@ class Job:
         stop: Set when no further ECG is to be begun.
     """
 
-    kind: str
+    kind: Kind
     items: Sequence[Item]
     upload: Upload
     fields: dict[str, str]

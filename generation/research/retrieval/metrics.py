@@ -51,6 +51,17 @@ def clean_columns(truth: BoolMatrix) -> NDArray[np.bool_]:
     return np.asarray((positives >= CLEAN_POSITIVES) & (len(truth) - positives >= CLEAN_POSITIVES))
 
 
+def _first(neighbours: Neighbours, k: int, what: str) -> Ints:
+    """Rows of the first k hits, (n_queries, k).
+
+    Raises:
+        QueryError: Fewer were ranked.
+    """
+    if not 1 <= k <= neighbours.rows.shape[1]:
+        raise QueryError(f"{what} k = {k} hits, but {neighbours.rows.shape[1]} were ranked")
+    return neighbours.rows[:, :k]
+
+
 def identical_share(neighbours: Neighbours, query_labels: BoolMatrix, gallery_labels: BoolMatrix, k: int) -> Doubles:
     """Share of the first k hits whose label set equals the query's, shape (n_queries,).
 
@@ -65,10 +76,8 @@ def identical_share(neighbours: Neighbours, query_labels: BoolMatrix, gallery_la
     Returns:
         0 to 1, (n_queries,).
     """
-    if not 1 <= k <= neighbours.rows.shape[1]:
-        raise QueryError(f"share among k = {k} hits, but {neighbours.rows.shape[1]} were ranked")
     own, others = set_numbers(query_labels, gallery_labels)
-    rows = neighbours.rows[:, :k]
+    rows = _first(neighbours, k, "share among")
     same = (others[rows] == own[:, None]) & (rows >= 0)
     return np.asarray(same.sum(axis=1) / k, dtype=np.float64)
 
@@ -120,9 +129,7 @@ def shared_labels(
     Returns:
         0 or 1, (n_queries,); mean Jaccard index of the label sets, 0 to 1, (n_queries,).
     """
-    if not 1 <= k <= neighbours.rows.shape[1]:
-        raise QueryError(f"labels shared with k = {k} hits, but {neighbours.rows.shape[1]} were ranked")
-    rows = neighbours.rows[:, :k]
+    rows = _first(neighbours, k, "labels shared with")
     hits = gallery_labels[rows] & (rows >= 0)[:, :, None]
     both = (hits & query_labels[:, None]).sum(axis=2)
     either = (hits | query_labels[:, None]).sum(axis=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,14 +14,13 @@ from ecgkin.retrieval.errors import InputError, QueryError
 from ecgkin.ui.api import intake, openapi, problems, uploads
 from ecgkin.ui.api.answers import ProblemOut
 from ecgkin.ui.api.decoder import known_suffixes, unpack
-from ecgkin.ui.api.jobs import Job, JobState, items_of
+from ecgkin.ui.api.jobs import Job, JobState, Kind, items_of
 from ecgkin.ui.api.routes import digitize, drafts, search
 from ecgkin.ui.api.schemas import Body, DraftBody, SearchBody
 from ecgkin.ui.api.state import State
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
-Kind = Literal["search", "digitize", "draft"]
 _FORMS: dict[str, type[intake.FileOptions]] = {
     "search": search.SearchForm,
     "digitize": digitize.DigitizeForm,
@@ -71,7 +70,7 @@ class JobOut(BaseModel):
         outcomes = list(job.outcomes)
         return cls(
             job_id=job.id,
-            kind=job.kind,  # type: ignore[arg-type]
+            kind=job.kind,
             state=job.state,
             n_items=len(job.items),
             n_done=len(outcomes),

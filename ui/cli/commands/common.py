@@ -13,6 +13,7 @@ from ecgkin.ui import console
 if TYPE_CHECKING:
     from ecgkin.generation.types.serial import Serial
     from ecgkin.index.transfer.export import Writer
+    from ecgkin.retrieval.encoders.witness import StatementWitness
     from ecgkin.ui.settings import Settings
 
 FORMATS = ("wfdb", "dicom", "edf", "csv", "fhir")
@@ -111,6 +112,19 @@ def numbers(text: str, option: str) -> list[int]:
             raise QueryError(f"{option} is {text!r} (expected numbers such as 9, 1-8 or 1,2,5)")
         out.extend(range(int(first), int(last or first) + 1))
     return sorted(set(out))
+
+
+def witness_of(settings: Settings) -> StatementWitness | None:
+    """The classifier that the settings want heard beside the vote.
+
+    Raises:
+        QueryError, WeightsMissingError, ModelError: As `load_witness`.
+    """
+    if not settings.witness:
+        return None
+    from ecgkin.retrieval.encoders.published import load_witness
+
+    return load_witness(settings.witness, settings.device)
 
 
 def writer_of(name: str) -> Writer:

@@ -64,11 +64,6 @@ def retrieval(
     from ecgkin.retrieval.search.search import shipped_calibration
 
     chosen = load_encoder(settings.encoder, device=settings.device)
-    other = None
-    if settings.witness:
-        from ecgkin.retrieval.encoders.published import load_witness
-
-        other = load_witness(settings.witness, settings.device)
     with console.progress("evaluate") as bar:
         report = evaluate_retrieval(
             root,
@@ -82,7 +77,7 @@ def retrieval(
             calibration=shipped_calibration(chosen),
             untrained=[load_encoder(name, device=settings.device) for name in untrained or ()],
             fit=fit,
-            witness=other,
+            witness=common.witness_of(settings),
             resamples=resamples,
             progress=lambda what, done, total: bar(done, total, what),
         )

@@ -17,6 +17,9 @@ from ecgkin.ui.cli.commands import common
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+DraftFile = Annotated[
+    Path, typer.Argument(metavar="DRAFT", help="Output of `ecgkin draft --json`.", show_default=False)
+]
 Report = Annotated[Path, typer.Argument(metavar="REPORT", help="File of `ecgkin report accept`.", show_default=False)]
 TOKEN = "ECGKIN_FHIR_TOKEN"
 
@@ -32,9 +35,7 @@ def register(app: typer.Typer) -> None:
 
 
 def accept(
-    draft: Annotated[
-        Path, typer.Argument(metavar="DRAFT", help="Output of `ecgkin draft --json`.", show_default=False)
-    ],
+    draft: DraftFile,
     signed_by: Annotated[
         str | None, typer.Option(help='Who signs: "Curie^Marie", or a name.', show_default=False)
     ] = None,
@@ -160,9 +161,7 @@ def post(
 
 
 def cards(
-    draft: Annotated[
-        Path, typer.Argument(metavar="DRAFT", help="Output of `ecgkin draft --json`.", show_default=False)
-    ],
+    draft: DraftFile,
     link: Annotated[
         str | None, typer.Option(help="https address at which the ECG can be looked at.", show_default=False)
     ] = None,

@@ -128,16 +128,14 @@ def open_search(base: Path, settings: Settings, encoder: str | None, calibration
     """The search over a base, with the encoder it names unless another is given, and the witness of the settings."""
     from ecgkin.retrieval.search.search import CaseSearch
 
-    loaded = witness = None
+    loaded = None
     if encoder is not None:
         from ecgkin.retrieval.encoders import load_encoder
 
         loaded = load_encoder(encoder, device=settings.device)
-    if settings.witness:
-        from ecgkin.retrieval.encoders.published import load_witness
-
-        witness = load_witness(settings.witness, settings.device)
-    return CaseSearch.open(base, loaded, device=settings.device, calibration=calibration, witness=witness)
+    return CaseSearch.open(
+        base, loaded, device=settings.device, calibration=calibration, witness=common.witness_of(settings)
+    )
 
 
 def is_record(query: EcgRecord | Image.Image | Path) -> bool:
