@@ -8,8 +8,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ecgkin.retrieval.ecg.formats.read import READERS
-from ecgkin.retrieval.ecg.kinds import PICTURE_SUFFIXES
 from ecgkin.ui.web.panels.query_panel import read_ahead
 from ecgkin.ui.web.shared import desk
 from ecgkin.ui.web.shared.query import Options, Query, where_text
@@ -19,9 +17,6 @@ if TYPE_CHECKING:
     from ecgkin.ui.web.shared.context import Page
     from ecgkin.ui.web.shared.desk import Work
 
-# What the file dialog offers: everything that is read, and zips of WFDB records.
-_SUFFIXES = dict.fromkeys((*PICTURE_SUFFIXES, *(suffix for reader in READERS for suffix in reader.suffixes), ".zip"))
-UPLOADS = tuple(_SUFFIXES)
 FIELDS = ("ages", "sex", "codes", "sources", "previous", "leave-out", "k")
 # Larger files are said to be too large by the server, in words that both languages have.
 LARGEST_MB = 512
