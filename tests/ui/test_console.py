@@ -92,8 +92,8 @@ import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from ecgkin.ui import console
 with console.progress("long"):
-    print("begun", flush=True)
     try:
+        print("begun", flush=True)  # inside: the signal may come before the next line does
         time.sleep(60)
     except KeyboardInterrupt:
         print("raised", flush=True)
