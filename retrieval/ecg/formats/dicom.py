@@ -87,6 +87,8 @@ def header_of(data: Dataset, form: str, filters: list[tuple[float | None, float 
         text_in(data, "ContentDate") or text_in(data, "StudyDate"),
         text_in(data, "ContentTime") or text_in(data, "StudyTime"),
     )
+    if when is not None and re.sub(r"\D", "", when).startswith(NO_DATE):
+        when = None
     lines, measured = _annotations(data)
     device = " ".join(text_in(data, k) for k in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions"))
     return SourceHeader(
@@ -152,6 +154,8 @@ WAVEFORMS = {
 }
 """The storage classes that are read; catheter laboratories keep the twelve leads beside pressures. Other waveforms
 (sound, EEG, respiration) are refused by name."""
+NO_DATE = "19000101"
+"""What stands for a date that is not known: the time of acquisition may not be empty (PS3.3, C.10.8)."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _DAMAGE_HINT = "copy or export it once more"
 _SAMPLES = {

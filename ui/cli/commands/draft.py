@@ -60,38 +60,38 @@ def draft(
 
     settings = common.settings(encoder=encoder, witness=witness, device=device)
     query = query_options.query_of(file, kind, fs, units, start, page)
-    engine = open_search(base, settings, encoder)
-    if show_prompt:
-        with Drafter(engine, max_new_tokens=max_new_tokens) as drafter:
-            counter = prompt_counter(model)
-            context, page = drafter.prompt(
-                query, question, k, lang, where=where, exclude_patient=exclude_patient, counter=counter
-            )
-        show_context(context, counter, page.size, max_new_tokens, json=json)
-        return
-    with Drafter(engine, model, api_key=api_key, max_new_tokens=max_new_tokens) as drafter:
-        if stream and not json:
-            pieces = drafter.stream(
-                query, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
-            )
-            for piece in pieces:
-                typer.echo(console.safe(piece), nl=False)
-            typer.echo("")
-            if pieces.result is None:
-                raise QueryError("the draft ended before it was complete")
-            drafted = pieces.result
-        else:
-            drafted = drafter.draft(
-                query, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
-            )
-    done = drafted.draft
-    if json:
-        from ecgkin.ui.api.answers import DraftOut
+    with open_search(base, settings, encoder) as engine:
+        if show_prompt:
+            with Drafter(engine, max_new_tokens=max_new_tokens) as drafter:
+                counter = prompt_counter(model)
+                context, drawn = drafter.prompt(
+                    query, question, k, lang, where=where, exclude_patient=exclude_patient, counter=counter
+                )
+            show_context(context, counter, drawn.size, max_new_tokens, json=json)
+            return
+        with Drafter(engine, model, api_key=api_key, max_new_tokens=max_new_tokens) as drafter:
+            if stream and not json:
+                pieces = drafter.stream(
+                    query, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
+                )
+                for piece in pieces:
+                    typer.echo(console.safe(piece), nl=False)
+                typer.echo("")
+                if pieces.result is None:
+                    raise QueryError("the draft ended before it was complete")
+                drafted = pieces.result
+            else:
+                drafted = drafter.draft(
+                    query, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
+                )
+        done = drafted.draft
+        if json:
+            from ecgkin.ui.api.answers import DraftOut
 
-        console.emit(DraftOut.of(done).model_dump(mode="json"))
-    else:
-        show_draft(done, text=not stream)
-        show_testimony(drafted.search)
+            console.emit(DraftOut.of(done).model_dump(mode="json"))
+        else:
+            show_draft(done, text=not stream)
+            show_testimony(drafted.search)
 
 
 def show_draft(done: Draft, *, text: bool = True) -> None:
