@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     import torch
 
 _LOG = logging.getLogger(__name__)
-_LAYOUT = "ecgkin.layout"  # key of the graph's metadata
-_OPSET = 18
+LAYOUT_KEY = "ecgkin.layout"  # in the metadata of a graph
+OPSET = 18
 _SMALL = 1024  # bytes of a constant that may stay in a graph
 MANY = 100  # ECGs: torch takes 4 s longer to start and, in bfloat16, 15 ms less for each of up to four drawings
 _torch_wanted = threading.Event()
@@ -47,15 +47,27 @@ def runs_graphs() -> bool:
     Raises:
         QueryError: The variable says something else, or "onnx" without onnxruntime.
     """
-    named = os.environ.get("ECGKIN_NETWORKS") or "auto"
-    if named not in ("auto", "onnx", "torch"):
-        raise QueryError(f"ECGKIN_NETWORKS is {named!r} (expected auto, onnx or torch)")
+    return serves_graphs() and (_named() == "onnx" or not _torch_wanted.is_set())
+
+
+def serves_graphs() -> bool:
+    """Whether graphs may be used, however many ECGs are read: onnxruntime is there and torch was not asked for.
+
+    Raises:
+        QueryError: As `runs_graphs`.
+    """
+    named = _named()
     there = find_spec("onnxruntime") is not None
     if named == "onnx" and not there:
         raise QueryError("ECGKIN_NETWORKS is onnx, but onnxruntime is not installed", hint="pip install 'ecgkin[cpu]'")
-    if named != "auto":
-        return named == "onnx"
-    return there and not _torch_wanted.is_set()
+    return there and named != "torch"
+
+
+def _named() -> str:
+    named = os.environ.get("ECGKIN_NETWORKS") or "auto"
+    if named not in ("auto", "onnx", "torch"):
+        raise QueryError(f"ECGKIN_NETWORKS is {named!r} (expected auto, onnx or torch)")
+    return named
 
 
 def expect_many(n: int = MANY) -> None:
@@ -118,7 +130,7 @@ class Graph:
     def __init__(self, path: Path, expected: str, threads: int | None = None) -> None:
         self._path, self._threads = path, threads
         self._session, self._process = self._open(), os.getpid()
-        found = self._session.get_modelmeta().custom_metadata_map.get(_LAYOUT)
+        found = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT_KEY)
         if found != expected:
             raise ModelError(
                 f"{path} was written for weights laid out as {found} (found {expected})",
@@ -219,7 +231,7 @@ def write_graph(
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network, tuple(inputs.values()), stream, dynamo=False,  # type: ignore[arg-type]
-            do_constant_folding=False, opset_version=_OPSET,
+            do_constant_folding=False, opset_version=OPSET,
             input_names=list(inputs), output_names=list(outputs), dynamic_axes={k: dict(v) for k, v in varying.items()},
         )  # fmt: skip
     model = onnx.load_from_string(stream.getvalue())
@@ -237,7 +249,7 @@ def write_graph(
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
-    onnx.helper.set_model_props(model, {_LAYOUT: layout(weights, about)})
+    onnx.helper.set_model_props(model, {LAYOUT_KEY: layout(weights, about)})
     partial = path.with_suffix(".partial")
     partial.write_bytes(model.SerializeToString(deterministic=True))
     os.replace(partial, path)

@@ -1,12 +1,22 @@
-"""The page reader's two networks as graphs: bytes of pictures in, probabilities out, without torch."""
+"""The page reader's two networks as graphs: bytes of pictures in, probabilities out, without torch.
+
+The network for pages is there twice: in float32 by its weights' file, and in bytes (`quantised`), which reads pages
+where the processor multiplies bytes.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ecgkin.retrieval.ecg.page.network.names import CUT, standardised
+from ecgkin.retrieval.ecg.page.network.quantised import multiplies_bytes, write_quantised
 from ecgkin.retrieval.ecg.page.network.weights_file import (
     NAMES_FORMAT,
     READER_FORMAT,
@@ -16,12 +26,13 @@ from ecgkin.retrieval.ecg.page.network.weights_file import (
     load_reader,
     weights_path,
 )
-from ecgkin.retrieval.graphs import Graph, default_threads, open_graph, runs_graphs, write_graph
+from ecgkin.retrieval.graphs import Graph, default_threads, layout, open_graph, runs_graphs, serves_graphs, write_graph
 
 if TYPE_CHECKING:
     import torch
 
 PAGE_OUTPUTS = ("pixels", "names", "frame")
+_BYTES = "reader_bytes.onnx"
 _FILES = {READER_FORMAT: "reader", NAMES_FORMAT: "names"}
 
 
@@ -45,13 +56,67 @@ def page_graph(folder: Path | None, threads: int | None) -> Graph | None:
     return _opened(folder, READER_FORMAT, threads)
 
 
-def names_graph(folder: Path | None, threads: int | None) -> Graph | None:
-    """The network for lead names: `cuts`, RGB bytes (n, 40, 80, 3) -> `chances`, (n, n_names); see `page_graph`."""
-    return _opened(folder, NAMES_FORMAT, threads)
+def names_graph(folder: Path | None, threads: int | None, *, many: bool = False) -> Graph | None:
+    """The network for lead names: `cuts`, RGB bytes (n, 40, 80, 3) -> `chances`, (n, n_names); see `page_graph`.
+
+    Args:
+        folder, threads: See `page_graph`.
+        many: Also where `expect_many` speaks for torch: a process whose pages are read in bytes does without it.
+    """
+    return _opened(folder, NAMES_FORMAT, threads, many)
 
 
-def _opened(folder: Path | None, kind: str, threads: int | None) -> Graph | None:
-    if not runs_graphs():
+def bytes_graph(folder: Path | None, threads: int | None) -> Graph | None:
+    """The network for pages in bytes: `page`, RGBA bytes (height, width / 2, 8) -> the first two of `PAGE_OUTPUTS`.
+
+    It is faster than torch on every processor that multiplies bytes, so that it is taken where many pages are read too.
+
+    Args:
+        folder: Of the weights; `weights_folder` where None.
+        threads: Of one call; None leaves it to `graphs.default_threads`.
+
+    Returns:
+        The graph, None where there is none for these weights or this processor, or where torch was asked for.
+
+    Raises:
+        WeightsMissingError, ModelError: The weights are missing or damaged.
+    """
+    if not serves_graphs() or not multiplies_bytes():
+        return None
+    path = weights_path(folder, "reader.safetensors")
+    stat = path.stat()
+    return _kept_bytes(path, threads or default_threads(), stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _kept_bytes(path: Path, threads: int, _changed_ns: int, _size: int) -> Graph | None:
+    about = check_header(path, READER_FORMAT)
+    check_numbers(path)
+    return open_graph(path.with_name(_BYTES), path, _with_values(path, about), threads)
+
+
+def _with_values(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the graph in bytes belongs to: it holds weights itself, so their values count."""
+    return {**about, "values": hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()}
+
+
+def write_reader_bytes(folder: Path, pages: Iterable[NDArray[np.uint8]]) -> None:
+    """Write the network for pages in bytes beside its weights.
+
+    Args:
+        folder: Holds `reader.safetensors`.
+        pages: Pictures that the ranges of its activations are chosen by, RGB, at the size at which the network looks.
+
+    Raises:
+        WeightsMissingError, ModelError: See `load_reader`.
+    """
+    path = weights_path(folder, "reader.safetensors")
+    about = _with_values(path, check_header(path, READER_FORMAT))
+    write_quantised(path.with_name(_BYTES), load_reader(folder), pages, layout(path, about))
+
+
+def _opened(folder: Path | None, kind: str, threads: int | None, many: bool = False) -> Graph | None:
+    if not (serves_graphs() if many else runs_graphs()):
         return None
     path = weights_path(folder, f"{_FILES[kind]}.safetensors")
     stat = path.stat()

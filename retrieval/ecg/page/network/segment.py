@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS, working_size
-from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, names_graph, page_graph
+from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, bytes_graph, names_graph, page_graph
 from ecgkin.retrieval.ecg.page.network.model import NAME_STEP, in_channels_last
 from ecgkin.retrieval.ecg.page.network.names import as_batch, cut_out
 from ecgkin.retrieval.ecg.page.network.weights_file import load_name_reader, load_reader
@@ -122,7 +122,8 @@ def look(
     height, width = page.shape[:2]
     size = working_size(height, width)
     zoom = size[0] / width, size[1] / height
-    graphs = page_graph(weights, threads), names_graph(weights, threads)
+    quick = None if local else bytes_graph(weights, threads)
+    graphs = quick or page_graph(weights, threads), names_graph(weights, threads, many=quick is not None)
 
     def between() -> None:
         if beside is not None and not beside():
@@ -131,7 +132,10 @@ def look(
             torch.set_num_threads(_usual[0])
 
     with _threads(None if all(graphs) else threads if beside is None else 1):
-        pixels, maps, frame = _run(page, size, weights, graphs[0], local, between)
+        if quick is not None:
+            pixels, maps, frame = _run_bytes(page, size, quick)
+        else:
+            pixels, maps, frame = _run(page, size, weights, graphs[0], local, between)
         names = _read_names(page, _places(maps, zoom), weights, name_score, graphs[1])
     frame[:2] = np.exp(np.clip(frame[:2], -2.0, 5.0)) / np.array(zoom, dtype=np.float32)[:, None, None]
     return PageLooks(pixels, size, zoom, names, frame)
@@ -212,7 +216,7 @@ def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
     return torch.nn.functional.interpolate(planes, size=(size[1], size[0]), mode="bilinear", antialias=True)
 
 
-def _resized_bytes(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def resized_bytes(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """The picture at `size` without torch: Pillow smooths by the same rule, and differs by one step of 255 at most."""
     if size[0] >= page.shape[1]:
         return np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
@@ -231,7 +235,7 @@ def _run(
     """Probabilities as bytes, name maps (scores 0 to 1, log height last) and frame."""
     if graph is not None:
         wanted = PAGE_OUTPUTS if local else PAGE_OUTPUTS[:2]
-        pixels, names, *cells = graph.run(wanted, page=_resized_bytes(page, size))
+        pixels, names, *cells = graph.run(wanted, page=resized_bytes(page, size))
         return pixels, names, cells[0] if local else np.zeros((4, 0, 0), dtype=np.float32)
     import torch
 
@@ -244,6 +248,15 @@ def _run(
         shares = torch.softmax(logits, dim=0).mul_(255).add_(0.5).to(torch.uint8)
         found[:-1].sigmoid_()
     return shares.numpy(), found.numpy(), cells.numpy()
+
+
+def _run_bytes(
+    page: NDArray[np.uint8], size: tuple[int, int], graph: Graph
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """As `_run`, by the network in bytes, which takes pairs of RGBA pixels and says nothing of the local scale."""
+    pairs = cv2.cvtColor(resized_bytes(page, size), cv2.COLOR_RGB2RGBA).reshape(size[1], size[0] // 2, 8)
+    pixels, names = graph.run(PAGE_OUTPUTS[:2], page=pairs)
+    return pixels, names, np.zeros((4, 0, 0), dtype=np.float32)
 
 
 @lru_cache(maxsize=4)
