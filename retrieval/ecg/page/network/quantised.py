@@ -116,7 +116,9 @@ def ranges(network: torch.nn.Module, pages: Iterable[NDArray[np.uint8]]) -> dict
     rng = np.random.default_rng(0)
     with torch.inference_mode():
         for page in pages:
-            tensors = {"page": torch.from_numpy(np.require(page, requirements="W")).permute(2, 0, 1)[None].float() / 255}
+            tensors = {
+                "page": torch.from_numpy(np.require(page, requirements="W")).permute(2, 0, 1)[None].float() / 255
+            }
             for step in STEPS:
                 tensors |= _computed(network, step, tensors)
             for name, tensor in tensors.items():
@@ -324,7 +326,9 @@ class _Graph:
         found = self._planes("n2", "names.1")
         n_leads = self._parameters("names.1")[0].shape[0] - 1
         ends = self._constant("names.ends", np.array([n_leads, 1], dtype=np.int64))
-        split = onnx.helper.make_node("Split", [found, ends], ["names.logits", "names.height"], name="names.split", axis=0)
+        split = onnx.helper.make_node(
+            "Split", [found, ends], ["names.logits", "names.height"], name="names.split", axis=0
+        )
         self.nodes.append(split)
         self._node("Sigmoid", ["names.logits"], "names.scores")
         both = self._node("Concat", ["names.scores", "names.height"], "names.both", axis=0)
