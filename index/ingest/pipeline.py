@@ -24,6 +24,7 @@ from ecgkin.index.sources.items import IngestItem, IngestReport
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import EncoderMismatchError
 
+FIRST = 8  # items of the first batch, which doubles: whoever waits sees soon that it goes on, and how fast
 CHUNK = 16  # items that are sent to another process at most: pictures of 12 megapixels take 36 MB each
 Progress = Callable[[IngestReport], None]
 
@@ -121,6 +122,7 @@ def run(
     told = progress or (lambda now: None)
     done: list[Prepared] = []
     taken: set[str] = set()  # ids that this run has stored or found as they were
+    enough = min(batch, FIRST)
     with base.exclusive():
         for answer in executor(_planned(base, items, report, told, chunk, taken)):
             if isinstance(answer, IngestReport):
@@ -128,9 +130,10 @@ def run(
                 told(report)
                 continue
             done += answer
-            if sum(one.weight for one in done) >= batch:
+            if sum(one.weight for one in done) >= enough:
                 write_prepared(base, done, report, taken)
                 done = []
+                enough = min(batch, 2 * enough)
                 told(report)
         write_prepared(base, done, report, taken)
     told(report)
@@ -188,8 +191,9 @@ def write_prepared(
 def _planned(
     base: CaseBase, items: Sequence[IngestItem], report: IngestReport, told: Progress, size: int, taken: set[str]
 ) -> Iterator[list[Job]]:
-    """Jobs for the items that have to be read, `size` at a time; the others are done with here."""
+    """Jobs for the items that have to be read, `size` at a time but for the first; the others are done with here."""
     jobs: list[Job] = []
+    enough = min(size, FIRST)
     for start in range(0, len(items), size):
         block = items[start : start + size]
         known = base.find([item.case.case_id for item in block])
@@ -212,9 +216,9 @@ def _planned(
                 told(report)
             else:
                 jobs.append(Job(number, digest, "" if old is None else old.content_hash))
-            if len(jobs) >= size:
+            if len(jobs) >= enough:
                 yield jobs
-                jobs = []
+                jobs, enough = [], min(size, 2 * enough)
     if jobs:
         yield jobs
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ecgkin.index.case import Case, digitised_words
 from ecgkin.index.transfer.export import file_stem, steps_of
+from ecgkin.retrieval.ecg.formats.dicom import NO_DATE
 from ecgkin.retrieval.ecg.header import plain_text
 from ecgkin.retrieval.ecg.record import EcgRecord
 
@@ -82,9 +83,11 @@ def _dates(data: Dataset, case: Case) -> None:
     digits = re.sub(r"\D", "", case.recorded_at or "")
     now = datetime.now(tz=UTC)
     data.InstanceCreationDate, data.InstanceCreationTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    day, clock = (digits[:8], digits[8:14]) if len(digits) >= 8 else ("", "")
-    data.StudyDate, data.StudyTime, data.ContentDate, data.ContentTime = day, clock, day, clock
-    data.AcquisitionDateTime = digits[:14]
+    data.StudyDate, data.StudyTime = (digits[:8], digits[8:14]) if len(digits) >= 8 else ("", "")
+    # These may not be empty, whatever is known: a day without a clock begins at midnight, no day at all is NO_DATE.
+    data.ContentDate = data.StudyDate or NO_DATE
+    data.ContentTime = data.StudyTime or "000000"
+    data.AcquisitionDateTime = digits[:14] or NO_DATE
 
 
 def _code(value: str, scheme: str, meaning: str) -> Dataset:

@@ -330,16 +330,19 @@ class CaseSearch:
             from ecgkin.index import open_base
 
             opened = open_base(base)
-        else:
-            opened = base
+            try:
+                return cls.open(opened, encoder, device=device, calibration=calibration, witness=witness)
+            except BaseException:
+                opened.close()
+                raise
         if encoder is None:
             from ecgkin.retrieval.encoders import load_encoder
 
-            encoder = load_encoder(opened.encoder_name, device=device)
+            encoder = load_encoder(base.encoder_name, device=device)
         if isinstance(calibration, str | Path):
             calibration = Calibration.load(calibration, encoder.fingerprint)
         calibration = calibration if calibration is not None else shipped_calibration(encoder)
-        return cls(opened, encoder, calibration, witness=witness)
+        return cls(base, encoder, calibration, witness=witness)
 
     def close(self) -> None:
         """Close the case base."""

@@ -6,6 +6,7 @@ import itertools
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -268,7 +269,7 @@ def test_values_do_not_reach_the_statement(base: CaseBase, tmp_path: Path) -> No
     base.add([Case("evil'--", source="'; DROP TABLE cases; --")], np.array([[0, 1]], dtype=np.float32))
     assert base.count('source="\'; DROP TABLE cases; --"') == 1
     assert base.count({"source": "x' OR 1=1 --"}) == 0
-    with sqlite3.connect(f"file:{base.path / STORE}?mode=ro", uri=True) as db:
+    with closing(sqlite3.connect(f"file:{base.path / STORE}?mode=ro", uri=True)) as db:
         assert db.execute("SELECT count(*) FROM cases").fetchone()[0] == len(base)
     base.remove(["evil'--"])
 

@@ -207,6 +207,39 @@ def test_feedback_moves_the_next_search(http: httpx.Client, signal: dict[str, ob
     assert scores[ids[30]] > after[ids[30]]
 
 
+def test_marks_that_contradict_each_other_are_refused(http: httpx.Client, signal: dict[str, object]) -> None:
+    """One case cannot be similar and not similar at once; the same mark twice is one mark."""
+    found = http.post("/v1/search", json={"signal": signal, "k": 3}).json()
+    query, case_id = found["query_id"], found["hits"][0]["case"]["case_id"]
+    body = {"query_id": query, "similar": [case_id], "not_similar": [case_id]}
+    refused = http.post("/v1/search", json=body)
+    assert refused.status_code == 422 and f"{case_id} is named as similar and as not similar" in refused.text
+    marks = [{"case_id": case_id, "similar": True}, {"case_id": case_id, "similar": False}]
+    refused = http.post("/v1/feedback", json={"query_id": query, "marks": marks})
+    assert refused.status_code == 422 and "marked as similar and as not similar" in refused.text
+    assert http.get(f"/v1/feedback?query_id={query}").json() == []
+    assert http.post("/v1/feedback", json={"query_id": query, "marks": [marks[0]] * 2}).status_code == 200
+
+
+def test_what_does_not_belong_to_the_ecg_is_refused(
+    http: httpx.Client, signal: dict[str, object], picture: bytes, tmp_path: Path
+) -> None:
+    """A second ECG beside a record, a rate beside a picture, a page beside a recording: nothing is dropped silently."""
+    record = wfdb_of(signal, tmp_path)
+    files = [("file", file) for file in record]
+    assert http.post("/v1/search", files=files).status_code == 200
+    for other in (("page.png", picture), ("other.dat", b"\0" * 600), ("table.csv", csv_of(signal))):
+        refused = http.post("/v1/search", files=[*files, ("file", other)])
+        assert refused.status_code == 422 and "whose header does not name it" in refused.text, refused.text
+    packed = zipped([*record, ("page.png", picture)])
+    assert http.post("/v1/search", files={"file": ("both.zip", packed)}).status_code == 422
+    for fields in ({"fs_hz": "250"}, {"units": "uV"}):
+        refused = http.post("/v1/search", files={"file": ("page.png", picture)}, data=fields)
+        assert refused.status_code == 422 and "the file is a picture" in refused.text, refused.text
+    refused = http.post("/v1/search", files=files, data={"page": "2"})
+    assert refused.status_code == 422 and "the file is a recording" in refused.text
+
+
 def test_rocchio_against_numpy() -> None:
     """The rule as it stands in the book, up to the length."""
     rng = np.random.default_rng(0)

@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -132,3 +133,23 @@ def test_repeated_log_lines_are_held_back() -> None:
     told = line("a")
     assert repeats.filter(told) and told.getMessage() == "a (3 more of these were not logged)"
     assert repeats.filter(line("a")) and not repeats.filter(line("a"))
+
+
+def test_a_request_half_sent_does_not_hold_up_the_end(simulated_base: Path, tmp_path: Path) -> None:
+    """A demo ends within its patience although a body may take ten minutes to come, and what it held is let go."""
+    shutil.copytree(simulated_base, tmp_path / "base")
+    config = load_settings(api_port=0, api_drafters=(), api_max_seconds=300.0)
+    state = State(tmp_path / "base", config, HashingEncoder())
+    head = (
+        b"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 90\r\n\r\n{"
+    )
+    with ExitStack() as held:
+        address = held.enter_context(in_thread(create_app(config, state), config, 1))
+        half = connected(address, head)
+        httpx.get(f"{address}/healthz", trust_env=False).raise_for_status()  # the half request has been taken up by now
+        begun = time.monotonic()
+        held.close()
+        assert time.monotonic() - begun < PATIENCE_S
+        half.close()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        state.work.start(lambda: None)

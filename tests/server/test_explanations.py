@@ -132,6 +132,10 @@ def test_over_http(simulated_base: Path) -> None:
         packed = io.BytesIO()
         Image.new("RGB", (400, 300), "white").save(packed, "PNG")
         files = {"file": ("page.png", packed.getvalue())}
+        # A case that is not there is said before the file is opened, which may take seconds.
+        unread = {"file": ("page.png", b"no picture at all")}
+        assert http.post("/v1/explanations", files=unread, data={"case_id": "no/such"}).status_code == 404
+        assert http.post("/v1/explanations", files=unread, data={"case_id": "simulated/3"}).status_code == 422
         refused = http.post("/v1/explanations", files=files, data={"case_id": "simulated/3"})
         assert refused.status_code == 422 and "does not read pages" in refused.text
 

@@ -52,18 +52,18 @@ def test_a_bar_inside_another_takes_the_messages(terminal: io.StringIO) -> None:
 
 
 def test_a_line_a_minute_without_a_terminal(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
-    """Ten calls a second for five minutes are five lines; the time left follows the pace."""
+    """Ten calls a second for five minutes are six lines, the first within seconds; the time left follows the pace."""
     with console.progress("ingest") as moved:
         for tenth in range(3001):
             clock[0] = 1000.0 + tenth / 10
             moved(tenth, 6000)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
-        "ingest: 600 of 6000, about 9 min left",
-        "ingest: 1200 of 6000, about 8 min left",
-        "ingest: 1800 of 6000, about 7 min left",
-        "ingest: 2400 of 6000, about 6 min left",
-        "ingest: 3000 of 6000, about 5 min left",
+        "ingest: 50 of 6000, about 10 min left",
+        "ingest: 650 of 6000, about 9 min left",
+        "ingest: 1250 of 6000, about 8 min left",
+        "ingest: 1850 of 6000, about 7 min left",
+        "ingest: 2450 of 6000, about 6 min left",
     ]
 
 

@@ -30,6 +30,7 @@ WFDB_SUFFIXES = frozenset({".hea", ".dat", ".mat"})
 CHUNK = 1 << 18  # bytes that are copied at a time
 _MAX_MEMBERS = 64
 _MAX_DIRECTORY_BYTES = 64 * 1024
+_HEADER_CHARACTERS = 64 * 1024
 _PLAIN = re.compile(r"\w[\w.-]{0,120}\Z", re.ASCII)
 
 
@@ -208,6 +209,10 @@ def decode(job: Job) -> dict[str, Any]:
     path, files = _chosen(job, folder)
     picture = path.suffix.lower() != ".hea" and is_picture(path)
     if not picture:
+        if job.page is not None:
+            raise InputError(
+                "page is given, and the file is a recording", hint="page is for PDF documents and TIFF files"
+            )
         size = sum(file.stat().st_size for file in files)
         if size > job.max_record_bytes:
             raise OutsizeError(
@@ -218,6 +223,10 @@ def decode(job: Job) -> dict[str, Any]:
     else:
         _check_pixels(path, job)
         opened = open_ecg(path, job.page)
+    given = [name for name, value in (("fs_hz", job.fs_hz), ("units", job.units)) if value is not None]
+    if picture and given:
+        found = "draws its samples to scale" if isinstance(opened, EcgRecord) else "is a picture"
+        raise InputError(f"{' and '.join(given)} given for a recording, and the file {found}", hint="leave it out")
     if isinstance(opened, EcgRecord):
         return _record_result(opened, folder, job)
     return _picture_result(opened, picture_notes(opened), path, folder, job)
@@ -242,6 +251,7 @@ def _chosen(job: Job, folder: Path) -> tuple[Path, list[Path]]:
         files = members
     headers = [file for file in files if file.suffix.lower() == ".hea"]
     if len(headers) == 1:
+        _check_belong(headers[0], files)
         return headers[0], files
     if len(files) != 1 or headers:
         raise InputError(
@@ -249,6 +259,21 @@ def _chosen(job: Job, folder: Path) -> tuple[Path, list[Path]]:
             "one zip, or one WFDB record with its .hea)"
         )
     return files[0], files
+
+
+def _check_belong(header: Path, files: Sequence[Path]) -> None:
+    """Refuse what came beside a WFDB record without being of it: one of the two ECGs would go unanswered."""
+    with header.open(encoding="latin-1") as stream:
+        lines = stream.read(_HEADER_CHARACTERS).splitlines()
+    first = (line.split(maxsplit=1)[0] for line in lines if line.strip())
+    named = {PurePosixPath(word.replace("\\", "/")).name.lower() for word in first}
+    for file in files:
+        own = file.stem.lower() == header.stem.lower() and file.suffix.lower() in WFDB_SUFFIXES
+        if not own and file.name.lower() not in named:
+            raise InputError(
+                f"{file.name} came beside the record {header.name}, whose header does not name it",
+                hint="send one ECG a request; several at once are a job (/v1/jobs)",
+            )
 
 
 def _check_pixels(path: Path, job: Job) -> None:

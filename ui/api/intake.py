@@ -87,7 +87,9 @@ class Intake(Generic[Form, Json]):
         return None if isinstance(self._content, bytes) else self._content.close
 
     @contextmanager
-    def opened(self, *, read: bool = False) -> Iterator[tuple[Asked | None, Form | Json]]:
+    def opened(
+        self, *, read: bool = False, check: Callable[[Form | Json], None] | None = None
+    ) -> Iterator[tuple[Asked | None, Form | Json]]:
         """The ECG (a record, a picture, a page that was read, or None) and the options.
 
         A page is read here, once for all requests with the same file, where the encoder looks at pages, where something
@@ -95,6 +97,8 @@ class Intake(Generic[Form, Json]):
 
         Args:
             read: Whether a picture is to be read whatever the encoder looks at.
+            check: Told the options before a file is decoded and read, which takes long: it raises what it has against
+                them.
 
         Raises:
             RequestValidationError: The body does not fit its model.
@@ -104,11 +108,11 @@ class Intake(Generic[Form, Json]):
         state, content = self._state, self._content
         if isinstance(content, bytes):
             with state.budget.take(min(state.budget.pixels, _PIXELS_PER_BYTE * len(content))):
-                body = self._checked(uploads.parsed(self._json, content))
+                body = self._checked(uploads.parsed(self._json, content), check)
                 signal = cast("Signal | None", getattr(body, "signal", None))
                 yield (None if signal is None else signal.record()), body
         else:
-            form = self._checked(uploads.parsed(self._form, content.fields))
+            form = self._checked(uploads.parsed(self._form, content.fields), check)
             decoded = content.decoded(state.decoders, form.fs_hz, form.units, form.page)
             self.digest = decoded.digest
             with state.budget.take(min(state.budget.pixels, decoded.n_pixels)):
@@ -122,16 +126,18 @@ class Intake(Generic[Form, Json]):
                 yield query, form
 
     @contextmanager
-    def with_ecg(self, *, read: bool = False) -> Iterator[tuple[Asked, Form | Json]]:
+    def with_ecg(
+        self, *, read: bool = False, check: Callable[[Form | Json], None] | None = None
+    ) -> Iterator[tuple[Asked, Form | Json]]:
         """`opened` where there must be an ECG.
 
         Args:
-            read: As in `opened`.
+            read, check: As in `opened`.
 
         Raises:
             InputError: There is none; and as `opened`.
         """
-        with self.opened(read=read) as (query, options):
+        with self.opened(read=read, check=check) as (query, options):
             if query is None:
                 raise InputError("no ECG came (expected a signal or a file)")
             yield query, options
@@ -146,10 +152,12 @@ class Intake(Generic[Form, Json]):
         spent |= {name: spent.get(name, 0.0) + self.read_ms for name in ("read", "total")}
         return replace(result, timings_ms=spent) if self.read_ms else result
 
-    def _checked(self, options: Any) -> Any:
-        """Before anything is read that takes time: the k of these options."""
+    def _checked(self, options: Any, check: Callable[[Any], None] | None) -> Any:
+        """Before anything is read that takes time: the k of these options, and what the caller has against them."""
         if hasattr(options, "k"):
             self._state.limits.checked_k(options.k)
+        if check is not None:
+            check(options)
         return options
 
 

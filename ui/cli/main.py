@@ -47,7 +47,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], str]] = {
         ("draft",),
         "Draft an interpretation in which every statement says what carries it. Preliminary; for a clinician to check.",
     ),
-    "report": (("report",), "Sign for a draft's sentences; send the report to PACS and FHIR."),
+    "report": (("report",), "Sign for a draft's sentences; send the report to PACS, FHIR and HL7 v2."),
     "digitize": (
         ("digitize",),
         "Read the signals off pictures of ECG pages: 500 Hz, mV, a lead missing where the page does not show it.",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 # ECGs to choose from on the page, each as a page and as a recording.
 QUERIES = 6
+# A server waits a minute for what a browser has half sent; whoever presses Ctrl-C is not to wait so long.
+PATIENCE_S = 3
 # Width of a page among those to choose from, sharp on a dense screen.
 SMALL_PX = 840
 
@@ -92,7 +94,7 @@ def serve_demo(settings: Settings, shown: Shown, *, say: Say, ready: Callable[[s
     warming.start()
     stop = threading.Event()
     filling = threading.Thread(target=_fill, args=(shown, stop, say), daemon=True)
-    with ending(), in_thread(create_app(own, state), own) as api:
+    with ending(), in_thread(create_app(own, state), own, PATIENCE_S) as api:
         say(f"API: {api}/docs")
         with running(api, examples=examples) as (process, where):
             warming.join()

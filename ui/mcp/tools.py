@@ -17,6 +17,7 @@ from ecgkin.ui.mcp.files import Files
 if TYPE_CHECKING:
     from ecgkin.generation.backends.base import DraftBackend
     from ecgkin.retrieval.encoders.base import Encoder
+    from ecgkin.retrieval.encoders.witness import StatementWitness
     from ecgkin.retrieval.search.live import LiveSearch
     from ecgkin.retrieval.search.search import CaseSearch, SearchResult
 
@@ -64,6 +65,7 @@ class Tools:
         encoder: The one it was built with; None loads what its manifest names.
         device: Where encoder and model run.
         api_key: For a server that drafts.
+        witness: Another classifier, heard beside the vote: `testimony` of a search.
     """
 
     def __init__(
@@ -75,15 +77,16 @@ class Tools:
         encoder: Encoder | None = None,
         device: str = "cpu",
         api_key: str | None = None,
+        witness: StatementWitness | None = None,
     ) -> None:
         from ecgkin.generation.drafter import open_backend
-        from ecgkin.retrieval.encoders import load_encoder
         from ecgkin.retrieval.search.live import LiveSearch
+        from ecgkin.retrieval.search.search import CaseSearch
 
         self._files = files
         self._turn = threading.Lock()
         self._live: LiveSearch[CaseSearch] = LiveSearch(
-            base, lambda name: encoder if encoder is not None else load_encoder(name, device=device)
+            base, serve=lambda opened: CaseSearch.open(opened, encoder, device=device, witness=witness)
         )
         try:
             self._backend: DraftBackend = open_backend(model, device=device, api_key=api_key)

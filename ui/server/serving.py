@@ -100,18 +100,21 @@ def server(app: ASGIApp, settings: Settings) -> uvicorn.Server:
 
 
 @contextmanager
-def in_thread(app: FastAPI, settings: Settings) -> Iterator[str]:
+def in_thread(app: FastAPI, settings: Settings, patience_s: int | None = None) -> Iterator[str]:
     """Serve from a thread while this lasts; the value is the address.
 
     Args:
         app: Of `create_app`.
         settings: In force; port 0 takes a free one.
+        patience_s: How long requests in flight may take to end when this ends; None for as long as a request may take.
 
     Returns:
         The address while this lasts, "http://127.0.0.1:8000".
     """
     listener = bind(settings)
     running = server(app, settings)
+    if patience_s is not None:
+        running.config.timeout_graceful_shutdown = patience_s
     thread = threading.Thread(target=running.run, args=([listener],), name="ecgkin-server", daemon=True)
     thread.start()
     try:

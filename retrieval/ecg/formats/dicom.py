@@ -87,6 +87,8 @@ def header_of(data: Dataset, form: str, filters: list[tuple[float | None, float 
         text_in(data, "ContentDate") or text_in(data, "StudyDate"),
         text_in(data, "ContentTime") or text_in(data, "StudyTime"),
     )
+    if when is not None and re.sub(r"\D", "", when).startswith(NO_DATE):
+        when = None
     lines, measured = _annotations(data)
     device = " ".join(text_in(data, k) for k in ("Manufacturer", "ManufacturerModelName", "SoftwareVersions"))
     return SourceHeader(
@@ -152,7 +154,10 @@ WAVEFORMS = {
 }
 """The storage classes that are read; catheter laboratories keep the twelve leads beside pressures. Other waveforms
 (sound, EEG, respiration) are refused by name."""
+NO_DATE = "19000101"
+"""What stands for a date that is not known: the time of acquisition may not be empty (PS3.3, C.10.8)."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_DAMAGE_HINT = "copy or export it once more"
 _SAMPLES = {
     ("SB", 8): "i1",
     ("UB", 8): "u1",
@@ -192,8 +197,7 @@ def read_dicom(path: str | os.PathLike[str]) -> EcgRecord:
     except EcgkinError:
         raise
     except Exception as error:  # pydicom raises whatever the values it meets run into
-        text = plain_text(str(error), 120)
-        raise RecordError(f"{file.name} is a damaged DICOM file: {type(error).__name__}: {text}") from None
+        raise RecordError(f"{file.name} is a damaged DICOM file: {_damage(error)}", hint=_DAMAGE_HINT) from None
 
 
 def _drawn(document: bytes, file: Path) -> EcgRecord:
@@ -230,7 +234,7 @@ def pdf_in(path: str | os.PathLike[str]) -> bytes | None:
                 return None
             document = data.EncapsulatedDocument
     except Exception as error:  # as above
-        raise RecordError(f"{file.name} is a damaged DICOM file: {type(error).__name__}") from None
+        raise RecordError(f"{file.name} is a damaged DICOM file: {_damage(error)}", hint=_DAMAGE_HINT) from None
     return bytes(document) if isinstance(document, bytes) else None
 
 
@@ -256,8 +260,20 @@ def _dataset(file: Path) -> Dataset:
     except InvalidDicomError:
         raise RecordError(f"{file.name} is no DICOM file (its head is missing)") from None
     except Exception as error:  # as above
-        text = plain_text(str(error), 120)
-        raise RecordError(f"{file.name} cannot be read as DICOM: {type(error).__name__}: {text}") from None
+        raise RecordError(f"{file.name} is a damaged DICOM file: {_damage(error)}", hint=_DAMAGE_HINT) from None
+
+
+def _damage(error: Exception) -> str:
+    """What is wrong with a file, without the words of pydicom, which are advice for programmers."""
+    if isinstance(error, AttributeError) and error.name and error.name[0].isupper():
+        return f"it lacks {plain_text(error.name, 60)}"
+    if isinstance(error, EOFError):
+        return "it ends in the middle of a value"
+    if isinstance(error, NotImplementedError):
+        return "a value is of a kind that DICOM does not know"
+    if type(error).__name__ == "BytesLengthException":
+        return "a value is shorter or longer than its kind allows"
+    return "its values cannot be made out"
 
 
 def _record(data: Dataset, file: Path) -> EcgRecord:
@@ -267,7 +283,7 @@ def _record(data: Dataset, file: Path) -> EcgRecord:
         if kind == PDF_CLASS:
             raise RecordError(f"{file.name} wraps a PDF document", hint="search it as a picture: its page is read")
         if kind not in WAVEFORMS or "WaveformSequence" not in data:
-            what = plain_text(str(getattr(data.get("SOPClassUID", None), "name", kind))) or "an object of no class"
+            what = plain_text(str(getattr(data.get("SOPClassUID", None), "name", ""))) or "an object of no class"
             raise RecordError(
                 f"{file.name} is a DICOM file of {what} (read: waveforms of {', '.join(WAVEFORMS.values())})"
             )

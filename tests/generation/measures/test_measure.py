@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecgkin.generation.measures import NAMES, Measurements, Reason, measure, reason_text
@@ -54,10 +54,17 @@ def test_against_the_truth(code: str, fs_hz: float) -> None:
     seed=st.integers(0, 50),
     noise=st.sampled_from([0.0, 1.0, 3.0]),
 )
+@example(rate=140.0, code="AFIB", seed=43, noise=0.0)  # T waves of the longer intervals alone stood out
+@example(rate=128.3, code="AFIB", seed=28, noise=3.0)  # a QRS cut off by the end lay between T waves and QRS in height
+@example(rate=133.0, code="AFIB", seed=45, noise=0.0)  # two T waves of 25, half as fast as QRS, 0.18 s after it
 @settings(max_examples=40, deadline=None)
 def test_any_rate_is_not_halved_or_doubled(rate: float, code: str, seed: int, noise: float) -> None:
+    """Within 5 % of the rate of the beats that the record holds whole; one that its end cuts off may be left out."""
     ecg = made([code], seed, 250.0, rate_bpm=rate, noise=noise)
-    assert measure(ecg.record).rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
+    found = measure(ecg.record).rate_bpm
+    whole = ecg.truth.r_peaks_s[(ecg.truth.r_peaks_s > 0.1) & (ecg.truth.r_peaks_s < ecg.record.duration_s - 0.1)]
+    of_whole = 60.0 * (len(whole) - 1) / (whole[-1] - whole[0])
+    assert found == pytest.approx(ecg.truth.rate_bpm, rel=0.05) or found == pytest.approx(of_whole, rel=0.05)
 
 
 @pytest.mark.parametrize("rate", [55.0, 75.0, 95.0])

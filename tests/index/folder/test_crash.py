@@ -241,6 +241,7 @@ def test_power_cut_between_the_steps(
     # The object that met the cut, too, is at one with the disk.
     assert len(base) == len(leftovers) + 1
     assert len(base.search(vector(1), 99)) == len(leftovers) + 1
+    base.close()
 
 
 @pytest.mark.parametrize("name", ["replace", "fsync"])

@@ -42,6 +42,16 @@ def write_wfdb(folder: Path, name: str, record: EcgRecord) -> None:
     (folder / f"{name}.hea").write_text("\n".join(lines) + "\n")
 
 
+def test_the_first_cases_are_in_soon(tmp_path: Path) -> None:
+    """The first batches are small, so that it is seen at once that it goes on: 8, 16, 32, then as many as asked for."""
+    encoder = HashingEncoder(32)
+    seen: list[int] = []
+    with open_or_create(tmp_path / "b", encoder) as base:
+        report = ingest_records(base, items(170), encoder, batch=64, progress=lambda r: seen.append(r.n_seen))
+        assert seen == [8, 24, 56, 120, 170] and report.added == len(base) == 170
+        base.verify()
+
+
 def test_again_and_on(tmp_path: Path) -> None:
     encoder = HashingEncoder(32)
     seen: list[int] = []

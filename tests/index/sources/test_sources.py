@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import formats_made as made
@@ -113,7 +114,7 @@ def everything_in(folder: Path) -> bytes:
     import sqlite3
 
     found = b"".join(path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file())
-    with sqlite3.connect(folder / "cases.sqlite") as db:
+    with closing(sqlite3.connect(folder / "cases.sqlite")) as db:
         found += "\n".join(db.iterdump()).encode()
     return found
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,6 +69,31 @@ def test_dicom_is_what_pydicom_reads(tmp_path: Path, made_record: EcgRecord) -> 
     path = write_dicom(tmp_path, CASE, long)
     assert pydicom.dcmread(path).SOPClassUID.name == "General ECG Waveform Storage"
     assert read_ecg(path).n_samples == 90_000
+
+
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dicom3tools' dciodvfy is not installed")
+@pytest.mark.parametrize("seconds", [10, 180])
+@pytest.mark.parametrize("when", [None, "1999", "1999-01-02", "2020-01-02T03:04:05"])
+def test_dciodvfy_finds_no_error(tmp_path: Path, made_record: EcgRecord, seconds: int, when: str | None) -> None:
+    """Whatever is known of the date: what may not be empty is not, and reading it back gives what was known."""
+    record = EcgRecord(np.tile(made_record.signal_mv, seconds // 10), made_record.fs_hz, made_record.leads)
+    path = write_dicom(tmp_path, replace(CASE, recorded_at=when, patient_id=None, sex=None), record)
+    told = subprocess.run(["dciodvfy", path], capture_output=True, text=True, timeout=60)
+    assert ("TwelveLeadECG" if seconds == 10 else "GeneralECG") in told.stderr + told.stdout
+    assert "Error" not in told.stderr + told.stdout, told.stderr
+
+
+@pytest.mark.parametrize(
+    ("when", "back"),
+    [(None, None), ("1999", None), ("1999-01-02", "1999-01-02"), ("2020-01-02T03:04:05", "2020-01-02T03:04:05")],
+)
+def test_dates_that_may_not_be_empty(
+    tmp_path: Path, made_record: EcgRecord, when: str | None, back: str | None
+) -> None:
+    """DICOM wants a time of acquisition: where none is known a placeholder stands, which is read as no date."""
+    path = write_dicom(tmp_path, replace(CASE, recorded_at=when), made_record)
+    header = read_ecg(path).header
+    assert header is not None and header.recorded_at == back
 
 
 def test_fhir_bundle(tmp_path: Path, gappy: EcgRecord) -> None:

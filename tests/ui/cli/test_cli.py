@@ -67,7 +67,7 @@ def test_the_table_of_commands_is_what_the_modules_make() -> None:
     """No module without its commands in the table, no command that its module does not make, and the same lines."""
     import ecgkin.ui.cli.commands as folder
 
-    modules = {found.name for found in pkgutil.iter_modules(folder.__path__)} - {"common"}
+    modules = {found.name for found in pkgutil.iter_modules(folder.__path__)} - {"common", "query_options"}
     assert {module for names, _ in COMMANDS.values() for module in names} == modules
     for module in modules:
         made = typer.Typer()
@@ -353,6 +353,40 @@ def test_another_classifier_has_a_line_of_its_own(call, case_base: Path, tmp_pat
     assert "ecgfounder says, not fitted to these cases:" in drafted
     refused = call("search", case_base, file, "--witness", f"merl:{tmp_path}")
     assert refused.status == 2 and "reads no statements off an ECG" in refused.err
+
+
+@pytest.mark.parametrize("command", ["search", "draft"])
+def test_options_for_the_other_kind_of_file_are_refused(  # type: ignore[no-untyped-def]
+    call, case_base: Path, record_csv: Path, tmp_path: Path, command: str
+) -> None:
+    """A rate, units or a start mean nothing of a picture, a page nothing of a recording: said before models load."""
+    picture = tmp_path / "page.png"
+    Image.new("RGB", (600, 400), "white").save(picture)
+    for option, value in (("--fs", 250), ("--units", "uV"), ("--start", 3), ("--start", 0)):
+        refused = call(command, case_base, picture, option, value)
+        assert refused.status == 2 and f"{option} given for a recording" in refused.err, (option, refused.err)
+        assert "page.png is a picture" in refused.err and refused.out == ""
+    both = call(command, case_base, picture, "--fs", 250, "--units", "mV")
+    assert "leave out --fs, --units" in both.err
+    refused = call(command, case_base, record_csv, "--page", 2)
+    assert refused.status == 2 and "made.csv is a recording" in refused.err and "--start" in refused.err
+
+
+def test_a_draft_of_a_recording_that_says_neither_rate_nor_units(call, case_base: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """What the file leaves open is given as for a search, and the page begins where it is said to."""
+    known = np.genfromtxt(case_base.parent / "clinic" / "r3.csv", delimiter=",", skip_header=1)[:, 1:]
+    head = (case_base.parent / "clinic" / "r3.csv").read_text().splitlines()[0].replace(" (mV)", "").split(",")[1:]
+    quiet = np.zeros((2500, known.shape[1])) + np.random.default_rng(1).normal(0, 5, (2500, 1))
+    bare = tmp_path / "bare.csv"
+    table = np.vstack([quiet, 1000 * known])
+    np.savetxt(bare, table, delimiter=",", header=",".join(head), comments="", fmt="%.2f")
+    assert call("draft", case_base, bare).status == 2  # no rate
+    words = ("--fs", 500, "--units", "uV", "--start", 5, "--json")
+    drafted = call("draft", case_base, bare, *words)
+    assert drafted.status == 0, drafted.err
+    found = json.loads(call("search", case_base, bare, *words).out)["hits"][0]
+    assert found["case"]["patient_id"] == "p3" and found["score"] == pytest.approx(1, abs=1e-3)
+    assert json.loads(drafted.out)["evidence"][0]["case_id"] == found["case"]["case_id"]
 
 
 def test_search_by_picture_words_and_both(call, case_base: Path, record_csv: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

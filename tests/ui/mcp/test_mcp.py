@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from published_made import folders, names_of
 
 from ecgkin.index.case import Case
 from ecgkin.index.transfer.export_dicom import write_dicom
@@ -23,6 +24,7 @@ from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
+from ecgkin.retrieval.encoders.published import load_witness
 from ecgkin.retrieval.errors import InputError, QueryError
 from ecgkin.ui.api.security import new_token
 from ecgkin.ui.mcp.files import Files
@@ -107,6 +109,19 @@ def test_a_session(tools: Tools, ecg: Path, tmp_path: Path, caplog: pytest.LogCa
     assert shown.structured_content["case"]["case_id"] == "simulated/1"
     assert shown.structured_content["samples"]["fs_hz"] > 0
     assert SECRET not in caplog.text and "bundle branch" not in caplog.text
+
+
+def test_another_classifier_is_heard(simulated_base: Path, ecg: Path, tmp_path: Path) -> None:
+    """What a witness says of the samples stands in the answer of a search, under its name."""
+    witness = load_witness(names_of(folders(tmp_path / "published"))["ecgfounder"])
+    tools = Tools(simulated_base, Files(None, 10_000_000), encoder=HashingEncoder(), witness=witness)
+    try:
+        [found, words] = talk(make_server(tools), ("search", {"file": str(ecg)}), ("search", {"text": "LBBB"}))
+    finally:
+        tools.close()
+    said = found.structured_content["testimony"]
+    assert set(said) == {"ecgfounder"} and 0 <= said["ecgfounder"]["AFIB"] <= 1
+    assert words.structured_content["testimony"] == {}
 
 
 def test_mistakes_are_told_to_the_agent_and_not_logged(

@@ -41,8 +41,7 @@ async def explanations(request: Request) -> ExplanationOut:
 
 
 def _explained(state: State, asked: intake.Intake[ExplanationForm, ExplanationBody]) -> ExplanationOut:
-    with asked.with_ecg() as (query, options):
-        check_known(state, options.case_id)
+    with asked.with_ecg(check=lambda options: check_known(state, options.case_id)) as (query, options):
         case = np.asarray(state.base.vectors([options.case_id])[0], dtype=np.float32)
         score, stretches = explain(_masks(state, query), case)
     return ExplanationOut(case_id=options.case_id, score=score, stretches=stretches)

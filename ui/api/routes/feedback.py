@@ -29,17 +29,20 @@ _EXPORT: dict[int | str, dict[str, Any]] = {
     summary="Mark hits as similar or not",
 )
 async def give(request: Request) -> FeedbackOut:
-    """A second mark of a case replaces the first. A search with the same query_id then follows the marks."""
+    """A mark replaces an earlier one of the same case. A search with the same query_id then follows the marks."""
     state: State = request.app.state.ecgkin
     content = await uploads.body_bytes(request)
 
     def keep() -> FeedbackOut:
         body = uploads.parsed(FeedbackBody, content)
         kind, vector = state.query(body.query_id)
+        said = {mark.case_id: mark.similar for mark in body.marks}
         for mark in body.marks:
+            if said[mark.case_id] is not mark.similar:
+                raise QueryError(f"{mark.case_id} is marked as similar and as not similar", hint="mark each case once")
             if mark.case_id not in state.base:
                 raise QueryError(f"case {mark.case_id[:100]!r} is not in the base")
-        state.feedback.add(body.query_id, kind, vector, {mark.case_id: mark.similar for mark in body.marks})
+        state.feedback.add(body.query_id, kind, vector, said)
         return FeedbackOut(query_id=body.query_id, marks=_marks(state, body.query_id))
 
     return await state.work.run(keep)

@@ -91,6 +91,9 @@ def _check_one_question(body: SearchBody) -> None:
         raise QueryError("understood and raw need the text that they are about")
     if body.query_id is None and (body.similar or body.not_similar):
         raise QueryError("similar and not_similar need the query_id of the search that they are about")
+    both = sorted(set(body.similar) & set(body.not_similar))
+    if both:
+        raise QueryError(f"{both[0]} is named as similar and as not similar", hint="name each case once")
 
 
 def ask(state: State, query: Asked | None, text: str | None, asked: Question) -> SearchResult:

@@ -9,7 +9,7 @@ import typer
 
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui import console
-from ecgkin.ui.cli.commands import common
+from ecgkin.ui.cli.commands import common, query_options
 
 if TYPE_CHECKING:
     from ecgkin.generation.backends.pulse.counter import PulseCounter
@@ -37,6 +37,11 @@ def draft(
     where: Annotated[str | None, typer.Option("--where", "-w", help="Filter on the cases.", show_default=False)] = None,
     exclude_patient: Annotated[str | None, typer.Option(help="Leave out the cases of this patient.")] = None,
     previous: common.Previous = None,
+    kind: query_options.As = "auto",
+    start: query_options.Start = None,
+    page: query_options.Page = None,
+    fs: query_options.Fs = None,
+    units: query_options.InUnits = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer of a model.", min=1)] = 512,
     show_prompt: Annotated[
         bool,
@@ -54,38 +59,39 @@ def draft(
     from ecgkin.ui.cli.commands.search import open_search, show_testimony
 
     settings = common.settings(encoder=encoder, witness=witness, device=device)
-    engine = open_search(base, settings, encoder)
-    if show_prompt:
-        with Drafter(engine, max_new_tokens=max_new_tokens) as drafter:
-            counter = prompt_counter(model)
-            context, page = drafter.prompt(
-                file, question, k, lang, where=where, exclude_patient=exclude_patient, counter=counter
-            )
-        show_context(context, counter, page.size, max_new_tokens, json=json)
-        return
-    with Drafter(engine, model, api_key=api_key, max_new_tokens=max_new_tokens) as drafter:
-        if stream and not json:
-            pieces = drafter.stream(
-                file, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
-            )
-            for piece in pieces:
-                typer.echo(console.safe(piece), nl=False)
-            typer.echo("")
-            if pieces.result is None:
-                raise QueryError("the draft ended before it was complete")
-            drafted = pieces.result
-        else:
-            drafted = drafter.draft(
-                file, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
-            )
-    done = drafted.draft
-    if json:
-        from ecgkin.ui.api.answers import DraftOut
+    query = query_options.query_of(file, kind, fs, units, start, page)
+    with open_search(base, settings, encoder) as engine:
+        if show_prompt:
+            with Drafter(engine, max_new_tokens=max_new_tokens) as drafter:
+                counter = prompt_counter(model)
+                context, drawn = drafter.prompt(
+                    query, question, k, lang, where=where, exclude_patient=exclude_patient, counter=counter
+                )
+            show_context(context, counter, drawn.size, max_new_tokens, json=json)
+            return
+        with Drafter(engine, model, api_key=api_key, max_new_tokens=max_new_tokens) as drafter:
+            if stream and not json:
+                pieces = drafter.stream(
+                    query, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
+                )
+                for piece in pieces:
+                    typer.echo(console.safe(piece), nl=False)
+                typer.echo("")
+                if pieces.result is None:
+                    raise QueryError("the draft ended before it was complete")
+                drafted = pieces.result
+            else:
+                drafted = drafter.draft(
+                    query, question, k, lang, where=where, exclude_patient=exclude_patient, previous=previous
+                )
+        done = drafted.draft
+        if json:
+            from ecgkin.ui.api.answers import DraftOut
 
-        console.emit(DraftOut.of(done).model_dump(mode="json"))
-    else:
-        show_draft(done, text=not stream)
-        show_testimony(drafted.search)
+            console.emit(DraftOut.of(done).model_dump(mode="json"))
+        else:
+            show_draft(done, text=not stream)
+            show_testimony(drafted.search)
 
 
 def show_draft(done: Draft, *, text: bool = True) -> None:

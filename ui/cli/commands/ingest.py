@@ -133,6 +133,7 @@ def _ingest(
         raise RecordError("there is no file to ingest", hint="is it the right folder?")
     settings = common.settings(encoder=encoder_name, device=device)
     expect_many(len(items))
+    console.say(f"{len(items)} ECGs to look at; loading encoder {settings.encoder}")
     encoder = load_encoder(settings.encoder, device=settings.device)
     with _filled(base, encoder) as opened:
         try:

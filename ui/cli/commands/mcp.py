@@ -34,6 +34,7 @@ def mcp(
     ] = None,
     model: common.Model = "consensus",
     encoder: common.Encoder = None,
+    witness: common.Witness = None,
     device: common.Device = None,
     api_key: common.Key = None,
 ) -> None:
@@ -45,14 +46,22 @@ def mcp(
     from ecgkin.ui.mcp.server import PATH, http_app, make_server
     from ecgkin.ui.mcp.tools import Tools
 
-    settings = common.settings(api_host=host, api_port=port, encoder=encoder, device=device)
+    settings = common.settings(api_host=host, api_port=port, encoder=encoder, witness=witness, device=device)
     loaded = None
     if encoder is not None:
         from ecgkin.retrieval.encoders import load_encoder
 
         loaded = load_encoder(encoder, device=settings.device)
     allowed = Files(files or ([] if http else None), int(settings.api_max_body_mb * 1e6))
-    tools = Tools(base, allowed, model=model, encoder=loaded, device=settings.device, api_key=api_key)
+    tools = Tools(
+        base,
+        allowed,
+        model=model,
+        encoder=loaded,
+        device=settings.device,
+        api_key=api_key,
+        witness=common.witness_of(settings),
+    )
     try:
         made = make_server(tools)
         if not http:

@@ -1,4 +1,4 @@
-"""`ecgkin report`: sign for sentences of a draft, and let the report out as PDF, DICOM and FHIR."""
+"""`ecgkin report`: sign for sentences of a draft, and let the report out as PDF, DICOM, FHIR and HL7 v2."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ TOKEN = "ECGKIN_FHIR_TOKEN"
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help="Sign for a draft's sentences; send the report to PACS and FHIR.")
+    group = typer.Typer(
+        no_args_is_help=True, help="Sign for a draft's sentences; send the report to PACS, FHIR and HL7 v2."
+    )
     group.command()(accept)
     group.command()(export)
     group.command()(post)
+    group.command()(send)
     group.command()(cards)
     app.add_typer(group, name="report")
 
@@ -158,6 +161,33 @@ def post(
         console.emit({"locations": places})
     else:
         console.out().print("\n".join(places), markup=False, soft_wrap=True)
+
+
+def send(
+    report: Report,
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="mllps://host:port, or mllp:// without encryption.", show_default=False)
+    ],
+    to: Annotated[str, typer.Option(help="Receiving application (MSH-5).", show_default=False)] = "",
+    facility: Annotated[str, typer.Option(help="Receiving facility (MSH-6).", show_default=False)] = "",
+    clear_text: Annotated[
+        bool, typer.Option("--clear-text", help="Let mllp:// lead to another machine: that network is protected.")
+    ] = False,
+    ca_file: Annotated[
+        Path | None, typer.Option(help="Certificates that may sign for the receiver.", show_default="the system's")
+    ] = None,
+    json: common.Json = False,
+) -> None:
+    """Send a signed report as HL7 v2.5.1 ORU^R01 over MLLP, and wait until it is acknowledged."""
+    from ecgkin.ui.report.accepted import read_report
+    from ecgkin.ui.report.hl7v2 import oru
+    from ecgkin.ui.report.mllp import send as sent
+
+    control_id = sent(url, oru(read_report(report), to=to, facility=facility), clear_text=clear_text, ca_file=ca_file)
+    if json:
+        console.emit({"acknowledged": control_id})
+    else:
+        console.out().print(f"acknowledged: {control_id}", markup=False, soft_wrap=True)
 
 
 def cards(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ecgkin.retrieval.errors import QueryError, why
 from ecgkin.ui import console
-from ecgkin.ui.cli.commands import common
+from ecgkin.ui.cli.commands import common, query_options
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,11 +20,6 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.search.search import CaseSearch, SearchResult
     from ecgkin.ui.settings import Settings
 
-Units = Literal["mV", "uV", "V"]
-Fs = Annotated[float | None, typer.Option(help="Samples a second, for a FILE that does not say.", show_default=False)]
-InUnits = Annotated[
-    Units | None, typer.Option(help="Units of the samples, for a FILE that does not say.", show_default=False)
-]
 REPORT_WIDTH = 300
 SHOWN_STATEMENTS = 8
 
@@ -54,15 +49,11 @@ def search(
     raw: Annotated[
         bool, typer.Option("--raw", help="With --text: only embed the words, do not understand them.")
     ] = False,
-    kind: Annotated[
-        Literal["auto", "picture", "recording"], typer.Option("--as", help="What FILE is; auto looks at it.")
-    ] = "auto",
-    start: Annotated[float, typer.Option(help="Where in a recording longer than a page the page begins, s.")] = 0.0,
-    page: Annotated[
-        int | None, typer.Option(min=1, help="Of a document; without: the first that shows an ECG.")
-    ] = None,
-    fs: Fs = None,
-    units: InUnits = None,
+    kind: query_options.As = "auto",
+    start: query_options.Start = None,
+    page: query_options.Page = None,
+    fs: query_options.Fs = None,
+    units: query_options.InUnits = None,
     encoder: common.Encoder = None,
     witness: common.Witness = None,
     device: common.Device = None,
@@ -85,7 +76,7 @@ def search(
 
         for part in where:
             Where.parse(part)  # so that a mistake is shown in what was typed, before models are loaded
-    query = _query(file, kind, fs, units, start, page) if file is not None else None
+    query = query_options.query_of(file, kind, fs, units, start, page) if file is not None else None
     result: SearchResult
     serial: Serial | None = None
     if previous is not None and query is None:
@@ -143,25 +134,6 @@ def is_record(query: EcgRecord | Image.Image | Path) -> bool:
     from ecgkin.retrieval.ecg.record import EcgRecord
 
     return isinstance(query, EcgRecord)
-
-
-def _query(
-    file: Path, kind: str, fs_hz: float | None, units: Units | None, start_s: float, page: int | None = None
-) -> Any:
-    """The page of the record, the picture, or the path of the picture."""
-    from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg, open_picture
-    from ecgkin.retrieval.ecg.formats.tried import check_file
-
-    check_file(file, page)
-    if kind == "picture":
-        return file if page is None else open_picture(file, page)
-    if kind == "auto" and is_picture(file):
-        return open_ecg(file, page)
-    from ecgkin.retrieval.ecg.formats.read import read_ecg
-    from ecgkin.retrieval.ecg.searchable import searchable
-
-    record = read_ecg(file, fs_hz=fs_hz, units=units)
-    return searchable(record, start_s) if start_s else record
 
 
 def result_json(result: SearchResult, serial: Serial | None = None) -> dict[str, Any]:
@@ -227,8 +199,8 @@ def render(
     grid: Annotated[str, typer.Option(help="pink, red, blue, green, grey or none.")] = "pink",
     start: Annotated[float, typer.Option(help="Where in the recording the page begins, s.")] = 0.0,
     header: Annotated[str, typer.Option(help="Text at the top left.")] = "",
-    fs: Fs = None,
-    units: InUnits = None,
+    fs: query_options.Fs = None,
+    units: query_options.InUnits = None,
     json: common.Json = False,
 ) -> None:
     """Draw a recording as a page of ECG paper."""
