@@ -65,7 +65,6 @@ def search(
     """Find the most similar cases to an ECG, to words, or to both together."""
     if file is None and text is None:
         raise QueryError("nothing to search for", hint='give a FILE, or words: ecgkin search BASE --text "LBBB"')
-    from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.search.search import MAX_K
 
     if k is not None and not 1 <= k <= MAX_K:
@@ -92,7 +91,7 @@ def search(
             result = engine.by_text(text or "", settings.k, condition, exclude_patient, raw=raw)
         elif text is not None:
             result = engine.by_both(query, text, settings.k, condition, exclude_patient, weight=weight, raw=raw)
-        elif isinstance(query, EcgRecord):
+        elif is_record(query):
             result = engine.by_ecg(query, settings.k, condition, exclude_patient)
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
