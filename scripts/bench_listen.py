@@ -120,12 +120,12 @@ class Sender:
             begun, now = time.perf_counter(), ""
             command = ["storescu", "-v", "-to", "10", "-ta", "10", "-td", "10", "-aet", "BENCH", "-aec", "ECGKIN"]
             command += ["127.0.0.1", self.receiver.port, *waiting]
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
             self.process = process
-            assert process.stdout is not None
-            for line in process.stdout:
-                said, _, name = line.strip().partition(": ")[2].partition("file: ")
-                if said.startswith("Sending"):
+            assert process.stderr is not None
+            for line in process.stderr:
+                _, sending, name = line.strip().partition("Sending file: ")
+                if sending:
                     now, begun = name, time.perf_counter()
                 elif "Received Store Response (Success)" in line and now in waiting:
                     with self.turn:
