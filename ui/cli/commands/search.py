@@ -12,6 +12,9 @@ from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common, query_options
 
 if TYPE_CHECKING:
+    from PIL import Image
+    from typing_extensions import TypeIs
+
     from ecgkin.generation.types.serial import Serial
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.retrieval.ecg.record import EcgRecord
@@ -62,7 +65,6 @@ def search(
     """Find the most similar cases to an ECG, to words, or to both together."""
     if file is None and text is None:
         raise QueryError("nothing to search for", hint='give a FILE, or words: ecgkin search BASE --text "LBBB"')
-    from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.retrieval.search.search import MAX_K
 
     if k is not None and not 1 <= k <= MAX_K:
@@ -89,7 +91,7 @@ def search(
             result = engine.by_text(text or "", settings.k, condition, exclude_patient, raw=raw)
         elif text is not None:
             result = engine.by_both(query, text, settings.k, condition, exclude_patient, weight=weight, raw=raw)
-        elif isinstance(query, EcgRecord):
+        elif is_record(query):
             result = engine.by_ecg(query, settings.k, condition, exclude_patient)
         else:
             result = engine.by_image(query, settings.k, condition, exclude_patient)
@@ -126,6 +128,13 @@ def open_search(base: Path, settings: Settings, encoder: str | None, calibration
     return CaseSearch.open(
         base, loaded, device=settings.device, calibration=calibration, witness=common.witness_of(settings)
     )
+
+
+def is_record(query: EcgRecord | Image.Image | Path) -> TypeIs[EcgRecord]:
+    """Whether a query is a recording."""
+    from ecgkin.retrieval.ecg.record import EcgRecord
+
+    return isinstance(query, EcgRecord)
 
 
 def result_json(result: SearchResult, serial: Serial | None = None) -> dict[str, Any]:
