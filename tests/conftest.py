@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from ecgkin.retrieval.ecg.leads import LEADS, derive_limb_leads
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -17,6 +18,16 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 # (see `_own_user_folder`) and nothing is fetched: port 9 is "discard", and nobody listens there.
 _NOWHERE = "http://127.0.0.1:9/"
 _KEPT_SETTINGS = {"ECGKIN_PTBXL", "ECGKIN_SHARED"}
+
+
+# A busy machine is no counterexample: no example has a deadline. In CI the examples are the same every time, so that a
+# commit has one answer; elsewhere they are new ones, which is where counterexamples are found.
+_IN_CI = bool(os.environ.get("CI"))
+settings.register_profile(
+    "ecgkin", deadline=None, derandomize=_IN_CI, database=None if _IN_CI else settings.default.database,
+    suppress_health_check=[HealthCheck.too_slow],
+)  # fmt: skip
+settings.load_profile("ecgkin")
 
 
 @pytest.fixture(scope="session", autouse=True)
