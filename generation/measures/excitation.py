@@ -77,14 +77,13 @@ def is_preexcited(m: Measurements) -> bool:
     The definition asks for PR below 120 and QRS above 110 ms. A delta wave begins so slowly that its first 10 to 20 ms
     go to the PR interval here, and half of the records called WPW in PTB-XL folds 1-8 have a QRS of 103 ms and less:
     what tells them is that QRS takes 36 ms and more to half of its speed (38 ms at the median of WPW, 20 without).
+    After a PR interval of 125 ms and less 30 ms are enough, for a QRS of 90 ms and more (of 4,089 records of folds 1-8
+    one more of WPW and no other). Bundle branch block is slow throughout: the start is a share of QRS, too.
     """
-    return (
-        m.pr_ms is not None
-        and m.pr_ms < 150
-        and m.qrs_ms is not None
-        and m.slow_start_ms is not None
-        and m.slow_start_ms >= max(36, 0.24 * m.qrs_ms)  # bundle branch block is slow throughout
-    )
+    if m.pr_ms is None or m.qrs_ms is None or m.slow_start_ms is None or m.pr_ms >= 150:
+        return False
+    least = 30 if m.pr_ms <= 125 and m.qrs_ms >= 90 else 36
+    return m.slow_start_ms >= max(least, 0.24 * m.qrs_ms)
 
 
 def repolarisation_secondary(m: Measurements) -> bool:

@@ -190,3 +190,13 @@ def test_numbers_are_those_of_cards() -> None:
     turned = drafted(found, {"SR": 0.9}, shown=[f"x/{i}" for i in reversed(range(10))])
     assert {item.number for item in turned.evidence if item.case_id == "x/9"} <= {1}
     assert [item.number for item in turned.evidence] == sorted(item.number for item in turned.evidence)
+
+
+def test_a_fast_uneven_rhythm_without_p_is_no_sinus_tachycardia() -> None:
+    """Neighbours in sinus rhythm say nothing against what the intervals and the missing P wave show."""
+    near = cases((20, "SR NORM"))
+    fast = replace(plain(rr_variation=0.04, p_waves="absent"), rate_bpm=130.0)
+    text = drafted(near, {"SR": 0.9, "STACH": 0.5}, measurements=fast).text.lower()
+    assert "sinus" not in text
+    for known in (replace(fast, rr_variation=0.02), replace(fast, p_waves="present")):
+        assert "sinus tachycardia" in drafted(near, {"SR": 0.9, "STACH": 0.5}, measurements=known).text.lower()

@@ -127,6 +127,14 @@ def test_left_bundle_branch_block_has_rules_of_its_own() -> None:
     ):
         found = red_flags(left_bundle(**{name: changed}))
         assert [(f.variant, f.leads) for f in found if f.code is F.SGARBOSSA] == [(variant, (name,))]
+    for name, unlike in (
+        ("V5", lead(r_mv=1.2, s_mv=0.7, st_j_mv=0.12)),  # both up and down: nothing to be concordant with
+        ("V3", lead(r_mv=0.6, s_mv=1.0, st_j_mv=0.26)),
+        ("V5", lead(r_mv=1.2, st_j_mv=0.2, st_60_mv=0.06)),  # the end of QRS
+        ("V2", lead(r_mv=0.1, s_mv=1.8, st_j_mv=-0.2, st_60_mv=0.1)),
+        ("V3", lead(r_mv=0.1, s_mv=1.0, st_j_mv=0.4, st_60_mv=0.1)),
+    ):
+        assert "sgarbossa" not in codes(left_bundle(**{name: unlike})), name
     paced = Pacing((1.0, 2.0), 1.0, 0.0, 0.05)
     raised = lead(st_j_mv=0.3)
     assert "st_elevation" not in codes(measured({"II": raised, "aVF": raised}, pacing=paced, qrs_ms=160.0))
@@ -161,7 +169,10 @@ def test_depression_and_its_mirror() -> None:
         ({"pr_ms": 110.0, "qrs_ms": 120.0, "slow_start_ms": 40.0}, {"preexcitation"}),
         ({"pr_ms": 149.0, "qrs_ms": 95.0, "slow_start_ms": 36.0}, {"preexcitation"}),
         ({"pr_ms": 150.0, "qrs_ms": 95.0, "slow_start_ms": 36.0}, set()),
-        ({"pr_ms": 110.0, "qrs_ms": 95.0, "slow_start_ms": 34.0}, set()),
+        ({"pr_ms": 110.0, "qrs_ms": 95.0, "slow_start_ms": 30.0}, {"preexcitation"}),
+        ({"pr_ms": 110.0, "qrs_ms": 95.0, "slow_start_ms": 29.0}, set()),
+        ({"pr_ms": 110.0, "qrs_ms": 89.0, "slow_start_ms": 34.0}, set()),
+        ({"pr_ms": 126.0, "qrs_ms": 95.0, "slow_start_ms": 34.0}, set()),
     ],
 )
 def test_numbers_at_their_limits(values: dict[str, Any], expected: set[str]) -> None:

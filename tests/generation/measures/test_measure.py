@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ecgkin.generation.measures import NAMES, Measurements, Reason, measure, reason_text
 from ecgkin.generation.measures.beats import _left_of_spikes
 from ecgkin.generation.measures.columns import in_step
-from ecgkin.generation.measures.measure import samples_and_beats
+from ecgkin.generation.measures.measure import samples_and_beats, usual_beat
 from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -134,6 +134,19 @@ def test_spikes_are_found_and_do_not_widen_beats(fs_hz: float) -> None:
         assert found.rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.02)
     for code in ("NORM", "CLBBB", "LVH", "AFIB"):
         assert not measure(made([code], 1, fs_hz).record).pacing.paced
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_steep_r_waves_are_no_spikes(seed: int) -> None:
+    """Something narrow at the R wave of narrow, conducted beats drives none of them, and widens none."""
+    ecg = made(["NORM"], seed, 100.0)
+    signal = ecg.record.signal_mv.copy()
+    signal[:, np.round(ecg.truth.r_peaks_s * 100.0).astype(int) - 2] += 0.8
+    found = measure(replace(ecg.record, signal_mv=signal))
+    assert not found.pacing.paced and found.p_waves == "present"
+    assert found.rate_bpm == pytest.approx(ecg.truth.rate_bpm, rel=0.05)
+    drawn = usual_beat(replace(ecg.record, signal_mv=signal))
+    assert drawn is not None and (drawn.offset - drawn.onset) * 2.0 == found.qrs_ms
 
 
 @pytest.mark.parametrize("fs_hz", [100.0, 500.0])
