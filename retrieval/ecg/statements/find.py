@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import Literal
 
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
+from ecgkin.retrieval.ecg.statements.past import past_polarity
 from ecgkin.retrieval.ecg.statements.report_text import fold
 
 Polarity = Literal["present", "absent", "possible"]
@@ -66,6 +67,10 @@ _PLURAL = re.compile(
 # reaches further than a doubt: "no signs in any of the leads of this recording of ...".
 _MAYBE_REACH, _NO_REACH = 6, 12
 _LISTED = 12  # hits of one list that share what is said after the last
+# A sentence of its own behind a comma: "no AF, there is LBBB or IVCD".
+_AFFIRMED = re.compile(
+    r",\W*(?:there (?:is|are)|but|with|mit|med|es (?:besteht|zeigt)|besteht|zeigt|shows?|jetzt|now)\b"
+)
 _SIGHT = 200  # characters of a clause that are looked at on either side
 # Dots of these words end no sentence; other short words ("AF.", "II.", "no.") end one.
 _DOTTED = frozenset({"ca", "dd", "vs", "nr", "re", "li", "st", "zn", "va", "bd"})
@@ -78,7 +83,10 @@ _NO_BEFORE = re.compile(
     r"kein\w*|nicht|nichts|ohne|ausschluss|weder|fehlend\w*|fehlt|fehlen|nie|niemals|frei von|verneint|statt|anstatt|"
     r"anstelle|"
     r"ausgeschlossene[mnrs]?|unwahrscheinliche[mnrs]?|unlikely|"
-    r"ingen|inga|inget|ej|inte|icke|utan|varken|saknar|avsaknad av|uteslut(?:en|et|na|er|ande av)|osannolik\w*)\b"
+    r"ingen|inga|inget|ej|inte|icke|utan|varken|saknar|avsaknad av|uteslut(?:en|et|na|er|ande av)|osannolik\w*|"
+    # French, Italian, Spanish, Portuguese, Dutch: their names of statements are not read, abbreviations are
+    r"pas (?:de|du|d)|absence d[eu]?|aucune?|sans|nessun\w*|non (?:e|ha|si|ci|vi|evid\w*|segni|presenta\w*|rilev\w*)|"
+    r"assenza d\w*|senza|sin|ausencia d\w*|ningun\w*|sem|nenhum\w*|nao|geen|niet|zonder|afwezigheid van)\b"
 )
 # A negation of something else than the statement that follows: "no change in the LBBB", "not only", "without doubt".
 _NO_OF_ELSE = re.compile(
@@ -106,11 +114,11 @@ _BE = (
 _ADVERBS = (
     r"also|any|anymore|longer|now|currently|clearly|definitely|convincingly|reliably|safely|reasonably|thus|therefore|"
     r"very|highly|quite|rather|completely|to|yet|mehr|sicher|eindeutig|zweifelsfrei|klar|langer|wirklich|sehr|eher|"
-    r"jetzt|nun|hier|derzeit|aktuell|damit|somit|inzwischen|weitgehend|auch|zu"
+    r"jetzt|nun|hier|derzeit|aktull|damit|somit|inzwischen|weitgehend|auch|zu"
 )
 _KINDS = r"criteria|signs?|evidence|patterns?|changes|kriterien|zeichen|nachweis|hinweise?"
 _SEEN = (
-    r"seen|present|evident|visible|found|detect(?:ed|able)|identif(?:ied|iable)|observed|noted|demonstra(?:ted|ble)|"
+    r"seen|present[ei]?|aanwezig|zichtbaar|visibles?|visibile|evidente?|retrouve|visible|found|detect(?:ed|able)|identif(?:ied|iable)|observed|noted|demonstra(?:ted|ble)|"
     r"appreciated|apparent|documented|confirmed|diagnosed|recorded|shown|recogni[sz]ed|discernible|met|fulfilled|"
     r"satisfied|the (?:case|diagnosis|rhythm)|what|there|"
     r"nachweisbar|nach(?:ge|zu)wiesen|nachweisen|nachzuweisen|vorhanden|vor|erkennbar|erkennen|erkannt|sichtbar|gesehen|"
@@ -119,10 +127,11 @@ _SEEN = (
     r"pavis(?:as|ad|at|ade|bar\w?)|ses|sedd|sett|synligt?"
 )
 _GONE = (
-    r"absent|excluded|ruled out|(?:very |highly )?unlikely|improbable|resolved|disappeared|gone|terminated|"
+    r"absente?s?|assent[ei]|ausentes?|afwezig|exclu[es]?|esclus[oaie]|descartad[oa]s?|excluid[oa]s?|uitgesloten|"
+    r"excluded|ruled out|(?:very |highly )?unlikely|improbable|resolved|disappeared|gone|terminated|"
     r"ausgeschlossen|auszuschliessen|unwahrscheinlich|verschwunden|weggefallen|verneint|uteslut\w*|osannolik\w*"
 )
-_NOT = r"not|cannot|never|no longer|\w+n['’]t|nicht|nie|niemals|ej|inte"
+_NOT = r"not|no|non|nao|niet|geen|pas|cannot|never|no longer|\w+n['’]t|nicht|nie|niemals|ej|inte"
 _VERBS_DE = (
     r"besteh(?:t|en)|bestand\w*|zeig(?:t|en)|zeigte\w*|find(?:et|en)|fand\w*|lieg(?:t|en)|lag|lagen|lass(?:t|en)|"
     r"liess\w*|ergibt|ergeben|ergab\w*|seh(?:e|en)|erkenn(?:e|en|t)|erschein(?:t|en)|imponier(?:t|en)|sieht|gibt|ist|sind|war|waren|wird|werden|wurden?|"
@@ -164,6 +173,7 @@ _MAYBE_BEFORE = re.compile(
     r"nicht (?:\w+ )?(?:auszuschliessen|ausgeschlossen(?:e[mnrs]?)?|ausschliessbar|unwahrscheinlich\w*)|"
     r"not (?:\w+ )?unlikely|(?:inte|ej|icke) (?:\w+ )?osannolik\w*|"
     r"v\.? ?a\.?|verdacht\w*|fraglich\w*|moglich\w*|wahrscheinlich\w*|vermutlich\w*|evtl|eventuell\w*|dd|"
+    r"possibile|probabile|posible|sospett\w*|sospecha de|suspicion de|mogelijke?|waarschijnlijke?|"
     r"hinweis\w* (?:auf|fur)|vereinbar mit|zeichen einer|misstank\w*|mojlig\w*|trolig\w*|sannolik\w*)(?=\W|$)"
 )
 # German and Swedish doubt follows bare ("inferiorer infarkt möglich"), English with a verb or at the clause's end.
@@ -267,6 +277,8 @@ def find_names(text: str, names: Names) -> list[FoundStatement]:
     for k, (code, start, end) in enumerate(spans):
         after, follower = _words_after(text, spans, k)
         polarity, used = _polarity(text, taken, start, end, after)
+        if polarity == "present":
+            polarity = past_polarity(code, text, start, end)
         found.append(FoundStatement(code, polarity, start, end, text[start:end]))
         if used and follower == k:
             # What was said after this hit is no cue before the next one; a new clause is.
@@ -333,8 +345,10 @@ def _polarity(text: str, taken: int, start: int, end: int, after: str) -> tuple[
     # "no fibrillation, flutter or block": a list carries the cue on, otherwise a comma ends it.
     stop = _CLAUSE_END.search(text, end, end + _SIGHT)
     clause_rest = text[end : stop.start() if stop else end + _SIGHT]
-    if "," in before and not _JOINED.search(before[before.rindex(",") :] + clause_rest):
-        before = before[before.rindex(",") + 1 :]
+    if "," in before:
+        item = before[before.rindex(",") :]
+        if _AFFIRMED.search(fold(item)) or not _JOINED.search(item + clause_rest):
+            before = item[1:]
     words = fold(before).split()
     near, before = " ".join(words[-_MAYBE_REACH:]), " ".join(words[-_NO_REACH:])
     aside = max((m.end() for m in _ASIDE.finditer(before)), default=0)

@@ -1,4 +1,4 @@
-"""Negation and doubt in reports and answers (English, German, Swedish): what is denied is never read as there.
+"""Negation and doubt in reports and answers: what is denied, or of earlier times, is never read as there.
 
 The sentences were written for this test.
 """
@@ -139,6 +139,43 @@ SENTENCES: list[tuple[str, dict[str, str]]] = [
     ("Ausgeschlossenes Vorhofflimmern.", {"AFIB": NO}),
     ("Nicht ausgeschlossenes Vorhofflimmern.", {"AFIB": MAYBE}),
     ("Unlikely atrial fibrillation.", {"AFIB": NO}),
+    ("Previously AF, now sinus rhythm.", {"AFIB": NO, "SR": YES}),
+    ("In AF previously, today SR", {"AFIB": NO, "SR": YES}),
+    ("AF in the past.", {"AFIB": NO}),
+    ("Known paroxysmal AF, now sinus rhythm.", {"AFIB": NO, "SR": YES}),
+    ("Previous ECG showed atrial fibrillation.", {"AFIB": NO}),
+    ("Last ECG: atrial fibrillation. Today: sinus rhythm.", {"AFIB": NO, "SR": YES}),
+    ("Atrial fibrillation has been replaced by sinus rhythm.", {"AFIB": NO, "SR": YES}),
+    ("LBBB was seen on the previous ECG.", {"CLBBB": NO}),
+    ("Family history of WPW.", {"WPW": NO}),
+    ("H/o atrial fibrillation, currently sinus rhythm.", {"AFIB": NO, "SR": YES}),
+    ("History of atrial fibrillation.", {"AFIB": MAYBE}),
+    ("Anamnestisch Vorhofflimmern.", {"AFIB": MAYBE}),
+    ("Z.n. Vorhofflimmern, aktuell Sinusrhythmus.", {"AFIB": NO, "SR": YES}),
+    ("Bekanntes paroxysmales Vorhofflimmern, aktuell Sinusrhythmus.", {"AFIB": NO, "SR": YES}),
+    ("Früher Vorhofflimmern, jetzt Sinusrhythmus.", {"AFIB": NO, "SR": YES}),
+    ("Vorhofflimmern in der Vorgeschichte.", {"AFIB": NO}),
+    ("Tidigare förmaksflimmer, nu sinusrytm.", {"AFIB": NO, "SR": YES}),
+    ("Compared with the previous ECG left bundle branch block is new.", {"CLBBB": YES}),
+    ("Previously noted left bundle branch block persists.", {"CLBBB": YES}),
+    ("Left bundle branch block as on the previous ECG.", {"CLBBB": YES}),
+    ("Vorbekannter Linksschenkelblock.", {"CLBBB": YES}),
+    ("Known atrial fibrillation with rapid ventricular response.", {"AFIB": YES}),
+    ("Previously sinus rhythm, now atrial fibrillation.", {"SR": NO, "AFIB": YES}),
+    ("History of inferior infarction.", {"IMI": YES}),
+    ("Anamnestisch Hinterwandinfarkt, normales EKG.", {"IMI": YES, "NORM": YES}),
+    ("No AF, LBBB.", {"AFIB": NO, "CLBBB": YES}),
+    ("No AF, LBBB or RBBB.", {"AFIB": NO, "CLBBB": NO, "CRBBB": NO}),
+    ("No AF, there is LBBB or RBBB.", {"AFIB": NO, "CLBBB": YES, "CRBBB": YES}),
+    (
+        "Kein Vorhofflimmern, es besteht ein Linksschenkelblock oder Rechtsschenkelblock.",
+        {"AFIB": NO, "CLBBB": YES, "CRBBB": YES},
+    ),
+    ("Pas de LBBB, pas d'AFIB.", {"CLBBB": NO, "AFIB": NO}),
+    ("Absence de WPW. LBBB absent, AFIB exclue.", {"WPW": NO, "CLBBB": NO, "AFIB": NO}),
+    ("Senza LBBB. Assenza di WPW. Nessuna AFIB. LVH assente.", {"CLBBB": NO, "WPW": NO, "AFIB": NO, "LVH": NO}),
+    ("Sin LBBB. No se observa AFIB. LVH no presente. WPW ausente.", {"CLBBB": NO, "AFIB": NO, "LVH": NO, "WPW": NO}),
+    ("Sem LBBB. Geen AFIB, zonder WPW. LVH niet aanwezig.", {"CLBBB": NO, "AFIB": NO, "WPW": NO, "LVH": NO}),
     ("LBBB is unlikely and atrial fibrillation is present.", {"CLBBB": NO, "AFIB": YES}),
 ]
 
