@@ -80,7 +80,8 @@ def write_wfdb(folder: Path, case: Case, record: EcgRecord) -> Path:
         *([f"subject_id: {plain_text(case.patient_id, 60)}"] if case.patient_id else []),
         *([f"Dx: {snomed}"] if snomed else []),
         *([f"Labels: {json.dumps(case.labels)}"] if case.labels else []),
-        *([f"Report: {plain_text(case.report, 2000)}"] if case.report else []),
+        *([f"Recorded: {case.recorded_at}"] if case.recorded_at else []),
+        *(f"Report: {plain_text(line, 500)}" for line in case.report.splitlines() if line.strip()),
         *([f"Digitised: {digitised_words(case)}"] if case.is_digitised else []),
     ]
     wfdb.wrsamp(

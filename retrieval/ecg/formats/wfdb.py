@@ -7,6 +7,7 @@ refuses: dates in other forms than dd/mm/yyyy (wfdb-python #415), folders in fil
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
 from ecgkin.retrieval.ecg.formats.snomed import codes_in, statements_of
-from ecgkin.retrieval.ecg.header import SourceHeader, age_of, iso_time
+from ecgkin.retrieval.ecg.header import SourceHeader, age_of, iso_time, report_lines
 from ecgkin.retrieval.ecg.leads import canonical_lead, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
+from ecgkin.retrieval.ecg.statements.catalogue import CODES
 from ecgkin.retrieval.errors import RecordError, why
 
 SUFFIXES = (".hea", ".dat", ".mat")
@@ -135,6 +137,7 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
     comments = "\n".join(header.comments)
     age, sex = _AGE.search(comments), _SEX.search(comments)
     codes = codes_in(comments)
+    days = filter(None, map(iso_time, _said(header.comments, "recorded")))
     return assemble(
         channels,
         checked_rate(header.fs_hz * per_frame, header_path.name),
@@ -146,8 +149,9 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
         notes=said,
         header=SourceHeader(
             "WFDB",
-            recorded_at=header.recorded_at,
-            labels=statements_of(codes),
+            recorded_at=header.recorded_at or next(days, None),
+            report=report_lines(_said(header.comments, "report")),
+            labels=_labels(header.comments) or statements_of(codes),
             codes=tuple(f"SNOMED:{code}" for code in codes),
         ),
     )
@@ -199,6 +203,29 @@ def is_packed(path: str | os.PathLike[str]) -> bool:
         RecordError: It is no WFDB header.
     """
     return any(signal.fmt in _FLAC for signal in _read_header(Path(path)).signals)
+
+
+def _said(comments: tuple[str, ...], what: str) -> list[str]:
+    """What comments of the form "What: words" say, one a line, as `export` writes them."""
+    parts = (line.partition(":") for line in comments)
+    return [words.strip() for name, _, words in parts if name.strip().lower() == what]
+
+
+def _labels(comments: tuple[str, ...]) -> dict[str, float]:
+    """Statements with their likelihoods in percent, as `export` writes them; empty where something else stands."""
+    for text in _said(comments, "labels"):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            known = {code: value for code, value in found.items() if code in CODES}
+            return {
+                code: float(value)
+                for code, value in known.items()
+                if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 100
+            }
+    return {}
 
 
 def _patient(comments: str, header_path: Path) -> str | None:

@@ -13,7 +13,8 @@ from ecgkin.index.case import Case
 from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
 from ecgkin.index.sources.case_table import read_table, write_table
 from ecgkin.index.sources.folder import folder_items
-from ecgkin.index.transfer.export import write_csv
+from ecgkin.index.transfer.export import write_csv, write_wfdb
+from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.ui.cli.main import main
@@ -49,6 +50,25 @@ def test_export_and_ingest_again(tmp_path: Path, made_record: EcgRecord, form: s
             samples = base.record(case.case_id)
             assert samples is not None and samples.fs_hz == pytest.approx(record.fs_hz)
             assert np.abs(samples.signal_mv - record.signal_mv).max() < 0.002
+
+
+def test_a_wfdb_header_alone_says_what_is_known(tmp_path: Path, made_record: EcgRecord) -> None:
+    """Without the table, too: report line by line, statements with their likelihoods, date, patient, age and sex."""
+    for case in CASES:
+        back = read_ecg(write_wfdb(tmp_path, case, made_record))
+        assert back.header is not None
+        known = {code: value for code, value in case.labels.items() if code != "site own"}
+        assert (back.header.report, back.header.labels) == (case.report, known)
+        assert (back.header.recorded_at, back.patient_id) == (case.recorded_at, case.patient_id)
+        assert (back.age_years, back.sex) == (case.age_years, case.sex)
+
+
+@pytest.mark.parametrize("labels", ["[1]", "{", '{"AFIB": true}', '{"AFIB": 101}', '{"AFIB": NaN}', "[" * 5000])
+def test_labels_of_a_header_that_are_none(tmp_path: Path, made_record: EcgRecord, labels: str) -> None:
+    path = write_wfdb(tmp_path, CASES[1], made_record)
+    path.write_text(f"{path.read_text()}#Labels: {labels}\n#Recorded: yesterday\n")
+    header = read_ecg(path).header
+    assert header is not None and not header.labels and header.recorded_at is None
 
 
 def test_table_keeps_lines_of_earlier_exports(tmp_path: Path) -> None:
