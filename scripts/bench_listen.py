@@ -1,9 +1,11 @@
 """Objects a second that `ecgkin listen` acknowledges and takes in, and what is lost when it is killed meanwhile.
 
     python scripts/bench_listen.py --objects 200 --kills 3
+    python scripts/bench_listen.py --objects 200 --kills 3 --sender storescu --sender-kills 3  # of dcmtk
 
-Simulated 12-lead ECGs are sent over several associations. The receiver is killed (SIGKILL) at random moments and
-started again; a sender that finds nobody tries again, as carts do. At the end every acknowledged object must be a case.
+Simulated 12-lead ECGs are sent over several associations. Receiver and sender (dcmtk's storescu) are killed (SIGKILL)
+at random moments and started again; a sender that finds nobody tries again, as carts do. At the end every acknowledged
+object must be a case.
 """
 
 from __future__ import annotations
@@ -94,12 +96,58 @@ def send(share: list[Any], receiver: Receiver, acknowledged: dict[str, float], t
             time.sleep(0.2)
 
 
+class Sender:
+    """dcmtk's storescu, again and again, until each of its objects is acknowledged.
+
+    Args:
+        share: What it has to send.
+        receiver: Where to.
+        acknowledged: Grows by SOP instances.
+        turn: Held while it grows.
+    """
+
+    def __init__(
+        self, share: list[Any], receiver: Receiver, acknowledged: dict[str, float], turn: threading.Lock
+    ) -> None:
+        self.files = {str(Path(data.filename).resolve()): str(data.SOPInstanceUID) for data in share}
+        self.receiver, self.acknowledged, self.turn = receiver, acknowledged, turn
+        self.process: subprocess.Popen[str] | None = None
+
+    def send(self) -> None:
+        """Send; what is not acknowledged is sent again."""
+        waiting = dict(self.files)
+        while waiting:
+            begun, now = time.perf_counter(), ""
+            command = ["storescu", "-v", "-to", "10", "-ta", "10", "-td", "10", "-aet", "BENCH", "-aec", "ECGKIN"]
+            command += ["127.0.0.1", self.receiver.port, *waiting]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+            self.process = process
+            assert process.stderr is not None
+            for line in process.stderr:
+                _, sending, name = line.strip().partition("Sending file: ")
+                if sending:
+                    now, begun = name, time.perf_counter()
+                elif "Received Store Response (Success)" in line and now in waiting:
+                    with self.turn:
+                        self.acknowledged[waiting.pop(now)] = time.perf_counter() - begun
+            process.wait()
+            if waiting:
+                time.sleep(0.2)
+
+    def end(self) -> None:
+        """Kill it where it stands; it begins again."""
+        if self.process is not None:
+            self.process.kill()
+
+
 def main() -> None:
     """Measure, print JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--objects", type=int, default=200)
     parser.add_argument("--associations", type=int, default=2)
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--sender", choices=("pynetdicom", "storescu"), default="pynetdicom")
+    parser.add_argument("--sender-kills", type=int, default=0, help="with storescu")
     parser.add_argument("--encoder", default="hashing")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
@@ -114,15 +162,26 @@ def main() -> None:
         acknowledged: dict[str, float] = {}
         turn, begun = threading.Lock(), time.perf_counter()
         shares = [every[k :: options.associations] for k in range(options.associations)]
-        threads = [threading.Thread(target=send, args=(share, receiver, acknowledged, turn)) for share in shares]
+        senders = [Sender(share, receiver, acknowledged, turn) for share in shares]
+        threads = [
+            threading.Thread(target=sender.send)
+            if options.sender == "storescu"
+            else threading.Thread(target=send, args=(share, receiver, acknowledged, turn))
+            for sender, share in zip(senders, shares, strict=True)
+        ]
         for thread in threads:
             thread.start()
-        for number in range(options.kills):
-            least = len(every) * (number + rng.random()) / (options.kills + 1)
+        ends = [None] * options.kills + [rng.choice(senders) for _ in range(options.sender_kills)]
+        rng.shuffle(ends)
+        for number, sender in enumerate(ends):
+            least = len(every) * (number + rng.random()) / (len(ends) + 1)
             while len(acknowledged) < least:
                 time.sleep(0.01)
-            receiver.end(signal.SIGKILL)
-            receiver.start()
+            if sender is not None:
+                sender.end()
+            else:
+                receiver.end(signal.SIGKILL)
+                receiver.start()
         for thread in threads:
             thread.join()
         sent_s = time.perf_counter() - begun

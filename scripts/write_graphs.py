@@ -23,7 +23,6 @@ from ecgkin.retrieval.ecg.page.training.pages import wild_page
 from ecgkin.retrieval.encoders.checkpoint import WEIGHTS, read_encoder_files
 from ecgkin.retrieval.encoders.roads import write_graphs
 
-
 _SEED, _PAGES = 23, 24
 
 

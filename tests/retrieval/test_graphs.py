@@ -15,10 +15,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from ecgkin.retrieval import graphs
-from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, names_graph, page_graph
+from ecgkin.retrieval.ecg.drawing.raster import render_array
+from ecgkin.retrieval.ecg.drawing.style import RenderStyle
+from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, bytes_graph, names_graph, page_graph
 from ecgkin.retrieval.ecg.page.network.names import as_batch
+from ecgkin.retrieval.ecg.page.network.quantised import best_range, multiplies_bytes
 from ecgkin.retrieval.ecg.page.network.segment import look
 from ecgkin.retrieval.ecg.page.network.weights_file import load_name_reader, load_reader, weights_folder
 from ecgkin.retrieval.encoders import load_encoder
@@ -26,11 +30,14 @@ from ecgkin.retrieval.encoders.checkpoint import WEIGHTS, EncoderFiles, read_enc
 from ecgkin.retrieval.encoders.dual import DualEncoder
 from ecgkin.retrieval.encoders.roads import GraphTowers, TorchTowers, open_graph_towers, open_towers, write_graphs
 from ecgkin.retrieval.errors import ModelError, QueryError
+from ecgkin.ui.demo.cases import simulated_query
 
 needs_encoder = pytest.mark.skipif(not (WEIGHTS / "default").is_dir(), reason="the shipped weights are not here")
 needs_reader = pytest.mark.skipif(
     not (weights_folder() / "reader.safetensors").is_file(), reason="the reader's weights are not here"
 )
+
+needs_bytes = pytest.mark.skipif(not multiplies_bytes(), reason="this processor does not multiply bytes")
 
 
 @pytest.fixture(autouse=True)
@@ -108,6 +115,71 @@ def test_the_page_reader_is_equal_to_torch(size: tuple[int, int]) -> None:
     np.testing.assert_allclose(names[:-1], torch.sigmoid(wanted[1][0, :-1]).numpy(), atol=1e-4)
     np.testing.assert_allclose(names[-1], wanted[1][0, -1].numpy(), atol=1e-4)
     np.testing.assert_allclose(frame, wanted[2][0].numpy(), atol=1e-4)
+
+
+def _drawn(number: int) -> np.ndarray:
+    """A page of a simulated ECG, 1344 x 1056 px."""
+    record = simulated_query(number)[1]
+    return np.asarray(Image.fromarray(render_array(record, RenderStyle(width_px=1344))).resize((1344, 1056)))
+
+
+@needs_reader
+@needs_bytes
+@pytest.mark.parametrize("number", [0, 1])
+def test_the_page_reader_in_bytes_is_near_torch(number: int) -> None:
+    """Rounded to bytes, probabilities of drawn pages differ by .004 in the mean and nowhere that matters by more."""
+    page = _drawn(number)
+    graph = bytes_graph(None, 1)
+    assert graph is not None
+    pairs = np.dstack([page, np.full(page.shape[:2], number, np.uint8)]).reshape(1056, 672, 8)  # alpha says nothing
+    pixels, names = graph.run(PAGE_OUTPUTS[:2], page=pairs)
+    with torch.inference_mode():
+        wanted = load_reader()(torch.from_numpy(page.copy()).permute(2, 0, 1)[None].float() / 255, local=False)
+    shares = torch.softmax(wanted[0][0], dim=0).numpy() * 255
+    assert pixels.shape == shares.shape and pixels.dtype == np.uint8
+    assert np.abs(pixels - shares).mean() < 1.0
+    assert np.percentile(np.abs(pixels - shares), 99.5) < 16
+    assert (pixels.argmax(axis=0) == shares.argmax(axis=0)).mean() > 0.995
+    scores = torch.sigmoid(wanted[1][0, :-1]).numpy()
+    assert names.shape == wanted[1][0].shape and np.abs(names[:-1] - scores).max() < 0.2
+    sure = scores.max(axis=0) > 0.35
+    assert sure.any() and np.abs(names[-1] - wanted[1][0, -1].numpy())[sure].max() < 0.15
+
+
+@needs_reader
+@needs_bytes
+def test_the_reader_in_bytes_is_bound_to_the_weights(tmp_path: Path) -> None:
+    """Weights of the same shapes and other values have no graph in bytes."""
+    for name in ("reader.safetensors", "reader_bytes.onnx"):
+        shutil.copy(weights_folder() / name, tmp_path / name)
+    assert bytes_graph(tmp_path, 1) is not None
+    raw = bytearray((tmp_path / "reader.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (tmp_path / "reader.safetensors").write_bytes(raw)
+    assert bytes_graph(tmp_path, 1) is None
+
+
+@needs_reader
+@needs_bytes
+def test_who_asks_for_torch_gets_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ECGKIN_NETWORKS", "torch")
+    assert bytes_graph(None, 1) is None and names_graph(None, 1, many=True) is None
+
+
+@given(st.lists(st.floats(-50, 50, width=32), min_size=2, max_size=40))
+def test_ranges_of_bytes_hold_their_values(values: list[float]) -> None:
+    """Zero is exact, and the values are off by less than a step of the range that holds all of them."""
+    given_values = np.array(values, dtype=np.float32)
+    found = best_range(given_values)
+    assert 0 <= found.zero <= 255 and found.scale > 0
+
+    def rounded(values: np.ndarray) -> np.ndarray:
+        return (np.clip(np.round(values / found.scale) + found.zero, 0, 255) - found.zero) * found.scale
+
+    assert rounded(np.zeros(1))[0] == 0.0
+    span = max(0.0, float(given_values.max())) - min(0.0, float(given_values.min()))
+    whole = span / 255
+    assert np.square(rounded(given_values) - given_values).mean() <= np.square(1.1 * whole + 1e-5).mean()
 
 
 @needs_reader
@@ -240,6 +312,8 @@ import os, sys, numpy as np, torch
 from pathlib import Path
 from safetensors.torch import save_file
 from ecgkin.retrieval import graphs
+from ecgkin.retrieval.ecg.drawing.raster import render_array
+from ecgkin.retrieval.ecg.drawing.style import RenderStyle
 folder = Path(sys.argv[1])
 network = torch.nn.Linear(512, 512)
 save_file(network.state_dict(), folder / "w.safetensors")

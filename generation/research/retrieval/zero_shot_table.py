@@ -22,7 +22,7 @@ import numpy as np
 
 from ecgkin.generation.research.retrieval.bootstrap import AucTable, Interval, patient_weights
 from ecgkin.generation.research.retrieval.case_retrieval import Rules, evaluate_case_retrieval
-from ecgkin.generation.research.retrieval.galleries import Progress
+from ecgkin.generation.research.retrieval.galleries import Embedder, Progress
 from ecgkin.generation.research.retrieval.labels import BoolMatrix
 from ecgkin.generation.research.retrieval.ranking import Floats, patient_numbers, unit_rows
 from ecgkin.generation.research.retrieval.report import table
@@ -298,21 +298,18 @@ def zero_shot_table(
         raise QueryError(f"folds {sorted(scope.query_folds)} hold no ECG in {ptbxl_root}")
     folds = ", ".join(map(str, sorted(scope.query_folds)))
     notes = [f"PTB-XL folds {folds}, {len(rows)} ECGs; intervals 95 % over patients"]
-    records = [data.record(row) for row in rows]
-    if records[0].fs_hz < 500:
-        notes.append(
-            f"PTB-XL at {records[0].fs_hz:g} Hz: 500 Hz (records500) are missing, so not the published protocol"
-        )
+    fs_hz = data.record(rows[0]).fs_hz
+    if fs_hz < 500:
+        notes.append(f"PTB-XL at {fs_hz:g} Hz: 500 Hz (records500) are missing, so not the published protocol")
     if tuple(scope.query_folds) != (10,):
         notes.append("published figures are of fold 10")
     if "default" in encoders:
         notes.append("the shipped encoder was trained on PTB-XL's folds 1 to 8, labels included: not zero-shot")
     notes.append("texts: " + ("the user's copy, by class" if prompts else "names and synonyms of this project's"))
-    gallery_rows = data.select(scope.gallery_folds)[: scope.gallery_limit] if scope.gallery_folds else []
-    gallery = [data.record(row) for row in gallery_rows]
+    gallery = data.select(scope.gallery_folds)[: scope.gallery_limit] if scope.gallery_folds else []
     if gallery:
         notes.append(f"retrieval: vote and hits among {len(gallery)} cases, {RULE.k} neighbours, nothing calibrated")
-    asked = _Asked(scope, rows, records, gallery_rows, gallery, {one.column: one for one in splits}, prompts, notes)
+    asked = _Asked(data, scope, rows, gallery, {one.column: one for one in splits}, prompts, notes)
     retrieval: dict[str, Mapping[str, Interval] | str] = {}
     table_rows: dict[str, dict[str, Cell]] = {}
     for name in encoders:
@@ -346,19 +343,19 @@ class _Asked:
     """What every encoder is asked.
 
     Attributes:
-        scope: Limits, resamples, progress.
-        rows, records: Queries of PTB-XL.
-        gallery_rows, gallery: Cases that are searched; none leaves the second table out.
+        data: PTB-XL.
+        scope: Limits, resamples, cache, progress.
+        rows: Queries of PTB-XL.
+        gallery: Cases that are searched; none leaves the second table out.
         sets: Column to the labelled set of another database.
         prompts: Texts of classes, or None for this project's.
         notes: What is worth saying is added.
     """
 
+    data: PtbXl
     scope: Scope
     rows: Sequence[PtbXlRow]
-    records: Sequence[EcgRecord]
-    gallery_rows: Sequence[PtbXlRow]
-    gallery: Sequence[EcgRecord]
+    gallery: Sequence[PtbXlRow]
     sets: Mapping[str, LabelledSet]
     prompts: Mapping[str, str] | None
     notes: list[str]
@@ -368,7 +365,7 @@ class _Asked:
         notes, scope, rows = self.notes, self.scope, self.rows
         if hasattr(encoder, "cautions"):
             notes += [f"{name}: {caution}" for caution in encoder.cautions]
-        vectors, kept = _encoded(encoder, self.records, name, scope.progress)
+        vectors, kept = self.encoded(encoder, rows, name)
         mine = [rows[place] for place in kept]
         if len(kept) < len(rows):
             notes.append(f"{name}: {len(rows) - len(kept)} ECGs of PTB-XL were refused and left out")
@@ -381,9 +378,9 @@ class _Asked:
             cells[column] = Cell(None, why=NO_DATA) if one is None else self.set_cell(encoder, name, one)
         if not self.gallery:
             return cells, {}
-        others, places = _encoded(encoder, self.gallery, f"{name} gallery", scope.progress)
+        others, places = self.encoded(encoder, self.gallery, f"{name} gallery")
         found = evaluate_case_retrieval(
-            unit_rows(vectors), unit_rows(others), mine, [self.gallery_rows[place] for place in places],
+            unit_rows(vectors), unit_rows(others), mine, [self.gallery[place] for place in places],
             rules=Rules(RULE, RULE), weights=weights,
         )  # fmt: skip
         return cells, {
@@ -391,6 +388,16 @@ class _Asked:
             MEASURES[1]: found.aucs["statements"].interval,
             MEASURES[2]: found.measures["P@10 superclass sets"],
         }
+
+    def encoded(self, encoder: Any, rows: Sequence[PtbXlRow], name: str) -> tuple[Floats, list[int]]:
+        """As `_encoded`, kept in the cache; an encoder that refuses some of them is asked one by one."""
+        try:
+            embedder = Embedder(self.data, encoder, self.scope.cache, self.scope.progress)
+            if hasattr(encoder, "logits_of"):
+                return embedder.cached("raw", rows, encoder.raw_records), list(range(len(rows)))
+            return embedder.gallery(rows), list(range(len(rows)))
+        except RecordError:
+            return _encoded(encoder, [self.data.record(row) for row in rows], name, self.scope.progress)
 
     def set_cell(self, encoder: Any, name: str, one: LabelledSet) -> Cell:
         """The cell of another database."""

@@ -58,7 +58,8 @@ def test_their_signals_are_stored_and_marked(folder: Path, tmp_path: Path, recor
         assert again.skipped == 3 and not again.added
     # What was read off them is enough for another encoder, of signals or of drawings.
     other = HashingEncoder(48)
-    assert copy_base(open_base(tmp_path / "base"), tmp_path / "anew", encoder=other).added == 3
+    with open_base(tmp_path / "base") as base:
+        assert copy_base(base, tmp_path / "anew", encoder=other).added == 3
 
 
 def test_samples_are_left_out_where_they_are_not_wanted(folder: Path, tmp_path: Path) -> None:

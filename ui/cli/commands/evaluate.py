@@ -305,6 +305,9 @@ def zero_shot(
     limit: Annotated[int | None, typer.Option(help="At most this many ECGs of each set.", show_default=False)] = None,
     gallery_limit: Annotated[int | None, typer.Option(help="At most this many cases.", show_default=False)] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for zero_shot.md and .json.", show_default=False)] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder where embeddings are kept between runs.", show_default=False)
+    ] = None,
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples over patients.", min=1)] = 1000,
     json: common.Json = False,
 ) -> None:
@@ -331,6 +334,7 @@ def zero_shot(
                 limit=limit,
                 gallery_limit=gallery_limit,
                 resamples=resamples,
+                cache_dir=cache,
                 progress=lambda what, done, total: bar(done, total, what),
             ),
             splits=sets,

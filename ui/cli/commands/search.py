@@ -13,6 +13,7 @@ from ecgkin.ui.cli.commands import common, query_options
 
 if TYPE_CHECKING:
     from PIL import Image
+    from typing_extensions import TypeIs
 
     from ecgkin.generation.types.serial import Serial
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
@@ -129,7 +130,7 @@ def open_search(base: Path, settings: Settings, encoder: str | None, calibration
     )
 
 
-def is_record(query: EcgRecord | Image.Image | Path) -> bool:
+def is_record(query: EcgRecord | Image.Image | Path) -> TypeIs[EcgRecord]:
     """Whether a query is a recording."""
     from ecgkin.retrieval.ecg.record import EcgRecord
 

@@ -116,7 +116,9 @@ def ranges(network: torch.nn.Module, pages: Iterable[NDArray[np.uint8]]) -> dict
     rng = np.random.default_rng(0)
     with torch.inference_mode():
         for page in pages:
-            tensors = {"page": torch.from_numpy(np.require(page, requirements="W")).permute(2, 0, 1)[None].float() / 255}
+            tensors = {
+                "page": torch.from_numpy(np.require(page, requirements="W")).permute(2, 0, 1)[None].float() / 255
+            }
             for step in STEPS:
                 tensors |= _computed(network, step, tensors)
             for name, tensor in tensors.items():
@@ -270,8 +272,8 @@ class _Graph:
 
     def _enlarged(self, step: _Step, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
         """A coarse tensor, said twice along each row, plus a fine one with its rows taken in pairs."""
-        double = [np.concatenate([part, part]) for part in (weight, bias)]
-        self._convolved(step.coarse, step.coarse, step.layer, step.layer, step.layer, *double, [1, 1], [0] * 4)
+        double, biases = np.concatenate([weight, weight]), np.concatenate([bias, bias])
+        self._convolved(step.coarse, step.coarse, step.layer, step.layer, step.layer, double, biases, [1, 1], [0] * 4)
         # (1, h, w, 2 c) -> (1, h, 1, w * 2 c); (1, 2 h, 2 w, c) -> (1, h, 2, 2 w * c): "0" keeps, "-1" is what is left.
         shape = self._node("Shape", [step.source], f"{step.name}.shape")
         height = self._node("Shape", [step.layer], f"{step.layer}.height", start=1, end=2)
@@ -324,7 +326,9 @@ class _Graph:
         found = self._planes("n2", "names.1")
         n_leads = self._parameters("names.1")[0].shape[0] - 1
         ends = self._constant("names.ends", np.array([n_leads, 1], dtype=np.int64))
-        split = onnx.helper.make_node("Split", [found, ends], ["names.logits", "names.height"], name="names.split", axis=0)
+        split = onnx.helper.make_node(
+            "Split", [found, ends], ["names.logits", "names.height"], name="names.split", axis=0
+        )
         self.nodes.append(split)
         self._node("Sigmoid", ["names.logits"], "names.scores")
         both = self._node("Concat", ["names.scores", "names.height"], "names.both", axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,7 +132,8 @@ def look(
 
             torch.set_num_threads(_usual[0])
 
-    with _threads(None if all(graphs) else threads if beside is None else 1):
+    one = (quick is not None and _has_torch()) or (not all(graphs) and beside is not None)
+    with _threads(1 if one else None if all(graphs) else threads):
         if quick is not None:
             pixels, maps, frame = _run_bytes(page, size, quick)
         else:
@@ -216,8 +218,19 @@ def _resized(page: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
     return torch.nn.functional.interpolate(planes, size=(size[1], size[0]), mode="bilinear", antialias=True)
 
 
+def _has_torch() -> bool:
+    """Whether something has loaded torch before."""
+    return "torch" in sys.modules
+
+
 def resized_bytes(page: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """The picture at `size` without torch: Pillow smooths by the same rule, and differs by one step of 255 at most."""
+    """The picture at `size`, (height, width, 3), without loading torch.
+
+    Pillow smooths by the same rule as torch, differs by one step of 255 at most, and takes four times as long: 27 ms
+    against 6 for a page of 2200 x 1700 px. So torch does it where it is there for something else.
+    """
+    if _has_torch():
+        return np.asarray(cv2.merge(list(_resized(page, size)[0].numpy())), dtype=np.uint8)
     if size[0] >= page.shape[1]:
         return np.asarray(cv2.resize(page, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     page = halved_towards(page, size)
