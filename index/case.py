@@ -163,7 +163,7 @@ def iso_date(text: str, what: str = "date") -> str:
             raise ValueError
         datetime.fromisoformat((spelled + "-01-01"[len(spelled) - 4 :]) if len(spelled) < 10 else spelled)
     except ValueError:
-        raise RecordError(f"{what} is {text!r} (expected an ISO date such as 1984-11-09)") from None
+        raise RecordError(f"{what} is {text!r:.60} (expected an ISO date such as 1984-11-09)") from None
     return spelled
 
 

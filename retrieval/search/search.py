@@ -10,6 +10,7 @@ import difflib
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
@@ -29,6 +30,7 @@ from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
 from ecgkin.retrieval.encoders.witness import StatementHead, StatementWitness, shipped_head
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError, RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
+from ecgkin.retrieval.search.copies import without_near_copies
 from ecgkin.retrieval.search.hits import Abstained, Hit, SearchResult
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, Vote, vote
 
@@ -565,9 +567,10 @@ class CaseSearch:
     def _neighbours(
         self, query: Query, depth: int, where: WhereLike, exclude_patient: str | None
     ) -> tuple[list[tuple[Case, float]], list[tuple[Case, float]]]:
-        """The nearest cases, and those of them that vote: of each content the first, `depth` of them where there are.
+        """The nearest cases, and those of them that vote: of each recording the first, `depth` of them where there are.
 
-        A recording that was stored under many ids is one observation, however often it stands in the base.
+        A recording that was stored under many ids is one observation, however often it stands in the base, and however
+        little its copies differ.
         """
         wanted = depth
         while True:
@@ -578,6 +581,9 @@ class CaseSearch:
                 if not case.content_hash or case.content_hash not in contents:
                     voters.append((case, score))
                     contents.add(case.content_hash)
+            with suppress(QueryError):  # one of them was removed meanwhile
+                vectors = self.base.vectors([case.case_id for case, _ in voters])
+                voters = without_near_copies(voters, vectors, self.base.record)
             if len(voters) >= depth or len(found) < wanted or wanted >= MOST_COPIES * depth:
                 return found, voters[:depth]
             wanted = min(2 * wanted, MOST_COPIES * depth)
