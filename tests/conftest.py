@@ -22,11 +22,9 @@ _KEPT_SETTINGS = {"ECGKIN_PTBXL", "ECGKIN_SHARED"}
 
 # A busy machine is no counterexample: no example has a deadline. In CI the examples are the same every time, so that a
 # commit has one answer; elsewhere they are new ones, which is where counterexamples are found.
-_IN_CI = bool(os.environ.get("CI"))
 settings.register_profile(
-    "ecgkin", deadline=None, derandomize=_IN_CI, database=None if _IN_CI else settings.default.database,
-    suppress_health_check=[HealthCheck.too_slow],
-)  # fmt: skip
+    "ecgkin", deadline=None, derandomize=bool(os.environ.get("CI")), suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("ecgkin")
 
 
