@@ -68,8 +68,8 @@ def same_recording(one: EcgRecord, other: EcgRecord) -> bool:
 def _shape_of(record: EcgRecord) -> dict[str, Doubles]:
     """Leads between 1 and 25 Hz, 100 samples a second, without what the ends have spoilt."""
     names = [name for name in _INDEPENDENT if name in record.leads] or list(record.leads)
-    rows = record.signal_mv[[record.leads.index(name) for name in names]]
-    rows = np.nan_to_num(np.asarray(rows[:, : round(_LONGEST_S * record.fs_hz)], dtype=np.float64))
+    given = record.signal_mv[[record.leads.index(name) for name in names], : round(_LONGEST_S * record.fs_hz)]
+    rows: Doubles = np.nan_to_num(given.astype(np.float64))
     band = averaged(rows, 0.03 * record.fs_hz) - averaged(rows, 0.6 * record.fs_hz)
     edge = round(_EDGE_S * record.fs_hz)
     band = band[:, edge : band.shape[1] - edge]
