@@ -28,7 +28,7 @@ _ANY = 0.004
 _FOREIGN = 0.85  # being on the baseline of another row
 # A column of px shows the mean of the time that it covers, which at a peak stays behind its end: by this share of the
 # column's depth for an infinitely thin pen, and the less the more of that depth is the pen's width.
-_BEHIND = 0.25
+_BEHIND = 0.3
 _HALF = 0.6  # of the darkest px beside it that a px must have to be ink
 _BROKEN = 0.0025  # share of the width by which pieces of one upright stroke may lie apart
 _GROWTH = 4  # columns that a row's ink may spread beyond its path

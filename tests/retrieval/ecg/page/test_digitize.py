@@ -97,7 +97,7 @@ def test_what_was_made_ready_beside_the_network_changes_nothing() -> None:
     assert ahead.page.layout == later.page.layout and ahead.confidence == later.confidence
 
 
-@pytest.mark.parametrize(("style", "least"), [(RenderStyle(), 0.915), (RenderStyle(px_per_mm=6), 0.95)])
+@pytest.mark.parametrize(("style", "least"), [(RenderStyle(), 0.905), (RenderStyle(px_per_mm=6), 0.95)])
 def test_narrow_beats_keep_their_height(style: RenderStyle, least: float) -> None:
     time, width = np.arange(5000) / 500.0, 0.006
     beat = np.zeros(5000)
