@@ -457,8 +457,8 @@ def _stretches(
     columns = np.arange(x_mm.shape[1])
     length = duration / layout.columns
     for column, ends in enumerate(parts):
-        # A gap between columns is no time.
-        shown = min(length, (ends[1] - ends[0]) * duration / extent.length)
+        # A gap between columns is no time; borders that were taken for each other leave nothing between them.
+        shown = float(np.clip((ends[1] - ends[0]) * duration / extent.length, 0.0, length))
         for row in range(layout.rows):
             label = layout.lead(row, column)
             lead = label.lstrip("-")

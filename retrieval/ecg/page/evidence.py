@@ -92,7 +92,9 @@ class PageEvidence:
         if not self.inked:
             # Rows that the network alone sees, and names in stains, are nothing without beats.
             lawful = self.law_db is not None and self.law_db >= _LAW_DB
-            return self.dark or not (lawful or (self.together is not None and self.together >= _TOGETHER))
+            together = self.together is not None and self.together >= _TOGETHER
+            # Diagrams on a dark ground may have beats, too, but not names and limb leads that agree.
+            return not (lawful or together) or (self.dark and not (lawful and together and self.named >= _NAMED))
         if self.together is None:
             return self.named < _SOME_NAMED and self.law_db is None and self.followed < _HARDLY
         if self.together < _TOGETHER:

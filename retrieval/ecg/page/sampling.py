@@ -19,6 +19,8 @@ FloatArray = NDArray[np.float64]
 FS_HZ = 500.0
 _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the page
 _BORDER_MM = 4.0  # how far a border of columns may lie from where it should
+# Waves a column: up to where the mean over a column is undone, and over what width that fades out.
+_NOISE_FROM, _FADING = 0.4, 0.25
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
 
@@ -221,6 +223,8 @@ class Sampler:
         place = np.interp(at, mm, self._x)
         # The columns at either end may hold ink of the neighbour.
         a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
+        if a >= b:
+            return first, np.full(at.size, np.nan)
         part, inked = mv[a:b], np.flatnonzero(known[a:b])
         if inked.size:  # what is missing at an end goes on level: the neighbour says nothing about it
             part = np.interp(np.arange(part.size), inked, part[inked])
@@ -260,13 +264,20 @@ def _steady_ends(values: FloatArray, reach: int, jump: float) -> FloatArray:
 
 
 def _band_limited(values: FloatArray, at: FloatArray) -> FloatArray:
-    """Values at fractional places, by Fourier interpolation of the evenly spaced columns."""
+    """Values at fractional places, by Fourier interpolation of the evenly spaced columns.
+
+    A column shows the mean of the time that it covers: fast waves come out too low by sinc(frequency), which is undone
+    where signals have their energy, and left where there is little but noise.
+    """
     n = values.size
     if n < 8:
         return np.interp(at, np.arange(n), values)
     padded = np.concatenate([values, values[::-1]])  # even, so that the ends do not jump
     times = 8
-    fine = np.fft.irfft(np.fft.rfft(padded), times * padded.size) * times
+    waves = np.fft.rfft(padded)
+    frequency = np.arange(waves.size) / padded.size
+    waves *= 1.0 + (1.0 / np.sinc(frequency) - 1.0) * np.clip((_NOISE_FROM - frequency) / _FADING, 0.0, 1.0)
+    fine = np.fft.irfft(waves, times * padded.size) * times
     return np.interp(at * times, np.arange(times * (n - 1) + 1), fine[: times * (n - 1) + 1])
 
 

@@ -11,10 +11,17 @@ from ecgkin.generation.research.digitising.metric import page_ratio
 from ecgkin.generation.research.digitising.pages import shown
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, digitize, render_array, simulate
 from ecgkin.retrieval.ecg.augment.photograph import photograph
-from ecgkin.retrieval.ecg.page.digitize import digitize_look
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.page.columns import Extent
+from ecgkin.retrieval.ecg.page.digitize import _stretches, digitize_look
+from ecgkin.retrieval.ecg.page.digitized import Stretch
+from ecgkin.retrieval.ecg.page.names import layouts_of
 from ecgkin.retrieval.ecg.page.network.weights_file import weights_folder
 from ecgkin.retrieval.ecg.page.overlay import check_overlay
 from ecgkin.retrieval.ecg.page.reading import look_at
+from ecgkin.retrieval.ecg.page.sampling import Sampler
+from ecgkin.retrieval.ecg.page.scale import PaperScale
+from ecgkin.retrieval.ecg.page.tracks import Tracks
 from ecgkin.retrieval.errors import ImageError
 
 pytestmark = pytest.mark.skipif(
@@ -90,3 +97,38 @@ def test_what_was_made_ready_beside_the_network_changes_nothing() -> None:
     ahead, later = digitize_look(look), digitize_look(replace(look, ready=None))
     assert np.array_equal(ahead.record.signal_mv, later.record.signal_mv, equal_nan=True)
     assert ahead.page.layout == later.page.layout and ahead.confidence == later.confidence
+
+
+@pytest.mark.parametrize(("style", "least"), [(RenderStyle(), 0.905), (RenderStyle(px_per_mm=6), 0.95)])
+def test_narrow_beats_keep_their_height(style: RenderStyle, least: float) -> None:
+    time, width = np.arange(5000) / 500.0, 0.006
+    beat = np.zeros(5000)
+    for at in np.arange(0.4, 10, 0.8):
+        beat += 1.2 * np.exp(-(((time - at - 0.0007) / width) ** 2) / 2)
+        beat -= 0.35 * np.exp(-(((time - at - 2.6 * width) / width) ** 2) / 2)
+    shares = (0.6, 1.0, 0.4, -0.8, 0.1, 0.7, -0.6, -0.9, 0.5, 1.0, 1.0, 0.8)
+    record = EcgRecord(np.outer(shares, beat).astype(np.float32), 500.0, LEADS)
+    strip, truth = digitize(render_array(record, style)).record.standard()[1], record.standard()[1]
+    around = [slice(round((at - 0.06) * 500), round((at + 0.06) * 500)) for at in np.arange(1.2, 9.4, 0.8)]
+    height = float(np.median([np.ptp(strip[part]) / np.ptp(truth[part]) for part in around]))
+    assert least < height < 1.05
+
+
+def test_a_stretch_whose_borders_cross_shows_nothing() -> None:
+    level = np.full((1, 400), 50.0)
+    tracks = Tracks(level, level - 1, level + 1, np.ones_like(level), 2.0)
+    scale = PaperScale((0, 0, 400, 100), (4.0, 4.0), None, None, 1.0, (0.0, 0.0), found=True, certain=True)
+    sampler = Sampler(tracks, np.arange(400.0)[None] / 4, scale, 25.0, 40.0, None)
+    crossed, whole = (
+        Stretch("II", 1, 0, left, 300.0, 0.0, length, False) for left, length in ((310.0, 1.0), (20.0, 2.5))
+    )
+    assert np.isnan(sampler.samples(crossed)[1]).all()
+    assert np.isfinite(sampler.samples(whole)[1]).all()
+
+
+def test_borders_that_cross_leave_no_time_between_them() -> None:
+    x_mm = np.tile(np.arange(0.0, 260.0, 0.25), (3, 1))
+    parts = ((0.0, 62.5), (70.0, 60.0), (125.0, 187.5), (187.5, 250.0))
+    found = _stretches(layouts_of(3)[0], Extent(0.0, 250.0, np.zeros((3, 2)), ()), parts, 10.0, x_mm)
+    lengths = {stretch.lead: stretch.length_s for stretch in found}
+    assert lengths["aVR"] == 0.0 and lengths["I"] == pytest.approx(2.5)

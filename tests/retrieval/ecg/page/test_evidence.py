@@ -132,6 +132,8 @@ def test_noise_on_ecg_paper_is_not_sure() -> None:
         (PageEvidence(0.0, 0.5, 0.5, 0.9, True), True),  # two curves of a chart
         (PageEvidence(0.7, None, 0.0, 0.9, False), True),  # names read in stains
         (PageEvidence(1.0, None, 0.7, 1.0, False, dark=True), True),  # a map of a page, not the page
+        (PageEvidence(0.9, 12.0, 0.8, 1.0, False, dark=True), False),  # a monitor whose leads are named and agree
+        (PageEvidence(0.2, 12.0, 0.8, 1.0, False, dark=True), True),
         (PageEvidence(0.0, 9.0, 0.8, 0.9, True), False),  # an ECG without names
         (PageEvidence(0.9, 7.0, 0.1, 0.9, True), False),  # rows out of step, but named
         (PageEvidence(0.0, None, None, 1.0, True), False),  # a strip of one lead
