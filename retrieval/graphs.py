@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.errors import ModelError, QueryError
 
 if TYPE_CHECKING:
+    import onnx
     import torch
 
 _LOG = logging.getLogger(__name__)
-LAYOUT_KEY = "ecgkin.layout"  # in the metadata of a graph
+_LAYOUT = "ecgkin.layout"  # in the metadata of a graph
 OPSET = 18
 _SMALL = 1024  # bytes of a constant that may stay in a graph
 MANY = 100  # ECGs: torch takes 4 s longer to start and, in bfloat16, 15 ms less for each of up to four drawings
@@ -130,7 +131,7 @@ class Graph:
     def __init__(self, path: Path, expected: str, threads: int | None = None) -> None:
         self._path, self._threads = path, threads
         self._session, self._process = self._open(), os.getpid()
-        found = self._session.get_modelmeta().custom_metadata_map.get(LAYOUT_KEY)
+        found = self._session.get_modelmeta().custom_metadata_map.get(_LAYOUT)
         if found != expected:
             raise ModelError(
                 f"{path} was written for weights laid out as {found} (found {expected})",
@@ -249,7 +250,20 @@ def write_graph(
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
-    onnx.helper.set_model_props(model, {LAYOUT_KEY: layout(weights, about)})
+    save_graph(path, model, layout(weights, about))
+
+
+def save_graph(path: Path, model: onnx.ModelProto, laid_out: str) -> None:
+    """Write a graph whole or not at all.
+
+    Args:
+        path: Of the `.onnx` file.
+        model: The graph; says afterwards for which weights it was written.
+        laid_out: Of `layout`.
+    """
+    import onnx
+
+    onnx.helper.set_model_props(model, {_LAYOUT: laid_out})
     partial = path.with_suffix(".partial")
     partial.write_bytes(model.SerializeToString(deterministic=True))
     os.replace(partial, path)

@@ -116,6 +116,7 @@ _LIMB = ("I", "II", "III", "aVL", "aVF")
 _CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 
 _NOISY_MV = 0.04  # a lead whose values may be off by this much by chance is not judged
+_LASTS = 0.65  # share of a limit that ST keeps 60 ms after J, or at J where 60 ms later is what reaches it
 
 
 def red_flags(measured: Measurements) -> tuple[Flag, ...]:
@@ -221,7 +222,7 @@ def _raised_without_r(m: Measurements, name: str, lead: LeadMeasures) -> bool:
         name in ("V1", "V2", "V3", "V4")
         and lead.r_mv <= 0.2
         and _st_level(lead) >= limit
-        and lead.st_60_mv >= 0.65 * limit
+        and lead.st_60_mv >= _LASTS * limit
         and lead.st_j_mv >= 0.0
     )
 
@@ -237,7 +238,7 @@ def _elevated(m: Measurements, name: str, lead: LeadMeasures) -> bool:
     limit = st_limit_mv(name, m.age_years, m.sex)
     if name in ("V4", "V5", "V6") and lead.st_j_mv < limit:
         return False
-    return _st_level(lead) >= limit and min(lead.st_j_mv, lead.st_60_mv) >= 0.65 * limit
+    return _st_level(lead) >= limit and min(lead.st_j_mv, lead.st_60_mv) >= _LASTS * limit
 
 
 def _st_level(lead: LeadMeasures) -> float:
@@ -246,9 +247,6 @@ def _st_level(lead: LeadMeasures) -> float:
 
 def _st_mean(lead: LeadMeasures) -> float:
     return (lead.st_j_mv + lead.st_60_mv) / 2
-
-
-_LASTS = 0.65  # share of a limit that ST keeps 60 ms after J, see `_elevated`
 
 
 def _sgarbossa(m: Measurements) -> Iterator[Flag]:

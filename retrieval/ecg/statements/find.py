@@ -118,7 +118,7 @@ _ADVERBS = (
 )
 _KINDS = r"criteria|signs?|evidence|patterns?|changes|kriterien|zeichen|nachweis|hinweise?"
 _SEEN = (
-    r"seen|present[ei]?|aanwezig|zichtbaar|visibles?|visibile|evidente?|retrouve|visible|found|detect(?:ed|able)|identif(?:ied|iable)|observed|noted|demonstra(?:ted|ble)|"
+    r"seen|present[ei]?|aanwezig|zichtbaar|visibles?|visibile|evidente?|retrouve|found|detect(?:ed|able)|identif(?:ied|iable)|observed|noted|demonstra(?:ted|ble)|"
     r"appreciated|apparent|documented|confirmed|diagnosed|recorded|shown|recogni[sz]ed|discernible|met|fulfilled|"
     r"satisfied|the (?:case|diagnosis|rhythm)|what|there|"
     r"nachweisbar|nach(?:ge|zu)wiesen|nachweisen|nachzuweisen|vorhanden|vor|erkennbar|erkennen|erkannt|sichtbar|gesehen|"

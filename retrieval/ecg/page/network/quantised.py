@@ -12,7 +12,6 @@ by a convolution that says everything twice, and across them by adding with broa
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.graphs import LAYOUT_KEY, OPSET
+from ecgkin.retrieval.graphs import OPSET, save_graph
 
 if TYPE_CHECKING:
     import torch
@@ -195,10 +194,7 @@ def write_quantised(
     whole = helper.make_graph(graph.nodes, "reader", inputs, outputs, graph.constants)
     versions = [helper.make_opsetid("", OPSET), helper.make_opsetid(_INTERNAL, 1)]
     model = helper.make_model(whole, opset_imports=versions, ir_version=10, producer_name="ecgkin")
-    onnx.helper.set_model_props(model, {LAYOUT_KEY: layout})
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(model.SerializeToString(deterministic=True))
-    os.replace(partial, path)
+    save_graph(path, model, layout)
     return found
 
 
