@@ -306,18 +306,16 @@ def shown_by(flag: Flag, language: Language) -> str:
     return SHOWN_BY[language][kind].format(most=most, leads=", ".join(flag.leads))
 
 
-def veiled(probabilities: Mapping[str, float], possible_from: float) -> frozenset[str]:
-    """Sections whose negatives do not hold because pacing, left bundle branch block or pre-excitation is possible.
+def veils(section: str) -> frozenset[str]:
+    """Statements in which the usual criteria of a section do not hold: pacing, left bundle branch block, pre-excitation.
 
     Args:
-        probabilities: Of the statements.
-        possible_from: From where on a statement counts as possible.
+        section: Name.
 
     Returns:
-        Names of sections.
+        Codes.
     """
-    sections = (home for code, home in _VEILS.items() if probabilities.get(code, 0.0) >= possible_from)
-    return frozenset().union(*sections)
+    return frozenset(code for code, sections in _VEILS.items() if section in sections)
 
 
 def _no_sinus_tachycardia(measured: Measurements) -> bool:
