@@ -216,6 +216,7 @@ class _Writer:
         self.values = measurements.values if measurements else {}
         self.words = WORDS[language]
         self.few = len(neighbours) < MIN_NEIGHBOURS
+        self._told: set[Support] = set()  # which disagreements of the witnesses were told at length
         # What no neighbour carries has no case to cite, whatever a calibration curve makes of a share of zero.
         carried = frozenset().union(*(n.codes for n in neighbours))
         weighed = weigh(vote, carried, thresholds=thresholds, measurements=measurements, found=found)
@@ -300,8 +301,11 @@ class _Writer:
         if not cites and code == "STACH":  # sinus rhythm by the cases, tachycardia by the measured rate
             cites = self._cases("SR")
         support = self._support(code)
+        if leads := self.found.leads_of(code):
+            words += " " + self.words["in_leads"].format(leads=", ".join(leads))
         if support in ("cases", "reading"):
-            words += f", {self.words['only_' + support]}"
+            words += f", {self.words[('again_' if support in self._told else 'only_') + support]}"
+            self._told.add(support)
         # A measured value may speak for what no neighbour carries: a PR interval of 260 ms needs no case.
         basis: Basis = "cases" if cites else "picture" if support == "reading" else "measurement"
         return Note(words, section, ((code, self._polarity(code)),), cites, p, basis, support)
@@ -406,7 +410,8 @@ class _Writer:
         return max(single, self.probabilities.get(superclass, 0.0)) if superclass else single
 
     def _conclusion(self) -> list[Note]:
-        return [*self.found.sentences(self.language), *self._voted_conclusion()]
+        named = any(self.found.raised_over(code) for code in _INFARCTIONS & self.kept.keys())
+        return [*self.found.sentences(self.language, unnamed=not named), *self._voted_conclusion()]
 
     def _voted_conclusion(self) -> list[Note]:
         if self.few or not self.kept:
@@ -429,7 +434,8 @@ class _Writer:
             return []
         # What merely cannot be excluded stays in its section, unless there is nothing else.
         main = [c for c in main if self.kept[c] >= POSSIBLE_FROM] or main
-        main = sorted(main, key=lambda c: (-self.kept[c], _ORDER[c]))[:_IN_CONCLUSION]
+        # An infarction that is fresh comes first, however probable the others are.
+        main = sorted(main, key=lambda c: (self._stage(c) != "recent", -self.kept[c], _ORDER[c]))[:_IN_CONCLUSION]
         # Each finding with a case of its own: rarely does one case carry them all.
         marks = {code: "".join(f" @{i}@" for i in self._cases(code)[:1]) for code in main}
         phrases = "; ".join(self._worded(code) + marks[code] for code in main)
@@ -476,8 +482,11 @@ class _Writer:
             return self.words["few"].format(n=len(self.neighbours))
         if self._veiled_by(section):
             return self._veil_words(section)
+        if section in ("st_t", "infarction") and self.found.secondary:
+            return self.words["veiled"]
         if section in self.found.forbidden:
-            return self.words["flagged"]
+            shown = self.found.against(section, self.language)
+            return self.words["flagged"].format(shown="; ".join(shown)) if shown else self.words["flagged_alone"]
         doubt = 1 - self.probabilities["NORM"] if section == "conclusion" else self._doubt(section)
         return self._open(doubt)
 

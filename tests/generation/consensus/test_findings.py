@@ -213,3 +213,15 @@ def test_one_in_twenty_paced_is_enough_to_deny_nothing(code: str, language: Lang
     unsure = drafted(found, {"SR": 0.9, "LAFB": 0.9, "super:CD": 0.9, "NORM": 0.01, code: 0.06}, language)
     assert not any(words in unsure.text for words in denied)
     assert capital(WORDS[language]["maybe_veiled"]) in unsure.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_disagreement_is_told_at_length_once(language: Language) -> None:
+    """The reading alone speaks for three findings: the first says so in full, the others in short."""
+    found = cases((20, "SR"))
+    reading = {"SR": 0.9, "AFIB": 0.01, "IMI": 0.9999, "LAFB": 0.9999, "LVH": 0.9999}
+    supers = {"super:MI": 0.999, "super:CD": 0.999, "super:HYP": 0.999}
+    text = drafted(found, {**reading, **supers}, language).text
+    words = WORDS[language]
+    assert text.count(words["only_reading"]) == 1 and text.count(words["again_reading"]) == 2
+    assert text.index(words["only_reading"]) < text.index(words["again_reading"])
