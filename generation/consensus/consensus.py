@@ -84,6 +84,7 @@ _ABSENT_BESIDE_NORMAL = 0.3
 # criteria of the section do not hold. Of 2,183 records of PTB-XL fold 9 two lose a negative by this: one is paced.
 _VEILED_FROM = 0.05
 _IN_CONCLUSION, _IN_SECTION = 4, 3
+_DANGEROUS_BESIDE = ("3AVB", "2AVB", "WPW")
 _RHYTHM_FROM = 0.35
 # From which probability of not being normal an ECG is called abnormal, and probably abnormal; below it is borderline.
 _ABNORMAL_FROM, _MAYBE_ABNORMAL_FROM = 0.8, 0.6
@@ -434,11 +435,15 @@ class _Writer:
             return []
         # What merely cannot be excluded stays in its section, unless there is nothing else.
         main = [c for c in main if self.kept[c] >= POSSIBLE_FROM] or main
+        # What is dangerous is not left to its section where something likelier excludes it.
+        beside = [c for c in _DANGEROUS_BESIDE if self.alternatives.get(c, 0.0) >= POSSIBLE_FROM]
         # An infarction that is fresh comes first, however probable the others are.
         main = sorted(main, key=lambda c: (self._stage(c) != "recent", -self.kept[c], _ORDER[c]))[:_IN_CONCLUSION]
         # Each finding with a case of its own: rarely does one case carry them all.
         marks = {code: "".join(f" @{i}@" for i in self._cases(code)[:1]) for code in main}
-        phrases = "; ".join(self._worded(code) + marks[code] for code in main)
+        listed = [self._worded(code) + marks[code] for code in main]
+        listed += [alternative(c, self.language, self.alternatives[c], differential=False) for c in beside]
+        phrases = "; ".join(listed)
         cites = tuple(dict.fromkeys(i for code in main for i in self._cases(code)[:1]))
         said_of = tuple((code, self._polarity(code)) for code in main)
         p = 1 - self.probabilities["NORM"]
@@ -482,8 +487,6 @@ class _Writer:
             return self.words["few"].format(n=len(self.neighbours))
         if self._veiled_by(section):
             return self._veil_words(section)
-        if section in ("st_t", "infarction") and self.found.secondary:
-            return self.words["veiled"]
         if section in self.found.forbidden:
             shown = self.found.against(section, self.language)
             return self.words["flagged"].format(shown="; ".join(shown)) if shown else self.words["flagged_alone"]
@@ -492,7 +495,7 @@ class _Writer:
 
     def _veil_words(self, section: str) -> str:
         """That a section is not to be judged, or is left open where what keeps it from judgement is not likely."""
-        likely = self.found.secondary or self._heard(self._veiled_by(section)) >= PROBABLE_FROM
+        likely = self.found.excited_otherwise or self._heard(self._veiled_by(section)) >= PROBABLE_FROM
         return self.words["veiled" if likely else "maybe_veiled"]
 
     def _open(self, probability: float) -> str:

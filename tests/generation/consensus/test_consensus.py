@@ -34,6 +34,7 @@ from ecgkin.generation.consensus.thresholds import FLOOR, DraftThresholds, shipp
 from ecgkin.generation.measures import Measurements
 from ecgkin.generation.measures.evidence import MeasuredModel
 from ecgkin.generation.measures.leads import LeadMeasures
+from ecgkin.generation.measures.p_train import PTrain
 from ecgkin.generation.measures.pacing import Pacing
 from ecgkin.generation.prompt.grounding import ground, without_marks
 from ecgkin.generation.research.fit.thresholds import fit_thresholds
@@ -459,6 +460,27 @@ def test_the_conclusion_says_what_raised_st_may_mean(language: Language) -> None
     conclusion = [s for s in named.sentences if s.section == "conclusion"]
     assert may_be not in named.text
     assert [code for code, _ in conclusion[-1].statements] == ["IMI", "ASMI"]
+
+
+def test_a_block_is_no_fibrillation_and_danger_stands_in_the_conclusion() -> None:
+    """P waves that QRS does not follow rule fibrillation out; an excluded WPW is named; a flagged ECG is not normal."""
+    limits = DraftThresholds("x", default=0.2)
+    train = PTrain(82.0, 1.0, 0.9, (), (2, 2, 2), 0.3)
+    free = measured(rate_bpm=38.0, rr_ms=(1580.0,) * 5, p_waves="absent", pr_ms=None, rr_variation=0.004, p_train=train)
+    block = drafted(neighbours((20, "AFIB")), thresholds=limits, measurements=free)
+    assert "high_grade_block" in [flag.code for flag in block.flags] and "AFIB" not in block.codes()
+    two = drafted(neighbours((12, "SR CRBBB"), (8, "SR WPW")), thresholds=limits)
+    assert "possible Wolff-Parkinson-White pattern" in two.sections[-1].sentences[-1].text
+    normal = drafted(neighbours((40, "SR NORM")), measurements=free)
+    assert normal.probabilities["NORM"] <= 0.1 and "orderline" not in normal.text
+
+
+def test_right_bundle_branch_block_leaves_infarction_open() -> None:
+    """It is not said that nothing can be judged: QRS is named as what keeps the section open."""
+    block = {"V1": lead(r_mv=0.2, s_mv=0.1, r2_mv=0.8), "I": lead(s_mv=0.3), "V6": lead(s_mv=0.3)}
+    leads = {**{name: lead() for name in LEADS}, **block}
+    draft = drafted(neighbours((40, "SR CRBBB")), measurements=measured(qrs_ms=140.0, leads=leads))
+    assert "Infarction: Left open (QRS 140 ms)." in draft.text and "Not to be judged" not in draft.text
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
