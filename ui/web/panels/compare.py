@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.panels import beside as beside_tables
 from ecgkin.ui.web.panels.neighbour_cards import chips_html, voted
-from ecgkin.ui.web.panels.query_panel import query_sheet
+from ecgkin.ui.web.panels.query_panel import query_sheet, samples_read_off
 from ecgkin.ui.web.shared import drawings
 from ecgkin.ui.web.shared.context import show_error
 from ecgkin.ui.web.shared.desk import beside
@@ -66,7 +66,7 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
         return
     way = "side"
     # Of a picture the samples that were read off it can be laid over the case's, the picture stays what is shown.
-    samples = record if record is not None or sheet is None or other is None else _read_off(page, found)
+    samples = record if record is not None or sheet is None or other is None else samples_read_off(page, found.query)
     if samples is not None and other is not None:
         way = place.segmented_control(
             word("compare"),
@@ -98,15 +98,6 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
         with right:
             names = (f"{word('v_case')} {case.case_id}", word("v_query"))
             st.html(beside_tables.beats_html(serial, names, word))
-
-
-def _read_off(page: Page, found: Found) -> EcgRecord | None:
-    """The samples that were read off the picture of a query; None where its curves could not be read."""
-    try:
-        signal = page.api.digitized(found.query).signal
-        return None if signal is None else signal.record()
-    except EcgkinError:
-        return None
 
 
 def _step(shown: SearchOut, case_id: str, page: Page) -> None:
@@ -219,19 +210,10 @@ def on_record(record: EcgRecord, part: StretchOut) -> Points:
     Returns:
         x and y, mm.
     """
-    from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
-    from ecgkin.retrieval.ecg.drawing.style import RenderStyle
-
-    geometry = page_geometry(RenderStyle(layout=WHY_LAYOUT))
-    left, top, _, _ = drawings.crop(WHY_LAYOUT)
-    panel = next((panel for panel in geometry.panels if panel.lead == part.lead), None)
-    if panel is None or part.begin_s is None or part.end_s is None or part.lead not in record.leads:
+    area = next((area for area in drawings.areas_of(WHY_LAYOUT) if area.lead == part.lead), None)
+    if area is None or part.begin_s is None or part.end_s is None or part.lead not in record.leads:
         return ()
-    a, b = (min(1.0, max(0.0, (at - panel.start_s) / panel.length_s)) for at in (part.begin_s, part.end_s))
-    x = panel.x_mm - left
-    middle, half = panel.baseline_y_mm - top, geometry.row_spacing_mm / 2
-    x0, x1, y0, y1 = x + a * panel.width_mm, x + b * panel.width_mm, middle - half, middle + half
-    return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+    return area.part(part.begin_s, part.end_s)
 
 
 def on_picture(sheet: Sheet, part: StretchOut) -> Points:

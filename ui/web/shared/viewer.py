@@ -47,6 +47,7 @@ def viewer_html(
                  "doubtful": curve.doubtful, "name": curve.name}
                 for curve in sheet.curves
             ],
+            "areas": [asdict(area) for area in sheet.areas],
             "frame": framed(sheet.outline, (sheet.width_mm, sheet.height_mm)),
             "title": title, "caption": caption,
         }
@@ -55,7 +56,7 @@ def viewer_html(
     names = {
         "calipers": "v_calipers", "fit": "v_fit", "zoom_in": "v_in", "zoom_out": "v_out", "hint": "v_hint",
         "hint_calipers": "v_hint_calipers", "bpm": "v_bpm", "shift": "v_shift", "no_scale": "scale_unknown",
-        "stack": "v_stack", "assumed": "v_assumed",
+        "stack": "v_stack", "assumed": "v_assumed", "region": "v_region", "hint_region": "v_hint_region",
     }  # fmt: skip
     shown = {key: word(name) for key, name in names.items()}
     data = {"dark": dark, "share": share, "sized": sized, "pages": pages, "overlay": overlay, "texts": shown}
