@@ -17,10 +17,12 @@ from ecgkin.ui.web.shared.context import show_error
 from ecgkin.ui.web.shared.desk import beside
 from ecgkin.ui.web.shared.notes import as_said
 from ecgkin.ui.web.shared.texts import person
-from ecgkin.ui.web.shared.viewer import show, viewer_html
+from ecgkin.ui.web.shared.viewer import height_css, show, viewer_html
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from streamlit.delta_generator import DeltaGenerator
 
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import CaseOut, ExplanationOut, SearchOut, StretchOut
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from ecgkin.ui.web.shared.texts import Words
 
 LAYOUT = "3x4+1R"
+VIEWER = "viewer-compare"
 SIDE_PX, OVERLAY_PX = 420, 700
 TOP_STRETCHES = 4
 # The strongest stretch's colour; weaker ones in proportion.
@@ -57,6 +60,10 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
         st.button(word("back"), icon=":material/arrow_back:", key="back", on_click=beside, args=(None,))
         _step(shown, case_id, page)
         place, asked = st.empty(), st.empty()
+    # Nothing moves when the pages come.
+    room = st.container(key=VIEWER)
+    with room:
+        st.html(height_css(f"st-key-{VIEWER}", *drawings.crop(LAYOUT)[2:], across=1 + (found.query.kind == "ecg")))
     try:
         case = page.api.case(case_id)
         other = page.api.record(case_id)
@@ -81,10 +88,10 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
     if way == "overlay" and samples is not None and other is not None:
         names = (word("v_query"), f"{word('v_case')} {case.case_id}")
         overlay = drawings.overlay_data(samples, other, names)
-        show(viewer_html([], word, dark=page.dark, overlay=overlay, share=0.92), OVERLAY_PX, "viewer-compare")
+        show(viewer_html([], word, dark=page.dark, overlay=overlay, share=0.92), OVERLAY_PX, VIEWER, room)
     else:
         explain = sheet is not None and asked.toggle(word("why"), help=word("why_help"), key="why")
-        _side(page, found, case, caption, sheet, record, explain=explain)
+        _side(page, found, case, caption, sheet, record, room, explain=explain)
         if found.query.kind == "ecg" and samples is None and other is not None:
             st.caption(word("no_overlay"))
     left, right = st.columns([1, 1], gap="medium")
@@ -137,6 +144,7 @@ def _side(
     caption: str,
     sheet: Sheet | None,
     record: EcgRecord | None,
+    room: DeltaGenerator,
     *,
     explain: bool,
 ) -> None:
@@ -158,7 +166,7 @@ def _side(
     sheets = [(sheet, word("query"), found.query.name)] if sheet is not None else []
     if svg is not None:
         sheets.append((drawings.case_sheet(svg, layout, page.dark, speed, gain), word("case"), caption))
-    show(viewer_html(sheets, word, dark=page.dark), SIDE_PX, "viewer-compare")
+    show(viewer_html(sheets, word, dark=page.dark), SIDE_PX, VIEWER, room)
 
 
 def _about(page: Page, shown: SearchOut, case: CaseOut, caption: str) -> None:
