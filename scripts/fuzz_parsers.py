@@ -181,7 +181,6 @@ def sound_base(folder: Path) -> tuple[Path, Path]:
 
     import numpy as np
 
-
     from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
     from ecgkin.index.transfer.backup import take_snapshot
     from ecgkin.retrieval.ecg.simulation.simulate import simulate
