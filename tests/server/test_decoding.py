@@ -130,7 +130,7 @@ def test_a_document_of_nested_forms_is_refused_within_its_memory() -> None:
     """It is ended by memory (Linux) or by time, long before it has what a large picture may take."""
     pool = Decoders(Limits(decoders=1, decode_seconds=5.0 if sys.platform != "linux" else PATIENCE_S))
     try:
-        with pytest.raises(InputError, match="takes its decoder down|within 5 s"):
+        with pytest.raises(InputError, match=r"takes its decoder down|within 5 s"):
             decoded(pool, ("page.pdf", (HOSTILE / "bomb.pdf").read_bytes()))
         assert isinstance(decoded(pool, ("x.png", png(100, 100))).query, Image.Image)
     finally:

@@ -29,7 +29,8 @@ RESULT = "decoded.raw"
 """Name of the file of pixels or samples."""
 WFDB_SUFFIXES = frozenset({".hea", ".dat", ".mat"})
 CHUNK = 1 << 18  # bytes that are copied at a time
-# Scans of 10 to 99 megapixels inside a PDF document took 45 to 130 MB to draw, traces 3; nested forms take all there is.
+# Scans of 10 to 99 megapixels inside a PDF document took 45 to 130 MB to draw, traces 3; nested forms take all there
+# is.
 DOCUMENT_MB = 400
 _MAX_MEMBERS = 64
 _MAX_DIRECTORY_BYTES = 64 * 1024
