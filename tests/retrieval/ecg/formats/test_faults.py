@@ -5,7 +5,9 @@ The files of `tests/fixtures/faults` are made by this project's simulator; table
 
 from __future__ import annotations
 
+import io
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from formats_made import lead_of
 
 from ecgkin.retrieval.ecg.assemble import assemble, millivolts_per
 from ecgkin.retrieval.ecg.formats.csv import stated_rate
+from ecgkin.retrieval.ecg.formats.dicom import MAX_INFLATED
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.header import age_of, iso_time
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, signed_lead
@@ -243,6 +246,38 @@ def test_gains_that_no_ecg_has_are_refused(wfdb_record: Callable[[str], Path], g
 def test_dicom_leads_by_their_codes_and_groups(faults: Path, truth: np.ndarray, name: str, says: str) -> None:
     record = read_ecg(faults / f"{name}.dcm")
     assert off(record, truth) < STEP_MV and record.fs_hz == 250 and noted(record, says)
+
+
+def deflated(file: Path, data: bytes | None = None) -> bytes:
+    """A DICOM file in the deflated transfer syntax."""
+    import pydicom
+    from pydicom.filewriter import write_file_meta_info
+
+    plain, out = file.read_bytes(), io.BytesIO()
+    begins = 144 + int.from_bytes(plain[140:144], "little")
+    meta = pydicom.filereader.read_file_meta_info(file)
+    meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    write_file_meta_info(out, meta)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(plain[begins:] if data is None else data) + packer.flush()
+    return plain[:128] + b"DICM" + out.getvalue() + packed + b"\0" * (len(packed) % 2)
+
+
+def test_deflated_dicom(faults: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    """Read as it is without packing; never more than so many bytes of it; cut off and damaged are refused as such."""
+    file = tmp_path / "r.dcm"
+    packed = deflated(faults / "groups_limb_chest.dcm")
+    file.write_bytes(packed)
+    assert off(read_ecg(file), truth) < STEP_MV
+    file.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(RecordError, match="deflated and cut off"):
+        read_ecg(file)
+    file.write_bytes(packed[:-300] + b"\xff" * 300)
+    with pytest.raises(RecordError, match=r"deflated and|damaged"):
+        read_ecg(file)
+    file.write_bytes(deflated(faults / "groups_limb_chest.dcm", bytes(MAX_INFLATED + 1)))
+    with pytest.raises(RecordError, match="unpacks to more than"):
+        read_ecg(file)
 
 
 def test_dicom_page_of_columns_and_a_strip(faults: Path) -> None:
