@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+_EXACT = 1 << 24  # OpenCV counts in single precision
 
 
 def byte_percentile(values: NDArray[np.uint8], percent: float) -> float:
@@ -17,7 +20,12 @@ def byte_percentile(values: NDArray[np.uint8], percent: float) -> float:
     >>> byte_percentile(some, 50), byte_percentile(some, 90)
     (7.0, 156.0)
     """
-    upto = np.bincount(values.ravel(), minlength=256).cumsum()
+    flat = values.ravel()
+    if flat.size < _EXACT:
+        counts = cv2.calcHist([flat], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    else:
+        counts = np.bincount(flat, minlength=256)
+    upto = counts.cumsum()
     at = percent / 100.0 * (values.size - 1)
     low, high = np.searchsorted(upto, [int(np.floor(at)), int(np.ceil(at))], side="right").tolist()
     return float(low + (high - low) * (at - np.floor(at)))
