@@ -128,7 +128,8 @@ def _ask(
             changed = rows
         else:
             newly = paid & ~was_paid
-            least_cost -= np.bincount(np.nonzero(newly)[1], weights=np.broadcast_to(price, paid.shape)[newly], minlength=n_rows)
+            _, row, line = np.nonzero(newly)
+            least_cost -= np.bincount(row, weights=price[row, line], minlength=n_rows)
             changed = np.flatnonzero((paid != was_paid).any(axis=(0, 2)))
         was_paid = paid
         for row in changed.tolist():

@@ -48,6 +48,7 @@ FloatArray = NDArray[np.float64]
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
 _AS_PRINTED = 0.005  # share by which rows of ten seconds may seem longer or shorter on paper that lies flat
+_LEAST_FIT, _MOST_FIT = -3.0, 12.0  # dB that count
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 
 
@@ -165,7 +166,12 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     if n_rows == 2 and len(names) > 1 and known.layout is None:
         # Two rows are two leads as often as twelve: names decide.
         candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
+    agreed = [agreement(usual, names) for usual in candidates]
+    handicap = 3.0 if len(names) < 3 else 0.5
+    hopes = [_most(agreed[place], names) - handicap * place for place in range(len(candidates))]
     for place, usual in enumerate(candidates):
+        if best is not None and hopes[place] <= best[0]:
+            continue  # whatever its signals are
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
@@ -175,8 +181,11 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
             layout = replace(layout, strip_leads=strips)
             stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
-        signal = sampler.signals(stretches, duration)
-        rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - (3.0 if len(names) < 3 else 0.5) * place
+        rank = 3.0 * agreement(layout, names) - handicap * place
+        rest = max([best[0] if best else -np.inf, *hopes[place + 1 :]])
+        if rank + _LEAST_FIT <= rest:  # else its signals change nothing
+            limbs = tuple(s for s in stretches if s.lead in LIMB_LEADS)
+            rank += _fit(layout, sampler.signals(limbs, duration))
         if best is None or rank > best[0]:
             best = (rank, layout, stretches, parts)
     _, layout, stretches, parts = best or (0.0, Layout(n_rows, 1, 0, ()), (), ())
@@ -386,6 +395,11 @@ def _candidates(n_rows: int, guess: str, known: str | None = None) -> list[Layou
     return out
 
 
+def _most(agreed: float, names: tuple[PlacedName, ...]) -> float:
+    """The highest rank that a layout may reach: strips may yet be named as is read, limb leads fit as well as any."""
+    return 3.0 * (agreed + 0.4 * sum(name.score for name in names)) + _MOST_FIT
+
+
 def _fit(layout: Layout, signal: FloatArray) -> float:
     """How well the limb leads of the columns fit together under a layout, dB, -3 to 12 each, 0 where not testable."""
     found = []
@@ -397,7 +411,7 @@ def _fit(layout: Layout, signal: FloatArray) -> float:
             if all(name in LIMB_LEADS for name in three):
                 value = triple_db(signals, (three[0], three[1], three[2]))
                 if value is not None:
-                    found.append(float(np.clip(value, -3.0, 12.0)))
+                    found.append(float(np.clip(value, _LEAST_FIT, _MOST_FIT)))
     return float(np.mean(found)) if found else 0.0
 
 
