@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
+from ecgkin.retrieval.ecg.page.beside import Beside
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
@@ -31,13 +32,13 @@ from ecgkin.retrieval.ecg.page.names import (
     named_layout,
 )
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
-from ecgkin.retrieval.ecg.page.prepared import fine_box, prepare, scale_within
+from ecgkin.retrieval.ecg.page.prepared import Box, fine_box, prepare, scale_within
 from ecgkin.retrieval.ecg.page.reading import Look, look_at
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.sampling import FS_HZ, Sampler, in_step_by_law, strip_leads
 from ecgkin.retrieval.ecg.page.scale import PaperScale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, with_marks
-from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, path_costs, trace_tracks
+from ecgkin.retrieval.ecg.page.tracks import InkRuns, Tracks, follow, ink_runs, path_costs, trace_tracks
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -103,14 +104,14 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     darkness = _without_marks(sheet, fine)
     half = _likely(sheet, darkness)
     baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
-    half = np.asarray(half, dtype=np.uint8)
+    k = fine.factor
+    box = fine_box(sheet, fine, _traced(sheet))
+    aside = Beside(lambda: _beside_paths(sheet, fine, darkness, ready.scale, box))
     costs = path_costs(half, baselines, 0, width // 2)
     paths = claim_ink(follow(half, baselines, 0, width // 2, costs), costs, _surely(sheet, half), baselines)
-    tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
-    k = fine.factor
+    level, runs, scale = aside.result()
+    tracks = trace_tracks(darkness, paths, 2 * k, level, runs)
     tracks = replace(tracks, weight=_supported(tracks, sheet, k))
-    box = fine_box(sheet, fine, _traced(sheet))
-    scale = ready.scale if ready.scale.box == box else scale_within(sheet, fine, box)
     x_mm = _along(tracks, scale)
     pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
@@ -226,6 +227,15 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     )
     confidence = _confidence(sampler, stretches, record)
     return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
+
+
+def _beside_paths(
+    sheet: Sheet, fine: FineSheet, darkness: ByteImage, scale: PaperScale, box: Box
+) -> tuple[float, InkRuns, PaperScale]:
+    """What is found out about a page while the rough courses of its rows are: from which darkness on something is ink,
+    the runs of that, and the scale within the box of its traces."""
+    level = _ink_level(sheet, fine.darkness)
+    return level, ink_runs(darkness, level), scale if scale.box == box else scale_within(sheet, fine, box)
 
 
 def _confidence(sampler: Sampler, stretches: tuple[Stretch, ...], record: EcgRecord) -> dict[str, float]:

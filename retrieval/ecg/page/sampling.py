@@ -253,7 +253,7 @@ class Sampler:
     def _followed(self, part: FloatArray, inked: NDArray[np.bool_]) -> FloatArray:
         """The columns of a stretch, what is missing bridged, and its ends without leaps."""
         at = np.flatnonzero(inked)
-        if 0 < at.size:  # what is missing at an end goes on level: the neighbour says nothing about it
+        if at.size > 0:  # what is missing at an end goes on level: the neighbour says nothing about it
             part = np.interp(np.arange(part.size), at, part[at]) if at.size < part.size else part
         return _steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12)
 

@@ -100,9 +100,7 @@ def path_costs(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> 
     return PathCosts(across, upright, home, offsets)
 
 
-def row_windows(
-    plane: NDArray[Any], offsets: NDArray[np.int64], size: int, outside: float = 0.0
-) -> NDArray[Any]:
+def row_windows(plane: NDArray[Any], offsets: NDArray[np.int64], size: int, outside: float = 0.0) -> NDArray[Any]:
     """`size` lines of a plane (h, columns) from each row's offset on, a column's windows together in memory.
 
     Args:
