@@ -26,7 +26,7 @@ _OLD = re.compile(
 _SUB = re.compile(r"\bsub(?:akut\w*|acute)\b")
 # Without one of these the words speak of something else than an infarction. English and Swedish reports call it damage.
 _INFARCT = re.compile(r"infar[ck]t|\bmi\b|stemi|stadium|\bdamage\b|myokardskada")
-# "Keine Hinweise für frischen Infarkt", "recent infarction unlikely", "in view of recent chest pain" call nothing fresh.
+# "Keine Hinweise für frischen Infarkt", "recent infarction unlikely", "recent chest pain" call nothing fresh.
 _NOT_BEFORE = re.compile(r"\b(?:kein\w*|no|without|ohne|inga?|inget)\b(?:[ /]+[\w-]+){0,5}[ /]*$")
 _NOT_AFTER = re.compile(r"^(?:[ /]+[\w-]+){0,4}[ /]+(?:unlikely|unwahrscheinlich|osannolik)|^ (?:chest )?pain\b")
 
