@@ -20,7 +20,7 @@ from ecgkin.generation.measures.flags import Flag, FlagCode, Severity, is_fibril
 from ecgkin.generation.types.draft import Basis, DraftFlag, Language
 
 # Statement that a flag measures, and how often the flag is right about it: precision on the 2,173 records of PTB-XL
-# fold 8, whose shares of findings are those of the archive (scripts/measure_measures.py flags); pre-excitation, too rare
+# fold 8, whose shares of findings are those of the archive (scripts/measure_measures.py flags); pre-excitation, rare
 # there, on folds 7 to 9 (12 of 14).
 STATEMENT_OF: Mapping[FlagCode, tuple[str, float]] = {
     FlagCode.PACED: ("PACE", 0.65),
