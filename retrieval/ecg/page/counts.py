@@ -52,7 +52,7 @@ def variance(values: NDArray[np.float64]) -> float:
     Args:
         values: Shape (n,), at least one.
 
-    >>> variance(np.array([1.0, 2.0, 6.0])) == np.var([1.0, 2.0, 6.0])
+    >>> variance(np.array([1.0, 2.0, 6.0])) == float(np.var([1.0, 2.0, 6.0]))
     True
     """
     rest = values - np.add.reduce(values) / values.size

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from ecgkin.retrieval.ecg.page.names import (
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
 from ecgkin.retrieval.ecg.page.prepared import Box, fine_box, prepare, scale_within
 from ecgkin.retrieval.ecg.page.reading import Look, look_at
+from ecgkin.retrieval.ecg.page.roofs import find_roofs
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.sampling import FS_HZ, Sampler, in_step_by_law, strip_leads
 from ecgkin.retrieval.ecg.page.scale import PaperScale
@@ -110,17 +111,18 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     costs = path_costs(half, baselines, 0, width // 2)
     paths = claim_ink(follow(half, baselines, 0, width // 2, costs), costs, _surely(sheet, half), baselines)
     level, runs, scale = aside.result()
+    ink = FineInk(fine.darkness, level, k)
     tracks = trace_tracks(darkness, paths, 2 * k, level, runs)
     tracks = replace(tracks, weight=_supported(tracks, sheet, k))
     x_mm = _along(tracks, scale)
-    pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
+    pulse = _pulse(tracks, x_mm, scale, box, sheet, ink)
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     warnings = list(look.reading.warnings)
     if scale.found and not scale.certain and (pulse is None or not _most_usual(pulse, scale)):
         # Lines may be 10 mm apart, or 2.5: a pulse as high and as wide as most decides.
         for factor in (0.5, 2.0):
             other = scale.rescaled(factor)
-            seen = _pulse(tracks, x_mm / factor, other, box, sheet, k)
+            seen = _pulse(tracks, x_mm / factor, other, box, sheet, ink)
             if seen is not None and seen.rows >= 0.5 * len(x_mm) and _most_usual(seen, other):
                 scale, x_mm, pulse = other, x_mm / factor, seen
                 extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
@@ -129,7 +131,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         per_mm = scale.px_per_mm[0] * extent.length / 250.0
         scale = replace(scale, px_per_mm=(per_mm, per_mm))
         x_mm = _along(tracks, scale)
-        pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
+        pulse = _pulse(tracks, x_mm, scale, box, sheet, ink)
         extent = find_extent(tracks, x_mm, per_mm, pulse, (float(box[0]), float(box[2])))
     if scale.found and not scale.flat:
         x_mm = in_step(x_mm, tracks.y, scale.px_per_mm[1], extent)
@@ -238,6 +240,15 @@ def _beside_paths(
     return level, ink_runs(darkness, level), scale if scale.box == box else scale_within(sheet, fine, box)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class FineInk:
+    """Darkness of the fine page, from which level on it is ink, and fine px per working px."""
+
+    darkness: ByteImage
+    level: float
+    factor: float
+
+
 def _confidence(sampler: Sampler, stretches: tuple[Stretch, ...], record: EcgRecord) -> dict[str, float]:
     """How sure each lead is: the share of its curve that is sure, less where the limb leads contradict each other.
 
@@ -339,16 +350,19 @@ def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
 
 
 def _pulse(
-    tracks: Tracks, x_mm: FloatArray, scale: PaperScale, box: tuple[int, int, int, int], sheet: Sheet, factor: float
+    tracks: Tracks, x_mm: FloatArray, scale: PaperScale, box: tuple[int, int, int, int], sheet: Sheet, ink: FineInk
 ) -> Calibration | None:
-    """The calibration pulse: by its edges, by its roof where the picture cuts it, or as the network marked it."""
+    """The calibration pulse: by its edges, by its roof where the picture cuts it or none else stays, or as the network
+    marked it."""
     found = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
     if found is not None and found.rows >= 0.75 * len(x_mm):
         return found
     others = [find_cut_pulse(tracks, x_mm, scale.px_per_mm, scale.found)]
     if sheet.marks is not None and scale.found:
         baselines = np.array(sheet.rows.baselines)
-        others.append(marked_pulses(sheet.marks.pulse, baselines, x_mm, scale.px_per_mm, factor))
+        others.append(marked_pulses(sheet.marks.pulse, baselines, x_mm, scale.px_per_mm, ink.factor))
+    if scale.found:
+        others.append(find_roofs(ink.darkness, ink.level, tracks, x_mm, scale, (float(box[0]), float(box[2]))))
     for other in others:
         if other is not None and (
             found is None or (other.rows > found.rows and _most_usual(found, scale) <= _most_usual(other, scale))

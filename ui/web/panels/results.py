@@ -37,7 +37,7 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
     word, by_ecg = page.word, work.query.kind != "text"
     _abstained(page, work, shown)
     if quiz.hides(work):
-        _quiz(page, work, shown)
+        _quiz(page, work, shown, options)
         return
     own = st.container(key="own-finding") if work.own_finding is not None and quiz.is_on() else None
     strip = st.container(key="answer").empty() if by_ecg else None
@@ -56,7 +56,7 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
         _search_again(page, found, shown, options)
     if room is not None and below is not None:
         with below:
-            query_panel.query_viewer(page, work, shown, room)
+            query_panel.query_viewer(page, work, shown, room, options, found)
     if shown.previous is not None:
         serial.serial_panel(page, shown.previous)
     with st.container(key="bench"):
@@ -76,7 +76,7 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
     case_map.case_map(page, shown)
 
 
-def _quiz(page: Page, work: Work, shown: SearchOut) -> None:
+def _quiz(page: Page, work: Work, shown: SearchOut, options: Options) -> None:
     """The ECG and nothing that was found of it."""
     import streamlit as st
 
@@ -84,7 +84,7 @@ def _quiz(page: Page, work: Work, shown: SearchOut) -> None:
     quiz.ask_own(page, work)
     if room is not None:
         with st.container(key="below-ecg"):
-            query_panel.query_viewer(page, work, shown, room, brief=True)
+            query_panel.query_viewer(page, work, shown, room, options, brief=True)
 
 
 def _abstained(page: Page, work: Work, shown: SearchOut) -> None:
@@ -107,6 +107,7 @@ def _search_again(page: Page, found: Found, shown: SearchOut, options: Options) 
         with st.spinner(page.word("search")):
             found.refined = page.api.again(shown.query_id, found.marks, options)
         found.sent = dict(found.marks)
+        found.concept, found.region = "all", ""  # these were about the cases of the search before
         st.rerun()
     except EcgkinError as error:
         show_error(error, page.word)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecgkin.ui.web.shared.drawings import Sheet, framed
 from ecgkin.ui.web.shared.style import asset
 from ecgkin.ui.web.shared.texts import Words
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 # The page's own rules: nothing is fetched, and pictures come inside the document.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
@@ -47,6 +50,7 @@ def viewer_html(
                  "doubtful": curve.doubtful, "name": curve.name}
                 for curve in sheet.curves
             ],
+            "areas": [asdict(area) for area in sheet.areas],
             "frame": framed(sheet.outline, (sheet.width_mm, sheet.height_mm)),
             "title": title, "caption": caption,
         }
@@ -55,7 +59,7 @@ def viewer_html(
     names = {
         "calipers": "v_calipers", "fit": "v_fit", "zoom_in": "v_in", "zoom_out": "v_out", "hint": "v_hint",
         "hint_calipers": "v_hint_calipers", "bpm": "v_bpm", "shift": "v_shift", "no_scale": "scale_unknown",
-        "stack": "v_stack", "assumed": "v_assumed",
+        "stack": "v_stack", "assumed": "v_assumed", "region": "v_region", "hint_region": "v_hint_region",
     }  # fmt: skip
     shown = {key: word(name) for key, name in names.items()}
     data = {"dark": dark, "share": share, "sized": sized, "pages": pages, "overlay": overlay, "texts": shown}
@@ -69,7 +73,7 @@ def viewer_html(
     )
 
 
-def height_css(place: str, width_mm: float, height_mm: float) -> str:
+def height_css(place: str, width_mm: float, height_mm: float, across: int = 1) -> str:
     """The height of a viewer as a rule, so that nothing moves when its page comes.
 
     It is as wide as the window, no higher than most of it, and never below 3.8 px a millimetre where there is room.
@@ -77,22 +81,24 @@ def height_css(place: str, width_mm: float, height_mm: float) -> str:
     Args:
         place: Class of the room that is kept for the viewer.
         width_mm, height_mm: Of what it shows.
+        across: How many of these it shows beside each other.
 
     Returns:
         A `<style>` element.
     """
-    return f"<style>.{place} {{ --ek-w: {width_mm:.1f}; --ek-h: {height_mm:.1f}; }}</style>"
+    return f"<style>.{place} {{ --ek-w: {width_mm:.1f}; --ek-h: {height_mm:.1f}; --ek-n: {across}; }}</style>"
 
 
-def show(html: str, height_px: int, key: str) -> None:
+def show(html: str, height_px: int, key: str, room: DeltaGenerator | None = None) -> None:
     """Put a viewer on the page; it takes the height that it needs, `height_px` until then.
 
     Args:
         html: From `viewer_html`.
         height_px: Height at first.
         key: Names its place in the page's style sheet and tests.
+        room: A place of that name that is there already.
     """
     import streamlit as st
 
-    with st.container(key=key):
+    with room if room is not None else st.container(key=key):
         st.iframe(html, height=height_px)
