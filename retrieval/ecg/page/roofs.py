@@ -164,7 +164,8 @@ def _roofs(
                 continue
             middle = np.full(2, first + x + wide / 2)
             mm = scale.y_mm(middle, np.array([roof_y, foot]))
-            found = _over_row((part, pale), (x, y, wide, tall), float(foot), float(mm[1] - mm[0]), (mm_x, mm_y), tracks.stroke)
+            high_mm = float(mm[1] - mm[0])
+            found = _over_row((part, pale), (x, y, wide, tall), float(foot), high_mm, (mm_x, mm_y), tracks.stroke)
             if found is None:
                 continue
             gain, tall_mm, edges, hollow = found
