@@ -30,7 +30,8 @@ def time_drafts(base: Path, pictures: Sequence[Path], repeat: int) -> dict[str, 
 
     Wall time is what a person waits; processor time is what the work takes, and the one to read on a busy machine.
     """
-    from ecgkin.generation.drafter import Drafter, page_of
+    from ecgkin.generation.drafter import Drafter
+    from ecgkin.generation.prompt.pages import page_of
     from ecgkin.retrieval.ecg.record import EcgRecord
 
     with Drafter.open(base) as drafter:
