@@ -321,7 +321,7 @@ def _unusual(measured: Measurements) -> dict[str, tuple[tuple[str, str], ...]]:
     wide, at = ("qrs", f"{qrs:.0f}"), ("pr", f"{pr or 0.0:.0f}")
     out: dict[str, tuple[tuple[str, str], ...]] = {}
     # From 110 ms on a QRS is incompletely blocked or delayed; PR is normal from 120 to 200 ms.
-    conduction = (wide,) if qrs >= _NOT_DELAYED_MS or has_right_bundle(measured) else ()
+    conduction: tuple[tuple[str, str], ...] = (wide,) if qrs >= _NOT_DELAYED_MS or has_right_bundle(measured) else ()
     conduction += (at,) if pr is not None and not 115 <= pr <= 205 else ()
     if conduction:
         out["conduction"] = conduction
