@@ -1,7 +1,7 @@
 """Near copies among the neighbours: one recording with noise, another gain, rate, offset or length.
 
 They are one observation and vote once. Samples decide. Which pairs are compared: those of nearly equal vectors, and
-of the nearest recordings all that look alike at 25 samples a second, for crops and noise move vectors far. White noise
+of the nearest recordings all that look alike when blurred, for crops and noise move vectors far. White noise
 is taken out of the energies: what is left of a correlation is that of the curves below it. On PTB-XL (folds 1 to 8,
 100 Hz) two recordings of one patient correlate by at most 0.988 (1,200 pairs), a recording and its nearest neighbour
 by at most 0.963 (800), copies with 20 to 100 uV of noise, drift or other gains by 0.993 and more (60 each).
@@ -23,12 +23,13 @@ Doubles = NDArray[np.float64]
 Found = tuple[Case, float]
 NEAR = 0.95  # cosine of two vectors from which samples are looked at
 SAME = 0.99  # correlation of two recordings from which they are one
-ALIKE = 0.88  # the same at a quarter of the rate, in few leads, from which it is worth while to look closer
+ALIKE = 0.88  # the same of a few leads, blurred, from which it is worth while to look closer
 MOST_PAIRS, MOST_READ = 200, 60  # pairs that are compared and recordings that are read for one search, nearest first
 NEAREST = 40  # recordings that are read whatever their vectors are: all others have small weights
 _RATE_HZ, _LONGEST_S, _LEAST_S, _EDGE_S = 100, 60, 4.0, 0.3
 _SMOOTHED_S, _DRIFT_S = 0.03, 0.6
-_ROUGH = 4  # samples that the quick look takes together
+_ROUGH, _BLUR_S = 3, 0.1  # the quick look takes every third sample, blurred so that a place between two is no matter
+_FINER = 4  # steps between two samples at which the best offset is looked for
 _NOISE_LEFT = 0.7  # share of the energy that is never taken for noise
 _INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 _FEW = ("I", "II", "V2", "V5")
@@ -89,8 +90,8 @@ def without_near_copies(
     table = np.triu(vectors @ vectors.T, 1)
     first, second = np.nonzero(table >= NEAR)
     order = np.argsort(-table[first, second], kind="stable")
-    near = zip(first[order].tolist(), second[order].tolist(), strict=True)
-    for i, j in [*pairs, *((i, j) for i, j in near if not (i in read and j in read))][:MOST_PAIRS]:
+    pairs += zip(first[order].tolist(), second[order].tolist(), strict=True)
+    for i, j in list(dict.fromkeys(pairs))[:MOST_PAIRS]:
         compare(i, j)
     return [hit for k, hit in enumerate(found) if first_of[k] == k]
 
@@ -107,8 +108,8 @@ def _alike(shapes: Sequence[_Shape]) -> list[tuple[int, int]]:
     for k, shape in enumerate(shapes):
         for at, name in enumerate(_FEW):
             if name in shape.names:
-                row = shape.rows[shape.names.index(name)][: sizes[k] * _ROUGH]
-                rows[k, at, : sizes[k]] = row.reshape(-1, _ROUGH).mean(axis=1)
+                row = averaged(shape.rows[[shape.names.index(name)]], _BLUR_S * _RATE_HZ)[0]
+                rows[k, at, : sizes[k]] = row[: sizes[k] * _ROUGH : _ROUGH]
                 there[k, at] = True
     spectra = np.fft.rfft(rows, size)
     sums = np.concatenate([np.zeros((*rows.shape[:2], 1)), np.cumsum(rows**2, axis=2)], axis=2)
@@ -181,7 +182,12 @@ def _correlation(one: _Shape, other: _Shape) -> float:
     of_b = _of_curve(sums_b[stop - lags] - sums_b[start - lags], (stop - start) * float(other.noise.sum()))
     shared = np.fft.irfft(spectrum, size)[lags]
     energy = of_a * of_b
-    return float(np.max(np.divide(shared, np.sqrt(energy), out=np.zeros_like(shared), where=energy > 1e-9)))
+    agreed = np.divide(shared, np.sqrt(energy), out=np.zeros_like(shared), where=energy > 1e-9)
+    best = int(np.argmax(agreed))
+    # A copy may begin between two samples.
+    finer = np.fft.irfft(spectrum, _FINER * size) * _FINER
+    between = finer[(_FINER * lags[best] + np.arange(1 - _FINER, _FINER)) % (_FINER * size)]
+    return float(between.max() / np.sqrt(energy[best])) if energy[best] > 1e-9 else 0.0
 
 
 def _of_curve(energy: Doubles, noise: Doubles) -> Doubles:
