@@ -114,24 +114,12 @@ def _ask(
     rise = np.empty_like(passes)
     before = np.zeros(n_rows)
     least_cost = np.full(n_rows, -np.inf)  # no course of a row is cheaper
-    was_paid: NDArray[np.bool_] | None = None
+    passed = row_windows(covered[:, first:last], costs.offsets, size)
+    begin, stop = ((edge + step).T[:, :, None].astype(np.int16) for edge, step in ((low, -1), (high, 1)))
+    own = ((y >= begin) & (y <= stop)).view(np.int8)
+    paid = (passed == own) & worthy  # passed by no other row
+    changed = rows
     for _ in range(_MOST_ROUNDS):
-        if was_paid is not None:
-            covered = _covered(low, high, worth.shape[0])
-        else:
-            covered = covered[:, first:last]
-        begin, stop = ((edge + step).T[:, :, None].astype(np.int16) for edge, step in ((low, -1), (high, 1)))
-        own = (y >= begin) & (y <= stop)
-        paid = row_windows(covered, costs.offsets, size) == own.view(np.int8)  # passed by no other row
-        paid &= worthy
-        if was_paid is None:
-            changed = rows
-        else:
-            newly = paid & ~was_paid
-            _, row, line = np.nonzero(newly)
-            least_cost -= np.bincount(row, weights=price[row, line], minlength=n_rows)
-            changed = np.flatnonzero((paid != was_paid).any(axis=(0, 2)))
-        was_paid = paid
         for row in changed.tolist():
             np.cumsum(passes[:, row] - price[row] * paid[:, row], axis=1, out=rise[:, row])
         left = (left_at - offsets).astype(int)
@@ -150,6 +138,19 @@ def _ask(
         if gain[k] < _LEAST_GAIN:
             return
         best = asked[k]
+        before_low, before_high = low[best].copy(), high[best].copy()
         low[best] = np.minimum(came[k], gone[k]) + costs.offsets[best]
         high[best] = np.maximum(came[k], gone[k]) + costs.offsets[best]
         left_at[best] = gone[k] + costs.offsets[best]
+        # What the row passes now and did not before, and the other way round.
+        lines = np.arange(worth.shape[0], dtype=np.int16)[:, None]
+        now = ((lines >= low[best] - 1) & (lines <= high[best] + 1)).view(np.int8)
+        change = now - ((lines >= before_low - 1) & (lines <= before_high + 1)).view(np.int8)
+        moved = row_windows(change, costs.offsets, size)
+        passed += moved
+        own[:, best] += moved[:, best]
+        was_paid = paid
+        paid = (passed == own) & worthy
+        _, row, line = np.nonzero(paid > was_paid)
+        least_cost -= np.bincount(row, weights=price[row, line], minlength=n_rows)
+        changed = np.flatnonzero((paid != was_paid).any(axis=(0, 2)))
