@@ -24,7 +24,7 @@ from ecgkin.retrieval.ecg.page.network.model import NAME_STEP, in_channels_last
 from ecgkin.retrieval.ecg.page.network.names import as_batch, cut_out
 from ecgkin.retrieval.ecg.page.network.weights_file import load_name_reader, load_reader
 from ecgkin.retrieval.errors import ImageError
-from ecgkin.retrieval.graphs import Graph
+from ecgkin.retrieval.graphs import Graph, threads_beside
 
 if TYPE_CHECKING:
     import torch
@@ -123,6 +123,8 @@ def look(
     height, width = page.shape[:2]
     size = working_size(height, width)
     zoom = size[0] / width, size[1] / height
+    if threads is None and beside is not None:
+        threads = threads_beside()
     quick = None if local else bytes_graph(weights, threads)
     graphs = quick or page_graph(weights, threads), names_graph(weights, threads, many=quick is not None)
 
