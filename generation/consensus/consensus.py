@@ -391,7 +391,7 @@ class _Writer:
         return [Note(words, section, (), cites, 1 - p)] if cites else []
 
     def _veiled_by(self, section: str) -> str:
-        """The likeliest of what keeps a section from judgement, if only possible: pacing, block, pre-excitation; or ""."""
+        """The likeliest of what keeps a section from judgement, if only possible; "" where nothing does."""
         if "NORM" in self.kept:
             return ""
         open_still = sorted(code for code in veils(section) if code not in self.settled.dropped)

@@ -20,8 +20,8 @@ from ecgkin.generation.measures.flags import Flag, FlagCode, Severity, is_fibril
 from ecgkin.generation.types.draft import Basis, DraftFlag, Language
 
 # Statement that a flag measures, and how often the flag is right about it: precision on the 2,173 records of PTB-XL
-# fold 8, whose shares of findings are those of the archive (scripts/measure_measures.py flags); of pre-excitation, which
-# is too rare there, on folds 7 to 9 (12 of 14).
+# fold 8, whose shares of findings are those of the archive (scripts/measure_measures.py flags); pre-excitation, rare
+# there, on folds 7 to 9 (12 of 14).
 STATEMENT_OF: Mapping[FlagCode, tuple[str, float]] = {
     FlagCode.PACED: ("PACE", 0.65),
     FlagCode.LEFT_BUNDLE: ("CLBBB", 0.65),
@@ -150,7 +150,7 @@ class MeasuredFindings:
             flagged.
         st_up: Whether ST is elevated as in acute infarction: no infarction is old then.
         secondary: Whether ST and T follow another way of excitation and say nothing of ischaemia.
-        untold: Statements that cannot be made because how the ventricles are excited is not known.
+        untold: Statements that are not made: how the ventricles are excited is not known, or a measured one says more.
         denied: Statements that were looked for by measuring, and of which nothing was found.
         looked: Whether anything was measured.
         unusual: Section -> what was measured that no flag names and that keeps it from being called free of findings:
@@ -290,6 +290,9 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
         # folds 7 to 9 in which a block was found is of atrial fibrillation or flutter.
         ruled_out.update({"SBRAD", "AFIB", "AFLT"})
     wide = unclear_wide(measured)
+    untold = _OF_ST_T if wide else frozenset()
+    if any(f.code in _BLOCKS for f in flags):
+        untold |= {"1AVB", "LPR"}  # a block of higher degree says more
     if wide == "without_p" or is_fibrillating(measured) or _no_sinus_tachycardia(measured):
         ruled_out.update(_SINUS)
     elif measured.p_waves == "present" and measured.regular and not is_fluttering(measured):
@@ -305,7 +308,7 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
         any(f.code in _OTHERWISE for f in flags),
         any(f.code in _ST_UP for f in flags),
         repolarisation_secondary(measured),
-        _OF_ST_T if wide else frozenset(),
+        untold,
         _denied(measured, flags, forbidden),
         bool(measured.values),
         unusual,
@@ -402,7 +405,7 @@ def shown_by(flag: Flag, language: Language) -> str:
 
 
 def veils(section: str) -> frozenset[str]:
-    """Statements in which the usual criteria of a section do not hold: pacing, left bundle branch block, pre-excitation.
+    """Statements in which the usual criteria of a section do not hold: pacing, left bundle branch block, WPW.
 
     Args:
         section: Name.

@@ -298,7 +298,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "open": "aus den ähnlichen Fällen nicht zu beurteilen (irgendein Befund: {percent} %)",
         "few": "zu wenige ähnliche Fälle ({n})",
         "veiled": "nicht zu beurteilen: bei anderem Erregungsweg der Kammern gelten die üblichen Kriterien nicht",
-        "maybe_veiled": "offen: ein anderer Erregungsweg ist nicht ausgeschlossen, die üblichen Kriterien gälten dann nicht",
+        "maybe_veiled": "offen: ein anderer Erregungsweg ist nicht ausgeschlossen, übliche Kriterien gälten dann nicht",
         "flagged": "offen ({shown})",
         "flagged_alone": "nach den Messwerten offen",
         "not_denied": "nicht ausgeschlossen: Messwerte sprechen nicht dagegen, Fälle ohne den Befund sind kein Beleg",

@@ -17,8 +17,8 @@ from ecgkin.generation.measures.signals import Samples
 _SPAN = 4  # samples to either side of the difference: 16 ms, most sensitive near 30 Hz, a fifth of that for P and T
 _SMOOTH_S = 0.07
 _WHOLE = 0.85  # share of the time for which a rhythm strip is seen
-# Weights of the other leads, of which the most regular beats are taken: less where what is fast in one of them is no QRS,
-# more where QRS is small in the strip and T as fast.
+# Weights of the other leads, of which the most regular beats are taken: less where what is fast in one of them is no
+# QRS, more where QRS is small in the strip and T as fast.
 _BESIDE_STRIP = (0.25, 1e-6, 4.0)
 _STRIP_BEATS = (0.45, 1.2)  # beats of the strip as a share of those of all leads
 _CLEARLY = 0.08  # less irregular by this

@@ -159,7 +159,7 @@ def judges(m: Measurements, code: FlagCode) -> bool:
 
 
 def _too_fast(m: Measurements) -> bool:
-    """Flutter, or a rate above 150/min: ST is depressed by the rate and by atrial waves; these signs are of slower rhythms."""
+    """Flutter, or a rate above 150/min: the rate and atrial waves depress ST; these signs are of slower rhythms."""
     return is_fluttering(m) or (m.rate_bpm is not None and m.rate_bpm > _FAST_BPM)
 
 

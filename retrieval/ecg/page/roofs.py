@@ -22,9 +22,12 @@ FloatArray = NDArray[np.float64]
 _OUTSIDE_MM, _INSIDE_MM = 20.0, 14.0  # how far from the ends of the traces roofs are looked for
 _LENGTH_MM = (1.6, 12.0)
 _WHOLE_MM = (5.0, 10.0)  # 0.2 s at 25 and at 50 mm/s
+_LEAST_BETWEEN_MM, _LEAST_OPEN_MM = 3.3, 2.2  # length of a roof between two edges, and with one or none
 _HEIGHT = 0.09  # log of the height over that of a usual gain
 _ALIKE_MM = 1.0  # roofs of one pulse end as near to one another, row by row
 _NEAR_MM = 40.0  # of a row: what tells its level
+_BROKEN_MM = 1.6  # longest gap in an edge
+_PALE = 0.7  # of the level of ink: what an upright stroke may be
 _EDGE = 0.8  # share of the lines below a roof's end that hold ink where an edge falls there
 _AT_BORDER_MM = 1.0
 _HOLLOW = 0.3  # most of the lines below a roof that hold ink half way between its edges
@@ -94,7 +97,7 @@ def find_roofs(
 def _is_whole(roof: _Roof) -> bool:
     """Whether a roof has both edges, nothing between them, and the width of a pulse."""
     wide = roof.right_mm - roof.left_mm
-    usual = min(abs(np.log(wide / whole)) for whole in _WHOLE_MM) < 0.2
+    usual = min(abs(np.log(wide / whole)) for whole in _WHOLE_MM) < 0.28  # corners are round
     return all(roof.edges) and roof.hollow and usual
 
 
@@ -142,7 +145,9 @@ def _roofs(
     least = max(4, round(_LENGTH_MM[0] * mm_x))
     if last - first < 2 * least:
         return []
-    part = cv2.threshold(np.ascontiguousarray(darkness[:, first:last]), level - 1, 255, cv2.THRESH_BINARY)[1]
+    dark = np.ascontiguousarray(darkness[:, first:last])
+    pale = np.asarray(cv2.threshold(dark, _PALE * level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
+    part = cv2.threshold(dark, level - 1, 255, cv2.THRESH_BINARY)[1]
     part = np.asarray(cv2.morphologyEx(part, cv2.MORPH_CLOSE, np.ones((1, 3), np.uint8)), dtype=np.uint8)
     runs = cv2.morphologyEx(cv2.dilate(part, np.ones((3, 1), np.uint8)), cv2.MORPH_OPEN, np.ones((1, least), np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(runs, connectivity=8, ltype=cv2.CV_32S)
@@ -159,10 +164,14 @@ def _roofs(
                 continue
             middle = np.full(2, first + x + wide / 2)
             mm = scale.y_mm(middle, np.array([roof_y, foot]))
-            found = _over_row(part, (x, y, wide, tall), float(foot), float(mm[1] - mm[0]), (mm_x, mm_y), tracks.stroke)
+            high_mm = float(mm[1] - mm[0])
+            found = _over_row((part, pale), (x, y, wide, tall), float(foot), high_mm, (mm_x, mm_y), tracks.stroke)
             if found is None:
                 continue
             gain, tall_mm, edges, hollow = found
+            length = (wide - tracks.stroke) / mm_x
+            if length < (_LEAST_BETWEEN_MM if all(edges) else 0.0 if any(cut) else _LEAST_OPEN_MM):
+                continue  # the top of a beat, or of a wave
             if not all(edge or away for edge, away in zip(edges, cut, strict=True)) and not _open(
                 part, (x, y, wide, tall), edges, cut, (mm_x, mm_y)
             ):
@@ -186,7 +195,7 @@ def _levels(tracks: Tracks, x_mm: FloatArray, mm_x: float, end: float, at_end: b
 
 
 def _over_row(
-    part: ByteImage,
+    inks: tuple[ByteImage, ByteImage],
     box: tuple[int, int, int, int],
     foot: float,
     mm: float,
@@ -196,7 +205,7 @@ def _over_row(
     """Gain and height in mm of a roof over a row, whether edges fall from its ends, and whether it is hollow.
 
     Args:
-        part: Ink, 0 or 255.
+        inks: What is ink, 0 or 255, and what may be: upright strokes are paler than level ones.
         box: Left, top, width, height of the roof.
         foot: Level of the row, px.
         mm: Height of the roof above it.
@@ -206,15 +215,16 @@ def _over_row(
     mm_x, mm_y = per_mm
     if not 0.6 * GAINS_MM_MV[1] < mm < 1.4 * max(GAINS_MM_MV):
         return None
+    part, pale = inks
     x, y, wide, tall = box
     reach = round(0.6 * mm_x + stroke / 2)
     top = y + tall
     ends = []
     fallen = []
     for at in (x, x + wide - 1):
-        strip = part[top : round(foot) + round(3.0 * mm_y), max(0, at - reach) : at + reach + 1].any(axis=1)
-        # An edge ends where nothing follows for a millimetre.
-        gaps = np.convolve(~strip, np.ones(max(2, round(mm_y))), mode="valid") >= max(2, round(mm_y))
+        strip = _down(pale[top : round(foot) + round(3.0 * mm_y)], at, reach)
+        free = max(2, round(_BROKEN_MM * mm_y))
+        gaps = np.convolve(~strip, np.ones(free), mode="valid") > free - 0.5
         length = int(gaps.argmax()) if gaps.any() else strip.size
         inside = strip[: max(1, round(foot) - top)]
         ends.append(bool(inside.mean() >= _EDGE))
@@ -231,6 +241,19 @@ def _over_row(
     under = part[top + round(0.6 * mm_y) : max(top + 1, round(top + (best - 1.5) * mm_y)), a:b].any(axis=1)
     hollow = not under.size or float(under.mean()) <= _HOLLOW
     return gain, float(best), (ends[0], ends[1]), hollow
+
+
+def _down(part: ByteImage, at: int, reach: int) -> NDArray[np.bool_]:
+    """Whether each line holds ink near a stroke that begins at a column and may lean."""
+    out = np.zeros(part.shape[0], dtype=bool)
+    place = float(at)
+    for line, values in enumerate(part):
+        first = max(0, round(place) - reach)
+        inked = np.flatnonzero(values[first : round(place) + reach + 1])
+        if inked.size:
+            out[line] = True
+            place += float(np.clip(first + inked.mean() - place, -0.5, 0.5))
+    return out
 
 
 def _open(

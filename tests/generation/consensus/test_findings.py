@@ -205,7 +205,7 @@ def test_a_fast_uneven_rhythm_without_p_is_no_sinus_tachycardia() -> None:
 @pytest.mark.parametrize("code", ["PACE", "CLBBB", "WPW"])
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_one_in_twenty_paced_is_enough_to_deny_nothing(code: str, language: Language) -> None:
-    """Where any witness gives so much to pacing, LBBB or WPW, neither ST-T nor infarction is called free of findings."""
+    """Where any witness gives so much to pacing, LBBB or WPW, neither ST-T nor infarction is denied."""
     found = cases((20, "SR LAFB"))
     denied = {ABSENT[language][section].removesuffix(".") for section in ("st_t", "infarction")}
     sure = drafted(found, {"SR": 0.9, "LAFB": 0.9, "super:CD": 0.9, "NORM": 0.01, code: 0.02}, language)

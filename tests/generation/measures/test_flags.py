@@ -144,7 +144,9 @@ def test_a_run_of_fast_beats_is_flagged() -> None:
     assert flag_title(flag) == "Run of 6 beats at 182/min"
     assert codes(measured(rr_ms=(*slow, *(330.0,) * 4, *slow))) == set()
     uneven = {"rr_variation": 0.2, "p_waves": "absent", "p_constant": 0.1, "pr_ms": None}
-    assert "rate_above_150" not in codes(measured(rr_ms=(350.0, 390.0, 310.0, 395.0, 330.0, 300.0, 900.0, 650.0, 1000.0), **uneven))
+    assert "rate_above_150" not in codes(
+        measured(rr_ms=(350.0, 390.0, 310.0, 395.0, 330.0, 300.0, 900.0, 650.0, 1000.0), **uneven)
+    )
 
 
 def test_left_bundle_branch_block_has_rules_of_its_own() -> None:
@@ -387,7 +389,18 @@ def test_simulated_ventricular_fibrillation_is_no_atrial_fibrillation() -> None:
 def test_every_flag_has_words(code: FlagCode, language: str) -> None:
     """Title, criterion and source; nothing left to fill in; the two languages differ."""
     values = dict.fromkeys(
-        ("rate_bpm", "qrs_ms", "pr_ms", "qtc_ms", "qtc_fridericia_ms", "atrial_bpm", "pause_ms", "V2", "beats", "run_bpm"),
+        (
+            "rate_bpm",
+            "qrs_ms",
+            "pr_ms",
+            "qtc_ms",
+            "qtc_fridericia_ms",
+            "atrial_bpm",
+            "pause_ms",
+            "V2",
+            "beats",
+            "run_bpm",
+        ),
         123.0,
     )
     for variant in ("", *FLAG_TEXTS[code].variants):

@@ -15,9 +15,9 @@ import pytest
 
 from ecgkin.generation.research.drafts.arms import BUILT_IN
 from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
-from ecgkin.generation.research.retrieval import galleries
 from ecgkin.generation.research.drafts.runs import DraftLine, RunFile
 from ecgkin.generation.research.drafts.scores import macro_f1, micro_f1, score_arm
+from ecgkin.generation.research.retrieval import galleries
 from ecgkin.index import create_base
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.drawing.raster import render

@@ -41,8 +41,6 @@ if (!window.ecgkinPage) {
       when(".st-key-back button", (button) => button.focus({ preventScroll: true }));
     }
     if (closest(event, ".st-key-back")) back();
-    // One's own findings beside the draft's stand at the top.
-    if (closest(event, '[class*="st-key-FormSubmitter-quiz-form"] button') && main) when(".st-key-own-finding", () => main.scrollTo({ top: 0 }));
     const copy = closest(event, "button.ek-copy");
     if (copy && navigator.clipboard) navigator.clipboard.writeText(location.href).then(() => { copy.textContent = copy.dataset.done; });
     const skip = closest(event, "a.ek-skip");

@@ -21,7 +21,7 @@ const sv = (name, attrs = {}, text) => {
 let measuring = false, framing = false;
 const bar = el("div", { class: "bar", role: "toolbar", "aria-label": "ECG" });
 const panes = el("div", { class: "panes" });
-const main = el("main");
+const main = el("main", { "aria-label": "ECG" });
 main.append(bar, panes);
 document.body.append(main);
 const button = (label, text, press) => {
@@ -257,7 +257,9 @@ function larger() {
 
 // Two recordings, lead by lead, in one drawing: the case's part is its own group, so that it can be shifted.
 function overlay(data) {
-  const rowMm = 24, colMm = 130, width = 2 * colMm, height = 6 * rowMm;
+  // On a phone one column of twelve leads, as wide as it can be.
+  const columns = innerWidth < 600 ? 1 : 2, perColumn = 12 / columns;
+  const rowMm = 24, colMm = 130, width = columns * colMm, height = perColumn * rowMm;
   const sheet = sv("svg", { class: "sheet", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" });
   const defs = sv("defs");
   for (const [id, pitch, line, colour] of [["minor", 1, 0.08, "--grid-minor"], ["major", 5, 0.16, "--grid"]]) {
@@ -269,7 +271,7 @@ function overlay(data) {
     sv("rect", { width, height, fill: "url(#minor)" }), sv("rect", { width, height, fill: "url(#major)" }));
   const moved = [];
   data.leads.forEach((lead, n) => {
-    const x0 = (n < 6 ? 0 : colMm) + 3, y0 = (n % 6) * rowMm + rowMm / 2 + 3;
+    const x0 = Math.floor(n / perColumn) * colMm + 3, y0 = (n % perColumn) * rowMm + rowMm / 2 + 3;
     const clip = sv("clipPath", { id: "c" + n });
     clip.append(sv("rect", { x: x0, y: y0 - 25, width: colMm - 4, height: 50 }));
     defs.append(clip);

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 LAYOUT = "3x4+1R"
 VIEWER = "viewer-compare"
 SIDE_PX, OVERLAY_PX = 420, 700
+OVERLAY_SHARE = 0.92
 TOP_STRETCHES = 4
 # The strongest stretch's colour; weaker ones in proportion.
 STRONGEST = 0.5
@@ -63,7 +64,11 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
     # Nothing moves when the pages come.
     room = st.container(key=VIEWER)
     with room:
-        st.html(height_css(f"st-key-{VIEWER}", *drawings.crop(LAYOUT)[2:], across=1 + (found.query.kind == "ecg")))
+        if st.session_state.get("view") == "overlay":
+            size, phone = drawings.OVERLAY_MM, drawings.OVERLAY_PHONE_MM
+            st.html(height_css(f"st-key-{VIEWER}", size, share=OVERLAY_SHARE, phone_mm=phone))
+        else:
+            st.html(height_css(f"st-key-{VIEWER}", drawings.crop(LAYOUT)[2:], 1 + (found.query.kind == "ecg")))
     try:
         case = page.api.case(case_id)
         other = page.api.record(case_id)
@@ -88,7 +93,7 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
     if way == "overlay" and samples is not None and other is not None:
         names = (word("v_query"), f"{word('v_case')} {case.case_id}")
         overlay = drawings.overlay_data(samples, other, names)
-        show(viewer_html([], word, dark=page.dark, overlay=overlay, share=0.92), OVERLAY_PX, VIEWER, room)
+        show(viewer_html([], word, dark=page.dark, overlay=overlay, share=OVERLAY_SHARE), OVERLAY_PX, VIEWER, room)
     else:
         explain = sheet is not None and asked.toggle(word("why"), help=word("why_help"), key="why")
         _side(page, found, case, caption, sheet, record, room, explain=explain)

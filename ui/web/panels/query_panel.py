@@ -62,9 +62,8 @@ def query_panel(page: Page, work: Work, found: SearchOut) -> DeltaGenerator | No
         if found.understood is None:  # else its parts say it
             st.html(f'<p class="ek ek-asked">“{escape(query.text)}”</p>')
         return None
-    width, height = shape(found.page)
     with st.container(key="query-room"):
-        st.html(height_css("st-key-query-room", width, height))
+        st.html(height_css("st-key-query-room", shape(found.page)))
         return st.container(key=KEY)
 
 

@@ -182,6 +182,11 @@ class Work:
     seen: float = 0.0
 
     @property
+    def own_words(self) -> str:
+        """What was committed in words; "" for nothing."""
+        return "" if self.own_finding is None else self.own_finding[1]
+
+    @property
     def size(self) -> int:
         """Bytes of its files."""
         return sum(len(content) for _, content in self.query.files)

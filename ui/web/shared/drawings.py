@@ -31,6 +31,8 @@ _CARD_LINE_MM = 0.55
 _ROOM = 0.03
 _MARGIN_MM = 1.0  # kept beside pulses, names and traces
 _PAPER_MM = 20.0  # kept above the first and below the last baseline
+# What the viewer draws of two recordings laid over each other: two columns of six leads, on a phone one of twelve.
+OVERLAY_MM, OVERLAY_PHONE_MM = (260.0, 144.0), (130.0, 288.0)
 # Photos have more pixels than a screen; the width that stays sharp when zoomed in two and a half times.
 PICTURE_PX = 2400
 # Width of a printed page, for a picture whose grid was not seen.

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
 
+# Of the window's height that a viewer takes at most.
+SHARE = 0.8
+
+
 def viewer_html(
     sheets: Sequence[tuple[Sheet, str, str]],
     word: Words,
     *,
     dark: bool,
     overlay: dict[str, Any] | None = None,
-    share: float = 0.8,
+    share: float = SHARE,
     sized: bool = True,
 ) -> str:
     """A document of its own for an iframe.
@@ -73,20 +77,34 @@ def viewer_html(
     )
 
 
-def height_css(place: str, width_mm: float, height_mm: float, across: int = 1) -> str:
+def height_css(
+    place: str,
+    size_mm: tuple[float, float],
+    across: int = 1,
+    *,
+    share: float = SHARE,
+    phone_mm: tuple[float, float] | None = None,
+) -> str:
     """The height of a viewer as a rule, so that nothing moves when its page comes.
 
     It is as wide as the window, no higher than most of it, and never below 3.8 px a millimetre where there is room.
 
     Args:
         place: Class of the room that is kept for the viewer.
-        width_mm, height_mm: Of what it shows.
+        size_mm: Width and height of what it shows.
         across: How many of these it shows beside each other.
+        share: Of the window's height that it may take at most.
+        phone_mm: Width and height of what it shows on a phone, where that is another drawing.
 
     Returns:
         A `<style>` element.
     """
-    return f"<style>.{place} {{ --ek-w: {width_mm:.1f}; --ek-h: {height_mm:.1f}; --ek-n: {across}; }}</style>"
+    (width, height), (narrow, high) = size_mm, phone_mm or size_mm
+    return (
+        f"<style>.{place} {{ --ek-w: {width:.1f}; --ek-h: {height:.1f}; --ek-n: {across}; "
+        f"--ek-most: {100 * share:.0f}vh; }} "
+        f"@media (max-width: 600px) {{ .{place} {{ --ek-w: {narrow:.1f}; --ek-h: {high:.1f}; }} }}</style>"
+    )
 
 
 def show(html: str, height_px: int, key: str, room: DeltaGenerator | None = None) -> None:
