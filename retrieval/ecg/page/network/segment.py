@@ -124,10 +124,10 @@ def look(
     height, width = page.shape[:2]
     size = working_size(height, width)
     zoom = size[0] / width, size[1] / height
-    if threads is None and beside is not None:
-        threads = threads_beside()
-    quick = None if local else bytes_graph(weights, threads)
-    graphs = quick or page_graph(weights, threads), names_graph(weights, threads, many=quick is not None)
+    fewer = threads_beside() if threads is None and beside is not None else threads
+    quick = None if local else bytes_graph(weights, fewer)
+    # Names come last, when the caller is mostly done.
+    graphs = quick or page_graph(weights, fewer), names_graph(weights, threads, many=quick is not None)
 
     def between() -> None:
         if beside is not None and not beside():
