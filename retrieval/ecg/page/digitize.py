@@ -18,7 +18,7 @@ from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find
 from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.counts import byte_percentile
+from ecgkin.retrieval.ecg.page.counts import byte_percentile, median
 from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
 from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db, triple_db
 from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
@@ -483,7 +483,8 @@ def _along(tracks: Tracks, scale: PaperScale) -> FloatArray:
     x = np.arange(tracks.y.shape[1], dtype=np.float64)
     out = []
     for y in tracks.y:
-        level = float(np.nanmedian(y)) if np.isfinite(y).any() else 0.0
+        known = y[np.isfinite(y)]
+        level = median(known) if known.size else 0.0
         out.append(np.maximum.accumulate(scale.x_mm(x, np.full(x.size, level))))
     return np.stack(out)
 
