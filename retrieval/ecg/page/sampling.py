@@ -11,6 +11,7 @@ from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.digitized import Stretch
 from ecgkin.retrieval.ecg.page.einthoven import beside, law_shifts, match, triple_weights
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, strip_names
+from ecgkin.retrieval.ecg.page.overlay import SURE
 from ecgkin.retrieval.ecg.page.scale import PaperScale
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
@@ -21,6 +22,8 @@ _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the pa
 _BORDER_MM = 4.0  # how far a border of columns may lie from where it should
 # Waves a column: up to where the mean over a column is undone, and over what width that fades out.
 _NOISE_FROM, _FADING = 0.4, 0.25
+_DOUBTFUL_MM = 4.0  # how far from the ends of a lead what is doubtful takes the rest to the end with it
+_END_S = 0.02  # beyond the first and the last ink of a lead its curve goes on level for no longer
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
 
@@ -193,6 +196,20 @@ class Sampler:
         part = self._tracks.weight[stretch.row, columns] * self._known[stretch.row, columns]
         return float(part.mean()) if part.size else 0.0
 
+    def _doubtful_ends(self, row: int, a: int, b: int) -> NDArray[np.bool_]:
+        """Columns up to the last one near each end of a stretch that the network does not take for a trace.
+
+        Strokes between leads and names stand there.
+        """
+        out = np.zeros(b - a, dtype=bool)
+        reach = min(round(_DOUBTFUL_MM * self._per_mm), (b - a) // 4)
+        doubt = self._known[row, a:b] & (self._tracks.weight[row, a:b] < SURE)
+        for side in (out, out[::-1]):
+            near = np.flatnonzero((doubt if side is out else doubt[::-1])[:reach])
+            if near.size:
+                side[: near[-1] + 1] = True
+        return out
+
     def signals(
         self, stretches: tuple[Stretch, ...], duration: float, late: Mapping[Stretch, tuple[float, float]] | None = None
     ) -> FloatArray:
@@ -225,6 +242,8 @@ class Sampler:
         a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
         if a >= b:
             return first, np.full(at.size, np.nan)
+        known = known.copy()
+        known[a:b] &= ~self._doubtful_ends(stretch.row, a, b)
         part, inked = mv[a:b], np.flatnonzero(known[a:b])
         if inked.size:  # what is missing at an end goes on level: the neighbour says nothing about it
             part = np.interp(np.arange(part.size), inked, part[inked])
@@ -232,7 +251,12 @@ class Sampler:
         values = np.interp(place - a, np.arange(part.size), part) if self._rough else _band_limited(part, place - a)
         holes = ~known
         holes[:a] = holes[b:] = False
-        missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))
+        per_s = self._mm_per_s * self._per_mm
+        missing = _long_runs(holes, max(2.0, _BRIDGED_S * per_s))
+        if inked.size:
+            # Beyond its first or last ink nothing holds a curve.
+            missing[a : a + inked[0]] |= inked[0] > _END_S * per_s
+            missing[a + inked[-1] + 1 : b] |= b - a - 1 - inked[-1] > _END_S * per_s
         values[missing[np.clip(np.round(place).astype(int), 0, missing.size - 1)]] = np.nan
         if np.isfinite(values).any():
             values = values - np.nanmedian(values)
