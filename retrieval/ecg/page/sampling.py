@@ -11,7 +11,6 @@ from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.digitized import Stretch
 from ecgkin.retrieval.ecg.page.einthoven import beside, law_shifts, match, triple_weights
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, strip_names
-from ecgkin.retrieval.ecg.page.overlay import SURE
 from ecgkin.retrieval.ecg.page.scale import PaperScale
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
@@ -22,7 +21,7 @@ _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the pa
 _BORDER_MM = 4.0  # how far a border of columns may lie from where it should
 # Waves a column: up to where the mean over a column is undone, and over what width that fades out.
 _NOISE_FROM, _FADING = 0.4, 0.25
-_DOUBTFUL_MM = 4.0  # how far from the ends of a lead what is doubtful takes the rest to the end with it
+_FOREIGN_MM = 4.0  # how far from the ends of a lead what another hand drew takes the rest to the end with it
 _END_S = 0.02  # beyond the first and the last ink of a lead its curve goes on level for no longer
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
@@ -83,7 +82,7 @@ def strip_leads(
 
 
 class Sampler:
-    """Samples of stretches, from the rows' curves."""
+    """Samples of stretches, from the rows' curves; without what is foreign near the ends of leads, where that is said."""
 
     def __init__(
         self,
@@ -94,12 +93,14 @@ class Sampler:
         per_mv: float,
         strokes: FloatArray | None,
         *,
+        foreign: NDArray[np.bool_] | None = None,
         rough: bool = False,
     ) -> None:
         self._strokes, self._rough = strokes, rough
         n_rows, width = tracks.y.shape
         self._x = np.arange(width, dtype=np.float64)
         self._known = np.isfinite(tracks.y)
+        self._foreign = foreign
         self._mm: list[FloatArray] = []
         self._mv: list[FloatArray] = []
         self._mm_per_s = mm_per_s
@@ -196,20 +197,6 @@ class Sampler:
         part = self._tracks.weight[stretch.row, columns] * self._known[stretch.row, columns]
         return float(part.mean()) if part.size else 0.0
 
-    def _doubtful_ends(self, row: int, a: int, b: int) -> NDArray[np.bool_]:
-        """Columns up to the last one near each end of a stretch that the network does not take for a trace.
-
-        Strokes between leads and names stand there.
-        """
-        out = np.zeros(b - a, dtype=bool)
-        reach = min(round(_DOUBTFUL_MM * self._per_mm), (b - a) // 4)
-        doubt = self._known[row, a:b] & (self._tracks.weight[row, a:b] < SURE)
-        for side in (out, out[::-1]):
-            near = np.flatnonzero((doubt if side is out else doubt[::-1])[:reach])
-            if near.size:
-                side[: near[-1] + 1] = True
-        return out
-
     def signals(
         self, stretches: tuple[Stretch, ...], duration: float, late: Mapping[Stretch, tuple[float, float]] | None = None
     ) -> FloatArray:
@@ -242,8 +229,9 @@ class Sampler:
         a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
         if a >= b:
             return first, np.full(at.size, np.nan)
-        known = known.copy()
-        known[a:b] &= ~self._doubtful_ends(stretch.row, a, b)
+        if self._foreign is not None:
+            known = known.copy()
+            known[a:b] &= ~_near_ends(self._foreign[stretch.row, a:b], round(_FOREIGN_MM * self._per_mm))
         part, inked = mv[a:b], np.flatnonzero(known[a:b])
         if inked.size:  # what is missing at an end goes on level: the neighbour says nothing about it
             part = np.interp(np.arange(part.size), inked, part[inked])
@@ -261,6 +249,18 @@ class Sampler:
         if np.isfinite(values).any():
             values = values - np.nanmedian(values)
         return first, values
+
+
+def _near_ends(flags: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """From either end up to the last flag within `reach`."""
+    reach = min(reach, flags.size // 4)
+    out = np.zeros_like(flags)
+    first, last = np.flatnonzero(flags[:reach]), np.flatnonzero(flags[::-1][:reach])
+    if first.size:
+        out[: first[-1] + 1] = True
+    if last.size:
+        out[out.size - 1 - last[-1] :] = True
+    return out
 
 
 def _steady_ends(values: FloatArray, reach: int, jump: float) -> FloatArray:
