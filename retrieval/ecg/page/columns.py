@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.calibration import Calibration
+from ecgkin.retrieval.ecg.page.counts import median
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 from ecgkin.retrieval.errors import ImageError
 
@@ -22,6 +23,7 @@ _IN_STEP_MM = 0.4  # 16 ms: leads differ as much in when they are steepest
 _ALIKE = 0.35  # least correlation of steepness that tells a lag
 _FOOT_MM = 4.0  # level foot of a pulse before the trace begins
 _EVEN_MM = 1.2  # strokes nearer than this to the even place leave it there
+_SHARED_MM = 0.8  # ends nearer than this to each other are one
 _CLEAR = 0.5  # likelihood of a stroke that decides where leads begin
 _EVENLY_MM = 0.35  # how far such strokes may lie off even distances
 _BORDER_MM = 4.0  # how far a border of columns may lie from its even place
@@ -89,15 +91,18 @@ def _shared_ends(rows: FloatArray, pulse: Calibration | None) -> tuple[float, fl
         rows: Ends of each row's ink, (n, 2), mm; a row may begin or end too early or too late.
         pulse: The calibration pulse.
     """
-    most, best = -1.0, (float(np.median(rows[:, 0])), float(np.median(rows[:, 1])))
-    for left in rows[:, 0]:
-        for right in rows[:, 1]:
-            near = [np.abs(rows[:, side] - end) <= 0.8 for side, end in ((0, left), (1, right))]
-            ends = (float(np.median(rows[near[0], 0])), float(np.median(rows[near[1], 1])))
-            whole = _ten_seconds(*ends, pulse)
-            support = float(near[0].sum() + near[1].sum()) + (0.0 if whole is None else 0.6 * len(rows) + 0.5)
+    most, best = -1.0, (median(rows[:, 0]), median(rows[:, 1]))
+    # Of each end as a candidate: the median of those near it, and how many those are.
+    shared: list[list[tuple[float, int]]] = []
+    for side in rows.T:
+        near = np.abs(side - side[:, None]) <= _SHARED_MM
+        shared.append([(median(side[mine]), int(mine.sum())) for mine in near])
+    for left, of_left in shared[0]:
+        for right, of_right in shared[1]:
+            whole = _ten_seconds(left, right, pulse)
+            support = of_left + of_right + (0.0 if whole is None else 0.6 * len(rows) + 0.5)
             if support > most:
-                most, best = support, whole or ends
+                most, best = support, whole or (left, right)
     return best
 
 

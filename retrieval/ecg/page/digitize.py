@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
+from ecgkin.retrieval.ecg.page.beside import Beside
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
@@ -31,14 +32,14 @@ from ecgkin.retrieval.ecg.page.names import (
     named_layout,
 )
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
-from ecgkin.retrieval.ecg.page.prepared import fine_box, prepare, scale_within
+from ecgkin.retrieval.ecg.page.prepared import Box, fine_box, prepare, scale_within
 from ecgkin.retrieval.ecg.page.reading import Look, look_at
 from ecgkin.retrieval.ecg.page.roofs import find_roofs
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.sampling import FS_HZ, Sampler, in_step_by_law, strip_leads
 from ecgkin.retrieval.ecg.page.scale import PaperScale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, with_marks
-from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, path_costs, trace_tracks
+from ecgkin.retrieval.ecg.page.tracks import InkRuns, Tracks, follow, ink_runs, path_costs, trace_tracks
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -51,6 +52,7 @@ _UNLAWFUL_DB, _MENDED_DB = 14.0, 1.5  # laws that let ends of leads be doubted, 
 _MARKED, _HARDLY = 0.3, 0.75  # likelihood of print or a stroke, and of a trace, of what is none
 _SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
 _AS_PRINTED = 0.005  # share by which rows of ten seconds may seem longer or shorter on paper that lies flat
+_LEAST_FIT, _MOST_FIT = -3.0, 12.0  # dB that count
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 
 
@@ -105,16 +107,15 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     darkness = _without_marks(sheet, fine)
     half = _likely(sheet, darkness)
     baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
-    half = np.asarray(half, dtype=np.uint8)
+    k = fine.factor
+    box = fine_box(sheet, fine, _traced(sheet))
+    aside = Beside(lambda: _beside_paths(sheet, fine, darkness, ready.scale, box))
     costs = path_costs(half, baselines, 0, width // 2)
     paths = claim_ink(follow(half, baselines, 0, width // 2, costs), costs, _surely(sheet, half), baselines)
-    level = _ink_level(sheet, fine.darkness)
-    ink = FineInk(fine.darkness, level, fine.factor)
-    tracks = trace_tracks(darkness, paths, 2 * fine.factor, level)
-    k = fine.factor
+    level, runs, scale = aside.result()
+    ink = FineInk(fine.darkness, level, k)
+    tracks = trace_tracks(darkness, paths, 2 * k, level, runs)
     tracks = replace(tracks, weight=_supported(tracks, sheet, k))
-    box = fine_box(sheet, fine, _traced(sheet))
-    scale = ready.scale if ready.scale.box == box else scale_within(sheet, fine, box)
     x_mm = _along(tracks, scale)
     pulse = _pulse(tracks, x_mm, scale, box, sheet, ink)
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
@@ -170,7 +171,12 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     if n_rows == 2 and len(names) > 1 and known.layout is None:
         # Two rows are two leads as often as twelve: names decide.
         candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
+    agreed = [agreement(usual, names) for usual in candidates]
+    handicap = 3.0 if len(names) < 3 else 0.5
+    hopes = [_most(agreed[place], names) - handicap * place for place in range(len(candidates))]
     for place, usual in enumerate(candidates):
+        if best is not None and hopes[place] <= best[0]:
+            continue  # whatever its signals are
         layout = usual
         parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
         stretches = _stretches(layout, extent, parts, duration, x_mm)
@@ -180,8 +186,11 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
             layout = replace(layout, strip_leads=strips)
             stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
-        signal = sampler.signals(stretches, duration)
-        rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - (3.0 if len(names) < 3 else 0.5) * place
+        rank = 3.0 * agreement(layout, names) - handicap * place
+        rest = max([best[0] if best else -np.inf, *hopes[place + 1 :]])
+        if rank + _LEAST_FIT <= rest:  # else its signals change nothing
+            limbs = tuple(s for s in stretches if s.lead in LIMB_LEADS)
+            rank += _fit(layout, sampler.signals(limbs, duration))
         if best is None or rank > best[0]:
             best = (rank, layout, stretches, parts)
     _, layout, stretches, parts = best or (0.0, Layout(n_rows, 1, 0, ()), (), ())
@@ -231,6 +240,15 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     )
     confidence = _confidence(sampler, stretches, record)
     return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
+
+
+def _beside_paths(
+    sheet: Sheet, fine: FineSheet, darkness: ByteImage, scale: PaperScale, box: Box
+) -> tuple[float, InkRuns, PaperScale]:
+    """What is found out about a page while the rough courses of its rows are: from which darkness on something is ink,
+    the runs of that, and the scale within the box of its traces."""
+    level = _ink_level(sheet, fine.darkness)
+    return level, ink_runs(darkness, level), scale if scale.box == box else scale_within(sheet, fine, box)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -412,6 +430,11 @@ def _candidates(n_rows: int, guess: str, known: str | None = None) -> list[Layou
     return out
 
 
+def _most(agreed: float, names: tuple[PlacedName, ...]) -> float:
+    """The highest rank that a layout may reach: strips may yet be named as is read, limb leads fit as well as any."""
+    return 3.0 * (agreed + 0.4 * sum(name.score for name in names)) + _MOST_FIT
+
+
 def _fit(layout: Layout, signal: FloatArray) -> float:
     """How well the limb leads of the columns fit together under a layout, dB, -3 to 12 each, 0 where not testable."""
     found = []
@@ -423,7 +446,7 @@ def _fit(layout: Layout, signal: FloatArray) -> float:
             if all(name in LIMB_LEADS for name in three):
                 value = triple_db(signals, (three[0], three[1], three[2]))
                 if value is not None:
-                    found.append(float(np.clip(value, -3.0, 12.0)))
+                    found.append(float(np.clip(value, _LEAST_FIT, _MOST_FIT)))
     return float(np.mean(found)) if found else 0.0
 
 

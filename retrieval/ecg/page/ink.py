@@ -272,19 +272,26 @@ def _line_levels(trace: ByteImage) -> ByteImage:
 def is_dark(rgb: ByteImage) -> bool:
     """Whether a picture is drawn in light lines on a dark ground.
 
+    A dim photograph of paper is dark all over as well, but its thin lines are darker than what lies about them.
+
     Args:
         rgb: uint8 (h, w, 3).
 
     >>> page = np.full((100, 100, 3), 20, np.uint8)
-    >>> page[50] = 230
-    >>> is_dark(page), is_dark(255 - page)
-    (True, False)
+    >>> page[50] = 60
+    >>> is_dark(page), is_dark(255 - page), is_dark(80 - page)
+    (True, False, False)
     """
     small = rgb[:: max(1, rgb.shape[0] // 500), :: max(1, rgb.shape[1] // 500)]
     grey = cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2GRAY)
-    return bool(
-        byte_percentile(np.asarray(grey, dtype=np.uint8), 50) < _DARK and (grey > _BRIGHT).mean() < _MOST_BRIGHT
-    )
+    if byte_percentile(np.asarray(grey, dtype=np.uint8), 50) >= _DARK or (grey > _BRIGHT).mean() >= _MOST_BRIGHT:
+        return False
+    scale = min(1.0, WORK_SIDE / max(rgb.shape[:2]))
+    size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
+    grey = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    square = np.ones((9, 9), np.uint8)
+    light, dark = (cv2.morphologyEx(grey, how, square) for how in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT))
+    return bool(cv2.norm(light) >= cv2.norm(dark))
 
 
 def on_paper(rgb: ByteImage) -> ByteImage:

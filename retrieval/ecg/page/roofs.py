@@ -138,7 +138,7 @@ def _roofs(
 ) -> list[_Roof]:
     """Level strokes of a pulse's size near one end of the rows, each with the rows under it that fit."""
     mm_x, mm_y = scale.px_per_mm
-    height, width = darkness.shape
+    width = darkness.shape[1]
     end = area[1] if at_end else area[0]
     before, behind = (_INSIDE_MM, _OUTSIDE_MM) if at_end else (_OUTSIDE_MM, _INSIDE_MM)
     first, last = max(0, round(end - before * mm_x)), min(width, round(end + behind * mm_x))
@@ -164,7 +164,8 @@ def _roofs(
                 continue
             middle = np.full(2, first + x + wide / 2)
             mm = scale.y_mm(middle, np.array([roof_y, foot]))
-            found = _over_row((part, pale), (x, y, wide, tall), float(foot), float(mm[1] - mm[0]), (mm_x, mm_y), tracks.stroke)
+            high_mm = float(mm[1] - mm[0])
+            found = _over_row((part, pale), (x, y, wide, tall), float(foot), high_mm, (mm_x, mm_y), tracks.stroke)
             if found is None:
                 continue
             gain, tall_mm, edges, hollow = found
