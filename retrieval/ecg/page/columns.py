@@ -290,9 +290,7 @@ def boundaries(
     return tuple(zip(ends, begins, strict=True))
 
 
-def _drawn_borders(
-    x_mm: FloatArray, extent: Extent, columns: int, rows: int, strokes: FloatArray
-) -> FloatArray | None:
+def _drawn_borders(x_mm: FloatArray, extent: Extent, columns: int, rows: int, strokes: FloatArray) -> FloatArray | None:
     """Borders of the columns, mm, with both ends of the rows, by strokes that stand at even distances.
 
     Strokes are drawn where leads begin, whatever the length of the rows suggests: their ends may be a pulse's foot.

@@ -255,8 +255,8 @@ class Sampler:
             if inked.any():
                 # Beyond its first or last ink nothing holds a curve.
                 before, behind = int(inked.argmax()), int(inked[::-1].argmax())
-                missing[a : a + before] |= before > _END_S * per_s
-                missing[b - behind : b] |= behind > _END_S * per_s
+                missing[: a + before] |= before > _END_S * per_s
+                missing[b - behind :] |= behind > _END_S * per_s
             values[missing[np.clip(np.round(place).astype(int), 0, missing.size - 1)]] = np.nan
         shown = values[np.isfinite(values)]
         if shown.size:
