@@ -490,7 +490,7 @@ def _strokes(sheet: Sheet, tracks: Tracks, factor: float) -> FloatArray | None:
 
 
 def _foreign(sheet: Sheet, tracks: Tracks, strokes: FloatArray | None, factor: float) -> NDArray[np.bool_] | None:
-    """Columns in which a row's curve is hardly a trace to the network, but print or a stroke between leads, (n_rows, w)."""
+    """Columns in which a curve is hardly a trace to the network, but print or a stroke between leads, (n_rows, w)."""
     if sheet.marks is None or strokes is None:
         return None
     near = cv2.dilate(sheet.marks.text, np.ones((3, 3), np.uint8))

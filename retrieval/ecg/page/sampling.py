@@ -84,7 +84,7 @@ def strip_leads(
 
 
 class Sampler:
-    """Samples of stretches, from the rows' curves; without what is foreign near the ends of leads, where that is said."""
+    """Samples of stretches, from the rows' curves; without what is `foreign` near the ends of leads, where said."""
 
     def __init__(
         self,
