@@ -49,6 +49,7 @@ FloatArray = NDArray[np.float64]
 
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _UNLAWFUL_DB, _MENDED_DB = 14.0, 1.5  # laws that let ends of leads be doubted, and what leaving those out must earn
+_MENDED_MORE_DB, _NOT_QUITE = 3.0, 0.9  # the same where nothing but the network's doubt speaks against a curve
 _MARKED, _HARDLY = 0.3, 0.75  # likelihood of print or a stroke, and of a trace, of what is none
 _SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
 _AS_PRINTED = 0.005  # share by which rows of ten seconds may seem longer or shorter on paper that lies flat
@@ -214,14 +215,16 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         if better is not None and (law is None or better > law):
             record, stretches, sampler, law = moved_record, later, later_sampler, better
     if law is not None and law < _UNLAWFUL_DB:
-        # Strokes and names at the ends of leads that were taken for their curves: then the rest is lawful.
-        clean = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, foreign=_foreign(sheet, tracks, strokes, k))
-        clean.without_strokes(stretches)
-        signal = clean.signals(stretches, duration, in_step_by_law(clean, stretches))
-        clean_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
-        better = _laws_of(clean_record)
-        if better is not None and better >= law + _MENDED_DB:
-            record, sampler, law = clean_record, clean, better
+        # Strokes, names and edges of pulses at the ends of leads that were taken for their curves: without them the rest
+        # is lawful.
+        for doubted, earned in ((_foreign(sheet, tracks, strokes, k), _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
+            clean = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, foreign=doubted)
+            clean.without_strokes(stretches)
+            signal = clean.signals(stretches, duration, in_step_by_law(clean, stretches))
+            clean_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
+            better = _laws_of(clean_record)
+            if better is not None and better >= law + earned:
+                record, sampler, law = clean_record, clean, better
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     if scale.found:
@@ -500,6 +503,11 @@ def _foreign(sheet: Sheet, tracks: Tracks, strokes: FloatArray | None, factor: f
     out = np.zeros(tracks.y.shape, dtype=bool)
     out[rows, columns] = near[y, x] > 255 * _MARKED
     return np.asarray((out | (strokes > _MARKED)) & (tracks.weight < _HARDLY))
+
+
+def _hardly(tracks: Tracks) -> NDArray[np.bool_]:
+    """Columns in which a curve is not quite sure, (n_rows, w)."""
+    return np.asarray(np.isfinite(tracks.y) & (tracks.weight < _NOT_QUITE))
 
 
 def _along(tracks: Tracks, scale: PaperScale) -> FloatArray:
