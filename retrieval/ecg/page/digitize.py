@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
+from ecgkin.retrieval.ecg.page.arrangement import BETTER, Columns, columns_by_gaps, columns_by_names, named_layouts
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
@@ -45,6 +46,7 @@ from ecgkin.retrieval.notes import Note, NoteCode
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
+_AGAINST_NAMES_DB = 3.0  # what limb leads' laws may count where names speak against them
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
 _AS_PRINTED = 0.005  # share by which rows of ten seconds may seem longer or shorter on paper that lies flat
@@ -156,45 +158,42 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         tracks.y[(x_mm >= pulse.left - edge) & (x_mm <= pulse.right + edge)] = np.nan
     names = _placed_names(sheet, tracks, x_mm, extent, k)
     strokes = _strokes(sheet, tracks, k)
-    parts: tuple[tuple[float, float], ...] = ()
-    best: tuple[float, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
-    candidates = _candidates(n_rows, look.reading.layout, known.layout)
-    alone = named_layout(n_rows, names) if known.layout is None else None
-    if alone is not None and alone not in candidates:
-        candidates.append(alone)
-    if n_rows == 2 and len(names) > 1 and known.layout is None:
-        # Two rows are two leads as often as twelve: names decide.
-        candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
-    for place, usual in enumerate(candidates):
-        layout = usual
-        parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
-        stretches = _stretches(layout, extent, parts, duration, x_mm)
+    plan: Columns | None = None
+    best: tuple[float, Layout, tuple[Stretch, ...], Columns] | None = None
+    for layout, columns, handicap in _plans(look, known, tracks, x_mm, extent, names, strokes):
+        stretches = _stretches(layout, extent, columns, duration, x_mm)
         sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, rough=True)
         sampler.without_strokes(stretches)
-        strips = strip_leads(sampler, stretches, layout, names, duration)
+        shown = _shown_s(stretches, duration)
+        strips = strip_leads(sampler, stretches, layout, names, shown)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
             layout = replace(layout, strip_leads=strips)
             stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
-        signal = sampler.signals(stretches, duration)
-        rank = 3.0 * agreement(layout, names) + _fit(layout, signal) - (3.0 if len(names) < 3 else 0.5) * place
+        signal = sampler.signals(stretches, shown)
+        named, fit = agreement(layout, names, columns.begins(extent)), _fit(layout, signal)
+        if named < 0.0 and len(names) >= 3:  # chest leads that change evenly fulfil the laws of Cabrera's order, too
+            fit = min(fit, _AGAINST_NAMES_DB)
+        rank = 3.0 * named + fit - handicap
         if best is None or rank > best[0]:
-            best = (rank, layout, stretches, parts)
-    _, layout, stretches, parts = best or (0.0, Layout(n_rows, 1, 0, ()), (), ())
+            best = (rank, layout, stretches, columns)
+    _, layout, stretches, plan = best or (0.0, Layout(n_rows, 1, 0, ()), (), None)
+    parts = () if plan is None else plan.parts
+    shown = _shown_s(stretches, duration)
     if known.leads:
         stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
     sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes)
     late_mm = sampler.late_borders(stretches)
     sampler.without_strokes(stretches)
-    signal = sampler.signals(stretches, duration, in_step_by_law(sampler, stretches))
+    signal = sampler.signals(stretches, shown, in_step_by_law(sampler, stretches))
     record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
     law = _laws_of(record)
-    if late_mm:
+    if late_mm and plan is not None:
         borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
-        again = _stretches(layout, extent, borders, duration, x_mm)
+        again = _stretches(layout, extent, replace(plan, parts=borders), duration, x_mm)
         later = tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True))
         later_sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes)
         later_sampler.without_strokes(later)
-        signal = later_sampler.signals(later, duration, in_step_by_law(later_sampler, later))
+        signal = later_sampler.signals(later, shown, in_step_by_law(later_sampler, later))
         moved_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
         better = _laws_of(moved_record)
         if better is not None and (law is None or better > law):
@@ -450,23 +449,77 @@ def _along(tracks: Tracks, scale: PaperScale) -> FloatArray:
     return np.stack(out)
 
 
+def _plans(
+    look: Look,
+    known: Corrections,
+    tracks: Tracks,
+    x_mm: FloatArray,
+    extent: Extent,
+    names: tuple[PlacedName, ...],
+    strokes: FloatArray | None,
+) -> list[tuple[Layout, Columns, float]]:
+    """What the page may be: layouts, their columns, and how much must speak for each beyond what speaks for the first."""
+    n_rows = tracks.y.shape[0]
+    candidates = _candidates(n_rows, look.reading.layout, known.layout)
+    alone = named_layout(n_rows, names) if known.layout is None else None
+    if alone is not None and alone not in candidates:
+        candidates.append(alone)
+    if n_rows == 2 and len(names) > 1 and known.layout is None:
+        # Two rows are two leads as often as twelve: names decide.
+        candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
+    step = 3.0 if len(names) < 3 else 0.5
+    by_gaps = {rows: columns_by_gaps(tracks, x_mm, extent, rows) for rows in range(max(1, n_rows - 3), n_rows + 1)}
+    out = []
+    for place, layout in enumerate(candidates):
+        gaps = by_gaps.get(layout.rows)
+        if gaps is None or len(gaps.parts) != layout.columns:
+            parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
+            gaps = Columns(parts, extent.length / layout.columns)
+        out.append((layout, gaps, step * place))
+    if known.layout is not None:
+        return out
+    usual = max((agreement(layout, names, columns.begins(extent)) for layout, columns, _ in out), default=0.0)
+    others: list[Columns] = [columns for columns in by_gaps.values() if columns is not None]
+    for rows in by_gaps:
+        named = columns_by_names(names, extent, rows)
+        if named is not None:
+            others.append(named)
+    for columns in dict.fromkeys(others):
+        layout_ = named_layouts(n_rows, len(columns.parts), names, columns.begins(extent))
+        if layout_ is not None and agreement(layout_, names, columns.begins(extent)) > usual + BETTER:
+            out.append((layout_, columns, step))
+    for count in range(1, 7):
+        begins = tuple(column / count for column in range(count))
+        layout_ = named_layouts(n_rows, count, names, begins)
+        if layout_ is not None and agreement(layout_, names, begins) > usual + BETTER:
+            parts = boundaries(tracks, x_mm, extent, count, layout_.rows, strokes)
+            out.append((layout_, Columns(parts, extent.length / count), step))
+    return out
+
+
+def _shown_s(stretches: tuple[Stretch, ...], otherwise: float) -> float:
+    """Seconds that a page shows; what was thought where its columns do not say otherwise."""
+    shown = max((s.start_s + s.length_s for s in stretches), default=otherwise)
+    return otherwise if abs(shown - otherwise) < 0.02 * otherwise else shown
+
+
 def _stretches(
-    layout: Layout, extent: Extent, parts: tuple[tuple[float, float], ...], duration: float, x_mm: FloatArray
+    layout: Layout, extent: Extent, columns: Columns, duration: float, x_mm: FloatArray
 ) -> tuple[Stretch, ...]:
     out = []
-    columns = np.arange(x_mm.shape[1])
-    length = duration / layout.columns
-    for column, ends in enumerate(parts):
+    places = np.arange(x_mm.shape[1])
+    length = columns.length_mm * duration / extent.length
+    for column, ends in enumerate(columns.parts):
         # A gap between columns is no time; borders that were taken for each other leave nothing between them.
         shown = float(np.clip((ends[1] - ends[0]) * duration / extent.length, 0.0, length))
         for row in range(layout.rows):
             label = layout.lead(row, column)
             lead = label.lstrip("-")
-            left, right = np.interp(ends, x_mm[row], columns)
+            left, right = np.interp(ends, x_mm[row], places)
             sign = -1 if label != lead else 1
             out.append(Stretch(lead, sign, row, float(left), float(right), column * length, shown, False))
     for row in range(layout.rows, layout.rows + layout.strips):
         lead = layout.strip(row - layout.rows)
-        left, right = np.interp([extent.left, extent.right], x_mm[row], columns)
+        left, right = np.interp([extent.left, extent.right], x_mm[row], places)
         out.append(Stretch(lead, 1, row, float(left), float(right), 0.0, duration, True))
     return tuple(out)
