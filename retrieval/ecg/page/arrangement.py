@@ -26,7 +26,9 @@ _ROOM_MM = 1.5  # room between columns that is no lost ink
 _LEAST_MM = 15.0  # of a column: six tenths of a second
 _EVEN = 0.12  # share by which columns of a page may differ in length
 _THROUGH = 0.012  # share of the rows' length by which columns and their gaps may miss ten seconds
+_EVENLY = 0.05  # of the rows' length: columns that miss it by less divide it evenly
 _SURE = 0.5
+_LEAST_AGREEMENT = 1.2  # two sure names, and none against them
 _MOST_COLUMNS = 6
 _BEFORE = 0.45  # of a column: how far behind its beginning a name may stand
 _SAME = 0.06  # of the rows' length: names nearer than that stand in one column
@@ -119,6 +121,8 @@ def columns_by_names(names: tuple[PlacedName, ...], extent: Extent, rows: int) -
     pitch = float((steps / times).mean())
     if np.abs(steps / (times * pitch) - 1).max() > _EVEN:
         return None
+    if abs(round(1.0 / pitch) * pitch - 1.0) < _EVENLY:
+        return None
     first, last = places[0], places[-1]
     if first < _BEFORE * pitch:
         begin = 0.0
@@ -129,7 +133,7 @@ def columns_by_names(names: tuple[PlacedName, ...], extent: Extent, rows: int) -
     before = int(np.ceil(begin / pitch - 0.15)) if begin > 0 else 0
     begins = begin + pitch * np.arange(-before, _MOST_COLUMNS + 1)
     begins = begins[begins < 1.0 - 0.3 * pitch]
-    if not 2 <= begins.size <= _MOST_COLUMNS or abs(begins.size * pitch - 1.0) < 0.02:
+    if not 2 <= begins.size <= _MOST_COLUMNS:
         return None
     mm = [max(extent.left, extent.left + share * extent.length) for share in (*begins.tolist(), 9.0)]
     mm[-1] = min(extent.right, mm[-2] + pitch * extent.length)
@@ -147,7 +151,7 @@ def named_layouts(
         names: What was read.
         begins: Where the columns begin, as shares of the rows' length.
     """
-    best, most = None, 0.0
+    best, most = None, _LEAST_AGREEMENT
     for rows in range(max(1, n_rows - 3), n_rows + 1):
         if columns == 1 and rows < n_rows:
             continue

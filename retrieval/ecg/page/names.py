@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
 
+_IN_THE_MIDDLE = 0.5  # what such a name says
 _AT_START = 0.15  # of a row: where the name of its first lead stands
 STRIPS: dict[int, tuple[str, ...]] = {0: (), 1: ("II",), 2: ("V1", "II"), 3: ("V1", "II", "V5")}
 
@@ -108,7 +109,7 @@ class PlacedName:
 def agreement(layout: Layout, names: tuple[PlacedName, ...], begins: tuple[float, ...] | None = None) -> float:
     """How well a layout agrees with the names that were read: their scores where they agree less where they do not.
 
-    A name stands at the beginning of its lead, at most a little before it.
+    A name stands at the beginning of its lead, at most a little before it; some machines print it above the middle.
 
     Args:
         layout: A candidate.
@@ -129,8 +130,11 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...], begins: tuple[float
                 total += 0.3 * name.score if name.lead == strip else -0.1 * name.score
             continue
         column = max(0, bisect_right(begins, name.share + 0.08 * wide) - 1)
-        at_start = name.share + 0.08 * wide - begins[column] < 0.5 * wide
-        total += name.score if at_start and layout.lead(name.row, column) == name.lead else -0.6 * name.score
+        behind = (name.share - begins[column]) / wide + 0.08
+        if layout.lead(name.row, column) != name.lead or behind > 1.0:
+            total -= 0.6 * name.score
+        else:
+            total += name.score if behind < 0.5 else _IN_THE_MIDDLE * name.score
         seen.add((name.row, column))
     # Where names were read, leads without one speak against a layout that has them.
     if len(names) >= 3:
