@@ -16,13 +16,17 @@ prints target, minutes, inputs, faults.
 from __future__ import annotations
 
 import argparse
+import binascii
 import contextlib
 import hashlib
 import json
 import os
 import resource
+import shutil
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 import warnings
@@ -53,8 +57,33 @@ class Found:
 Work = Callable[[bytes], None]
 
 
+def whole_ishne(data: bytes) -> bytes:
+    """The bytes with the checksum that their header ought to have."""
+    variable = min(max(0, int.from_bytes(data[10:14].ljust(4, b"\0"), "little", signed=True)), len(data))
+    return data[:8] + struct.pack("<H", binascii.crc_hqx(data[10 : 522 + variable], 0xFFFF)) + data[10:]
+
+
+def whole_scp(data: bytes) -> bytes:
+    """The bytes with the length and the checksums of file and sections that SCP-ECG asks for."""
+    out = bytearray(data)
+    out[2:6] = struct.pack("<I", len(out))
+    at = 6
+    while at + 16 <= len(out):  # sections follow each other: checksum, number, length
+        (size,) = struct.unpack_from("<I", out, at + 4)
+        if not 16 <= size <= len(out) - at:
+            break
+        out[at : at + 2] = struct.pack("<H", binascii.crc_hqx(bytes(out[at + 2 : at + size]), 0xFFFF))
+        at += size
+    return struct.pack("<H", binascii.crc_hqx(bytes(out[2:]), 0xFFFF)) + bytes(out[2:])
+
+
+# Formats whose checksums would have every changed file refused or noted before anything else of it is met.
+_WHOLE: dict[str, Callable[[bytes], bytes]] = {".ecg": whole_ishne, ".scp": whole_scp}
+
+
 def file_target(suffix: str) -> Callable[[Path], Work]:
-    """Opens the bytes as a file of that name, and goes on as a search would."""
+    """Opens the bytes as a file of that name, and goes on as a search would; checksums are mended in half of them."""
+    mended = _WHOLE.get(suffix)
 
     def made(folder: Path) -> Work:
         from ecgkin.retrieval.ecg.formats.pictures import open_ecg
@@ -68,7 +97,7 @@ def file_target(suffix: str) -> Callable[[Path], Work]:
             (folder / "r.dat").write_bytes(bytes(range(256)) * 200)
 
         def work(data: bytes) -> None:
-            path.write_bytes(data)
+            path.write_bytes(mended(data) if mended and len(data) > 20 and data[-1] & 1 else data)
             found = open_ecg(path)
             if isinstance(found, EcgRecord):
                 assert sound(found), found
@@ -146,20 +175,111 @@ def _text_of(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def snapshot_target(folder: Path) -> Work:
-    """Reads the bytes as the list of a snapshot, and as a manifest of a case base."""
+def sound_base(folder: Path) -> tuple[Path, Path]:
+    """A base of five simulated cases of a second each and a snapshot of it, made once."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from ecgkin.index.ingest.pipeline import ingest_records, open_or_create
+    from ecgkin.index.transfer.backup import take_snapshot
+    from ecgkin.retrieval.ecg.simulation.simulate import simulate
+    from ecgkin.retrieval.encoders.hashing import HashingEncoder
+    from ecgkin.ui.demo.cases import simulated_gallery
+
+    base, snapshot = folder / "sound", folder / "sound-snapshot"
+    if not snapshot.is_dir():
+        shutil.rmtree(base, ignore_errors=True)
+        encoder = HashingEncoder()
+        with open_or_create(base, encoder) as made:
+            ingest_records(made, simulated_gallery(5), encoder, keep_records=False)
+            record = simulate(["SR"], np.random.default_rng(0)).record
+            short = replace(record, signal_mv=record.signal_mv[:, :250])
+            made.update(made.cases(limit=1), records=[short])
+        take_snapshot(base, snapshot)
+    return base, snapshot
+
+
+def used(base: Path) -> None:
+    """Opens a base, as a search, `info` and `verify` do."""
     from ecgkin.index import open_base
-    from ecgkin.index.transfer.backup import read_snapshot
+
+    with open_base(base) as opened:
+        vector = None
+        for case in opened.cases():
+            assert case.case_id
+            vector = opened.vector(case.case_id)
+        if vector is not None:
+            opened.search(vector, 3)
+        opened.verify()
+
+
+def manifest_target(folder: Path) -> Work:
+    """Reads the bytes as the manifest of a base and as the list of a snapshot; checksums of objects are mended."""
+    from ecgkin.index.transfer.backup import restore_snapshot
     from ecgkin.retrieval.errors import EcgkinError
 
-    (folder / "base").mkdir(exist_ok=True)
+    base, snapshot = sound_base(folder)
+    identity = json.loads((base / "manifest.json").read_text())
+    listed = json.loads((snapshot / "snapshot.json").read_text())
+    files, sound_digest = listed["files"], listed["digest"]
 
     def work(data: bytes) -> None:
-        (folder / "snapshot.json").write_bytes(data)
-        (folder / "base" / "manifest.json").write_bytes(data)
+        content = None
+        with contextlib.suppress(ValueError, RecursionError):
+            content = json.loads(data)
+        if isinstance(content, dict) and "files" not in content:
+            content.pop("checksum", None)
+            content = {name: identity.get(name) if value == "OWN" else value for name, value in content.items()}
+            canonical = json.dumps(content, sort_keys=True).encode("utf-8", "surrogatepass")
+            content["checksum"] = hashlib.blake2b(canonical, digest_size=16).hexdigest()
+            data = json.dumps(content).encode()
+        elif isinstance(content, dict) and isinstance(content["files"], dict):
+            named = {identity["index_file"] if name == "OWN" else name: to for name, to in content["files"].items()}
+            content["digest"] = sound_digest if content.get("digest") == "OWN" else content.get("digest")
+            content["files"] = {name: files.get(name, to) if to == "OWN" else to for name, to in named.items()}
+            data = json.dumps(content).encode()
+        (snapshot / "snapshot.json").write_bytes(data)
+        (base / "manifest.json").write_bytes(data)
         with contextlib.suppress(EcgkinError):
-            read_snapshot(folder)
-        open_base(folder / "base").close()
+            restore_snapshot(snapshot, folder / "restored")
+        shutil.rmtree(folder / "restored", ignore_errors=True)
+        used(base)
+
+    return work
+
+
+def store_target(folder: Path) -> Work:
+    """Reads the bytes as the database of a base."""
+    from ecgkin.index.folder.base import FolderBase
+
+    base = folder / "damaged"
+    base.mkdir(exist_ok=True)
+
+    def work(data: bytes) -> None:
+        for left in base.iterdir():
+            left.unlink()
+        (base / "cases.sqlite").write_bytes(data)
+        FolderBase.repair(base).close()  # as `base restore` does
+        used(base)
+
+    return work
+
+
+def index_target(folder: Path) -> Work:
+    """Reads the bytes as the index of a base whose manifest gives their checksum."""
+    from ecgkin.index.atomic import file_digest
+    from ecgkin.index.manifest import Manifest
+
+    base, _ = sound_base(folder)
+    manifest = Manifest.read(base)
+    index = base / manifest.index_file
+
+    def work(data: bytes) -> None:
+        index.write_bytes(data)
+        changes = {"index_bytes": len(data), "index_digest": file_digest(index)}
+        manifest.model_copy(update=changes).write(base)
+        used(base)
 
     return work
 
@@ -172,7 +292,9 @@ TARGETS: dict[str, Callable[[Path], Work]] = {
     **{name: file_target(suffix) for name, suffix in _FILES.items()},
     "zip": zip_target,
     **{name: text_target(name) for name in ("reports", "filters", "words", "fields")},
-    "base": snapshot_target,
+    "base": manifest_target,
+    "store": store_target,
+    "index": index_target,
 }
 _SUFFIXES = {
     "csv": (".csv", ".txt"),
@@ -193,7 +315,14 @@ _TEXTS: dict[str, Sequence[str]] = {
         '{"age": {">=": 60}, "label": ["AFIB", {"LVH": {">=": 50}}], "or": [{"sex": "F"}]}',
     ),
     "fields": ("3 months", "71Y", ">89", "02.01.2020 10:30:00", "20200102103000.000+0100", "8 days"),
-    "base": ('{"version": 1, "kind": "faiss", "dim": 64}',),
+    "base": (
+        '{"base_id": "OWN", "dim": "OWN", "drawing_version": "OWN", "encoder_name": "OWN", "fingerprint": "OWN", '
+        '"format": "ecgkin-casebase", "generation": "OWN", "index_bytes": "OWN", "index_digest": "OWN", '
+        '"index_file": "OWN", "index_kind": "flat", "max_row": 5, "n_cases": 5, "preprocessing": "OWN", '
+        '"schema_version": 1}',
+        '{"source": "x", "taken_at": "2026-01-02T03:04:05+00:00", "n_cases": 5, "digest": "OWN", '
+        '"files": {"cases.sqlite": "OWN", "manifest.json": "OWN", "OWN": "OWN"}, "format": "ecgkin-snapshot-1"}',
+    ),
 }  # fmt: skip
 
 
@@ -207,6 +336,9 @@ def seeds_of(target: str, folders: Sequence[Path], to: Path) -> None:
     contents += [file.read_bytes() for file in files if file.is_file() and file.stat().st_size < LONGEST][:40]
     if target == "wfdb":
         contents = [_with_own_samples(content) for content in contents]
+    if target in _MADE:
+        with tempfile.TemporaryDirectory() as folder:
+            contents += _MADE[target](Path(folder))
     if target == "zip":
         import io
         import zipfile
@@ -219,6 +351,32 @@ def seeds_of(target: str, folders: Sequence[Path], to: Path) -> None:
             contents.append(packed.getvalue())
     for content in contents:
         (to / hashlib.sha1(content, usedforsecurity=False).hexdigest()).write_bytes(content)
+
+
+def _ishne_seeds(folder: Path) -> list[bytes]:
+    """Files of one to twelve leads."""
+    from formats_made import steps, write_ishne
+
+    made = folder / "r.ecg"
+    ways = ((1, 2500, False), (3, 1000, True), (12, 100, False))
+    return [
+        write_ishne(
+            made, steps(300, leads), tuple(range(5, 5 + leads)), step_nv=step_nv, together=together
+        ).read_bytes()
+        for leads, step_nv, together in ways
+    ]
+
+
+def _base_seeds(name: str) -> Callable[[Path], list[bytes]]:
+    """A file of a sound base."""
+    return lambda folder: [next(sound_base(folder)[0].glob(name)).read_bytes()]
+
+
+_MADE: dict[str, Callable[[Path], list[bytes]]] = {
+    "ishne": _ishne_seeds,
+    "store": _base_seeds("cases.sqlite"),
+    "index": _base_seeds("index-*.faiss"),
+}
 
 
 def _with_own_samples(header: bytes) -> bytes:
@@ -303,6 +461,7 @@ def run_target(target: str, corpus: Path, seconds: int) -> None:
 
 def campaign(targets: Sequence[str], seeds: Sequence[Path], corpus: Path, minutes: float, slice_s: int) -> None:
     """One target after the other, again and again."""
+    sys.path.insert(0, str(_OWN.parent))
     until = time.monotonic() + 60 * minutes
     for target in targets:
         (corpus / target / "corpus").mkdir(parents=True, exist_ok=True)

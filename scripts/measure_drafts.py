@@ -9,6 +9,7 @@ of folds 1 to 8, its own patient left out. Prints a Markdown table; --show print
 from __future__ import annotations
 
 import argparse
+import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from ecgkin.generation.backends.consensus import ConsensusBackend
 from ecgkin.generation.consensus.sections import SECTION_OF, SUPERCLASS_OF_SECTION
 from ecgkin.generation.consensus.thresholds import FLOOR, shipped_thresholds
 from ecgkin.generation.measures import Measurements, measure
+from ecgkin.generation.measures.flags import FlagCode
 from ecgkin.generation.research.drafts.arms import Setting, search_result
 from ecgkin.generation.research.retrieval.galleries import PRIMARY, Embedder
 from ecgkin.generation.research.retrieval.ranking import nearest_others
@@ -31,6 +33,18 @@ from ecgkin.retrieval.encoders import load_encoder
 from ecgkin.retrieval.encoders.witness import shipped_head
 from ecgkin.retrieval.search.search import shipped_calibration
 
+ACUTE_WORDS = (
+    "st elevation", "acute", "recent", "injury", "st depression", "st deviation", "infarction, its age not shown",
+)  # fmt: skip
+# Flags of ST, T or of Q with T inverted.
+OF_ISCHAEMIA = frozenset(
+    str(code)
+    for code in (
+        FlagCode.ST_ELEVATION, FlagCode.SGARBOSSA, FlagCode.POSTERIOR, FlagCode.AVR_ELEVATION, FlagCode.ST_DEPRESSION,
+        FlagCode.RECENT_INFARCTION, FlagCode.T_INVERSION, FlagCode.WELLENS, FlagCode.PEAKED_T, FlagCode.BRUGADA,
+    )
+)  # fmt: skip
+OLD = re.compile(r"\bold (?:\w+ )?(?:myocardial )?infarct")  # "do not hold" is no age
 VEILED = ("PACE", "CLBBB", "WPW")
 SHOWN = 10
 
@@ -105,11 +119,12 @@ def main() -> None:
         acute = stage_of_stadium(row.infarction_stages) or stage_of_report(row.report)
         if acute in ("acute", "recent"):
             text = draft.text.lower()
-            count("acute or recent by table or report: said or flagged", any(
-                word in text for word in ("st elevation", "acute", "recent", "injury", "st depression", "st deviation")
-            ))  # fmt: skip
+            said = any(word in text for word in ACUTE_WORDS)
+            count("acute or recent by table or report: said", said)
+            flagged = any(flag.code in OF_ISCHAEMIA for flag in draft.flags)
+            count("acute or recent by table or report: said or flagged", said or flagged)
             count("acute or recent: called normal", "NORM" in draft.codes())
-            count("acute or recent: called old", "old " in text)
+            count("acute or recent: called old", bool(OLD.search(text)))
         for item in draft.statements:
             if item.polarity != "absent" and item.probability is not None:
                 count("stated below 15 %", item.probability < FLOOR)

@@ -72,8 +72,8 @@ OF_FIBRILLATION = frozenset({F.FIBRILLATION, F.FAST_FIBRILLATION})
 OF_BLOCK = frozenset({F.HIGH_GRADE_BLOCK, F.SECOND_DEGREE_BLOCK})
 OF_INFARCTION = OF_ACUTE | {F.POSTERIOR, F.RECENT_INFARCTION}
 OF_ISCHAEMIA = OF_INFARCTION | {F.ST_DEPRESSION, F.T_INVERSION, F.WELLENS, F.BRUGADA, F.PEAKED_T}
-_ACUTE_WORDS = re.compile(r"akut|frisch|f.rsk|acute|recent", re.IGNORECASE)
-_NO_ACUTE = re.compile(r"unlikely|no definite|no ecg evidence of recent|ingen", re.IGNORECASE)
+_ACUTE_WORDS = re.compile(r"akut|frisch|f[äa]rsk|acute|recent(?! chest pain)", re.IGNORECASE)
+_NO_ACUTE = re.compile(r"unlikely|no definite|no ecg evidence of recent|ingen|keine hinweise", re.IGNORECASE)
 
 
 def wilson(hits: int, n: int) -> str:

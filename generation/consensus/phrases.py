@@ -203,8 +203,38 @@ SHOWN_BY: Mapping[Language, Mapping[str, str]] = {
     },
 }
 ACUTE: Mapping[Language, str] = {
-    "en": "possible acute or recent infarction ({shown})",
-    "de": "möglicherweise akuter oder frischer Infarkt ({shown})",
+    "en": "possible acute or recent infarction{wall} ({shown})",
+    "de": "möglicherweise akuter oder frischer Infarkt{wall} ({shown})",
+}
+MAY_BE_ACUTE: Mapping[Language, str] = {
+    "en": "possible acute or recent infarction{wall}",
+    "de": "möglicherweise akuter oder frischer Infarkt{wall}",
+}
+# Where ST is raised. The words are none of a statement: no case is cited for them.
+WALLS: Mapping[Language, Mapping[str, str]] = {
+    "en": {
+        "inferior": " of the inferior wall",
+        "anterior": " of the anterior wall",
+        "lateral": " of the lateral wall",
+        "inferior+anterior": " of the inferior and anterior walls",
+        "inferior+lateral": " of the inferior and lateral walls",
+        "anterior+lateral": " of the anterior and lateral walls",
+        "inferior+anterior+lateral": " of the inferior, anterior and lateral walls",
+    },
+    "de": {
+        "inferior": " der unteren Wand",
+        "anterior": " der vorderen Wand",
+        "lateral": " der seitlichen Wand",
+        "inferior+anterior": " der unteren und vorderen Wand",
+        "inferior+lateral": " der unteren und seitlichen Wand",
+        "anterior+lateral": " der vorderen und seitlichen Wand",
+        "inferior+anterior+lateral": " der unteren, vorderen und seitlichen Wand",
+    },
+}
+# What was measured that no flag names.
+UNUSUAL: Mapping[Language, Mapping[str, str]] = {
+    "en": {"qrs": "QRS {value} ms", "pr": "PR {value} ms", "t": "T down in {value}"},
+    "de": {"qrs": "QRS {value} ms", "pr": "PQ {value} ms", "t": "T abwärts in {value}"},
 }
 
 ABSENT: Mapping[Language, Mapping[str, str]] = {
@@ -235,7 +265,9 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "open": "not settled by the similar cases (any finding: {percent} %)",
         "few": "too few similar cases ({n})",
         "veiled": "not to be judged: the usual criteria do not hold where the ventricles are excited another way",
-        "flagged": "not free of findings by what was measured",
+        "maybe_veiled": "left open: another way of excitation is not excluded, and the usual criteria would not hold",
+        "flagged": "left open ({shown})",
+        "flagged_alone": "left open by what was measured",
         "not_denied": "not ruled out: what was measured does not exclude it, and cases without it are no evidence",
         "interval_pr": "PR",
         "no_samples": "not measured: no signals could be read off the page",
@@ -249,6 +281,9 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "agree": "similar cases and reading agree",
         "only_cases": "by the similar cases, unlike the reading of this ECG",
         "only_reading": "by the reading of this ECG, unlike most similar cases",
+        "again_cases": "by the cases alone",
+        "again_reading": "by the reading alone",
+        "in_leads": "in {leads}",
     },
     "de": {
         "differential": "differenzialdiagnostisch",
@@ -263,7 +298,9 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "open": "aus den ähnlichen Fällen nicht zu beurteilen (irgendein Befund: {percent} %)",
         "few": "zu wenige ähnliche Fälle ({n})",
         "veiled": "nicht zu beurteilen: bei anderem Erregungsweg der Kammern gelten die üblichen Kriterien nicht",
-        "flagged": "nach den gemessenen Werten nicht unauffällig",
+        "maybe_veiled": "offen: ein anderer Erregungsweg ist nicht ausgeschlossen, übliche Kriterien gälten dann nicht",
+        "flagged": "offen ({shown})",
+        "flagged_alone": "nach den Messwerten offen",
         "not_denied": "nicht ausgeschlossen: Messwerte sprechen nicht dagegen, Fälle ohne den Befund sind kein Beleg",
         "interval_pr": "PQ",
         "no_samples": "nicht gemessen: von der Seite waren keine Signale zu lesen",
@@ -277,6 +314,9 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "agree": "ähnliche Fälle und Auswertung stimmen überein",
         "only_cases": "nach den ähnlichen Fällen, anders als die Auswertung dieses EKG",
         "only_reading": "nach der Auswertung dieses EKG, anders als die meisten ähnlichen Fälle",
+        "again_cases": "nur nach den Fällen",
+        "again_reading": "nur nach der Auswertung",
+        "in_leads": "in {leads}",
     },
 }
 

@@ -17,7 +17,9 @@ from ecgkin.generation.measures.signals import Samples
 _SPAN = 4  # samples to either side of the difference: 16 ms, most sensitive near 30 Hz, a fifth of that for P and T
 _SMOOTH_S = 0.07
 _WHOLE = 0.85  # share of the time for which a rhythm strip is seen
-_BESIDE_STRIP = (0.25, 1e-6)  # weights of the other leads, of which the most regular beats are taken
+# Weights of the other leads, of which the most regular beats are taken: less where what is fast in one of them is no
+# QRS, more where QRS is small in the strip and T as fast.
+_BESIDE_STRIP = (0.25, 1e-6, 4.0)
 _STRIP_BEATS = (0.45, 1.2)  # beats of the strip as a share of those of all leads
 _CLEARLY = 0.08  # less irregular by this
 _APART_S = 0.17  # no two beats are nearer: 350/min
@@ -71,8 +73,8 @@ def find_beats(samples: Samples, curve: Doubles | None = None) -> Beats:
         return Beats(np.zeros(0, dtype=np.int64), (), np.zeros(0, dtype=np.bool_), 0.0)
     best = _beats_by(samples, qrs_activity(samples) if curve is None else curve)
     # A page shows most leads for a few beats and one, the rhythm strip, throughout. What is fast in one of the others
-    # alone (the end of a raised ST segment) may be no QRS: where the strip, heard before them, has beats that are
-    # clearly more regular, those are the beats.
+    # alone (the end of a raised ST segment) may be no QRS, and so may what is fast in the strip (T over a small QRS):
+    # where one heard before the other has beats that are clearly more regular, those are the beats.
     share = samples.known.mean(axis=1)
     if (share >= _WHOLE).any() and (share < _WHOLE).any():
         for beside in _BESIDE_STRIP:

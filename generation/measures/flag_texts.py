@@ -283,6 +283,16 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         Words("Rate {rate_bpm:.0f}/min", "above 150/min"),
         Words("Frequenz {rate_bpm:.0f}/min", "über 150/min"),
         "Panchal 2020, AHA guidelines for CPR, tachycardia algorithm, Circulation 142:S366",
+        {
+            "run": FlagText(
+                Words("Run of {beats:.0f} beats at {run_bpm:.0f}/min", "six beats or more in a row above 150/min"),
+                Words(
+                    "Salve von {beats:.0f} Schlägen mit {run_bpm:.0f}/min",
+                    "sechs und mehr Schläge hintereinander über 150/min",
+                ),
+                "Panchal 2020, AHA guidelines for CPR, tachycardia algorithm, Circulation 142:S366",
+            ),
+        },
     ),
     FlagCode.LONG_QT: FlagText(
         Words(

@@ -115,6 +115,8 @@ CONTIGUOUS: tuple[tuple[str, str], ...] = (
 _LIMB = ("I", "II", "III", "aVL", "aVF")
 _CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 
+_FAST_BPM = 150.0
+_RUN_INTERVALS = 5
 _NOISY_MV = 0.04  # a lead whose values may be off by this much by chance is not judged
 _LASTS = 0.65  # share of a limit that ST keeps 60 ms after J, or at J where 60 ms later is what reaches it
 
@@ -147,11 +149,18 @@ def judges(m: Measurements, code: FlagCode) -> bool:
         return not (ventricular_pacing(m) or has_left_bundle(m) or escape)
     if code in (FlagCode.RECENT_INFARCTION, FlagCode.Q_WAVES):
         return not (ventricular_pacing(m) or has_left_bundle(m) or is_preexcited(m) or escape)
+    if code in (FlagCode.POSTERIOR, FlagCode.WELLENS, FlagCode.AVR_ELEVATION) and _too_fast(m):
+        return False
     if code in (FlagCode.T_INVERSION, FlagCode.POSTERIOR, FlagCode.WELLENS):
         return not (repolarisation_secondary(m) or has_right_bundle(m))
     if code in (FlagCode.ST_DEPRESSION, FlagCode.AVR_ELEVATION, FlagCode.PEAKED_T):
         return not repolarisation_secondary(m)
     return True
+
+
+def _too_fast(m: Measurements) -> bool:
+    """Flutter, or a rate above 150/min: the rate and atrial waves depress ST; these signs are of slower rhythms."""
+    return is_fluttering(m) or (m.rate_bpm is not None and m.rate_bpm > _FAST_BPM)
 
 
 def _judged(m: Measurements) -> dict[str, LeadMeasures]:
@@ -190,6 +199,8 @@ def _st_elevation(m: Measurements) -> Iterator[Flag]:
     """By the limits; where they are not reached, by what makes less elevation tell."""
     if not judges(m, FlagCode.ST_ELEVATION):
         return
+    # Pre-excitation looks like Q waves and a loss of R, and ST is up where it is negative.
+    usual = not is_preexcited(m)
     for variant, leads in (
         ("", _pairs(m, lambda name, lead: _elevated(m, name, lead))),
         # Less than the limit is enough where Q waves have come already: an infarction that is hours to days old.
@@ -197,7 +208,7 @@ def _st_elevation(m: Measurements) -> Iterator[Flag]:
         ("reciprocal", _with_mirror(m)),
         ("low_r", _pairs(m, lambda name, lead: _raised_without_r(m, name, lead))),
     ):
-        if leads:
+        if leads and (usual or not variant):
             yield Flag(FlagCode.ST_ELEVATION, leads, {name: _st_level(m.leads[name]) for name in leads}, variant)
             return
 
@@ -382,11 +393,23 @@ def _rates(m: Measurements) -> Iterator[Flag]:
         yield Flag(FlagCode.WIDE_TACHYCARDIA, (), {"rate_bpm": m.rate_bpm, "qrs_ms": m.qrs_ms})
     if m.rate_bpm < 40:
         yield Flag(FlagCode.SLOW, (), {"rate_bpm": m.rate_bpm})
-    if m.rate_bpm > 150:
+    if m.rate_bpm > _FAST_BPM:
         yield Flag(FlagCode.FAST, (), {"rate_bpm": m.rate_bpm})
+    elif not is_fibrillating(m) and (run := _fast_run(m)):
+        yield Flag(FlagCode.FAST, (), {"beats": len(run) + 1, "run_bpm": 60_000 * len(run) / sum(run)}, "run")
     long = [pause for pause in m.pauses_ms if pause > 3000]
     if long:
         yield Flag(FlagCode.PAUSE, (), {"pause_ms": max(long)})
+
+
+def _fast_run(m: Measurements) -> tuple[float, ...]:
+    """The longest row of RR intervals of more than 150/min, where it is of six beats and more; else ()."""
+    best: tuple[float, ...] = ()
+    now: tuple[float, ...] = ()
+    for rr in m.rr_ms:
+        now = (*now, rr) if rr < 60_000 / _FAST_BPM else ()
+        best = max(best, now, key=len)
+    return best if len(best) >= _RUN_INTERVALS else ()
 
 
 def _atria(m: Measurements) -> Iterator[Flag]:
@@ -394,7 +417,7 @@ def _atria(m: Measurements) -> Iterator[Flag]:
         return
     if is_fluttering(m) and m.atrial is not None:
         yield Flag(FlagCode.FLUTTER, (), {"atrial_bpm": m.atrial.flutter_bpm, "rate_bpm": m.rate_bpm})
-    elif is_fibrillating(m) and m.rr_variation is not None and block_of(m) != "dissociated":
+    elif is_fibrillating(m) and m.rr_variation is not None and not block_of(m):
         code = FlagCode.FAST_FIBRILLATION if m.rate_bpm > 110 else FlagCode.FIBRILLATION
         yield Flag(code, (), {"rate_bpm": m.rate_bpm, "rr_variation": m.rr_variation})
     kind = block_of(m)

@@ -21,7 +21,7 @@ class Task:
 
     Attributes:
         ecg: The query; None where only its neighbours are at hand, and then no model can be asked.
-        result: The search for it; its `neighbours` are as many as the vote looks at.
+        result: The search for it; drafts cite from its `neighbours`.
         measured: Of the samples, of a picture those read off its page; None where none could be read.
         question: What is asked, on one line without control characters; None for the report.
         k: Cases that a model is shown, or that are listed beside those cited.

@@ -31,6 +31,7 @@ from ecgkin.index.sources.items import IngestItem, Loaded
 from ecgkin.retrieval.ecg.header import SourceHeader
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
+from ecgkin.retrieval.ecg.statements.find import abroad
 from ecgkin.retrieval.ecg.statements.report_text import COMMON_WORDS, fold
 from ecgkin.retrieval.errors import QueryError, why
 
@@ -38,12 +39,18 @@ GONE = "[...]"
 SHORTEST = 3
 """Letters of a name that is looked for by itself."""
 _NAME = re.compile(r"[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*")
-_CAP = r"(?:[A-Z\u00c0-\u00de][\w'\u2019-]{1,40})"
+_LARGE = r"[A-Z\u00c0-\u00de\u0100-\u017f\u0391-\u03a9\u0410-\u042f]"
+_CAP = rf"(?:(?:{_LARGE}\. ?){{0,3}}{_LARGE}[\w'\u2019-]{{1,40}})"
 _MONTH = (
-    r"(?:jan(?:uary|uari|uar|\.)?|feb(?:ruary|ruari|ruar|\.)?|mar(?:ch|s|\.)?|m\u00e4r(?:z|\.)?|apr(?:il|\.)?|may|mai|maj|"
-    r"jun(?:e|i|\.)?|jul(?:y|i|\.)?|aug(?:usti|ust|\.)?|sep(?:t|tember|\.)?|o[ck]t(?:ober|\.)?|nov(?:ember|\.)?|de[cz](?:ember|\.)?)"
+    r"(?:jan(?:uary|uari|uar|vier|v|eiro|\.)?|feb(?:ruary|ruari|ruar|rero|braio|\.)?|f\u00e9v(?:rier|r|\.)?|fevereiro|"
+    r"mar(?:ch|s|zo|\u00e7o|\.)?|m\u00e4r(?:z|\.)?|maart|mrt|apr(?:il|ile|\.)?|avr(?:il|\.)?|abr(?:il|\.)?|"
+    r"may(?:o)?|mai(?:o)?|maj|mei|maggio|jun(?:e|i|io|ho|\.)?|juin|giugno|jul(?:y|i|io|ho|\.)?|juil(?:let|\.)?|luglio|"
+    r"aug(?:ustus|usti|ust|\.)?|ao\u00fbt|aout|agosto|sep(?:t|tember|tembre|tiembre|\.)?|settembre|setembro|"
+    r"o[ck]t(?:ober|obre|ubre|\.)?|ottobre|outubro|nov(?:ember|embre|iembre|embro|\.)?|"
+    r"de[czs](?:ember|embre|embro|\.)?|d\u00e9c(?:embre|\.)?|dic(?:iembre|embre|\.)?|dezembro|enero|ene\.?|gennaio)"
 )
-_PARTICLES = "von|van|de|den|der|del|des|zu|zum|zur|di|da|la|le|af|ten|ter|bin|al|el"
+_PARTICLES = "von|van|dos|das|d'|l'|los|las|lo|de|den|der|del|des|zu|zum|zur|di|da|la|le|af|ten|ter|bin|al|el"
+_JOINING = frozenset(_PARTICLES.split("|"))
 # Each with bounded repeats: texts come from strangers.
 _PATTERNS: tuple[re.Pattern[str], ...] = (
     re.compile(r"\b[\w.+-]{1,64}(?:@| ?[(\[](?:at|a|@)[)\]] ?)[\w-]{1,64}(?:\.[\w-]{1,64}){1,4}"),
@@ -53,14 +60,20 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
     re.compile(r"\b\d{1,2}[./-] ?\d{1,2}[./-] ?(?:\d{4}|\d{2})\b"),
     re.compile(r"\b\d{1,2}\.\d{1,2}\.(?!\d)"),
     re.compile(
-        rf"(?<![\w,.])\d{{1,2}}(?:st|nd|rd|th|\.)?[ -]{{0,2}}(?:of )?{_MONTH}[ ,.-]{{0,3}}(?:\d{{4}}|\d{{2}})?\b",
+        rf"(?<![\w,.])\d{{1,2}}(?:st|nd|rd|th|er|\u00ba|\u00b0|\.)?[ -]{{0,2}}(?:of |de |d['\u2019])?{_MONTH}"
+        r"[ ,.-]{0,3}(?:del? )?(?:\d{4}|['\u2019]?\d{2})?\b",
         re.IGNORECASE,
     ),
     re.compile(rf"\b{_MONTH} {{1,2}}\d{{1,2}}(?:st|nd|rd|th)?(?:,? {{1,2}}\d{{4}})?\b", re.IGNORECASE),
     re.compile(rf"\b{_MONTH} {{1,2}}\d{{4}}\b", re.IGNORECASE),
     re.compile(r"\b(?:0?[1-9]|1[0-2])/(?:19|20)\d{2}\b"),
+    re.compile(r"\b\d{4} ?\u5e74 ?\d{1,2} ?\u6708(?: ?\d{1,2} ?\u65e5)?"),
+    # Numbers in groups: insurance (756.1234.5678.97), addresses of machines.
+    re.compile(r"\b\d{2,4}(?:\.\d{2,6}){2,4}\b|\b\d{1,3}(?:\.\d{1,3}){3}\b"),
+    # Before the numbers, for the towns behind them: post codes.
+    re.compile(rf"\b(?:[A-Z]{{1,2}}[- ])?\d{{5}} {_CAP}(?: am {_CAP}| an der {_CAP})?"),
     # Telephone and other long numbers; accession numbers and the like, letters and at least three digits.
-    re.compile(r"(?<!\w)\+?\d[\d ()/-]{4,20}\d\b"),
+    re.compile(r"(?<![\w.])\+?(?=\d(?:[ ()/-]{0,3}\d){6})\d[\d ()/-]{4,20}\d\b|(?<![\w.])\d{5,}\b"),
     re.compile(
         r"\b(?!(?:QTc?|PR|PQ|RR|QRS|HR|ST|BPM|V|P|R|S|T)\d)[A-Za-z]{1,8}[-_/.]?\d{3,12}(?:[-_/.]?\w{1,12}){0,3}\b"
     ),
@@ -72,39 +85,71 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
     ),
     # Addresses.
     re.compile(
+        r"\b(?:\d{1,5}(?: ?(?:bis|ter|[a-z]))?,? )?(?i:rue|avenue|av\.|boulevard|bd|place|chemin|all\u00e9e|"
+        r"impasse|quai|calle|c/|avenida|avda\.?|plaza|paseo|via|viale|piazza|corso|largo|rua|pra\u00e7a|travessa) "
+        rf"(?:(?:de la|de l['\u2019]|du|des|de|della|dell['\u2019]|delle|del|di|do|da|dos|la|le) ?){{0,2}}{_CAP}"
+        rf"(?:[ -](?:(?:de|la|du|di|da|do|del) )?{_CAP}){{0,3}}(?:,? (?:n[\u00b0\u00ba.]? ?)?\d{{1,5}} ?[a-z]?\b)?"
+    ),
+    re.compile(rf"\b{_LARGE}[\w.-]{{1,40}}(?:straat|laan|plein|gracht|kade|dijk|singel|hof) ?\d{{1,4}} ?[a-z]?\b"),
+    re.compile(rf"(?<=[, ])(?:\d{{4}} ?[A-Z]{{2}}(?= {_CAP}))(?! (?:ECG|EKG)) {_CAP}"),
+    re.compile(r"\b(?!V\d)[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b"),
+    re.compile(r"\b(?:P\.? ?O\.? ?Box|Postfach|Postbus|Apartado|Casella postale) \d{1,8}\b", re.IGNORECASE),
+    re.compile(
         r"\b[A-Z\u00c0-\u00de][\w.-]{0,40}(?:stra(?:\u00df|ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer|gatan|"
         r"v\u00e4gen|torget|stigen|gr\u00e4nd)"
         r" ?\d{1,4} ?[a-z]?\b"
     ),
     re.compile(
-        r"\b\d{1,5} (?:[A-Z][\w.-]{1,30} ){1,3}"
+        r"\b\d{1,5}[A-Za-z]? (?:[A-Z][\w.-]{1,30} ){1,3}"
         r"(?:Street|St|Road|Rd|Avenue|Ave|Lane|Ln|Drive|Dr|Boulevard|Blvd|Court|Way)\b\.?"
     ),
-    re.compile(rf"\b(?:[A-Z]{{1,2}}[- ])?\d{{5}} {_CAP}(?: am {_CAP}| an der {_CAP})?"),
 )
 # People and houses behind a word that announces them: what follows goes, the announcing word stays in the text.
+_CUES = (
+    "Dr Dra Prof Doctora? Docteur Dottoressa MUDr Dott Mr Mrs Ms Miss Herrn? Frau Hrn? Fr Mme Madame Mlle Monsieur "
+    "Sra? Señora? Sig(?:\\.ra|\\.na|nora|nor|ra)? Dhr Mevr Mevrouw Mw Meneer Pan Pani "
+    "Schwester Pfleger Arzt Ärztin Hausarzt Hausärztin Oberarzt Oberärztin Chefarzt OA CA Nurse Tech Technician "
+    "MTA pt Physician Cardiologist Provider Attending Operator Läkare sköterska médecin médico medico huisarts "
+    "cardiologue cardiólogo cardiologo infirmi(?:er|ère) enfermer[ao] infermier[ae] "
+    "Pat Name Vorname Nachname Familienname Surname Paciente Paziente Patiënte? Patiente? "
+    "Signed Signature Unterschrift by gez Befunder(?:in)? Befundet Untersucher(?:in)? Zuweiser(?:in)? "
+    "Einsender Anforderer Überweiser signer(?:at|ad) par por door av von für for "
+    "Ehefrau Ehemann Sohn Tochter Mutter Vater Angehörige[rn]? wife husband daughter"
+).split()
+_PHRASES = (
+    "M(?=\\.)", "Patient(?:in|en)?(?: name)?", "i\\. ?A", "i\\. ?V", "firmado por", "signé par", "firmato da",
+    "wohnhaft in", "geboren in", "stammt aus", "lives in", "living in", "born in",
+)  # fmt: skip
+_DEGREE = "(?: {1,3}(?:med|Dra?|Prof|PD|habil|univ|dent|rer|nat)\\b\\.?){0,4}"
 _ANNOUNCED = re.compile(
-    r"(?P<cue>\b(?i:Dr|Prof|Mr|Mrs|Ms|Miss|Herrn?|Frau|Hrn?|Fr|MUDr|Dott|Mme|Mlle|Sra?|Se\u00f1ora?|Schwester|Pfleger|Arzt|"
-    r"\u00c4rztin|Hausarzt|Haus\u00e4rztin|Oberarzt|Ober\u00e4rztin|Chefarzt|OA|CA|Nurse|Tech|Technician|MTA|pt|"
-    r"Patient(?:in|en)?(?: name)?|Pat|Name|Vorname|Nachname|Familienname|Surname|Signed|Signature|Unterschrift|by|gez|"
-    r"i\. ?A|i\. ?V|Befunder(?:in)?|Befundet|Untersucher(?:in)?|Zuweiser(?:in)?|Einsender|Anforderer|\u00dcberweiser|"
-    r"von|Ehefrau|Ehemann|Sohn|Tochter|Mutter|Vater|Angeh\u00f6rige[rn]?|wife|husband|daughter|Physician|Cardiologist|"
-    r"Provider|Attending|Operator|wohnhaft in|geboren in|stammt aus|lives in|living in|born in|signer(?:at|ad)|av|"
-    r"L\u00e4kare|sk\u00f6terska|f\u00fcr|for)\b\.?:?)(?P<who>(?: {1,3}(?:med|Dr|Prof|PD|habil)\b\.?){0,4}"
-    rf"(?: {{1,3}}(?:(?:{_PARTICLES}) ){{0,3}}{_CAP}){{1,3}})"
+    rf"(?P<cue>\b(?i:{'|'.join([*_PHRASES, *_CUES])})\b\.?:?)"
+    rf"(?P<who>{_DEGREE}(?: {{1,3}}(?:(?:{_PARTICLES}) ){{0,3}}{_CAP}){{1,3}})"
+)
+# A field of its own: all words that follow, also behind a comma.
+_FIELDS = (
+    "(?:Patient(?:in|en)?[ -]?|Pat\\.? ?)?Name", "(?:first|last|given|family) name", "Nom(?: de famille| et prénom)?",
+    "Cognome(?: e nome)?", "Nome(?: completo)?", "reviewed by", "confirmed by", "read by", "referred by",
+    *"Vorname Nachname Familienname Surname Prénom Apellidos? Nombres? Sobrenome Naam Voornaam Achternaam Namn".split(),
+    *"Förnamn Efternamn Navn Imię Nazwisko Paciente Paziente Patient(?:in|e)? Patiënt".split(),
+    *"Пациент(?:ка)? ФИО Фамилия".split(),
+)  # fmt: skip
+_FIELD = re.compile(
+    rf"(?P<cue>\b(?i:{'|'.join(_FIELDS)}) ?[:=] ?)(?P<who>(?:(?:{_PARTICLES}) ){{0,3}}{_CAP}"
+    rf"(?:,? {{1,2}}(?!\w{{1,20}} ?[:=])(?:(?:{_PARTICLES}) ){{0,3}}{_CAP}){{0,4}})"
 )
 # A name before a degree: "Name, M.D.".
 _DEGREES = re.compile(
     rf"(?P<who>\b{_CAP}(?: {_CAP}){{0,2}})(?P<cue>,? (?:M\.D\.|MD|D\.O\.|RN|PhD|FESC|FACC|FRCP)(?!\w))"
 )
 _TITLES = re.compile(
-    r"\b(?:Dr|Prof|Mr|Mrs|Ms|Herrn?|Frau|Hrn?|Fr|MUDr|Dott)\b\.?(?: {1,3}(?:med|Dr|Prof)\b\.?){0,4}"
-    rf" {{1,3}}(?:(?:{_PARTICLES}) ){{0,3}}[^\W\d_][\w'-]{{1,40}}(?: [A-Z\u00c0-\u00de][\w'-]{{1,40}})?"
+    rf"\b(?:Dr|Prof|Mr|Mrs|Ms|Herrn?|Frau|Hrn?|Fr|MUDr|Dott)\b\.?{_DEGREE} {{1,3}}(?:(?:{_PARTICLES}) ){{0,3}}"
+    r"(?:[A-Z]\. ?){0,3}[^\W\d_][\w'-]{1,40}(?: [A-Z\u00c0-\u00de][\w'-]{1,40})?"
 )
 _HOUSE = re.compile(
     rf"(?:(?:\bSt\. )?\b{_CAP}[ -]){{0,3}}(?:\b[A-Z\u00c0-\u00de][\w-]{{0,30}}(?:klinik|klinikum|krankenhaus|spital)"
-    rf"|\b(?:Hospital|Clinic|Klinik|Klinikum|Krankenhaus|Praxis|Spital|Medical Center|Medical Centre))\b"
-    rf"(?: {_CAP}){{0,2}}"
+    r"|\b(?:Hospital|Clinic|Klinik|Klinikum|Krankenhaus|Praxis|Spital|Medical Center|Medical Centre|H\u00f4pital|"
+    r"CHR?U|Clinique|Ospedale|Policlinico|Cl\u00ednica|Clinica|Ziekenhuis|Sjukhuset|Szpital))\b"
+    rf"(?: (?:(?:de|di|del|della|do|da|du|des|la|le|of|van|St\.) ){{0,2}}{_CAP}){{0,3}}"
 )
 
 
@@ -113,12 +158,16 @@ def medical_words() -> frozenset[str]:
     """Folded words of the statements' names and synonyms, and the common ones of reports in three languages."""
     names = [name for s in STATEMENTS for name in (s.name_en, s.name_de, *s.synonyms_en, *s.synonyms_de)]
     found = {fold(word) for name in names for word in _NAME.findall(name)}
+    # Shorter ones are particles of names as well ("de", "do").
+    found |= {fold(word) for name, _ in abroad() for word in _NAME.findall(name) if len(word) > 4}
     more = (
         "heart station ecg ekg lead leads ableitung rate frequenz rhythm rhythmus herz wave waves axis lagetyp "
         "seen called born report befund confirmed unconfirmed electronic pacemaker schrittmacher compared previous "
         "tracing vergleich vorbefund anterior posterior lateral septal inferior apical acute chronic old new "
         "abnormal borderline atrial ventricular vorhof kammer sinus rechts links right left mild severe moderate "
         "possible probable consider cannot rule out cornell sokolow lyon romhilt brugada wenckebach mobitz wellens "
+        "ritmo ritme rythme rytm tachycardie taquicardia tachicardia bradycardie complexe complejo complesso onde onda "
+        "ondas segment segmento tratto intervalle intervalo intervallo axe eje asse eixo normale normal normaal "
         "osborn bazett fridericia framingham einthoven sgarbossa selvester minnesota mahaim"
     )
     return frozenset(found | set(more.split()) | COMMON_WORDS)
@@ -150,6 +199,7 @@ def without(text: str, whole: Iterable[str], words: Iterable[str]) -> str:
     text = _TITLES.sub(lambda match: GONE, text)
     for pattern in _PATTERNS:
         text = pattern.sub(GONE, text)
+    text = _FIELD.sub(_kept_or_gone, text)
     text = _ANNOUNCED.sub(_kept_or_gone, text)
     text = _DEGREES.sub(lambda m: m.group() if _is_medical(m.group("who")) else GONE + m.group("cue"), text)
     text = _HOUSE.sub(lambda match: match.group() if _is_medical(match.group()) else GONE, text)
@@ -162,11 +212,13 @@ def without(text: str, whole: Iterable[str], words: Iterable[str]) -> str:
 def _kept_or_gone(match: re.Match[str]) -> str:
     """The announcing word, and of what follows it only what is a word of the field."""
     who = match.group("who")
-    medical = next((w.start() for w in _NAME.finditer(who) if fold(w.group()) in medical_words()), None)
+    words = (word for word in _NAME.finditer(who) if word.group() not in _JOINING)
+    medical = next((word.start() for word in words if fold(word.group()) in medical_words()), None)
     name, rest = (who, "") if medical is None else (who[:medical], who[medical:])
-    if not name.strip() or name.islower():
+    if not name.strip(" ,") or name.islower() or match.group("cue").startswith("ms"):  # "400 ms. Bloc"
         return match.group()
-    return f"{match.group('cue')} {GONE}{' ' * bool(rest)}{rest}"
+    between = name[len(name.rstrip(" ,")) :] if rest else ""
+    return f"{match.group('cue').rstrip()} {GONE}{between}{rest}"
 
 
 def _is_medical(text: str) -> bool:

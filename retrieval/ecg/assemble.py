@@ -10,7 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.header import SourceHeader
-from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, derive_limb_leads, signed_lead
+from ecgkin.retrieval.ecg.leads import (
+    LEADS,
+    canonical_lead,
+    derive_limb_leads,
+    foreign_letters,
+    plainly_named,
+    signed_lead,
+)
 from ecgkin.retrieval.ecg.plausible import amplitude_notes
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
@@ -186,10 +193,17 @@ def _by_lead(
     notes = tuple(said)
     leads: dict[str, NDArray[np.float32]] = {}
     upright = {lead for name, _ in channels if (lead := canonical_lead(name)) is not None}
+    plain = {lead for name, _ in channels if (lead := plainly_named(name)) is not None}
+    foreign = ""
     for name, samples in channels:
         lead, sign = signed_lead(name)
         if lead is None:
             said.append(Note(NoteCode.CHANNEL_LEFT_OUT, name=repr(name[:_LONGEST_NAME])))
+            if letters := foreign_letters(name):
+                foreign = f"{name[:_LONGEST_NAME]!r} is spelled with letters that are not Latin ({letters})"
+                said.append(foreign)
+        elif sign > 0 and lead in plain and plainly_named(name) is None:
+            said.append(f"channel {name[:_LONGEST_NAME]!r} is left out: lead {lead} is there under its plain name")
         elif sign < 0 and lead in upright:
             said.append(
                 f"channel {name[:_LONGEST_NAME]!r} is lead {lead} upside down, which is there as it is: left out"
@@ -204,6 +218,7 @@ def _by_lead(
         names = ", ".join(repr(name[:_LONGEST_NAME]) for name, _ in channels[:15]) or "none"
         reasons = "".join(f"; {note}" for note in notes[:4])
         raise RecordError(
-            f"{where}: no channel is a standard lead (found {names}){reasons}", hint=f"expected {', '.join(LEADS)}"
+            f"{where}: no channel is a standard lead (found {names}){reasons or (foreign and f'; {foreign}')}",
+            hint=f"expected {', '.join(LEADS)}",
         )
     return leads

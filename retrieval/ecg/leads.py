@@ -18,23 +18,47 @@ LIMB_LEADS: tuple[str, ...] = LEADS[:6]
 CHEST_LEADS: tuple[str, ...] = LEADS[6:]
 CABRERA_LEADS: tuple[str, ...] = ("aVL", "I", "-aVR", "II", "aVF", "III", "V1", "V2", "V3", "V4", "V5", "V6")
 
+_ROMAN = ("I", "II", "III")
 # How makers, countries and standards spell the twelve, as one word in small letters: "DI" (Brazil, Spain, CODE-15).
 _SPELLINGS: dict[str, str] = {
     **{name.lower(): name for name in LEADS},
-    **{f"d{roman.lower()}": roman for roman in ("I", "II", "III")},
-    **{f"d{k}": roman for k, roman in enumerate(("I", "II", "III"), 1)},
+    **{f"d{roman.lower()}": roman for roman in _ROMAN},
+    **{f"d{k}": roman for k, roman in enumerate(_ROMAN, 1)},
+    **{f"d0{k}": roman for k, roman in enumerate(_ROMAN, 1)},
+    **{f"v0{k}": f"V{k}" for k in range(1, 7)},
 }
+# Potential differences by their electrodes, as sleep laboratories write them; the other way round is upside down.
+_ELECTRODES = {("la", "ra"): "I", ("ll", "ra"): "II", ("ll", "la"): "III"}
 # Words that stand before or after a lead's name and say nothing about which one it is.
-_BEFORE = frozenset(
-    "lead leads ecg ekg mdc electrocardiogram channel ableitung abl kanal einthoven goldberger wilson limb chest "
-    "precordial augmented unipolar extremitätenableitung brustwandableitung derivation dérivation derivación "
-    "derivacion derivação derivacao derivazione afleiding avledning odprowadzenie svod отведение".split()
+_BESIDE = frozenset(
+    "lead leads ecg ekg ekgs mdc elec potl electrocardiogram elektrokardiogramm channel ch chan kanal canal canale "
+    "einthoven goldberger wilson standard bipolar bipolare limb chest precordial augmented unipolar unipolare "
+    "filtered unfiltered filt raw clean cleaned gefiltert ungefiltert roh signal signals sig waveform wave samples "
+    "data voltage values value ref mv uv μv nv v millivolt millivolts microvolt microvolts "
+    # German
+    "ableitung ableitungen abl abltg extremitätenableitung extremitätenabl extremitäten extremität standardableitung "
+    "brustwandableitung brustwandabl brustwand brustableitung brust thoraxableitung "
+    # French, Spanish, Portuguese, Italian, Dutch, Swedish, Danish and Norwegian, Finnish, Polish, Czech
+    "derivation dérivation derivations voie piste derivación derivacion derivaciones derivada derivação derivacao "
+    "precordiale precordiali périphérique précordiale derivazione derivazioni afleiding afleidingen avledning "
+    "extremitetsavledning bröstavledning afledning brystavledning kytkentä rintakytkentä raajakytkentä odprowadzenie "
+    "odprow svod "
+    # Hungarian, Romanian, Turkish, Greek, Russian and Ukrainian, Chinese, Japanese, Korean
+    "elvezetés derivatia derivația derivasyon απαγωγή απαγωγη отведение отв відведення 导联 導聯 誘導 유도".split()
 )
-_AFTER = frozenset("ref lead ecg ekg ableitung derivation 导联 誘導 einthoven goldberger wilson".split())
 _MINUS = frozenset({"-", "\u2212", "\u2013"})
-_INVERTED = frozenset({"neg", "negative", "negativ", "inverted", "invertiert", "inverse"})
+_INVERTED = frozenset(
+    "neg negative negativ negated inv inverted invertiert inverse flipped minus upside-down umgepolt".split()
+)
 _LONGEST_NAME = 80  # characters of a name that are looked at
-_BREAKS = re.compile(r"[\s_\-:./,()\[\]]+")
+_BREAKS = re.compile(r"[\s_\-:./,()\[\]{}<>|;=+*#\"'‘’“”]+")
+_GLUED = ("lead", "ecg", "ekg", "ableitung", "abl")
+_NUMBERED = re.compile(r"(?:channel|chan|ch|kanal|canal|canale|voie|signal|sig)\d{1,3}")
+# Letters of other alphabets that cannot be told from Latin ones on a screen: Cyrillic and Greek.
+_LOOK_ALIKE = str.maketrans(
+    "аАІіӀӏѴѵВРѕЅΑαΙινΡΓ",
+    "aAIiIiVvBPsSAaIivPF",
+)
 
 
 def canonical_lead(name: str) -> str | None:
@@ -57,31 +81,62 @@ def signed_lead(name: str) -> tuple[str | None, int]:
     """
     text = unicodedata.normalize("NFKC", name[:_LONGEST_NAME]).strip()  # Roman numerals of their own become letters
     sign = 1
+    text = text.lstrip("\"'([{ ")
     if text[:1] in _MINUS:
         sign, text = -1, text[1:]
     words = [word for word in _BREAKS.split(text.lower()) if word]
-    while words and words[0] in _BEFORE:
+    while len(words) > 1 and (_NUMBERED.fullmatch(words[0]) or words[0] in _BESIDE or words[0] in _INVERTED):
+        if words[0] in ("v", "μv") or (words[0] in _INVERTED and sign < 0):
+            break
+        sign = -sign if words[0] in _INVERTED else sign
+        counted = words[0] in ("channel", "chan", "ch", "kanal", "canal", "canale") and words[1].isdecimal()
+        words = words[2:] if counted and len(words) > 2 else words[1:]
         # "ECG -aVR" is upside down, "ECG-aVR" is not: there the dash joins.
-        words = words[1:]
         if words and any(f" {minus}{words[0]}" in text.lower() for minus in _MINUS):
             sign = -1
-    while len(words) > 1 and (words[-1] in _AFTER or words[-1] in _INVERTED):
+    while len(words) > 1 and (words[-1] in _BESIDE or words[-1] in _INVERTED):
         sign = -sign if words[-1] in _INVERTED else sign
         words = words[:-1]
-    if len(words) == 2 and words[0] in ("av", "v") and words[0] + words[1] in _SPELLINGS:
+    if len(words) == 2:
+        for electrodes, upright in ((tuple(words), 1), (tuple(reversed(words)), -1)):
+            if electrodes in _ELECTRODES:
+                return _ELECTRODES[electrodes], sign * upright
+    # "aV R", "a VR", "V 1", "D II": parts of one name.
+    if len(words) == 2 and words[0] in ("av", "a", "v", "d") and words[0] + words[1] in _SPELLINGS:
         words = [words[0] + words[1]]
     if len(words) != 1:
         return None, 1
     word = words[0]
-    if word not in _SPELLINGS and word.endswith("neg"):
-        sign, word = -sign, word.removesuffix("neg")
-    for mark in ("导联", "誘導"):
-        word = word.removesuffix(mark).removeprefix("第")
-    for glued in ("lead", "ecg", "ekg", "ableitung"):
+    for ending in ("neg", "inv"):
+        if word not in _SPELLINGS and word.endswith(ending):
+            sign, word = -sign, word.removesuffix(ending)
+    for mark in ("导联", "導聯", "誘導", "유도"):
+        word = word.removesuffix(mark).removeprefix(mark).removeprefix("第")
+    for glued in _GLUED:
         if word not in _SPELLINGS:
             word = word.removeprefix(glued)
     lead = _SPELLINGS.get(word)
     return lead, (sign if lead is not None else 1)
+
+
+def plainly_named(name: str) -> str | None:
+    """The lead whose bare name this is, upright; None where words stand beside it or it is none.
+
+    >>> plainly_named("avr"), plainly_named("DII"), plainly_named("II_filtered")
+    ('aVR', 'II', None)
+    """
+    return _SPELLINGS.get(unicodedata.normalize("NFKC", name[:_LONGEST_NAME]).strip().lower())
+
+
+def foreign_letters(name: str) -> str:
+    """Letters of other alphabets through which a name looks like a lead's and is not; empty where it does not.
+
+    >>> foreign_letters("аVR"), foreign_letters("aVR"), foreign_letters("Resp")
+    ('CYRILLIC SMALL LETTER A', '', '')
+    """
+    if signed_lead(name)[0] is not None or signed_lead(name.translate(_LOOK_ALIKE))[0] is None:
+        return ""
+    return ", ".join(dict.fromkeys(unicodedata.name(c) for c in name[:_LONGEST_NAME] if ord(c) in _LOOK_ALIKE))
 
 
 def derive_limb_leads(known: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 Abstained: TypeAlias = Literal["", "no_case", "no_ecg", "unlike", "unreadable", "not_carried", "not_understood"]
+# Cases near enough to be shown, cited and compared with each other; the vote counts those behind them, too, by less.
+NEIGHBOURS = 200
 _SAYS_SO = frozenset(
     {
         NoteCode.NOTHING_SIMILAR,
@@ -53,7 +55,7 @@ class SearchResult(Sequence[Hit]):
 
     Attributes:
         hits: At most k.
-        neighbours: All cases that were found for the vote, best first: the hits, and as a rule more.
+        neighbours: The nearest of the cases that voted, best first: the hits, and as a rule more, 200.
         vote: What the neighbours say.
         nothing_similar: True when there is no hit, or the best one is not near enough by the calibrated threshold.
         threshold: That threshold; None without a calibration, and then `nothing_similar` only says "no hit".

@@ -31,7 +31,7 @@ from ecgkin.retrieval.encoders.witness import StatementHead, StatementWitness, s
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError, RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.retrieval.search.copies import without_near_copies
-from ecgkin.retrieval.search.hits import Abstained, Hit, SearchResult
+from ecgkin.retrieval.search.hits import NEIGHBOURS, Abstained, Hit, SearchResult
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, Vote, vote
 
 if TYPE_CHECKING:
@@ -52,10 +52,12 @@ MAX_TEXT = 10_000
 
 _LOG = logging.getLogger(__name__)
 
-# Hits beyond this are no answer to a person any more, and the vote never looks deeper than 200.
+# Hits beyond this are no answer to a person any more, and no vote looks deeper.
 MAX_K = 1_000
-# Where cases share one recording, voters of other contents are looked for up to so many times as deep.
-MOST_COPIES = 16
+# Where cases share one recording, voters of other contents are looked for among so many.
+MOST_FOUND = 3_200
+# Kinds of queries whose votes the curves were fitted on.
+_CALIBRATED = ("image", "record")
 MOST_SLIPS = 20  # names of a filter that are looked up where no case passes
 
 
@@ -360,8 +362,12 @@ class CaseSearch:
 
     @property
     def depth(self) -> int:
-        """Neighbours that vote where nothing else is asked for: as many as the calibration was fitted with, or 50."""
+        """Cases that vote where nothing else is asked for: as many as the calibration was fitted with, or 50."""
         return self.calibration.depth if self.calibration else DEFAULT_K
+
+    def _depth(self, query: Query) -> int:
+        """As many as `depth` where the calibration is valid; votes of other queries are looked at less closely."""
+        return self.depth if query.kind in _CALIBRATED else min(self.depth, NEIGHBOURS)
 
     def by_image(
         self,
@@ -582,11 +588,12 @@ class CaseSearch:
                     voters.append((case, score))
                     contents.add(case.content_hash)
             with suppress(QueryError):  # one of them was removed meanwhile
-                vectors = self.base.vectors([case.case_id for case, _ in voters])
-                voters = without_near_copies(voters, vectors, self.base.record)
-            if len(voters) >= depth or len(found) < wanted or wanted >= MOST_COPIES * depth:
+                near = voters[:NEIGHBOURS]
+                vectors = self.base.vectors([case.case_id for case, _ in near])
+                voters = [*without_near_copies(near, vectors, self.base.record), *voters[NEIGHBOURS:]]
+            if len(voters) >= depth or len(found) < wanted or wanted >= max(depth, MOST_FOUND):
                 return found, voters[:depth]
-            wanted = min(2 * wanted, MOST_COPIES * depth)
+            wanted = min(2 * wanted, max(depth, MOST_FOUND))
 
     def _ranked(
         self, query: Query, wanted: int, where: WhereLike, exclude_patient: str | None
@@ -623,12 +630,14 @@ class CaseSearch:
         depth: int | None,
     ) -> SearchResult:
         start = time.perf_counter()
-        wanted = max(int(k), self.depth if depth is None else int(depth))
+        wanted = max(int(k), self._depth(query) if depth is None else int(depth))
         found, voters = self._neighbours(query, wanted, where, exclude_patient)
         searched = time.perf_counter()
         filtered = where is not None and not _lets_all_through(where)
         votes = self._vote(query, voters, n_cases, filtered)
-        neighbours = tuple(Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters, 1))
+        neighbours = tuple(
+            Hit(rank, float(score), case) for rank, (case, score) in enumerate(voters[: max(NEIGHBOURS, k)], 1)
+        )
         threshold = self._threshold(query)
         similar = bool(found) and (threshold is None or found[0][1] >= threshold)
         if query.plan is not None:
@@ -688,7 +697,7 @@ class CaseSearch:
 
     def _vote(self, query: Query, voters: list[tuple[Case, float]], n_cases: int, filtered: bool) -> Vote:
         # The curves were fitted on pictures against a whole gallery: other queries get the raw shares.
-        fits = self.calibration is not None and query.kind in ("image", "record") and not filtered
+        fits = self.calibration is not None and query.kind in _CALIBRATED and not filtered
         return vote(
             [score for _, score in voters],
             [case.labels for case, _ in voters],

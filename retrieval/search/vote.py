@@ -37,6 +37,8 @@ Temperature = Annotated[float, BeforeValidator(lambda value: math.inf if value i
 Share = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 Curve = Annotated[tuple[float, float, float], PlainSerializer(lambda curve: [round(value, 6) for value in curve])]
 SUPER = "super:"  # before the name of a superclass, NORM being a statement too
+# So many neighbours are enough for the curves, whatever depth they were fitted with: those behind them weigh little.
+ENOUGH = 200
 _CLIPPED = 1e-5  # of a probability before its log-odds are taken
 
 
@@ -103,8 +105,13 @@ class Calibration:
 
     @property
     def depth(self) -> int:
-        """Neighbours needed for both families."""
+        """Neighbours that both families were fitted with."""
         return max(self.statements.k, self.superclasses.k)
+
+    @property
+    def least(self) -> int:
+        """Neighbours from which on the curves hold; with fewer the shares are told as they are."""
+        return min(self.depth, ENOUGH)
 
     def probabilities(self, labels: Sequence[str], shares: Doubles, n_neighbours: int) -> Doubles:
         """The calibrated probabilities of raw votes; a label that was not fitted keeps its share.
@@ -324,8 +331,8 @@ def _note(calibration: Calibration | None, n_scores: int, n_cases: int | None) -
     """Why a vote says less than it does where the calibration was fitted."""
     if calibration is None:
         return Note(NoteCode.VOTE_NOT_CALIBRATED)
-    if n_scores < calibration.depth:
-        return Note(NoteCode.VOTE_TOO_SHALLOW, n=n_scores, depth=calibration.depth)
+    if n_scores < calibration.least:
+        return Note(NoteCode.VOTE_TOO_SHALLOW, n=n_scores, depth=calibration.least)
     if n_cases is not None and n_cases * 4 < calibration.n_gallery:
         return Note(NoteCode.VOTE_OTHER_SIZE, n_gallery=calibration.n_gallery, n_cases=n_cases)
     return None
@@ -365,7 +372,7 @@ def vote(
     of_superclasses = calibration.superclasses if calibration else rule or VoteRule()
     n = min(len(scores), of_statements.k)
     note = _note(calibration, len(scores), n_cases)
-    fitted = calibration if calibration is not None and len(scores) >= calibration.depth else None
+    fitted = calibration if calibration is not None and len(scores) >= calibration.least else None
 
     codes = [s.code for s in STATEMENTS]
     column = {code: i for i, code in enumerate(codes)}

@@ -10,35 +10,19 @@ import shutil
 import subprocess
 import tomllib
 import zipfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from commands_shown import commands_of, complaint
 
-from ecgkin.ui.cli.main import COMMANDS, load_command
 from ecgkin.ui.settings import OTHER_VARIABLES, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
 UNITS = sorted(DEPLOY.glob("*.service"))
 VARIABLES = {f"ECGKIN_{name.upper()}" for name in Settings.model_fields} | OTHER_VARIABLES | {"ECGKIN_HOME"}
-
-
-def complaint(words: Sequence[str]) -> str:
-    """What is wrong with the words behind `ecgkin`: an unknown command or option; "" for nothing."""
-    rest = list(words)
-    if not rest or rest[0] not in COMMANDS:
-        return f"no command {rest[:1]}"
-    command: Any = load_command(rest.pop(0))
-    while hasattr(command, "commands"):
-        if not rest or rest[0] not in command.commands:
-            return f"no command {rest[:1]}"
-        command = command.commands[rest.pop(0)]
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    wrong = [word for word in rest if re.fullmatch(r"--?[a-z][a-z-]*", word) and word not in known | {"--help", "-h"}]
-    return f"no option {wrong}" if wrong else ""
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -63,12 +47,6 @@ def copied() -> list[str]:
 def open_addresses(text: str) -> list[str]:
     """Addresses on this machine that a health check asks."""
     return re.findall(r"http://127\.0\.0\.1:\d+(/\w+)", text)
-
-
-def test_complaints() -> None:
-    assert complaint(["serve", "x", "--host", "y"]) == "" and complaint(["ingest", "folder", "x", "--base", "b"]) == ""
-    assert complaint(["serve", "x", "--hots", "y"]) == "no option ['--hots']"
-    assert complaint(["sevre"]) == "no command ['sevre']" and complaint(["ingest"]) == "no command []"
 
 
 def test_dockerfile() -> None:
@@ -187,17 +165,9 @@ def test_units_by_systemd(path: Path, tmp_path: Path) -> None:
     assert "ProtectSystm" in done.stderr, "a wrong key is seen"
 
 
-def shown() -> Iterator[str]:
-    """Commands in docs/hospital.md and in the comments of docs/deploy: `ecgkin ...`."""
-    texts = [DEPLOY.parent / "hospital.md", *DEPLOY.iterdir()]
-    for path in texts:
-        text = path.read_text(encoding="utf-8")
-        yield from re.findall(r"^(?:\$ )?ecgkin (.+?)(?:\s+#.*)?$", text, flags=re.MULTILINE)
-        yield from re.findall(r"`ecgkin ([a-z][^`]*)`", text)
-
-
 def test_shown_commands_exist() -> None:
-    lines = list(shown())
-    assert len(lines) >= 8
-    wrong = {line: complaint(line.split()) for line in lines if complaint(line.split()) not in ("", "no command []")}
-    assert wrong == {}
+    """In the comments of the files of docs/deploy."""
+    lines = [
+        words for path in DEPLOY.iterdir() for words in commands_of(path.read_text(encoding="utf-8"), document=False)
+    ]
+    assert {str(words): said for words in lines if (said := complaint(words)) not in ("", "no command []")} == {}

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from commands_shown import commands_of, complaint, script_complaint, scripts_of
 
 import ecgkin
 
@@ -84,3 +85,30 @@ def test_one_version() -> None:
     assert versions[0] == ecgkin.__version__
     numbers = [tuple(map(int, version.split("."))) for version in versions]
     assert numbers == sorted(set(numbers), reverse=True)
+
+
+PLACES = ("*.md", "docs/**/*.md", "*/**/weights/**/*.md")
+DOCUMENTS = sorted({str(path.relative_to(ROOT)) for place in PLACES for path in ROOT.glob(place)})
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_commands_that_a_document_shows_exist(name: str) -> None:
+    """Each `ecgkin ...` and `python scripts/...` has a command or script, and options, that there are."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    wrong = [f"ecgkin {' '.join(words)}: {said}" for words in commands_of(text) if (said := complaint(words))]
+    wrong += [f"{' '.join(words)}: {said}" for words in scripts_of(text) if (said := script_complaint(words, ROOT))]
+    # A family of commands may be named by its first word alone, and history names what is gone.
+    assert [line for line in wrong if not line.endswith("no command []")] == [] or name == "CHANGELOG.md", wrong
+
+
+def test_commands_are_found_and_judged() -> None:
+    """The test above sees commands on lines and in backquotes, over two lines, with settings before them."""
+    text = "```\n$ ecgkin serve x --host y  # said\nA_B=1 ecgkin search b \\\n  --text z | head\n```\n"
+    text += "ecgkin says nothing.\n`ecgkin info b` python scripts/no.py --x"
+    assert commands_of(text) == [["serve", "x", "--host", "y"], ["search", "b", "--text", "z"], ["info", "b"]]
+    assert [complaint(words) for words in commands_of(text)] == ["", "", ""]
+    assert complaint(["serve", "x", "--hots", "y"]) == "no option ['--hots']"
+    assert complaint(["sevre"]) == "no command ['sevre']" and complaint(["ingest"]) == "no command []"
+    assert script_complaint(scripts_of(text)[0], ROOT) == "no script scripts/no.py"
+    assert script_complaint(["scripts/bench_page.py", "--visits", "--nothing"], ROOT) == "no option ['--nothing']"
+    assert len(commands_of((ROOT / "README.md").read_text(encoding="utf-8"))) >= 10

@@ -124,24 +124,3 @@ def test_readme_commands_are_those_of_ci(project_root: Path) -> None:
     second = [line for line in readme if line.startswith(".venv/bin/pip install")]
     assert len(first) == 1 and "-c constraints.txt" in first[0] and first[0].endswith("/ecgkin demo")
     assert len(second) == 1 and "-c constraints.txt" in second[0] and second[0].endswith(" && .venv/bin/pytest -q")
-
-
-def test_readme_commands_exist(project_root: Path) -> None:
-    """Each `ecgkin ...` line of the README names a command, and options, that there are."""
-    from ecgkin.ui.cli.main import COMMANDS, load_command
-
-    readme = (project_root / "README.md").read_text(encoding="utf-8")
-    lines = re.findall(r"^\$ ecgkin (.+?)(?:\s+#.*)?$", readme, flags=re.MULTILINE)
-    assert len(lines) >= 10
-    for line in lines:
-        words = line.split()
-        name = words.pop(0)
-        assert name in COMMANDS, f"README shows `ecgkin {line}`"
-        command = load_command(name)
-        while hasattr(command, "commands"):
-            word = words.pop(0)
-            assert word in command.commands, f"README shows `ecgkin {line}`"
-            command = command.commands[word]
-        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-        used = {word for word in words if re.fullmatch(r"--?[a-z][a-z-]*", word)}
-        assert used <= known, f"README shows `ecgkin {line}`, but {sorted(used - known)} is no option"

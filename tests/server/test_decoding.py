@@ -114,11 +114,48 @@ def test_errors_arrive_as_they_were_raised(pool: Decoders) -> None:
 
 
 def test_a_file_that_takes_too_long_costs_one_worker(pool: Decoders) -> None:
-    """The nested PDF is refused, its process is ended, and the next file is decoded by another."""
+    """What does not answer in time is ended, and the next file is decoded by another."""
+    pool.start()
+    for worker in pool._idle:
+        os.kill(worker.pid, signal.SIGSTOP)
     with pytest.raises(InputError, match="within 2 s"):
-        decoded(pool, ("page.pdf", (HOSTILE / "bomb.pdf").read_bytes()))
+        decoded(pool, ("x.png", png(100, 100)))
+    with pytest.raises(InputError, match="within 2 s"):
+        decoded(pool, ("x.png", png(100, 100)))
     assert isinstance(decoded(pool, ("x.png", png(100, 100))).query, Image.Image)
     wait_for(lambda: pool.state()["alive"] == 2)
+
+
+def test_a_document_of_nested_forms_is_refused_within_its_memory() -> None:
+    """It is ended by memory (Linux) or by time, long before it has what a large picture may take."""
+    pool = Decoders(Limits(decoders=1, decode_seconds=5.0 if sys.platform != "linux" else PATIENCE_S))
+    try:
+        with pytest.raises(InputError, match=r"takes its decoder down|within 5 s"):
+            decoded(pool, ("page.pdf", (HOSTILE / "bomb.pdf").read_bytes()))
+        assert isinstance(decoded(pool, ("x.png", png(100, 100))).query, Image.Image)
+    finally:
+        pool.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="setrlimit(RLIMIT_AS) is kept by Linux")
+def test_less_memory_for_a_document_ends_with_it() -> None:
+    """Inside a job the limit sinks, and is what it was afterwards."""
+    asked = (
+        "import resource\n"
+        "from ecgkin.ui.api import decoder\n"
+        "decoder.limit_process(900_000_000, 1_000_000)\n"
+        "before = resource.getrlimit(resource.RLIMIT_AS)\n"
+        "with decoder._memory_kept():\n"
+        "    decoder.less_memory(100_000_000)\n"
+        "    try:\n"
+        "        bytes(200_000_000)\n"
+        "    except MemoryError:\n"
+        "        print('less')\n"
+        "assert resource.getrlimit(resource.RLIMIT_AS) == before\n"
+        "print(len(bytes(200_000_000)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["less", "200000000"]
 
 
 def test_postscript_named_png_is_never_run(pool: Decoders) -> None:

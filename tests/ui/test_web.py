@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from ecgkin.ui.api.answers import (
     MapOut,
     NoteOut,
     PageOut,
+    PrintedLeadOut,
     SearchOut,
     SerialOut,
     StretchOut,
@@ -51,6 +53,7 @@ from ecgkin.ui.web.panels import (
     query_panel,
     quiz,
     reading,
+    region,
     saved,
     serial,
     several,
@@ -1043,6 +1046,79 @@ def test_a_concept_is_asked_for_once_and_can_be_left(made_record: EcgRecord, exa
         assert not page.exception
     assert [given["k"] for given in client.calls("search")] == [10, 50]
     assert "ek-draft" in html_of(page)
+
+
+def test_a_frame_on_a_lead_orders_the_nearest_cases(made_record: EcgRecord, examples: Path) -> None:
+    """The nearest 50 are fetched once and compared there; the order, each likeness and the frame are shown."""
+
+    class Others(MadeClient):
+        """Cases with odd numbers have their V2 upside down."""
+
+        def signal(self, case_id: str) -> EcgRecord:
+            self.asked.append(("signal", {"case_id": case_id}))
+            values = self.record.signal_mv.copy()
+            if int(case_id.rpartition("/")[2]) % 2:
+                values[self.record.leads.index("V2")] *= -1
+            return replace(self.record, signal_mv=values)
+
+    client = Others(made_record)
+    page = chosen(client, examples)
+    page.text_input(key="region").set_value("v2 1,0-1,6").run()
+    assert not page.exception and page.text_input(key="region").value == "V2 1.00-1.60"
+    assert [given["k"] for given in client.calls("search")] == [10, 50] and len(client.calls("signal")) == 50
+    shown = html_of(page)
+    first = shown.index('id="case-1"')
+    assert "made/2" in shown[first : shown.index('id="case-2"')] and "V2: 1.00" in shown
+    assert "most alike in V2" in shown
+    # Another respect takes its place; an empty field brings the first order back.
+    page.segmented_control(key="concept").set_value("rhythm")
+    page.run()
+    assert page.text_input(key="region").value == "" and "most alike in V2" not in html_of(page)
+    page.segmented_control(key="concept").set_value("all")
+    page.run()
+    page.text_input(key="region").set_value("V2 1-1.6").run()
+    page.text_input(key="region").set_value("").run()
+    shown = html_of(page)
+    assert "made/1" in shown[shown.index('id="case-1"') : shown.index('id="case-2"')] and "V2: 1.00" not in shown
+    assert len(client.calls("signal")) == 50, "samples are asked for once"
+
+
+@pytest.mark.parametrize("text", ["V9 1-2", "somewhere", "V2 1.0-1.01", "V2 1"])
+def test_a_frame_that_means_nothing_is_said_to(text: str, made_record: EcgRecord, examples: Path) -> None:
+    client = MadeClient(made_record)
+    page = chosen(client, examples)
+    page.text_input(key="region").set_value(text).run()
+    assert not page.exception and len(page.toast) == 1 and page.text_input(key="region").value == ""
+    assert "ek-tag near" not in html_of(page)
+
+
+def test_places_of_leads_on_a_sheet(made_record: EcgRecord) -> None:
+    """Each lead of a page has its place, seconds and all; a frame is drawn where the lead is shown at that time."""
+    sheet = drawings.record_sheet(made_record, dark=False)
+    assert {area.lead for area in sheet.areas} == set(made_record.leads) and len(sheet.areas) == 13
+    for area in sheet.areas:
+        assert 0 <= area.x < area.x + area.width <= sheet.width_mm + 0.5 and area.height > 5
+    v2 = next(area for area in sheet.areas if area.lead == "V2")
+    marks = region.framed_on(sheet, f"V2 {v2.start_s + 0.5:.2f}-{v2.start_s + 1:.2f}").marks
+    assert len(marks) == 1 and marks[0].points[0][0] == pytest.approx(v2.x + 0.5 * v2.width / v2.length_s, abs=0.01)
+    assert not region.framed_on(sheet, "V2 0.00-0.50").marks, "V2 is not shown then"
+    assert len(region.framed_on(sheet, "II 0.50-1.00").marks) == 2, "in its column and as the rhythm strip"
+    assert region.framed_on(sheet, "").marks == ()
+
+
+def test_places_of_leads_on_a_picture() -> None:
+    """Of a picture they are where the curves were followed."""
+    line = {"points": [(100, 200), (400, 260)], "doubtful": False}
+    printed = [
+        {"lead": "V3", "upside_down": False, "row": 1, "start_s": 5.0, "seconds": 2.5, "strip": False, "doubtful": 0.0,
+         "lines": [line]},
+    ]  # fmt: skip
+    found = DigitizedOut.model_construct(printed=[PrintedLeadOut.model_validate(one) for one in printed])
+    sheet = reading.curves_on(drawings.Sheet("", 100, 80, px_per_mm=10.0), found)
+    (area,) = sheet.areas
+    assert (area.lead, area.x, area.width, area.start_s, area.length_s) == ("V3", 10, 30, 5.0, 2.5)
+    assert area.y < 20 and area.y + area.height > 26
+    assert area.part(5.0, 6.25)[1][0] == pytest.approx(25.0) and area.part(1.0, 2.0) == ()
 
 
 def test_marks_stay_after_the_search_that_followed_them(made_record: EcgRecord, examples: Path) -> None:

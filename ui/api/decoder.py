@@ -16,7 +16,8 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,6 +29,9 @@ RESULT = "decoded.raw"
 """Name of the file of pixels or samples."""
 WFDB_SUFFIXES = frozenset({".hea", ".dat", ".mat"})
 CHUNK = 1 << 18  # bytes that are copied at a time
+# Scans of 10 to 99 megapixels inside a PDF document took 45 to 130 MB to draw, traces 3; nested forms take all there
+# is.
+DOCUMENT_MB = 400
 _MAX_MEMBERS = 64
 _MAX_DIRECTORY_BYTES = 64 * 1024
 _HEADER_CHARACTERS = 64 * 1024
@@ -203,10 +207,13 @@ def decode(job: Job) -> dict[str, Any]:
     """
     from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg, picture_notes
     from ecgkin.retrieval.ecg.formats.read import read_ecg
+    from ecgkin.retrieval.ecg.kinds import Kind, kind_of_file
     from ecgkin.retrieval.ecg.record import EcgRecord
 
     folder = Path(job.folder)
     path, files = _chosen(job, folder)
+    if kind_of_file(path) is Kind.PDF:
+        less_memory(DOCUMENT_MB * MB)
     picture = path.suffix.lower() != ".hea" and is_picture(path)
     if not picture:
         if job.page is not None:
@@ -369,10 +376,44 @@ def limit_process(memory_bytes: int, file_bytes: int) -> None:
         import resource
     except ImportError:  # Windows: time is bounded from outside, memory is not
         return
-    pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else 0
-    most = pages * resource.getpagesize() + memory_bytes
+    most = _address_space() + memory_bytes
     for what, value in ((resource.RLIMIT_AS, most), (resource.RLIMIT_FSIZE, file_bytes), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(what, (value, value))
+
+
+def _address_space() -> int:
+    """Bytes of address space in use; 0 where the system does not say."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else 0
+
+
+@contextmanager
+def _memory_kept() -> Iterator[None]:
+    """Inside, `less_memory` may have lowered the limit; afterwards it is what it was."""
+    try:
+        import resource
+    except ImportError:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def less_memory(memory_bytes: int) -> None:
+    """Lower the limit of this process to so much beyond what is in use, until the job is over."""
+    try:
+        import resource
+    except ImportError:
+        return
+    if not _address_space():  # macOS does not keep this limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = _address_space() + memory_bytes
+    if soft == resource.RLIM_INFINITY or most < soft:
+        resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
 def _limit_time(seconds: float) -> None:
@@ -391,7 +432,8 @@ def answered(line: str) -> dict[str, Any]:
     job = Job(**{**given, "files": tuple(given["files"])})
     _limit_time(job.seconds)
     try:
-        return decode(job)
+        with _memory_kept():
+            return decode(job)
     except EcgkinError as error:
         return {"error": type(error).__name__, "message": _clean(str(error), job), "hint": _clean(error.hint, job)}
     except OSError as error:

@@ -22,8 +22,8 @@ from urllib.parse import urlsplit
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.decoder import WFDB_SUFFIXES
-from ecgkin.ui.api.security import is_loopback
 from ecgkin.ui.api.uploads import Upload
+from ecgkin.ui.hosts import is_loopback
 
 if TYPE_CHECKING:
     from ecgkin.ui.api.limits import Work

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import docs_page, problems
+from ecgkin.ui.hosts import is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -90,21 +90,6 @@ def role_of(token: str, known: Sequence[Token]) -> Role | None:
         if hmac.compare_digest(candidate.digest, digest) and found != "write":
             found = candidate.role
     return found
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine, without asking any name server.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("[::1]"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, True, False)
-    """
-    name = host.strip("[]").lower()
-    if name == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
 
 
 def needed_role(method: str, path: str) -> Role | None:

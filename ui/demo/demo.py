@@ -137,7 +137,10 @@ def _show(
     from ecgkin.retrieval.search.search import CaseSearch
 
     search = CaseSearch.open(base, encoder)
-    result = search.by_image(render(asked.record), HITS, exclude_patient=asked.case.patient_id)
+    # Left out where the base holds that patient; the ECG that is asked about is chosen so that it does not.
+    patient = asked.case.patient_id
+    held = patient is not None and base.count({"patient": patient}) > 0
+    result = search.by_image(render(asked.record), HITS, exclude_patient=patient if held else None)
     page = _write_page(out, source, asked, search, result)
     labels = tuple(asked.case.labels)
     return Shown(page, source, asked.case.case_id, labels, len(base), result, base.path, encoder, asked, rest)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ecgkin.retrieval.errors import EcgkinError, QueryError, why
-from ecgkin.ui.api.security import is_loopback
+from ecgkin.ui.hosts import is_loopback
 
 if TYPE_CHECKING:
     from ecgkin.ui.console import Moved

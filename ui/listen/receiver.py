@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.ecg.formats.dicom import PDF_CLASS, WAVEFORMS
 from ecgkin.retrieval.errors import QueryError, why
-from ecgkin.ui.api.security import is_loopback
+from ecgkin.ui.hosts import is_loopback
 from ecgkin.ui.listen.spool import Spool
 
 if TYPE_CHECKING:

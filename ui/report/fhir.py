@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 from ecgkin import __version__
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, statement
 from ecgkin.retrieval.errors import EcgkinError, QueryError
-from ecgkin.ui.api.security import is_loopback
 from ecgkin.ui.fhir.draft import LOINC, MEASUREMENTS, MEDIA_TYPE, SCP, SNOMED, TERMINOLOGY, UCUM
+from ecgkin.ui.hosts import is_loopback
 from ecgkin.ui.report.accepted import AcceptedReport
 
 REPORT_SYSTEM = "urn:ecgkin:report"

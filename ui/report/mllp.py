@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from ecgkin.retrieval.ecg.header import plain_text
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.ui.api.security import is_loopback
+from ecgkin.ui.hosts import is_loopback
 from ecgkin.ui.report.fhir import TRIES, DeliveryError
 
 if TYPE_CHECKING:

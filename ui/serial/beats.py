@@ -59,8 +59,10 @@ def beats_svg(serial: WithBeats, names: tuple[str, str] = ("before", "after")) -
             f'<text x="{x + 10:.1f}" y="{y:.1f}" font-size="3.2" fill="currentColor">{escape(name)}</text>'
         )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}mm" '
-        f'height="{height:g}mm" font-family="sans-serif" color="#222" role="img">{"".join(parts)}</svg>'
+        # Half a line's width beyond the outermost panels.
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-0.2 -0.2 {width + 0.4:g} {height + 0.4:g}" '
+        f'width="{width:g}mm" height="{height:g}mm" font-family="sans-serif" color="#222" role="img">'
+        f"{''.join(parts)}</svg>"
     )
 
 

@@ -66,14 +66,21 @@ def row_texts(row: AnyRow, lang: Lang) -> tuple[str, str, str, str]:
     ('QTc (Bazett) ms', '431', '500', '+69')
     >>> row_texts(SerialRow("st_j_mv V2", 0.04, None, None), "en")
     ('ST at J, V2 mV', '0.04', '-', '-')
+    >>> row_texts(SerialRow("rate_bpm", 42.6, 42.4, -0.2), "en")
+    ('Rate /min', '43', '42', '-1')
+    >>> row_texts(SerialRow("st_j_mv V1", -0.001, 0.002, -0.003), "en")
+    ('ST at J, V1 mV', '0.00', '0.00', '+0.00')
     """
     key, _, lead = row.name.partition(" ")
     english, german, unit = _NAMES.get(key, (key, key, ""))
     name = " ".join(part for part in (german if lang == "de" else english, lead, unit) if part)
     digits = 2 if unit == "mV" else 0
+    change = row.change
+    if unit != "°" and row.before is not None and row.after is not None:  # axes go round; others as they are shown
+        change = round(row.after, digits) - round(row.before, digits)
     values = [
-        "-" if value is None else f"{value:{sign}.{digits}f}"
-        for value, sign in ((row.before, ""), (row.after, ""), (row.change, "+"))
+        "-" if value is None else f"{value:{sign}z.{digits}f}"  # z: no minus before a zero
+        for value, sign in ((row.before, ""), (row.after, ""), (change, "+"))
     ]
     return name, values[0], values[1], values[2]
 

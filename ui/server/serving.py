@@ -21,7 +21,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ecgkin.retrieval.errors import QueryError, why
-from ecgkin.ui.api.security import is_loopback
+from ecgkin.ui.hosts import is_loopback
 from ecgkin.ui.logs import Repeats
 
 if TYPE_CHECKING:

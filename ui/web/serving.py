@@ -109,6 +109,8 @@ def _options(port: int) -> list[str]:
         "client.toolbarMode": "minimal",
         "client.showErrorDetails": "none",
         "global.developmentMode": "false",
+        # A field inside a closed popover is drawn from its default when it is opened: both are set, to the same.
+        "global.disableWidgetStateDuplicationWarning": "true",
         "logger.level": "error",
         "theme.light.primaryColor": "#0b5cad",
         "theme.dark.primaryColor": "#7cb7ff",

@@ -23,7 +23,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.infarction import stage_of_stadium
 from ecgkin.retrieval.ecg.statements.report_text import report_language
 from ecgkin.retrieval.errors import QueryError
-from ecgkin.retrieval.search.hits import Hit, SearchResult
+from ecgkin.retrieval.search.hits import NEIGHBOURS, Hit, SearchResult
 from ecgkin.retrieval.search.vote import SUPER, Calibration, Vote, VoteRule, vote
 
 # Built-in arms, which need no model. The first three are tables of statements: what the cases say, what the encoder's
@@ -166,7 +166,7 @@ def search_result(
     """The neighbours as a search for a record returns them."""
     neighbours = tuple(
         Hit(rank, score, Case(case_id(row), labels=row.labels, report=row.report, meta=_meta(row)))
-        for rank, (row, score) in enumerate(hits, 1)
+        for rank, (row, score) in enumerate(hits[:NEIGHBOURS], 1)
     )
     votes = vote(
         [score for _, score in hits],

@@ -164,16 +164,19 @@ def evaluate_drafts(
         drawn = np.random.default_rng(_SEED).choice(len(queries), limit, replace=False)
         queries = [queries[i] for i in sorted(drawn.tolist())]
     embedder = Embedder(data, encoder, Path(cache_dir) if cache_dir else None, progress)
+    recorded = embedder.gallery(queries) if RECORDING in arms else None
+    # Drawing and reading pages takes most of the time: where only recordings ask, there are none.
+    pages = recorded if recorded is not None and set(arms) == {RECORDING} else embedder.queries(queries, PRIMARY)
     return evaluate_embedded(
         data,
         queries,
         gallery,
-        embedder.queries(queries, PRIMARY),
+        pages,
         embedder.gallery(gallery),
         encoder_name=encoder.name,
         fingerprint=encoder.fingerprint,
         head=head if head is not None else shipped_head(encoder),
-        record_emb=embedder.gallery(queries) if RECORDING in arms else None,
+        record_emb=recorded,
         arms=arms,
         setting=Setting(gallery, calibration, thresholds or shipped_thresholds(encoder), backend, max_new_tokens),
         out_dir=Path(out_dir) if out_dir else None,

@@ -9,20 +9,12 @@ Beside it stand what it must beat: the most frequent report (which scores high o
 same with random neighbours and with their reports blanked, and the nearest report with the same labels (empty where the
 labels occur nowhere).
 
-Texts are measured as there, against one reference each, with bootstrap intervals over patients. Words are runs of
-letters and digits in lower case. BLEU is a measure of a whole set: its counts are kept per text, so that it can be
-computed anew in each resample.
-
-- BLEU: Papineni et al. 2002; corpus level, clipped counts, brevity penalty, no smoothing.
-- ROUGE-L: Lin 2004; F measure with equal weights, mean over texts.
-- METEOR: Banerjee and Lavie 2005 with exact matches only (reports are German, English and Swedish: no stemmer and no
-  synonyms serve all three), F = 10 P R / (R + 9 P), penalty 0.5 (chunks / matches)^3, mean over texts.
+Texts are measured by `overlap`, with bootstrap intervals over patients; questions are in `questions`.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -31,20 +23,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ecgkin.generation.backends.base import Request, TextBackend
 from ecgkin.generation.backends.mini.wording import FINDINGS
 from ecgkin.generation.prompt.untrusted import QUOTE_CLOSE, QUOTE_OPEN, quotable, readable_answer
+from ecgkin.generation.research.drafts.overlap import MEASURES, overlap
+from ecgkin.generation.research.drafts.questions import (
+    QUESTION_TYPES,
+    SEED,
+    Question,
+    questions,
+    read_answer,
+    voted,
+)
+from ecgkin.generation.research.drafts.runs import KeptAnswers
 from ecgkin.generation.research.drafts.scores import macro_f1, micro_f1
-from ecgkin.generation.research.retrieval.bootstrap import Doubles, Interval, interval, mean_interval, patient_weights
+from ecgkin.generation.research.retrieval.bootstrap import Interval, interval, mean_interval, patient_weights
 from ecgkin.generation.research.retrieval.galleries import Embedder, Progress
 from ecgkin.generation.research.retrieval.labels import default_space
 from ecgkin.generation.research.retrieval.ranking import Neighbours, nearest_others, patient_numbers, unit_rows
 from ecgkin.generation.research.retrieval.report import table
 from ecgkin.generation.research.scope import Scope
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl, PtbXlRow
-from ecgkin.retrieval.ecg.statements.catalogue import CODES, SUPERCLASS_NAMES, SUPERCLASSES, statement, superclasses
+from ecgkin.retrieval.ecg.statements.catalogue import CODES, statement
 from ecgkin.retrieval.ecg.statements.find import find_statements
 from ecgkin.retrieval.ecg.statements.report_text import normalise_report, report_language
 from ecgkin.retrieval.encoders.base import Encoder
@@ -53,11 +54,6 @@ from ecgkin.retrieval.errors import EcgkinError, QueryError
 _LOG = logging.getLogger(__name__)
 
 KS: tuple[int, ...] = (1, 3, 5, 10)
-SEED = 2409
-VERIFY_AT_LEAST = 10
-"""A statement is asked about when it has so many positives among the queries."""
-_RHYTHMS = ("AFIB", "AFLT", "STACH", "SBRAD", "SARRH", "SVTAC", "PSVT", "SVARR", "PACE", "SR")
-QUESTION_TYPES: tuple[str, ...] = ("verify", "choose", "query")
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,8 @@ class _Setting:
     found: Neighbours
     scores: Any
     random: Any
-    backend: TextBackend | None
+    answer: Callable[[Request], str] | None
+    """The text that the model answers; None without one."""
 
 
 def evaluate_regen(
@@ -137,6 +134,7 @@ def evaluate_regen(
     backend: TextBackend | None = None,
     ks: Sequence[int] = KS,
     examples: int = 5,
+    answers: Path | None = None,
 ) -> ReGenReport:
     """Compare on PTB-XL; folds keep every patient together, so no neighbour is the query's own earlier ECG.
 
@@ -147,12 +145,13 @@ def evaluate_regen(
         backend: The language model; None leaves the arms that need one out.
         ks: How many reports a model sees, and how many cases answer questions.
         examples: How many queries are shown in full.
+        answers: File in which the model's answers are kept, so that a stopped run goes on where it was.
 
     Returns:
         Figures of every arm, answers, and examples.
 
     Raises:
-        QueryError: The folds hold nothing, or a k is below 1.
+        QueryError: The folds hold nothing, a k is below 1, or the file holds another model's answers.
     """
     if not ks or min(ks) < 1:
         raise QueryError(f"ks are {list(ks)} (expected whole numbers from 1)")
@@ -166,7 +165,8 @@ def evaluate_regen(
     found = nearest_others(asked, cases, max(ks), queries, gallery)
     rng = np.random.default_rng(SEED)
     random = np.stack([rng.choice(len(gallery), size=max(ks), replace=False) for _ in queries])
-    setting = _Setting(gallery, queries, found, found.scores, random, backend)
+    answer = _answering(backend, answers)
+    setting = _Setting(gallery, queries, found, found.scores, random, answer)
     weights = patient_weights(patient_numbers([row.patient_id for row in queries])[0], scope.resamples)
     written = _written(setting, ks, scope.progress)
     arms = {
@@ -188,6 +188,12 @@ def evaluate_regen(
             for place in _spread(len(queries), examples)
         ],
     )
+
+
+def _answering(backend: TextBackend | None, kept: Path | None) -> Callable[[Request], str] | None:
+    if backend is None:
+        return None
+    return KeptAnswers(backend, kept).answer if kept is not None else lambda request: backend.generate(request).text
 
 
 def _written(setting: _Setting, ks: Sequence[int], progress: Progress | None) -> dict[str, list[str]]:
@@ -235,7 +241,7 @@ def _arms(setting: _Setting, ks: Sequence[int]) -> dict[str, Callable[[int], str
         "nearest report copied": lambda place: gallery[int(setting.found.rows[place, 0])].report,
         "report of the same labels": of_same_labels,
     }
-    if setting.backend is not None:
+    if setting.answer is not None:
         for k in ks:
             out[f"model, k={k}"] = partial(_write, setting, k=k)
         middle = sorted(ks)[len(ks) // 2]
@@ -278,9 +284,9 @@ def _cases(setting: _Setting, place: int, k: int, random: bool = False) -> list[
 
 
 def _write(setting: _Setting, place: int, k: int, *, random: bool = False, blank: bool = False) -> str:
-    assert setting.backend is not None  # arms of a model are only made with one
+    assert setting.answer is not None  # arms of a model are only made with one
     prompt = report_prompt(_cases(setting, place, k, random), blank=blank)
-    return readable_answer(setting.backend.generate(Request(prompt, max_new_tokens=160)).text)
+    return readable_answer(setting.answer(Request(prompt, max_new_tokens=160)))
 
 
 def _prose(text: str) -> str:
@@ -306,91 +312,9 @@ def _measures(texts: Sequence[str], queries: Sequence[PtbXlRow], weights: Any) -
     return out
 
 
-# --- questions -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question about one query.
-
-    Attributes:
-        place: Number of the query.
-        kind: "verify" (yes or no), "choose" (which of two), "query" (open: the rhythm, the superclasses).
-        text: In words.
-        truth: The answer.
-        subject: What it is about: a code, two codes, "rhythm" or "superclasses".
-    """
-
-    place: int
-    kind: str
-    text: str
-    truth: str
-    subject: tuple[str, ...]
-
-
-def questions(queries: Sequence[PtbXlRow]) -> list[Question]:
-    """Questions in the manner of ECG-QA, from the labels: as many yes as no, as often the first as the second."""
-    rng = np.random.default_rng(SEED)
-    out: list[Question] = []
-    for code in CODES:
-        have = [n for n, row in enumerate(queries) if code in row.labels]
-        lack = [n for n, row in enumerate(queries) if code not in row.labels]
-        if len(have) < VERIFY_AT_LEAST or len(lack) < VERIFY_AT_LEAST:
-            continue
-        name = statement(code).name_en
-        for some, answer in ((have, "yes"), (lack, "no")):
-            for place in rng.choice(some, size=VERIFY_AT_LEAST, replace=False):
-                out.append(Question(int(place), "verify", f"Does it show {name}? yes or no", answer, (code,)))
-    for place, row in enumerate(queries):
-        groups = superclasses(row.labels)
-        absent = [name for name in SUPERCLASSES if name not in groups]
-        if groups and absent:
-            pair = [str(rng.choice(groups)), str(rng.choice(absent))]
-            order = (pair[0], pair[1]) if rng.random() < 0.5 else (pair[1], pair[0])
-            asked = " or ".join(SUPERCLASS_NAMES[name][0] for name in order)
-            out.append(Question(place, "choose", f"Which does it show: {asked}?", pair[0], order))
-        rhythm = _rhythm(row.labels)
-        if rhythm:
-            out.append(Question(place, "query", "What is the rhythm?", rhythm, ("rhythm",)))
-    return out
-
-
-def _rhythm(labels: Mapping[str, float]) -> str:
-    return next((code for code in _RHYTHMS if code in labels), "")
-
-
 def _nearest_vote(setting: _Setting, k: int, question: Question) -> str:
     """The answer of the k nearest cases."""
-    return _voted(question, [row for row, _ in _cases(setting, question.place, k)])
-
-
-def _voted(question: Question, cases: Sequence[PtbXlRow]) -> str:
-    """The answer that most of the cases give."""
-    if question.kind == "verify":
-        share = sum(question.subject[0] in row.labels for row in cases) / len(cases)
-        return "yes" if share >= 0.5 else "no"
-    if question.kind == "choose":
-        counts = [sum(name in superclasses(row.labels) for row in cases) for name in question.subject]
-        return question.subject[0] if counts[0] >= counts[1] else question.subject[1]
-    said = Counter(rhythm for row in cases if (rhythm := _rhythm(row.labels)))
-    return said.most_common(1)[0][0] if said else "SR"
-
-
-def _read(question: Question, text: str) -> str:
-    """What a model's words answer; "" where nothing of it is understood."""
-    lower = text.lower()
-    if question.kind == "verify":
-        first = lower.split()[:1]
-        if first and first[0].strip(".,") in ("yes", "no", "ja", "nein"):
-            return "yes" if first[0].strip(".,") in ("yes", "ja") else "no"
-        said = {f.code for f in find_statements(text) if f.polarity != "absent"}
-        return "yes" if question.subject[0] in said else "no"
-    found = {f.code: 1.0 for f in find_statements(text) if f.polarity != "absent"}
-    if question.kind == "choose":
-        named = [name for name in question.subject if SUPERCLASS_NAMES[name][0].lower() in lower]
-        named = named or [name for name in question.subject if name in superclasses(found)]
-        return named[0] if len(named) == 1 else ""
-    return _rhythm(found)
+    return voted(question, [row for row, _ in _cases(setting, question.place, k)])
 
 
 def _answers(setting: _Setting, ks: Sequence[int], weights: Any) -> dict[str, dict[str, Interval]]:
@@ -401,14 +325,14 @@ def _answers(setting: _Setting, ks: Sequence[int], weights: Any) -> dict[str, di
     for k in ks:
         arms[f"{k} nearest"] = partial(_nearest_vote, setting, k)
     middle = sorted(ks)[len(ks) // 2]
-    arms[f"{middle} random"] = lambda q: _voted(q, [row for row, _ in _cases(setting, q.place, middle, random=True)])
-    backend = setting.backend
-    if backend is not None:
+    arms[f"{middle} random"] = lambda q: voted(q, [row for row, _ in _cases(setting, q.place, middle, random=True)])
+    ask = setting.answer
+    if ask is not None:
 
         def answered(q: Question, random: bool = False) -> str:
             prompt = report_prompt(_cases(setting, q.place, middle, random), question=q.text)
             try:
-                return _read(q, backend.generate(Request(prompt, max_new_tokens=60)).text)
+                return read_answer(q, ask(Request(prompt, max_new_tokens=60)))
             except EcgkinError as error:
                 _LOG.warning("no answer for %d: %s", setting.queries[q.place].ecg_id, error)
                 return ""
@@ -434,137 +358,3 @@ def _share(right: Any, asked: Any, weights: Any) -> Interval:
     drawn_right = weights[:, known].astype(np.float64) @ right[known]
     drawn_asked = weights[:, known].astype(np.float64) @ asked[known]
     return interval(float(right[known].sum() / asked[known].sum()), drawn_right / np.maximum(drawn_asked, 1e-9))
-
-
-MEASURES: tuple[str, ...] = ("BLEU-1", "BLEU-4", "ROUGE-L", "METEOR")
-_ORDERS = 4
-_WORD = re.compile(r"\w+")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text.
-
-    >>> words("Sinusrhythmus, 72/min; Lagetyp: Linkstyp")
-    ['sinusrhythmus', '72', 'min', 'lagetyp', 'linkstyp']
-    """
-    return _WORD.findall(text.lower())
-
-
-def overlap(texts: Sequence[str], references: Sequence[str], weights: NDArray[np.float32]) -> dict[str, Interval]:
-    """All measures of `MEASURES`.
-
-    Args:
-        texts: What was written; an empty text counts as one without a word in common.
-        references: One for each; texts whose reference has no word are left out.
-        weights: Bootstrap weights, (resamples, n).
-
-    Returns:
-        Measure -> its value with its interval.
-
-    Raises:
-        QueryError: Texts, references and weights do not pair up.
-    """
-    if not len(texts) == len(references) == weights.shape[1]:
-        raise QueryError(f"{len(texts)} texts, {len(references)} references and weights of {weights.shape[1]}")
-    pairs = [(words(text), words(reference)) for text, reference in zip(texts, references, strict=True)]
-    known = np.array([bool(reference) for _, reference in pairs], dtype=bool)
-    counts = np.array([_bleu_counts(text, reference) for text, reference in pairs], dtype=np.float64)
-    plain = np.ones((1, len(texts)), dtype=np.float64)
-    out: dict[str, Interval] = {}
-    for order in (1, _ORDERS):
-        value = _bleu(plain[:, known] @ counts[known], order)
-        drawn = _bleu(weights[:, known].astype(np.float64) @ counts[known], order)
-        out[f"BLEU-{order}"] = interval(float(value[0]), drawn)
-    for name, measure in (("ROUGE-L", rouge_l), ("METEOR", meteor)):
-        each = np.array([measure(*pair) if fine else np.nan for pair, fine in zip(pairs, known, strict=True)])
-        out[name] = mean_interval(each, weights)
-    return out
-
-
-def _bleu_counts(text: Sequence[str], reference: Sequence[str]) -> list[int]:
-    """Length of text and reference, then clipped matches and n-grams of each order."""
-    out = [len(text), len(reference)]
-    for order in range(1, _ORDERS + 1):
-        mine, theirs = _grams(text, order), _grams(reference, order)
-        out += [sum(min(count, theirs[gram]) for gram, count in mine.items()), sum(mine.values())]
-    return out
-
-
-def _grams(tokens: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(tokens[i : i + order]) for i in range(len(tokens) - order + 1))
-
-
-def _bleu(totals: Doubles, orders: int) -> Doubles:
-    """BLEU of summed counts, (n, 2 + 2 orders) -> (n,)."""
-    length, reference = totals[:, 0], totals[:, 1]
-    matches, grams = totals[:, 2 : 2 + 2 * orders : 2], totals[:, 3 : 3 + 2 * orders : 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(grams > 0, matches / grams, 0.0)
-        mean = np.exp(np.log(precision).mean(axis=1))
-        brevity = np.where(length >= reference, 1.0, np.exp(1.0 - reference / length))
-    return np.asarray(np.where((precision > 0).all(axis=1) & (length > 0), mean * brevity, 0.0))
-
-
-def rouge_l(text: Sequence[str], reference: Sequence[str]) -> float:
-    """F of the longest common subsequence.
-
-    Args:
-        text: Words.
-        reference: Words.
-
-    Returns:
-        F, 0 to 1.
-
-    >>> rouge_l(words("sinus rhythm, normal ecg"), words("sinus rhythm, left axis, normal ecg"))
-    0.8
-    """
-    if not text or not reference:
-        return 0.0
-    last = [0] * (len(reference) + 1)
-    for word in text:
-        row = [0]
-        for place, other in enumerate(reference, 1):
-            row.append(last[place - 1] + 1 if word == other else max(last[place], row[-1]))
-        last = row
-    return 2 * last[-1] / (len(text) + len(reference))
-
-
-def meteor(text: Sequence[str], reference: Sequence[str]) -> float:
-    """Harmonic mean of precision and recall of single words, less for every break in their order.
-
-    Args:
-        text: Words.
-        reference: Words.
-
-    Returns:
-        The score, 0 to 1.
-
-    >>> round(meteor(["a", "b", "c"], ["a", "b", "c"]), 3), meteor(["x"], ["a"])
-    (0.981, 0.0)
-    """
-    places: dict[str, list[int]] = {}
-    for place, word in enumerate(reference):
-        places.setdefault(word, []).append(place)
-    matched: list[int | None] = []
-    before: int | None = None
-    for word in text:
-        free = places.get(word)
-        if not free:
-            matched.append(None)
-            before = None
-            continue
-        # The place right behind the last match keeps a chunk together; else the first free one.
-        at = free.index(before + 1) if before is not None and before + 1 in free else 0
-        before = free.pop(at)
-        matched.append(before)
-    n = sum(place is not None for place in matched)
-    if n == 0:
-        return 0.0
-    chunks = 0
-    last: int | None = None
-    for found in matched:
-        if found is not None and (last is None or found != last + 1):
-            chunks += 1
-        last = found
-    precision, recall = n / len(text), n / len(reference)
-    return 10 * precision * recall / (recall + 9 * precision) * (1 - 0.5 * (chunks / n) ** 3)

@@ -1,6 +1,6 @@
-"""Run files of `evaluate drafts`: one JSON line for each draft, so that an arm is run once and scored often.
+"""Run files: one JSON line for each draft or answer, so that a model is asked once and what it said is scored often.
 
-They hold drafts, which may quote reports: they stay in the folder that the user names.
+They hold texts that may quote reports: they stay in the folder that the user names.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
+from ecgkin.generation.backends.base import Request, TextBackend
 from ecgkin.generation.prompt.grounding import without_marks
 from ecgkin.generation.types.draft import Draft
 from ecgkin.retrieval.errors import QueryError
@@ -92,40 +94,43 @@ class DraftLine:
         return cls(ecg_id, "", {}, {}, 0, 0, 0, (), 0.0, None, None, error)
 
 
-class RunFile:
-    """One arm's file: a header line, then a line for each query, in the order in which they were done."""
+class LineFile:
+    """Lines of JSON under a header line, in the order in which they were done; a kill costs the last one at most.
 
-    def __init__(self, folder: Path, arm: str, key: Mapping[str, Any]) -> None:
-        self.path = folder / f"{re.sub(r'[^a-z0-9+=]+', '-', arm.lower())}.jsonl"
-        self.header = {"format": FORMAT, "arm": arm, **key}
+    Attributes:
+        path: The file.
+        header: What the lines belong to.
+    """
 
-    def read(self) -> dict[int, DraftLine]:
-        """Lines that are there and belong to this header, by query; a last line that a kill cut short is left out.
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path = path
+        self.header = {"format": FORMAT, **header}
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Lines that are there and belong to this header; a line that a kill cut short is left out.
 
         Raises:
             QueryError: The file belongs to another run.
         """
         if not self.path.is_file():
-            return {}
-        lines = self.path.read_text(encoding="utf-8").splitlines()
-        found: dict[int, DraftLine] = {}
-        for number, line in enumerate(lines):
+            return []
+        found: list[dict[str, Any]] = []
+        for number, line in enumerate(self.path.read_text(encoding="utf-8").splitlines()):
             try:
                 values = json.loads(line)
             except ValueError:
                 _LOG.warning("line %d of %s is cut short and will be done again", number + 1, self.path.name)
                 continue
-            if number == 0:
-                if values != json.loads(json.dumps(self.header)):
-                    raise QueryError(
-                        f"{self.path} belongs to another run (encoder, folds, thresholds or prompt differ)",
-                        hint="give another --out folder, or remove the file",
-                    )
-                continue
-            found[int(values["ecg_id"])] = DraftLine(**{**values, "abstained": tuple(values["abstained"])})
+            if number > 0:
+                found.append(values)
+            elif values != json.loads(json.dumps(self.header)):
+                raise QueryError(
+                    f"{self.path} belongs to another run (encoder, folds, thresholds or prompt differ)",
+                    hint="give another --out folder, or remove the file",
+                )
         return found
 
-    def append(self, line: DraftLine) -> None:
+    def append(self, values: Mapping[str, Any]) -> None:
         """Add a line; it is on its way to the disk when this returns."""
         new = not self.path.is_file()
         if not new:
@@ -137,4 +142,63 @@ class RunFile:
         with self.path.open("a", encoding="utf-8") as stream:
             if new:
                 stream.write(json.dumps(self.header) + "\n")
-            stream.write(json.dumps(vars(line), ensure_ascii=False) + "\n")
+            stream.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+
+class RunFile:
+    """One arm's file: a header line, then a line for each query."""
+
+    def __init__(self, folder: Path, arm: str, key: Mapping[str, Any]) -> None:
+        self._file = LineFile(folder / f"{re.sub(r'[^a-z0-9+=]+', '-', arm.lower())}.jsonl", {"arm": arm, **key})
+
+    def read(self) -> dict[int, DraftLine]:
+        """Lines that are there, by query.
+
+        Raises:
+            QueryError: The file belongs to another run.
+        """
+        return {
+            int(values["ecg_id"]): DraftLine(**{**values, "abstained": tuple(values["abstained"])})
+            for values in self._file.lines()
+        }
+
+    def append(self, line: DraftLine) -> None:
+        """Add a line."""
+        self._file.append(vars(line))
+
+
+class KeptAnswers:
+    """A model whose answers are kept in a file: what was asked before is not asked again.
+
+    Prompts are kept as hashes. Failures are not kept: the model is asked again.
+    """
+
+    def __init__(self, model: TextBackend, path: Path) -> None:
+        """Read the file where there is one.
+
+        Args:
+            model: The model behind it.
+            path: JSON lines; made with the first answer, its folder must exist.
+
+        Raises:
+            QueryError: The file holds answers of another model.
+        """
+        self.model = model
+        self._file = LineFile(path, {"model": model.name})
+        self._known = {str(line["prompt"]): str(line["text"]) for line in self._file.lines()}
+
+    def answer(self, request: Request) -> str:
+        """The text of the answer.
+
+        Args:
+            request: A prompt without a picture, answered greedily.
+
+        Raises:
+            GenerationError: The model failed.
+        """
+        asked = json.dumps([request.prompt, request.max_new_tokens])
+        key = blake2b(asked.encode(), digest_size=16).hexdigest()
+        if key not in self._known:
+            self._known[key] = self.model.generate(request).text
+            self._file.append({"prompt": key, "text": self._known[key]})
+        return self._known[key]

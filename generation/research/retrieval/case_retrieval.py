@@ -166,8 +166,8 @@ def evaluate_neighbours(
 
 
 def best_rule(grid: dict[tuple[int, float], float]) -> VoteRule:
-    """The (k, tau) with the largest AUC; equal ones in favour of the smaller k."""
-    k, tau = max(grid, key=lambda key: (np.nan_to_num(grid[key], nan=-1.0), -key[0]))
+    """The (k, tau) with the largest AUC to three decimals; equal ones in favour of the smaller k, then the better."""
+    k, tau = max(grid, key=lambda key: (round(float(np.nan_to_num(grid[key], nan=-1.0)), 3), -key[0], grid[key]))
     return VoteRule(k, tau)
 
 

@@ -17,7 +17,7 @@ from ecgkin.retrieval.search.vote import VoteRule, vote_shares
 Doubles = NDArray[np.float64]
 
 # Depths and temperatures that may be chosen from (on fold 9).
-VOTE_KS: tuple[int, ...] = (10, 20, 50, 100, 200)
+VOTE_KS: tuple[int, ...] = (10, 20, 50, 100, 200, 500, 1000)
 SHARED_KS: tuple[int, ...] = (1, 3, 5, 10)
 VOTE_TAUS: tuple[float, ...] = (0.02, 0.05, 0.1, float("inf"))
 # A statement with fewer positives than this has an AUC too loose to average in; the cleaned macro leaves it out.

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
 from ecgkin.retrieval.ecg.formats.watch_export import Export, export_in
 from ecgkin.retrieval.ecg.header import SourceHeader, iso_time
-from ecgkin.retrieval.ecg.leads import LEADS, signed_lead
+from ecgkin.retrieval.ecg.leads import LEADS, foreign_letters, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RateUnknownError, RecordError, why
 
@@ -379,6 +379,7 @@ def _columns(
     if table.units is not None:
         stated = [said or below or None for said, below in zip(stated, table.units, strict=True)]
     keep: list[int] = []
+    foreign = ""
     for k, name in enumerate(plain):
         word = name.lower().replace(" ", "").replace("_", "").replace("-", "")
         if signed_lead(name)[0] is not None:
@@ -387,10 +388,13 @@ def _columns(
             unit = "s" if k in table.clocks else stated[k] or (name if name.lower() in _SECONDS_PER else "")
             rate = _rate_of(values[:, k], unit, where, notes)
         elif word not in _INDEX_NAMES:
-            notes.append(f"column {name!r} is none of the twelve leads: left out")
+            letters = foreign_letters(name)
+            told = f" (spelled with letters that are not Latin: {letters})" if letters else ""
+            notes.append(f"column {name!r} is none of the twelve leads{told}: left out")
+            foreign = foreign or told
     if not keep:
         raise RecordError(
-            f"{where}: no column is a standard lead (found {', '.join(map(repr, plain[:15]))})",
+            f"{where}: no column is a standard lead (found {', '.join(map(repr, plain[:15]))}){foreign}",
             hint=f"expected {', '.join(LEADS)}",
         )
     return [plain[k] for k in keep], values[:, keep], rate, [stated[k] for k in keep]

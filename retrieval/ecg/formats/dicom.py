@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import MutableSequence
 from pathlib import Path
@@ -142,6 +144,7 @@ def _annotations(data: Dataset) -> tuple[list[str], dict[str, float]]:
 
 
 MAX_BYTES = 500_000_000
+MAX_INFLATED = 100_000_000  # bytes of a deflated data set: an hour of twelve leads at 500 Hz are 43 MB
 _META_BYTES = 1024  # preamble and the group that names the class, which comes first
 PDF_CLASS = "1.2.840.10008.5.1.4.1.1.104.1"
 WAVEFORMS = {
@@ -253,7 +256,7 @@ def _dataset(file: Path) -> Dataset:
                     return pydicom.dcmread(file, force=True)  # pydicom tells the encoding by the first element
             meta = pydicom.filereader.read_file_meta_info(file)
             if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
-                raise RecordError(f"{file.name} is deflated, which is not read", hint="store it uncompressed")
+                return pydicom.dcmread(_inflated(file), force=True)
             return pydicom.dcmread(file)
     except EcgkinError:
         raise
@@ -261,6 +264,28 @@ def _dataset(file: Path) -> Dataset:
         raise RecordError(f"{file.name} is no DICOM file (its head is missing)") from None
     except Exception as error:  # as above
         raise RecordError(f"{file.name} is a damaged DICOM file: {_damage(error)}", hint=_DAMAGE_HINT) from None
+
+
+def _inflated(file: Path) -> io.BytesIO:
+    """The data set behind the head of a deflated file (PS3.5, A.5), explicit little endian, at most `MAX_INFLATED`.
+
+    Raises:
+        RecordError: It unpacks to more, is cut off, or is damaged.
+    """
+    raw = file.read_bytes()
+    if raw[132:140] != b"\x02\0\0\0UL\x04\0":
+        raise RecordError(f"{file.name} is a damaged DICOM file: its head does not say how long it is")
+    begins = 144 + int.from_bytes(raw[140:144], "little")
+    unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        found = unpacker.decompress(raw[begins:], MAX_INFLATED + 1)
+    except zlib.error:
+        raise RecordError(f"{file.name} is deflated and damaged", hint=_DAMAGE_HINT) from None
+    if len(found) > MAX_INFLATED:
+        raise RecordError(f"{file.name} unpacks to more than {MAX_INFLATED} bytes", hint="store it uncompressed")
+    if not unpacker.eof:
+        raise RecordError(f"{file.name} is deflated and cut off", hint=_DAMAGE_HINT)
+    return io.BytesIO(found)
 
 
 def _damage(error: Exception) -> str:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
 
 _NOTES = "ecgkin_notes"
+_WITH_PAGES = (Kind.TIFF, Kind.GIF, Kind.PNG, Kind.WEBP, Kind.AVIF, Kind.HEIC)
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:
@@ -139,7 +140,7 @@ def open_picture(path: str | os.PathLike[str], page: int | None = None) -> Image
 
 
 def page_count_of(path: str | os.PathLike[str]) -> int:
-    """Pages of a PDF document (wrapped into DICOM or not) or of a TIFF file; 1 for everything else.
+    """Pages of a PDF document (wrapped into DICOM or not) or of a TIFF file, frames of an animation; else 1.
 
     Raises:
         ImageError: The file cannot be read, or is broken.
@@ -152,7 +153,7 @@ def page_count_of(path: str | os.PathLike[str]) -> int:
         return page_count(document)
     file = Path(path)
     try:
-        if not file.is_file() or kind_of_file(file) is not Kind.TIFF:
+        if not file.is_file() or kind_of_file(file) not in _WITH_PAGES:
             return 1
         with file.open("rb") as stream:
             return count_pages(stream, file.name)

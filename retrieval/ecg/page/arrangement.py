@@ -1,4 +1,4 @@
-"""Which leads stand in which columns of a page, and where those begin: what a page may be is tried, names and laws decide.
+"""Which leads stand in which columns of a page, and where those begin.
 
 The usual layouts divide their rows evenly. Other pages leave room between columns, so that strips end before the rows
 of leads do, show a part of a page, or print leads in columns of another number; there gaps and names tell the columns,
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ def columns_by_names(names: tuple[PlacedName, ...], extent: Extent, rows: int) -
         extent: Ends of the rows.
         rows: Rows of leads.
     """
-    sure = sorted((name.share for name in names if name.row < rows and name.score >= _SURE))
+    sure = sorted(name.share for name in names if name.row < rows and name.score >= _SURE)
     clusters: list[list[float]] = []
     for share in sure:
         if clusters and share - clusters[-1][-1] < _SAME:
@@ -137,12 +138,10 @@ def columns_by_names(names: tuple[PlacedName, ...], extent: Extent, rows: int) -
         return None
     mm = [max(extent.left, extent.left + share * extent.length) for share in (*begins.tolist(), 9.0)]
     mm[-1] = min(extent.right, mm[-2] + pitch * extent.length)
-    return Columns(tuple(zip(mm[:-1], mm[1:], strict=True)), pitch * extent.length)
+    return Columns(tuple(pairwise(mm)), pitch * extent.length)
 
 
-def named_layouts(
-    n_rows: int, columns: int, names: tuple[PlacedName, ...], begins: tuple[float, ...]
-) -> Layout | None:
+def named_layouts(n_rows: int, columns: int, names: tuple[PlacedName, ...], begins: tuple[float, ...]) -> Layout | None:
     """The layout of so many columns that agrees best with the names, whatever part of the usual order it shows.
 
     Args:

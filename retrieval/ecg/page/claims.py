@@ -41,7 +41,7 @@ def claim_ink(paths: Paths, costs: PathCosts, traces: ByteImage, baselines: Floa
     height, width = traces.shape
     worth = traces > 0
     covered = _covered(low, high, height)
-    left_over = np.asarray(worth & (covered == 0), dtype=np.uint8)
+    left_over = (worth & (covered == 0)).view(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(left_over, connectivity=8)
     spans = sorted(
         (max(1, x - _MARGIN), min(width, x + wide + _MARGIN))
@@ -54,9 +54,9 @@ def claim_ink(paths: Paths, costs: PathCosts, traces: ByteImage, baselines: Floa
             merged[-1] = (merged[-1][0], max(last, merged[-1][1]))
         elif last - first > 2:
             merged.append((first, last))
-    nearness = _nearness(costs, baselines, height)
+    price = _nearness(costs, baselines, height) * np.float32(_WORTH) if merged else np.zeros((0, 0), np.float32)
     for first, last in merged:
-        _ask(first, last, costs, worth, nearness, (low, high, left_at))
+        _ask(first, last, costs, worth, covered, price, (low, high, left_at))
     return Paths(low, high, left_at)
 
 
@@ -69,17 +69,17 @@ def _nearness(costs: PathCosts, baselines: FloatArray, height: int) -> NDArray[n
     return np.asarray(np.maximum(_LEAST_WORTH, 1.0 - _FAR * farther / pitch), dtype=np.float32)
 
 
-def _covered(low: FloatArray, high: FloatArray, height: int) -> NDArray[np.int32]:
+def _covered(low: FloatArray, high: FloatArray, height: int) -> NDArray[np.int8]:
     """How many rows pass each pixel, with one px on either side, (height, w)."""
     n_rows, width = low.shape
     begin = np.clip(np.nan_to_num(low) - 1, 0, height).astype(int)
     end = np.clip(np.nan_to_num(high, nan=-2.0) + 2, 0, height).astype(int)
-    steps = np.zeros((height + 1, width), dtype=np.int32)
+    steps = np.zeros((width, height + 1), dtype=np.int8)
     columns = np.arange(width)
     for row in range(n_rows):
-        steps[begin[row], columns] += 1
-        steps[np.maximum(begin[row], end[row]), columns] -= 1
-    return np.cumsum(steps[:-1], axis=0, dtype=np.int32)
+        steps[columns, begin[row]] += 1
+        steps[columns, np.maximum(begin[row], end[row])] -= 1
+    return np.cumsum(steps[:, :-1], axis=1, dtype=np.int8).T
 
 
 def _ask(
@@ -87,7 +87,8 @@ def _ask(
     last: int,
     every: PathCosts,
     worth: NDArray[np.bool_],
-    nearness: NDArray[np.float32],
+    covered: NDArray[np.int8],
+    price: NDArray[np.float32],
     paths: tuple[FloatArray, FloatArray, FloatArray],
 ) -> None:
     """Change paths, in place, between two columns, the row that gains most first.
@@ -98,34 +99,34 @@ def _ask(
     low, high, left_at = (plane[:, first:last] for plane in paths)
     if np.isnan(left_at).any() or np.isnan(paths[2][:, first - 1]).any():
         return
-    costs, height = every.between(first, last), worth.shape[0]
+    costs = every.between(first, last)
     n, n_rows, size = costs.across.shape
     offsets = costs.offsets[:, None]
-    rows, columns = np.arange(n_rows), np.arange(n)
-    y = np.arange(size)[None, None] + costs.offsets[None, :, None]
+    rows, columns = np.arange(n_rows), np.arange(n)[None]
     start, end = (np.full((n_rows, size), np.float32(1e6)) for _ in range(2))
     begun = np.clip(paths[2][:, first - 1].astype(int) - costs.offsets, 0, size - 1)
     start[rows, begun] = 0.0
     end[rows, np.clip(left_at[:, -1].astype(int) - costs.offsets, 0, size - 1)] = 0.0
-    value = row_windows(worth[:, first:last].astype(np.float32), costs.offsets, size) * nearness[None] * _WORTH
+    # Only some of the pixels are worth something: planes of flags are a quarter of the memory of planes of prices.
+    worthy = row_windows(worth[:, first:last], costs.offsets, size)
+    y = (np.arange(size) + offsets).astype(np.int16)
+    passes = _PAPER * costs.upright
+    rise = np.empty_like(passes)
+    before = np.zeros(n_rows)
     least_cost = np.full(n_rows, -np.inf)  # no course of a row is cheaper
-    was_alone: NDArray[np.bool_] | None = None
+    passed = row_windows(covered[:, first:last], costs.offsets, size)
+    begin, stop = ((edge + step).T[:, :, None].astype(np.int16) for edge, step in ((low, -1), (high, 1)))
+    own = ((y >= begin) & (y <= stop)).view(np.int8)
+    paid = (passed == own) & worthy  # passed by no other row
+    changed = rows
     for _ in range(_MOST_ROUNDS):
-        covered = _covered(low, high, height).astype(np.float32)
-        own = (y >= low.T[:, :, None] - 1) & (y <= high.T[:, :, None] + 1)
-        alone = row_windows(covered, costs.offsets, size) - own < 0.5
-        rise = np.cumsum(_PAPER * costs.upright - value * alone, axis=2, dtype=np.float32)
-        if was_alone is not None:
-            least_cost -= (value * (alone & ~was_alone)).sum(axis=(0, 2))
-        was_alone = alone
+        for row in changed.tolist():
+            np.cumsum(passes[:, row] - price[row] * paid[:, row], axis=1, out=rise[:, row])
         left = (left_at - offsets).astype(int)
         entered = np.concatenate([begun[:, None], left[:, :-1]], axis=1)
-        before = np.zeros(n_rows)
-        for row in range(n_rows):
-            tall = (
-                rise[columns, row, np.maximum(left, entered)[row]] - rise[columns, row, np.minimum(left, entered)[row]]
-            )
-            before[row] = float((costs.across[columns, row, entered[row]] + tall).sum())
+        each = rows[:, None]
+        tall = rise[columns, each, np.maximum(left, entered)] - rise[columns, each, np.minimum(left, entered)]
+        before = (costs.across[columns, each, entered] + tall).sum(axis=1).astype(np.float64)
         asked = np.flatnonzero(before - least_cost > _LEAST_GAIN - _NOISE)
         if not asked.size:
             return
@@ -137,6 +138,19 @@ def _ask(
         if gain[k] < _LEAST_GAIN:
             return
         best = asked[k]
+        before_low, before_high = low[best].copy(), high[best].copy()
         low[best] = np.minimum(came[k], gone[k]) + costs.offsets[best]
         high[best] = np.maximum(came[k], gone[k]) + costs.offsets[best]
         left_at[best] = gone[k] + costs.offsets[best]
+        # What the row passes now and did not before, and the other way round.
+        lines = np.arange(worth.shape[0], dtype=np.int16)[:, None]
+        now = ((lines >= low[best] - 1) & (lines <= high[best] + 1)).view(np.int8)
+        change = now - ((lines >= before_low - 1) & (lines <= before_high + 1)).view(np.int8)
+        moved = row_windows(change, costs.offsets, size)
+        passed += moved
+        own[:, best] += moved[:, best]
+        was_paid = paid
+        paid = (passed == own) & worthy
+        _, row, line = np.nonzero(paid > was_paid)
+        least_cost -= np.bincount(row, weights=price[row, line], minlength=n_rows)
+        changed = np.flatnonzero((paid != was_paid).any(axis=(0, 2)))

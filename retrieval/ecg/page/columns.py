@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.page.calibration import Calibration
+from ecgkin.retrieval.ecg.page.counts import median
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 from ecgkin.retrieval.errors import ImageError
 
@@ -22,6 +24,9 @@ _ALIKE = 0.35  # least correlation of steepness that tells a lag
 _BEYOND_MM = 20.0  # ink beyond a pulse that ends or begins the rows is less
 _FOOT_MM = 4.0  # level foot of a pulse before the trace begins
 _EVEN_MM = 1.2  # strokes nearer than this to the even place leave it there
+_SHARED_MM = 0.8  # ends nearer than this to each other are one
+_CLEAR = 0.5  # likelihood of a stroke that decides where leads begin
+_EVENLY_MM = 0.35  # how far such strokes may lie off even distances
 _BORDER_MM = 4.0  # how far a border of columns may lie from its even place
 
 
@@ -90,15 +95,18 @@ def _shared_ends(rows: FloatArray, pulse: Calibration | None) -> tuple[float, fl
         rows: Ends of each row's ink, (n, 2), mm; a row may begin or end too early or too late.
         pulse: The calibration pulse.
     """
-    most, best = -1.0, (float(np.median(rows[:, 0])), float(np.median(rows[:, 1])))
-    for left in rows[:, 0]:
-        for right in rows[:, 1]:
-            near = [np.abs(rows[:, side] - end) <= 0.8 for side, end in ((0, left), (1, right))]
-            ends = (float(np.median(rows[near[0], 0])), float(np.median(rows[near[1], 1])))
-            whole = _ten_seconds(*ends, pulse)
-            support = float(near[0].sum() + near[1].sum()) + (0.0 if whole is None else 0.6 * len(rows) + 0.5)
+    most, best = -1.0, (median(rows[:, 0]), median(rows[:, 1]))
+    # Of each end as a candidate: the median of those near it, and how many those are.
+    shared: list[list[tuple[float, int]]] = []
+    for side in rows.T:
+        near = np.abs(side - side[:, None]) <= _SHARED_MM
+        shared.append([(median(side[mine]), int(mine.sum())) for mine in near])
+    for left, of_left in shared[0]:
+        for right, of_right in shared[1]:
+            whole = _ten_seconds(left, right, pulse)
+            support = of_left + of_right + (0.0 if whole is None else 0.6 * len(rows) + 0.5)
             if support > most:
-                most, best = support, whole or ends
+                most, best = support, whole or (left, right)
     return best
 
 
@@ -254,6 +262,10 @@ def boundaries(
     length = extent.length / columns
     step = 0.1
     places = np.arange(tracks.y.shape[1])
+    drawn = None if strokes is None else _drawn_borders(x_mm, extent, columns, rows, strokes)
+    if drawn is not None:
+        inner = [(float(a), float(b)) for a, b in pairwise(drawn)]
+        return tuple((max(a, extent.left), min(b, extent.right)) for a, b in inner)
     ends = [extent.left]
     begins = []
     for k in range(1, columns):
@@ -280,6 +292,37 @@ def boundaries(
         ends.append(border)
     begins.append(extent.right)
     return tuple(zip(ends, begins, strict=True))
+
+
+def _drawn_borders(x_mm: FloatArray, extent: Extent, columns: int, rows: int, strokes: FloatArray) -> FloatArray | None:
+    """Borders of the columns, mm, with both ends of the rows, by strokes that stand at even distances.
+
+    Strokes are drawn where leads begin, whatever the length of the rows suggests: their ends may be a pulse's foot.
+
+    Returns:
+        Shape (columns + 1,); None unless there is a clear stroke at every border of three columns or more.
+    """
+    if columns < 3:
+        return None
+    places = np.arange(x_mm.shape[1])
+    away = np.arange(-_BORDER_MM, _BORDER_MM + _STEP_MM / 2, _STEP_MM)
+    found = []
+    for k in range(1, columns):
+        at = extent.left + k * extent.length / columns + away
+        index = np.stack([np.interp(at, x_mm[row], places) for row in range(rows)]).round().astype(int)
+        likely = np.sort([np.minimum(1.0, strokes[row, index[row]]) for row in range(rows)], axis=0)[rows // 3]
+        likely = np.convolve(likely, np.ones(5) / 5, mode="same")
+        peak = int(likely.argmax())
+        if likely[peak] < _CLEAR:
+            return None
+        near = slice(max(0, peak - 6), peak + 7)
+        found.append(float((away[near] * likely[near] ** 2).sum() / (likely[near] ** 2).sum()))
+    order = np.arange(1, columns)
+    line = np.polyfit(order, found, 1)
+    if np.abs(np.polyval(line, order) - found).max() > _EVENLY_MM:
+        return None
+    every = np.arange(columns + 1)
+    return np.asarray(extent.left + every * extent.length / columns + np.polyval(line, every))
 
 
 def _whole(length: float) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.arrangement import BETTER, Columns, columns_by_gaps, columns_by_names, named_layouts
+from ecgkin.retrieval.ecg.page.beside import Beside
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
@@ -32,13 +33,14 @@ from ecgkin.retrieval.ecg.page.names import (
     named_layout,
 )
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
-from ecgkin.retrieval.ecg.page.prepared import fine_box, prepare, scale_within
+from ecgkin.retrieval.ecg.page.prepared import Box, fine_box, prepare, scale_within
 from ecgkin.retrieval.ecg.page.reading import Look, look_at
+from ecgkin.retrieval.ecg.page.roofs import find_roofs
 from ecgkin.retrieval.ecg.page.rows import signal_ends
 from ecgkin.retrieval.ecg.page.sampling import FS_HZ, Sampler, in_step_by_law, strip_leads
 from ecgkin.retrieval.ecg.page.scale import PaperScale
 from ecgkin.retrieval.ecg.page.sheet import FineSheet, Sheet, with_marks
-from ecgkin.retrieval.ecg.page.tracks import Tracks, follow, path_costs, trace_tracks
+from ecgkin.retrieval.ecg.page.tracks import InkRuns, Tracks, follow, ink_runs, path_costs, trace_tracks
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -50,6 +52,7 @@ _AGAINST_NAMES_DB = 3.0  # what limb leads' laws may count where names speak aga
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
 _AS_PRINTED = 0.005  # share by which rows of ten seconds may seem longer or shorter on paper that lies flat
+_LEAST_FIT, _MOST_FIT = -3.0, 12.0  # dB that count
 _HINT = 40  # of 255: likelihood of a trace under which ink is none
 
 
@@ -104,23 +107,24 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     darkness = _without_marks(sheet, fine)
     half = _likely(sheet, darkness)
     baselines = (np.array(rows.baselines) + 0.5) / 2 - 0.5
-    half = np.asarray(half, dtype=np.uint8)
+    k = fine.factor
+    box = fine_box(sheet, fine, _traced(sheet))
+    aside = Beside(lambda: _beside_paths(sheet, fine, darkness, ready.scale, box))
     costs = path_costs(half, baselines, 0, width // 2)
     paths = claim_ink(follow(half, baselines, 0, width // 2, costs), costs, _surely(sheet, half), baselines)
-    tracks = trace_tracks(darkness, paths, 2 * fine.factor, _ink_level(sheet, fine.darkness))
-    k = fine.factor
+    level, runs, scale = aside.result()
+    ink = FineInk(fine.darkness, level, k)
+    tracks = trace_tracks(darkness, paths, 2 * k, level, runs)
     tracks = replace(tracks, weight=_supported(tracks, sheet, k))
-    box = fine_box(sheet, fine, _traced(sheet))
-    scale = ready.scale if ready.scale.box == box else scale_within(sheet, fine, box)
     x_mm = _along(tracks, scale)
-    pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
+    pulse = _pulse(tracks, x_mm, scale, box, sheet, ink)
     extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
     warnings = list(look.reading.warnings)
     if scale.found and not scale.certain and (pulse is None or not _most_usual(pulse, scale)):
         # Lines may be 10 mm apart, or 2.5: a pulse as high and as wide as most decides.
         for factor in (0.5, 2.0):
             other = scale.rescaled(factor)
-            seen = _pulse(tracks, x_mm / factor, other, box, sheet, k)
+            seen = _pulse(tracks, x_mm / factor, other, box, sheet, ink)
             if seen is not None and seen.rows >= 0.5 * len(x_mm) and _most_usual(seen, other):
                 scale, x_mm, pulse = other, x_mm / factor, seen
                 extent = find_extent(tracks, x_mm, scale.px_per_mm[0], pulse, (float(box[0]), float(box[2])))
@@ -129,7 +133,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         per_mm = scale.px_per_mm[0] * extent.length / 250.0
         scale = replace(scale, px_per_mm=(per_mm, per_mm))
         x_mm = _along(tracks, scale)
-        pulse = _pulse(tracks, x_mm, scale, box, sheet, k)
+        pulse = _pulse(tracks, x_mm, scale, box, sheet, ink)
         extent = find_extent(tracks, x_mm, per_mm, pulse, (float(box[0]), float(box[2])))
     if scale.found and not scale.flat:
         x_mm = in_step(x_mm, tracks.y, scale.px_per_mm[1], extent)
@@ -160,7 +164,11 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     strokes = _strokes(sheet, tracks, k)
     plan: Columns | None = None
     best: tuple[float, Layout, tuple[Stretch, ...], Columns] | None = None
-    for layout, columns, handicap in _plans(look, known, tracks, x_mm, extent, names, strokes):
+    plans = _plans(look, known, tracks, x_mm, extent, names, strokes)
+    hopes = [_most(agreement(layout, names, columns.begins(extent)), names) - less for layout, columns, less in plans]
+    for place, (layout, columns, less) in enumerate(plans):
+        if best is not None and hopes[place] <= best[0]:
+            continue  # whatever its signals are
         stretches = _stretches(layout, extent, columns, duration, x_mm)
         sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, rough=True)
         sampler.without_strokes(stretches)
@@ -169,11 +177,14 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
             layout = replace(layout, strip_leads=strips)
             stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
-        signal = sampler.signals(stretches, shown)
-        named, fit = agreement(layout, names, columns.begins(extent)), _fit(layout, signal)
-        if named < 0.0 and len(names) >= 3:  # chest leads that change evenly fulfil the laws of Cabrera's order, too
-            fit = min(fit, _AGAINST_NAMES_DB)
-        rank = 3.0 * named + fit - handicap
+        named = agreement(layout, names, columns.begins(extent))
+        rank = 3.0 * named - less
+        rest = max([best[0] if best else -np.inf, *hopes[place + 1 :]])
+        if rank + _LEAST_FIT <= rest:  # else its signals change nothing
+            limbs = tuple(s for s in stretches if s.lead in LIMB_LEADS)
+            fit = _fit(layout, sampler.signals(limbs, shown))
+            # Chest leads that change evenly fulfil the laws of Cabrera's order, too.
+            rank += min(fit, _AGAINST_NAMES_DB) if named < 0.0 and len(names) >= 3 else fit
         if best is None or rank > best[0]:
             best = (rank, layout, stretches, columns)
     _, layout, stretches, plan = best or (0.0, Layout(n_rows, 1, 0, ()), (), None)
@@ -216,6 +227,24 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     )
     confidence = _confidence(sampler, stretches, record)
     return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
+
+
+def _beside_paths(
+    sheet: Sheet, fine: FineSheet, darkness: ByteImage, scale: PaperScale, box: Box
+) -> tuple[float, InkRuns, PaperScale]:
+    """What is found out about a page while the rough courses of its rows are: from which darkness on something is ink,
+    the runs of that, and the scale within the box of its traces."""
+    level = _ink_level(sheet, fine.darkness)
+    return level, ink_runs(darkness, level), scale if scale.box == box else scale_within(sheet, fine, box)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FineInk:
+    """Darkness of the fine page, from which level on it is ink, and fine px per working px."""
+
+    darkness: ByteImage
+    level: float
+    factor: float
 
 
 def _confidence(sampler: Sampler, stretches: tuple[Stretch, ...], record: EcgRecord) -> dict[str, float]:
@@ -319,16 +348,19 @@ def _without_marks(sheet: Sheet, fine: FineSheet) -> ByteImage:
 
 
 def _pulse(
-    tracks: Tracks, x_mm: FloatArray, scale: PaperScale, box: tuple[int, int, int, int], sheet: Sheet, factor: float
+    tracks: Tracks, x_mm: FloatArray, scale: PaperScale, box: tuple[int, int, int, int], sheet: Sheet, ink: FineInk
 ) -> Calibration | None:
-    """The calibration pulse: by its edges, by its roof where the picture cuts it, or as the network marked it."""
+    """The calibration pulse: by its edges, by its roof where the picture cuts it or none else stays, or as the network
+    marked it."""
     found = find_pulses(tracks, x_mm, scale.px_per_mm, (float(box[0]), float(box[2])))
     if found is not None and found.rows >= 0.75 * len(x_mm):
         return found
     others = [find_cut_pulse(tracks, x_mm, scale.px_per_mm, scale.found)]
     if sheet.marks is not None and scale.found:
         baselines = np.array(sheet.rows.baselines)
-        others.append(marked_pulses(sheet.marks.pulse, baselines, x_mm, scale.px_per_mm, factor))
+        others.append(marked_pulses(sheet.marks.pulse, baselines, x_mm, scale.px_per_mm, ink.factor))
+    if scale.found:
+        others.append(find_roofs(ink.darkness, ink.level, tracks, x_mm, scale, (float(box[0]), float(box[2]))))
     for other in others:
         if other is not None and (
             found is None or (other.rows > found.rows and _most_usual(found, scale) <= _most_usual(other, scale))
@@ -385,6 +417,11 @@ def _candidates(n_rows: int, guess: str, known: str | None = None) -> list[Layou
     return out
 
 
+def _most(agreed: float, names: tuple[PlacedName, ...]) -> float:
+    """The highest rank that a layout may reach: strips may yet be named as is read, limb leads fit as well as any."""
+    return 3.0 * (agreed + 0.4 * sum(name.score for name in names)) + _MOST_FIT
+
+
 def _fit(layout: Layout, signal: FloatArray) -> float:
     """How well the limb leads of the columns fit together under a layout, dB, -3 to 12 each, 0 where not testable."""
     found = []
@@ -396,7 +433,7 @@ def _fit(layout: Layout, signal: FloatArray) -> float:
             if all(name in LIMB_LEADS for name in three):
                 value = triple_db(signals, (three[0], three[1], three[2]))
                 if value is not None:
-                    found.append(float(np.clip(value, -3.0, 12.0)))
+                    found.append(float(np.clip(value, _LEAST_FIT, _MOST_FIT)))
     return float(np.mean(found)) if found else 0.0
 
 
@@ -458,7 +495,7 @@ def _plans(
     names: tuple[PlacedName, ...],
     strokes: FloatArray | None,
 ) -> list[tuple[Layout, Columns, float]]:
-    """What the page may be: layouts, their columns, and how much must speak for each beyond what speaks for the first."""
+    """What the page may be: layouts, their columns, and how much more must speak for each than for the first."""
     n_rows = tracks.y.shape[0]
     candidates = _candidates(n_rows, look.reading.layout, known.layout)
     alone = named_layout(n_rows, names) if known.layout is None else None

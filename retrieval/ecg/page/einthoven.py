@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page.counts import variance
+
 FloatArray = NDArray[np.float64]
 
 LAWS: tuple[tuple[tuple[str, float], ...], ...] = (
@@ -215,7 +217,7 @@ def law_shifts(
     i, j = divmod(int(share.argmin()), share.shape[1])
     late = np.array([0.0, float(lags[i]), float(lags[j])])
     # By one lag each, then by lags that change along the column; from no lag at all where one each gains nothing.
-    found = [_stretched(x, start, reach) for start in (late, np.zeros(3))]
+    found = [_stretched(x, start, reach) for start in ((late, np.zeros(3)) if late.any() else (late,))]
     line, left = min(found, key=lambda f: f[1])
     energy = float(sum(np.nanvar(row) for row in x))
     before = float(np.nanvar(x.sum(axis=0)))
@@ -239,6 +241,7 @@ def _stretched(x: FloatArray, late: FloatArray, reach: int) -> tuple[FloatArray,
     at = np.arange(n, dtype=np.float64)
     tau = 2 * at / (n - 1) - 1
     known = np.isfinite(x)
+    complete = known.all(axis=1)
     filled = np.stack([np.interp(at, at[k], row[k]) for row, k in zip(x, known, strict=True)])
     rise = np.gradient(filled, axis=1)
     middle, slope = late.copy(), np.zeros(3)
@@ -247,14 +250,14 @@ def _stretched(x: FloatArray, late: FloatArray, reach: int) -> tuple[FloatArray,
         """The sum at these lags, its places in each lead, where all are known, and the variance there."""
         places = [at + m + s * tau for m, s in zip(middle, slope, strict=True)]
         good = np.ones(n, dtype=bool)
-        for p, k in zip(places, known, strict=True):
+        for p, k, whole in zip(places, known, complete, strict=True):
             good &= (p >= 0) & (p <= n - 1)
-            if not k.all():
+            if not whole:
                 good &= np.interp(p, at, k.astype(float)) > 0.99
-        total = np.interp(places[0], at, filled[0])
+        total = filled[0].copy()  # the first lead stays where it is
         for p, row in zip(places[1:], filled[1:], strict=True):
             total += np.interp(p, at, row)
-        left = float(total[good].var()) if good.sum() > 0.5 * n else np.inf
+        left = variance(total[good]) if np.count_nonzero(good) > 0.5 * n else np.inf
         return total, places, good, left
 
     total, places, good, best = summed(middle, slope)

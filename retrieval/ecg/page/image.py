@@ -24,7 +24,7 @@ _ORIENTATION = 0x0112  # EXIF tag
 LARGEST_FILE = 512 << 20  # bytes: 100 Mpx of 16-bit RGB without compression are 600 MB, a scan is never near
 _MOSTLY_VISIBLE, _LIGHT = 0.6, 170  # share of a picture that is not transparent; of 255
 _STRIP_BYTES = 1 << 19
-MAX_PAGES = 500  # of a TIFF file, as of a PDF document
+MAX_PAGES = 500  # of a TIFF file or an animation, as of a PDF document
 _SUBFILE, _REDUCED = 254, 1  # TIFF tag and bit that mark a page as the thumbnail of another one
 
 
@@ -90,24 +90,33 @@ def _heif_registered() -> bool:
 
 
 def count_pages(stream: BinaryIO, name: str = "the picture") -> int:
-    """Pages of a picture file: those of a TIFF file without its thumbnails, at most `MAX_PAGES`; 1 for all others.
+    """Pages of a picture file: those of a TIFF file without its thumbnails, frames of an animation or a sequence.
 
     Args:
         stream: The file, opened for reading bytes.
         name: What to call it in messages.
 
     Returns:
-        How many.
+        How many, at most `MAX_PAGES`; 1 for pictures of other kinds.
 
     Raises:
         ImageError: As `open_image`.
     """
     with open_image(stream, name) as picture:
-        return len(_pages(picture))
+        return len(_pages(picture, stream))
 
 
-def _pages(picture: Image.Image) -> list[int]:
-    """Frames that are pages; the picture stands at frame 0 afterwards."""
+def _pages(picture: Image.Image, stream: BinaryIO) -> list[int]:
+    """Frames that are pages; the picture stands where it stood afterwards."""
+    if picture.format == "GIF":  # Pillow would walk through them all, however many there are
+        at = stream.tell()
+        found = list(range(_gif_frames(stream)))
+        stream.seek(at)
+        return found or [0]
+    if picture.format in ("PNG", "WEBP", "AVIF", "HEIF"):
+        first = picture.tell()  # HEIC: the one that is shown need not stand first
+        others = range(min(int(getattr(picture, "n_frames", 1)), MAX_PAGES))
+        return [first, *(frame for frame in others if frame != first)]
     if picture.format != "TIFF":
         return [0]
     found = []
@@ -122,13 +131,41 @@ def _pages(picture: Image.Image) -> list[int]:
     return found or [0]
 
 
+def _gif_frames(stream: BinaryIO) -> int:
+    """Images of a GIF file, at most `MAX_PAGES`: its blocks are stepped over, nothing is decoded."""
+    stream.seek(10)
+    packed = stream.read(3)[:1]
+    stream.seek(13 + _colours(packed))
+    frames = 0
+    while frames < MAX_PAGES:
+        kind = stream.read(1)
+        if kind == b"!":
+            stream.read(1)
+        elif kind == b",":
+            described = stream.read(9)
+            stream.seek(_colours(described[8:]) + 1, io.SEEK_CUR)
+            frames += len(described) == 9
+        else:  # the end, or what should not be there
+            break
+        while size := stream.read(1):
+            if size == b"\0":
+                break
+            stream.seek(size[0], io.SEEK_CUR)
+    return frames
+
+
+def _colours(packed: bytes) -> int:
+    """Bytes of the table of colours that a field of a GIF file announces."""
+    return 3 << ((packed[0] & 7) + 1) if packed and packed[0] & 0x80 else 0
+
+
 def load_image(source: str | Path | bytes | Image.Image | NDArray[Any], page: int = 1) -> ByteImage:
     """A picture as RGB bytes, upright by its EXIF tag.
 
     Args:
         source: Path, encoded bytes, PIL image, or array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4); arrays of floats
             are taken as 0..1, of 16 bits as 0..65535.
-        page: Of a TIFF file of several pages, from 1.
+        page: Of a TIFF file of several pages, or frame of an animation, from 1.
 
     Returns:
         uint8 (h, w, 3). The source is never modified; transparent parts lie on white, under light lines on black.
@@ -164,10 +201,13 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any], page: in
         raise ImageError(f"{name} is empty (0 bytes)", hint="copy or export the picture again")
     picture = open_image(opened, name)
     if page != 1:
-        pages = _pages(picture)
+        pages = _pages(picture, opened)
         if not 1 <= page <= len(pages):
             raise ImageError(f"page is {page} ({name} has {len(pages)})")
-        picture.seek(pages[page - 1])
+        try:
+            picture.seek(pages[page - 1])
+        except Exception as error:  # Pillow's plugins raise whatever they stumble over
+            raise ImageError(f"page {page} of {name} is damaged: {error}"[:300], hint="export it again") from error
     return _from_pil(picture, name)
 
 

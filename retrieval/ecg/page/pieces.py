@@ -91,12 +91,8 @@ def find_pieces(ink: ByteImage) -> Pieces:
 
 
 def inked_pixels(picture: ByteImage) -> NDArray[np.int64]:
-    """Places that are not 0 in the flattened picture, line by line. OpenCV finds them faster than NumPy."""
-    found = cv2.findNonZero(picture)
-    if found is None:
-        return np.zeros(0, dtype=np.int64)
-    x, y = np.asarray(found, dtype=np.int64).reshape(-1, 2).T  # OpenCV 4 has an axis more than OpenCV 5
-    return np.asarray(y * picture.shape[1] + x)
+    """Places that are not 0 in the flattened picture, line by line. Of flags NumPy finds them faster than OpenCV."""
+    return np.flatnonzero(picture != 0)
 
 
 def picture_of(at: NDArray[np.int64], shape: tuple[int, ...]) -> ByteImage:

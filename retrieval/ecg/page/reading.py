@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ecgkin.retrieval.ecg.page.beside import Beside
 from ecgkin.retrieval.ecg.page.damage import row_bow, straighten_rows, without_creases
 from ecgkin.retrieval.ecg.page.image import LARGEST_FILE, LARGEST_MPX, load_image
 from ecgkin.retrieval.ecg.page.ink import (
@@ -303,25 +304,17 @@ class _Learned:
         return np.asarray(cv2.warpPerspective(planes, onto @ self.onto, size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
 
 
-class _Looking(threading.Thread):
-    """The network's look at a picture, in a thread of its own (a pool would not outlive the forks of an ingest)."""
+class _Looking:
+    """The network's look at a picture, beside the search for its ink."""
 
     def __init__(self, rgb: ByteImage) -> None:
-        super().__init__(name="ecgkin-looking", daemon=True)
-        self._rgb = rgb
-        self._looks: PageLooks | None = None
-        self._error: BaseException | None = None
         self._waited_for = False
-        self.start()
+        self._look = Beside(partial(self._seen, rgb))
 
-    def run(self) -> None:
-        """Look."""
+    def _seen(self, rgb: ByteImage) -> PageLooks:
         from ecgkin.retrieval.ecg.page.network.segment import look
 
-        try:
-            self._looks = look(self._rgb, local=False, beside=lambda: not self._waited_for)
-        except BaseException as error:  # raised where it is waited for
-            self._error = error
+        return look(rgb, local=False, beside=lambda: not self._waited_for)
 
     def result(self) -> PageLooks:
         """What it says.
@@ -330,11 +323,7 @@ class _Looking(threading.Thread):
             EcgkinError: As `look`.
         """
         self._waited_for = True
-        self.join()
-        if self._error is not None:
-            raise self._error
-        assert self._looks is not None  # there is an error or a result
-        return self._looks
+        return self._look.result()
 
 
 def _drawn(found: _Found) -> tuple[str, tuple[str, ...], Redrawn | None]:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
+from ecgkin.retrieval.ecg.page.counts import median
 from ecgkin.retrieval.ecg.page.digitized import Stretch
 from ecgkin.retrieval.ecg.page.einthoven import beside, law_shifts, match, triple_weights
 from ecgkin.retrieval.ecg.page.names import STRIPS, Layout, PlacedName, strip_names
@@ -21,6 +22,7 @@ _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the pa
 _BORDER_MM = 4.0  # how far a border of columns may lie from where it should
 # Waves a column: up to where the mean over a column is undone, and over what width that fades out.
 _NOISE_FROM, _FADING = 0.4, 0.25
+_TIMES, _FEW = 8, 8  # places to a column in its Fourier interpolation, and columns that have none
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
 
@@ -102,7 +104,8 @@ class Sampler:
         self._mm_per_s = mm_per_s
         self._per_mm = scale.px_per_mm[0]
         self._tracks = tracks
-        self._level = [float(np.nanmedian(y)) if np.isfinite(y).any() else 0.0 for y in tracks.y]
+        self._level = [median(y[known]) if known.any() else 0.0 for y, known in zip(tracks.y, self._known, strict=True)]
+        self._fine: dict[tuple[int, int, int], FloatArray] = {}
         y_mm = per_mv / scale.px_per_mm[1]
         for row in range(n_rows):
             known = np.flatnonzero(self._known[row])
@@ -185,6 +188,7 @@ class Sampler:
                 at += step
             side.append(int(np.clip(at + step, 0, top.size - 1)))
         a, b = side
+        self._fine.clear()
         self._mv[row][a : b + 1] = np.interp(np.arange(a, b + 1), [a, b], [self._mv[row][a], self._mv[row][b]])
 
     def cover(self, stretch: Stretch) -> float:
@@ -217,26 +221,41 @@ class Sampler:
         first, last = round(stretch.start_s * FS_HZ), round((stretch.start_s + stretch.length_s) * FS_HZ)
         mm, mv, known = self._mm[stretch.row], self._mv[stretch.row], self._known[stretch.row]
         begin, end = np.interp([stretch.left, stretch.right], self._x, mm)
-        late = np.linspace(*late_s, last - first)
-        at = begin + (np.arange(first, last) / FS_HZ - stretch.start_s + late) * self._mm_per_s
+        seconds = np.arange(first, last) / FS_HZ - stretch.start_s
+        if any(late_s):
+            seconds = seconds + np.linspace(*late_s, last - first)
+        at = begin + seconds * self._mm_per_s
         at = at[at <= end + self._mm_per_s / FS_HZ]
         place = np.interp(at, mm, self._x)
         # The columns at either end may hold ink of the neighbour.
         a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
         if a >= b:
             return first, np.full(at.size, np.nan)
-        part, inked = mv[a:b], np.flatnonzero(known[a:b])
-        if inked.size:  # what is missing at an end goes on level: the neighbour says nothing about it
-            part = np.interp(np.arange(part.size), inked, part[inked])
-        part = _steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12)
-        values = np.interp(place - a, np.arange(part.size), part) if self._rough else _band_limited(part, place - a)
-        holes = ~known
-        holes[:a] = holes[b:] = False
-        missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))
-        values[missing[np.clip(np.round(place).astype(int), 0, missing.size - 1)]] = np.nan
-        if np.isfinite(values).any():
-            values = values - np.nanmedian(values)
+        inked = known[a:b]
+        if self._rough:
+            part = self._followed(mv[a:b], inked)
+            values = np.interp(place - a, np.arange(part.size), part)
+        else:
+            key = (stretch.row, a, b)
+            if key not in self._fine:
+                self._fine[key] = _band_limited(self._followed(mv[a:b], inked))
+            values = _between(self._fine[key], b - a, place - a)
+        if not inked.all():
+            holes = ~known
+            holes[:a] = holes[b:] = False
+            missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))
+            values[missing[np.clip(np.round(place).astype(int), 0, missing.size - 1)]] = np.nan
+        shown = values[np.isfinite(values)]
+        if shown.size:
+            values = values - median(shown)
         return first, values
+
+    def _followed(self, part: FloatArray, inked: NDArray[np.bool_]) -> FloatArray:
+        """The columns of a stretch, what is missing bridged, and its ends without leaps."""
+        at = np.flatnonzero(inked)
+        if at.size > 0:  # what is missing at an end goes on level: the neighbour says nothing about it
+            part = np.interp(np.arange(part.size), at, part[at]) if at.size < part.size else part
+        return _steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12)
 
 
 def _steady_ends(values: FloatArray, reach: int, jump: float) -> FloatArray:
@@ -263,22 +282,28 @@ def _steady_ends(values: FloatArray, reach: int, jump: float) -> FloatArray:
     return out
 
 
-def _band_limited(values: FloatArray, at: FloatArray) -> FloatArray:
-    """Values at fractional places, by Fourier interpolation of the evenly spaced columns.
+def _band_limited(values: FloatArray) -> FloatArray:
+    """Values at eighths of the evenly spaced columns, by Fourier interpolation; fewer than eight columns as they are.
 
     A column shows the mean of the time that it covers: fast waves come out too low by sinc(frequency), which is undone
     where signals have their energy, and left where there is little but noise.
     """
     n = values.size
-    if n < 8:
-        return np.interp(at, np.arange(n), values)
+    if n < _FEW:
+        return values
     padded = np.concatenate([values, values[::-1]])  # even, so that the ends do not jump
-    times = 8
     waves = np.fft.rfft(padded)
     frequency = np.arange(waves.size) / padded.size
     waves *= 1.0 + (1.0 / np.sinc(frequency) - 1.0) * np.clip((_NOISE_FROM - frequency) / _FADING, 0.0, 1.0)
-    fine = np.fft.irfft(waves, times * padded.size) * times
-    return np.interp(at * times, np.arange(times * (n - 1) + 1), fine[: times * (n - 1) + 1])
+    fine = np.fft.irfft(waves, _TIMES * padded.size) * _TIMES
+    return np.asarray(fine[: _TIMES * (n - 1) + 1], dtype=np.float64)
+
+
+def _between(fine: FloatArray, n: int, at: FloatArray) -> FloatArray:
+    """Values at fractional places among `n` columns, from what `_band_limited` made of them."""
+    if n < _FEW:
+        return np.interp(at, np.arange(n), fine)
+    return np.interp(at * _TIMES, np.arange(fine.size), fine)
 
 
 def _long_runs(flags: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:

@@ -251,12 +251,17 @@ def _unwrap_from(phase: FloatArray, weight: FloatArray, start: int) -> FloatArra
     out: list[float] = phase.tolist()
     clear = 0.15 * float(np.percentile(weight, 80)) + 1e-12
     sure: list[float] = np.minimum(1.0, weight / clear).tolist()
+    remainder, turn = math.remainder, math.tau
     for order in (range(start + 1, phase.size), range(start - 1, -1, -1)):
         last, slope = out[start], 0.0
         for k in order:
             guess = last + slope
-            value = guess + math.remainder(out[k] - guess, math.tau) * sure[k]
-            slope = min(0.8, max(-0.8, 0.7 * slope + 0.3 * (value - last)))
+            value = guess + remainder(out[k] - guess, turn) * sure[k]
+            slope = 0.7 * slope + 0.3 * (value - last)
+            if slope > 0.8:
+                slope = 0.8
+            elif slope < -0.8:
+                slope = -0.8
             out[k] = last = value
     return np.array(out)
 

@@ -10,12 +10,11 @@ closing and an opening with the pen's width give the curve back with peaks and v
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
-from ecgkin.retrieval.ecg.page.pieces import inked_pixels
 
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
@@ -79,9 +78,7 @@ def path_costs(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> 
     reach = int(min(np.ceil(_REACH * pitch), height))
     size = 2 * reach + 1
     offsets = np.round(baselines).astype(np.int64) - reach
-    # (columns, rows, y): a column's windows lie together in memory.
-    windows = row_windows(ink[:, left:right].astype(np.float32) / 255.0, offsets, size)
-    paper = 1.0 - windows
+    paper = 1.0 - ink[:, left:right].astype(np.float32) / np.float32(255.0)
     y = np.arange(size) + offsets[:, None]
     place = np.full(y.shape, _ANY)
     if n_rows > 1:
@@ -95,20 +92,34 @@ def path_costs(ink: ByteImage, baselines: FloatArray, left: int, right: int) -> 
     place += outside * 4.0
     # A slight pull home, so that a path in the open returns.
     place += (np.abs(y - baselines[:, None]) / pitch) * 0.02
-    across = paper if _ACROSS == 1.0 else paper * np.float32(_ACROSS)
-    across = across + place.astype(np.float32)
-    upright = paper * np.float32(_UPRIGHT) + np.float32(_ANY)
+    across = row_windows(paper if _ACROSS == 1.0 else paper * np.float32(_ACROSS), offsets, size, _ACROSS)
+    across += place.astype(np.float32)
+    nothing = np.float32(_UPRIGHT) + np.float32(_ANY)
+    upright = row_windows(paper * np.float32(_UPRIGHT) + np.float32(_ANY), offsets, size, float(nothing))
     home = (np.abs(y - baselines[:, None]) * np.float32(0.02)).astype(np.float32)
     return PathCosts(across, upright, home, offsets)
 
 
-def row_windows(plane: NDArray[np.float32], offsets: NDArray[np.int64], size: int) -> NDArray[np.float32]:
-    """`size` lines of a plane (h, columns) from each row's offset on, 0 outside of it, (columns, rows, size)."""
-    height = plane.shape[0]
-    padded = np.zeros((height + 2 * size, plane.shape[1]), dtype=np.float32)
-    padded[size : size + height] = plane
-    windows = np.stack([padded[size + o : size + o + size] for o in offsets]).transpose(2, 0, 1)
-    return np.ascontiguousarray(windows)
+def row_windows(plane: NDArray[Any], offsets: NDArray[np.int64], size: int, outside: float = 0.0) -> NDArray[Any]:
+    """`size` lines of a plane (h, columns) from each row's offset on, a column's windows together in memory.
+
+    Args:
+        plane: Of any type of number.
+        offsets: y of the first line of each row's window, (rows,).
+        size: Lines of a window.
+        outside: What stands above and below the plane.
+
+    Returns:
+        Of the plane's type, (columns, rows, size).
+    """
+    height, columns = plane.shape
+    # Turned before windows are cut, which overlap.
+    padded = np.full((columns, height + 2 * size), outside, dtype=plane.dtype)
+    padded[:, size : size + height] = plane.T
+    out = np.empty((columns, offsets.size, size), dtype=plane.dtype)
+    for row, offset in enumerate(offsets.tolist()):
+        out[:, row] = padded[:, size + offset : 2 * size + offset]
+    return out
 
 
 def cheapest(
@@ -130,9 +141,8 @@ def cheapest(
     # Of a column's many small steps the calls cost as much as the numbers: nothing is allocated.
     down, up = np.empty_like(start), np.empty_like(start)
     below = up[:, ::-1]
-    for x in range(n):
-        passed, entered = rise[x], best[x]
-        np.add(here, across[x], out=entered)
+    for entered, stepped, passed in zip(best, across, rise, strict=True):
+        np.add(here, stepped, out=entered)
         np.subtract(entered, passed, out=down)
         np.minimum.accumulate(down, axis=1, out=down)
         np.add(down, passed, out=down)
@@ -146,10 +156,14 @@ def cheapest(
     at = total.argmin(axis=1)
     cost = total[rows, at]
     came, left = np.empty((n_rows, n), dtype=np.int64), np.empty((n_rows, n), dtype=np.int64)
+    never_less = bool((rise[:, :, 1:] >= rise[:, :, :-1]).all())
     for x in range(n - 1, -1, -1):
         passed = rise[x]
         np.subtract(passed, passed[rows, at][:, None], out=up)
-        np.negative(up, out=up, where=y <= at[:, None])
+        if never_less:
+            np.abs(up, out=up)
+        else:
+            np.negative(up, out=up, where=y <= at[:, None])
         np.add(best[x - 1] if x else start, across[x], out=down)
         np.add(down, up, out=down)
         left[:, x] = at
@@ -199,7 +213,46 @@ class Tracks:
     stroke: float
 
 
-def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float = 100.0) -> Tracks:
+@dataclass(frozen=True, slots=True, eq=False)
+class InkRuns:
+    """Upright runs of ink on the fine page, column by column from the top; each (n_runs,).
+
+    Attributes:
+        column: Their columns.
+        begin, end: First and last y, px.
+    """
+
+    column: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+
+
+def ink_runs(darkness: ByteImage, level: float = 100.0) -> InkRuns:
+    """Where a page is inked.
+
+    Args:
+        darkness: 0 = paper, 255 = middle of a stroke, uint8 (h, w), fine px.
+        level: Darkness from which on something is ink.
+
+    Returns:
+        Its runs.
+    """
+    # Beside a dark upright stroke its pale border is no stroke of its own: half of what is darkest nearby counts.
+    solid = np.empty_like(darkness)
+    pen = np.ones((1, 5), np.uint8)
+    for line in range(0, darkness.shape[0], _STRIP):
+        part = darkness[line : line + _STRIP]
+        near = cv2.convertScaleAbs(cv2.dilate(part, pen), alpha=_HALF)
+        np.maximum(near, np.uint8(round(level)), out=near)
+        cv2.compare(part, near, cv2.CMP_GE, dst=solid[line : line + _STRIP])
+    tall = max(3, round(_BROKEN * darkness.shape[1])) | 1
+    closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8), dst=solid)
+    return _runs(np.asarray(closed, dtype=np.uint8))
+
+
+def trace_tracks(
+    darkness: ByteImage, paths: Paths, factor: float, level: float = 100.0, runs: InkRuns | None = None
+) -> Tracks:
     """The rows' curves to a fraction of a pixel.
 
     Args:
@@ -207,22 +260,15 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
         paths: Rough courses, at 1 / `factor` of the fine size.
         factor: Fine px per px of the paths.
         level: Darkness from which on something is ink.
+        runs: `ink_runs` at this level, where they are known.
 
     Returns:
         Curves; a column has a value where the path of the row touches ink there.
     """
     width = darkness.shape[1]
     n_rows = paths.low.shape[0]
-    # Beside a dark upright stroke its pale border is no stroke of its own: half of what is darkest nearby counts.
-    solid = np.empty_like(darkness)
-    pen = np.ones((1, 5), np.uint8)
-    for line in range(0, darkness.shape[0], _STRIP):
-        part = darkness[line : line + _STRIP]
-        near = np.maximum(cv2.convertScaleAbs(cv2.dilate(part, pen), alpha=_HALF), np.uint8(round(level)))
-        cv2.compare(part, near, cv2.CMP_GE, dst=solid[line : line + _STRIP])
-    tall = max(3, round(_BROKEN * width)) | 1
-    closed = cv2.morphologyEx(solid, cv2.MORPH_CLOSE, np.ones((tall, 1), np.uint8))
-    column, begin, end = _runs(np.asarray(closed, dtype=np.uint8))
+    runs = runs or ink_runs(darkness, level)
+    column, begin, end = runs.column, runs.begin, runs.end
     low, high = _enlarged(paths, factor, width)
     slack = 0.6 * factor + 1.0
     touches = np.zeros((column.size, n_rows), dtype=bool)
@@ -254,19 +300,21 @@ def trace_tracks(darkness: ByteImage, paths: Paths, factor: float, level: float 
     return Tracks(y, edge_top, edge_bottom, weight, stroke)
 
 
-def _runs(solid: ByteImage) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Column, first and last y of every upright run of ink."""
+def _runs(solid: ByteImage) -> InkRuns:
+    """Every upright run of ink."""
     height, width = solid.shape
-    begun, ended = solid.copy(), solid.copy()
-    cv2.subtract(solid[1:], solid[:-1], dst=begun[1:])
-    cv2.subtract(solid[:-1], solid[1:], dst=ended[:-1])
-    places = []
-    for edge in (begun, ended):
-        y, x = np.divmod(inked_pixels(edge), width)
-        # Few as they are, sorting them by columns is quicker than turning the picture.
-        places.append(np.sort(x * height + y))
-    column, begin = np.divmod(places[0], height)
-    return column, begin, places[1] % height
+    ink = solid != 0
+    # Between lines of pixels ink begins and ends in turn.
+    changed = np.empty((height + 1, width), dtype=np.bool_)
+    changed[0], changed[-1] = ink[0], ink[-1]
+    np.not_equal(ink[1:], ink[:-1], out=changed[1:-1])
+    at = np.flatnonzero(changed)
+    y = at // width
+    # Few as they are, sorting them by columns is quicker than turning the picture.
+    places = np.sort((at - y * width) * (height + 1) + y)
+    column = places[0::2] // (height + 1)
+    first = column * (height + 1)
+    return InkRuns(column, places[0::2] - first, places[1::2] - first - 1)
 
 
 def _enlarged(paths: Paths, factor: float, width: int) -> tuple[FloatArray, FloatArray]:
@@ -325,40 +373,46 @@ def _sub_pixel(
     reach = max(3, round(0.6 * stroke) + 2)
     span = np.arange(-reach, reach + 1)
 
-    def window(at: NDArray[np.int64]) -> FloatArray:
-        places = np.clip(at[:, None] + span[None, :], 0, height - 1)
-        return np.asarray(darkness[places, columns[:, None]], dtype=np.float64)
+    flat = darkness.ravel()
+    width = darkness.shape[1]
 
-    above, below = window(first), window(last)
-    ground_above, ground_below = above[:, :2].mean(axis=1), below[:, -2:].mean(axis=1)
-    peak = np.maximum(above[:, reach:].max(axis=1), below[:, : reach + 1].max(axis=1))
+    # Along the first axis, so that each step is one over all columns.
+    def window(at: NDArray[np.int64], around: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        places = np.clip(at + around[:, None], 0, height - 1)
+        return places, flat.take(places * width + columns).astype(np.float32)
+
+    (_, above), (_, below) = window(first, span), window(last, span)
+    ground_above, ground_below = (above[0] + above[1]) / 2, (below[-2] + below[-1]) / 2
+    peak = np.maximum(above[reach:].max(axis=0), below[: reach + 1].max(axis=0))
     edge_top[rows, columns] = first + _crossing(above, (ground_above + peak) / 2, reach)
-    edge_bottom[rows, columns] = last - _crossing(below[:, ::-1], (ground_below + peak) / 2, reach)
-    flat = last - first + 1 <= 2.2 * stroke + 2
+    edge_bottom[rows, columns] = last - _crossing(below[::-1], (ground_below + peak) / 2, reach)
+    flat_ones = last - first + 1 <= 2.2 * stroke + 2
+    rows, columns, first, last = (values[flat_ones] for values in (rows, columns, first, last))
     middle = ((first + last) / 2).round().astype(int)
     far = max(4, round(1.1 * stroke + 3))
     wide = np.arange(-far, far + 1)
-    places = np.clip(middle[:, None] + wide[None, :], 0, height - 1)
-    values = darkness[places, columns[:, None]].astype(np.float64)
-    ground = np.minimum(values[:, :2].mean(axis=1), values[:, -2:].mean(axis=1))
-    inside = (places >= first[:, None] - 2) & (places <= last[:, None] + 2)
-    mass = np.where(inside, np.maximum(values - ground[:, None], 0.0), 0.0)
-    total = mass.sum(axis=1)
-    found = flat & (total > 0)
-    value = middle + (mass * wide[None, :]).sum(axis=1) / np.maximum(total, 1e-9)
+    places, values = window(middle, wide)
+    ground = np.minimum((values[0] + values[1]) / 2, (values[-2] + values[-1]) / 2)
+    # Sums of bytes and of halves of them: exact.
+    mass = np.maximum(values - ground, np.float32(0))
+    mass *= (places >= first - 2) & (places <= last + 2)
+    total = mass.sum(axis=0, dtype=np.float64)
+    found = total > 0
+    value = middle + (mass * wide[:, None].astype(np.float32)).sum(axis=0, dtype=np.float64) / np.maximum(total, 1e-9)
     centre[rows[found], columns[found]] = value[found]
     return edge_top, edge_bottom, centre
 
 
-def _crossing(profile: FloatArray, level: FloatArray, middle: int) -> FloatArray:
-    """Where profiles that rise along their second axis cross a level last before `middle`, relative to it."""
-    above = profile >= level[:, None]
-    n = profile.shape[1]
-    index = np.arange(n)
+def _crossing(profile: NDArray[np.float32], level: NDArray[np.float32], middle: int) -> FloatArray:
+    """Where profiles that rise along their first axis cross a level last before `middle`, relative to it."""
+    n = profile.shape[0]
     # The innermost sample below the level, at or before the middle + 1.
-    below = np.where(~above & (index[None, :] <= middle + 1), index[None, :], -1).max(axis=1)
+    below = np.full(level.size, -1)
+    for index in range(min(n, middle + 2)):
+        below[profile[index] < level] = index
     lower = np.clip(below, 0, n - 2)
-    p0, p1 = profile[np.arange(lower.size), lower], profile[np.arange(lower.size), lower + 1]
+    columns = np.arange(lower.size)
+    p0, p1 = profile[lower, columns].astype(np.float64), profile[lower + 1, columns].astype(np.float64)
     share = np.clip((level - p0) / np.where(p1 > p0, p1 - p0, 1.0), 0.0, 1.0)
     found = lower + share - middle
     return np.where((below < 0) | (p1 <= p0), -0.5, found)

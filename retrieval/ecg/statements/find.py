@@ -1,4 +1,5 @@
-"""Statements found in free text: English, German and Swedish, with negation and doubt.
+"""Statements found in free text, with negation and doubt: English, German and Swedish; of French, Italian, Spanish,
+Portuguese and Dutch the names of the commonest (`abroad.json`).
 
 Text and patterns are cut into the same tokens (lower case, umlauts folded, endings stripped), patterns stand in a tree
 of tokens, and the longest pattern that begins at a token wins. What a clause says around a hit decides its polarity, in
@@ -11,11 +12,13 @@ the manner of NegEx (Chapman 2001): cue words before it within a few tokens, or 
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.resources import files
 from typing import Literal
 
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
@@ -49,7 +52,9 @@ _SAME = {
     "flimmrar": "flimm",
 }
 # Everyday words or syllables in one of the languages: count as abbreviation only in capitals, or alone.
-_CAPITALS_ONLY = frozenset({"el", "af", "dig", "pm", "es", "sb", "av", "ash", "pat", "sr", "mi", "tab", "std", "ste"})
+_CAPITALS_ONLY = frozenset(
+    "el af dig pm es sb av ash pat sr mi tab std ste bre brd bbd bbg hve hvd hvi hvg lbtb rbtb bcri bcrd bdas".split()
+)
 _CLAUSE_END = re.compile(
     r"[.;:!]|\b(?:but|however|otherwise|aber|jedoch|sonst|sondern|vielmehr|men|except|ausser|außer)\b", re.IGNORECASE
 )
@@ -84,7 +89,7 @@ _NO_BEFORE = re.compile(
     r"anstelle|"
     r"ausgeschlossene[mnrs]?|unwahrscheinliche[mnrs]?|unlikely|"
     r"ingen|inga|inget|ej|inte|icke|utan|varken|saknar|avsaknad av|uteslut(?:en|et|na|er|ande av)|osannolik\w*|"
-    # French, Italian, Spanish, Portuguese, Dutch: their names of statements are not read, abbreviations are
+    # French, Italian, Spanish, Portuguese, Dutch
     r"pas (?:de|du|d)|absence d[eu]?|aucune?|sans|nessun\w*|non (?:e|ha|si|ci|vi|evid\w*|segni|presenta\w*|rilev\w*)|"
     r"assenza d\w*|senza|sin|ausencia d\w*|ningun\w*|sem|nenhum\w*|nao|geen|niet|zonder|afwezigheid van)\b"
 )
@@ -235,7 +240,7 @@ def find_statements(text: str) -> list[FoundStatement]:
     """Every statement that a text names, in the order of the text.
 
     Args:
-        text: A report, a query or a sentence in English, German or Swedish.
+        text: A report, a query or a sentence.
 
     Returns:
         One entry per mention; a longer wording hides shorter ones inside it ("incomplete right bundle branch block" is
@@ -448,6 +453,18 @@ def statement_layers() -> list[list[tuple[str, str]]]:
     ]
 
 
+def abroad() -> list[tuple[str, str]]:
+    """What the commonest statements are called in French, Italian, Spanish, Portuguese and Dutch, with their codes."""
+    read = json.loads(files("ecgkin.retrieval.ecg.statements").joinpath("abroad.json").read_text("utf-8"))
+    return [
+        (text, code)
+        for names in read.values()
+        for code, patterns in names.items()
+        for pattern in patterns
+        for text in expand(pattern)
+    ]
+
+
 @lru_cache(maxsize=1)
 def _tree() -> Names:
-    return tree_of(statement_layers())
+    return tree_of([*statement_layers(), abroad()])

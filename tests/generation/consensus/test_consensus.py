@@ -14,11 +14,15 @@ from ecgkin.generation.consensus.assembly import Neighbour
 from ecgkin.generation.consensus.consensus import ABSENT_BELOW, CITED, axis_phrase, write_consensus
 from ecgkin.generation.consensus.phrases import (
     ABSENT,
+    ACUTE,
     FINDINGS,
+    MAY_BE_ACUTE,
     PLAIN_FROM,
     PROBABLE_FROM,
     SHOWN_BY,
     TITLES,
+    UNUSUAL,
+    WALLS,
     WORDS,
     alternative,
     capital,
@@ -30,6 +34,7 @@ from ecgkin.generation.consensus.thresholds import FLOOR, DraftThresholds, shipp
 from ecgkin.generation.measures import Measurements
 from ecgkin.generation.measures.evidence import MeasuredModel
 from ecgkin.generation.measures.leads import LeadMeasures
+from ecgkin.generation.measures.p_train import PTrain
 from ecgkin.generation.measures.pacing import Pacing
 from ecgkin.generation.prompt.grounding import ground, without_marks
 from ecgkin.generation.research.fit.thresholds import fit_thresholds
@@ -423,6 +428,68 @@ def test_a_report_vetoes_its_case() -> None:
     draft = drafted([nearest, *neighbours((30, "SR NORM"))])
     (said,) = (s for s in draft.sentences if s.text.startswith("No ST-T"))
     assert "y/0" not in said.citations and len(said.citations) == CITED
+
+
+def test_a_section_says_what_was_measured_in_it() -> None:
+    """Flags stand in their sections too; where one only keeps a section open, the reason names it."""
+    down = {name: lead(st_j_mv=-0.15, st_60_mv=-0.15, st_80_mv=-0.15) for name in ("V4", "V5", "V6")}
+    flat = {name: lead() for name in LEADS}
+    draft = drafted(neighbours((40, "SR NORM")), measurements=measured(leads={**flat, **down}))
+    by_name = {section.name: section for section in draft.sections}
+    assert [s.text for s in by_name["st_t"].sentences] == ["ST depression in V4, V5, V6."]
+    assert by_name["infarction"].abstained == "left open (ST depression in V4, V5, V6)"
+    slow = drafted(neighbours((40, "SR NORM")), measurements=measured(qrs_ms=114.0, pr_ms=212.0, leads=flat))
+    assert "Conduction: Left open (QRS 114 ms; PR 212 ms)." in slow.text
+    twice = drafted(neighbours((40, "SR STD_")), measurements=measured(leads={**flat, **down}))
+    (line,) = [s.text for s in twice.sentences if s.section == "st_t"]
+    assert line.startswith("ST depression in V4, V5, V6 (")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_conclusion_says_what_raised_st_may_mean(language: Language) -> None:
+    """Where no infarction is stated over that wall; a stated one is not said a second time, and comes first."""
+    may_be = MAY_BE_ACUTE[language].format(wall=WALLS[language]["inferior"])
+    up = {name: lead(st_j_mv=0.25, st_60_mv=0.3) for name in ("II", "III", "aVF")}
+    leads = {**{name: lead() for name in LEADS}, **up}
+    limits = DraftThresholds("x", default=0.3)
+    other = drafted(neighbours((20, "SR ASMI")), language, thresholds=limits, measurements=measured(leads=leads))
+    first = next(s for s in other.sentences if s.section == "conclusion")
+    assert may_be in first.text and first.basis == "measurement"
+    both = neighbours((8, "SR ASMI IMI"), (12, "SR ASMI"))
+    named = drafted(both, language, thresholds=limits, measurements=measured(leads=leads))
+    conclusion = [s for s in named.sentences if s.section == "conclusion"]
+    assert may_be not in named.text
+    assert [code for code, _ in conclusion[-1].statements] == ["IMI", "ASMI"]
+
+
+def test_a_block_is_no_fibrillation_and_danger_stands_in_the_conclusion() -> None:
+    """P waves that QRS does not follow rule fibrillation out; an excluded WPW is named; a flagged ECG is not normal."""
+    limits = DraftThresholds("x", default=0.2)
+    train = PTrain(82.0, 1.0, 0.9, (), (2, 2, 2), 0.3)
+    free = measured(rate_bpm=38.0, rr_ms=(1580.0,) * 5, p_waves="absent", pr_ms=None, rr_variation=0.004, p_train=train)
+    block = drafted(neighbours((20, "AFIB")), thresholds=limits, measurements=free)
+    assert "high_grade_block" in [flag.code for flag in block.flags] and "AFIB" not in block.codes()
+    two = drafted(neighbours((12, "SR CRBBB"), (8, "SR WPW")), thresholds=limits)
+    assert "possible Wolff-Parkinson-White pattern" in two.sections[-1].sentences[-1].text
+    normal = drafted(neighbours((40, "SR NORM")), measurements=free)
+    assert normal.probabilities["NORM"] <= 0.1 and "orderline" not in normal.text
+
+
+def test_right_bundle_branch_block_leaves_infarction_open() -> None:
+    """It is not said that nothing can be judged: QRS is named as what keeps the section open."""
+    block = {"V1": lead(r_mv=0.2, s_mv=0.1, r2_mv=0.8), "I": lead(s_mv=0.3), "V6": lead(s_mv=0.3)}
+    leads = {**{name: lead() for name in LEADS}, **block}
+    draft = drafted(neighbours((40, "SR CRBBB")), measurements=measured(qrs_ms=140.0, leads=leads))
+    assert "Infarction: Left open (QRS 140 ms)." in draft.text and "Not to be judged" not in draft.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_walls_and_unusual_values_are_no_statement_of_the_cited_cases(language: Language) -> None:
+    for wall in WALLS[language].values():
+        for words in (ACUTE[language].format(wall=wall, shown="x"), MAY_BE_ACUTE[language].format(wall=wall)):
+            assert not find_statements(capital(words) + "."), words
+    for words in UNUSUAL[language].values():
+        assert not find_statements(words.format(value="V5, V6")), words
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ecgkin.generation.consensus.assembly import Neighbour
 from ecgkin.generation.consensus.consensus import write_consensus
 from ecgkin.generation.consensus.findings import support, weigh, with_findings
-from ecgkin.generation.consensus.phrases import WORDS
+from ecgkin.generation.consensus.phrases import ABSENT, WORDS, capital
 from ecgkin.generation.consensus.thresholds import DraftThresholds
 from ecgkin.generation.measures import Measurements
 from ecgkin.generation.measures.evidence import MeasuredModel
@@ -200,3 +200,28 @@ def test_a_fast_uneven_rhythm_without_p_is_no_sinus_tachycardia() -> None:
     assert "sinus" not in text
     for known in (replace(fast, rr_variation=0.02), replace(fast, p_waves="present")):
         assert "sinus tachycardia" in drafted(near, {"SR": 0.9, "STACH": 0.5}, measurements=known).text.lower()
+
+
+@pytest.mark.parametrize("code", ["PACE", "CLBBB", "WPW"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_one_in_twenty_paced_is_enough_to_deny_nothing(code: str, language: Language) -> None:
+    """Where any witness gives so much to pacing, LBBB or WPW, neither ST-T nor infarction is denied."""
+    found = cases((20, "SR LAFB"))
+    denied = {ABSENT[language][section].removesuffix(".") for section in ("st_t", "infarction")}
+    sure = drafted(found, {"SR": 0.9, "LAFB": 0.9, "super:CD": 0.9, "NORM": 0.01, code: 0.02}, language)
+    assert all(words in sure.text for words in denied)
+    unsure = drafted(found, {"SR": 0.9, "LAFB": 0.9, "super:CD": 0.9, "NORM": 0.01, code: 0.06}, language)
+    assert not any(words in unsure.text for words in denied)
+    assert capital(WORDS[language]["maybe_veiled"]) in unsure.text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_disagreement_is_told_at_length_once(language: Language) -> None:
+    """The reading alone speaks for three findings: the first says so in full, the others in short."""
+    found = cases((20, "SR"))
+    reading = {"SR": 0.9, "AFIB": 0.01, "IMI": 0.9999, "LAFB": 0.9999, "LVH": 0.9999}
+    supers = {"super:MI": 0.999, "super:CD": 0.999, "super:HYP": 0.999}
+    text = drafted(found, {**reading, **supers}, language).text
+    words = WORDS[language]
+    assert text.count(words["only_reading"]) == 1 and text.count(words["again_reading"]) == 2
+    assert text.index(words["only_reading"]) < text.index(words["again_reading"])

@@ -117,6 +117,38 @@ def test_depression_deepest_in_v2_or_v3_is_no_subendocardial_one() -> None:
     assert codes(measured({"V5": lead("negative", t_mv=-0.1, r_mv=0.5, s_mv=1.0), "V6": turned})) == {"t_inversion"}
 
 
+@pytest.mark.parametrize("fast", [{"rate_bpm": 160.0}, {"atrial": AtrialActivity(290.0, 0.7, 80.0, 0.3)}])
+def test_signs_of_slow_rhythms_are_not_looked_for_in_fast_ones(fast: dict[str, Any]) -> None:
+    """Posterior pattern, ST up in aVR and Wellens' T: neither in flutter nor above 150/min."""
+    shallow, deep = lead(st_j_mv=-0.06), lead(st_j_mv=-0.12)
+    chest = {"V1": shallow, "V2": deep, "V3": deep, "V4": shallow}
+    wide = {"aVR": lead(st_j_mv=0.2), **dict.fromkeys(("I", "II", "aVL", "V4", "V5", "V6"), deep)}
+    late = {name: lead("negative", t_mv=-0.4) for name in ("V2", "V3")}
+    for leads, code in ((chest, "posterior_pattern"), (wide, "avr_elevation"), (late, "wellens")):
+        assert code in codes(measured(leads)) and code not in codes(measured(leads, **fast))
+
+
+def test_pre_excitation_looks_like_q_waves() -> None:
+    """ST beside such waves is no sign of infarction then; ST that reaches its own limit still is."""
+    early = {"pr_ms": 100.0, "qrs_ms": 110.0, "slow_start_ms": 44.0}
+    faked, raised = lead(st_j_mv=0.07, q_mv=0.3, q_ms=40.0, r_mv=0.4), lead(st_j_mv=0.2)
+    assert codes(measured({"III": faked, "aVF": faked}, **early)) == {"preexcitation"}
+    assert codes(measured({"III": raised, "aVF": raised}, **early)) == {"preexcitation", "st_elevation"}
+
+
+def test_a_run_of_fast_beats_is_flagged() -> None:
+    """Six beats in a row above 150/min in a slower rhythm; five are none, and fibrillation is flagged as such."""
+    slow = (800.0,) * 4
+    (flag,) = red_flags(measured(rr_ms=(*slow, *(330.0,) * 5, *slow), rr_variation=0.02))
+    assert (flag.code, flag.variant) == (F.FAST, "run") and flag.measured["beats"] == 6
+    assert flag_title(flag) == "Run of 6 beats at 182/min"
+    assert codes(measured(rr_ms=(*slow, *(330.0,) * 4, *slow))) == set()
+    uneven = {"rr_variation": 0.2, "p_waves": "absent", "p_constant": 0.1, "pr_ms": None}
+    assert "rate_above_150" not in codes(
+        measured(rr_ms=(350.0, 390.0, 310.0, 395.0, 330.0, 300.0, 900.0, 650.0, 1000.0), **uneven)
+    )
+
+
 def test_left_bundle_branch_block_has_rules_of_its_own() -> None:
     """Discordant ST elevation below a quarter of S says nothing; concordant, excessive or V1-V3 depression does."""
     assert codes(left_bundle()) == {"left_bundle_branch_block"}
@@ -357,7 +389,19 @@ def test_simulated_ventricular_fibrillation_is_no_atrial_fibrillation() -> None:
 def test_every_flag_has_words(code: FlagCode, language: str) -> None:
     """Title, criterion and source; nothing left to fill in; the two languages differ."""
     values = dict.fromkeys(
-        ("rate_bpm", "qrs_ms", "pr_ms", "qtc_ms", "qtc_fridericia_ms", "atrial_bpm", "pause_ms", "V2"), 123.0
+        (
+            "rate_bpm",
+            "qrs_ms",
+            "pr_ms",
+            "qtc_ms",
+            "qtc_fridericia_ms",
+            "atrial_bpm",
+            "pause_ms",
+            "V2",
+            "beats",
+            "run_bpm",
+        ),
+        123.0,
     )
     for variant in ("", *FLAG_TEXTS[code].variants):
         flag = Flag(code, ("V2", "V3"), values, variant)

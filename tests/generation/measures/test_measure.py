@@ -275,6 +275,30 @@ def test_the_rhythm_strip_counts_the_beats() -> None:
     assert found.rate_bpm == pytest.approx(60 * fs / cycle, rel=0.02)
 
 
+def test_a_strip_with_a_small_qrs_does_not_count_t_waves() -> None:
+    """A rate of 38/min on a page whose strip shows a QRS of 0.15 mV and now and then a T wave that is as fast."""
+    fs, at = 500, (450, 1240, 2040, 2830, 3620, 4410)
+    signal = np.full((12, 5000), np.nan, dtype=np.float32)
+    qrs, t_wave = np.interp(np.arange(30), [0, 12, 29], [0.0, 1.0, 0.0]), np.hanning(60)
+    for lead in (0, 3, 4, 6, 9):  # a lead or two a column
+        shown = slice(1250 * (lead // 3), 1250 * (lead // 3 + 1))
+        clear = np.zeros(5000)
+        for start in at:
+            clear[start : start + 30] += 0.7 * qrs
+            clear[start + 120 : start + 260] += 0.15 * np.hanning(140)
+        signal[lead, shown] = clear[shown]
+    strip = np.zeros(5000)
+    for i, start in enumerate(at):
+        strip[start : start + 30] += 0.15 * qrs
+        if i in (0, 1, 3):
+            strip[start + 140 : start + 200] += 0.35 * t_wave
+    signal[1] = strip
+    signal += np.random.default_rng(1).normal(0, 0.005, signal.shape).astype(np.float32)
+    found = measure(EcgRecord(signal, float(fs), LEADS))
+    assert found.n_beats == len(at)
+    assert found.rate_bpm == pytest.approx(60 * fs / 792, rel=0.02)
+
+
 def with_raised_st(ecg: SimulatedEcg, height_mv: float, xyz: tuple[float, float, float], fall_s: float) -> EcgRecord:
     """The record with an injury current: it comes while the ventricles are excited, domes, and goes with T."""
     t = np.arange(ecg.record.signal_mv.shape[1]) / ecg.record.fs_hz

@@ -10,17 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecgkin.generation.backends.base import Completion, Request
-from ecgkin.generation.research.drafts.regen import (
-    KS,
-    MEASURES,
-    evaluate_regen,
-    meteor,
-    overlap,
-    questions,
-    report_prompt,
-    rouge_l,
-    words,
-)
+from ecgkin.generation.research.drafts.overlap import MEASURES, meteor, overlap, rouge_l, words
+from ecgkin.generation.research.drafts.questions import questions
+from ecgkin.generation.research.drafts.regen import KS, evaluate_regen, report_prompt
 from ecgkin.generation.research.scope import Scope
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
@@ -121,6 +113,33 @@ def test_the_whole_comparison(made_ptbxl: Path) -> None:
     assert "most frequent report" in text
     assert found.as_dict()["about"]["model"] == "copying"
     assert set(found.answers["most frequent answer"]) <= {"verify", "choose", "query"}
+
+
+def test_a_stopped_comparison_goes_on_where_it_was(made_ptbxl: Path, tmp_path: Path) -> None:
+    class Stopping(Copying):
+        """Is killed at the sixth question."""
+
+        def generate(self, request: Request) -> Completion:
+            if len(self.prompts) == 5:
+                raise KeyboardInterrupt
+            return super().generate(request)
+
+    kept, scope = tmp_path / "answers.jsonl", Scope((9,), range(1, 9), resamples=20)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_regen(made_ptbxl, HashingEncoder(32), scope, backend=Stopping(), ks=(1,), answers=kept)
+    kept.write_bytes(kept.read_bytes()[:-9])  # the kill cut the fifth answer short
+    alone, resumed = Copying(), Copying()
+    whole = evaluate_regen(made_ptbxl, HashingEncoder(32), scope, backend=alone, ks=(1,))
+    again = evaluate_regen(made_ptbxl, HashingEncoder(32), scope, backend=resumed, ks=(1,), answers=kept)
+    assert again.as_dict() == whole.as_dict()
+    answered = [prompt for prompt in alone.prompts if "report: <<<" in prompt or "yes or no" in prompt]
+    assert not set(resumed.prompts) & set(answered[:4])
+    assert answered[4] in resumed.prompts
+    assert "report" not in kept.read_text().splitlines()[0]
+    other = Copying()
+    other.name = "another"
+    with pytest.raises(QueryError, match="another run"):
+        evaluate_regen(made_ptbxl, HashingEncoder(32), scope, backend=other, ks=(1,), answers=kept)
 
 
 def test_without_a_model(made_ptbxl: Path) -> None:

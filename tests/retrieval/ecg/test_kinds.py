@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import io
 import struct
 import zlib
@@ -10,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from ecgkin.retrieval.ecg import kinds
 from ecgkin.retrieval.ecg.formats.pictures import is_picture, open_ecg, open_picture, page_count_of, picture_notes
 from ecgkin.retrieval.ecg.kinds import Kind, kind_of
-from ecgkin.retrieval.ecg.page.image import load_image, open_image
+from ecgkin.retrieval.ecg.page.image import MAX_PAGES, load_image, open_image
 from ecgkin.retrieval.errors import ImageError
 
 
@@ -157,3 +158,50 @@ def test_pages_of_a_tiff_file(tmp_path: Path) -> None:
     assert isinstance(opened, Image.Image) and picture_notes(opened) == ("the document has 2 pages: page 1 is read",)
     with pytest.raises(ImageError, match=r"page is 3, but scan\.tif has 2 pages"):
         open_picture(file, 3)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "AVIF", "HEIF"])
+def test_frames_of_an_animation_are_pages(kind: str, tmp_path: Path) -> None:
+    """The first is read and the others are said to be there; each can be asked for; there is no fourth of three."""
+    if kind == "HEIF":
+        pytest.importorskip("pillow_heif").register_heif_opener()
+    elif not features.check("avif") and kind == "AVIF":
+        pytest.skip("this Pillow has no AVIF")
+    frames = [page(), Image.fromarray(255 - np.asarray(page())), Image.new("RGB", (90, 60), "red")]
+    file = tmp_path / f"sweep.{kind.lower()}"
+    frames[0].save(file, kind, save_all=True, append_images=frames[1:], **({"duration": 100} if kind != "HEIF" else {}))
+    assert page_count_of(file) == 3
+    opened = open_ecg(file)
+    assert isinstance(opened, Image.Image) and picture_notes(opened) == ("the document has 3 pages: page 1 is read",)
+    for number, frame in enumerate(frames, 1):
+        found = np.asarray(open_picture(file, number), dtype=int)
+        assert np.abs(found - np.asarray(frame)).mean() < 12, number
+    with pytest.raises(ImageError, match="page is 4, but"):
+        open_picture(file, 4)
+    frames[1].save(file, kind)
+    assert page_count_of(file) == 1
+
+
+def test_frames_are_counted_within_bounds(tmp_path: Path) -> None:
+    """A GIF file of very many frames, an APNG file that announces more than it holds, files that break off."""
+    out = io.BytesIO()
+    page().convert("P").save(out, "GIF")
+    whole = out.getvalue()
+    at = whole.index(b",\0\0\0\0")
+    (tmp_path / "many.gif").write_bytes(whole[:at] + whole[at:-1] * 2000 + b";")
+    assert page_count_of(tmp_path / "many.gif") == MAX_PAGES
+    for cut in range(11, len(whole), 7):
+        (tmp_path / "cut.gif").write_bytes(whole[:cut])
+        with contextlib.suppress(ImageError):
+            assert page_count_of(tmp_path / "cut.gif") in (1, 2)
+    out = io.BytesIO()
+    page().save(out, "PNG", save_all=True, append_images=[Image.new("RGB", (90, 60), "red")])
+    data = out.getvalue()
+    at = data.index(b"acTL")
+    told = b"acTL" + struct.pack(">2I", 2**31 - 1, 0)
+    data = data[:at] + told + struct.pack(">I", zlib.crc32(told)) + data[at + 16 :]
+    (tmp_path / "many.png").write_bytes(data)
+    assert page_count_of(tmp_path / "many.png") == MAX_PAGES
+    assert isinstance(open_picture(tmp_path / "many.png"), Image.Image)
+    with pytest.raises(ImageError, match=r"page 300 of .*many\.png is damaged"):
+        open_picture(tmp_path / "many.png", 300)

@@ -10,7 +10,7 @@ import pytest
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
-from ecgkin.retrieval.search.copies import MOST_READ, same_recording, without_near_copies
+from ecgkin.retrieval.search.copies import MOST_READ, NEAREST, same_recording, without_near_copies
 
 
 def _ecg(code: str, seed: int) -> EcgRecord:
@@ -40,6 +40,38 @@ def _changed(record: EcgRecord) -> dict[str, EcgRecord]:
     }
 
 
+@pytest.mark.parametrize("sd_mv", [0.02, 0.05, 0.1])
+def test_noise_makes_no_other_recording(sd_mv: float) -> None:
+    """White noise of each copy, at two rates; noise alone is nobody's copy, and noise makes no two recordings one."""
+    rng = np.random.default_rng(3)
+    for step in (1, 5):
+        records = [_with(r, r.signal_mv[:, ::step], r.fs_hz / step) for r in (_ecg("NORM", 5), _ecg("CLBBB", 6))]
+        noisy = [[_with(r, r.signal_mv + rng.normal(0, sd_mv, r.signal_mv.shape)) for r in records] for _ in range(3)]
+        for one, two in noisy:
+            assert not same_recording(one, two)
+            for r, copy in zip(records, (one, two), strict=True):
+                assert same_recording(r, copy)
+        if sd_mv <= 0.05:
+            assert same_recording(noisy[0][0], noisy[1][0]) and same_recording(noisy[0][1], noisy[2][1])
+    noise = [_with(records[0], rng.normal(0, sd_mv, records[0].signal_mv.shape)) for _ in range(2)]
+    assert not same_recording(*noise)
+
+
+def test_crops_vote_once_however_far_their_vectors_are() -> None:
+    """Crops that overlap by less than 4 s are joined by those between them; leads and lengths may differ."""
+    record, others = _ecg("NORM", 5), [_ecg("NORM", 6), _ecg("CLBBB", 7)]
+    rate = record.fs_hz
+    crops = [
+        _with(record, record.signal_mv[:, round(0.6 * k * rate) : round((0.6 * k + 5.5) * rate)]) for k in range(8)
+    ]
+    crops[3] = replace(crops[3], signal_mv=crops[3].signal_mv[:8], leads=crops[3].leads[:8])
+    assert not same_recording(crops[0], crops[-1])
+    samples = {f"c/{k}": crop for k, crop in enumerate(crops)} | {f"o/{k}": other for k, other in enumerate(others)}
+    found = [(Case(case_id), 0.9 - 0.01 * k) for k, case_id in enumerate(samples)]
+    left = without_near_copies(found, np.eye(len(found), dtype=np.float32), samples.get)
+    assert [case.case_id for case, _ in left] == ["c/0", "o/0", "o/1"]
+
+
 @pytest.mark.parametrize("code", ["NORM", "AFIB", "CLBBB"])
 def test_a_changed_copy_is_the_same_recording(code: str) -> None:
     record = _ecg(code, 5)
@@ -63,9 +95,11 @@ def test_of_near_copies_the_nearest_votes() -> None:
     found = [(Case(case_id), 0.9 - 0.001 * i) for i, case_id in enumerate(samples)]
     near = np.tile(np.eye(4, dtype=np.float32)[0], (len(found), 1))
     assert [case.case_id for case, _ in without_near_copies(found, near, samples.get)] == ["c/0", "o/1"]
-    # Far vectors are not looked at, cases without samples stay, and no search reads without end.
+    # Of the nearest far vectors are looked at as well; cases without samples stay, and no search reads without end.
     apart = np.eye(len(found), dtype=np.float32)
-    assert without_near_copies(found, apart, samples.get) == found
+    assert [case.case_id for case, _ in without_near_copies(found, apart, samples.get)] == ["c/0", "o/1"]
+    behind = [(Case(f"f/{i}"), 0.95) for i in range(NEAREST)] + found
+    assert without_near_copies(behind, np.eye(len(behind), dtype=np.float32), samples.get) == behind
     assert without_near_copies(found, near, lambda _: None) == found
     assert without_near_copies([], np.zeros((0, 4), dtype=np.float32), samples.get) == []
     asked: list[str] = []

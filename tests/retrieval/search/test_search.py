@@ -234,6 +234,28 @@ def test_order_of_the_base_does_not_matter(seed: int, k: int, make: Callable[...
     assert first.vote.statements == pytest.approx(dict(second.vote.statements))
 
 
+def test_the_vote_looks_deeper_than_what_is_cited(make: Callable[..., CaseBase]) -> None:
+    """Cases behind the 200 nearest vote on a record, and are not looked for where nothing is calibrated."""
+    rng = np.random.default_rng(0)
+    own = ENCODER.encode_records([record(7)])
+    vectors = own + 0.01 * rng.normal(size=(400, own.shape[1])).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    nearest_first = np.argsort(-(vectors @ own[0]))
+    labels = {int(row): {"AFIB": 100.0} if rank >= 200 else {"SR": 100.0} for rank, row in enumerate(nearest_first)}
+    base = make([replace(case, labels=labels[i]) for i, case in enumerate(cases(400))], vectors)
+    asked: list[int] = []
+    search_base = base.search
+    base.search = lambda vector, k, **how: (asked.append(k), search_base(vector, k, **how))[1]  # type: ignore[method-assign]
+    search = CaseSearch(base, ENCODER, curves(300))
+    deep = search.by_ecg(record(7), k=5)
+    assert deep.vote.n_neighbours == 300 and asked == [300]
+    assert len(deep.neighbours) == 200 and all("AFIB" not in hit.case.labels for hit in deep.neighbours)
+    assert 0.2 < deep.vote.raw["AFIB"] < 1 / 3
+    assert len(search.by_ecg(record(7), k=250).neighbours) == 250
+    search.by_text("atrial fibrillation", k=5, raw=True)
+    assert asked[-1] == 200
+
+
 def test_open_from_a_folder(make: Callable[..., CaseBase], tmp_path: Path) -> None:
     make(cases(12), ENCODER.encode_records([record(i) for i in range(12)])).close()
     curves().save(tmp_path / "fitted.json")

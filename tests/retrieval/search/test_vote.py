@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,18 @@ def test_vote_equals_the_vote_of_the_evaluation(hits: list[tuple[float, set[str]
     for code in CODES:
         share = sum(w for w, (_, codes) in zip(weights, hits, strict=True) if code in codes) / sum(weights)
         assert got.raw[code] == pytest.approx(share, abs=1e-9)
+
+
+def test_two_hundred_are_enough_for_curves_of_a_deeper_vote() -> None:
+    deep = replace(fitted()[0], statements=VoteRule(1000, 0.05))
+    assert (deep.depth, deep.least) == (1000, 200)
+    scores, labels = np.linspace(0.9, 0.4, 1000).tolist(), [{"AFIB"} if i % 3 else {"NORM"} for i in range(1000)]
+    for n, calibrated in ((1000, True), (200, True), (199, False)):
+        found = vote(scores[:n], labels[:n], calibration=deep, reading={})
+        assert found.calibrated is calibrated
+        assert ("the calibration needs 200" in str(found.note)) is not calibrated
+    shallow = replace(deep, statements=VoteRule(10, 0.05))
+    assert shallow.least == shallow.depth == 20
 
 
 def test_calibration_lowers_the_error_on_other_patients() -> None:

@@ -8,6 +8,8 @@ import os
 import pkgutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -172,14 +174,87 @@ def test_missing_library_names_its_extra(call, case_base: Path, monkeypatch: pyt
 
 def test_every_extra_that_errors_name_exists(project_root: Path) -> None:
     """The table of libraries names extras of pyproject.toml."""
-    import tomllib
-
     from ecgkin.retrieval.errors import EXTRAS, missing_extra
 
     extras = tomllib.loads((project_root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(EXTRAS.values()) <= set(extras)
     assert missing_extra(ModuleNotFoundError("no", name="ecgkin.nowhere")) is None
     assert missing_extra(ModuleNotFoundError("no", name="ray.data")) is not None
+
+
+def test_every_library_comes_with_the_base_or_its_extra_is_named(project_root: Path) -> None:
+    """Whatever is imported anywhere is brought by `pip install ecgkin`, or by the extra that the error names."""
+    import ast
+    from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+
+    from packaging.requirements import Requirement
+
+    from ecgkin.retrieval.errors import EXTRAS
+
+    def brought(wanted: Iterable[str]) -> set[str]:
+        """Distributions that pip installs for these, by their normal names."""
+        found: set[str] = set()
+        left = list(wanted)
+        while left:
+            one = Requirement(left.pop())
+            name = one.name.lower().replace("_", "-").replace(".", "-")
+            extras = one.extras or {""}
+            if one.marker is not None and not any(one.marker.evaluate({"extra": extra}) for extra in extras):
+                continue
+            if name in found and not one.extras:
+                continue
+            found.add(name)
+            try:
+                needed = requires(one.name) or []
+            except PackageNotFoundError:
+                continue
+            for text in needed:
+                marker = Requirement(text).marker
+                if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras):
+                    left.append(text.partition(";")[0])
+        return found
+
+    about = tomllib.loads((project_root / "pyproject.toml").read_text())["project"]
+    base, extras = brought(about["dependencies"]), about["optional-dependencies"]
+    of_extra: dict[str, set[str]] = {}
+    owners = packages_distributions()
+    imported: dict[str, Path] = {}
+    for part in ("retrieval", "generation", "index", "ui"):
+        for path in (project_root / part).rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            branches = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+            typing_only = [node for node in branches if ast.unparse(node.test) == "TYPE_CHECKING"]
+            inside = {id(child) for node in typing_only for child in ast.walk(node)}
+            for node in ast.walk(tree):
+                if id(node) in inside or not isinstance(node, ast.Import | ast.ImportFrom):
+                    continue
+                modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+                imported |= {module.partition(".")[0]: path for module in modules}
+    foreign = {name: path for name, path in imported.items() if name not in {*sys.stdlib_module_names, "ecgkin"}}
+    assert {"numpy", "starlette", "pynetdicom"} <= set(foreign)
+    for name, path in foreign.items():
+        if name in ("bitsandbytes", "dbeta", "datasets"):  # said by name where they are imported
+            continue
+        own = {one.lower().replace("_", "-").replace(".", "-") for one in owners.get(name, [name])}
+        if name not in EXTRAS:
+            assert own & base, f"{name} ({path}) comes neither with the base nor with a named extra"
+            continue
+        extra = EXTRAS[name]
+        if extra not in of_extra:
+            of_extra[extra] = brought(_flat(extra, extras))
+        assert own & of_extra[extra], f"{name} is not in the extra {extra}"
+
+
+def _flat(extra: str, extras: dict[str, list[str]]) -> list[str]:
+    """What an extra asks for, other extras of ecgkin in it taken apart."""
+    out = []
+    for text in extras[extra]:
+        if text.startswith("ecgkin["):
+            for inner in text.partition("[")[2].rstrip("]").split(","):
+                out += _flat(inner, extras)
+        else:
+            out.append(text)
+    return out
 
 
 def test_names_that_the_base_does_not_hold(call, case_base: Path) -> None:  # type: ignore[no-untyped-def]

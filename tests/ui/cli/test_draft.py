@@ -17,6 +17,7 @@ from ecgkin.generation.research.drafts.arms import BUILT_IN
 from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
 from ecgkin.generation.research.drafts.runs import DraftLine, RunFile
 from ecgkin.generation.research.drafts.scores import macro_f1, micro_f1, score_arm
+from ecgkin.generation.research.retrieval import galleries
 from ecgkin.index import create_base
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.drawing.raster import render
@@ -159,6 +160,15 @@ def test_evaluate_drafts(call: Call, small_ptbxl: Path, tmp_path: Path) -> None:
     assert status == 2 and "another run" in err
     status, _, err = call("evaluate", "drafts", "--ptbxl", small_ptbxl, "--gallery-folds", "1", "--arms", "model k=1")
     assert status == 2 and "needs a model" in err
+
+
+def test_recordings_alone_draw_no_page(small_ptbxl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The arm of recordings needs no page, and its figures are those it has beside the others."""
+    options = {"gallery_folds": (1,), "resamples": 10}
+    beside = evaluate_drafts(small_ptbxl, HashingEncoder(), arms=["consensus", "recording"], **options)  # type: ignore[arg-type]
+    monkeypatch.setattr(galleries, "draw_query", lambda *_: pytest.fail("a page was drawn"))
+    alone = evaluate_drafts(small_ptbxl, HashingEncoder(), arms=["recording"], **options)  # type: ignore[arg-type]
+    assert alone.arms["recording"].measures == beside.arms["recording"].measures
 
 
 def test_model_arms_on_the_tiny_checkpoint(small_ptbxl: Path, tmp_path: Path) -> None:

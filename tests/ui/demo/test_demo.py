@@ -97,6 +97,7 @@ def test_real_layout(small_ptbxl: Path, tmp_path: Path, capsys: pytest.CaptureFi
     html = (tmp_path / "out" / "demo.html").read_text("utf-8")
     assert html.count("<svg") == 11 and "<script" not in html and "SIMULATED" not in html
     assert all(hit["case"]["case_id"] in html for hit in shown["search"]["hits"])
+    assert "nothing was left out" not in html + err, "nobody asked for that"
 
     [base] = (tmp_path / "home" / "demo").iterdir()
     before = (base / "cases.sqlite").stat().st_mtime_ns

@@ -356,7 +356,9 @@ def regen(
     gallery_folds: Annotated[str, typer.Option(help="Folds that are searched.")] = "1-8",
     limit: Annotated[int | None, typer.Option(help="At most this many queries.", show_default=False)] = None,
     gallery_limit: Annotated[int | None, typer.Option(help="At most this many cases.", show_default=False)] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for regen.md and regen.json.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for regen.md, regen.json and the answers so far.", show_default=False)
+    ] = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder where embeddings are kept between runs.", show_default=False)
     ] = None,
@@ -371,6 +373,8 @@ def regen(
     from ecgkin.generation.research.scope import Scope
     from ecgkin.retrieval.encoders import load_encoder
 
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     with console.progress("evaluate regen") as bar:
         found = evaluate_regen(
             root,
@@ -386,6 +390,7 @@ def regen(
             ),
             backend=None if model == "none" else open_model(model, device=settings.device),
             ks=common.numbers(ks, "--ks"),
+            answers=None if out is None else out / "answers.jsonl",
         )
     if out is not None:
         _write(out, "regen", found)

@@ -57,6 +57,20 @@ if (!window.ecgkinPage) {
     if (first) first.focus({ preventScroll: true });
   });
   addEventListener("popstate", () => when(".st-key-cards button", back));
+  // A frame that was drawn on the ECG is written into its field, as if it had been typed.
+  addEventListener("message", (event) => {
+    const text = event.data && event.data.ecgkinRegion;
+    const viewer = document.querySelector(".st-key-viewer-query iframe"), field = document.querySelector(".st-key-region input");
+    if (typeof text !== "string" || !field || !viewer || event.source !== viewer.contentWindow) return;
+    Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(field, text);
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    const key = { key: "Enter", code: "Enter", keyCode: 13, bubbles: true, cancelable: true };
+    setTimeout(() => field.dispatchEvent(new KeyboardEvent("keydown", key)), 50);
+  });
+  // What Streamlit leaves to assistive technology: a place for files is a group, not decoration that has a name.
+  const named = () => { for (const zone of document.querySelectorAll('[data-testid="stFileUploaderDropzone"][role="presentation"]')) zone.setAttribute("role", "group"); };
+  new MutationObserver(named).observe(document.body, { childList: true, subtree: true });
+  named();
   // What is typed into the report is kept a moment later, as Ctrl+Enter keeps it: a reload does not lose it.
   const due = new WeakMap();
   document.addEventListener("input", (event) => {

@@ -18,10 +18,12 @@ const sv = (name, attrs = {}, text) => {
   return e;
 };
 
-let measuring = false;
+let measuring = false, framing = false;
 const bar = el("div", { class: "bar", role: "toolbar", "aria-label": "ECG" });
 const panes = el("div", { class: "panes" });
-document.body.append(bar, panes);
+const main = el("main", { "aria-label": "ECG" });
+main.append(bar, panes);
+document.body.append(main);
 const button = (label, text, press) => {
   const b = el("button", { type: "button", title: label, "aria-label": label }, text);
   b.addEventListener("click", press);
@@ -32,15 +34,34 @@ const all = [];
 button(T.zoom_in, "+", () => zoomAll(1.3));
 button(T.zoom_out, "\u2212", () => zoomAll(1 / 1.3));
 button(T.fit, T.fit, () => fitAll());
-const cal = button(T.calipers, T.calipers, () => {
-  measuring = !measuring;
+const cal = button(T.calipers, T.calipers, () => use(!measuring, false));
+// A frame on a lead: cases that are alike there come first. Only where it is known which lead is where.
+const frame = DATA.pages.some((p) => p.areas && p.areas.length) && DATA.pages.length === 1 && parent !== window
+  ? button(T.region, T.region, () => use(false, !framing)) : null;
+function use(calipers, region) {
+  [measuring, framing] = [calipers, region];
   cal.setAttribute("aria-pressed", measuring);
-  hint.textContent = measuring ? T.hint_calipers : T.hint;
-  panes.classList.toggle("measuring", measuring);
-  for (const p of all) { p.box.classList.toggle("measuring", measuring); if (!measuring) p.mark = null; p.draw(); }
-});
-cal.setAttribute("aria-pressed", "false");
+  if (frame) frame.setAttribute("aria-pressed", framing);
+  hint.textContent = measuring ? T.hint_calipers : framing ? T.hint_region : T.hint;
+  panes.classList.toggle("measuring", measuring || framing);
+  for (const p of all) { p.box.classList.toggle("measuring", measuring || framing); p.mark = null; p.draw(); }
+}
 const hint = el("span", { class: "hint" }, T.hint);
+cal.setAttribute("aria-pressed", "false");
+if (frame) frame.setAttribute("aria-pressed", "false");
+
+// What a frame (two corners, mm of the sheet) is about: the lead that it covers most of, and the seconds.
+function framed(page, [x1, y1, x2, y2]) {
+  const [left, right, top, bottom] = [Math.min(x1, x2), Math.max(x1, x2), Math.min(y1, y2), Math.max(y1, y2)];
+  let best = null, most = 0;
+  for (const a of page.areas) {
+    const wide = Math.min(right, a.x + a.width) - Math.max(left, a.x), high = Math.min(bottom, a.y + a.height) - Math.max(top, a.y);
+    if (wide > 0 && high > 0 && wide * high > most) [best, most] = [a, wide * high];
+  }
+  if (!best) return "";
+  const at = (x) => best.start_s + Math.min(1, Math.max(0, (x - best.x) / best.width)) * best.length_s;
+  return `${best.lead} ${at(left).toFixed(2)}-${at(right).toFixed(2)}`;
+}
 
 // Speed and gain of a page where nothing on it tells them: assumed, and open to who can read the page.
 function scaleChoices(page) {
@@ -72,7 +93,7 @@ class Pane {
       cap.title = page.caption;
       figure.append(cap);
     }
-    this.box = el("div", { class: "pane", tabindex: "0", role: "img", "aria-label": (page.title || "") + " " + (page.caption || "") });
+    this.box = el("div", { class: "pane", tabindex: "0", role: "img", "aria-label": page.name || [page.title, page.caption].filter(Boolean).join(" ") || "ECG" });
     this.picture = page.sheet || el("img", { alt: "", draggable: "false", src: page.src });
     this.over = sv("svg", { class: "over" });
     this.read = el("div", { class: "read", role: "status", hidden: "" });
@@ -91,7 +112,7 @@ class Pane {
     this.box.addEventListener("pointerdown", (e) => {
       this.box.setPointerCapture(e.pointerId);
       fingers.set(e.pointerId, [e.clientX, e.clientY]);
-      if (measuring && fingers.size === 1) { const [x, y] = this.mm(e); this.mark = [x, y, x, y]; this.draw(); }
+      if ((measuring || framing) && fingers.size === 1) { const [x, y] = this.mm(e); this.mark = [x, y, x, y]; this.draw(); }
       last = [e.clientX, e.clientY];
       gap = 0;
     });
@@ -102,7 +123,7 @@ class Pane {
         const [a, b] = [...fingers.values()], now = Math.hypot(a[0] - b[0], a[1] - b[1]);
         if (gap) zoomAll(now / gap, this, { clientX: (a[0] + b[0]) / 2, clientY: (a[1] + b[1]) / 2 });
         gap = now;
-      } else if (measuring && this.mark) {
+      } else if ((measuring || framing) && this.mark) {
         [this.mark[2], this.mark[3]] = this.mm(e);
         this.draw();
       } else if (last) {
@@ -112,7 +133,15 @@ class Pane {
         drawAll();
       }
     });
-    const up = (e) => { fingers.delete(e.pointerId); last = null; };
+    const up = (e) => {
+      fingers.delete(e.pointerId);
+      last = null;
+      if (!framing || !this.mark || e.type !== "pointerup") return;
+      const m = this.mark, shown = [m[0] - this.page.x, m[1] - this.page.y, m[2] - this.page.x, m[3] - this.page.y];
+      const text = Math.abs(m[2] - m[0]) * view.scale > 3 ? framed(this.page, shown) : "";
+      if (text) parent.postMessage({ ecgkinRegion: text }, "*"); // a lead and seconds: nothing to keep from anybody
+      use(false, false);
+    };
     this.box.addEventListener("pointerup", up);
     this.box.addEventListener("pointercancel", up);
     this.box.addEventListener("dblclick", (e) => zoomAll(1.6, this, e));
@@ -164,8 +193,13 @@ class Pane {
     if (p.outline && p.outline.length) this.over.append(sv("polygon", { points: across(p.outline) }));
     this.read.hidden = !m;
     if (!m) return;
+    if (framing) this.read.hidden = true;
     const [x1, y1, x2, y2] = [(m[0] - view.x) * s, (m[1] - view.y) * s, (m[2] - view.x) * s, (m[3] - view.y) * s];
     const h = this.box.clientHeight, w = this.box.clientWidth;
+    if (framing) {
+      this.over.append(sv("rect", { x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1) }));
+      return;
+    }
     this.over.append(
       sv("rect", { x: Math.min(x1, x2), y: Math.min(y1, y2), width: Math.abs(x2 - x1), height: Math.abs(y2 - y1) }),
       sv("line", { x1, x2: x1, y1: 0, y2: h }), sv("line", { x1: x2, x2, y1: 0, y2: h }),
@@ -223,7 +257,9 @@ function larger() {
 
 // Two recordings, lead by lead, in one drawing: the case's part is its own group, so that it can be shifted.
 function overlay(data) {
-  const rowMm = 24, colMm = 130, width = 2 * colMm, height = 6 * rowMm;
+  // On a phone one column of twelve leads, as wide as it can be.
+  const columns = innerWidth < 600 ? 1 : 2, perColumn = 12 / columns;
+  const rowMm = 24, colMm = 130, width = columns * colMm, height = perColumn * rowMm;
   const sheet = sv("svg", { class: "sheet", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" });
   const defs = sv("defs");
   for (const [id, pitch, line, colour] of [["minor", 1, 0.08, "--grid-minor"], ["major", 5, 0.16, "--grid"]]) {
@@ -235,7 +271,7 @@ function overlay(data) {
     sv("rect", { width, height, fill: "url(#minor)" }), sv("rect", { width, height, fill: "url(#major)" }));
   const moved = [];
   data.leads.forEach((lead, n) => {
-    const x0 = (n < 6 ? 0 : colMm) + 3, y0 = (n % 6) * rowMm + rowMm / 2 + 3;
+    const x0 = Math.floor(n / perColumn) * colMm + 3, y0 = (n % perColumn) * rowMm + rowMm / 2 + 3;
     const clip = sv("clipPath", { id: "c" + n });
     clip.append(sv("rect", { x: x0, y: y0 - 25, width: colMm - 4, height: 50 }));
     defs.append(clip);
@@ -269,7 +305,7 @@ function overlay(data) {
   label.append(slide);
   bar.append(label);
   shift();
-  return { sheet, x: 0, y: 0, width, height, title: "", caption: "" };
+  return { sheet, x: 0, y: 0, width, height, title: "", caption: "", name: data.names.join(", ") };
 }
 
 if (DATA.overlay) all.push(new Pane(overlay(DATA.overlay)));

@@ -118,6 +118,6 @@ def beats_html(serial: Serial, names: tuple[str, str], word: Words) -> str:
     if not drawn:
         return ""
     return (
-        f'<figure class="ek ek-beats-both"><figcaption>{escape(word("beats_both"))}</figcaption>'
+        f'<figure class="ek ek-beats-both" tabindex="0"><figcaption>{escape(word("beats_both"))}</figcaption>'
         f'<img src="{svg_address(drawn)}" alt="{escape(", ".join(names), quote=True)}"></figure>'
     )

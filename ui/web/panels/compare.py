@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, TypeAlias
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.panels import beside as beside_tables
 from ecgkin.ui.web.panels.neighbour_cards import chips_html, voted
-from ecgkin.ui.web.panels.query_panel import query_sheet
+from ecgkin.ui.web.panels.query_panel import query_sheet, samples_read_off
 from ecgkin.ui.web.shared import drawings
 from ecgkin.ui.web.shared.context import show_error
 from ecgkin.ui.web.shared.desk import beside
 from ecgkin.ui.web.shared.notes import as_said
 from ecgkin.ui.web.shared.texts import person
-from ecgkin.ui.web.shared.viewer import show, viewer_html
+from ecgkin.ui.web.shared.viewer import height_css, show, viewer_html
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from streamlit.delta_generator import DeltaGenerator
 
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import CaseOut, ExplanationOut, SearchOut, StretchOut
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from ecgkin.ui.web.shared.texts import Words
 
 LAYOUT = "3x4+1R"
+VIEWER = "viewer-compare"
 SIDE_PX, OVERLAY_PX = 420, 700
+OVERLAY_SHARE = 0.92
 TOP_STRETCHES = 4
 # The strongest stretch's colour; weaker ones in proportion.
 STRONGEST = 0.5
@@ -57,6 +61,14 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
         st.button(word("back"), icon=":material/arrow_back:", key="back", on_click=beside, args=(None,))
         _step(shown, case_id, page)
         place, asked = st.empty(), st.empty()
+    # Nothing moves when the pages come.
+    room = st.container(key=VIEWER)
+    with room:
+        if st.session_state.get("view") == "overlay":
+            size, phone = drawings.OVERLAY_MM, drawings.OVERLAY_PHONE_MM
+            st.html(height_css(f"st-key-{VIEWER}", size, share=OVERLAY_SHARE, phone_mm=phone))
+        else:
+            st.html(height_css(f"st-key-{VIEWER}", drawings.crop(LAYOUT)[2:], 1 + (found.query.kind == "ecg")))
     try:
         case = page.api.case(case_id)
         other = page.api.record(case_id)
@@ -66,7 +78,7 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
         return
     way = "side"
     # Of a picture the samples that were read off it can be laid over the case's, the picture stays what is shown.
-    samples = record if record is not None or sheet is None or other is None else _read_off(page, found)
+    samples = record if record is not None or sheet is None or other is None else samples_read_off(page, found.query)
     if samples is not None and other is not None:
         way = place.segmented_control(
             word("compare"),
@@ -81,10 +93,10 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
     if way == "overlay" and samples is not None and other is not None:
         names = (word("v_query"), f"{word('v_case')} {case.case_id}")
         overlay = drawings.overlay_data(samples, other, names)
-        show(viewer_html([], word, dark=page.dark, overlay=overlay, share=0.92), OVERLAY_PX, "viewer-compare")
+        show(viewer_html([], word, dark=page.dark, overlay=overlay, share=OVERLAY_SHARE), OVERLAY_PX, VIEWER, room)
     else:
         explain = sheet is not None and asked.toggle(word("why"), help=word("why_help"), key="why")
-        _side(page, found, case, caption, sheet, record, explain=explain)
+        _side(page, found, case, caption, sheet, record, room, explain=explain)
         if found.query.kind == "ecg" and samples is None and other is not None:
             st.caption(word("no_overlay"))
     left, right = st.columns([1, 1], gap="medium")
@@ -98,15 +110,6 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
         with right:
             names = (f"{word('v_case')} {case.case_id}", word("v_query"))
             st.html(beside_tables.beats_html(serial, names, word))
-
-
-def _read_off(page: Page, found: Found) -> EcgRecord | None:
-    """The samples that were read off the picture of a query; None where its curves could not be read."""
-    try:
-        signal = page.api.digitized(found.query).signal
-        return None if signal is None else signal.record()
-    except EcgkinError:
-        return None
 
 
 def _step(shown: SearchOut, case_id: str, page: Page) -> None:
@@ -146,6 +149,7 @@ def _side(
     caption: str,
     sheet: Sheet | None,
     record: EcgRecord | None,
+    room: DeltaGenerator,
     *,
     explain: bool,
 ) -> None:
@@ -167,7 +171,7 @@ def _side(
     sheets = [(sheet, word("query"), found.query.name)] if sheet is not None else []
     if svg is not None:
         sheets.append((drawings.case_sheet(svg, layout, page.dark, speed, gain), word("case"), caption))
-    show(viewer_html(sheets, word, dark=page.dark), SIDE_PX, "viewer-compare")
+    show(viewer_html(sheets, word, dark=page.dark), SIDE_PX, VIEWER, room)
 
 
 def _about(page: Page, shown: SearchOut, case: CaseOut, caption: str) -> None:
@@ -219,19 +223,10 @@ def on_record(record: EcgRecord, part: StretchOut) -> Points:
     Returns:
         x and y, mm.
     """
-    from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
-    from ecgkin.retrieval.ecg.drawing.style import RenderStyle
-
-    geometry = page_geometry(RenderStyle(layout=WHY_LAYOUT))
-    left, top, _, _ = drawings.crop(WHY_LAYOUT)
-    panel = next((panel for panel in geometry.panels if panel.lead == part.lead), None)
-    if panel is None or part.begin_s is None or part.end_s is None or part.lead not in record.leads:
+    area = next((area for area in drawings.areas_of(WHY_LAYOUT) if area.lead == part.lead), None)
+    if area is None or part.begin_s is None or part.end_s is None or part.lead not in record.leads:
         return ()
-    a, b = (min(1.0, max(0.0, (at - panel.start_s) / panel.length_s)) for at in (part.begin_s, part.end_s))
-    x = panel.x_mm - left
-    middle, half = panel.baseline_y_mm - top, geometry.row_spacing_mm / 2
-    x0, x1, y0, y1 = x + a * panel.width_mm, x + b * panel.width_mm, middle - half, middle + half
-    return ((x0, y0), (x1, y0), (x1, y1), (x0, y1))
+    return area.part(part.begin_s, part.end_s)
 
 
 def on_picture(sheet: Sheet, part: StretchOut) -> Points:

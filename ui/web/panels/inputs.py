@@ -305,22 +305,29 @@ def _number(path: Path, page: Page) -> str:
 def _options(page: Page, most: int) -> Options:
     import streamlit as st
 
-    word, base = page.word, page.info.case_base
+    word, base, state = page.word, page.info.case_base, st.session_state
     on = st.session_state.get("n_filters", 0)
     with st.popover(word("filters_on", n=on) if on else word("filters"), icon=":material/tune:"):
-        ages: Any = st.slider(word("age"), 0, OLDEST, key="ages")  # two values, as the state has them
+        # Two values, as the state has them.
+        ages: Any = st.slider(word("age"), 0, OLDEST, value=state["ages"], key="ages")
         sex = st.segmented_control(
-            word("sex"), ["F", "M"], format_func=lambda s: word("female" if s == "F" else "male"), key="sex"
-        )
+            word("sex"), ["F", "M"], format_func=lambda s: word("female" if s == "F" else "male"),
+            default=state.get("sex"), key="sex",
+        )  # fmt: skip
         labels = [code for code, _ in sorted(base.get("labels", {}).items(), key=lambda item: -item[1])]
         codes = st.multiselect(
-            word("statement"), labels, format_func=lambda code: f"{name_of(code, page.lang)} ({code})", key="codes"
-        )
+            word("statement"), labels, format_func=lambda code: f"{name_of(code, page.lang)} ({code})",
+            default=state.get("codes"), key="codes",
+        )  # fmt: skip
         names = sorted(base.get("sources", {}))
-        sources = st.multiselect(word("source"), names, key="sources") if len(names) > 1 else []
-        previous = st.text_input(word("previous"), help=word("previous_help"), key="previous", max_chars=500)
-        leave_out = st.text_input(word("leave_out"), help=word("leave_out_help"), key="leave-out", max_chars=500)
-        k = st.slider(word("how_many"), 1, most, key="k")
+        sources = st.multiselect(word("source"), names, state.get("sources"), key="sources") if len(names) > 1 else []
+        previous = st.text_input(
+            word("previous"), state.get("previous", ""), help=word("previous_help"), key="previous", max_chars=500
+        )
+        leave_out = st.text_input(
+            word("leave_out"), state.get("leave-out", ""), help=word("leave_out_help"), key="leave-out", max_chars=500
+        )
+        k = st.slider(word("how_many"), 1, most, value=state["k"], key="k")
     narrowed = None if ages == (0, OLDEST) else ages
     previous, leave_out = (previous or "").strip(), (leave_out or "").strip()
     n_filters = (narrowed is not None) + (sex is not None) + len(codes) + len(sources) + bool(previous)

@@ -10,6 +10,7 @@ from ecgkin.index.case import DIGITISED
 from ecgkin.retrieval.ecg.statements.glossary import gloss, needs_gloss
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.web.panels import region
 from ecgkin.ui.web.panels.saved import saved_popover
 from ecgkin.ui.web.shared.concepts import AMONG, CONCEPTS
 from ecgkin.ui.web.shared.context import show_error
@@ -64,7 +65,9 @@ def neighbour_cards(page: Page, found: Found, shown: SearchOut, options: Options
             _concept(page, found, shown, options)
         if shown.hits:
             saved_popover(page, found, shown, options)
-    if found.concept != "all":
+    if found.region:
+        st.html(f'<p class="ek ek-soft" role="status">{escape(region.said(found, word))}</p>')
+    elif found.concept != "all":
         st.html(f'<p class="ek ek-soft" role="status">{escape(word("concept_said", n=AMONG))}</p>')
     if not shown.hits:
         st.html(f'<p class="ek ek-empty">{escape(word("no_hits"))}</p>')
@@ -107,7 +110,7 @@ def _again(page: Page, found: Found) -> bool:
     said = word("marked", yes=yes, no=len(marks) - yes) if marks else word("mark_first")
     st.html(f'<span class="ek ek-soft" role="status">{escape(said)}</span>', width="content")
     if found.refined is not None and st.button(word("back_original"), icon=":material/undo:", key="original"):
-        found.refined, found.sent = None, {}
+        found.refined, found.sent, found.concept, found.region = None, {}, "all", ""
         st.rerun()
     return pressed and bool(marks)
 
@@ -138,7 +141,7 @@ def _chosen_concept(page: Page, found: Found, query_id: str, options: Options) -
     try:
         if concept != "all" and query_id not in found.wide:
             found.wide[query_id] = page.api.wider(query_id, options, min(AMONG, int(page.info.limits.get("k", AMONG))))
-        found.concept = concept
+        found.concept, found.region = concept, ""
     except EcgkinError as error:
         st.toast(str(error), icon=":material/error:")
 
@@ -151,9 +154,10 @@ def _card(page: Page, found: Found, hit: HitOut, own: frozenset[str], address: s
     if first is not None and abs(first - hit.score) < 0.005:
         first = None
     with st.container(border=True, key=f"card-{hit.rank}"):
-        st.html(card_html(hit, own, address, page.lang, word, first=first, mark=found.marks.get(case_id)))
+        mark = found.marks.get(case_id)
+        near = (found.region.split(" ")[0], found.alike.get(case_id)) if found.region else None
+        st.html(card_html(hit, own, address, page.lang, word, first=first, mark=mark, near=near))
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"card-bar-{hit.rank}"):
-            mark = found.marks.get(case_id)
             st.button(
                 word("compare"),
                 icon=":material/compare:",
@@ -189,6 +193,7 @@ def card_html(
     *,
     first: float | None = None,
     mark: bool | None = None,
+    near: tuple[str, float | None] | None = None,
 ) -> str:
     """A card without its buttons; all that comes from the case base is escaped.
 
@@ -200,6 +205,7 @@ def card_html(
         word: Texts.
         first: Its similarity before the search was refined; None where it was not, or the case was not there.
         mark: Whether it was marked as similar or not; None where it was not marked.
+        near: A lead, and how alike the case is in what was framed on it; None where nothing was.
 
     Returns:
         HTML, escaped.
@@ -210,6 +216,9 @@ def card_html(
     tag = f'<span class="ek-tag picture">{escape(word("digitised_case"))}</span>' if DIGITISED in case.meta else ""
     if mark is not None:
         tag += f' <span class="ek-tag marked">{escape(word("marked_like" if mark else "marked_unlike"))}</span>'
+    if near is not None:
+        alike = word("unknown") if near[1] is None else f"{near[1]:.2f}"
+        tag += f' <span class="ek-tag near">{escape(word("near_in", lead=near[0], alike=alike))}</span>'
     before = "" if first is None else f" <small>{escape(word('first_score', score=f'{first:.2f}'))}</small>"
     head = (
         f'<div class="ek-card-head" id="case-{hit.rank}"><span class="ek-rank">{hit.rank}</span>'

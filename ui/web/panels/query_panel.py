@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.web.panels import reading
+from ecgkin.ui.web.panels import reading, region
 from ecgkin.ui.web.shared import drawings
 from ecgkin.ui.web.shared.context import show_error
 from ecgkin.ui.web.shared.notes import said
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.record import EcgRecord
     from ecgkin.ui.api.answers import PageOut, SearchOut
     from ecgkin.ui.web.shared.context import Page
-    from ecgkin.ui.web.shared.desk import Work
+    from ecgkin.ui.web.shared.desk import Found, Work
     from ecgkin.ui.web.shared.drawings import Sheet
-    from ecgkin.ui.web.shared.query import Query
+    from ecgkin.ui.web.shared.query import Options, Query
     from ecgkin.ui.web.shared.texts import Words
 
 VIEWER_PX = 380
@@ -62,9 +62,8 @@ def query_panel(page: Page, work: Work, found: SearchOut) -> DeltaGenerator | No
         if found.understood is None:  # else its parts say it
             st.html(f'<p class="ek ek-asked">“{escape(query.text)}”</p>')
         return None
-    width, height = shape(found.page)
     with st.container(key="query-room"):
-        st.html(height_css("st-key-query-room", width, height))
+        st.html(height_css("st-key-query-room", shape(found.page)))
         return st.container(key=KEY)
 
 
@@ -82,7 +81,16 @@ def shape(page: PageOut | None) -> tuple[float, float]:
     return (height, width) if lies else (width, height)
 
 
-def query_viewer(page: Page, work: Work, found: SearchOut, room: DeltaGenerator, *, brief: bool = False) -> None:
+def query_viewer(
+    page: Page,
+    work: Work,
+    found: SearchOut,
+    room: DeltaGenerator,
+    options: Options,
+    asked: Found | None = None,
+    *,
+    brief: bool = False,
+) -> None:
     """Fill the room with the ECG, large, and say what was understood of it.
 
     Args:
@@ -90,6 +98,8 @@ def query_viewer(page: Page, work: Work, found: SearchOut, room: DeltaGenerator,
         work: The question.
         found: What the server answered.
         room: From `query_panel`.
+        options: How it was asked.
+        asked: The search, for a frame on a lead; None shows no field for that.
         brief: Whether the ECG alone is shown.
     """
     import streamlit as st
@@ -107,8 +117,11 @@ def query_viewer(page: Page, work: Work, found: SearchOut, room: DeltaGenerator,
             read = reading.check_panel(page, work, found.page)
         if not brief:
             st.html(understood_html(query, found, record, page.word), width="content")
+            if sheet is not None and asked is not None:
+                region.field(page, asked, found, options, lambda: record or samples_read_off(page, query))
     if sheet is not None:
         sheet = reading.curves_on(sheet, read) if read is not None else sheet
+        sheet = region.framed_on(sheet, asked.region) if asked is not None else sheet
         with room:
             st.iframe(viewer_html([(sheet, query.name, "")], page.word, dark=page.dark, sized=False), height=VIEWER_PX)
     notes = said(found.warnings, page.lang)
@@ -147,6 +160,20 @@ def query_sheet(work: Work, page: PageOut | None, dark: bool) -> tuple[Sheet, Ec
         )
         kept = work.other[key] = (sheet, record)
     return kept
+
+
+def samples_read_off(page: Page, query: Query) -> EcgRecord | None:
+    """The samples that were read off a picture; None where its curves could not be read.
+
+    Args:
+        page: What every panel is given.
+        query: The picture.
+    """
+    try:
+        signal = page.api.digitized(query).signal
+        return None if signal is None else signal.record()
+    except EcgkinError:
+        return None
 
 
 def query_picture(work: Work) -> bytes | None:

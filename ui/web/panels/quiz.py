@@ -94,23 +94,23 @@ def own_codes(work: Work) -> list[str]:
     return list(dict.fromkeys([*codes, *found]))
 
 
-def compared_html(own: Sequence[str], said: str, draft: DraftOut, lang: Lang, word: Words) -> str:
+def compared_html(own: Sequence[str], said: str, draft: DraftOut | None, lang: Lang, word: Words) -> str:
     """One's own findings beside those of the draft; everything in it is escaped.
 
     Args:
         own: Codes that were committed.
         said: Words that were committed.
-        draft: Of this ECG.
+        draft: Of this ECG; None as long as it is being written.
         lang: Of names.
         word: Texts.
 
     Returns:
         HTML, escaped.
     """
-    theirs = [item.code for item in draft.statements if item.polarity != "absent"]
+    theirs = [item.code for item in draft.statements if item.polarity != "absent"] if draft is not None else []
 
     def names(codes: Sequence[str]) -> str:
-        return escape(", ".join(name_of(code, lang) for code in codes) or "–")
+        return "…" if draft is None else escape(", ".join(name_of(code, lang) for code in codes) or "–")
 
     rows = (
         ("quiz_both", [code for code in own if code in theirs]),

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.api.schemas import PageKnown
 from ecgkin.ui.web.shared.context import show_error
-from ecgkin.ui.web.shared.drawings import Curve, points_mm
+from ecgkin.ui.web.shared.drawings import Area, Curve, points_mm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from ecgkin.ui.api.answers import DigitizedOut, PageOut
+    from ecgkin.ui.api.answers import DigitizedOut, PageOut, PrintedLeadOut
     from ecgkin.ui.web.shared.context import Page
     from ecgkin.ui.web.shared.desk import Work
     from ecgkin.ui.web.shared.drawings import Sheet
@@ -27,6 +27,7 @@ SPEEDS = (12.5, 25.0, 50.0, 100.0)
 GAINS = (2.5, 5.0, 10.0, 20.0)
 # Colours that stay apart for most people with a colour vision deficiency (Okabe and Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_ROOM_MM = 5.0
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 
 
@@ -57,14 +58,24 @@ def curves_on(sheet: Sheet, found: DigitizedOut) -> Sheet:
     Returns:
         The sheet with its curves.
     """
-    curves = []
+    curves, areas = [], []
     for number, printed in enumerate(found.printed):
         name = f"{'-' if printed.upside_down else ''}{printed.lead}"
+        every = points_mm([at for line in printed.lines for at in line.points], sheet.px_per_mm, sheet.turned_px)
+        if every and printed.seconds > 0:
+            areas.append(_area(every, printed))
         for part, line in enumerate(printed.lines):
             points = points_mm(line.points, sheet.px_per_mm, sheet.turned_px)
             colour = COLOURS[number % len(COLOURS)]
             curves.append(Curve(points, colour, line.doubtful, name if part == 0 else ""))
-    return replace(sheet, curves=tuple(curves))
+    return replace(sheet, curves=tuple(curves), areas=tuple(areas))
+
+
+def _area(points: Sequence[tuple[float, float]], printed: PrintedLeadOut) -> Area:
+    """Where a lead is on the picture: its curve with some room above and below it."""
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    top, height = min(ys) - _ROOM_MM, max(ys) - min(ys) + 2 * _ROOM_MM
+    return Area(printed.lead, min(xs), top, max(xs) - min(xs), height, printed.start_s, printed.seconds)
 
 
 def check_panel(page: Page, work: Work, shown: PageOut) -> DigitizedOut | None:

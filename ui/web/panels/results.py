@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ecgkin.ui.web.shared.context import Page
     from ecgkin.ui.web.shared.desk import Found, Work, Written
     from ecgkin.ui.web.shared.query import Options
+    from ecgkin.ui.web.shared.texts import Words
 
 
 def results(page: Page, work: Work, found: Found, options: Options) -> None:
@@ -37,18 +38,18 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
     word, by_ecg = page.word, work.query.kind != "text"
     _abstained(page, work, shown)
     if quiz.hides(work):
-        _quiz(page, work, shown)
+        _quiz(page, work, shown, options)
         return
-    own = st.container(key="own-finding") if work.own_finding is not None and quiz.is_on() else None
-    strip = st.container(key="answer").empty() if by_ecg else None
-    if strip is not None:
-        strip.html(answer.waiting_html(word))
+    # What a quiz reveals comes below the ECG, where it was asked for: nothing above that moves.
+    revealed = work.own_finding is not None and quiz.is_on()
+    own = None
+    strip = _answer_place(word) if by_ecg and not revealed else None
     room = query_panel.query_panel(page, work, shown)
-    below = None
-    if room is not None:
-        below = st.container(key="below-ecg")
-        with below:
-            st.html("<span></span>")  # a container without anything takes no room
+    below = _below_place() if room is not None else None
+    if revealed:
+        own = st.container(key="own-finding").empty()
+        own.html(quiz.compared_html(quiz.own_codes(work), work.own_words, None, page.lang, word))
+        strip = _answer_place(word)
     with st.container(key="beside"):
         st.html('<span id="ek-cases" tabindex="-1"></span>')
         again, cards = neighbour_cards.neighbour_cards(page, found, shown, options)
@@ -56,7 +57,7 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
         _search_again(page, found, shown, options)
     if room is not None and below is not None:
         with below:
-            query_panel.query_viewer(page, work, shown, room)
+            query_panel.query_viewer(page, work, shown, room, options, found)
     if shown.previous is not None:
         serial.serial_panel(page, shown.previous)
     with st.container(key="bench"):
@@ -76,15 +77,34 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
     case_map.case_map(page, shown)
 
 
-def _quiz(page: Page, work: Work, shown: SearchOut) -> None:
-    """The ECG and nothing that was found of it."""
+def _answer_place(word: Words) -> DeltaGenerator:
+    """Room for the answer, as high as it will be."""
     import streamlit as st
 
+    strip = st.container(key="answer").empty()
+    strip.html(answer.waiting_html(word))
+    return strip
+
+
+def _below_place() -> DeltaGenerator:
+    """Room for what is said of the ECG."""
+    import streamlit as st
+
+    below = st.container(key="below-ecg")
+    with below:
+        st.html("<span></span>")  # a container without anything takes no room
+    return below
+
+
+def _quiz(page: Page, work: Work, shown: SearchOut, options: Options) -> None:
+    """The ECG and nothing that was found of it."""
+
     room = query_panel.query_panel(page, work, shown)
+    below = _below_place()
     quiz.ask_own(page, work)
     if room is not None:
-        with st.container(key="below-ecg"):
-            query_panel.query_viewer(page, work, shown, room, brief=True)
+        with below:
+            query_panel.query_viewer(page, work, shown, room, options, brief=True)
 
 
 def _abstained(page: Page, work: Work, shown: SearchOut) -> None:
@@ -107,6 +127,7 @@ def _search_again(page: Page, found: Found, shown: SearchOut, options: Options) 
         with st.spinner(page.word("search")):
             found.refined = page.api.again(shown.query_id, found.marks, options)
         found.sent = dict(found.marks)
+        found.concept, found.region = "all", ""  # these were about the cases of the search before
         st.rerun()
     except EcgkinError as error:
         show_error(error, page.word)
@@ -154,9 +175,8 @@ def _draft(page: Page, work: Work, found: Found, options: Options, places: Place
     made = answer.answer_html(written.answer.draft, shown.page, hits, word, said, picture=shown.query == "image")
     places.answer.html(made)
     if places.quiz is not None:
-        with places.quiz:
-            text = (work.own_finding or ([], ""))[1]
-            st.html(quiz.compared_html(quiz.own_codes(work), text, written.answer.draft, page.lang, word))
+        made = quiz.compared_html(quiz.own_codes(work), work.own_words, written.answer.draft, page.lang, word)
+        places.quiz.html(made)
     if written.answer.draft.sentences:
         with places.report:
             report.report_panel(page, work, options, written.answer)

@@ -87,6 +87,25 @@ def ordered(hits: Sequence[HitOut], statements: Mapping[str, float], concept: Co
     return [hit.model_copy(update={"rank": rank}) for rank, hit in enumerate(best[:k], 1)]
 
 
+def by_likeness(hits: Sequence[HitOut], alike: Mapping[str, float | None], k: int) -> list[HitOut]:
+    """The nearest cases, those first that are most alike in one stretch; those of which that is not known come last.
+
+    Args:
+        hits: The nearest first.
+        alike: Case id to likeness, larger is more alike.
+        k: How many are wanted.
+
+    Returns:
+        Hits with ranks from 1; their similarity is as it was.
+    """
+
+    def place(hit: HitOut) -> tuple[float, int]:
+        value = alike.get(hit.case.case_id)
+        return (2.0 if value is None else -value), hit.rank
+
+    return [hit.model_copy(update={"rank": rank}) for rank, hit in enumerate(sorted(hits, key=place)[:k], 1)]
+
+
 def contrasts(hits: Sequence[HitOut], statements: Mapping[str, float], most: int = 3) -> list[HitOut]:
     """Cases that look alike and have another diagnosis: the nearest that share no superclass with the query.
 

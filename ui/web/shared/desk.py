@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ecgkin.retrieval.errors import EcgkinError
-from ecgkin.ui.web.shared.concepts import Concept, ordered
+from ecgkin.ui.web.shared.concepts import Concept, by_likeness, ordered
 from ecgkin.ui.web.shared.query import Options, Query
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ class Found:
         sent: The marks that the refined search followed.
         concept: In what respect the cases are to be near.
         wide: Id of a search to more of its nearest cases, where they were asked for.
+        region: What was framed: lead and seconds, "" for nothing. It takes the place of a concept.
+        alike: Case id to how alike it is in what was framed; None where that cannot be told.
+        region_ms: Begin and end of what was framed, ms after the onset of QRS.
     """
 
     key: tuple[Any, ...]
@@ -55,6 +58,9 @@ class Found:
     sent: dict[str, bool] = field(default_factory=dict)
     concept: Concept = "all"
     wide: dict[str, SearchOut] = field(default_factory=dict)
+    region: str = ""
+    alike: dict[str, float | None] = field(default_factory=dict)
+    region_ms: tuple[float, float] = (0.0, 0.0)
 
     @property
     def latest(self) -> SearchOut | None:
@@ -66,15 +72,18 @@ class Found:
         """The answer on the page: in the order of a concept where one was chosen."""
         found = self.latest
         more = None if found is None else self.wide.get(found.query_id)
-        if found is None or more is None or self.concept == "all":
+        if found is None or more is None or (self.concept == "all" and not self.region):
             return found
-        hits = ordered(more.hits, found.vote.statements, self.concept, len(found.hits))
+        if self.region:
+            hits = by_likeness(more.hits, self.alike, len(found.hits))
+        else:
+            hits = ordered(more.hits, found.vote.statements, self.concept, len(found.hits))
         return found.model_copy(update={"hits": hits})
 
     @property
     def is_first(self) -> bool:
         """Whether the cases on the page are those of the first search, in its order."""
-        return self.refined is None and self.concept == "all"
+        return self.refined is None and self.concept == "all" and not self.region
 
     @property
     def first_scores(self) -> dict[str, float]:
@@ -171,6 +180,11 @@ class Work:
     own_finding: tuple[list[str], str] | None = None
     other: dict[Any, Any] = field(default_factory=dict)
     seen: float = 0.0
+
+    @property
+    def own_words(self) -> str:
+        """What was committed in words; "" for nothing."""
+        return "" if self.own_finding is None else self.own_finding[1]
 
     @property
     def size(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ _CARD_LINE_MM = 0.55
 _ROOM = 0.03
 _MARGIN_MM = 1.0  # kept beside pulses, names and traces
 _PAPER_MM = 20.0  # kept above the first and below the last baseline
+# What the viewer draws of two recordings laid over each other: two columns of six leads, on a phone one of twelve.
+OVERLAY_MM, OVERLAY_PHONE_MM = (260.0, 144.0), (130.0, 288.0)
 # Photos have more pixels than a screen; the width that stays sharp when zoomed in two and a half times.
 PICTURE_PX = 2400
 # Width of a printed page, for a picture whose grid was not seen.
@@ -60,6 +62,27 @@ class Curve:
 
 
 @dataclass(frozen=True)
+class Area:
+    """Where a stretch of a lead is on a sheet: its left upper corner and size in mm, and the seconds it shows."""
+
+    lead: str
+    x: float
+    y: float
+    width: float
+    height: float
+    start_s: float
+    length_s: float
+
+    def part(self, begin_s: float, end_s: float) -> tuple[tuple[float, float], ...]:
+        """Corners of what lies between two times, mm; none where nothing of it is shown here."""
+        a, b = (min(1.0, max(0.0, (at - self.start_s) / self.length_s)) for at in (begin_s, end_s))
+        if b <= a:
+            return ()
+        x0, x1, y1 = self.x + a * self.width, self.x + b * self.width, self.y + self.height
+        return ((x0, self.y), (x1, self.y), (x1, y1), (x0, y1))
+
+
+@dataclass(frozen=True)
 class Sheet:
     """One picture in the viewer.
 
@@ -72,6 +95,7 @@ class Sheet:
         curves: What was followed on a picture.
         speed_mm_s, gain_mm_mv: Of the paper.
         assumed: Whether speed or gain is only the usual one.
+        areas: Where which lead is, as far as that is known; a frame can be drawn on them.
         px_per_mm: Of the picture as it came; 0 for a drawing of ours.
         turned_px: Width of a picture that came lying on its side and is shown upright; 0 for all others.
     """
@@ -86,6 +110,7 @@ class Sheet:
     speed_mm_s: float = USUAL_SPEED
     gain_mm_mv: float = USUAL_GAIN
     assumed: bool = False
+    areas: tuple[Area, ...] = ()
     px_per_mm: float = 0.0
     turned_px: int = 0
 
@@ -159,7 +184,32 @@ def record_sheet(record: EcgRecord, dark: bool, layout: str = "3x4+1R") -> Sheet
     from ecgkin.retrieval.ecg.drawing.style import RenderStyle
     from ecgkin.retrieval.ecg.drawing.svg import render_svg
 
-    return case_sheet(render_svg(record, RenderStyle(layout=layout)), layout, dark)
+    sheet = case_sheet(render_svg(record, RenderStyle(layout=layout)), layout, dark)
+    return replace(sheet, areas=areas_of(layout))
+
+
+def areas_of(layout: str) -> tuple[Area, ...]:
+    """Where which lead is on a sheet of `record_sheet`, the height of a row each.
+
+    Args:
+        layout: Of the page.
+
+    Returns:
+        Areas in the order of reading, rhythm strips last.
+    """
+    from ecgkin.retrieval.ecg.drawing.geometry import page_geometry
+    from ecgkin.retrieval.ecg.drawing.style import RenderStyle
+
+    geometry = page_geometry(RenderStyle(layout=layout))
+    left, top, _, _ = crop(layout)
+    height = geometry.row_spacing_mm
+    return tuple(
+        Area(
+            panel.lead, panel.x_mm - left, panel.baseline_y_mm - top - height / 2, panel.width_mm, height,
+            panel.start_s, panel.length_s,
+        )
+        for panel in geometry.panels
+    )  # fmt: skip
 
 
 def picture_sheet(rgb: NDArray[np.uint8], page: PageOut | None) -> Sheet:

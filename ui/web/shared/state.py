@@ -254,6 +254,16 @@ class Api:
             self._records[case_id] = record
         return self._records[case_id]
 
+    def records(self, case_ids: Sequence[str]) -> dict[str, EcgRecord]:
+        """The samples of cases, fetched some at a time; those whose samples were not kept are left out.
+
+        Args:
+            case_ids: Of the cases.
+        """
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            found = dict(zip(case_ids, pool.map(self.record, case_ids), strict=True))
+        return {case_id: record for case_id, record in found.items() if record is not None}
+
 
 def is_away(error: EcgkinError) -> bool:
     """Whether an error says that the server is not there, or too busy: the same question may be answered later."""

@@ -404,16 +404,38 @@ TEXTS: dict[str, tuple[str, str]] = {
     "concept_not_rate": ("all but rate", "allem außer Frequenz"),
     "concept_help": (
         "Puts the {n} nearest cases in another order: first those whose statements fit best what is probable for this "
-        "ECG in that respect. One lead or region alone cannot be searched for: a vector is of the whole ECG.",
+        "ECG in that respect. One part of one lead: Frame, above the ECG.",
         "Ordnet die {n} nächsten Fälle neu: zuerst die, deren Aussagen in dieser Hinsicht am besten zu dem passen, was "
-        "für dieses EKG wahrscheinlich ist. Eine Ableitung oder Region allein lässt sich nicht suchen: ein Vektor gilt "
-        "für das ganze EKG.",
+        "für dieses EKG wahrscheinlich ist. Ein Stück einer Ableitung: Rahmen, über dem EKG.",
     ),
     "concept_said": (
         "The {n} nearest cases, those first whose statements fit best in this respect; similarity is as it was.",
         "Die {n} nächsten Fälle, zuerst die, deren Aussagen in dieser Hinsicht am besten passen; die Ähnlichkeit ist "
         "dieselbe.",
     ),
+    "region": ("Frame on a lead", "Rahmen auf einer Ableitung"),
+    "region_example": ("Frame, e.g. V2 1.2-1.6", "Rahmen, z. B. V2 1,2-1,6"),
+    "region_help": (
+        'Lead and seconds. "Frame" above the ECG writes them; on a picture after "Show what was read". Puts the {n} '
+        "nearest cases in another order: first those whose usual beat is most alike there. Empty: as before.",
+        'Ableitung und Sekunden. "Rahmen" über dem EKG schreibt sie; auf einem Bild nach "Gelesenes zeigen". Ordnet '
+        "die {n} nächsten Fälle neu: zuerst die, deren üblicher Schlag dort am ähnlichsten ist. Leer: wie zuvor.",
+    ),
+    "region_said": (
+        "The {n} nearest cases, those first that are most alike in {lead} from {begin} to {end} ms after the onset of "
+        "QRS (1 is equal); similarity is as it was.",
+        "Die {n} nächsten Fälle, zuerst die ähnlichsten in {lead} von {begin} bis {end} ms nach dem Beginn von QRS "
+        "(1 ist gleich); die Ähnlichkeit ist dieselbe.",
+    ),
+    "region_wrong": (
+        "Write a lead and two times in seconds: V2 1.2-1.6",
+        "Eine Ableitung und zwei Zeiten in Sekunden schreiben: V2 1,2-1,6",
+    ),
+    "region_no_beat": (
+        "That part shows no usual beat that could be compared: frame 40 ms and more of a usual beat.",
+        "Dort ist kein üblicher Schlag, der sich vergleichen ließe: 40 ms und mehr eines üblichen Schlags umrahmen.",
+    ),
+    "near_in": ("{lead}: {alike}", "{lead}: {alike}"),
     "quiz": ("Quiz", "Quiz"),
     "quiz_help": (
         "Findings stay hidden until you have committed your own.",
@@ -464,6 +486,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "v_stack": ("One above the other", "Untereinander"),
     "v_assumed": ("assumed", "angenommen"),
+    "v_region": ("Frame", "Rahmen"),
+    "v_hint_region": (
+        "draw a frame on a lead: cases alike there come first",
+        "einen Rahmen auf eine Ableitung ziehen: dort ähnliche Fälle zuerst",
+    ),
     "v_bpm": ("/min", "/min"),
     "v_shift": ("Shift the case", "Fall verschieben"),
     "v_query": ("query", "Anfrage"),

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ecgkin.ui.web.shared.drawings import Sheet, framed
 from ecgkin.ui.web.shared.style import asset
 from ecgkin.ui.web.shared.texts import Words
 
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
 # The page's own rules: nothing is fetched, and pictures come inside the document.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+
+
+# Of the window's height that a viewer takes at most.
+SHARE = 0.8
 
 
 def viewer_html(
@@ -21,7 +28,7 @@ def viewer_html(
     *,
     dark: bool,
     overlay: dict[str, Any] | None = None,
-    share: float = 0.8,
+    share: float = SHARE,
     sized: bool = True,
 ) -> str:
     """A document of its own for an iframe.
@@ -47,6 +54,7 @@ def viewer_html(
                  "doubtful": curve.doubtful, "name": curve.name}
                 for curve in sheet.curves
             ],
+            "areas": [asdict(area) for area in sheet.areas],
             "frame": framed(sheet.outline, (sheet.width_mm, sheet.height_mm)),
             "title": title, "caption": caption,
         }
@@ -55,7 +63,7 @@ def viewer_html(
     names = {
         "calipers": "v_calipers", "fit": "v_fit", "zoom_in": "v_in", "zoom_out": "v_out", "hint": "v_hint",
         "hint_calipers": "v_hint_calipers", "bpm": "v_bpm", "shift": "v_shift", "no_scale": "scale_unknown",
-        "stack": "v_stack", "assumed": "v_assumed",
+        "stack": "v_stack", "assumed": "v_assumed", "region": "v_region", "hint_region": "v_hint_region",
     }  # fmt: skip
     shown = {key: word(name) for key, name in names.items()}
     data = {"dark": dark, "share": share, "sized": sized, "pages": pages, "overlay": overlay, "texts": shown}
@@ -69,30 +77,46 @@ def viewer_html(
     )
 
 
-def height_css(place: str, width_mm: float, height_mm: float) -> str:
+def height_css(
+    place: str,
+    size_mm: tuple[float, float],
+    across: int = 1,
+    *,
+    share: float = SHARE,
+    phone_mm: tuple[float, float] | None = None,
+) -> str:
     """The height of a viewer as a rule, so that nothing moves when its page comes.
 
     It is as wide as the window, no higher than most of it, and never below 3.8 px a millimetre where there is room.
 
     Args:
         place: Class of the room that is kept for the viewer.
-        width_mm, height_mm: Of what it shows.
+        size_mm: Width and height of what it shows.
+        across: How many of these it shows beside each other.
+        share: Of the window's height that it may take at most.
+        phone_mm: Width and height of what it shows on a phone, where that is another drawing.
 
     Returns:
         A `<style>` element.
     """
-    return f"<style>.{place} {{ --ek-w: {width_mm:.1f}; --ek-h: {height_mm:.1f}; }}</style>"
+    (width, height), (narrow, high) = size_mm, phone_mm or size_mm
+    return (
+        f"<style>.{place} {{ --ek-w: {width:.1f}; --ek-h: {height:.1f}; --ek-n: {across}; "
+        f"--ek-most: {100 * share:.0f}vh; }} "
+        f"@media (max-width: 600px) {{ .{place} {{ --ek-w: {narrow:.1f}; --ek-h: {high:.1f}; }} }}</style>"
+    )
 
 
-def show(html: str, height_px: int, key: str) -> None:
+def show(html: str, height_px: int, key: str, room: DeltaGenerator | None = None) -> None:
     """Put a viewer on the page; it takes the height that it needs, `height_px` until then.
 
     Args:
         html: From `viewer_html`.
         height_px: Height at first.
         key: Names its place in the page's style sheet and tests.
+        room: A place of that name that is there already.
     """
     import streamlit as st
 
-    with st.container(key=key):
+    with room if room is not None else st.container(key=key):
         st.iframe(html, height=height_px)

@@ -5,7 +5,9 @@ The files of `tests/fixtures/faults` are made by this project's simulator; table
 
 from __future__ import annotations
 
+import io
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +15,9 @@ import numpy as np
 import pytest
 from formats_made import lead_of
 
-from ecgkin.retrieval.ecg.assemble import millivolts_per
+from ecgkin.retrieval.ecg.assemble import assemble, millivolts_per
 from ecgkin.retrieval.ecg.formats.csv import stated_rate
+from ecgkin.retrieval.ecg.formats.dicom import MAX_INFLATED
 from ecgkin.retrieval.ecg.formats.read import read_ecg
 from ecgkin.retrieval.ecg.header import age_of, iso_time
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, signed_lead
@@ -71,6 +74,20 @@ def noted(record: EcgRecord, words: str) -> bool:
         ("aV-L", "aVL", 1),
         ("V 3", "V3", 1), ("ECG-aVR", "aVR", 1), ("-aVR", "aVR", -1), ("ECG -aVR", "aVR", -1), ("aVRneg", "aVR", -1),
         ("MDC_ECG_LEAD_AVRneg", "aVR", -1), ("\u2212aVR", "aVR", -1),
+        *((name, "I", 1) for name in ("D I", "D1", "D-I", "I (mV)", '"I"', "Channel 1: I", "ch1_I", "ECG LA-RA")),
+        ("I [µV]", "I", 1),
+        *((name, "II", 1) for name in ("II_filtered", "II. Ableitung", "Abl. II", "leadII_raw", "第II導聯", "Отв. II")),
+        *((f"{before} V5", "V5", 1) for before in ("Brustwand", "Brustwandableitung", "Brust", "ECG Lead")),
+        ("Dérivation V5", "V5", 1),
+        *((f"{before} V5", "V5", 1) for before in ("MDC_ECG_ELEC_POTL", "precordial lead", "Derivazione", "απαγωγή")),
+        *((name, "aVF", 1) for name in ("a VF", "aV F", "ECG Lead aVF", "augmented lead aVF", "aVF (mV)", "{aVF}")),
+        *((name, "aVR", -1) for name in ("aVR (inverted)", "minus aVR", "aVR_inv", "(-aVR)")),
+        ("V05", "V5", 1), ("Ｖ５", "V5", 1), ("V₅", "V5", 1), ("EKG RA-LL", "II", -1),
+        *((none, None, 1) for none in ("II median", "ST_II", "MDC_ECG_AMPL_ST_II", "Resp I", "Nehb D", "V (mV)", "D")),
+        ("V I", None, 1),
+        *((none, None, 1) for none in ("Channel 1", "ECG 1", "V1/V2", "LA", "C1", "VR", "V4R", "EEG C3", "mV")),
+        ("aVR aVL", None, 1),
+        *((none, None, 1) for none in ("аVR", "ΙΙ", "І", "ν1", "отведение аVF")),
         *((none, None, 1) for none in "CM5 CM1 MLII V3R V7 C3 I-II X - HR".split()),
         ("Frank Lead I", None, 1), ("", None, 1), ("Lead 1", None, 1),
     ],
@@ -78,6 +95,30 @@ def noted(record: EcgRecord, words: str) -> bool:
 def test_lead_names_of_other_makers_and_languages(name: str, lead: str | None, sign: int) -> None:
     assert signed_lead(name) == (lead, sign)
     assert canonical_lead(name) == (lead if sign > 0 else None)
+
+
+def test_letters_that_only_look_latin_are_named(tmp_path: Path) -> None:
+    """A Cyrillic a is not guessed at: the channel is left out or the file refused, and the letter is named."""
+    rows = "\n".join(f"{0.1 * (k % 7):.2f},{0.2 * (k % 5):.2f},{0.1 * (k % 3):.2f}" for k in range(300))
+    (tmp_path / "r.csv").write_text(f"I (mV),II (mV),аVR (mV)\n{rows}\n", encoding="utf-8")
+    record = read_ecg(tmp_path / "r.csv", fs_hz=100)
+    assert noted(record, "not Latin: CYRILLIC SMALL LETTER A") and "aVR" in record.leads  # computed from I and II
+    (tmp_path / "r.csv").write_text(f"Ι,ΙΙ,І\n{rows}\n", encoding="utf-8")
+    with pytest.raises(RecordError, match="GREEK CAPITAL LETTER IOTA"):
+        read_ecg(tmp_path / "r.csv", fs_hz=100)
+
+
+def test_a_plain_name_wins_over_one_with_words_beside_it() -> None:
+    """Exports with raw and filtered columns: the lead under its plain name is read, the other named."""
+    rows = np.random.default_rng(0).normal(0, 0.3, (4, 500)).astype(np.float32)
+    channels = [("II_filtered", rows[0]), ("II", rows[1]), ("V1 raw", rows[2]), ("I", rows[3])]
+    record = assemble(channels, 250.0, where="r")
+    np.testing.assert_array_equal(record.signal_mv[record.leads.index("II")], rows[1])
+    assert "V1" in record.leads and noted(record, "'II_filtered' is left out")
+    with pytest.raises(RecordError, match="comes twice"):
+        assemble([("II_filtered", rows[0]), ("II raw", rows[1])], 250.0, where="r")
+    with pytest.raises(RecordError, match="CYRILLIC"):
+        assemble([("аVR", rows[0])], 250.0, where="r")
 
 
 @pytest.mark.parametrize(
@@ -205,6 +246,38 @@ def test_gains_that_no_ecg_has_are_refused(wfdb_record: Callable[[str], Path], g
 def test_dicom_leads_by_their_codes_and_groups(faults: Path, truth: np.ndarray, name: str, says: str) -> None:
     record = read_ecg(faults / f"{name}.dcm")
     assert off(record, truth) < STEP_MV and record.fs_hz == 250 and noted(record, says)
+
+
+def deflated(file: Path, data: bytes | None = None) -> bytes:
+    """A DICOM file in the deflated transfer syntax."""
+    import pydicom
+    from pydicom.filewriter import write_file_meta_info
+
+    plain, out = file.read_bytes(), io.BytesIO()
+    begins = 144 + int.from_bytes(plain[140:144], "little")
+    meta = pydicom.filereader.read_file_meta_info(file)
+    meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+    write_file_meta_info(out, meta)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = packer.compress(plain[begins:] if data is None else data) + packer.flush()
+    return plain[:128] + b"DICM" + out.getvalue() + packed + b"\0" * (len(packed) % 2)
+
+
+def test_deflated_dicom(faults: Path, truth: np.ndarray, tmp_path: Path) -> None:
+    """Read as it is without packing; never more than so many bytes of it; cut off and damaged are refused as such."""
+    file = tmp_path / "r.dcm"
+    packed = deflated(faults / "groups_limb_chest.dcm")
+    file.write_bytes(packed)
+    assert off(read_ecg(file), truth) < STEP_MV
+    file.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(RecordError, match="deflated and cut off"):
+        read_ecg(file)
+    file.write_bytes(packed[:-300] + b"\xff" * 300)
+    with pytest.raises(RecordError, match=r"deflated and|damaged"):
+        read_ecg(file)
+    file.write_bytes(deflated(faults / "groups_limb_chest.dcm", bytes(MAX_INFLATED + 1)))
+    with pytest.raises(RecordError, match="unpacks to more than"):
+        read_ecg(file)
 
 
 def test_dicom_page_of_columns_and_a_strip(faults: Path) -> None:

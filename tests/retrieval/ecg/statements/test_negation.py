@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from ecgkin.retrieval.ecg.statements.find import find_statements
+from ecgkin.retrieval.ecg.statements.find import abroad, find_statements
 
 NO, YES, MAYBE = "absent", "present", "possible"
 
@@ -210,3 +210,50 @@ def test_lists_and_single_words() -> None:
         ("CLBBB", NO), ("CRBBB", NO), ("WPW", NO), ("AFIB", NO), ("LVH", NO), ("LVH", YES), ("AFIB", NO),
         ("CLBBB", MAYBE),
     ]  # fmt: skip
+
+
+ABROAD: list[tuple[str, dict[str, str]]] = [
+    ("Rythme sinusal. Bloc de branche gauche complet. Pas de signe d'infarctus inférieur.",
+     {"SR": YES, "CLBBB": YES, "IMI": NO}),
+    ("Fibrillation auriculaire, extrasystoles ventriculaires. Pas d'hypertrophie ventriculaire gauche.",
+     {"AFIB": YES, "PVC": YES, "LVH": NO}),
+    ("Bloc auriculo-ventriculaire du premier degré, hémibloc antérieur gauche, sus-décalage du segment ST.",
+     {"1AVB": YES, "LAFB": YES, "STE_": YES}),
+    ("Bloc de branche droit incomplet, absence d'onde T négative, QT allongé",
+     {"IRBBB": YES, "INVT": NO, "LNGQT": YES}),
+    ("ECG normal, sans fibrillation auriculaire.", {"NORM": YES, "AFIB": NO}),
+    ("Ritmo sinusale, blocco di branca destra completo. Non segni di ipertrofia ventricolare sinistra.",
+     {"SR": YES, "CRBBB": YES, "LVH": NO}),
+    ("Fibrillazione atriale, emiblocco anteriore sinistro, sottoslivellamento del tratto ST, onde T negative",
+     {"AFIB": YES, "LAFB": YES, "STD_": YES, "INVT": YES}),
+    ("Tachicardia sinusale; assenza di blocco di branca sinistra. Probabile infarto miocardico inferiore",
+     {"STACH": YES, "CLBBB": NO, "IMI": MAYBE}),
+    ("Ritmo sinusal. Bloqueo de rama izquierda. Sin signos de infarto inferior. QT prolongado.",
+     {"SR": YES, "CLBBB": YES, "IMI": NO, "LNGQT": YES}),
+    ("Bloqueo AV de primer grado, hipertrofia del ventrículo izquierdo, extrasístoles auriculares.",
+     {"1AVB": YES, "LVH": YES, "PAC": YES}),
+    ("No se observa fibrilación auricular. Flutter auricular descartado. Probable infarto anterior.",
+     {"AFIB": NO, "AFLT": NO, "AMI": MAYBE}),
+    ("Ritmo sinusal, bloqueio de ramo direito, sobrecarga ventricular esquerda. Ausência de fibrilação atrial.",
+     {"SR": YES, "CRBBB": YES, "LVH": YES, "AFIB": NO}),
+    ("Bloqueio divisional anterossuperior esquerdo. Extrassístoles ventriculares. Sem supradesnivelamento do ST.",
+     {"LAFB": YES, "PVC": YES, "STE_": NO}),
+    ("Sinusritme, linkerbundeltakblok, geen tekenen van onderwandinfarct. Mogelijk linkerventrikelhypertrofie.",
+     {"SR": YES, "CLBBB": YES, "IMI": NO, "LVH": MAYBE}),
+    ("Atriumfibrilleren, negatieve T-toppen, ST-depressie. Eerstegraads AV-blok afwezig.",
+     {"AFIB": YES, "INVT": YES, "STD_": YES, "1AVB": NO}),
+    ("Normaal ECG. Incompleet rechterbundeltakblok; LBTB niet aanwezig.", {"NORM": YES, "IRBBB": YES, "CLBBB": NO}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), ABROAD)
+def test_names_in_five_more_languages(text: str, expected: dict[str, str]) -> None:
+    assert {hit.code: hit.polarity for hit in find_statements(text)} == expected
+
+
+def test_names_abroad_take_no_other_statements_name() -> None:
+    """Each means in the whole tree what its table says, and each language has the commonest thirty."""
+    for text, code in abroad():
+        found = [(hit.code, hit.matched) for hit in find_statements(text.upper())]
+        assert [code] == [got for got, _ in found], (text, code, found)
+    assert len({code for _, code in abroad()}) >= 30
