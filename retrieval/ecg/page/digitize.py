@@ -48,6 +48,9 @@ from ecgkin.retrieval.notes import Note, NoteCode
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
+_AWAY, _ABOVE = 0.62, 1.15  # of the distance of rows: how far from its row a name may stand
+_LEAST_BELOW = 3  # names that tell whether all stand above their rows
+_UNUSUAL = 2.0  # how much more must speak for a layout that is none of the usual ones
 _AGAINST_NAMES_DB = 3.0  # what limb leads' laws may count where names speak against them
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
@@ -160,11 +163,12 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     if pulse is not None:
         edge = (tracks.stroke + 1) / scale.px_per_mm[0]
         tracks.y[(x_mm >= pulse.left - edge) & (x_mm <= pulse.right + edge)] = np.nan
-    names = _placed_names(sheet, tracks, x_mm, extent, k)
+    candidates = _candidates(n_rows, look.reading.layout, known.layout)
+    names = _placed_names(sheet, x_mm, extent, k, candidates)
     strokes = _strokes(sheet, tracks, k)
     plan: Columns | None = None
     best: tuple[float, Layout, tuple[Stretch, ...], Columns] | None = None
-    plans = _plans(look, known, tracks, x_mm, extent, names, strokes)
+    plans = _plans(candidates, known, tracks, x_mm, extent, names, strokes)
     hopes = [_most(agreement(layout, names, columns.begins(extent)), names) - less for layout, columns, less in plans]
     for place, (layout, columns, less) in enumerate(plans):
         if best is not None and hopes[place] <= best[0]:
@@ -438,24 +442,31 @@ def _fit(layout: Layout, signal: FloatArray) -> float:
 
 
 def _placed_names(
-    sheet: Sheet, tracks: Tracks, x_mm: FloatArray, extent: Extent, factor: float
+    sheet: Sheet, x_mm: FloatArray, extent: Extent, factor: float, layouts: list[Layout]
 ) -> tuple[PlacedName, ...]:
-    """The names that the network read, with their rows and their places along them."""
+    """The names that the network read, with their rows and their places along them.
+
+    A name stands above, on or under its trace: the nearest row is its own, a little in favour of the one below it; or,
+    where rows stand so close that all names are nearer to the row above, the one below it, if layouts agree better so.
+    """
     if sheet.marks is None:
         return ()
     baselines = np.array(sheet.rows.baselines)
     pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else 0.3 * sheet.shape[0]
     columns = np.arange(x_mm.shape[1])
-    out = []
+    near: list[PlacedName] = []
+    below: list[PlacedName] = []
     for name in sheet.marks.names:
-        # A name stands above, on or under its trace: the nearest baseline, a little in favour of the one below it.
         away = baselines - (name.y + 0.1 * pitch)
-        row = int(np.abs(away).argmin())
-        if abs(away[row]) > 0.62 * pitch:
-            continue
-        x = np.interp((name.x + 0.5) * factor - 0.5, columns, x_mm[row])
-        out.append(PlacedName(name.lead, row, float((x - extent.left) / extent.length), name.score))
-    return tuple(out)
+        rows = int(np.abs(away).argmin()), int(np.where(away >= 0.0, away, np.inf).argmin())
+        for row, out, most in ((rows[0], near, _AWAY), (rows[1], below, _ABOVE)):
+            if abs(away[row]) <= most * pitch:
+                x = np.interp((name.x + 0.5) * factor - 0.5, columns, x_mm[row])
+                out.append(PlacedName(name.lead, row, float((x - extent.left) / extent.length), name.score))
+    if len(below) < _LEAST_BELOW:
+        return tuple(near)
+    said = [max((agreement(layout, tuple(names)) for layout in layouts), default=0.0) for names in (near, below)]
+    return tuple(below) if said[1] > said[0] + BETTER else tuple(near)
 
 
 def _strokes(sheet: Sheet, tracks: Tracks, factor: float) -> FloatArray | None:
@@ -487,7 +498,7 @@ def _along(tracks: Tracks, scale: PaperScale) -> FloatArray:
 
 
 def _plans(
-    look: Look,
+    candidates: list[Layout],
     known: Corrections,
     tracks: Tracks,
     x_mm: FloatArray,
@@ -497,7 +508,7 @@ def _plans(
 ) -> list[tuple[Layout, Columns, float]]:
     """What the page may be: layouts, their columns, and how much more must speak for each than for the first."""
     n_rows = tracks.y.shape[0]
-    candidates = _candidates(n_rows, look.reading.layout, known.layout)
+    candidates = list(candidates)
     alone = named_layout(n_rows, names) if known.layout is None else None
     if alone is not None and alone not in candidates:
         candidates.append(alone)
@@ -524,13 +535,13 @@ def _plans(
     for columns in dict.fromkeys(others):
         layout_ = named_layouts(n_rows, len(columns.parts), names, columns.begins(extent))
         if layout_ is not None and agreement(layout_, names, columns.begins(extent)) > usual + BETTER:
-            out.append((layout_, columns, step))
+            out.append((layout_, columns, _UNUSUAL))
     for count in range(1, 7):
         begins = tuple(column / count for column in range(count))
         layout_ = named_layouts(n_rows, count, names, begins)
         if layout_ is not None and agreement(layout_, names, begins) > usual + BETTER:
             parts = boundaries(tracks, x_mm, extent, count, layout_.rows, strokes)
-            out.append((layout_, Columns(parts, extent.length / count), step))
+            out.append((layout_, Columns(parts, extent.length / count), _UNUSUAL))
     return out
 
 
