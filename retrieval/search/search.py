@@ -30,7 +30,7 @@ from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
 from ecgkin.retrieval.encoders.witness import StatementHead, StatementWitness, shipped_head
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError, RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
-from ecgkin.retrieval.search.copies import without_near_copies
+from ecgkin.retrieval.search.copies import Outlines, without_near_copies
 from ecgkin.retrieval.search.hits import NEIGHBOURS, Abstained, Hit, SearchResult
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, Vote, vote
 
@@ -302,6 +302,7 @@ class CaseSearch:
         self.head = head if head is not None else shipped_head(encoder)
         self.witness = witness
         self._lookups: Any = None
+        self._outlines = Outlines()
 
     @classmethod
     def open(
@@ -590,7 +591,7 @@ class CaseSearch:
             with suppress(QueryError):  # one of them was removed meanwhile
                 near = voters[:NEIGHBOURS]
                 vectors = self.base.vectors([case.case_id for case, _ in near])
-                voters = [*without_near_copies(near, vectors, self.base.record), *voters[NEIGHBOURS:]]
+                voters = [*without_near_copies(near, vectors, self.base.record, self._outlines), *voters[NEIGHBOURS:]]
             if len(voters) >= depth or len(found) < wanted or wanted >= max(depth, MOST_FOUND):
                 return found, voters[:depth]
             wanted = min(2 * wanted, max(depth, MOST_FOUND))
