@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ecgkin.retrieval.ecg.beside import Beside
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.arrangement import BETTER, Columns, columns_by_gaps, columns_by_names, named_layouts
-from ecgkin.retrieval.ecg.page.beside import Beside
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
@@ -217,12 +217,12 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         if better is not None and (law is None or better > law):
             record, stretches, sampler, law = moved_record, later, later_sampler, better
     if law is not None and law < _UNLAWFUL_DB:
-        # Strokes, names and edges of pulses at the ends of leads that were taken for their curves: without them the rest
-        # is lawful.
+        # Strokes, names and edges of pulses at the ends of leads were taken for their curves: without them the rest is
+        # lawful.
         for doubted, earned in ((_foreign(sheet, tracks, strokes, k), _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
             clean = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, foreign=doubted)
             clean.without_strokes(stretches)
-            signal = clean.signals(stretches, duration, in_step_by_law(clean, stretches))
+            signal = clean.signals(stretches, shown, in_step_by_law(clean, stretches))
             clean_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
             better = _laws_of(clean_record)
             if better is not None and better >= law + earned:
@@ -231,14 +231,14 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     if scale.found:
         warnings = [note for note in warnings if note.code is not NoteCode.GRID_NOT_FOUND]
-    shown = {s.lead for s in stretches}
+    leads = {s.lead for s in stretches}
     if layout.leads and (n_rows > 1 or names):
         warnings = [note for note in warnings if note.code is not NoteCode.LAYOUT_UNKNOWN]
     page = replace(
         look.reading,
         px_per_mm=look.reading.px_per_mm,
         layout=layout.name,
-        leads=tuple(name for name in LEADS if name in shown),
+        leads=tuple(name for name in LEADS if name in leads),
         speed_mm_s=speed if speed_known else None,
         gain_mm_mv=gain if gain_known else None,
         warnings=tuple(warnings),
