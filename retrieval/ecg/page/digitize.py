@@ -217,8 +217,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         if better is not None and (law is None or better > law):
             record, stretches, sampler, law = moved_record, later, later_sampler, better
     if law is not None and law < _UNLAWFUL_DB:
-        # Strokes, names and edges of pulses at the ends of leads were taken for their curves: without them the rest is
-        # lawful.
+        # Strokes, names and edges of pulses may have been taken for the ends of leads: without them the rest is lawful.
         for doubted, earned in ((_foreign(sheet, tracks, strokes, k), _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
             clean = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, foreign=doubted)
             clean.without_strokes(stretches)
