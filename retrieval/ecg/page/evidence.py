@@ -92,7 +92,8 @@ class PageEvidence:
         if not self.inked:
             # Rows that the network alone sees, and names in stains, are nothing without beats.
             lawful = self.law_db is not None and self.law_db >= _LAW_DB
-            together = self.together is not None and self.together >= _TOGETHER
+            least = _TOGETHER if self.named >= _SOME_NAMED else _CLEARLY
+            together = self.together is not None and self.together >= least
             # Diagrams on a dark ground may have beats, too, but not names and limb leads that agree.
             return not (lawful or together) or (self.dark and not (lawful and together and self.named >= _NAMED))
         if self.together is None:
