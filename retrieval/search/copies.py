@@ -33,6 +33,7 @@ MOST_PAIRS, MOST_READ = 200, 60  # pairs that are compared and recordings that a
 NEAREST = 40  # recordings that are looked at whatever their vectors are: all others have small weights
 _RATE_HZ, _LONGEST_S, _LEAST_S, _EDGE_S = 100, 60, 4.0, 0.3
 _SMOOTHED_S, _DRIFT_S = 0.03, 0.6
+_FINER = 4  # steps between two samples at which the best offset is looked for
 _NOISE_LEFT = 0.7  # share of the energy that is never taken for noise
 _INDEPENDENT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
 _KEPT = 20_000  # outlines that are kept, 300 bytes each
@@ -188,7 +189,7 @@ def _scaled(outlines: Doubles) -> Doubles:
     """Outlines (n, leads, leads) of one size of energy, flat; zeros where there is none."""
     energy = np.trace(outlines, axis1=1, axis2=2)[:, None]
     flat = outlines.reshape(len(outlines), -1)
-    return np.divide(flat, energy, out=np.zeros_like(flat), where=energy > 0)
+    return np.asarray(np.divide(flat, energy, out=np.zeros_like(flat), where=energy > 0))
 
 
 def same_recording(one: EcgRecord, other: EcgRecord) -> bool:
@@ -238,7 +239,12 @@ def _correlation(one: _Shape, other: _Shape) -> float:
     of_b = _of_curve(sums_b[stop - lags] - sums_b[start - lags], (stop - start) * float(other.noise.sum()))
     shared = np.fft.irfft(spectrum, size)[lags]
     energy = of_a * of_b
-    return float(np.max(np.divide(shared, np.sqrt(energy), out=np.zeros_like(shared), where=energy > 1e-9)))
+    agreed = np.divide(shared, np.sqrt(energy), out=np.zeros_like(shared), where=energy > 1e-9)
+    best = int(np.argmax(agreed))
+    # A copy may begin between two samples.
+    finer = np.fft.irfft(spectrum, _FINER * size) * _FINER
+    between = finer[(_FINER * lags[best] + np.arange(1 - _FINER, _FINER)) % (_FINER * size)]
+    return float(between.max() / np.sqrt(energy[best])) if energy[best] > 1e-9 else 0.0
 
 
 def _of_curve(energy: Doubles, noise: Doubles) -> Doubles:

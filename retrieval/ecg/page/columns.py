@@ -27,6 +27,7 @@ _EVEN_MM = 1.2  # strokes nearer than this to the even place leave it there
 _SHARED_MM = 0.8  # ends nearer than this to each other are one
 _CLEAR = 0.5  # likelihood of a stroke that decides where leads begin
 _EVENLY_MM = 0.35  # how far such strokes may lie off even distances
+_AS_EVEN_MM = 0.6  # strokes nearer than this to the even places all of them say nothing new
 _BORDER_MM = 4.0  # how far a border of columns may lie from its even place
 
 
@@ -319,8 +320,9 @@ def _drawn_borders(x_mm: FloatArray, extent: Extent, columns: int, rows: int, st
         found.append(float((away[near] * likely[near] ** 2).sum() / (likely[near] ** 2).sum()))
     order = np.arange(1, columns)
     line = np.polyfit(order, found, 1)
-    if np.abs(np.polyval(line, order) - found).max() > _EVENLY_MM:
-        return None
+    fitted = np.polyval(line, order)
+    if np.abs(fitted - found).max() > _EVENLY_MM or np.abs(fitted).max() < _AS_EVEN_MM:
+        return None  # the even places are the more exact ones
     every = np.arange(columns + 1)
     return np.asarray(extent.left + every * extent.length / columns + np.polyval(line, every))
 

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ecgkin.retrieval.ecg.beside import Beside
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.arrangement import BETTER, Columns, arrangements
-from ecgkin.retrieval.ecg.page.beside import Beside
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.claims import claim_ink
 from ecgkin.retrieval.ecg.page.columns import Extent, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
-from ecgkin.retrieval.ecg.page.counts import byte_percentile
+from ecgkin.retrieval.ecg.page.counts import byte_percentile, median
 from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
 from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db, triple_db
 from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
@@ -51,6 +51,9 @@ _AWAY, _ABOVE = 0.62, 1.15  # of the distance of rows: how far from its row a na
 _LEAST_BELOW = 3  # names that tell whether all stand above their rows
 _AGAINST_NAMES_DB = 3.0  # what limb leads' laws may count where names speak against them
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
+_UNLAWFUL_DB, _MENDED_DB = 14.0, 1.5  # laws that let ends of leads be doubted, and what leaving those out must earn
+_MENDED_MORE_DB, _NOT_QUITE = 3.0, 0.9  # the same where nothing but the network's doubt speaks against a curve
+_MARKED, _HARDLY = 0.3, 0.75  # likelihood of print or a stroke, and of a trace, of what is none
 _SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
 _AS_PRINTED = 0.005  # share by which rows of ten seconds may seem longer or shorter on paper that lies flat
 _LEAST_FIT, _MOST_FIT = -3.0, 12.0  # dB that count
@@ -211,18 +214,29 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         better = _laws_of(moved_record)
         if better is not None and (law is None or better > law):
             record, stretches, sampler, law = moved_record, later, later_sampler, better
+    if law is not None and law < _UNLAWFUL_DB:
+        # Strokes, names and edges of pulses at the ends of leads were taken for their curves: without them the rest is
+        # lawful.
+        for doubted, earned in ((_foreign(sheet, tracks, strokes, k), _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
+            clean = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, foreign=doubted)
+            clean.without_strokes(stretches)
+            signal = clean.signals(stretches, shown, in_step_by_law(clean, stretches))
+            clean_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
+            better = _laws_of(clean_record)
+            if better is not None and better >= law + earned:
+                record, sampler, law = clean_record, clean, better
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     if scale.found:
         warnings = [note for note in warnings if note.code is not NoteCode.GRID_NOT_FOUND]
-    shown = {s.lead for s in stretches}
+    leads = {s.lead for s in stretches}
     if layout.leads and (n_rows > 1 or names):
         warnings = [note for note in warnings if note.code is not NoteCode.LAYOUT_UNKNOWN]
     page = replace(
         look.reading,
         px_per_mm=look.reading.px_per_mm,
         layout=layout.name,
-        leads=tuple(name for name in LEADS if name in shown),
+        leads=tuple(name for name in LEADS if name in leads),
         speed_mm_s=speed if speed_known else None,
         gain_mm_mv=gain if gain_known else None,
         warnings=tuple(warnings),
@@ -485,12 +499,31 @@ def _strokes(sheet: Sheet, tracks: Tracks, factor: float) -> FloatArray | None:
     return np.stack(out)
 
 
+def _foreign(sheet: Sheet, tracks: Tracks, strokes: FloatArray | None, factor: float) -> NDArray[np.bool_] | None:
+    """Columns in which a curve is hardly a trace to the network, but print or a stroke between leads, (n_rows, w)."""
+    if sheet.marks is None or strokes is None:
+        return None
+    near = cv2.dilate(sheet.marks.text, np.ones((3, 3), np.uint8))
+    rows, columns = np.nonzero(np.isfinite(tracks.y))
+    y = np.clip(((tracks.y[rows, columns] + 0.5) / factor).astype(int), 0, near.shape[0] - 1)
+    x = np.clip(((columns + 0.5) / factor).astype(int), 0, near.shape[1] - 1)
+    out = np.zeros(tracks.y.shape, dtype=bool)
+    out[rows, columns] = near[y, x] > 255 * _MARKED
+    return np.asarray((out | (strokes > _MARKED)) & (tracks.weight < _HARDLY))
+
+
+def _hardly(tracks: Tracks) -> NDArray[np.bool_]:
+    """Columns in which a curve is not quite sure, (n_rows, w)."""
+    return np.asarray(np.isfinite(tracks.y) & (tracks.weight < _NOT_QUITE))
+
+
 def _along(tracks: Tracks, scale: PaperScale) -> FloatArray:
     """Millimetres of every fine column in each row, (n_rows, w)."""
     x = np.arange(tracks.y.shape[1], dtype=np.float64)
     out = []
     for y in tracks.y:
-        level = float(np.nanmedian(y)) if np.isfinite(y).any() else 0.0
+        known = y[np.isfinite(y)]
+        level = median(known) if known.size else 0.0
         out.append(np.maximum.accumulate(scale.x_mm(x, np.full(x.size, level))))
     return np.stack(out)
 

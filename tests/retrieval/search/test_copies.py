@@ -62,7 +62,7 @@ def test_crops_vote_once_however_far_their_vectors_are() -> None:
     record, others = _ecg("NORM", 5), [_ecg("NORM", 6), _ecg("CLBBB", 7)]
     rate = record.fs_hz
     crops = [
-        _with(record, record.signal_mv[:, round(0.6 * k * rate) : round((0.6 * k + 5.5) * rate)]) for k in range(8)
+        _with(record, record.signal_mv[:, round(0.617 * k * rate) : round((0.617 * k + 5.5) * rate)]) for k in range(8)
     ]
     crops[3] = replace(crops[3], signal_mv=crops[3].signal_mv[:8], leads=crops[3].leads[:8])
     assert not same_recording(crops[0], crops[-1])
