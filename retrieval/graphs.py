@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.cores import cores
 from ecgkin.retrieval.errors import ModelError, QueryError
 
 if TYPE_CHECKING:
@@ -84,6 +85,11 @@ def expect_many(n: int = MANY) -> None:
 def use_one_thread() -> None:
     """Keep graphs that are loaded from here on to one thread: for one of several processes that share the cores."""
     _one_thread.set()
+
+
+def may_load_torch() -> bool:
+    """Whether torch is worth loading once many ECGs have come: it is installed, faster here, and not ruled out."""
+    return _named() == "auto" and has_fast_bfloat16() and find_spec("torch") is not None
 
 
 @lru_cache(maxsize=1)
@@ -176,7 +182,15 @@ def default_threads() -> int:
     named = os.environ.get("OMP_NUM_THREADS", "")
     if named.isdigit() and int(named) > 0:
         return int(named)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
+
+
+def threads_beside() -> int:
+    """Threads of a network while its caller is at work beside it: a core is left to the caller.
+
+    A thread of the network that has to wait for a core keeps the others waiting.
+    """
+    return max(1, default_threads() - 1)
 
 
 def open_graph(path: Path, weights: Path, about: Mapping[str, Any], threads: int | None = None) -> Graph | None:

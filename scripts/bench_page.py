@@ -29,6 +29,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ecgkin.retrieval.cores import share_cores
+
 WAIT_MS = 180_000
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 STEPS = ("page", "examples", "neighbours", "draft", "side by side", "why similar", "map")
@@ -198,6 +200,7 @@ def main() -> None:
     parser.add_argument("--shots", type=Path, help="folder for pictures")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    share_cores()
     from playwright.sync_api import sync_playwright
 
     from ecgkin.retrieval.encoders import load_encoder

@@ -8,8 +8,8 @@ columns are medians in milliseconds, wall clock and, behind a stroke, processor 
 file, "ink" finds the rows by their ink, "network" looks for names and marks, "ready" makes the fine picture and its
 scale, "curves" follows and samples them; "signals" is the whole of `read_printed`, in which the network works beside
 ink and ready, and "hits" the search in the base given with `--base`. Memory is the most that the process ever held
-while it read, with the networks and this script's libraries in it ("before": when they were loaded). The networks run
-as in a server, which reads many (`graphs.expect_many`); ECGKIN_NETWORKS=onnx measures what a single command does.
+while it read, with the networks and this script's libraries in it ("before": when they were loaded). Networks
+and the threads of libraries are those of `ecgkin serve`; ECGKIN_NETWORKS=torch measures without the graphs.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from ecgkin.retrieval.cores import share_cores
 
 STEPS = ("open", "ink", "network", "ready", "curves", "signals", "hits")
 LARGE = 12e6  # px
@@ -66,9 +68,7 @@ def measured(files: list[str], base: str | None, repeat: int) -> dict[str, Any]:
     from ecgkin.retrieval.ecg.page.prepared import prepare
     from ecgkin.retrieval.ecg.page.printed import read_printed
     from ecgkin.retrieval.ecg.page.reading import look_at
-    from ecgkin.retrieval.graphs import expect_many
 
-    expect_many()
     took: dict[str, list[tuple[float, float]]] = {step: [] for step in STEPS}
 
     def timed(step: str, call: Callable[..., Any], *given: Any) -> Any:
@@ -135,6 +135,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one page of a kind, three times")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    share_cores()
     repeat = 3 if arguments.quick else arguments.repeat
     rows: dict[str, dict[str, Any]] = {}
     # A fresh process each: the most memory that a process held never falls.

@@ -198,7 +198,7 @@ def _scaled(outlines: Doubles) -> Doubles:
     """Outlines (n, leads, leads) of one size of energy, flat; zeros where there is none."""
     energy = np.trace(outlines, axis1=1, axis2=2)[:, None]
     flat = outlines.reshape(len(outlines), -1)
-    return np.divide(flat, energy, out=np.zeros_like(flat), where=energy > 0)
+    return np.asarray(np.divide(flat, energy, out=np.zeros_like(flat), where=energy > 0))
 
 
 def same_recording(one: EcgRecord, other: EcgRecord) -> bool:

@@ -122,9 +122,18 @@ def image_query(encoder: Encoder, image: Image.Image | PrintedEcg | str | Path) 
     vector = encoder.encode_images([shown])[0] if printed is None else encode_printed(encoder, [printed])[0]
     if printed is not None:
         notes += printed.page.warnings
+        notes += _read_off(encoder, printed)
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
     record = None if printed is None else printed.record
     return Query(_unit(encoder, vector), "image", printed, _notes(notes), timings, record=record)
+
+
+def _read_off(encoder: Encoder, printed: PrintedEcg) -> list[str]:
+    """What is said where a page is searched by its signals alone, with what the encoder makes of them."""
+    if not getattr(encoder, "reads_signals", False) or printed.record is None:
+        return []
+    of_record = getattr(encoder, "record_notes", None)
+    return [Note(NoteCode.SIGNALS_OF_PAGE, name=encoder.name), *(of_record(printed.record) if of_record else ())]
 
 
 def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
@@ -692,7 +701,8 @@ class CaseSearch:
         if self.witness is None or query.record is None:
             return {}, []
         try:
-            return {self.witness.name: self.witness.of_records([query.record]).of(0)}, []
+            said = {self.witness.name: self.witness.of_records([query.record]).of(0)}
+            return said, _notes(getattr(self.witness, "cautions", ()))
         except RecordError as error:
             return {}, [Note(NoteCode.WITNESS_SILENT, name=self.witness.name, why=str(error))]
 

@@ -25,7 +25,7 @@ from ecgkin.retrieval.ecg.page.network.names import as_batch
 from ecgkin.retrieval.ecg.page.network.quantised import best_range, multiplies_bytes
 from ecgkin.retrieval.ecg.page.network.segment import look
 from ecgkin.retrieval.ecg.page.network.weights_file import load_name_reader, load_reader, weights_folder
-from ecgkin.retrieval.encoders import load_encoder
+from ecgkin.retrieval.encoders import load_encoder, roads
 from ecgkin.retrieval.encoders.checkpoint import WEIGHTS, EncoderFiles, read_encoder_files
 from ecgkin.retrieval.encoders.dual import DualEncoder
 from ecgkin.retrieval.encoders.roads import GraphTowers, TorchTowers, open_graph_towers, open_towers, write_graphs
@@ -233,6 +233,41 @@ def test_the_road_follows_device_library_and_work(shipped: EncoderFiles, monkeyp
     monkeypatch.setenv("ECGKIN_NETWORKS", "tensorrt")
     with pytest.raises(QueryError, match="tensorrt"):
         graphs.runs_graphs()
+
+
+@needs_encoder
+def test_a_server_loads_torch_when_many_drawings_have_come_in_batches(
+    shipped: EncoderFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "has_fast_bfloat16", lambda: True)
+    towers = open_towers(shipped)
+    assert isinstance(towers, roads.GrowingTowers)
+    monkeypatch.setattr(roads, "_WORTH_TORCH", 40)
+    loaded: list[EncoderFiles] = []
+
+    class Counted(TorchTowers):
+        def __init__(self, files: EncoderFiles) -> None:
+            loaded.append(files)
+            super().__init__(files)
+
+    monkeypatch.setattr(roads, "TorchTowers", Counted)
+    maps = np.zeros((20, 256, 512), dtype=np.uint8)
+    maps[:, 120:124, 20:490] = 255
+    by_graph = [towers.images(maps[:n])[0] for n in (1, 20, 20)]
+    assert not loaded
+    by_torch = [towers.images(maps)[0] for _ in range(2)]
+    assert loaded == [shipped]
+    for found in (*by_graph, *by_torch):
+        unit = found[0] / np.linalg.norm(found[0])
+        assert unit @ by_graph[0][0] / np.linalg.norm(by_graph[0][0]) > 0.999
+    monkeypatch.setenv("ECGKIN_NETWORKS", "onnx")
+    assert not isinstance(open_towers(shipped), roads.GrowingTowers)
+
+
+def test_a_network_beside_something_leaves_it_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    for threads, expected in (("1", 1), ("2", 1), ("8", 7)):
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        assert graphs.threads_beside() == expected
 
 
 @needs_encoder

@@ -17,11 +17,13 @@ import typer.core
 import typer.main
 
 from ecgkin import __version__
+from ecgkin.retrieval.cores import share_cores
 from ecgkin.retrieval.errors import EcgkinError, missing_extra
 
 # What typer raises for a wrong command, option or argument: the class that BadParameter is a kind of.
 _UsageError: Any = typer.BadParameter.__mro__[1]
 _STOPPED = 130  # what typer makes of Ctrl-C, as shells do
+_FOR_HOURS = {"evaluate", "train"}  # commands that have all cores to themselves
 _FOLDS = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*")
 
 # Command -> the modules of `commands` that make it, and its line in `ecgkin --help`. A module is loaded, and options
@@ -138,6 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: Words after `ecgkin`; None takes those of the process.
     """
     words = joined_folds(sys.argv[1:] if arguments is None else arguments)
+    if not _FOR_HOURS.intersection(words):
+        share_cores()  # before any command loads NumPy
     try:
         status = app(args=words, prog_name="ecgkin", standalone_mode=False)
     except typer.Abort:  # "no" to a question

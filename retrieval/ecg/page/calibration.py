@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page.counts import median
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
 ByteImage = NDArray[np.uint8]
@@ -259,9 +260,10 @@ def _pulse_from(
     reach = round(_WIDTH_MM[1] * mm_x)
     along = y[begin : begin + reach] if step > 0 else y[max(0, begin - reach + 1) : begin + 1][::-1]
     start = along[: max(3, round(1.0 * mm_x))]
-    if not np.isfinite(start).any():
+    start = start[np.isfinite(start)]
+    if not start.size:
         return None
-    level = float(np.nanmedian(start))
+    level = median(start)
     off = ~(np.abs(along - level) < 0.35 * mm_y + 0.5)
     length = int(off.argmax()) if off.any() else along.size
     if length < _WIDTH_MM[0] * mm_x or length >= reach:
@@ -303,4 +305,4 @@ def _foot(tracks: Tracks, row: int, edge: int, step: int, mm_x: float) -> float 
     low, high = sorted((begin, stop))
     part = tracks.y[row, max(0, low) : max(0, high + 1)]
     part = part[np.isfinite(part)]
-    return float(np.median(part)) if part.size >= 2 else None
+    return median(part) if part.size >= 2 else None

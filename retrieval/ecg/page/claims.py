@@ -130,8 +130,10 @@ def _ask(
         asked = np.flatnonzero(before - least_cost > _LEAST_GAIN - _NOISE)
         if not asked.size:
             return
-        few = (costs.across, rise) if asked.size == n_rows else (costs.across[:, asked], rise[:, asked])
-        came, gone, cost = cheapest(*few, start[asked], end[asked])
+        across, passed_costs = (
+            (costs.across, rise) if asked.size == n_rows else (costs.across[:, asked], rise[:, asked])
+        )
+        came, gone, cost = cheapest(across, passed_costs, start[asked], end[asked])
         least_cost[asked] = cost
         gain = before[asked] - cost
         k = int(gain.argmax())
@@ -151,6 +153,6 @@ def _ask(
         own[:, best] += moved[:, best]
         was_paid = paid
         paid = (passed == own) & worthy
-        _, row, line = np.nonzero(paid > was_paid)
-        least_cost -= np.bincount(row, weights=price[row, line], minlength=n_rows)
+        _, gaining, line = np.nonzero(paid > was_paid)
+        least_cost -= np.bincount(gaining, weights=price[gaining, line], minlength=n_rows)
         changed = np.flatnonzero((paid != was_paid).any(axis=(0, 2)))

@@ -241,7 +241,7 @@ def _stretched(x: FloatArray, late: FloatArray, reach: int) -> tuple[FloatArray,
     at = np.arange(n, dtype=np.float64)
     tau = 2 * at / (n - 1) - 1
     known = np.isfinite(x)
-    complete = known.all(axis=1)
+    complete = [bool(row.all()) for row in known]
     filled = np.stack([np.interp(at, at[k], row[k]) for row, k in zip(x, known, strict=True)])
     rise = np.gradient(filled, axis=1)
     middle, slope = late.copy(), np.zeros(3)

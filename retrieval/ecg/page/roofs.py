@@ -147,8 +147,8 @@ def _roofs(
         return []
     dark = np.ascontiguousarray(darkness[:, first:last])
     pale = np.asarray(cv2.threshold(dark, _PALE * level, 255, cv2.THRESH_BINARY)[1], dtype=np.uint8)
-    part = cv2.threshold(dark, level - 1, 255, cv2.THRESH_BINARY)[1]
-    part = np.asarray(cv2.morphologyEx(part, cv2.MORPH_CLOSE, np.ones((1, 3), np.uint8)), dtype=np.uint8)
+    inked = cv2.threshold(dark, level - 1, 255, cv2.THRESH_BINARY)[1]
+    part = np.asarray(cv2.morphologyEx(inked, cv2.MORPH_CLOSE, np.ones((1, 3), np.uint8)), dtype=np.uint8)
     runs = cv2.morphologyEx(cv2.dilate(part, np.ones((3, 1), np.uint8)), cv2.MORPH_OPEN, np.ones((1, least), np.uint8))
     count, _, stats, _ = cv2.connectedComponentsWithStats(runs, connectivity=8, ltype=cv2.CV_32S)
     levels = _levels(tracks, x_mm, mm_x, end, at_end)

@@ -234,7 +234,9 @@ def test_order_of_the_base_does_not_matter(seed: int, k: int, make: Callable[...
     assert first.vote.statements == pytest.approx(dict(second.vote.statements))
 
 
-def test_the_vote_looks_deeper_than_what_is_cited(make: Callable[..., CaseBase]) -> None:
+def test_the_vote_looks_deeper_than_what_is_cited(
+    make: Callable[..., CaseBase], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Cases behind the 200 nearest vote on a record, and are not looked for where nothing is calibrated."""
     rng = np.random.default_rng(0)
     own = ENCODER.encode_records([record(7)])
@@ -245,7 +247,12 @@ def test_the_vote_looks_deeper_than_what_is_cited(make: Callable[..., CaseBase])
     base = make([replace(case, labels=labels[i]) for i, case in enumerate(cases(400))], vectors)
     asked: list[int] = []
     search_base = base.search
-    base.search = lambda vector, k, **how: (asked.append(k), search_base(vector, k, **how))[1]  # type: ignore[method-assign]
+
+    def counted(vector: np.ndarray, k: int, **how: Any) -> list[tuple[Case, float]]:
+        asked.append(k)
+        return search_base(vector, k, **how)
+
+    monkeypatch.setattr(base, "search", counted)
     search = CaseSearch(base, ENCODER, curves(300))
     deep = search.by_ecg(record(7), k=5)
     assert deep.vote.n_neighbours == 300 and asked == [300]

@@ -29,14 +29,12 @@ def serve(
     device: common.Device = None,
 ) -> None:
     """Serve a case base over HTTP; Ctrl-C ends it after the requests in flight."""
-    from ecgkin.retrieval.graphs import expect_many
     from ecgkin.ui.api.state import State
     from ecgkin.ui.server.app import create_app
     from ecgkin.ui.server.serving import address, bind, server
 
     settings = common.settings(api_host=host, api_port=port, witness=witness, device=device)
     common.service_logging(settings)
-    expect_many()
     loaded = None
     if encoder is not None:
         from ecgkin.retrieval.encoders import load_encoder

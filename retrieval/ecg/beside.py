@@ -1,4 +1,4 @@
-"""A step of reading a page beside another one: OpenCV and the networks leave the interpreter to others meanwhile."""
+"""A step of work beside another one: OpenCV and the networks leave the interpreter to others meanwhile."""
 
 from __future__ import annotations
 
