@@ -94,6 +94,10 @@ class GenerationError(EcgkinError):
     http_status = 502
 
 
+class BackendUnreachableError(GenerationError):
+    """There is no back end where it was looked for: the next question would fare no better."""
+
+
 class BackendTimeoutError(GenerationError):
     """A back end did not answer in time."""
 

@@ -72,6 +72,7 @@ class NoteCode(StrEnum):
     VOTE_OTHER_SIZE = "vote_other_size"
     READING_MISSING = "reading_missing"
     WITNESS_SILENT = "witness_silent"
+    SIGNALS_OF_PAGE = "signals_of_page"
     # Words of a query.
     WORDS_READ_AS = "words_read_as"
     WORDS_UNKNOWN = "words_unknown"
@@ -247,6 +248,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.READING_MISSING: (
         "this encoder reads no statements off an ECG: the vote of the similar cases stands alone",
         "dieser Encoder liest keine Befunde aus einem EKG: das Votum der ähnlichen Fälle steht allein",
+    ),
+    NoteCode.SIGNALS_OF_PAGE: (
+        "{name} knows no pages: it was given the signals that were read off the picture",
+        "{name} kennt keine Seiten: verglichen wurden die Signale, die vom Bild abgelesen wurden",
     ),
     NoteCode.WITNESS_SILENT: (
         "{name} says nothing of this ECG: {why}",

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -136,6 +137,17 @@ def repeated(files: list[tuple[str, bytes]], json: bytes) -> Callable[[str, floa
     return attack
 
 
+def forged_zip(members: int = 60_000) -> bytes:
+    """Many members, whose end record holds another one's signature where the place of the directory stands."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for k in range(members):
+            archive.writestr(zipfile.ZipInfo(f"{k}.csv"), b"")
+    whole = bytearray(packed.getvalue())
+    whole[-6:-2] = b"PK\x05\x06"
+    return bytes(whole)
+
+
 def measured(server: Server, name: str, attack: Callable[[str, float, Counter[str]], None], seconds: float) -> str:
     """One line of the table."""
     answers: Counter[str] = Counter()
@@ -186,6 +198,7 @@ def main() -> None:
             beside = path.with_suffix(".dat")
             more = [(beside.name, beside.read_bytes())] if path.suffix == ".hea" and beside.exists() else []
             attacks[path.name] = repeated([(path.name, content), *more], b"")
+    attacks["zip with a forged end"] = repeated([("a.zip", forged_zip())], b"")
     many = ",".join(f'"s{i}"' for i in range(300_000))
     attacks["where of 300,000 values"] = repeated([], f'{{"text": "x", "where": {{"source": [{many}]}}}}'.encode())
     attacks[f"{CONNECTIONS} slow heads"] = slow_heads

@@ -1,6 +1,6 @@
-"""Time from image file to hits and to a finished draft; and the fit of what a draft weighs.
+"""Time from the file of a picture or record to hits and to a finished draft; and the fit of what a draft weighs.
 
-    python scripts/bench_draft.py time BASE PICTURE... [--repeat 30] [--json FILE]
+    python scripts/bench_draft.py time BASE PICTURE_OR_RECORD... [--repeat 30] [--json FILE]
     python scripts/bench_draft.py time --quick            (a made base of 200 cases, hashing encoder; under 30 s)
     python scripts/bench_draft.py fit PTBXL ENCODER OUT [--cache DIR]
 
@@ -31,14 +31,17 @@ def time_drafts(base: Path, pictures: Sequence[Path], repeat: int) -> dict[str, 
     Wall time is what a person waits; processor time is what the work takes, and the one to read on a busy machine.
     """
     from ecgkin.generation.drafter import Drafter
+    from ecgkin.generation.prompt.pages import page_of
+    from ecgkin.retrieval.ecg.record import EcgRecord
 
     with Drafter.open(base) as drafter:
         n_cases = len(drafter.search.base)
         drafter.draft(pictures[0])
         hits: list[float] = []
+        recorded = [isinstance(page_of(path), EcgRecord) for path in pictures]
         for i in range(repeat):
-            began = time.perf_counter()
-            drafter.search.by_image(pictures[i % len(pictures)], k=10)
+            began, at = time.perf_counter(), i % len(pictures)
+            (drafter.search.by_ecg if recorded[at] else drafter.search.by_image)(pictures[at], k=10)
             hits.append(1000 * (time.perf_counter() - began))
         wall: list[float] = []
         spent: list[float] = []

@@ -124,6 +124,7 @@ _INFARCTIONS = _MEMBERS["infarction"]
 _LIKELY, _PLAIN = 0.6, 0.7
 # How many less probable members of a group are named beside its strongest.
 _ALTERNATIVES = 2
+_HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,10 @@ def settle(
     rhythm = _strongest(kept, RHYTHMS)
     for group in SAME:
         best = _strongest(kept, group)
+        # Of two names for one thing the diagnosis is said, unless the other is twice as probable.
+        diagnosis = _strongest(kept, [code for code in group if _SUPERCLASS[code]])
+        if best is not None and diagnosis is not None and kept[diagnosis] >= _HALF * kept[best]:
+            best = diagnosis
         if "ISC_" in group and best != "ISC_":
             group = frozenset({"ISC_"})  # a territory says more than "ischemia"; two territories are for the next step
         drop(group & kept.keys() - {best}, f"the same as {best}")

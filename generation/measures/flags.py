@@ -495,7 +495,9 @@ def block_of(m: Measurements) -> BlockKind:
             return "several_to_one"
         if m.rate_bpm < 50 and sum(n >= 2 for n in counts) >= 0.8 * len(counts):
             return "two_to_one"
-    if len(counts) != len(m.rr_ms) or set(counts) - {1, 2, 3} or train.bpm > 110:
+    # Waves of fibrillation that keep time for a while are less alike: of 15 records of PTB-XL folds 1-9 in which beats
+    # seem dropped the 8 of other rhythms have 0.83 and more, 6 of the 7 of fibrillation 0.78 and less.
+    if train.like < 0.8 or len(counts) != len(m.rr_ms) or set(counts) - {1, 2, 3} or train.bpm > 110:
         return ""
     long = [rr for rr, n in zip(m.rr_ms, counts, strict=True) if n >= 2]
     short = sorted(rr for rr, n in zip(m.rr_ms, counts, strict=True) if n == 1)

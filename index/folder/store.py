@@ -16,7 +16,9 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from functools import cache
+from copy import deepcopy
+from dataclasses import fields
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -396,7 +398,7 @@ class StoreReader:
         try:
             if given != "" and given != _text_sum(values):
                 raise ValueError("it does not fit its checksum")
-            return _case(values)
+            return _copied(_case(tuple(values)))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ManifestError(f"{self.path} is damaged: the text in row {row}: {error}", hint=_DAMAGED) from error
 
@@ -428,7 +430,24 @@ def _objects() -> dict[tuple[str, str], str]:
     return {(kind, name): " ".join(sql.split()) for kind, name, sql in rows}
 
 
-def _case(values: Sequence[Any]) -> Case:
+_FIELDS = tuple(field.name for field in fields(Case))
+
+
+def _copied(case: Case) -> Case:
+    """A case of one's own: what its reader changes in it changes no other reading of the same row."""
+    own = object.__new__(Case)  # its fields were checked when the first was made
+    for name in _FIELDS:
+        object.__setattr__(own, name, getattr(case, name))
+    object.__setattr__(own, "labels", dict(case.labels))
+    meta = {name: deepcopy(value) if isinstance(value, dict | list) else value for name, value in case.meta.items()}
+    object.__setattr__(own, "meta", meta)
+    return own
+
+
+# Most of the time of reading rows is checking and parsing them, and the same cases are near to one query after another.
+@lru_cache(maxsize=4096)
+def _case(values: tuple[Any, ...]) -> Case:
+    """The case that columns say; kept by what they say, so that a row that has changed is another one."""
     case_id, patient_id, source, age_years, sex, recorded_at, language, content_hash, report, labels, meta = values
     return Case(
         case_id=case_id,

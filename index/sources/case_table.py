@@ -17,12 +17,28 @@ from ecgkin.retrieval.errors import RecordError, why
 
 TABLE = "cases.csv"
 COLUMNS = ("file", "case_id", "patient_id", "source", "age", "sex", "report", "labels", "date", "fs")
+_ALSO: dict[str, str] = {
+    other: column
+    for column, others in {
+        "file": "filename file_name path recording datei dateiname fichier archivo fichero arquivo bestand",
+        "patient_id": "patientid patient-id patienten-id patientnummer",
+        "age": "age_years alter \u00e2ge edad et\u00e0 leeftijd idade \u00e5lder",
+        "sex": "gender geschlecht sexe sexo sesso geslacht k\u00f6n",
+        "date": "recorded_at datetime recording_date study_date datum fecha",
+        "report": "befund finding findings interpretation informe referto",
+        "labels": "label statements",
+        "fs": "fs_hz sampling_rate sample_rate abtastrate",
+    }.items()
+    for other in others.split()
+}
+"""What others call a column; counts where the column itself is not there."""
 FULL_LIKELIHOOD = 100.0  # of a label that comes without a number: the table says it plainly
 _UNKNOWN = frozenset(
     "? - . / na n/a nan none null u un unk unknown unbekannt keine ohne o other divers diverse d x i intersex "
     "inter andere indeterminate undifferentiated".split()
 )
 """Cells that say that nothing is known; of sex also what is neither of the two that an ECG's limits are made for."""
+_SEPARATOR = re.compile(r"sep=([,;\t|])[ \t]*\r?\n", re.IGNORECASE)
 _AMBIGUOUS = re.compile(r"\d{1,2}/\d{1,2}/(\d{4})\b")
 
 
@@ -33,10 +49,15 @@ def read_table(path: Path) -> dict[str, dict[str, str]]:
         RecordError: The table cannot be read, has no column `file`, or names a file twice.
     """
     try:
-        text = _decoded(path.read_bytes())
-        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        text = _decoded(path.read_bytes()).lstrip("\r\n\t ")
+        said = _SEPARATOR.match(text)  # Excel's own first line
+        text = text[said.end() :] if said else text
+        delimiter = said[1] if said else max(",;\t|", key=text.partition("\n")[0].count)
         reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        for at, name in enumerate(columns):
+            if _ALSO.get(name, name) not in columns:
+                columns[at] = _ALSO[name]
         reader.fieldnames = columns
         if "file" not in columns:
             raise RecordError(f"{path} has no column 'file' (found {', '.join(columns) or 'nothing'})")
@@ -96,6 +117,8 @@ def _decoded(raw: bytes) -> str:
     """Text in UTF-8 or UTF-16, or else as German Windows writes it."""
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16")
+    if raw[1:20:2].strip(b"\0") == b"" and len(raw) > 20:  # of Latin letters every second byte is zero
+        return raw.decode("utf-16-le")
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -88,6 +89,8 @@ def folder_items(
             continue
         folder = path.parent.relative_to(root)
         lines = {spelling((folder / name).as_posix()): cells for name, cells in below.items()} | lines
+    here = Counter(spelling(path.relative_to(root).as_posix()).casefold() for path in files)
+    folded = {name.casefold(): name for name in lines if here[name.casefold()] < 2}
     for path in files:
         if path in inner:
             continue
@@ -103,6 +106,8 @@ def folder_items(
         name = (relative.with_suffix("") if wfdb else relative).as_posix()
         spellings = (spelling(relative.as_posix()), spelling(relative.with_suffix("").as_posix()))
         key = next((name for name in spellings if name in lines), None)
+        if key is None:  # a table made where "R1.CSV" and "r1.csv" are one file
+            key = next((folded[name.casefold()] for name in spellings if folded.get(name.casefold()) in lines), None)
         cells = lines.pop(key) if key is not None else {}
         try:
             case = case_of(f"{source}/{name}", source, relative, cells)

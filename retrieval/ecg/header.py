@@ -12,26 +12,43 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+_YEAR_FIRST = re.compile(r"(\d{4})[-./\u5e74] ?(\d{1,2})[-./\u6708] ?(\d{1,2})(?!\d)")  # "2020/1/2"
 _DIGITS = re.compile(r"(\d{4})[-./]?(\d{2})[-./]?(\d{2})(?:[T\s]{0,4}(\d{2}):?(\d{2})(?::?(\d{2}))?)?")
 # Day first, as Europe writes it and WFDB and EDF do: "02.01.2020", "05-May-2020", "2. Januar 2020"; and its clock.
-_DAY_FIRST = re.compile(r"(\d{1,2})\.?[ \-./]{1,2}(\d{1,2}|[^\W\d_]{3,9})\.?[ \-./]{1,2}(\d{4})(?!\d)")
+_DAY_FIRST = re.compile(
+    r"(\d{1,2})\.?(?:er|\u00ba)?[ \-./]{1,2}(?:de )?(\d{1,2}|[^\W\d_]{3,10})\.?[ \-./]{1,2}(?:del? )?(\d{4})(?!\d)"
+)
 _MONTH_FIRST = re.compile(r"([^\W\d_]{3,9})\.?[ ]{1,3}(\d{1,2}),?[ ]{1,3}(\d{4})(?!\d)")  # "Jan 2, 1980"
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
 _MONTHS = {
     name: number
     for number, names in enumerate(
         (
-            "jan january januar", "feb february februar", "mar march mär märz mrz", "apr april", "may mai",
-            "jun june juni", "jul july juli", "aug august", "sep sept september", "oct october okt oktober",
-            "nov november", "dec december dez dezember",
+            "jan january januar januari janvier janv enero ene gennaio gen janeiro",
+            "feb february februar februari février fevr févr febrero febbraio fevereiro fev",
+            "mar march mär märz mrz mars maart mrt marzo março", "apr april avril avr abril abr aprile",
+            "may mai maj mei mayo maggio mag maio", "jun june juni juin junio giugno giu junho",
+            "jul july juli juillet juil julio luglio lug julho", "aug august augusti augustus août aout agosto ago",
+            "sep sept september septembre septiembre settembre setembro set",
+            "oct october okt oktober octobre octubre ottobre ott outubro out",
+            "nov november novembre noviembre novembro",
+            "dec december dez dezember décembre déc diciembre dic dicembre dezembro",
         ),
         1,
     )
     for name in names.split()
 }  # fmt: skip
 _SEXES = {
-    **dict.fromkeys("f female w weiblich woman frau femme feminin mujer".split(), "F"),
-    **dict.fromkeys("m male männlich maennlich man mann homme masculin hombre".split(), "M"),
+    **dict.fromkeys(
+        "f female w weiblich woman frau femme feminin féminin mujer femenino femenina donna femmina femminile mulher "
+        "feminino feminina vrouw vrouwelijk kvinna kvinnlig kvinde kobieta žena женский жен ж 女 女性 여".split(),
+        "F",
+    ),
+    **dict.fromkeys(
+        "m male männlich maennlich man mann homme masculin hombre masculino varón varon uomo maschio maschile homem "
+        "mannelijk manlig mand mężczyzna muž мужской муж м 男 男性 남".split(),
+        "M",
+    ),
 }
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONGEST_DATE = 40
@@ -45,10 +62,12 @@ _AGE = re.compile(
     r"(>=|>|\u2265|over|über)?[ \t]{0,20}(\d{1,3}(?:[.,]\d{1,15})?)[ \t]{0,20}(\+|[^\W\d_]{1,12})?", re.IGNORECASE
 )
 _MORE_DIGITS = re.compile(r"[.,:]?\d|[ \t]{0,3}[-\u2013/][ \t]{0,3}\d")  # "60-70", "1/2", "1e2", "1234": no age
+_AND_PARTS = re.compile(r"[ \t,]{0,3}(?:(?:and|und|et|y|e|en|och) )?(\d{1,3})[ \t]{0,3}([^\W\d_]{1,12})", re.IGNORECASE)
 _YEARS_PER = {
     **dict.fromkeys("y yr yrs year years j jahr jahre jahren yo a an ans año años anno anni år jaar".split(), 1.0),
     **dict.fromkeys(
-        "m mo mon month months monat monate monaten mois mån månad månader mese mesi mes meses maand maanden".split(),
+        "m mo mos mon month months monat monate monaten mois mån månad månader mese mesi mes meses maand "
+        "maanden".split(),
         1 / 12,
     ),
     **dict.fromkeys(
@@ -56,10 +75,10 @@ _YEARS_PER = {
         7 / 365.25,
     ),
     **dict.fromkeys(
-        "d day days t tag tage tagen dag dagar dagen jour jours giorno giorni día dia días dias".split(), 1 / 365.25
+        "d dy day days t tag tage tagen dag dagar dagen jour jours giorno giorni día dia días dias".split(), 1 / 365.25
     ),
     **dict.fromkeys(
-        "h hour hours std stunde stunden timme timmar heure heures ora ore hora horas uur".split(), 1 / 8766
+        "h hr hrs hour hours std stunde stunden timme timmar heure heures ora ore hora horas uur".split(), 1 / 8766
     ),
 }
 # "69 sex: M", "54 year-old", "60 weiblich": what may follow a number of years that has no unit.
@@ -136,6 +155,9 @@ def iso_time(text: str, clock: str = "", *, day_first: bool = False) -> str | No
     """
     text, clock = text.strip()[:_LONGEST_DATE], clock.strip()[:_LONGEST_DATE]
     match = _DIGITS.match(f"{text}T{clock}" if clock else text)
+    if match is None and (shorter := _YEAR_FIRST.match(text)) is not None:
+        year, month, day = shorter.groups()
+        return iso_time(f"{year}-{month:0>2}-{day:0>2}{text[shorter.end() :].lstrip(chr(0x65E5))}", clock)
     if match is None:
         return _day_first(text, clock, day_first)
     year, month, day, hour, minute, second = match.groups()
@@ -187,6 +209,7 @@ def age_of(text: str, unit: str = "") -> float | None:
     (54.0, 0.25, 90.0, 90.0, None, None)
     """
     text = text.strip()
+    text = text[1:] if text[:1] in "Pp" and text[1:2].isdigit() else text  # ISO 8601: "P3M"
     match = _AGE.match(text)
     if match is None or _MORE_DIGITS.match(text, match.end()):
         return None
@@ -197,6 +220,12 @@ def age_of(text: str, unit: str = "") -> float | None:
     if per is None:  # a unit that is not known, of years or of days
         return None
     years = float(digits.replace(",", ".")) * per
+    at = match.end()
+    while per < 1.01 and (more := _AND_PARTS.match(text, at)) is not None:  # "1 year 6 months", "2y 3m"
+        part = _YEARS_PER.get(more[2].lower())
+        if part is None or part >= per:
+            break
+        years, per, at = years + float(more[1]) * part, part, more.end()
     if above or word == "+":
         return OVER_89 if years >= OVER_89 - 1 else None  # a bound is no age
     if years == _PTBXL_OVER_89:

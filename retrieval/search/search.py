@@ -30,7 +30,7 @@ from ecgkin.retrieval.encoders.pictures import encode_printed, reads_pages
 from ecgkin.retrieval.encoders.witness import StatementHead, StatementWitness, shipped_head
 from ecgkin.retrieval.errors import CaseBaseError, EcgkinError, EncoderMismatchError, QueryError, RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
-from ecgkin.retrieval.search.copies import without_near_copies
+from ecgkin.retrieval.search.copies import Outlines, without_near_copies
 from ecgkin.retrieval.search.hits import NEIGHBOURS, Abstained, Hit, SearchResult
 from ecgkin.retrieval.search.vote import DEFAULT_K, Calibration, Vote, vote
 
@@ -122,9 +122,18 @@ def image_query(encoder: Encoder, image: Image.Image | PrintedEcg | str | Path) 
     vector = encoder.encode_images([shown])[0] if printed is None else encode_printed(encoder, [printed])[0]
     if printed is not None:
         notes += printed.page.warnings
+        notes += _read_off(encoder, printed)
     timings = {"read": elapsed_ms(start, read), "encode": elapsed_ms(read)}
     record = None if printed is None else printed.record
     return Query(_unit(encoder, vector), "image", printed, _notes(notes), timings, record=record)
+
+
+def _read_off(encoder: Encoder, printed: PrintedEcg) -> list[str]:
+    """What is said where a page is searched by its signals alone, with what the encoder makes of them."""
+    if not getattr(encoder, "reads_signals", False) or printed.record is None:
+        return []
+    of_record = getattr(encoder, "record_notes", None)
+    return [Note(NoteCode.SIGNALS_OF_PAGE, name=encoder.name), *(of_record(printed.record) if of_record else ())]
 
 
 def record_query(encoder: Encoder, record: EcgRecord | str | Path) -> Query:
@@ -302,6 +311,7 @@ class CaseSearch:
         self.head = head if head is not None else shipped_head(encoder)
         self.witness = witness
         self._lookups: Any = None
+        self._outlines = Outlines()
 
     @classmethod
     def open(
@@ -590,7 +600,7 @@ class CaseSearch:
             with suppress(QueryError):  # one of them was removed meanwhile
                 near = voters[:NEIGHBOURS]
                 vectors = self.base.vectors([case.case_id for case, _ in near])
-                voters = [*without_near_copies(near, vectors, self.base.record), *voters[NEIGHBOURS:]]
+                voters = [*without_near_copies(near, vectors, self.base.record, self._outlines), *voters[NEIGHBOURS:]]
             if len(voters) >= depth or len(found) < wanted or wanted >= max(depth, MOST_FOUND):
                 return found, voters[:depth]
             wanted = min(2 * wanted, max(depth, MOST_FOUND))
@@ -691,7 +701,8 @@ class CaseSearch:
         if self.witness is None or query.record is None:
             return {}, []
         try:
-            return {self.witness.name: self.witness.of_records([query.record]).of(0)}, []
+            said = {self.witness.name: self.witness.of_records([query.record]).of(0)}
+            return said, _notes(getattr(self.witness, "cautions", ()))
         except RecordError as error:
             return {}, [Note(NoteCode.WITNESS_SILENT, name=self.witness.name, why=str(error))]
 

@@ -440,7 +440,7 @@ def test_no_accessibility_fault(site: Site, chromium: Any, scheme: str, width: i
         field = tab.locator(".st-key-region input")
         field.fill("V2 6-6.6")
         field.press("Enter")
-        tab.locator(".ek-tag.near").first.wait_for()
+        tab.locator(".st-key-card-10 .ek-tag.near").wait_for()
         assert not axe_faults(tab), "frame and report"
         tab.get_by_role("button", name="Compare", exact=True).first.click()
         opened(tab).locator(".pane").nth(1).wait_for()
@@ -464,8 +464,11 @@ def test_no_accessibility_fault(site: Site, chromium: Any, scheme: str, width: i
 
 def axe_faults(tab: Any) -> list[str]:
     """Faults of a page with its frames once it rests: rule, impact, what it is, where."""
-    tab.locator("[data-testid=stStatusWidget]").wait_for(state="detached")
-    tab.wait_for_timeout(300)
+    # What runs fades what it will replace.
+    tab.wait_for_timeout(500)
+    resting = "document.querySelector('.stApp').dataset.testScriptState === 'notRunning'"
+    tab.wait_for_function(f"{resting} && !document.querySelector('[data-stale=\"true\"]')")
+    tab.wait_for_timeout(500)
     for frame in tab.frames:
         if not frame.evaluate("typeof axe === 'object'"):
             frame.evaluate((files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
@@ -488,7 +491,7 @@ def test_a_frame_is_drawn_on_a_lead(site: Site, tab: Any) -> None:
     tab.mouse.down()
     tab.mouse.move(x + 70, y + 60, steps=4)
     tab.mouse.up()
-    tab.locator(".ek-tag.near").first.wait_for()
+    tab.locator(".st-key-card-10 .ek-tag.near").wait_for()
     said = tab.locator(".st-key-region input").input_value()
     assert re.fullmatch(r"V2 [67]\.\d\d-[67]\.\d\d", said), said
     alike = [float(text.split(": ")[1]) for text in tab.locator(".ek-tag.near").all_inner_texts()]

@@ -112,3 +112,37 @@ def test_commands_are_found_and_judged() -> None:
     assert script_complaint(scripts_of(text)[0], ROOT) == "no script scripts/no.py"
     assert script_complaint(["scripts/bench_page.py", "--visits", "--nothing"], ROOT) == "no option ['--nothing']"
     assert len(commands_of((ROOT / "README.md").read_text(encoding="utf-8"))) >= 10
+
+
+def missing_name(name: str) -> bool:
+    """Whether `ecgkin.a.b.c` names neither a folder, nor a module, nor what stands in one."""
+    path, *parts = ROOT, *name.split(".")[1:]
+    while parts and (path / parts[0]).is_dir():
+        path = path / parts.pop(0)
+    if parts and (path / f"{parts[0]}.py").is_file():
+        path = path / f"{parts.pop(0)}.py"
+    source = path if path.is_file() else path / "__init__.py"
+    text = source.read_text(encoding="utf-8") if source.is_file() else ""
+    # What is behind the first name in a module is a member of it.
+    return bool(parts) and re.search(rf"\b{parts[0]}\b", text) is None
+
+
+@pytest.mark.parametrize("name", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_python_names_of_a_document_exist(name: str) -> None:
+    """Each `ecgkin.module.name` in backquotes."""
+    names = re.findall(r"`(ecgkin(?:\.\w+)+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert [one for one in names if missing_name(one)] == []
+
+
+def test_a_name_that_is_not_there_is_found() -> None:
+    assert not missing_name("ecgkin.retrieval.errors.EcgkinError") and not missing_name("ecgkin.generation.backends")
+    assert missing_name("ecgkin.generation.pulse") and missing_name("ecgkin.retrieval.errors.NoSuchError")
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_no_table_stands_twice(name: str) -> None:
+    """No two figures' rows of one table are the same."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for block in re.findall(r"(?:^\|.*\n)+", text, flags=re.MULTILINE):
+        rows = [row for row in block.splitlines() if sum(map(str.isdigit, row)) > 4]
+        assert len(set(rows)) == len(rows), next(row for row in rows if rows.count(row) > 1)

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -156,6 +157,19 @@ def test_less_memory_for_a_document_ends_with_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["less", "200000000"]
+
+
+def test_the_size_of_a_directory_is_read_where_zipfile_reads_it(pool: Decoders) -> None:
+    """A signature in the place of an offset does not hide a directory of thousands of members."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for k in range(3000):
+            archive.writestr(zipfile.ZipInfo(f"{k}.csv"), b"")
+    whole = bytearray(packed.getvalue())
+    whole[-6:-2] = b"PK\x05\x06"
+    for content in (bytes(whole), packed.getvalue()):
+        with pytest.raises(InputError, match="too many members"):
+            decoded(pool, ("a.zip", content))
 
 
 def test_postscript_named_png_is_never_run(pool: Decoders) -> None:

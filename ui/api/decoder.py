@@ -165,7 +165,9 @@ def _check_directory(path: Path) -> None:
         file.seek(0, 2)
         file.seek(max(0, file.tell() - 22 - 0xFFFF - 20))
         tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
+    # As zipfile does: the last bytes where no comment follows them, so that a signature inside the record is none.
+    plain = tail[-22:-18] == b"PK\x05\x06" and tail[-2:] == b"\0\0"
+    at = len(tail) - 22 if plain else tail.rfind(b"PK\x05\x06")
     size = int.from_bytes(tail[at + 12 : at + 16], "little")
     if at < 0 or b"PK\x06\x07" in tail or size > _MAX_DIRECTORY_BYTES:
         raise InputError("the zip has too many members, or none", hint=f"pack at most {_MAX_MEMBERS} files")

@@ -36,7 +36,7 @@ from ecgkin.generation.backends.openai.wire import (
 from ecgkin.generation.backends.pulse.counter import PulseCounter
 from ecgkin.generation.backends.pulse.images import cut_tiles
 from ecgkin.generation.backends.pulse.prompt import plain_text
-from ecgkin.retrieval.errors import BackendTimeoutError, GenerationError
+from ecgkin.retrieval.errors import BackendTimeoutError, BackendUnreachableError, GenerationError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -185,6 +185,7 @@ class Connection:
         while True:
             tried += 1
             asked: float | None = None
+            failed: type[GenerationError] = GenerationError
             left = self.patience.total_s - (time.monotonic() - started)
             try:
                 request = client.build_request("POST", self.url, json=body)
@@ -193,7 +194,7 @@ class Connection:
                         async with asyncio.timeout(left):
                             response = await client.send(request, stream=True)
                     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
-                        problem = f"cannot be reached ({type(error).__name__})"
+                        problem, failed = f"cannot be reached ({type(error).__name__})", BackendUnreachableError
                     else:
                         if response.status_code == 200:
                             return response
@@ -207,7 +208,7 @@ class Connection:
                 ) from error
             wait = self.patience.wait_s(tried) if asked is None else asked
             if tried >= self.patience.tries:
-                raise GenerationError(f"{self.name} {problem}, {tried} times", hint="is the server running there?")
+                raise failed(f"{self.name} {problem}, {tried} times", hint="is the server running there?")
             if time.monotonic() - started + wait >= self.patience.total_s:
                 raise BackendTimeoutError(
                     f"{self.name} {problem}; the next try in {wait:.0f} s would be after the limit of "

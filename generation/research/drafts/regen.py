@@ -49,7 +49,7 @@ from ecgkin.retrieval.ecg.statements.catalogue import CODES, statement
 from ecgkin.retrieval.ecg.statements.find import find_statements
 from ecgkin.retrieval.ecg.statements.report_text import normalise_report, report_language
 from ecgkin.retrieval.encoders.base import Encoder
-from ecgkin.retrieval.errors import EcgkinError, QueryError
+from ecgkin.retrieval.errors import BackendUnreachableError, EcgkinError, QueryError
 
 _LOG = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class ReGenReport:
         about: What was compared with what.
         arms: By name, in the order of the table.
         answers: Arm -> question type -> share answered right.
+        unread: Arm -> questions to which it gave no answer that could be read; they count as wrong.
         examples: True report and what each arm wrote, of a few queries.
     """
 
@@ -86,6 +87,7 @@ class ReGenReport:
     arms: Mapping[str, ReGenArm]
     answers: Mapping[str, Mapping[str, Interval]]
     examples: Sequence[Mapping[str, str]] = field(default=())
+    unread: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -93,6 +95,7 @@ class ReGenReport:
             "about": dict(self.about),
             "arms": {name: asdict(arm) for name, arm in self.arms.items()},
             "answers": {arm: {kind: asdict(v) for kind, v in kinds.items()} for arm, kinds in self.answers.items()},
+            "unread": dict(self.unread),
             "examples": [dict(example) for example in self.examples],
         }
 
@@ -104,8 +107,11 @@ class ReGenReport:
             ([name, *(str(arm.measures[m]) for m in names), str(arm.failed)] for name, arm in self.arms.items()),
         )
         answers = table(
-            ["Arm", *QUESTION_TYPES],
-            ([name, *(str(kinds.get(kind, "")) for kind in QUESTION_TYPES)] for name, kinds in self.answers.items()),
+            ["Arm", *QUESTION_TYPES, "no answer read"],
+            (
+                [name, *(str(kinds.get(kind, "")) for kind in QUESTION_TYPES), str(self.unread.get(name, 0))]
+                for name, kinds in self.answers.items()
+            ),
         )
         about = "; ".join(f"{name}: {value}" for name, value in self.about.items())
         text = f"# ECG-ReGen\n\n{about}\n\n## Reports\n\n{reports}\n\n## Questions, share answered right\n\n{answers}\n"
@@ -152,6 +158,7 @@ def evaluate_regen(
 
     Raises:
         QueryError: The folds hold nothing, a k is below 1, or the file holds another model's answers.
+        BackendUnreachableError: The model's server does not answer, or does no more.
     """
     if not ks or min(ks) < 1:
         raise QueryError(f"ks are {list(ks)} (expected whole numbers from 1)")
@@ -173,6 +180,7 @@ def evaluate_regen(
         name: ReGenArm(len(queries), _measures(texts, queries, weights), sum(not t for t in texts))
         for name, texts in written.items()
     }
+    answered, unread = _answers(setting, ks, weights, scope.progress)
     return ReGenReport(
         about={
             "encoder": f"{encoder.name} {encoder.fingerprint[:12]}",
@@ -182,7 +190,8 @@ def evaluate_regen(
             **({"caution": " ".join(cautions)} if (cautions := getattr(encoder, "cautions", ())) else {}),
         },
         arms=arms,
-        answers=_answers(setting, ks, weights),
+        answers=answered,
+        unread=unread,
         examples=[
             {"true": queries[place].report, **{name: " ".join(texts[place].split()) for name, texts in written.items()}}
             for place in _spread(len(queries), examples)
@@ -205,6 +214,8 @@ def _written(setting: _Setting, ks: Sequence[int], progress: Progress | None) ->
         for place in range(len(queries)):
             try:
                 texts.append(write(place))
+            except BackendUnreachableError:
+                raise
             except EcgkinError as error:
                 _LOG.warning("%s wrote nothing for %d: %s", name, queries[place].ecg_id, error)
                 texts.append("")
@@ -317,7 +328,10 @@ def _nearest_vote(setting: _Setting, k: int, question: Question) -> str:
     return voted(question, [row for row, _ in _cases(setting, question.place, k)])
 
 
-def _answers(setting: _Setting, ks: Sequence[int], weights: Any) -> dict[str, dict[str, Interval]]:
+def _answers(
+    setting: _Setting, ks: Sequence[int], weights: Any, progress: Progress | None
+) -> tuple[dict[str, dict[str, Interval]], dict[str, int]]:
+    """Shares answered right by arm and type of question, and how many answers of an arm could not be read."""
     every = questions(setting.queries)
     arms: dict[str, Callable[[Question], str]] = {}
     usual = {kind: Counter(q.truth for q in every if q.kind == kind) for kind in QUESTION_TYPES}
@@ -333,6 +347,8 @@ def _answers(setting: _Setting, ks: Sequence[int], weights: Any) -> dict[str, di
             prompt = report_prompt(_cases(setting, q.place, middle, random), question=q.text)
             try:
                 return read_answer(q, ask(Request(prompt, max_new_tokens=60)))
+            except BackendUnreachableError:
+                raise
             except EcgkinError as error:
                 _LOG.warning("no answer for %d: %s", setting.queries[q.place].ecg_id, error)
                 return ""
@@ -340,14 +356,20 @@ def _answers(setting: _Setting, ks: Sequence[int], weights: Any) -> dict[str, di
         arms[f"model, k={middle}"] = answered
         arms[f"model, k={middle}, random neighbours"] = lambda q: answered(q, True)
     out: dict[str, dict[str, Interval]] = {}
+    unread: dict[str, int] = {}
     for name, answer in arms.items():
         right = {kind: np.full(len(setting.queries), np.nan) for kind in QUESTION_TYPES}
         asked = {kind: np.zeros(len(setting.queries)) for kind in QUESTION_TYPES}
-        for q in every:
-            right[q.kind][q.place] = np.nan_to_num(right[q.kind][q.place]) + (answer(q) == q.truth)
+        unread[name] = 0
+        for number, q in enumerate(every, 1):
+            said = answer(q)
+            unread[name] += not said
+            right[q.kind][q.place] = np.nan_to_num(right[q.kind][q.place]) + (said == q.truth)
             asked[q.kind][q.place] += 1
+            if progress is not None and number % 50 == 0:
+                progress(f"questions, {name}", number, len(every))
         out[name] = {kind: _share(right[kind], asked[kind], weights) for kind in QUESTION_TYPES if asked[kind].any()}
-    return out
+    return out, unread
 
 
 def _share(right: Any, asked: Any, weights: Any) -> Interval:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,12 +35,16 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.encoders.published import SYSTEMS, is_published
-from ecgkin.retrieval.errors import EcgkinError, QueryError, RecordError, WeightsMissingError
+from ecgkin.retrieval.errors import EcgkinError, ModelError, QueryError, RecordError, WeightsMissingError
 from ecgkin.retrieval.search.vote import DEFAULT_K, DEFAULT_TAU, VoteRule
+
+_LOG = logging.getLogger(__name__)
 
 COLUMNS: tuple[str, ...] = (*GROUPS, "cpsc2018", "csn")
 NOT_AT_HAND = "weights not at hand"
+NOT_USABLE = "weights cannot be used"
 NO_DATA = "data not at hand"
+_SHOWN = 5  # classes that a note names
 ALL: tuple[str, ...] = ("default", *SYSTEMS)
 """Rows of the whole table: what is shipped, and every published encoder."""
 
@@ -254,7 +259,8 @@ def read_prompts(file: Path) -> dict[str, str]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise QueryError(f"{file} cannot be read as JSON: {error}") from error
+        why = "it is not there" if isinstance(error, FileNotFoundError) else str(error)
+        raise QueryError(f"{file} cannot be read as JSON: {why}") from error
     if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
         raise QueryError(f"{file} is no table of texts by class", hint="give CKEPE_prompt.json or context_llm.json")
     return {_key(name): text for name, text in value.items()}
@@ -290,7 +296,7 @@ def zero_shot_table(
 
     Raises:
         QueryError: The folds hold nothing, or an encoder's name means nothing.
-        ModelError: Weights that are there do not fit.
+        ModelError: The weights of an encoder that is not a published one do not load, or of none that is named.
     """
     data = PtbXl(Path(ptbxl_root))
     rows = data.select(scope.query_folds)[: scope.limit]
@@ -305,37 +311,54 @@ def zero_shot_table(
         notes.append("published figures are of fold 10")
     if "default" in encoders:
         notes.append("the shipped encoder was trained on PTB-XL's folds 1 to 8, labels included: not zero-shot")
-    notes.append("texts: " + ("the user's copy, by class" if prompts else "names and synonyms of this project's"))
+    notes.append("texts: " + (_whose(prompts) if prompts else "names and synonyms of this project's"))
     gallery = data.select(scope.gallery_folds)[: scope.gallery_limit] if scope.gallery_folds else []
     if gallery:
         notes.append(f"retrieval: vote and hits among {len(gallery)} cases, {RULE.k} neighbours, nothing calibrated")
     asked = _Asked(data, scope, rows, gallery, {one.column: one for one in splits}, prompts, notes)
     retrieval: dict[str, Mapping[str, Interval] | str] = {}
     table_rows: dict[str, dict[str, Cell]] = {}
+    refusals: list[ModelError] = []
     for name in encoders:
         title = SYSTEMS[name].title if name in SYSTEMS else name
         encoder = _encoder_at_hand(name, device)
-        if encoder is None:
-            table_rows[title] = {column: Cell(None, why=NOT_AT_HAND) for column in COLUMNS}
+        if encoder is None or isinstance(encoder, ModelError):
+            why = NOT_AT_HAND if encoder is None or isinstance(encoder, WeightsMissingError) else NOT_USABLE
+            table_rows[title] = {column: Cell(None, why=why) for column in COLUMNS}
             if gallery:
-                retrieval[title] = NOT_AT_HAND
+                retrieval[title] = why
+            if encoder is not None:
+                _LOG.warning("%s has no figures: %s", name, encoder)
+                notes.append(f"{name}: {encoder}")
+                refusals.append(encoder)
             continue
         table_rows[title], figures = asked.row(encoder, name)
         if figures:
             retrieval[title] = figures
+    if len(refusals) == len(encoders):  # none of what was named can be used
+        raise refusals[0]
     return ZeroShotTable(table_rows, tuple(dict.fromkeys(notes)), retrieval)
 
 
+def _whose(prompts: Mapping[str, str]) -> str:
+    """Whose texts stand for the classes: where the user's copy has none for one, this project's wording does."""
+    lacking = [label for group in GROUPS for label in group_labels(group) if _key(label) not in prompts]
+    if not lacking:
+        return "the user's copy, by class"
+    shown = ", ".join(lacking[:_SHOWN]) + (f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else "")
+    return f"the user's copy, by class; it lacks {len(lacking)} classes, which have this project's wording: {shown}"
+
+
 def _encoder_at_hand(name: str, device: str) -> Any:
-    """The encoder; None for a published one whose weights are not here."""
+    """The encoder; None for a published one that is only named, the error where its weights cannot be used."""
     from ecgkin.retrieval.encoders import load_encoder
 
     try:
         return None if name in SYSTEMS else load_encoder(name, device=device)
-    except WeightsMissingError:
+    except ModelError as error:
         if not is_published(name):
             raise
-        return None
+        return error
 
 
 @dataclass(frozen=True)
@@ -503,4 +526,6 @@ def _class_scores(encoder: Any, vectors: Floats, labels: Sequence[str], group: s
 
 def _auc(truth: BoolMatrix, scores: Floats, weights: Any, of: int) -> Cell:
     every = AucTable.of(truth, scores, weights).macro()
+    if every.n_labels == 0:
+        return Cell(None, n=len(truth), of=of, why="no class with both values")
     return Cell(every.interval, n=len(truth), n_classes=every.n_labels, of=of)

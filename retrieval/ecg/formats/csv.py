@@ -34,7 +34,8 @@ _LONGEST_LINE = 300
 _EMPTY = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "inf", "-inf", "+inf"})
 _TIME_NAMES = frozenset(
     "time t zeit timestamp zeitstempel datetime sekunden seconds sec s ms us \u00b5s elapsed elapsedtime timestamps "
-    "datumzeit millis milliseconds millisekunden microseconds uhrzeit clock temps tiempo".split()
+    "datumzeit millis milliseconds millisekunden microseconds uhrzeit clock temps tiempo tempo tijd tid czas epoch "
+    "время 时间 時間 시간".split()
 )
 _INDEX_NAMES = frozenset("index idx sample samples samplenumber sampleno nr no n # row zeile".split()) | {""}
 _SECONDS_PER = {
@@ -46,16 +47,32 @@ _SECONDS_PER = {
 }
 _CLOCK_UNITS = frozenset({"hh:mm:ss", "hh:mm:ss.mmm", "mm:ss.mmm", "h:mm:ss", "hh:mm:ss.sss", "mm:ss"})
 _RATE_WORDS = re.compile(
-    r"(?:sampl[a-z]{0,6}[ _-]{0,3}(?:rate|freq[a-z]{0,6})|abtastrate|abtastfrequenz|messrate|\bfs(?:_hz)?\b)",
+    r"(?:sampl[a-z]{0,6}[ _-]{0,3}(?:rate|freq[a-z]{0,6})|abtastrate|abtastfrequenz|messrate|\bfs(?:_hz)?\b|"
+    r"fr[e\u00e9]quence d['\u2019][e\u00e9]chantillonnage|frecuencia de muestreo|frequenza di campionamento|"
+    r"frequ[e\u00ea]ncia de amostragem|(?:bemonsterings|sample)frequentie|samplingsfrekvens|"
+    r"частота дискретизации|采样率|采样频率)|"
+    r"(?P<interval>sampl[a-z]{0,6}[ _-]{0,3}(?:interval|period|time|distance)|abtastintervall|\bdt\b)",
     re.IGNORECASE,
 )
+# "500 samples/s", "250 sps": the amount comes first.
+_PER_SECOND = re.compile(
+    r"(?<![\w.,])(\d{1,6}(?:[.,]\d{1,6})?) ?(?:(?:samples?|smp|sa|s) ?(?:/|per) ?s(?:ec(?:onds?)?)?|sps)\b",
+    re.IGNORECASE,
+)
+# Blanks and apostrophes between thousands: "1 000 Hz", "1'000 Hz".
+_GROUPED = re.compile(
+    r"(?<![\d.,])(\d{1,3})(?:['\u2019\u00a0\u202f]|[ ](?=\d{3} ?(?:hz|hertz)))(\d{3})(?!\d)", re.IGNORECASE
+)
 _AMOUNT = re.compile(
-    r"\D{0,20}?((?:\d|[.,]\d)[\d.,]{0,14})(?:e([+-]?\d{1,2}))?[ _]{0,3}"
-    r"(?:(khz|hz|hertz|1/s|msec|ms|us|\u00b5s|\u03bcs|1?/min)(?![a-z]))?",
+    r"\D{0,20}?((?:\d|(?<![\w\"'])[.,]\d)[\d.,]{0,14})(?![\d.,]|[ ]?[x\u00d7*][ ]?\d)(?:e([+-]?\d{1,2}))?[ _]{0,3}"
+    r"(?:(khz|hz|hertz|1/s|msec|ms|us|\u00b5s|\u03bcs|1?/min|s|sec)(?![a-z/]))?",
     re.IGNORECASE,
 )
 # Hz, or seconds from sample to sample where the unit is one of time.
-_HZ_PER, _INTERVAL_S = {"khz": 1000.0, "/min": 1 / 60, "1/min": 1 / 60}, {"ms": 1e-3, "msec": 1e-3}
+_HZ_PER, _INTERVAL_S = (
+    {"khz": 1000.0, "/min": 1 / 60, "1/min": 1 / 60},
+    {"ms": 1e-3, "msec": 1e-3, "s": 1.0, "sec": 1.0},
+)
 RATE_HINT = "say the samples a second: --fs 500 (fs_hz in Python and the API, column fs in cases.csv)"
 UNITS_HINT = "say the unit: --units mV (units in Python and the API)"
 _SLOWEST_HZ, _FASTEST_HZ = 20.0, 50_000.0
@@ -167,15 +184,23 @@ def stated_rate(lines: Sequence[str], where: str = "the table") -> float | None:
     (500.0, 500.0, 500.0)
     """
     for line in lines:
-        line = line[:_LONGEST_LINE]
+        line = _GROUPED.sub(r"\1\2", line[:_LONGEST_LINE])
         word = _RATE_WORDS.search(line)
         amount = _AMOUNT.match(line, word.end()) if word is not None else None
-        if amount is None:
+        if amount is None or word is None:
+            counted = _PER_SECOND.search(line)
+            if counted is not None:
+                return float(counted[1].replace(",", "."))
             continue
         digits, exponent, unit = amount.groups()
         unit = (unit or "hz").lower()
+        if word["interval"] is not None:
+            if unit not in _INTERVAL_S and unit not in ("us", "\u00b5s", "\u03bcs"):
+                continue  # seconds or samples: it does not say
+        elif unit in ("s", "sec"):
+            unit = "hz"
         values = {value * 10.0 ** int(exponent or 0) for value in _readings(digits.rstrip(".,"))}
-        if (unit.endswith("s") and unit != "1/s") or unit == "msec":
+        if (unit.endswith("s") and unit != "1/s") or unit in ("msec", "sec"):
             interval = _INTERVAL_S.get(unit, 1e-6)
             rates = {1.0 / (interval * value) for value in values if value > 0}
         else:
@@ -411,7 +436,7 @@ def _split_unit(name: str) -> tuple[str, str | None]:
     at = max(name.rfind(mark) for mark in " _/")
     last = name[at + 1 :].lower()
     if at > 0 and (last in _SECONDS_PER or (last.endswith("v") and millivolts_per(last) is not None)):
-        return name[:at].strip(" _/"), name[at + 1 :]
+        return name[:at].removesuffix(" in").strip(" _/"), name[at + 1 :]
     return name, None
 
 

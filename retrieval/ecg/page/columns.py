@@ -21,11 +21,13 @@ _ASKEW_MM = 2.5  # how far a row may lie off the others along the page
 _STEP_MM = 0.1
 _IN_STEP_MM = 0.4  # 16 ms: leads differ as much in when they are steepest
 _ALIKE = 0.35  # least correlation of steepness that tells a lag
+_BEYOND_MM = 20.0  # ink beyond a pulse that ends or begins the rows is less
 _FOOT_MM = 4.0  # level foot of a pulse before the trace begins
 _EVEN_MM = 1.2  # strokes nearer than this to the even place leave it there
 _SHARED_MM = 0.8  # ends nearer than this to each other are one
 _CLEAR = 0.5  # likelihood of a stroke that decides where leads begin
 _EVENLY_MM = 0.35  # how far such strokes may lie off even distances
+_AS_EVEN_MM = 0.6  # strokes nearer than this to the even places all of them say nothing new
 _BORDER_MM = 4.0  # how far a border of columns may lie from its even place
 
 
@@ -72,7 +74,10 @@ def find_extent(
     cover = cv2.blur(inked.astype(np.float32), (wide, 1), borderType=cv2.BORDER_CONSTANT)
     solid = inked & (cover > 0.45)
     if pulse is not None:
-        solid &= (x_mm < pulse.left - 0.6) if pulse.at_end else (x_mm > pulse.right + 0.6)
+        before, after = solid & (x_mm < pulse.left - 0.6), solid & (x_mm > pulse.right + 0.6)
+        solid, beyond = (before, after) if pulse.at_end else (after, before)
+        if np.median(beyond.sum(axis=1)) > _BEYOND_MM * mm:  # a pulse between columns of leads
+            solid, pulse = solid | beyond, None
     rows = np.full((n_rows, 2), np.nan)
     columns = np.arange(width)
     for row in range(n_rows):
@@ -290,9 +295,7 @@ def boundaries(
     return tuple(zip(ends, begins, strict=True))
 
 
-def _drawn_borders(
-    x_mm: FloatArray, extent: Extent, columns: int, rows: int, strokes: FloatArray
-) -> FloatArray | None:
+def _drawn_borders(x_mm: FloatArray, extent: Extent, columns: int, rows: int, strokes: FloatArray) -> FloatArray | None:
     """Borders of the columns, mm, with both ends of the rows, by strokes that stand at even distances.
 
     Strokes are drawn where leads begin, whatever the length of the rows suggests: their ends may be a pulse's foot.
@@ -317,8 +320,9 @@ def _drawn_borders(
         found.append(float((away[near] * likely[near] ** 2).sum() / (likely[near] ** 2).sum()))
     order = np.arange(1, columns)
     line = np.polyfit(order, found, 1)
-    if np.abs(np.polyval(line, order) - found).max() > _EVENLY_MM:
-        return None
+    fitted = np.polyval(line, order)
+    if np.abs(fitted - found).max() > _EVENLY_MM or np.abs(fitted).max() < _AS_EVEN_MM:
+        return None  # the even places are the more exact ones
     every = np.arange(columns + 1)
     return np.asarray(extent.left + every * extent.length / columns + np.polyval(line, every))
 

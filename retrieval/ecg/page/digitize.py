@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
+from ecgkin.retrieval.ecg.page.arrangement import BETTER, Columns, columns_by_gaps, columns_by_names, named_layouts
 from ecgkin.retrieval.ecg.page.beside import Beside
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.claims import claim_ink
@@ -47,7 +48,14 @@ from ecgkin.retrieval.notes import Note, NoteCode
 ByteImage = NDArray[np.uint8]
 FloatArray = NDArray[np.float64]
 
+_AWAY, _ABOVE = 0.62, 1.15  # of the distance of rows: how far from its row a name may stand
+_LEAST_BELOW = 3  # names that tell whether all stand above their rows
+_UNUSUAL = 2.0  # how much more must speak for a layout that is none of the usual ones
+_AGAINST_NAMES_DB = 3.0  # what limb leads' laws may count where names speak against them
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
+_UNLAWFUL_DB, _MENDED_DB = 14.0, 1.5  # laws that let ends of leads be doubted, and what leaving those out must earn
+_MENDED_MORE_DB, _NOT_QUITE = 3.0, 0.9  # the same where nothing but the network's doubt speaks against a curve
+_MARKED, _HARDLY = 0.3, 0.75  # likelihood of print or a stroke, and of a trace, of what is none
 _SURE_INK, _SEEN_TRACE = 200, 60  # of 255: likelihood of trace that ink has, and that the network gives
 _AS_PRINTED = 0.005  # share by which rows of ten seconds may seem longer or shorter on paper that lies flat
 _LEAST_FIT, _MOST_FIT = -3.0, 12.0  # dB that count
@@ -158,59 +166,67 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     if pulse is not None:
         edge = (tracks.stroke + 1) / scale.px_per_mm[0]
         tracks.y[(x_mm >= pulse.left - edge) & (x_mm <= pulse.right + edge)] = np.nan
-    names = _placed_names(sheet, tracks, x_mm, extent, k)
-    strokes = _strokes(sheet, tracks, k)
-    parts: tuple[tuple[float, float], ...] = ()
-    best: tuple[float, Layout, tuple[Stretch, ...], tuple[tuple[float, float], ...]] | None = None
     candidates = _candidates(n_rows, look.reading.layout, known.layout)
-    alone = named_layout(n_rows, names) if known.layout is None else None
-    if alone is not None and alone not in candidates:
-        candidates.append(alone)
-    if n_rows == 2 and len(names) > 1 and known.layout is None:
-        # Two rows are two leads as often as twelve: names decide.
-        candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
-    agreed = [agreement(usual, names) for usual in candidates]
-    handicap = 3.0 if len(names) < 3 else 0.5
-    hopes = [_most(agreed[place], names) - handicap * place for place in range(len(candidates))]
-    for place, usual in enumerate(candidates):
+    names = _placed_names(sheet, x_mm, extent, k, candidates)
+    strokes = _strokes(sheet, tracks, k)
+    plan: Columns | None = None
+    best: tuple[float, Layout, tuple[Stretch, ...], Columns] | None = None
+    plans = _plans(candidates, known, tracks, x_mm, extent, names, strokes)
+    hopes = [_most(agreement(layout, names, columns.begins(extent)), names) - less for layout, columns, less in plans]
+    for place, (layout, columns, less) in enumerate(plans):
         if best is not None and hopes[place] <= best[0]:
             continue  # whatever its signals are
-        layout = usual
-        parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
-        stretches = _stretches(layout, extent, parts, duration, x_mm)
+        stretches = _stretches(layout, extent, columns, duration, x_mm)
         sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, rough=True)
         sampler.without_strokes(stretches)
-        strips = strip_leads(sampler, stretches, layout, names, duration)
+        shown = _shown_s(stretches, duration)
+        strips = strip_leads(sampler, stretches, layout, names, shown)
         if strips != tuple(layout.strip(number) for number in range(layout.strips)):
             layout = replace(layout, strip_leads=strips)
             stretches = tuple(replace(s, lead=layout.strip(s.row - layout.rows)) if s.strip else s for s in stretches)
-        rank = 3.0 * agreement(layout, names) - handicap * place
+        named = agreement(layout, names, columns.begins(extent))
+        rank = 3.0 * named - less
         rest = max([best[0] if best else -np.inf, *hopes[place + 1 :]])
         if rank + _LEAST_FIT <= rest:  # else its signals change nothing
             limbs = tuple(s for s in stretches if s.lead in LIMB_LEADS)
-            rank += _fit(layout, sampler.signals(limbs, duration))
+            fit = _fit(layout, sampler.signals(limbs, shown))
+            # Chest leads that change evenly fulfil the laws of Cabrera's order, too.
+            rank += min(fit, _AGAINST_NAMES_DB) if named < 0.0 and len(names) >= 3 else fit
         if best is None or rank > best[0]:
-            best = (rank, layout, stretches, parts)
-    _, layout, stretches, parts = best or (0.0, Layout(n_rows, 1, 0, ()), (), ())
+            best = (rank, layout, stretches, columns)
+    _, layout, stretches, plan = best or (0.0, Layout(n_rows, 1, 0, ()), (), None)
+    parts = () if plan is None else plan.parts
+    shown = _shown_s(stretches, duration)
     if known.leads:
         stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
     sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes)
     late_mm = sampler.late_borders(stretches)
     sampler.without_strokes(stretches)
-    signal = sampler.signals(stretches, duration, in_step_by_law(sampler, stretches))
+    signal = sampler.signals(stretches, shown, in_step_by_law(sampler, stretches))
     record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
     law = _laws_of(record)
-    if late_mm:
+    if late_mm and plan is not None:
         borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
-        again = _stretches(layout, extent, borders, duration, x_mm)
+        again = _stretches(layout, extent, replace(plan, parts=borders), duration, x_mm)
         later = tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True))
         later_sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes)
         later_sampler.without_strokes(later)
-        signal = later_sampler.signals(later, duration, in_step_by_law(later_sampler, later))
+        signal = later_sampler.signals(later, shown, in_step_by_law(later_sampler, later))
         moved_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
         better = _laws_of(moved_record)
         if better is not None and (law is None or better > law):
             record, stretches, sampler, law = moved_record, later, later_sampler, better
+    if law is not None and law < _UNLAWFUL_DB:
+        # Strokes, names and edges of pulses at the ends of leads that were taken for their curves: without them the rest
+        # is lawful.
+        for doubted, earned in ((_foreign(sheet, tracks, strokes, k), _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
+            clean = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, foreign=doubted)
+            clean.without_strokes(stretches)
+            signal = clean.signals(stretches, duration, in_step_by_law(clean, stretches))
+            clean_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
+            better = _laws_of(clean_record)
+            if better is not None and better >= law + earned:
+                record, sampler, law = clean_record, clean, better
     if law is not None and law < 3.0:
         warnings.append(Note(NoteCode.LIMB_LEADS_CONTRADICT))
     if scale.found:
@@ -440,24 +456,31 @@ def _fit(layout: Layout, signal: FloatArray) -> float:
 
 
 def _placed_names(
-    sheet: Sheet, tracks: Tracks, x_mm: FloatArray, extent: Extent, factor: float
+    sheet: Sheet, x_mm: FloatArray, extent: Extent, factor: float, layouts: list[Layout]
 ) -> tuple[PlacedName, ...]:
-    """The names that the network read, with their rows and their places along them."""
+    """The names that the network read, with their rows and their places along them.
+
+    A name stands above, on or under its trace: the nearest row is its own, a little in favour of the one below it; or,
+    where rows stand so close that all names are nearer to the row above, the one below it, if layouts agree better so.
+    """
     if sheet.marks is None:
         return ()
     baselines = np.array(sheet.rows.baselines)
     pitch = float(np.median(np.diff(baselines))) if baselines.size > 1 else 0.3 * sheet.shape[0]
     columns = np.arange(x_mm.shape[1])
-    out = []
+    near: list[PlacedName] = []
+    below: list[PlacedName] = []
     for name in sheet.marks.names:
-        # A name stands above, on or under its trace: the nearest baseline, a little in favour of the one below it.
         away = baselines - (name.y + 0.1 * pitch)
-        row = int(np.abs(away).argmin())
-        if abs(away[row]) > 0.62 * pitch:
-            continue
-        x = np.interp((name.x + 0.5) * factor - 0.5, columns, x_mm[row])
-        out.append(PlacedName(name.lead, row, float((x - extent.left) / extent.length), name.score))
-    return tuple(out)
+        rows = int(np.abs(away).argmin()), int(np.where(away >= 0.0, away, np.inf).argmin())
+        for row, out, most in ((rows[0], near, _AWAY), (rows[1], below, _ABOVE)):
+            if abs(away[row]) <= most * pitch:
+                x = np.interp((name.x + 0.5) * factor - 0.5, columns, x_mm[row])
+                out.append(PlacedName(name.lead, row, float((x - extent.left) / extent.length), name.score))
+    if len(below) < _LEAST_BELOW:
+        return tuple(near)
+    said = [max((agreement(layout, tuple(names)) for layout in layouts), default=0.0) for names in (near, below)]
+    return tuple(below) if said[1] > said[0] + BETTER else tuple(near)
 
 
 def _strokes(sheet: Sheet, tracks: Tracks, factor: float) -> FloatArray | None:
@@ -478,6 +501,24 @@ def _strokes(sheet: Sheet, tracks: Tracks, factor: float) -> FloatArray | None:
     return np.stack(out)
 
 
+def _foreign(sheet: Sheet, tracks: Tracks, strokes: FloatArray | None, factor: float) -> NDArray[np.bool_] | None:
+    """Columns in which a curve is hardly a trace to the network, but print or a stroke between leads, (n_rows, w)."""
+    if sheet.marks is None or strokes is None:
+        return None
+    near = cv2.dilate(sheet.marks.text, np.ones((3, 3), np.uint8))
+    rows, columns = np.nonzero(np.isfinite(tracks.y))
+    y = np.clip(((tracks.y[rows, columns] + 0.5) / factor).astype(int), 0, near.shape[0] - 1)
+    x = np.clip(((columns + 0.5) / factor).astype(int), 0, near.shape[1] - 1)
+    out = np.zeros(tracks.y.shape, dtype=bool)
+    out[rows, columns] = near[y, x] > 255 * _MARKED
+    return np.asarray((out | (strokes > _MARKED)) & (tracks.weight < _HARDLY))
+
+
+def _hardly(tracks: Tracks) -> NDArray[np.bool_]:
+    """Columns in which a curve is not quite sure, (n_rows, w)."""
+    return np.asarray(np.isfinite(tracks.y) & (tracks.weight < _NOT_QUITE))
+
+
 def _along(tracks: Tracks, scale: PaperScale) -> FloatArray:
     """Millimetres of every fine column in each row, (n_rows, w)."""
     x = np.arange(tracks.y.shape[1], dtype=np.float64)
@@ -489,23 +530,77 @@ def _along(tracks: Tracks, scale: PaperScale) -> FloatArray:
     return np.stack(out)
 
 
+def _plans(
+    candidates: list[Layout],
+    known: Corrections,
+    tracks: Tracks,
+    x_mm: FloatArray,
+    extent: Extent,
+    names: tuple[PlacedName, ...],
+    strokes: FloatArray | None,
+) -> list[tuple[Layout, Columns, float]]:
+    """What the page may be: layouts, their columns, and how much more must speak for each than for the first."""
+    n_rows = tracks.y.shape[0]
+    candidates = list(candidates)
+    alone = named_layout(n_rows, names) if known.layout is None else None
+    if alone is not None and alone not in candidates:
+        candidates.append(alone)
+    if n_rows == 2 and len(names) > 1 and known.layout is None:
+        # Two rows are two leads as often as twelve: names decide.
+        candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
+    step = 3.0 if len(names) < 3 else 0.5
+    by_gaps = {rows: columns_by_gaps(tracks, x_mm, extent, rows) for rows in range(max(1, n_rows - 3), n_rows + 1)}
+    out = []
+    for place, layout in enumerate(candidates):
+        gaps = by_gaps.get(layout.rows)
+        if gaps is None or len(gaps.parts) != layout.columns:
+            parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
+            gaps = Columns(parts, extent.length / layout.columns)
+        out.append((layout, gaps, step * place))
+    if known.layout is not None:
+        return out
+    usual = max((agreement(layout, names, columns.begins(extent)) for layout, columns, _ in out), default=0.0)
+    others: list[Columns] = [columns for columns in by_gaps.values() if columns is not None]
+    for rows in by_gaps:
+        named = columns_by_names(names, extent, rows)
+        if named is not None:
+            others.append(named)
+    for columns in dict.fromkeys(others):
+        layout_ = named_layouts(n_rows, len(columns.parts), names, columns.begins(extent))
+        if layout_ is not None and agreement(layout_, names, columns.begins(extent)) > usual + BETTER:
+            out.append((layout_, columns, _UNUSUAL))
+    for count in range(1, 7):
+        begins = tuple(column / count for column in range(count))
+        layout_ = named_layouts(n_rows, count, names, begins)
+        if layout_ is not None and agreement(layout_, names, begins) > usual + BETTER:
+            parts = boundaries(tracks, x_mm, extent, count, layout_.rows, strokes)
+            out.append((layout_, Columns(parts, extent.length / count), _UNUSUAL))
+    return out
+
+
+def _shown_s(stretches: tuple[Stretch, ...], otherwise: float) -> float:
+    """Seconds that a page shows; what was thought where its columns do not say otherwise."""
+    shown = max((s.start_s + s.length_s for s in stretches), default=otherwise)
+    return otherwise if abs(shown - otherwise) < 0.02 * otherwise else shown
+
+
 def _stretches(
-    layout: Layout, extent: Extent, parts: tuple[tuple[float, float], ...], duration: float, x_mm: FloatArray
+    layout: Layout, extent: Extent, columns: Columns, duration: float, x_mm: FloatArray
 ) -> tuple[Stretch, ...]:
     out = []
-    columns = np.arange(x_mm.shape[1])
-    length = duration / layout.columns
-    for column, ends in enumerate(parts):
+    places = np.arange(x_mm.shape[1])
+    length = columns.length_mm * duration / extent.length
+    for column, ends in enumerate(columns.parts):
         # A gap between columns is no time; borders that were taken for each other leave nothing between them.
         shown = float(np.clip((ends[1] - ends[0]) * duration / extent.length, 0.0, length))
         for row in range(layout.rows):
             label = layout.lead(row, column)
             lead = label.lstrip("-")
-            left, right = np.interp(ends, x_mm[row], columns)
+            left, right = np.interp(ends, x_mm[row], places)
             sign = -1 if label != lead else 1
             out.append(Stretch(lead, sign, row, float(left), float(right), column * length, shown, False))
     for row in range(layout.rows, layout.rows + layout.strips):
         lead = layout.strip(row - layout.rows)
-        left, right = np.interp([extent.left, extent.right], x_mm[row], columns)
+        left, right = np.interp([extent.left, extent.right], x_mm[row], places)
         out.append(Stretch(lead, 1, row, float(left), float(right), 0.0, duration, True))
     return tuple(out)

@@ -19,7 +19,7 @@ Grade: TypeAlias = Literal["sure", "fair", "poor"]
 
 _NAME_SCORE = 0.5
 _BEFORE, _AFTER = 0.1, 0.5  # where a name stands along its lead, shares of the lead's length
-_AWAY = 0.62  # of the distance of rows: how far it stands from the baseline
+_AWAY, _ABOVE = 0.62, 1.05  # of the distance of rows: how far it stands below and above the baseline
 _WINDOW_S = 2.5
 _KNOWN = 0.9
 _TOGETHER, _CLEARLY = 0.3, 0.7
@@ -226,7 +226,7 @@ def _named(found: Digitized) -> float:
         label = f"-{stretch.lead}" if stretch.sign < 0 else stretch.lead
         y = rows.baselines[stretch.row]
         hits += any(
-            name.lead == label and name.score >= _NAME_SCORE and abs(name.y - y) <= _AWAY * pitch
+            name.lead == label and name.score >= _NAME_SCORE and -_ABOVE * pitch <= name.y - y <= _AWAY * pitch
             and left - _BEFORE * (right - left) <= name.x <= left + _AFTER * (right - left)
             for name in marks.names
         )  # fmt: skip

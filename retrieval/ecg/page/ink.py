@@ -35,6 +35,7 @@ TRACE_SHARE = 0.995
 # under 12 after division by the local paper (measured on blank pages at quality 40).
 LEAST_CONTRAST = 14.0
 _DARK, _BRIGHT = 90, 160  # of 255
+_BLACK = 10  # no camera leaves paper as dark
 # A sheet of paper on a dark table is bright in more of the picture than curves and letters are.
 _MOST_BRIGHT = 0.12
 
@@ -284,8 +285,11 @@ def is_dark(rgb: ByteImage) -> bool:
     """
     small = rgb[:: max(1, rgb.shape[0] // 500), :: max(1, rgb.shape[1] // 500)]
     grey = cv2.cvtColor(np.ascontiguousarray(small), cv2.COLOR_RGB2GRAY)
-    if byte_percentile(np.asarray(grey, dtype=np.uint8), 50) >= _DARK or (grey > _BRIGHT).mean() >= _MOST_BRIGHT:
+    middle = byte_percentile(np.asarray(grey, dtype=np.uint8), 50)
+    if middle >= _DARK or (grey > _BRIGHT).mean() >= _MOST_BRIGHT:
         return False
+    if middle < _BLACK:
+        return True
     scale = min(1.0, WORK_SIDE / max(rgb.shape[:2]))
     size = (max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale)))
     grey = cv2.cvtColor(cv2.resize(rgb, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)

@@ -6,10 +6,12 @@ the recording (I, II, III, aVR, ... V6) or in Cabrera's (aVL, I, -aVR, II, aVF, 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
 
+_IN_THE_MIDDLE = 0.5  # what such a name says
 _AT_START = 0.15  # of a row: where the name of its first lead stands
 STRIPS: dict[int, tuple[str, ...]] = {0: (), 1: ("II",), 2: ("V1", "II"), 3: ("V1", "II", "V5")}
 
@@ -104,18 +106,21 @@ class PlacedName:
     score: float
 
 
-def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
+def agreement(layout: Layout, names: tuple[PlacedName, ...], begins: tuple[float, ...] | None = None) -> float:
     """How well a layout agrees with the names that were read: their scores where they agree less where they do not.
 
-    A name stands at the beginning of its lead, at most a little before it.
+    A name stands at the beginning of its lead, at most a little before it; some machines print it above the middle.
 
     Args:
         layout: A candidate.
         names: What was read, with places and scores.
+        begins: Where each column begins, as a share of the rows' length; None where columns divide the rows evenly.
 
     Returns:
         Larger for the better layout.
     """
+    begins = begins or tuple(column / layout.columns for column in range(layout.columns))
+    wide = (begins[-1] - begins[0]) / (layout.columns - 1) if layout.columns > 1 else 1.0
     total = 0.0
     seen: set[tuple[int, int]] = set()
     for name in names:
@@ -124,10 +129,12 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...]) -> float:
             if name.share < 0.15:
                 total += 0.3 * name.score if name.lead == strip else -0.1 * name.score
             continue
-        place = name.share * layout.columns + 0.08
-        column = min(layout.columns - 1, max(0, int(place)))
-        at_start = place - column < 0.5
-        total += name.score if at_start and layout.lead(name.row, column) == name.lead else -0.6 * name.score
+        column = max(0, bisect_right(begins, name.share + 0.08 * wide) - 1)
+        behind = (name.share - begins[column]) / wide + 0.08
+        if layout.lead(name.row, column) != name.lead or behind > 1.0:
+            total -= 0.6 * name.score
+        else:
+            total += name.score if behind < 0.5 else _IN_THE_MIDDLE * name.score
         seen.add((name.row, column))
     # Where names were read, leads without one speak against a layout that has them.
     if len(names) >= 3:

@@ -60,6 +60,7 @@ _SURE_NAME, _LEAST_NAMES = 0.5, 3  # what the network must read before its map a
 # Of what the network takes for traces, real pages (233 of them) have .9 and more in their rows, and .67 and more of
 # their rows' ink is taken for traces; where less is, rows were lost or are none.
 _LEAST_TAKEN, _LEAST_RIGHT, _CLEARLY_MORE = 0.8, 0.5, 0.08
+_HINTED = 2.5  # by how much what the network says of faint traces is raised
 _DOUBTFUL = 0.88  # quality under which a page is looked at again for coloured traces
 
 
@@ -355,10 +356,13 @@ def _found(looking: _Looking | None, work: _Work) -> _Found:
         found = _find(work)
     except ImageError:
         looks = looking.result()
-        # Charts and tables have lines that look like traces; only an ECG has the names of its leads beside them.
-        if sum(name.score >= _SURE_NAME for name in looks.lead_names) < _LEAST_NAMES:
+        seen = replace(_find_learned(_learned(looks, work.to_work), work), by_network=True)
+        # Charts and tables have lines that look like traces; only an ECG has the names of its leads beside them, or
+        # rows that hold nearly all that looks like a trace.
+        named = sum(name.score >= _SURE_NAME for name in looks.lead_names) >= _LEAST_NAMES
+        if not named and (len(seen.rows.baselines) < 2 or _agreement(seen)[0] < _LEAST_TAKEN):
             raise
-        return replace(_find_learned(_learned(looks, work.to_work), work), by_network=True)
+        return seen
     found = _ahead(found, work)
     learned = _learned(looking.result(), work.to_work)
     height, width = found.straight.shape
@@ -423,12 +427,28 @@ def _learned(looks: PageLooks, to_work: Matrix) -> _Learned:
 
 
 def _find_learned(learned: _Learned, work: _Work) -> _Found:
-    """Traces by the network's map of them."""
+    """Traces by the network's map of them; where they are faint in it, by what it hints at."""
+    try:
+        found = _find_hinted(learned, work, 1.0)
+    except ImageError:
+        return _find_hinted(learned, work, _HINTED)
+    if _agreement(found)[0] >= _LEAST_TAKEN:
+        return found
+    try:
+        other = _find_hinted(learned, work, _HINTED)
+    except ImageError:
+        return found
+    return other if _agreement(other)[0] > _agreement(found)[0] + _CLEARLY_MORE else found
+
+
+def _find_hinted(learned: _Learned, work: _Work, times: float) -> _Found:
+    """Traces where the network sees `times` as much of them as it says."""
     ink, field = work.ink, work.field
     planes = learned.planes(np.eye(3), (ink.shape[1], ink.shape[0]))
     trace, pulse, other, _ = cv2.split(planes)
     # Lines of print that look a little like traces are no rows.
     traced = np.asarray(cv2.subtract(cv2.max(trace, pulse), other), dtype=np.uint8)
+    traced = np.asarray(cv2.convertScaleAbs(traced, alpha=times), dtype=np.uint8)
     straight, onto = straighten(traced, field.to_picture, field.angle_deg, field.perspective)
     size = (straight.shape[1], straight.shape[0])
     moved = straight is not traced
@@ -444,8 +464,11 @@ def _find_learned(learned: _Learned, work: _Work) -> _Found:
         pieces = find_pieces(straight)
     rows = find_rows(pieces)
     # Calibration pulses are told by their edges, for which the network's map is too coarse.
-    sharp = trace_ink(without_creases(upright(ink)))[0]
-    sharp = sharp if bow is None else straighten_rows(sharp, bow)
+    try:
+        sharp = trace_ink(without_creases(upright(ink)))[0]
+        sharp = sharp if bow is None else straighten_rows(sharp, bow)
+    except ImageError:  # a grid as dark as the traces
+        sharp = straight
     names = tuple(_moved_name(name, onto @ learned.to_work, bow, size[1]) for name in learned.looks.lead_names)
     marks = replace(_marks(planes, names), trace=straight)
     drawn = cv2.threshold(cv2.subtract(sharp, marks.text), 90, 255, cv2.THRESH_BINARY)[1]

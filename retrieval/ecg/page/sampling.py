@@ -22,6 +22,8 @@ _ITSELF = 0.9  # correlation at which a strip shows the same as a lead of the pa
 _BORDER_MM = 4.0  # how far a border of columns may lie from where it should
 # Waves a column: up to where the mean over a column is undone, and over what width that fades out.
 _NOISE_FROM, _FADING = 0.4, 0.25
+_FOREIGN_MM = 4.0  # how far from the ends of a lead what another hand drew takes the rest to the end with it
+_END_S = 0.02  # beyond the first and the last ink of a lead its curve goes on level for no longer
 _TIMES, _FEW = 8, 8  # places to a column in its Fourier interpolation, and columns that have none
 _BRIDGED_S = 0.06  # gaps up to this long are bridged, longer ones stay missing
 
@@ -82,7 +84,7 @@ def strip_leads(
 
 
 class Sampler:
-    """Samples of stretches, from the rows' curves."""
+    """Samples of stretches, from the rows' curves; without what is `foreign` near the ends of leads, where said."""
 
     def __init__(
         self,
@@ -93,12 +95,14 @@ class Sampler:
         per_mv: float,
         strokes: FloatArray | None,
         *,
+        foreign: NDArray[np.bool_] | None = None,
         rough: bool = False,
     ) -> None:
         self._strokes, self._rough = strokes, rough
         n_rows, width = tracks.y.shape
         self._x = np.arange(width, dtype=np.float64)
         self._known = np.isfinite(tracks.y)
+        self._foreign = foreign
         self._mm: list[FloatArray] = []
         self._mv: list[FloatArray] = []
         self._mm_per_s = mm_per_s
@@ -231,6 +235,9 @@ class Sampler:
         a, b = max(0, int(np.ceil(stretch.left)) + 1), min(mv.size, int(stretch.right))
         if a >= b:
             return first, np.full(at.size, np.nan)
+        if self._foreign is not None:
+            known = known.copy()
+            known[a:b] &= ~_near_ends(self._foreign[stretch.row, a:b], round(_FOREIGN_MM * self._per_mm))
         inked = known[a:b]
         if self._rough:
             part = self._followed(mv[a:b], inked)
@@ -243,7 +250,13 @@ class Sampler:
         if not inked.all():
             holes = ~known
             holes[:a] = holes[b:] = False
-            missing = _long_runs(holes, max(2.0, _BRIDGED_S * self._mm_per_s * self._per_mm))
+            per_s = self._mm_per_s * self._per_mm
+            missing = _long_runs(holes, max(2.0, _BRIDGED_S * per_s))
+            if inked.any():
+                # Beyond its first or last ink nothing holds a curve.
+                before, behind = int(inked.argmax()), int(inked[::-1].argmax())
+                missing[: a + before] |= before > _END_S * per_s
+                missing[b - behind :] |= behind > _END_S * per_s
             values[missing[np.clip(np.round(place).astype(int), 0, missing.size - 1)]] = np.nan
         shown = values[np.isfinite(values)]
         if shown.size:
@@ -256,6 +269,18 @@ class Sampler:
         if at.size > 0:  # what is missing at an end goes on level: the neighbour says nothing about it
             part = np.interp(np.arange(part.size), at, part[at]) if at.size < part.size else part
         return _steady_ends(part, max(2, round(0.3 * self._per_mm)), 0.12)
+
+
+def _near_ends(flags: NDArray[np.bool_], reach: int) -> NDArray[np.bool_]:
+    """From either end up to the last flag within `reach`."""
+    reach = min(reach, flags.size // 4)
+    out = np.zeros_like(flags)
+    first, last = np.flatnonzero(flags[:reach]), np.flatnonzero(flags[::-1][:reach])
+    if first.size:
+        out[: first[-1] + 1] = True
+    if last.size:
+        out[out.size - 1 - last[-1] :] = True
+    return out
 
 
 def _steady_ends(values: FloatArray, reach: int, jump: float) -> FloatArray:

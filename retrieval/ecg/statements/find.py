@@ -83,9 +83,12 @@ _DOTTED = frozenset({"ca", "dd", "vs", "nr", "re", "li", "st", "zn", "va", "bd"}
 # All patterns below are for folded text (`fold`), in which "does" is "dos" and "erfüllt" is "erfullt".
 _NO_BEFORE = re.compile(
     r"\b(?:no|nil|not|cannot|\w+n['’]t|nothing|without|never|neither|nor|negative for|absence of|"
-    r"lack(?:s|ing)?|lack of|free (?:of|from)|fail(?:s|ed)? to|rules? out|ruled out|excludes?|denie[sd]|deny|denying|"
+    r"lack(?:s|ing)?|lack of|free (?:of|from)|fail(?:s|ed)? to|"
+    r"rules out|ruled out|(?:can|could|able to) (?:\w+ )?rule out|excludes?|insufficient|unlike|"
+    r"(?:incorrect|untrue|false) that|denie[sd]|deny|denying|"
     r"rather than|instead of|as opposed to|"
-    r"kein\w*|nicht|nichts|ohne|ausschluss|weder|fehlend\w*|fehlt|fehlen|nie|niemals|frei von|verneint|statt|anstatt|"
+    r"kein\w*|nicht|nichts|ohne|ausschluss|unzureichend\w*|anders als|im gegensatz zu[rm]?|"
+    r"weder|fehlend\w*|fehlt|fehlen|nie|niemals|frei von|verneint|statt|anstatt|"
     r"anstelle|"
     r"ausgeschlossene[mnrs]?|unwahrscheinliche[mnrs]?|unlikely|"
     r"ingen|inga|inget|ej|inte|icke|utan|varken|saknar|avsaknad av|uteslut(?:en|et|na|er|ande av)|osannolik\w*|"
@@ -110,7 +113,8 @@ _DENIED_LIST = re.compile(
 )
 # From here on the words speak of a circumstance, not of what was denied: "no sign of infarction despite the LBBB".
 _ASIDE = re.compile(
-    r"\b(?:bei|trotz|aufgrund|wegen|despite|because of|du to|in (?:the )?(?:presence|setting|context) of|given)\b"
+    r"\b(?:bei|jetzt|nunmehr|trotz|aufgrund|wegen|"
+    r"despite|because of|du to|in (?:the )?(?:presence|setting|context) of|given)\b"
 )
 _BE = (
     r"is|are|was|were|be|been|being|has|have|had|can|could|would|may|might|do|dos|did|"
@@ -123,7 +127,7 @@ _ADVERBS = (
 )
 _KINDS = r"criteria|signs?|evidence|patterns?|changes|kriterien|zeichen|nachweis|hinweise?"
 _SEEN = (
-    r"seen|present[ei]?|aanwezig|zichtbaar|visibles?|visibile|evidente?|retrouve|found|detect(?:ed|able)|identif(?:ied|iable)|observed|noted|demonstra(?:ted|ble)|"
+    r"seen|suggested|supported|indicated|likely|probable|present[ei]?|aanwezig|zichtbaar|visibles?|visibile|evidente?|retrouve|found|detect(?:ed|able)|identif(?:ied|iable)|observed|noted|demonstra(?:ted|ble)|"
     r"appreciated|apparent|documented|confirmed|diagnosed|recorded|shown|recogni[sz]ed|discernible|met|fulfilled|"
     r"satisfied|the (?:case|diagnosis|rhythm)|what|there|"
     r"nachweisbar|nach(?:ge|zu)wiesen|nachweisen|nachzuweisen|vorhanden|vor|erkennbar|erkennen|erkannt|sichtbar|gesehen|"
@@ -133,7 +137,7 @@ _SEEN = (
 )
 _GONE = (
     r"absente?s?|assent[ei]|ausentes?|afwezig|exclu[es]?|esclus[oaie]|descartad[oa]s?|excluid[oa]s?|uitgesloten|"
-    r"excluded|ruled out|(?:very |highly )?unlikely|improbable|resolved|disappeared|gone|terminated|"
+    r"excluded|ruled out|lacking|missing|(?:very |highly )?unlikely|improbable|resolved|disappeared|gone|terminated|"
     r"ausgeschlossen|auszuschliessen|unwahrscheinlich|verschwunden|weggefallen|verneint|uteslut\w*|osannolik\w*"
 )
 _NOT = r"not|no|non|nao|niet|geen|pas|cannot|never|no longer|\w+n['’]t|nicht|nie|niemals|ej|inte"
@@ -162,7 +166,10 @@ _NO_AFTER = re.compile(
     rf"|^\W*(?:hingegen\W+|dagegen\W+)?nicht(?:\W+mehr)?{_ENDS}"
     rf"|^\W*(?:{_KINDS})?\W*(?:fehlt|fehlen|fehlte|fehlten|entfallt|entfallen|saknas)\b"
     # "AF: negative", "AF = no", "AF (absent)", "LVH none"
-    rf"|^\s*[:=–-]\W*(?:no|not|none|nil|neg|negative|absent|nein|nicht|kein\w*|negativ|nej|inga?)\b(?:\s+\w+){{0,2}}{_ENDS}"
+    rf"|^\s*(?:{_KINDS})?\s*[:=–-]\W*(?:no|not|none|nil|neg|negative|absent|false|nein|nicht|kein\w*|negativ|falsch|nej|"
+    rf"inga?)\b(?:\s+\w+){{0,2}}{_ENDS}"
+    r"|^\s*[:=]\s*0(?![\d.,]\d|\d)"
+    r"|^\s*\(\s*(?:no|not present|neg|negative|negativ|absent|none|nein|nej|0)\s*\)"
     rf"|^\W*(?:none|nil|negative|negativ){_ENDS}"
     r"|^\s*\(\s*[-\u2013\u2212]\s*\)"  # "AF (-)"
 )
@@ -172,7 +179,8 @@ _EARLIER = re.compile(
 )
 _MAYBE_BEFORE = re.compile(
     r"\b(?:possibl[ey]|probabl[ey]|suspected|suspicion of|suggest\w*|consider|questionable|may be|might|could be|"
-    r"likely|borderline|compatible with|consistent with|query|r/o|"
+    r"likely|borderline|compatible with|consistent with|qury|query|r/o|doubtful|dubious|equivocal|rule out|to exclude|"
+    r"if|falls|in case of|zweifelhaft\w*|zum ausschluss|tveksam\w*|"
     r"(?:cannot|can not|can't|unable to|dos not|dosn't|do not) (?:\w+ )?(?:exclude|rule out)|"
     r"not (?:be )?(?:excluded|ruled out)|(?:inte|ej|icke) (?:\w+ )?uteslut(?:as?|en|et|na)|"
     r"nicht (?:\w+ )?(?:auszuschliessen|ausgeschlossen(?:e[mnrs]?)?|ausschliessbar|unwahrscheinlich\w*)|"
@@ -185,9 +193,15 @@ _MAYBE_BEFORE = re.compile(
 _MAYBE_AFTER = re.compile(
     r"^.{0,40}?(?:\?|\b(?:(?:can ?not|can't|not|could not|couldn't) be (?:\w+ )?(?:excluded|ruled out)|"
     r"not (?:\w+ )?(?:excluded|ruled out)|should be considered|neither (?:be )?confirmed nor|weder \w+ noch ausge\w+|"
-    r"(?:is|are|seems?) (?:possible|probable|suspected|likely)|(?:possible|probable|suspected|likely)\W*$|"
+    r"(?:is|are|seems?|remains?) (?:possible|probable|suspected|likely|doubtful|dubious|equivocal|questionable)|"
+    r"(?:ist|bleibt) (?:zweifelhaft|unsicher)|(?:possible|probable|suspected|likely)\W*$|"
     r"mogl(?:ich)?|wahrscheinlich(?= alt|\W*$)|fraglich|nicht (?:\w+ ){0,2}?(?:auszuschliessen|ausgeschlossen|"
     r"ausschliessbar)|zu erwagen|denkbar|kan (?:ej|inte) uteslutas|bor overvagas|sannolikt)\b)"
+)
+# Of a form: "[x]", "[ ]", or a character of its own.
+_BOX = r"(?:\[(?P<tick>[ xX]?)\]|(?P<sign>[☐☑☒□]))"
+_LINE_OF_BOXES, _BOX_BEFORE, _BOX_BEHIND = (
+    re.compile(pattern) for pattern in (rf"\s*{_BOX}", rf"{_BOX}\s{{0,3}}$", rf"\s{{0,3}}{_BOX}")
 )
 _NEW_LINE = re.compile(r"\n\s*(?=[A-ZÄÖÜ0-9•*-])")  # of a list or a new sentence; others are wrapped text
 _MARK = re.compile(r"[.;,!](?=\s|$)")
@@ -343,6 +357,11 @@ def _polarity(text: str, taken: int, start: int, end: int, after: str) -> tuple[
     if denied and not _EARLIER.search(after[: denied.end() + 20]):
         return "absent", True
     before = text[max(taken, start - _SIGHT) : start]
+    ticked = _box(text, start, end)
+    if ticked is not None:
+        return ("present" if ticked else "absent"), False
+    if before.endswith("?"):  # "?LVH"
+        return "possible", False
     if _DENIED_LIST.search(fold(before)):
         return "absent", False
     cut = max((m.end() for m in _CLAUSE_END.finditer(before) if not _is_abbreviation(before, m.start())), default=0)
@@ -363,6 +382,19 @@ def _polarity(text: str, taken: int, start: int, end: int, after: str) -> tuple[
         if not any(other.start() <= no.start() < other.end() for other in spared):
             return "absent", False
     return ("possible" if _MAYBE_BEFORE.search(near) else "present"), False
+
+
+def _box(text: str, start: int, end: int) -> bool | None:
+    """Whether the box of a form beside text[start:end] is ticked; None where there is none.
+
+    Forms have their boxes before or behind the words: what the line begins with says which.
+    """
+    line = text[text.rfind("\n", 0, start) + 1 : end + 20]
+    if _LINE_OF_BOXES.match(line):
+        box = _BOX_BEFORE.search(text[max(0, start - 10) : start])
+    else:
+        box = _BOX_BEHIND.match(text[end : end + 10])
+    return None if box is None else (box["tick"] or box["sign"] or "") in ("x", "X", "☑", "☒")
 
 
 def _is_abbreviation(text: str, dot: int) -> bool:

@@ -32,7 +32,11 @@ _HISTORY = re.compile(
     r"(?:\b(?:history of|hx of|h/o|s/p|status post|zustand nach|anamnes\w*|vorgeschichte|antecedents? (?:de|of))|"
     r"\bz\.? ?n\.?)(?=\W)"
 )
-_FAMILY = re.compile(r"\b(?:family (?:history|anamnesis)|familienanamnes\w*|arftlighet|familial history)\b")
+_FAMILY = re.compile(
+    r"\b(?:family (?:history|anamnesis)|familienanamnes\w*|arftlighet|familial history|"
+    r"(?:mother|father|brother|sister|sibling|parent)s? (?:has|had|have|with)|"
+    r"(?:mutter|vater|bruder|schwester) (?:hat|mit)\w*)\b"
+)
 _AFTER = re.compile(
     rf"^\W*(?:(?:was|were|is|had been|has been|seen|noted|present|documented|described|recorded|known|war|waren|"
     rf"bestand)\W+)*(?:(?:previously|formerly|in the past|earlier|by history|in (?:the |his |her )?history|"

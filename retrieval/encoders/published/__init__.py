@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import ModelError, QueryError
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.encoders.published.door import PublishedEncoder
@@ -171,7 +171,12 @@ def load_published(name: str, device: str = "cpu") -> PublishedEncoder:
     system, place, settings = parse_name(name)
     query = "&".join(f"{option}={settings[option]}" for option in sorted(settings))
     full = f"{system.key}:{place.resolve()}" + (f"?{query}" if query else "")
-    return _loader(system.key)(place.resolve(), full, device, settings)
+    try:
+        return _loader(system.key)(place.resolve(), full, device, settings)
+    except PermissionError as error:
+        raise ModelError(
+            f"{error.filename or place} may not be read by this user", hint="give this user the right to read it"
+        ) from error
 
 
 def load_witness(name: str, device: str = "cpu") -> StatementWitness:

@@ -8,9 +8,10 @@ file with the right shape in float32, and when whatever else is in the file is k
 from __future__ import annotations
 
 import re
+import textwrap
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,12 @@ SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 PREFIX = "module."  # DistributedDataParallel puts it before every name
 _SHOWN = 3  # names of tensors in one message
+# What a download leaves in the place of a file that it did not get.
+_IN_ITS_PLACE = {
+    b"version https://git-lfs": "the pointer of git-lfs to a file",
+    b"<!doctype": "a web page",
+    b"<html": "a web page",
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,27 @@ class Checkpoint:
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
+
+    def without(self, optional: Collection[str]) -> Checkpoint:
+        """The same without tensors that some versions of a library save and others do not."""
+        kept = {name: tensor for name, tensor in self.tensors.items() if name not in optional}
+        return replace(self, tensors=kept)
+
+    def float32(self, name: str) -> Tensor:
+        """A tensor that the network computes with.
+
+        Raises:
+            ModelError: It is stored as something else.
+        """
+        import torch
+
+        tensor = self.tensors[name]
+        if tensor.dtype != torch.float32:
+            raise ModelError(
+                f"{self.path.name} stores {name} as {str(tensor.dtype).removeprefix('torch.')} (expected float32)",
+                hint="another type moves vectors; use the file as published, nothing is converted in silence",
+            )
+        return tensor
 
     def size(self, name: str, dimension: int = 0) -> int:
         """Length of one dimension of a tensor from which sizes of the network are read.
@@ -103,18 +131,27 @@ def read_checkpoint(path: Path, system: str) -> Checkpoint:
 
     Raises:
         WeightsMissingError: There is no such file.
-        ModelError: It is damaged, holds code, holds no tensors, or holds a tensor that is not finite.
+        ModelError: It is damaged or may not be read, holds code, holds no tensors, or one that is not finite or holds
+            its numbers in another way than one behind the other.
     """
     if not path.is_file():
         raise WeightsMissingError(
             f"{path} is not there (expected a {system} checkpoint)",
             hint="`ecgkin encoder list` says where it is published",
         )
+    import torch
+
     raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     tensors, wrapper = _unwrapped(raw, path)
     if all(name.startswith(PREFIX) for name in tensors):
         tensors = {name[len(PREFIX) :]: tensor for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
+            kind = "quantised" if tensor.is_quantized else "without values" if tensor.is_meta else "sparse"
+            raise ModelError(
+                f"tensor {name} in {path.name} is {kind} (expected plain numbers)",
+                hint="ask its authors for a plain state dict or safetensors",
+            )
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise ModelError(
                 f"tensor {name} in {path.name} holds values that are not finite",
@@ -130,6 +167,8 @@ def _read_safetensors(path: Path) -> Mapping[str, Any]:
 
     try:
         return load_file(path)
+    except PermissionError:
+        raise
     except (SafetensorError, OSError) as error:
         raise _damaged(path, str(error)) from error
 
@@ -141,12 +180,17 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
 
     if path.stat().st_size == 0:
         raise _damaged(path, "it is empty")
+    with path.open("rb") as stream:
+        start = stream.read(512).lstrip().lower()
+    for sign, what in _IN_ITS_PLACE.items():
+        if start.startswith(sign):
+            raise ModelError(f"{path.name} is {what} (expected a checkpoint)", hint="download the file itself")
     if zipfile.is_zipfile(path):
         # torch's reader does not look at the checksums: a flipped bit would pass as a weight.
         try:
             with zipfile.ZipFile(path) as archive:
                 bad = archive.testzip()
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except (zipfile.BadZipFile, EOFError, OSError) as error:
             raise _damaged(path, str(error)) from error
         if bad is not None:
             raise _damaged(path, f"the checksum of {bad} is wrong")
@@ -190,14 +234,15 @@ def _foreign_globals(path: Path, message: str) -> str:
         found = []
     named = sorted(name for name in found if not name.startswith(("numpy.core.multiarray", "numpy._core.multiarray")))
     if not named:
-        named = re.findall(r"GLOBAL (\S+) was not an allowed global", message)
+        named = re.findall(r"GLOBAL (\S+) (?:was not an allowed global|whose module)", message)
     return ", ".join(named[:_SHOWN])
 
 
 def _damaged(path: Path, why: str) -> ModelError:
-    first = next((line.strip() for line in why.splitlines() if line.strip()), "it cannot be read")
+    said = re.search(r"WeightsUnpickler error:\s+(.+)", why)  # torch puts advice about its own settings before it
+    first = said[1] if said else next((line.strip() for line in why.splitlines() if line.strip()), "it cannot be read")
     return ModelError(
-        f"{path.name} ({path.stat().st_size:,} bytes) is damaged or cut off: {first[:160]}",
+        f"{path.name} ({path.stat().st_size:,} bytes) is damaged or cut off: {textwrap.shorten(first, 160)}",
         hint="get the file again and compare its size with where it is published",
     )
 
@@ -230,8 +275,6 @@ def load_into(network: nn.Module, checkpoint: Checkpoint, names: Names) -> None:
     Raises:
         ModelError: A tensor is missing, misshapen, not float32, or unknown; the first ones are named.
     """
-    import torch
-
     state: dict[str, Tensor] = {}
     missing: list[str] = []
     misshapen: list[str] = []
@@ -260,13 +303,8 @@ def load_into(network: nn.Module, checkpoint: Checkpoint, names: Names) -> None:
             f"{checkpoint.path.name} does not fit {checkpoint.system}: {'; '.join(faults)}",
             hint="a file of another version or system, or renamed tensors; nothing is filled in at random",
         )
-    for own, tensor in state.items():
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            raise ModelError(
-                f"{checkpoint.path.name} stores {names.original(own)} as {str(tensor.dtype).removeprefix('torch.')} "
-                "(expected float32)",
-                hint="half precision moves vectors; use the file as published, nothing is converted in silence",
-            )
+    for name in sorted(used):
+        checkpoint.float32(name)
     network.load_state_dict(state, strict=True)
     network.eval().requires_grad_(False)
 

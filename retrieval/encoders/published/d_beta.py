@@ -19,7 +19,7 @@ from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint, load_into
 from ecgkin.retrieval.encoders.published.door import PublishedEncoder, find_checkpoint
 from ecgkin.retrieval.encoders.published.names import d_beta as names
 from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, SignalRule
-from ecgkin.retrieval.encoders.published.text import find_text_folder
+from ecgkin.retrieval.encoders.published.text import build_tower, find_text_folder
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
 from ecgkin.retrieval.errors import ModelError
 
@@ -239,7 +239,7 @@ def build_d_beta(checkpoint: Checkpoint, text: TextFolder, heads: int, position_
 
     size = checkpoint.size
     first = names.CONVOLUTION.format(n=0)
-    t5 = T5EncoderModel(T5Config(**dict(text.config)))
+    t5 = build_tower(lambda config: T5EncoderModel(T5Config(**config)), text, names.HUB_TEXT)
     sizes = DBetaSizes(
         leads=size(first, 1),
         channels=size(first),
@@ -316,13 +316,11 @@ def load_d_beta(place: Path, name: str, device: str = "cpu", settings: Mapping[s
     channels_in = checkpoint.size(names.POSITION_V, 1)
     network = build_d_beta(checkpoint, text, heads, width // max(1, channels_in))
     load_into(network, checkpoint, names.NAMES)
+    checkpoint = checkpoint.without([names.SPARE])  # saved or not; the original drops it before its strict load
     door = DBetaEncoder(
         name, network, checkpoint, rule, dim=network.dim, kind="whole model", text=text, device=device,
         settings={**chosen, "heads": heads},
     )  # fmt: skip
-    spare = checkpoint.tensors.get(names.SPARE)  # saved or not; the original drops it before its strict load
-    if spare is not None:
-        door.n_tensors, door.n_values = door.n_tensors - 1, door.n_values - spare.numel()
     door.published_sizes = names.PUBLISHED_SIZES
     return door
 

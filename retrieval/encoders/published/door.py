@@ -276,7 +276,7 @@ def find_checkpoint(place: Path, system: str, patterns: Sequence[str] = ("",)) -
         if found:
             raise ModelError(
                 f"{place} holds several checkpoints: {', '.join(p.name for p in found)}",
-                hint=f"name one, for example {found[0]}",
+                hint=f"name one, for example {next((p for p in found if 'best' in p.name), found[0])}",
             )
     raise WeightsMissingError(
         f"no checkpoint of {system} in {place} (expected a file that ends in {', '.join(SUFFIXES)})",

@@ -19,7 +19,7 @@ from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint, load_into
 from ecgkin.retrieval.encoders.published.door import PublishedEncoder, find_checkpoint
 from ecgkin.retrieval.encoders.published.names import merl as names
 from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, Samples, SignalRule
-from ecgkin.retrieval.encoders.published.text import find_text_folder
+from ecgkin.retrieval.encoders.published.text import build_tower, find_text_folder
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
 
 if TYPE_CHECKING:
@@ -338,7 +338,7 @@ def build_merl(checkpoint: Checkpoint, text: TextFolder) -> Merl:
         head = AttentionPool(size(names.POSITIONS, 1) - 1, size(names.POSITIONS, 2), names.POOL_HEADS)
     else:
         head = VitHead(backbone.width, size(names.VIT_PROJECTION), size(names.VIT_PROJECTION_OUT))
-    bert = BertModel(BertConfig(**dict(text.config)))
+    bert = build_tower(lambda config: BertModel(BertConfig(**config)), text, names.HUB_TEXT)
     return Merl(backbone, head, bert, size(names.TEXT_PROJECTION), dim)
 
 
@@ -404,6 +404,7 @@ def load_merl(place: Path, name: str, device: str = "cpu", settings: Mapping[str
     network = build_merl(checkpoint, text)
     is_resnet = names.RESNET_KEY in checkpoint
     load_into(network, checkpoint, names.RESNET_NAMES if is_resnet else names.VIT_NAMES)
+    checkpoint = checkpoint.without(names.OPTIONAL)
     tower = "ResNet" if is_resnet else "ViT"
     door = MerlEncoder(
         name,

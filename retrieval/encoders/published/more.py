@@ -19,7 +19,7 @@ from ecgkin.retrieval.encoders.published.checkpoint import Checkpoint, load_into
 from ecgkin.retrieval.encoders.published.door import PublishedEncoder, find_checkpoint
 from ecgkin.retrieval.encoders.published.names import more as names
 from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, Samples, SignalRule, running_median
-from ecgkin.retrieval.encoders.published.text import find_text_folder
+from ecgkin.retrieval.encoders.published.text import build_tower, find_text_folder
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
 from ecgkin.retrieval.errors import ModelError, QueryError
 
@@ -163,7 +163,7 @@ def merge_lora(checkpoint: Checkpoint) -> Checkpoint:
     W + (alpha / rank) * up @ down, Hu et al., arXiv 2106.09685.
 
     Raises:
-        ModelError: A weight that MoRE updated has no update here, or a part of one is missing.
+        ModelError: A weight that MoRE updated has no update here, a part of one is missing, or not float32.
     """
     tensors = dict(checkpoint.tensors)
     for n in range(checkpoint.count(names.TEXT_LAYER)):
@@ -176,7 +176,9 @@ def merge_lora(checkpoint: Checkpoint) -> Checkpoint:
                     f"{checkpoint.path.name} does not fit {checkpoint.system}: misses {', '.join(lost)}",
                     hint="MoRE tuned queries and values by LoRA: each needs its base layer and both low-rank parts",
                 )
-            weight, one, two = (tensors.pop(name) for name in (base, down, up))
+            weight, one, two = (checkpoint.float32(name) for name in (base, down, up))
+            for name in (base, down, up):
+                del tensors[name]
             if one.ndim != 2 or two.ndim != 2 or two.shape[1] != one.shape[0] or len(two) != len(weight):
                 raise ModelError(
                     f"{checkpoint.path.name} does not fit {checkpoint.system}: misshapen {down} {tuple(one.shape)}, "
@@ -235,7 +237,7 @@ def build_more(checkpoint: Checkpoint, text: TextFolder, heads: int) -> More:
         heads=heads,
     )
     vit = EcgVit(sizes)
-    roberta = RobertaModel(RobertaConfig(**dict(text.config)))
+    roberta = build_tower(lambda config: RobertaModel(RobertaConfig(**config)), text, names.HUB_TEXT)
     return More(vit, roberta, int(text.config["hidden_size"]), size(names.PROJECTOR_HIDDEN), size(names.PROJECTOR_OUT))
 
 
@@ -309,7 +311,14 @@ def load_more(place: Path, name: str, device: str = "cpu", settings: Mapping[str
     path = find_checkpoint(place, names.SYSTEM, ("best_", ""))
     checkpoint = read_checkpoint(path, names.SYSTEM)
     check_system(checkpoint, "more")
-    text = find_text_folder(path.parent, names.TEXT_TYPE, names.HUB_TEXT, names.TEXT_WANTED, max_tokens)
+    text = find_text_folder(
+        path.parent,
+        names.TEXT_TYPE,
+        names.HUB_TEXT,
+        names.TEXT_WANTED,
+        max_tokens,
+        tokenizer_of=names.HUB_TOKENIZER,
+    )
     heads = _heads(chosen.get("heads"), checkpoint.size(names.PATCH_OUT))
     checkpoint = merge_lora(checkpoint)
     network = build_more(checkpoint, text, heads)

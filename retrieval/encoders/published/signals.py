@@ -101,6 +101,8 @@ def prepare(record: EcgRecord, rule: SignalRule) -> Prepared:
     if within.shape[1] < rows.shape[1]:
         notes.append(f"{rule.system} reads the first {WINDOW_S:g} s of {record.duration_s:g} s")
     within = _without_gaps(within, rule, notes)
+    if not np.ptp(within, axis=1).any():
+        notes.append("no lead of this record changes: its vector says nothing of a heart")
     if record.fs_hz != rule.fs_hz:
         change = f"resampled from {record.fs_hz:g} to {rule.fs_hz:g} Hz for {rule.system}"
         if record.fs_hz < rule.fs_hz:
@@ -138,7 +140,7 @@ def _without_gaps(rows: Samples, rule: SignalRule, notes: list[str]) -> Samples:
         return rows
     share = float(missing.mean())
     absent = [name for name, gone in zip(rule.leads, missing, strict=True) if gone.all()]
-    found = f"{share:.0%} of the samples that {rule.system} reads are missing"
+    found = f"{_percent(share)} of the samples that {rule.system} reads are missing"
     if absent:
         found += f" (no {', '.join(absent)})"
     if share > MOST_MISSING:
@@ -148,6 +150,11 @@ def _without_gaps(rows: Samples, rule: SignalRule, notes: list[str]) -> Samples:
         )
     notes.append(f"{found}: taken as 0 mV")
     return np.where(missing, 0.0, rows)
+
+
+def _percent(share: float) -> str:
+    """With a decimal where rounding would make it none, or as much as the limit."""
+    return f"{share:.0%}" if round(share, 2) not in (0.0, MOST_MISSING) else f"{share:.2%}"
 
 
 def _resampled(rows: Samples, fs_hz: float, to_hz: float) -> Samples:
@@ -164,7 +171,12 @@ def _resampled(rows: Samples, fs_hz: float, to_hz: float) -> Samples:
 
 def _padded(rows: Samples, n_samples: int, rule: SignalRule, notes: list[str]) -> Samples:
     short = n_samples - rows.shape[1]
-    if short <= 0 or not rule.pad:
+    if short <= 0:
+        return rows
+    if not rule.pad:
+        notes.append(
+            f"{rows.shape[1] / n_samples * WINDOW_S:.3g} s long, of {WINDOW_S:g} s: {rule.system} reads it as it is"
+        )
         return rows
     notes.append(f"{rows.shape[1] / n_samples * WINDOW_S:.3g} s long: zeros behind up to {WINDOW_S:g} s")
     return np.pad(rows, ((0, 0), (0, short)))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.json"
 WORDPIECE_FILE = "vocab.txt"
+_KINDS = {"bert": "WordPiece", "roberta": "BPE", "t5": "Unigram"}
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,13 @@ class TextFolder:
 
 
 def find_text_folder(
-    near: Path, model_type: str, hub_name: str, wanted: Mapping[str, Any], max_tokens: int
+    near: Path,
+    model_type: str,
+    hub_name: str,
+    wanted: Mapping[str, Any],
+    max_tokens: int,
+    *,
+    tokenizer_of: str = "",
 ) -> TextFolder:
     """The configuration and tokenizer of a text model, in a folder or one below it.
 
@@ -76,6 +86,7 @@ def find_text_folder(
         hub_name: What it is called on the hub, for messages.
         wanted: Fields of config.json whose other values would change the arithmetic.
         max_tokens: Longer texts are cut there, special tokens included.
+        tokenizer_of: What the model is called whose tokenizer it takes; "" where it is its own.
 
     Returns:
         Configuration and tokenizer.
@@ -108,21 +119,64 @@ def find_text_folder(
                 f"{name} is {config.get(name)!r} in {folder / CONFIG_FILE} (expected {value!r})",
                 hint=f"this is not the configuration of {hub_name}",
             )
-    tokenizer = _read_tokenizer(folder, model_type, hub_name)
+    tokenizer_of = tokenizer_of or hub_name
+    tokenizer = _read_tokenizer(folder, model_type, tokenizer_of)
+    kind = str(json.loads(tokenizer.to_str())["model"].get("type"))
+    if kind != _KINDS[model_type]:
+        raise ModelError(
+            f"the tokenizer in {folder} is a {kind} (expected the {_KINDS[model_type]} of {tokenizer_of})",
+            hint=f"copy the tokenizer files of {tokenizer_of} there",
+        )
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_tokens)
-    size = int(config.get("vocab_size", 0))
+    size = _whole(config, "vocab_size", folder)
     if tokenizer.get_vocab_size() > size:
         raise ModelError(
             f"the tokenizer in {folder} has {tokenizer.get_vocab_size()} tokens, its configuration {size}",
-            hint=f"tokenizer and configuration are of different models; take both from {hub_name}",
+            hint=f"they are of different models: take the tokenizer of {tokenizer_of}, config.json of {hub_name}",
         )
-    return TextFolder(folder, config, tokenizer, int(config.get("pad_token_id", 0)))
+    return TextFolder(folder, config, tokenizer, _whole(config, "pad_token_id", folder))
+
+
+def build_tower(make: Callable[[dict[str, Any]], T], text: TextFolder, hub_name: str) -> T:
+    """A text network of the sizes that its configuration says, not filled yet.
+
+    Args:
+        make: Builds it of the configuration.
+        text: Its folder.
+        hub_name: What it is called on the hub, for messages.
+
+    Returns:
+        What `make` returns.
+
+    Raises:
+        ModelError: The configuration describes no network.
+    """
+    try:
+        return make(dict(text.config))
+    except Exception as error:  # the library raises kinds of its own, by version
+        why = " ".join(str(error).split())
+        raise ModelError(
+            f"{text.folder / CONFIG_FILE} describes no network: {textwrap.shorten(why, 160)}",
+            hint=f"copy config.json of {hub_name} again",
+        ) from error
+
+
+def _whole(config: Mapping[str, Any], name: str, folder: Path) -> int:
+    """A number of 0 and more of a configuration; 0 where it is left out."""
+    value = config.get(name, 0)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ModelError(
+            f"{name} is {value!r} in {folder / CONFIG_FILE} (expected a whole number)", hint="get the file again"
+        )
+    return value
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
+    except PermissionError:
+        raise
     except (ValueError, OSError) as error:
         raise ModelError(f"{path} is no JSON: {error}", hint="get the file again") from error
     if not isinstance(value, dict):

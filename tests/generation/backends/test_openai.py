@@ -38,7 +38,7 @@ from ecgkin.generation.backends.openai.wire import (
 from ecgkin.generation.backends.pulse.counter import PulseCounter
 from ecgkin.generation.backends.pulse.images import TileRule, cut_tiles
 from ecgkin.generation.drafter import open_model
-from ecgkin.retrieval.errors import BackendTimeoutError, GenerationError, WeightsMissingError
+from ecgkin.retrieval.errors import BackendTimeoutError, BackendUnreachableError, GenerationError, WeightsMissingError
 
 KEY = "sk-very-secret-0123456789"
 RULE = TileRule(56, 7, ((56, 112), (112, 56), (112, 112), (168, 56), (56, 168)), "flat")
@@ -362,7 +362,7 @@ def test_down() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = time.monotonic()
-    with pytest.raises(GenerationError, match=r"cannot be reached \(ConnectError\), 3 times") as caught:
+    with pytest.raises(BackendUnreachableError, match=r"cannot be reached \(ConnectError\), 3 times") as caught:
         ask(EndpointBackend(f"http://127.0.0.1:{port}/v1", "m", patience=QUICK))
     assert "running" in caught.value.hint
     assert time.monotonic() - started < 2.0

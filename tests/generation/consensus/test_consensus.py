@@ -143,6 +143,15 @@ def test_settled_statements_can_stand_together(candidates: dict[str, float]) -> 
     assert settle(kept).kept == kept
 
 
+def test_of_two_names_for_one_thing_the_diagnosis_is_said() -> None:
+    """Unless the other is twice as probable; of two that are no diagnosis the likelier."""
+    assert set(settle({"NDT": 0.31, "NT_": 0.6}).kept) == {"NDT"}
+    assert set(settle({"NDT": 0.29, "NT_": 0.6}).kept) == {"NT_"}
+    assert set(settle({"NST_": 0.4, "STD_": 0.7}).kept) == {"NST_"}
+    assert set(settle({"NST_": 0.2, "STD_": 0.78}).kept) == {"STD_"}
+    assert set(settle({"LOWT": 0.4, "INVT": 0.5}).kept) == {"INVT"}
+
+
 def test_measurements_rule_out_and_are_said_once() -> None:
     """No bradycardia at 80/min, no PR in fibrillation, one rate in the text."""
     values = Measurements(rate_bpm=80.0, pr_ms=160.0, qrs_ms=90.0, qt_ms=380.0, qtc_ms=438.0, axis_deg=40.0, n_beats=13)

@@ -253,6 +253,9 @@ def test_atria_and_ventricles_apart() -> None:
     rr = (800.0, 820.0, 1000.0, 810.0)
     dropped: dict[str, Any] = {"rate_bpm": 70.0, "rr_variation": 0.2, "rr_ms": rr}
     assert kinds(measured(**dropped, p_train=train(90.0, (1, 1, 2, 1), 0.05))) == {("second_degree_block", "dropped")}
+    # Waves that are less alike may be those of fibrillation.
+    for like, found in ((0.8, {("second_degree_block", "dropped")}), (0.79, set())):
+        assert kinds(measured(**dropped, p_train=train(90.0, (1, 1, 2, 1), 0.05, like=like))) == found
     short = {**dropped, "rr_ms": (800.0, 820.0, 960.0, 810.0)}
     assert kinds(measured(**short, p_train=train(90.0, (1, 1, 2, 1), 0.05))) == set()
 

@@ -16,7 +16,7 @@ from ecgkin.generation.research.drafts.regen import KS, evaluate_regen, report_p
 from ecgkin.generation.research.scope import Scope
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXl
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
-from ecgkin.retrieval.errors import GenerationError, QueryError
+from ecgkin.retrieval.errors import BackendUnreachableError, GenerationError, QueryError
 
 TEXTS = st.lists(st.sampled_from("sinus rhythm normal ecg left axis st t block infarct".split()), max_size=14)
 
@@ -113,6 +113,9 @@ def test_the_whole_comparison(made_ptbxl: Path) -> None:
     assert "most frequent report" in text
     assert found.as_dict()["about"]["model"] == "copying"
     assert set(found.answers["most frequent answer"]) <= {"verify", "choose", "query"}
+    assert found.unread["most frequent answer"] == 0 and "no answer read" in text
+    # It copies reports, which name no superclass that was asked about, or both.
+    assert found.unread["model, k=5"] > 0
 
 
 def test_a_stopped_comparison_goes_on_where_it_was(made_ptbxl: Path, tmp_path: Path) -> None:
@@ -140,6 +143,17 @@ def test_a_stopped_comparison_goes_on_where_it_was(made_ptbxl: Path, tmp_path: P
     other.name = "another"
     with pytest.raises(QueryError, match="another run"):
         evaluate_regen(made_ptbxl, HashingEncoder(32), scope, backend=other, ks=(1,), answers=kept)
+
+
+def test_a_server_that_is_gone_ends_the_comparison(made_ptbxl: Path) -> None:
+    class Gone(Copying):
+        def generate(self, request: Request) -> Completion:
+            if len(self.prompts) == 3:
+                raise BackendUnreachableError("the server cannot be reached")
+            return super().generate(request)
+
+    with pytest.raises(BackendUnreachableError):
+        evaluate_regen(made_ptbxl, HashingEncoder(32), Scope((9,), range(1, 9), resamples=20), backend=Gone(), ks=(1,))
 
 
 def test_without_a_model(made_ptbxl: Path) -> None:

@@ -14,6 +14,7 @@ from ecgkin.generation.research.retrieval.zero_shot_table import (
     COLUMNS,
     NO_DATA,
     NOT_AT_HAND,
+    NOT_USABLE,
     read_prompts,
     read_split,
     zero_shot_table,
@@ -62,10 +63,18 @@ def test_rows_with_weights(made_ptbxl: Path, tmp_path: Path) -> None:
     assert not found.retrieval
 
 
-def test_weights_that_do_not_fit_stop_the_table(made_ptbxl: Path, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_keep_their_row(made_ptbxl: Path, tmp_path: Path) -> None:
     (tmp_path / "x_ckpt.pth").write_bytes(b"nonsense")
-    with pytest.raises(ModelError):
-        zero_shot_table(made_ptbxl, [f"merl:{tmp_path}"], ALONE)
+    name, nowhere = f"merl:{tmp_path}", f"more:{tmp_path / 'no'}"
+    found = zero_shot_table(made_ptbxl, [name, nowhere, "hashing"], ALONE)
+    assert {cell.why for cell in found.rows[name].values()} == {NOT_USABLE}
+    assert {cell.why for cell in found.rows[nowhere].values()} == {NOT_AT_HAND}
+    assert found.rows["hashing"]["superclass"].auc is not None
+    assert any("damaged or cut off" in note for note in found.notes)
+    assert any("is not there" in note for note in found.notes)
+    for only in (name, nowhere):
+        with pytest.raises(ModelError):
+            zero_shot_table(made_ptbxl, [only], ALONE)
 
 
 def test_split_files(made_ptbxl: Path, tmp_path: Path) -> None:
@@ -104,7 +113,9 @@ def test_prompts_of_the_users_copy(made_ptbxl: Path, tmp_path: Path) -> None:
     given = zero_shot_table(made_ptbxl, ["hashing"], ALONE, prompts=prompts)
     assert own.rows["hashing"]["superclass"].auc != given.rows["hashing"]["superclass"].auc
     assert own.rows["hashing"]["rhythm"].auc == given.rows["hashing"]["rhythm"].auc
-    assert any("the user's copy" in note for note in given.notes)
+    assert any(
+        "the user's copy, by class; it lacks" in note and "this project's wording" in note for note in given.notes
+    )
     file.write_text("[1]")
     with pytest.raises(QueryError, match="no table of texts"):
         read_prompts(file)

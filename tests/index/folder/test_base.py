@@ -137,6 +137,18 @@ def test_excluding_a_patient_with_hundreds_of_cases(tmp_path: Path) -> None:
         assert {c.patient_id for c, _ in found} == {"other"} and len(found) == 20
 
 
+def test_a_case_that_a_reader_changes_stays_as_it_is_stored(tmp_path: Path) -> None:
+    stored = Case("x/1", labels={"AFIB": 100.0}, meta={"digitised": {"layout": "6x2"}, "device": "A"})
+    with made(tmp_path / "base", 0) as base:
+        base.add([stored], unit(1))
+        for _ in range(2):
+            case = base.get("x/1")
+            assert case.as_dict() == {**stored.as_dict(), "content_hash": case.content_hash}
+            case.labels.clear()
+            case.meta["device"] = "B"
+            case.meta["digitised"]["layout"] = "3x4"
+
+
 def test_update_and_remove(tmp_path: Path) -> None:
     with made(tmp_path / "b") as base:
         base.update([replace(base.get("made/3"), report="new", labels={"PACE": 1.0})])

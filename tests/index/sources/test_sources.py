@@ -392,3 +392,36 @@ def test_hostile_pdf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: Imag
     monkeypatch.setattr("ecgkin.retrieval.ecg.formats.pdf.pages._LARGEST_MPX", 0.1)
     with pytest.raises(ImageError, match="holds a picture of"):
         page_picture(pdf_of(page))
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "file,age,sex,date,report\nr1.csv,71,F,2020-01-02,SR\n".encode("utf-16-le"),
+        b"file|age|sex|date|report\nr1.csv|71|F|2020-01-02|SR\n",
+        b"sep=;\r\nfile;age;sex;date;report\r\nr1.csv;71;F;2020-01-02;SR\r\n",
+        "Datei;Alter;Geschlecht;Datum;Befund\nr1.csv;71;weiblich;02.01.2020;SR\n".encode("cp1252"),
+        "fichier;âge;sexe;date;report\nr1.csv;71;femme;2 janvier 2020;SR\n".encode(),
+        b"\r\n\nfilename,age_years,gender,recorded_at,finding\nR1.CSV,71,Female,2020/1/2,SR\n",
+        b"file\tage\tsex\tdate\treport\n.\\R1.csv\t71\tF\t20200102\tSR\n",
+    ],
+)
+def test_tables_as_they_are_exported(tmp_path: Path, table: bytes) -> None:
+    """Encodings, separators, Excel's first line, other names of columns, names of files in other letters."""
+    (tmp_path / "r1.csv").write_text("I,II\n" + "0.1,0.2\n" * 300)
+    (tmp_path / "cases.csv").write_bytes(table)
+    (item,) = folder_items(tmp_path)
+    case = item.case
+    assert (case.age_years, case.sex, case.recorded_at, case.report) == (71, "F", "2020-01-02", "SR")
+
+
+def test_a_columns_own_name_goes_before_others(tmp_path: Path) -> None:
+    """What else is called so is kept as it is; two files that differ in letters are two."""
+    for name in ("r1.csv", "R1.csv"):
+        (tmp_path / name).write_text("I,II\n" + "0.1,0.2\n" * 300)
+    if len({path.name for path in tmp_path.iterdir()}) < 2:
+        pytest.skip("capital and small letters are one here")
+    (tmp_path / "cases.csv").write_text("file,age,alter,finding\nr1.csv,71,72,SR\nR1.CSV,5,6,AF\n")
+    items = {item.case.case_id.rpartition("/")[2]: item.case for item in folder_items(tmp_path)}
+    assert (items["r1.csv"].age_years, items["r1.csv"].meta["alter"], items["r1.csv"].report) == (71, "72", "SR")
+    assert items["R1.csv"].age_years is None and items["R1.CSV"].case_id.endswith("R1.CSV")

@@ -10,7 +10,7 @@ import pytest
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
-from ecgkin.retrieval.search.copies import MOST_READ, NEAREST, same_recording, without_near_copies
+from ecgkin.retrieval.search.copies import MOST_READ, NEAREST, Outlines, same_recording, without_near_copies
 
 
 def _ecg(code: str, seed: int) -> EcgRecord:
@@ -62,7 +62,7 @@ def test_crops_vote_once_however_far_their_vectors_are() -> None:
     record, others = _ecg("NORM", 5), [_ecg("NORM", 6), _ecg("CLBBB", 7)]
     rate = record.fs_hz
     crops = [
-        _with(record, record.signal_mv[:, round(0.6 * k * rate) : round((0.6 * k + 5.5) * rate)]) for k in range(8)
+        _with(record, record.signal_mv[:, round(0.617 * k * rate) : round((0.617 * k + 5.5) * rate)]) for k in range(8)
     ]
     crops[3] = replace(crops[3], signal_mv=crops[3].signal_mv[:8], leads=crops[3].leads[:8])
     assert not same_recording(crops[0], crops[-1])
@@ -111,3 +111,31 @@ def test_of_near_copies_the_nearest_votes() -> None:
 
     without_near_copies(many, np.ones((300, 1), dtype=np.float32), read)
     assert len(asked) <= MOST_READ and len(set(asked)) == len(asked)
+
+
+def test_what_was_looked_at_is_not_read_again() -> None:
+    record, other = _ecg("NORM", 5), _ecg("CLBBB", 7)
+    half = _with(record, record.signal_mv[:, record.signal_mv.shape[1] // 2 :])
+    samples = {"a": record, "b": other, "c": half}
+    found = [(Case(name, content_hash=name), 0.9 - 0.1 * k) for k, name in enumerate(samples)]
+    apart, kept = np.eye(3, dtype=np.float32), Outlines()
+    read: list[str] = []
+
+    def record_of(name: str) -> EcgRecord:
+        read.append(name)
+        return samples[name]
+
+    def left() -> list[str]:
+        read.clear()
+        return [case.case_id for case, _ in without_near_copies(found, apart, record_of, kept)]
+
+    assert left() == ["a", "b"] and read == ["a", "b", "c"]
+    assert left() == ["a", "b"] and read == ["a", "c"], "only what is alike is compared sample by sample"
+    # The same id with another content is another recording; without a content nothing is kept.
+    samples["b"] = _with(record, record.signal_mv * 1.2)
+    found[1] = (Case("b", content_hash="new"), 0.8)
+    assert left() == ["a"] and "b" in read
+    found[1] = (Case("b"), 0.8)
+    assert left() == ["a"]
+    samples["b"] = other
+    assert left() == ["a", "b"]

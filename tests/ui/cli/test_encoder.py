@@ -80,4 +80,4 @@ def test_regen(call: Callable[..., tuple[int, str, str]], made_ptbxl: Path, tmp_
     status, out, _ = call(*words, "--out", tmp_path, group="evaluate")
     assert status == 0
     assert "most frequent report" in out
-    assert set(json.loads((tmp_path / "regen.json").read_text())) == {"about", "arms", "answers", "examples"}
+    assert set(json.loads((tmp_path / "regen.json").read_text())) == {"about", "arms", "answers", "unread", "examples"}

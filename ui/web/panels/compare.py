@@ -68,7 +68,9 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
             size, phone = drawings.OVERLAY_MM, drawings.OVERLAY_PHONE_MM
             st.html(height_css(f"st-key-{VIEWER}", size, share=OVERLAY_SHARE, phone_mm=phone))
         else:
-            st.html(height_css(f"st-key-{VIEWER}", drawings.crop(LAYOUT)[2:], 1 + (found.query.kind == "ecg")))
+            # Where it is explained, a recording is shown with every lead over its whole length.
+            layout = WHY_LAYOUT if st.session_state.get("why") and shown.page is None else LAYOUT
+            st.html(height_css(f"st-key-{VIEWER}", drawings.crop(layout)[2:], 1 + (found.query.kind == "ecg")))
     try:
         case = page.api.case(case_id)
         other = page.api.record(case_id)

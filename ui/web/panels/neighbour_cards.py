@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 # A statement that at least half of the vote carries counts as the query's.
 VOTED_FROM = 0.5
 CARD_LAYOUT = "3x4"
+# Cards beside each other on a wide screen.
+AT_ONCE = 4
 # Longer reports are folded after their beginning.
 REPORT_CHARS = 150
 
@@ -88,14 +90,16 @@ def more_cards(page: Page, found: Found, shown: SearchOut, hits: Sequence[HitOut
         strip: From `neighbour_cards`.
     """
     own = voted(shown.vote)
-    try:
-        pages = page.api.cards([hit.case.case_id for hit in hits], CARD_LAYOUT, page.dark)
-    except EcgkinError as error:
-        pages = {}
-        show_error(error, page.word)
-    with strip:
-        for hit in hits:
-            _card(page, found, hit, own, pages.get(hit.case.case_id, ""))
+    # Those that a screen shows are not kept waiting by the others.
+    for some in (hits[:AT_ONCE], hits[AT_ONCE:]):
+        try:
+            pages = page.api.cards([hit.case.case_id for hit in some], CARD_LAYOUT, page.dark)
+        except EcgkinError as error:
+            pages = {}
+            show_error(error, page.word)
+        with strip:
+            for hit in some:
+                _card(page, found, hit, own, pages.get(hit.case.case_id, ""))
 
 
 def _again(page: Page, found: Found) -> bool:

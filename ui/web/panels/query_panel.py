@@ -116,9 +116,11 @@ def query_viewer(
         if sheet is not None and found.page is not None and record is None:
             read = reading.check_panel(page, work, found.page)
         if not brief:
-            st.html(understood_html(query, found, record, page.word), width="content")
             if sheet is not None and asked is not None:
                 region.field(page, asked, found, options, lambda: record or samples_read_off(page, query))
+            st.html(understood_html(query, found, record, page.word), width="content")
+        if read is not None:
+            st.html(f'<p class="ek ek-soft">{escape(reading.summary(read, page.word))}</p>', width="content")
     if sheet is not None:
         sheet = reading.curves_on(sheet, read) if read is not None else sheet
         sheet = region.framed_on(sheet, asked.region) if asked is not None else sheet

@@ -105,12 +105,16 @@ def check_panel(page: Page, work: Work, shown: PageOut) -> DigitizedOut | None:
             found = page.api.digitized(query)
         except EcgkinError as error:
             show_error(error, word, [name for name, _ in query.files])
-    if found is not None:
-        st.html(f'<p class="ek ek-soft">{_summary(found, word)}</p>')
     return found
 
 
-def _summary(found: DigitizedOut, word: Words) -> str:
+def summary(found: DigitizedOut, word: Words) -> str:
+    """How well the curves were followed, in a line.
+
+    Args:
+        found: What was read of the picture.
+        word: Texts.
+    """
     if not found.digitized:
         return word("not_read_as_numbers")
     least = min(found.confidence.items(), key=lambda item: item[1], default=("", 0.0))

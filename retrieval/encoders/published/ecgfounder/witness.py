@@ -42,6 +42,11 @@ class EcgFounderWitness:
         """See `StatementWitness`."""
         return "ecgfounder"
 
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What must stand beside whatever it says."""
+        return tuple(f"{self.name}: {caution}" for caution in self.encoder.cautions)
+
     def check(self) -> None:
         """That its classes are the published ones.
 

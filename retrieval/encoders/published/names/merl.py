@@ -93,6 +93,8 @@ VIT_NAMES = Names({**_inside("backbone.", _VIT), **_PROJECTION, **_TEXT}, _IGNOR
 RESNET_BACKBONE_NAMES = Names(_inside("backbone.", _RESNET), _IGNORED)
 VIT_BACKBONE_NAMES = Names(_inside("backbone.", _VIT), _IGNORED)
 
+# A buffer that older versions of transformers save.
+OPTIONAL = ("lm_model.embeddings.position_ids",)
 # Published sizes, for first contact: tensors and values of the whole file, length of a vector; by kind.
 PUBLISHED_SIZES = {
     "ResNet": {"tensors": 337, "values": 114_280_478, "dim": 256},

@@ -10,6 +10,7 @@ from ecgkin.retrieval.encoders.published.names.table import Names
 
 SYSTEM = "MoRE"
 HUB_TEXT = "RoBERTa-base-PM-M3-Voc-distill-align-hf"
+HUB_TOKENIZER = "roberta-base"
 TEXT_TYPE = "roberta"
 TEXT_WANTED = {"layer_norm_eps": 1e-5, "hidden_act": "gelu"}
 PUBLISHED_SIZES = {"dim": 128}

@@ -19,7 +19,7 @@ from ecgkin.retrieval.ecg.assemble import assemble, millivolts_per
 from ecgkin.retrieval.ecg.formats.csv import stated_rate
 from ecgkin.retrieval.ecg.formats.dicom import MAX_INFLATED
 from ecgkin.retrieval.ecg.formats.read import read_ecg
-from ecgkin.retrieval.ecg.header import age_of, iso_time
+from ecgkin.retrieval.ecg.header import age_of, iso_time, sex_of
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
@@ -131,7 +131,7 @@ def test_a_plain_name_wins_over_one_with_words_beside_it() -> None:
         ("unknown", None), ("", None), ("    ", None), ("-3", None), ("13 månader", 13 / 12),
         ("2 semaines", 14 / 365.25),
         ("5 dagar", 5 / 365.25), ("3 miesiące", None), ("1/2", None), ("60-70", None), ("1e2", None), ("1234", None),
-        ("54 female", 54), ("62.04654321", 62.04654321), ("45 years 3 months", 45),
+        ("54 female", 54), ("62.04654321", 62.04654321), ("45 years 3 months", 45.25),
     ],
 )  # fmt: skip
 def test_ages_with_units_and_limits(text: str, years: float | None) -> None:
@@ -613,3 +613,43 @@ def test_export_of_a_watch(truth: np.ndarray, tmp_path: Path, words: str, comma:
     assert np.abs(record.signal_mv[0] - truth[0]).max() < 1e-6
     assert record.header is not None and record.header.patient_name == "Erika Muster"
     assert record.header.recorded_at == "2020-01-02T10:30:00" and "Sinus" in record.header.report
+
+
+@pytest.mark.parametrize(
+    ("line", "fs_hz"),
+    [
+        ("sample rate 1 000 Hz", 1000), ("sample rate 1'000 Hz", 1000), ("SampleRate,500", 500), ("fs;250", 250),
+        ("Sampling rate: 2x250 Hz", None), ("Sampling Interval: 2 ms", 500), ("dt=0.004 s", 250), ("dt: 4", None),
+        ("sampling period 2000 us", 500), ("500 samples/s", 500), ("250 sps", 250), ("500 S/s", 500), ("25 mm/s", None),
+        ("fréquence d'échantillonnage : 500 Hz", 500), ("Frecuencia de muestreo: 0,5 kHz", 500),
+        ("Frequenza di campionamento 250 Hz", 250), ("sample rate .5 kHz", 500), ("Sampling rate: 500 s", 500),
+        ("Filter 0.05-150 Hz", None), ("heart rate 72/min", None),
+    ],
+)  # fmt: skip
+def test_more_words_for_a_rate(line: str, fs_hz: float | None) -> None:
+    """Thousands set apart, a cell behind a comma, seconds from sample to sample, other languages; nothing guessed."""
+    assert stated_rate([line]) == (pytest.approx(fs_hz) if fs_hz else None)
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("1 year 6 months", 1.5), ("1 Jahr 3 Monate", 1.25), ("2 ans et 6 mois", 2.5), ("2 y 3 m", 2.25),
+        ("3 mos", 0.25),
+        ("P3M", 0.25), ("P45Y", 45), ("36 hrs", 36 / 8766), ("45 years, male", 45), ("45 years 6 beers", 45),
+        ("6 months 2 years", 0.5), ("1 an 3", 1),
+    ],
+)  # fmt: skip
+def test_ages_of_several_parts(text: str, years: float) -> None:
+    assert age_of(text) == pytest.approx(years)
+
+
+def test_dates_and_sexes_of_more_countries() -> None:
+    assert {
+        iso_time(text) for text in ("2020/1/2", "2020-1-2", "2020年1月2日", "2 janvier 2020", "2 de enero de 2020")
+    } == {"2020-01-02"}
+    assert iso_time("2020/1/2 10:30") == iso_time("2 gennaio 2020 10:30") == "2020-01-02T10:30:00"
+    assert iso_time("2020/13/1") is None and iso_time("2020/2/30") is None and iso_time("3 xyz 2020") is None
+    assert {sex_of(text) for text in ("varón", "uomo", "Maschio", "mannelijk", "мужской", "男")} == {"M"}
+    assert {sex_of(text) for text in ("donna", "vrouw", "Kvinna", "feminino", "женский", "女")} == {"F"}
+    assert sex_of("O") is None and sex_of("divers") is None and sex_of("1") is None

@@ -12,6 +12,7 @@ from ecgkin.generation.research.digitising.pages import shown
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, digitize, render_array, simulate
 from ecgkin.retrieval.ecg.augment.photograph import photograph
 from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.page.arrangement import Columns
 from ecgkin.retrieval.ecg.page.columns import Extent
 from ecgkin.retrieval.ecg.page.digitize import _stretches, digitize_look
 from ecgkin.retrieval.ecg.page.digitized import Stretch
@@ -129,6 +130,7 @@ def test_a_stretch_whose_borders_cross_shows_nothing() -> None:
 def test_borders_that_cross_leave_no_time_between_them() -> None:
     x_mm = np.tile(np.arange(0.0, 260.0, 0.25), (3, 1))
     parts = ((0.0, 62.5), (70.0, 60.0), (125.0, 187.5), (187.5, 250.0))
-    found = _stretches(layouts_of(3)[0], Extent(0.0, 250.0, np.zeros((3, 2)), ()), parts, 10.0, x_mm)
+    columns = Columns(parts, 62.5)
+    found = _stretches(layouts_of(3)[0], Extent(0.0, 250.0, np.zeros((3, 2)), ()), columns, 10.0, x_mm)
     lengths = {stretch.lead: stretch.length_s for stretch in found}
     assert lengths["aVR"] == 0.0 and lengths["I"] == pytest.approx(2.5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,3 +53,22 @@ def test_any_three_limb_leads_fulfil_a_law() -> None:
     swapped = einthoven_db({"I": two, "II": one, "III": two - one})
     assert swapped is not None and swapped < 6
     assert einthoven_db({"V1": one}) is None
+
+
+def test_names_above_the_middle_of_their_columns_speak_for_their_layout() -> None:
+    layout = layouts_of(4)[0]
+    middle = tuple(replace(name, share=name.share + 0.09) for name in _names(layout))
+    assert agreement(layout, middle) > 4.0
+    assert max(layouts_of(4), key=lambda other: agreement(other, middle)) == layout
+    elsewhere = tuple(replace(name, share=min(0.99, name.share + 0.24)) for name in _names(layout))
+    assert agreement(layout, elsewhere) < 0.0
+
+
+def test_names_stand_at_the_beginnings_of_uneven_columns() -> None:
+    layout = layouts_of(3)[0]
+    begins = (0.0, 0.1, 0.4, 0.7)  # the page is cut within its first column
+    shifted = tuple(
+        replace(name, share=begins[column] + 0.02)
+        for column in range(1, 4) for name in _names(layout)[3 * column : 3 * column + 3]
+    )  # fmt: skip
+    assert agreement(layout, shifted, begins) > agreement(layout, shifted) + 2.0
