@@ -1,8 +1,4 @@
-<<<<<<<< HEAD:retrieval/ecg/beside.py
-"""A step of work beside another one: OpenCV and the networks leave the interpreter to others meanwhile."""
-========
 """One step beside another: OpenCV, Pillow and the networks leave the interpreter to others while they work."""
->>>>>>>> speed:retrieval/beside.py
 
 from __future__ import annotations
 
