@@ -74,6 +74,7 @@ def few_threads(n_queries: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
+_FLAT_HEAD = 74  # bytes of FAISS's IndexIDMap2 and IndexFlat before the number of numbers
 KINDS = ("flat", "hnsw", "ivf_sq8", "ivf_pq", "ivf_rabitq")
 QUANTISED = ("ivf_sq8", "ivf_pq", "ivf_rabitq")
 
@@ -447,11 +448,13 @@ class FaissIndex:
                 index = cls(int(head["dim"]), str(head["kind"]), fetch=fetch, device=device)
                 ids = np.frombuffer(file.read(8 * int(head["n"])), dtype="<i8").astype(np.int64)
                 if not head["empty"]:
+                    _check_sizes(path, file.tell(), index.kind, len(ids), index.dim)
                     index._index = faiss.read_index(faiss.PyCallbackIOReader(file.read, 1 << 20))
                 stored = 0 if index._index is None else int(index._index.ntotal)
                 if len(ids) != head["n"] or stored < len(ids):
                     raise ValueError(f"it holds {stored} vectors and {len(ids)} ids (expected {head['n']})")
-            except (ValueError, KeyError, RuntimeError) as error:
+                _check_loaded(index._index, index.kind, index.dim, ids)
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RuntimeError, MemoryError) as error:
                 raise CaseBaseError(f"{path} is not a whole index file: {str(error)[:200]}") from error
         index._ids = ids
         if index.kind == "hnsw" and stored > len(ids):
@@ -499,6 +502,43 @@ class FaissIndex:
         copy, positions = self._gpu
         top, at = copy.search(queries, want)
         return np.clip(top, -1.0, 1.0), np.where(at >= 0, positions[at], -1)
+
+
+def _check_sizes(path: Path, at: int, kind: str, n: int, dim: int) -> None:
+    """Refuse a flat index that names more numbers than it holds: FAISS takes the memory that a file names.
+
+    Raises:
+        ValueError: Sizes do not fit, or it is not laid out as FAISS lays out a flat index under ids.
+    """
+    if kind != "flat":
+        return
+    with path.open("rb") as file:
+        file.seek(at)
+        head = file.read(_FLAT_HEAD + 8)
+        file.seek(4 * n * dim, 1)
+        named = file.read(8)
+    sizes = int.from_bytes(head[_FLAT_HEAD:], "little"), int.from_bytes(named, "little")
+    if head[:4] != b"IxM2" or head[37:41] != b"IxFI" or len(named) != 8 or sizes != (n * dim, n):
+        raise ValueError(f"it names {sizes[0]} numbers of {sizes[1]} vectors (expected {n * dim} of {n})")
+
+
+def _check_loaded(loaded: Any, kind: str, dim: int, ids: Ids) -> None:
+    """Refuse what FAISS has read where it is not an index of this kind, size and ids.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if loaded is None:
+        return
+    faiss = load_faiss()
+    if int(loaded.d) != dim or loaded.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise ValueError(f"it holds vectors of {loaded.d} numbers (expected {dim}, compared by their product)")
+    if kind not in QUANTISED:
+        named = np.sort(faiss.vector_to_array(loaded.id_map))
+        if len(named) != loaded.ntotal or loaded.index.ntotal != loaded.ntotal or int(loaded.index.d) != dim:
+            raise ValueError(f"it holds {loaded.index.ntotal} vectors under {len(named)} ids")
+        if not np.isin(ids, named).all() or (kind == "flat" and len(ids) != len(named)):
+            raise ValueError("its ids are not those of its vectors")
 
 
 def _writer(file: BinaryIO) -> Callable[[bytes], int]:

@@ -39,7 +39,7 @@ from ecgkin.index.engines.protocol import Ids, Vectors, check_exclusions, check_
 from ecgkin.index.filters import Where, WhereLike
 from ecgkin.index.folder.live_index import LiveIndex
 from ecgkin.index.folder.store import STORE, Store
-from ecgkin.index.manifest import MANIFEST, Manifest
+from ecgkin.index.manifest import MANIFEST, REPAIR_HINT, Manifest
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import CaseBaseError, ManifestError, QueryError, why
 
@@ -243,7 +243,13 @@ class FolderBase(CaseBase):
                     top, hits = (part[0] for part in self._index.index.search(matrix[i : i + 1], k, rest))
                 pairs = zip(hits.tolist(), top.tolist(), strict=True)
                 found.append([(row, score) for row, score in pairs if row >= 0 and row not in out][:k])
-            cases = self._store.cases(sorted({row for hits_of_one in found for row, _ in hits_of_one}))
+            wanted = sorted({row for hits_of_one in found for row, _ in hits_of_one})
+            cases = self._store.cases(wanted)
+            if len(cases) < len(wanted):
+                raise ManifestError(
+                    f"the index of {self._path} names {len(wanted) - len(cases)} cases that are not there",
+                    hint=REPAIR_HINT,
+                )
         return [[(cases[row], score) for row, score in hits_of_one] for hits_of_one in found]
 
     def get(self, case_id: str) -> Case:

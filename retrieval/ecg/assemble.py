@@ -32,11 +32,12 @@ _MV_PER = {
     "uv": 1e-3,
     "nv": 1e-6,
     "": 1.0,
-    **dict.fromkeys(("microvolt", "microvolts"), 1e-3),
-    **dict.fromkeys(("millivolt", "millivolts"), 1.0),
+    **dict.fromkeys(("microvolt", "microvolts", "uvolt"), 1e-3),
+    **dict.fromkeys(("millivolt", "millivolts", "mvolt"), 1.0),
     **dict.fromkeys(("volt", "volts"), 1e3),
 }
 _LONGEST_NAME = 60
+_SLOWEST_HZ = 20.0  # a QRS complex is over before the next sample
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -152,6 +153,8 @@ def assemble(
         RecordError: No channel is a lead, a lead comes twice, all leads are empty, or no ECG has such amplitudes.
     """
     said = list(notes)
+    if fs_hz < _SLOWEST_HZ:
+        said.append(f"a sampling rate of {fs_hz:g} Hz shows no beats: is it stated in kHz?")
     leads = _by_lead(channels, where, said)
     for lead in [name for name, row in leads.items() if row.size and np.isnan(row).all()]:
         said.append(Note(NoteCode.LEAD_EMPTY, lead=lead))

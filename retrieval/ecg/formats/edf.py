@@ -141,6 +141,8 @@ def _opened(file: Path, is_bdf: bool) -> tuple[Edf | Bdf, list[str]]:
             _ = edf.reserved, edf.local_patient_identification, edf.local_recording_identification
     except Exception as error:  # edfio raises whatever its parsing of fields runs into
         text = plain_text(str(error), 120)
+        if isinstance(error, UnboundLocalError):  # edfio divides by the duration of a data record
+            raise RecordError(f"{file.name} states data records of 0 s: its sampling rate is unknown") from None
         raise RecordError(f"{file.name} cannot be decoded as EDF: {type(error).__name__}: {text}") from None
     return edf, list(dict.fromkeys(plain_text(str(w.message)) for w in said))
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per, named
 from ecgkin.retrieval.ecg.formats.snomed import codes_in, statements_of
-from ecgkin.retrieval.ecg.header import SourceHeader, age_of, iso_time, report_lines
+from ecgkin.retrieval.ecg.header import SourceHeader, age_of, iso_time, report_lines, sex_of
 from ecgkin.retrieval.ecg.leads import canonical_lead, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
@@ -48,7 +48,8 @@ _AGE = re.compile(r"\bage\b[^\w>\u2265]{0,40}([>\u2265]?[^\n]{0,40})", re.IGNORE
 _LONGEST_LINE = 10_000
 _SUBJECT = re.compile(r"\bsubject[_ ]?id\W{1,3}([\w-]{1,64})", re.IGNORECASE)
 _MIMIC = re.compile(r"p(\d{8})\Z")  # folder of a patient in MIMIC-IV-ECG: files/p1000/p10000032/s40689238/40689238.hea
-_SEX = re.compile(r"\b(?:sex|gender)\b\W{1,40}(f|m|female|male)\b", re.IGNORECASE)
+_DEFAULT_HZ = 250.0  # of headers that state no rate (WFDB manual, header(5))
+_SEX = re.compile(r"\b(?:sex|gender|geschlecht|sexe|sexo|sesso|geslacht)\b\W{1,40}([^\W\d_]{1,12})\b", re.IGNORECASE)
 _FLAC = frozenset({"508", "516", "524"})
 _MAX_FLAC = 10_000_000
 """Most samples of signals packed with FLAC, whose file says nothing about their number: 12 leads for half an hour."""
@@ -145,7 +146,7 @@ def read_wfdb(path: str | os.PathLike[str]) -> EcgRecord:
         record_id=header.name,
         patient_id=_patient(comments, header_path),
         age_years=age_of(age.group(1)) if age else None,
-        sex=sex.group(1)[0].upper() if sex else None,
+        sex=sex_of(sex.group(1)) if sex else None,
         notes=said,
         header=SourceHeader(
             "WFDB",
@@ -266,7 +267,7 @@ def _read_header(path: Path) -> _Header:
     name = _plain(head[0])
     try:
         n_signals = int(head[1])
-        fs_hz = float(head[2].split("/")[0].split("(")[0]) if len(head) > 2 else 250.0  # the WFDB default
+        fs_hz = float(head[2].split("/")[0].split("(")[0]) if len(head) > 2 else _DEFAULT_HZ
         n_samples = int(head[3]) if len(head) > 3 else 0
     except (IndexError, ValueError):
         raise RecordError(f"{path.name} is no WFDB header (first line {lines[0][:60]!r})") from None
@@ -285,6 +286,8 @@ def _read_header(path: Path) -> _Header:
     when = " ".join(head[4:])
     recorded_at = _recorded_at(head[4:])
     notes = (f"date and time {when[:40]!r} of the header are not understood",) if when and recorded_at is None else ()
+    if len(head) < 3:
+        notes = (*notes, f"no sampling rate is stated: taken as {_DEFAULT_HZ:g} Hz, WFDB's default")
     return _Header(name, checked_rate(fs_hz, path.name), n_samples or None, signals, comments, recorded_at, notes)
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ import numpy as np
 import pytest
 
 from ecgkin.index import create_base, open_base
-from ecgkin.index.atomic import checksum
+from ecgkin.index.atomic import checksum, file_digest
 from ecgkin.index.base import CaseBase
 from ecgkin.index.case import Case, check_case_id, safe_case_id
 from ecgkin.index.engines.protocol import Vectors
@@ -348,3 +349,55 @@ def test_what_is_removed_is_overwritten(base: Path, monkeypatch: pytest.MonkeyPa
         opened.remove(["c/7"])
     stored = b"".join(path.read_bytes() for path in base.iterdir() if path.is_file())
     assert b"Befund 8" in stored and b"Befund 7" not in stored
+
+
+def _changed_index(base: Path, change: Callable[[bytearray, int], None]) -> None:
+    """Put another index into the base, with the checksum that its manifest asks for."""
+    manifest = Manifest.read(base)
+    file = base / manifest.index_file
+    data = bytearray(file.read_bytes())
+    change(data, data.index(b"IxM2"))
+    file.write_bytes(data)
+    digest = file_digest(file)
+    manifest.model_copy(update={"index_bytes": len(data), "index_digest": digest}).write(base)
+
+
+def _put(offset: int, form: str, value: int) -> Callable[[bytearray, int], None]:
+    return lambda data, at: struct.pack_into(form, data, at + offset, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (_put(74, "<q", 2**33), "names 8589934592 numbers"),  # FAISS would take 32 GB
+        (_put(4, "<i", 9999), "vectors of 9999 numbers"),
+        (_put(41, "<i", 9999), "is not a whole index file"),
+        (_put(33, "<i", 1), "compared by their product"),
+        (_put(-8, "<q", 2**40), "not those of its vectors"),
+        (_put(8, "<q", 2), "is not a whole index file"),
+        (lambda data, at: data.__setitem__(slice(-8, None), struct.pack("<q", 2**40)), "not those of its vectors"),
+        (lambda data, at: data.__delitem__(slice(-8, None)), "is not a whole index file"),
+        (lambda data, at: data.__setitem__(slice(at, at + 4), b"IxPT"), "is not a whole index file"),
+    ],
+)
+def test_an_index_made_by_a_stranger(base: Path, change: Callable[[bytearray, int], None], says: str) -> None:
+    """Its checksum fits, its content does not: refused by name, whatever FAISS would have made of it."""
+    _changed_index(base, change)
+    with pytest.raises(ManifestError, match=says) as refused:
+        open_base(base)
+    assert "repair" in refused.value.hint
+    FolderBase.repair(base).close()
+    with open_base(base) as opened:
+        opened.verify()
+
+
+def test_an_index_of_cases_that_are_not_there(base: Path) -> None:
+    """Ids and vectors agree with each other and not with the store: a search says so."""
+
+    def change(data: bytearray, at: int) -> None:
+        for place in (at - 8, len(data) - 8):
+            struct.pack_into("<q", data, place, 2**40)
+
+    _changed_index(base, change)
+    with open_base(base) as opened, pytest.raises(ManifestError, match="names 1 cases that are not there"):
+        opened.search(opened.vector(opened.cases()[-1].case_id), 50)

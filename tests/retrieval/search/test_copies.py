@@ -73,6 +73,23 @@ def test_crops_vote_once_however_far_their_vectors_are() -> None:
 
 
 @pytest.mark.parametrize("code", ["NORM", "AFIB", "CLBBB"])
+def test_copies_stretched_in_time_vote_once(code: str) -> None:
+    """Their leads vary together as before; recordings of few leads are not judged by that."""
+    record, other = _ecg(code, 5), _ecg(code, 6)
+    n = record.signal_mv.shape[1]
+    stretched = [
+        _with(record, np.stack([np.interp(np.arange(0, n - 1, by), np.arange(n), row) for row in record.signal_mv]))
+        for by in (1.0, 1.01, 0.98, 1.03)
+    ]
+    samples = {f"c/{k}": copy for k, copy in enumerate(stretched)} | {"o/1": other}
+    found = [(Case(case_id), 0.9 - 0.01 * k) for k, case_id in enumerate(samples)]
+    apart = np.eye(len(found), dtype=np.float32)
+    assert [case.case_id for case, _ in without_near_copies(found, apart, samples.get)] == ["c/0", "o/1"]
+    few = {name: replace(r, signal_mv=r.signal_mv[:1], leads=r.leads[:1]) for name, r in samples.items()}
+    assert len(without_near_copies(found, apart, few.get)) >= len(found) - 1
+
+
+@pytest.mark.parametrize("code", ["NORM", "AFIB", "CLBBB"])
 def test_a_changed_copy_is_the_same_recording(code: str) -> None:
     record = _ecg(code, 5)
     for what, other in _changed(record).items():
@@ -116,6 +133,7 @@ def test_of_near_copies_the_nearest_votes() -> None:
 def test_what_was_looked_at_is_not_read_again() -> None:
     record, other = _ecg("NORM", 5), _ecg("CLBBB", 7)
     half = _with(record, record.signal_mv[:, record.signal_mv.shape[1] // 2 :])
+    half = replace(half, signal_mv=half.signal_mv[:11], leads=half.leads[:11])  # without V6 its samples decide
     samples = {"a": record, "b": other, "c": half}
     found = [(Case(name, content_hash=name), 0.9 - 0.1 * k) for k, name in enumerate(samples)]
     apart, kept = np.eye(3, dtype=np.float32), Outlines()

@@ -653,3 +653,17 @@ def test_dates_and_sexes_of_more_countries() -> None:
     assert {sex_of(text) for text in ("varón", "uomo", "Maschio", "mannelijk", "мужской", "男")} == {"M"}
     assert {sex_of(text) for text in ("donna", "vrouw", "Kvinna", "feminino", "женский", "女")} == {"F"}
     assert sex_of("O") is None and sex_of("divers") is None and sex_of("1") is None
+
+
+def test_a_header_without_a_rate_says_so(wfdb_record: Callable[[str], Path], truth: np.ndarray) -> None:
+    """WFDB's default is taken and named; a rate in kHz is asked about; the sex is read in other words."""
+    path = wfdb_record("date_first")
+    lines = path.read_text().splitlines()
+    rest = [line for line in lines[1:] if not line.startswith("#")]
+    path.write_text("\n".join([f"{lines[0].split()[0]} 12", *rest, "# Geschlecht: weiblich"]) + "\n")
+    record = read_ecg(path)
+    assert off(record, truth) < STEP_MV and record.fs_hz == 250 and record.sex == "F"
+    assert noted(record, "no sampling rate is stated: taken as 250 Hz")
+    path.write_text("\n".join([f"{lines[0].split()[0]} 12 0.25 1000", *rest]) + "\n")
+    assert noted(read_ecg(path), "is it stated in kHz")
+    assert millivolts_per("mVolt") == 1 and millivolts_per("uvolt") == 1e-3
