@@ -26,7 +26,7 @@ from ecgkin.retrieval.errors import EcgkinError
 INFARCTS = frozenset("IMI ASMI ILMI AMI ALMI LMI IPLMI IPMI PMI INJAS INJAL INJIN INJLA INJIL".split())
 OF_INFARCTION = frozenset({F.ST_ELEVATION, F.SGARBOSSA, F.POSTERIOR, F.AVR_ELEVATION, F.RECENT_INFARCTION})
 OF_ISCHAEMIA = OF_INFARCTION | {F.ST_DEPRESSION, F.T_INVERSION, F.WELLENS, F.PEAKED_T, F.BRUGADA}
-ALL = frozenset(SUPERCLASS_OF_SECTION)
+ALL = frozenset({"conduction", "st_t", "infarction"})
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ GROUPS = (
     Group("AV block of second or third degree", r"mobitz|complete degree|omplete heart|^1 AV block",
           frozenset({"conduction"}), frozenset({F.HIGH_GRADE_BLOCK, F.SECOND_DEGREE_BLOCK, F.SLOW, F.PAUSE}),
           frozenset({"2AVB", "3AVB"})),
-    Group("VT, VF, torsade", r"\bVT\b|^VF|ventricular (fib|tach)|TdP", ALL,
+    Group("VT, VF, torsade", r"\bVT\b|^VF|(?<!upra)ventricular (fib|tach)|TdP", ALL,
           frozenset({F.WIDE_TACHYCARDIA, F.NO_QRS, F.FAST}), frozenset()),
     Group("Brugada", r"rugada", frozenset({"st_t"}), frozenset({F.BRUGADA, F.ST_ELEVATION}), frozenset()),
     Group("Wellens", r"ellens", frozenset({"st_t"}), frozenset({F.WELLENS, F.T_INVERSION}), frozenset()),

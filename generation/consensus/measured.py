@@ -133,6 +133,7 @@ _WALLS: Mapping[str, frozenset[str]] = {
     "anterior": frozenset({"V1", "V2", "V3", "V4"}),
     "lateral": frozenset({"I", "aVL", "V5", "V6"}),
 }
+_OF_BEATS = frozenset(code for code, home in SECTION_OF.items() if home not in ("rhythm", "conclusion"))
 # Leads over the wall that an infarction statement names.
 TERRITORY: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("IMI", "IPMI"), frozenset({"II", "III", "aVF"})),
@@ -303,6 +304,8 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     untold = _OF_ST_T if wide else frozenset()
     if any(f.code in _BLOCKS for f in flags):
         untold |= {"1AVB", "LPR"}  # a block of higher degree says more
+    if any(f.code is FlagCode.NO_QRS for f in flags):
+        untold |= _OF_BEATS  # without beats nothing is known of conduction, hypertrophy, ST and T
     if wide == "without_p" or is_fibrillating(measured) or _no_sinus_tachycardia(measured):
         ruled_out.update(_SINUS)
     elif measured.p_waves == "present" and measured.regular and not is_fluttering(measured):

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
-from ecgkin.retrieval.ecg.page.columns import Extent
-from ecgkin.retrieval.ecg.page.names import Layout, PlacedName, agreement
+from ecgkin.retrieval.ecg.page.columns import Extent, boundaries
+from ecgkin.retrieval.ecg.page.names import Layout, PlacedName, agreement, named_layout
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
 FloatArray = NDArray[np.float64]
@@ -33,6 +33,7 @@ _LEAST_AGREEMENT = 1.2  # two sure names, and none against them
 _MOST_COLUMNS = 6
 _BEFORE = 0.45  # of a column: how far behind its beginning a name may stand
 _SAME = 0.06  # of the rows' length: names nearer than that stand in one column
+_UNUSUAL = 2.0  # how much more must speak for a layout that is none of the usual ones
 BETTER = 0.8  # by how much names must agree better with an unusual page
 
 
@@ -51,6 +52,69 @@ class Columns:
     def begins(self, extent: Extent) -> tuple[float, ...]:
         """Where they begin, as shares of the rows' length."""
         return tuple((begin - extent.left) / extent.length for begin, _ in self.parts)
+
+
+def arrangements(
+    candidates: list[Layout],
+    tracks: Tracks,
+    x_mm: FloatArray,
+    extent: Extent,
+    names: tuple[PlacedName, ...],
+    strokes: FloatArray | None,
+    *,
+    free: bool,
+) -> list[tuple[Layout, Columns, float]]:
+    """What a page may be: layouts, their columns, and how much more must speak for each than for the first.
+
+    Args:
+        candidates: Usual layouts of so many rows, the likeliest first.
+        tracks: Curves of the rows.
+        x_mm: Millimetres of every fine column in each row, (n_rows, w).
+        extent: Ends of the rows.
+        names: What was read.
+        strokes: Likelihood of a stroke in every fine column of each row, 0 to 1, (n_rows, w), or None.
+        free: Whether it may be another layout than the candidates.
+
+    Returns:
+        In the order of the candidates, then the others.
+    """
+    n_rows = tracks.y.shape[0]
+    usual = list(candidates)
+    alone = named_layout(n_rows, names) if free else None
+    if alone is not None and alone not in usual:
+        usual.append(alone)
+    if n_rows == 2 and len(names) > 1 and free:
+        # Two rows are two leads as often as twelve: names decide.
+        usual = [layout for layout in usual if agreement(layout, names) > 0.0]
+    step = 3.0 if len(names) < 3 else 0.5
+    by_gaps = {rows: columns_by_gaps(tracks, x_mm, extent, rows) for rows in range(max(1, n_rows - 3), n_rows + 1)}
+    out = []
+    for place, layout in enumerate(usual):
+        columns = by_gaps.get(layout.rows)
+        if columns is None or len(columns.parts) != layout.columns:
+            parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
+            columns = Columns(parts, extent.length / layout.columns)
+        out.append((layout, columns, step * place))
+    most = max((agreement(layout, names, columns.begins(extent)) for layout, columns, _ in out), default=0.0)
+    if not free or sum(name.score for name in names) <= most + BETTER:
+        return out  # no layout can agree better
+    others = [columns for columns in by_gaps.values() if columns is not None]
+    others += [columns for rows in by_gaps if (columns := columns_by_names(names, extent, rows)) is not None]
+    even = [
+        tuple(extent.left + extent.length * k / count for k in range(count + 1))
+        for count in range(1, _MOST_COLUMNS + 1)
+    ]
+    others += [Columns(tuple(pairwise(borders)), borders[1] - borders[0]) for borders in even]
+    for columns in dict.fromkeys(others):
+        count = len(columns.parts)
+        other = named_layouts(n_rows, count, names, columns.begins(extent))
+        if other is None or agreement(other, names, columns.begins(extent)) <= most + BETTER:
+            continue
+        if columns.parts == tuple(pairwise(even[count - 1])):
+            parts = boundaries(tracks, x_mm, extent, count, other.rows, strokes)
+            columns = Columns(parts, columns.length_mm)
+        out.append((other, columns, _UNUSUAL))
+    return out
 
 
 def columns_by_gaps(tracks: Tracks, x_mm: FloatArray, extent: Extent, rows: int) -> Columns | None:

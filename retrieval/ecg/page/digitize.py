@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecgkin.retrieval.ecg.beside import Beside
+from ecgkin.retrieval.beside import Beside
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
-from ecgkin.retrieval.ecg.page.arrangement import BETTER, Columns, columns_by_gaps, columns_by_names, named_layouts
+from ecgkin.retrieval.ecg.page.arrangement import BETTER, Columns, arrangements
 from ecgkin.retrieval.ecg.page.calibration import GAINS_MM_MV, Calibration, find_cut_pulse, find_pulses, marked_pulses
 from ecgkin.retrieval.ecg.page.claims import claim_ink
-from ecgkin.retrieval.ecg.page.columns import Extent, boundaries, find_extent, in_step
+from ecgkin.retrieval.ecg.page.columns import Extent, find_extent, in_step
 from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.counts import byte_percentile, median
 from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
@@ -30,7 +30,6 @@ from ecgkin.retrieval.ecg.page.names import (
     agreement,
     cabrera,
     layouts_of,
-    named_layout,
 )
 from ecgkin.retrieval.ecg.page.pieces import NOT_ECG
 from ecgkin.retrieval.ecg.page.prepared import Box, fine_box, prepare, scale_within
@@ -50,7 +49,6 @@ FloatArray = NDArray[np.float64]
 
 _AWAY, _ABOVE = 0.62, 1.15  # of the distance of rows: how far from its row a name may stand
 _LEAST_BELOW = 3  # names that tell whether all stand above their rows
-_UNUSUAL = 2.0  # how much more must speak for a layout that is none of the usual ones
 _AGAINST_NAMES_DB = 3.0  # what limb leads' laws may count where names speak against them
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _UNLAWFUL_DB, _MENDED_DB = 14.0, 1.5  # laws that let ends of leads be doubted, and what leaving those out must earn
@@ -171,7 +169,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     strokes = _strokes(sheet, tracks, k)
     plan: Columns | None = None
     best: tuple[float, Layout, tuple[Stretch, ...], Columns] | None = None
-    plans = _plans(candidates, known, tracks, x_mm, extent, names, strokes)
+    plans = arrangements(candidates, tracks, x_mm, extent, names, strokes, free=known.layout is None)
     hopes = [_most(agreement(layout, names, columns.begins(extent)), names) - less for layout, columns, less in plans]
     for place, (layout, columns, less) in enumerate(plans):
         if best is not None and hopes[place] <= best[0]:
@@ -217,8 +215,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         if better is not None and (law is None or better > law):
             record, stretches, sampler, law = moved_record, later, later_sampler, better
     if law is not None and law < _UNLAWFUL_DB:
-        # Strokes, names and edges of pulses at the ends of leads were taken for their curves: without them the rest is
-        # lawful.
+        # Strokes, names and edges of pulses may have been taken for the ends of leads: without them the rest is lawful.
         for doubted, earned in ((_foreign(sheet, tracks, strokes, k), _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
             clean = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, foreign=doubted)
             clean.without_strokes(stretches)
@@ -528,54 +525,6 @@ def _along(tracks: Tracks, scale: PaperScale) -> FloatArray:
         level = median(known) if known.size else 0.0
         out.append(np.maximum.accumulate(scale.x_mm(x, np.full(x.size, level))))
     return np.stack(out)
-
-
-def _plans(
-    candidates: list[Layout],
-    known: Corrections,
-    tracks: Tracks,
-    x_mm: FloatArray,
-    extent: Extent,
-    names: tuple[PlacedName, ...],
-    strokes: FloatArray | None,
-) -> list[tuple[Layout, Columns, float]]:
-    """What the page may be: layouts, their columns, and how much more must speak for each than for the first."""
-    n_rows = tracks.y.shape[0]
-    candidates = list(candidates)
-    alone = named_layout(n_rows, names) if known.layout is None else None
-    if alone is not None and alone not in candidates:
-        candidates.append(alone)
-    if n_rows == 2 and len(names) > 1 and known.layout is None:
-        # Two rows are two leads as often as twelve: names decide.
-        candidates = [layout for layout in candidates if agreement(layout, names) > 0.0]
-    step = 3.0 if len(names) < 3 else 0.5
-    by_gaps = {rows: columns_by_gaps(tracks, x_mm, extent, rows) for rows in range(max(1, n_rows - 3), n_rows + 1)}
-    out = []
-    for place, layout in enumerate(candidates):
-        gaps = by_gaps.get(layout.rows)
-        if gaps is None or len(gaps.parts) != layout.columns:
-            parts = boundaries(tracks, x_mm, extent, layout.columns, layout.rows, strokes)
-            gaps = Columns(parts, extent.length / layout.columns)
-        out.append((layout, gaps, step * place))
-    if known.layout is not None:
-        return out
-    usual = max((agreement(layout, names, columns.begins(extent)) for layout, columns, _ in out), default=0.0)
-    others: list[Columns] = [columns for columns in by_gaps.values() if columns is not None]
-    for rows in by_gaps:
-        named = columns_by_names(names, extent, rows)
-        if named is not None:
-            others.append(named)
-    for columns in dict.fromkeys(others):
-        layout_ = named_layouts(n_rows, len(columns.parts), names, columns.begins(extent))
-        if layout_ is not None and agreement(layout_, names, columns.begins(extent)) > usual + BETTER:
-            out.append((layout_, columns, _UNUSUAL))
-    for count in range(1, 7):
-        begins = tuple(column / count for column in range(count))
-        layout_ = named_layouts(n_rows, count, names, begins)
-        if layout_ is not None and agreement(layout_, names, begins) > usual + BETTER:
-            parts = boundaries(tracks, x_mm, extent, count, layout_.rows, strokes)
-            out.append((layout_, Columns(parts, extent.length / count), _UNUSUAL))
-    return out
 
 
 def _shown_s(stretches: tuple[Stretch, ...], otherwise: float) -> float:

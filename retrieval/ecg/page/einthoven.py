@@ -221,6 +221,8 @@ def law_shifts(
     line, left = min(found, key=lambda f: f[1])
     energy = float(sum(np.nanvar(row) for row in x))
     before = float(np.nanvar(x.sum(axis=0)))
+    if not (energy > 0.0 and np.isfinite(left)):
+        return None  # level lines, or leads that share too little time
     best_db, before_db = (10 * np.log10(energy / 1.5 / max(v, 1e-9 * energy)) for v in (left, before))
     if best_db < _LEAST_DB or best_db - before_db < _GAIN_DB:
         return None

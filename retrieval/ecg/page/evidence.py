@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 Grade: TypeAlias = Literal["sure", "fair", "poor"]
 
 _NAME_SCORE = 0.5
-_BEFORE, _AFTER = 0.1, 0.5  # where a name stands along its lead, shares of the lead's length
+_BEFORE, _AFTER = 0.15, 0.5  # where a name stands along its lead, shares of the lead's length
 _AWAY, _ABOVE = 0.62, 1.05  # of the distance of rows: how far it stands below and above the baseline
 _WINDOW_S = 2.5
 _KNOWN = 0.9
@@ -92,7 +92,8 @@ class PageEvidence:
         if not self.inked:
             # Rows that the network alone sees, and names in stains, are nothing without beats.
             lawful = self.law_db is not None and self.law_db >= _LAW_DB
-            together = self.together is not None and self.together >= _TOGETHER
+            least = _TOGETHER if self.named >= _SOME_NAMED else _CLEARLY
+            together = self.together is not None and self.together >= least
             # Diagrams on a dark ground may have beats, too, but not names and limb leads that agree.
             return not (lawful or together) or (self.dark and not (lawful and together and self.named >= _NAMED))
         if self.together is None:

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecgkin.retrieval.ecg.kinds import HEAD_BYTES, PILLOW_FORMATS, Kind, kind_of
+from ecgkin.retrieval.ecg.page.png import plain_png
 from ecgkin.retrieval.errors import ImageError
 
 ByteImage = NDArray[np.uint8]
 
 # A page scanned at 600 dpi has 35 Mpx, the largest phone sensors 200 Mpx (which their cameras bin to 50).
 LARGEST_MPX = 100.0
+_LEAST_PX = 48
 _ORIENTATION = 0x0112  # EXIF tag
 LARGEST_FILE = 512 << 20  # bytes: 100 Mpx of 16-bit RGB without compression are 600 MB, a scan is never near
 _MOSTLY_VISIBLE, _LIGHT = 0.6, 170  # share of a picture that is not transparent; of 255
@@ -178,8 +180,7 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any], page: in
     if isinstance(source, Image.Image):
         return _from_pil(source, "the picture")
     if isinstance(source, (bytes, bytearray)):
-        name, size = "the picture", len(source)
-        opened = io.BytesIO(source)
+        name, size, raw = "the picture", len(source), bytes(source)
     else:
         path = Path(source)
         name = str(path)
@@ -192,13 +193,16 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any], page: in
                     f"{name} has {size / 2**20:.0f} MiB (expected at most {LARGEST_FILE >> 20})",
                     hint="export the page smaller",
                 )
-            opened = io.BytesIO(path.read_bytes())
+            raw = path.read_bytes()
         except OSError as error:
             raise ImageError(
                 f"{name} cannot be read: {error.strerror or error}", hint="check the path and its permissions"
             ) from error
     if size == 0:
         raise ImageError(f"{name} is empty (0 bytes)", hint="copy or export the picture again")
+    if page == 1 and (plain := plain_png(raw, _LEAST_PX, LARGEST_MPX * 1e6)) is not None:
+        return plain
+    opened = io.BytesIO(raw)
     picture = open_image(opened, name)
     if page != 1:
         pages = _pages(picture, opened)
@@ -234,9 +238,9 @@ def _from_pil(picture: Image.Image, name: str) -> ByteImage:
             f"(expected at most {LARGEST_MPX:.0f})",
             hint="reduce it first; a page of 2200 x 1700 px is plenty",
         )
-    if min(width, height) < 48:
+    if min(width, height) < _LEAST_PX:
         raise ImageError(
-            f"{name} has {width} x {height} px (expected at least 48 px each way)", hint="use a larger picture"
+            f"{name} has {width} x {height} px (expected at least {_LEAST_PX} px each way)", hint="use a larger picture"
         )
     try:
         if picture.getexif().get(_ORIENTATION, 1) != 1:  # `exif_transpose` copies upright pictures as well

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ecgkin.retrieval.ecg.leads import CABRERA_LEADS, LEADS
 
+_BEFORE, _AFTER = 0.15, 0.42  # of a column: how far before and behind its beginning a name may stand
 _IN_THE_MIDDLE = 0.5  # what such a name says
 _AT_START = 0.15  # of a row: where the name of its first lead stands
 STRIPS: dict[int, tuple[str, ...]] = {0: (), 1: ("II",), 2: ("V1", "II"), 3: ("V1", "II", "V5")}
@@ -129,12 +130,12 @@ def agreement(layout: Layout, names: tuple[PlacedName, ...], begins: tuple[float
             if name.share < 0.15:
                 total += 0.3 * name.score if name.lead == strip else -0.1 * name.score
             continue
-        column = max(0, bisect_right(begins, name.share + 0.08 * wide) - 1)
-        behind = (name.share - begins[column]) / wide + 0.08
-        if layout.lead(name.row, column) != name.lead or behind > 1.0:
+        column = max(0, bisect_right(begins, name.share + _BEFORE * wide) - 1)
+        behind = (name.share - begins[column]) / wide
+        if layout.lead(name.row, column) != name.lead or behind > 1.0 - _BEFORE:
             total -= 0.6 * name.score
         else:
-            total += name.score if behind < 0.5 else _IN_THE_MIDDLE * name.score
+            total += name.score if behind < _AFTER else _IN_THE_MIDDLE * name.score
         seen.add((name.row, column))
     # Where names were read, leads without one speak against a layout that has them.
     if len(names) >= 3:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecgkin.retrieval.ecg.beside import Beside
+from ecgkin.retrieval.beside import Beside
 from ecgkin.retrieval.ecg.page.damage import row_bow, straighten_rows, without_creases
 from ecgkin.retrieval.ecg.page.image import LARGEST_FILE, LARGEST_MPX, load_image
 from ecgkin.retrieval.ecg.page.ink import (

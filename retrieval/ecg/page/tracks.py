@@ -123,7 +123,12 @@ def row_windows(plane: NDArray[Any], offsets: NDArray[np.int64], size: int, outs
 
 
 def cheapest(
-    across: NDArray[np.float32], rise: NDArray[np.float32], start: NDArray[np.float32], end: NDArray[np.float32]
+    across: NDArray[np.float32],
+    rise: NDArray[np.float32],
+    start: NDArray[np.float32],
+    end: NDArray[np.float32],
+    *,
+    rising: bool = False,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Cheapest path of each row over some columns.
 
@@ -131,6 +136,7 @@ def cheapest(
         across: Of `PathCosts`, (columns, rows, size).
         rise: Sums of the costs of passing pixels, from the top, same shape; those may be negative.
         start, end: Cost of every height before the first and behind the last column, (rows, size).
+        rising: Whether it is known that no pixel costs less than nothing, which saves a step.
 
     Returns:
         Heights at which the paths come into and leave each column, (rows, columns), and their costs, (rows,).
@@ -156,11 +162,10 @@ def cheapest(
     at = total.argmin(axis=1)
     cost = total[rows, at]
     came, left = np.empty((n_rows, n), dtype=np.int64), np.empty((n_rows, n), dtype=np.int64)
-    never_less = bool((rise[:, :, 1:] >= rise[:, :, :-1]).all())
     for x in range(n - 1, -1, -1):
         passed = rise[x]
         np.subtract(passed, passed[rows, at][:, None], out=up)
-        if never_less:
+        if rising:
             np.abs(up, out=up)
         else:
             np.negative(up, out=up, where=y <= at[:, None])
@@ -186,7 +191,7 @@ def follow(ink: ByteImage, baselines: FloatArray, left: int, right: int, costs: 
     width = ink.shape[1]
     costs = costs or path_costs(ink, baselines, left, right)
     rise = np.cumsum(costs.upright, axis=2, dtype=np.float32)
-    came, gone, _ = cheapest(costs.across, rise, costs.home, costs.home)
+    came, gone, _ = cheapest(costs.across, rise, costs.home, costs.home, rising=True)
     low, high, left_at = (np.full((baselines.size, width), np.nan) for _ in range(3))
     offsets = costs.offsets[:, None]
     low[:, left:right] = np.minimum(came, gone) + offsets

@@ -484,6 +484,18 @@ def test_a_block_is_no_fibrillation_and_danger_stands_in_the_conclusion() -> Non
     assert normal.probabilities["NORM"] <= 0.1 and "orderline" not in normal.text
 
 
+def test_nothing_is_said_of_beats_where_there_are_none() -> None:
+    """A chaotic rhythm has no AV conduction, hypertrophy, ST or infarction, whatever similar cases carry."""
+    limits = DraftThresholds("x", default=0.2)
+    near = neighbours((20, "SR 1AVB LVH ASMI NST_"))
+    chaos = measured(rate_bpm=220.0, n_beats=36, alike=0.2, rr_ms=(270.0,) * 35, p_waves="absent", pr_ms=None)
+    draft = drafted(near, thresholds=limits, measurements=chaos)
+    assert "no_qrs" in [flag.code for flag in draft.flags]
+    assert not {"1AVB", "LVH", "ASMI", "NST_"} & set(draft.codes())
+    beside = drafted(near, thresholds=limits, measurements=measured(pr_ms=240.0))
+    assert {"1AVB", "LVH", "ASMI", "NST_"} <= set(beside.codes())
+
+
 def test_right_bundle_branch_block_leaves_infarction_open() -> None:
     """It is not said that nothing can be judged: QRS is named as what keeps the section open."""
     block = {"V1": lead(r_mv=0.2, s_mv=0.1, r2_mv=0.8), "I": lead(s_mv=0.3), "V6": lead(s_mv=0.3)}

@@ -22,7 +22,7 @@ from ecgkin.retrieval.ecg.drawing.style import GRIDS, LAYOUTS, ORDERS, RenderSty
 from ecgkin.retrieval.ecg.page.printed import read_printed
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError, QueryError
-from ecgkin.retrieval.search.search import image_query
+from ecgkin.retrieval.search.queries import image_query
 from ecgkin.ui.api import decoding, intake, openapi, problems
 from ecgkin.ui.api.answers import CaseOut, CasesOut
 from ecgkin.ui.api.routes.search import vector_of

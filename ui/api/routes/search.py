@@ -10,7 +10,7 @@ from pydantic import Field
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.retrieval.search.hits import SearchResult
-from ecgkin.retrieval.search.search import image_query
+from ecgkin.retrieval.search.queries import image_query
 from ecgkin.ui.api import intake, openapi
 from ecgkin.ui.api.answers import EmbeddingOut, SearchOut, SerialOut
 from ecgkin.ui.api.decoding import Asked

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecgkin.retrieval.ecg.beside import Beside
+from ecgkin.retrieval.beside import Beside
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS, working_size
 from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, bytes_graph, names_graph, page_graph
 from ecgkin.retrieval.ecg.page.network.model import NAME_STEP, in_channels_last

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,10 @@ from ecgkin.retrieval.ecg.augment.photograph import photograph
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.page.arrangement import Columns
 from ecgkin.retrieval.ecg.page.columns import Extent
-from ecgkin.retrieval.ecg.page.digitize import _stretches, digitize_look
+from ecgkin.retrieval.ecg.page.digitize import _placed_names, _stretches, digitize_look
 from ecgkin.retrieval.ecg.page.digitized import Stretch
 from ecgkin.retrieval.ecg.page.names import layouts_of
+from ecgkin.retrieval.ecg.page.network.segment import FoundName
 from ecgkin.retrieval.ecg.page.network.weights_file import weights_folder
 from ecgkin.retrieval.ecg.page.overlay import check_overlay
 from ecgkin.retrieval.ecg.page.reading import look_at
@@ -134,3 +137,19 @@ def test_borders_that_cross_leave_no_time_between_them() -> None:
     found = _stretches(layouts_of(3)[0], Extent(0.0, 250.0, np.zeros((3, 2)), ()), columns, 10.0, x_mm)
     lengths = {stretch.lead: stretch.length_s for stretch in found}
     assert lengths["aVR"] == 0.0 and lengths["I"] == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("above", [58.0, 15.0, -20.0])
+def test_names_belong_to_the_rows_that_make_a_layout(above: float) -> None:
+    baselines = tuple(100.0 + 60.0 * row for row in range(12))
+    chances = np.zeros(len(LEADS), dtype=np.float32)
+    names = tuple(
+        FoundName(lead, 12.0, y - above, 0.9, 14.0, chances) for lead, y in zip(LEADS, baselines, strict=True)
+    )
+    sheet: Any = SimpleNamespace(
+        marks=SimpleNamespace(names=names), rows=SimpleNamespace(baselines=baselines), shape=(900, 1200)
+    )
+    x_mm = np.tile(np.arange(0.0, 260.0, 0.25), (12, 1))
+    placed = _placed_names(sheet, x_mm, Extent(0.0, 250.0, np.zeros((12, 2)), ()), 1.0, layouts_of(12))
+    assert [name.lead for name in sorted(placed, key=lambda name: name.row)] == list(LEADS)
+    assert [name.row for name in placed] == list(range(12))

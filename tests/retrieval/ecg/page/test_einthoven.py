@@ -50,6 +50,14 @@ def test_leads_that_fulfil_no_law_stay_where_they_are() -> None:
     assert law_shifts(limb_leads((0.0, 0.0, 0.0)), ("I", "II", "III"), FS) is None
 
 
+@pytest.mark.filterwarnings("error")
+def test_leads_that_share_little_time_say_nothing_of_lags() -> None:
+    parts = limb_leads((0.02, 0.0, -0.02))
+    for row, hidden in enumerate((slice(0, 450), slice(450, 700), slice(950, None))):
+        parts[row, hidden] = np.nan
+    assert law_shifts(parts, ("I", "II", "III"), FS) is None
+
+
 def test_lags_that_grow_along_the_column_are_followed() -> None:
     parts = limb_leads((0.0, 0.0, 0.0))
     stretched = T + np.linspace(-0.02, 0.02, T.size)

@@ -79,6 +79,18 @@ def test_transparent_pictures_lie_on_what_they_were_drawn_for() -> None:
     assert load_image(lines)[0, 0].max() == 0 and load_image(lines)[42, 5].min() == 255  # white lines: on black
 
 
+def test_a_dim_photograph_of_paper_is_not_dark() -> None:
+    paper = np.full((300, 400, 3), 70, np.uint8)
+    paper[::20] = paper[:, ::20] = 58
+    paper[150, :] = 25
+    assert not is_dark(paper)
+    assert is_dark(128 - paper)
+    screen = np.zeros((300, 400, 3), np.uint8)  # thick shapes and a faint curve
+    screen[40:90, 20:160] = (0, 255, 0)
+    screen[200, :] = (0, 0, 255)
+    assert is_dark(screen)
+
+
 def test_a_photograph_of_paper_on_a_dark_table_is_not_dark() -> None:
     table = np.full((300, 400, 3), 25, np.uint8)
     assert is_dark(table)
@@ -131,6 +143,8 @@ def test_noise_on_ecg_paper_is_not_sure() -> None:
         (PageEvidence(0.1, -3.0, 0.1, 0.9, True), True),  # curves that share no beat
         (PageEvidence(0.0, 0.5, 0.5, 0.9, True), True),  # two curves of a chart
         (PageEvidence(0.7, None, 0.0, 0.9, False), True),  # names read in stains
+        (PageEvidence(0.1, None, 0.34, 0.9, False), True),  # arrows of a diagram of the leads
+        (PageEvidence(0.0, 2.0, 0.85, 0.6, False), False),  # a dim photograph whose names cannot be read
         (PageEvidence(1.0, None, 0.7, 1.0, False, dark=True), True),  # a map of a page, not the page
         (PageEvidence(0.9, 12.0, 0.8, 1.0, False, dark=True), False),  # a monitor whose leads are named and agree
         (PageEvidence(0.2, 12.0, 0.8, 1.0, False, dark=True), True),

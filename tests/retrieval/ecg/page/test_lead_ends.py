@@ -77,8 +77,11 @@ def test_what_is_foreign_near_the_end_of_a_lead_is_missing() -> None:
 
 
 @pytest.mark.skipif(not (weights_folder() / "reader.safetensors").is_file(), reason="no weights of the page reader")
+@pytest.mark.parametrize("by", ["_foreign", "_hardly"])
 @pytest.mark.parametrize("blotted", [True, False])
-def test_ends_are_left_out_only_where_the_limb_leads_say_so(monkeypatch: pytest.MonkeyPatch, blotted: bool) -> None:
+def test_ends_are_left_out_only_where_the_limb_leads_say_so(
+    monkeypatch: pytest.MonkeyPatch, blotted: bool, by: str
+) -> None:
     style = RenderStyle(layout="3x4", px_per_mm=8.0, calibration="none")
     look = look_at(render_array(simulate(["NORM"], np.random.default_rng(7)).record, style))
     lead = next(s for s in digitizing.digitize_look(look).stretches if s.lead == "aVF")
@@ -91,15 +94,16 @@ def test_ends_are_left_out_only_where_the_limb_leads_say_so(monkeypatch: pytest.
             tracks.y[lead.row, beginning] -= 60.0
         return tracks
 
-    def foreign(_sheet: object, tracks: Tracks, *_: object) -> np.ndarray:
-        out = np.zeros(tracks.y.shape, dtype=bool)
+    def mark(*given: Any) -> np.ndarray:
+        out = np.zeros(next(g for g in given if isinstance(g, Tracks)).y.shape, dtype=bool)
         out[lead.row, beginning] = True
         return out
 
     monkeypatch.setattr(digitizing, "trace_tracks", blot)
-    monkeypatch.setattr(digitizing, "_foreign", lambda *_: None)
+    for name in ("_foreign", "_hardly"):
+        monkeypatch.setattr(digitizing, name, lambda *_: None)
     before = digitizing.digitize_look(look)
-    monkeypatch.setattr(digitizing, "_foreign", foreign)
+    monkeypatch.setattr(digitizing, by, mark)
     after = digitizing.digitize_look(look)
     assert before.einthoven_db is not None and after.einthoven_db is not None
     shown = [int(np.isfinite(found.record.standard()[5]).sum()) for found in (before, after)]

@@ -21,8 +21,22 @@ from ecgkin.retrieval.ecg.drawing.geometry import RenderStyle, page_geometry
 from ecgkin.retrieval.ecg.drawing.raster import render_array
 from ecgkin.retrieval.ecg.drawing.trace_map import draw_trace_map
 from ecgkin.retrieval.ecg.leads import LEADS
-from ecgkin.retrieval.ecg.page.ink import has_upright_lines
-from ecgkin.retrieval.ecg.page.reading import MAP_HEIGHT, MAP_WIDTH, load_image, read_page, to_trace_map
+from ecgkin.retrieval.ecg.page.ink import has_upright_lines, paper_normalised, quarter, working_copy
+from ecgkin.retrieval.ecg.page.network.classes import CLASSES, working_size
+from ecgkin.retrieval.ecg.page.network.segment import PageLooks
+from ecgkin.retrieval.ecg.page.paper import line_field
+from ecgkin.retrieval.ecg.page.reading import (
+    MAP_HEIGHT,
+    MAP_WIDTH,
+    _agreement,
+    _find_hinted,
+    _find_learned,
+    _learned,
+    _Work,
+    load_image,
+    read_page,
+    to_trace_map,
+)
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError
 
@@ -342,3 +356,26 @@ def test_pixels_of_pictures_of_any_size_are_theirs(size: tuple[int, int]) -> Non
     Image.fromarray(pixels).save(stream, "PNG")
     assert np.array_equal(load_image(stream.getvalue()), pixels)
     assert np.array_equal(load_image(Image.fromarray(pixels)), pixels)
+
+
+def test_a_faint_map_of_the_network_is_raised(record: EcgRecord) -> None:
+    page = render_array(record, RenderStyle(grid="none", lead_names=False, header_text="", footer_text=""))
+    height, width = page.shape[:2]
+    size = working_size(height, width)
+    planes = np.zeros((len(CLASSES), size[1] // 2, size[0] // 2), dtype=np.uint8)
+    ink = cv2.resize(255 - page[..., 0], (size[0] // 2, size[1] // 2), interpolation=cv2.INTER_AREA)
+    planes[CLASSES.index("trace")] = np.where(ink > 60, 85, 0)
+    looks = PageLooks(planes, size, (size[0] / width, size[1] / height), (), np.zeros((4, 0, 0), np.float32))
+    work, scale = working_copy(page)
+    to_work = np.diag([scale, scale, 1.0])
+    dark, lines = paper_normalised(work, quarter(work))
+    seen = _Work(page, to_work, scale, dark, lines, None, line_field(lines))
+    with pytest.raises(ImageError):
+        _find_hinted(_learned(looks, to_work), seen, 1.0)
+    found = _find_learned(_learned(looks, to_work), seen)
+    assert len(found.rows.baselines) == 4
+    taken, right = _agreement(found)
+    assert taken > 0.5 and right > 0.9
+    lost = found.rows.trace.copy()
+    lost[: round(found.rows.baselines[1]) + 20] = 0  # two rows of four
+    assert _agreement(replace(found, rows=replace(found.rows, trace=lost)))[0] < 0.7 * taken

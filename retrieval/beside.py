@@ -1,4 +1,4 @@
-"""A step of work beside another one: OpenCV and the networks leave the interpreter to others meanwhile."""
+"""One step beside another: OpenCV, Pillow and the networks leave the interpreter to others while they work."""
 
 from __future__ import annotations
 
