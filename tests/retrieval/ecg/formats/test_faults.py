@@ -5,7 +5,6 @@ The files of `tests/fixtures/faults` are made by this project's simulator; table
 
 from __future__ import annotations
 
-import io
 import shutil
 import zlib
 from collections.abc import Callable
@@ -251,14 +250,14 @@ def test_dicom_leads_by_their_codes_and_groups(faults: Path, truth: np.ndarray, 
 def deflated(file: Path, data: bytes | None = None) -> bytes:
     """A DICOM file in the deflated transfer syntax."""
     import pydicom
-    from pydicom.filebase import DicomIO
+    from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_file_meta_info
 
-    plain, out = file.read_bytes(), io.BytesIO()
+    plain, out = file.read_bytes(), DicomBytesIO()
     begins = 144 + int.from_bytes(plain[140:144], "little")
     meta = pydicom.filereader.read_file_meta_info(file)
     meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
-    write_file_meta_info(DicomIO(out), meta)
+    write_file_meta_info(out, meta)
     packer = zlib.compressobj(9, zlib.DEFLATED, -15)
     packed = packer.compress(plain[begins:] if data is None else data) + packer.flush()
     return plain[:128] + b"DICM" + out.getvalue() + packed + b"\0" * (len(packed) % 2)
