@@ -5,7 +5,6 @@ The files of `tests/fixtures/faults` are made by this project's simulator; table
 
 from __future__ import annotations
 
-import io
 import shutil
 import zlib
 from collections.abc import Callable
@@ -251,9 +250,10 @@ def test_dicom_leads_by_their_codes_and_groups(faults: Path, truth: np.ndarray, 
 def deflated(file: Path, data: bytes | None = None) -> bytes:
     """A DICOM file in the deflated transfer syntax."""
     import pydicom
+    from pydicom.filebase import DicomBytesIO
     from pydicom.filewriter import write_file_meta_info
 
-    plain, out = file.read_bytes(), io.BytesIO()
+    plain, out = file.read_bytes(), DicomBytesIO()
     begins = 144 + int.from_bytes(plain[140:144], "little")
     meta = pydicom.filereader.read_file_meta_info(file)
     meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
