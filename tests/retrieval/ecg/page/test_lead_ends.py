@@ -59,10 +59,10 @@ def _samples(level: np.ndarray, foreign: np.ndarray | None = None) -> np.ndarray
 
 def test_beyond_its_last_ink_a_curve_goes_on_for_a_moment_only() -> None:
     level = np.full((1, 400), 50.0)
-    level[0, :40] = level[0, 319:] = np.nan
+    level[0, :24] = level[0, 319:] = np.nan
     samples = _samples(level)
-    # 19 columns, 4.75 mm or .19 s, hold nothing before it, and one behind it.
-    assert np.isnan(samples[:90]).all() and np.isfinite(samples[110:]).all()
+    # Three columns, .75 mm or 30 ms, hold nothing before it, and one behind it.
+    assert np.isnan(samples[:10]).all() and np.isfinite(samples[25:]).all()
 
 
 def test_what_is_foreign_near_the_end_of_a_lead_is_missing() -> None:
