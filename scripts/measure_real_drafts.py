@@ -136,11 +136,10 @@ def main() -> None:
         "| labelled | pages | no draft | called normal | negative contradicted | flagged or named | of those told of |"
     )
     print("|---|---|---|---|---|---|---|")
-    for name, (n, no, normal, wrong, named, told) in counts.items():
+    for name, (n, no, called, contradicted, known, told) in counts.items():
         if n:
-            print(
-                f"| {name} | {n} | {no} | {normal} | {wrong} | {named} ({100 * named / n:.0f} %) | {named} of {told} |"
-            )
+            share = f"{known} ({100 * known / n:.0f} %)"
+            print(f"| {name} | {n} | {no} | {called} | {contradicted} | {share} | {known} of {told} |")
 
 
 if __name__ == "__main__":

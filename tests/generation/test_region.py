@@ -41,7 +41,7 @@ def test_a_record_is_most_like_itself_and_a_block_is_told_from_it() -> None:
     """In a lead that a block changes: like itself, like another normal beat, least like the block."""
     stretch = about_qrs(NORMAL, "V1")
     own, other, block = (likeness(stretch, one) for one in (NORMAL, made("NORM", 5, rate_bpm=64.0), BLOCK))
-    assert own == pytest.approx(1.0) and other is not None and block is not None
+    assert own is not None and other is not None and block is not None and own == pytest.approx(1.0)
     assert own >= other > block
 
 

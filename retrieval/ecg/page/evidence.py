@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 Grade: TypeAlias = Literal["sure", "fair", "poor"]
 
 _NAME_SCORE = 0.5
-_BEFORE, _AFTER = 0.15, 0.5  # where a name stands along its lead, shares of the lead's length
+_BEFORE, _AFTER = 0.15, 0.65  # where a name stands along its lead, shares of the lead's length
 _AWAY, _ABOVE = 0.62, 1.05  # of the distance of rows: how far it stands below and above the baseline
 _WINDOW_S = 2.5
 _KNOWN = 0.9

@@ -143,7 +143,7 @@ def test_a_run_of_fast_beats_is_flagged() -> None:
     assert (flag.code, flag.variant) == (F.FAST, "run") and flag.measured["beats"] == 6
     assert flag_title(flag) == "Run of 6 beats at 182/min"
     assert codes(measured(rr_ms=(*slow, *(330.0,) * 4, *slow))) == set()
-    uneven = {"rr_variation": 0.2, "p_waves": "absent", "p_constant": 0.1, "pr_ms": None}
+    uneven: dict[str, Any] = {"rr_variation": 0.2, "p_waves": "absent", "p_constant": 0.1, "pr_ms": None}
     assert "rate_above_150" not in codes(
         measured(rr_ms=(350.0, 390.0, 310.0, 395.0, 330.0, 300.0, 900.0, 650.0, 1000.0), **uneven)
     )

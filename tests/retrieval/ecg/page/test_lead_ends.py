@@ -86,7 +86,7 @@ def test_ends_are_left_out_only_where_the_limb_leads_say_so(
     look = look_at(render_array(simulate(["NORM"], np.random.default_rng(7)).record, style))
     lead = next(s for s in digitizing.digitize_look(look).stretches if s.lead == "aVF")
     beginning = slice(round(lead.left) + 2, round(lead.left) + 20)
-    trace_tracks = digitizing.trace_tracks
+    from ecgkin.retrieval.ecg.page.tracks import trace_tracks
 
     def blot(*given: Any) -> Tracks:
         tracks = trace_tracks(*given)
