@@ -274,7 +274,9 @@ def test_the_server_goes_on(simulated_base: Path, tmp_path: Path) -> None:
     with in_thread(create_app(config, state), config) as url, httpx.Client(base_url=url, timeout=PATIENCE_S) as http:
         for _ in range(3):
             answer = http.post("/v1/search", files={"file": ("x.pdf", bomb)})
-            assert answer.status_code == 422 and re.search("within 2 s", answer.json()["detail"])
+            # Its time or its memory is over first, by the machine.
+            assert answer.status_code == 422
+            assert re.search("within 2 s|takes its decoder down", answer.json()["detail"])
             assert http.post("/v1/search", json={"text": "LBBB"}).status_code == 200
         assert http.post("/v1/search", files={"file": ("x.png", png(300, 200))}).status_code == 200
         wait_for(lambda: http.get("/readyz").json()["decoders"] == {"alive": 2, "of": 2})

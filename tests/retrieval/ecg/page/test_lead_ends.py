@@ -15,7 +15,7 @@ from ecgkin.retrieval.ecg.page.network.weights_file import weights_folder
 from ecgkin.retrieval.ecg.page.reading import look_at
 from ecgkin.retrieval.ecg.page.sampling import Sampler
 from ecgkin.retrieval.ecg.page.scale import PaperScale
-from ecgkin.retrieval.ecg.page.tracks import Tracks
+from ecgkin.retrieval.ecg.page.tracks import Tracks, trace_tracks
 
 MM = 4.0
 SCALE = PaperScale((0, 0, 1100, 100), (MM, MM), None, None, 1.0, (0.0, 0.0), found=True, certain=True)
@@ -59,10 +59,10 @@ def _samples(level: np.ndarray, foreign: np.ndarray | None = None) -> np.ndarray
 
 def test_beyond_its_last_ink_a_curve_goes_on_for_a_moment_only() -> None:
     level = np.full((1, 400), 50.0)
-    level[0, :40] = level[0, 319:] = np.nan
+    level[0, :24] = level[0, 319:] = np.nan
     samples = _samples(level)
-    # 19 columns, 4.75 mm or .19 s, hold nothing before it, and one behind it.
-    assert np.isnan(samples[:90]).all() and np.isfinite(samples[110:]).all()
+    # Three columns, .75 mm or 30 ms, hold nothing before it, and one behind it.
+    assert np.isnan(samples[:10]).all() and np.isfinite(samples[25:]).all()
 
 
 def test_what_is_foreign_near_the_end_of_a_lead_is_missing() -> None:
@@ -86,7 +86,6 @@ def test_ends_are_left_out_only_where_the_limb_leads_say_so(
     look = look_at(render_array(simulate(["NORM"], np.random.default_rng(7)).record, style))
     lead = next(s for s in digitizing.digitize_look(look).stretches if s.lead == "aVF")
     beginning = slice(round(lead.left) + 2, round(lead.left) + 20)
-    from ecgkin.retrieval.ecg.page.tracks import trace_tracks
 
     def blot(*given: Any) -> Tracks:
         tracks = trace_tracks(*given)

@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from ecgkin.retrieval.ecg.page.network import segment
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS
 from ecgkin.retrieval.ecg.page.network.model import ReaderConfig, build_reader, folded
 from ecgkin.retrieval.ecg.page.network.names import CUT, NAMES, as_batch, build_name_reader, cut_out
@@ -261,3 +263,15 @@ def test_halving_averages_and_stops_in_time(size: tuple[int, int]) -> None:
     times = round(143 / small.shape[0])
     block = page[:times, :times].astype(float).mean(axis=(0, 1))
     assert np.abs(small[0, 0] - block).max() <= 1.0
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "size"), [(611, 480, (384, 288)), (500, 391, (448, 352)), (401, 97, (256, 64))]
+)
+def test_without_torch_a_page_is_smoothed_in_halves_as_it_would_be_whole(
+    width: int, height: int, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment, "_has_torch", lambda: False)
+    page = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    whole = np.asarray(Image.fromarray(page).resize(size, Image.Resampling.BILINEAR))
+    assert np.abs(segment.resized_bytes(page, size).astype(int) - whole).max() <= 1
