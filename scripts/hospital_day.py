@@ -42,14 +42,14 @@ class Day:
         self.environment = {**os.environ, "ECGKIN_ENCODER": encoder, "ECGKIN_HOME": str(folder / "home")}
         self.steps: list[tuple[str, float, str]] = []
 
-    def run(self, step: str, *words: object, said: str = "") -> Any:
-        """One command; its JSON."""
+    def run(self, step: str, *words: object, said: str = "", partly: bool = False) -> Any:
+        """One command; its JSON. With `partly` a status that says that something was left out is no failure."""
         command = [sys.executable, "-m", "ecgkin", *map(str, words), "--json"]
         print("$ ecgkin " + shlex.join(map(str, words)), flush=True)
         start = time.perf_counter()
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True)
         took = time.perf_counter() - start
-        if done.returncode:
+        if done.returncode and not (partly and done.stdout.strip()):
             sys.exit(f"{step} failed with status {done.returncode}:\n{done.stderr}")
         answer = json.loads(done.stdout)
         self.steps.append((step, took, said.format(answer=answer)))
@@ -141,7 +141,7 @@ def run_day(day: Day, options: argparse.Namespace) -> None:
         shutil.copytree(options.samples, mixed / "vendor")
     report = day.run(
         "ingest", "ingest", "folder", mixed, "--base", base, "--deidentify",
-        said="{answer[added]} added",
+        said="{answer[added]} added", partly=True,
     )  # fmt: skip
     if report["added"] + len(report["duplicates"]) < n_written:
         sys.exit(f"{n_written} cases were written out, only {report['added']} came in: {report['failed'][:5]}")
