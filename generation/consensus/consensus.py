@@ -142,6 +142,8 @@ def write_consensus(
     )
     found = measured_findings(measurements)
     empty = replace(empty, flags=found.drafted(language))
+    if measurements is not None and measurements.p_waves != "present" and (nothing_similar or not neighbours):
+        empty = replace(empty, measurements=_without_p_values(measurements.values))
     if nothing_similar or not neighbours:
         refusal = words["nothing_similar"]
         text = "\n".join([refusal, *_measured_only(found, measurements, language)])
@@ -157,8 +159,15 @@ def write_consensus(
     writer = _Writer(vote, neighbours, language, thresholds or DraftThresholds(), measurements, found)
     asked = tuple(dict.fromkeys(f.code for f in find_statements(question))) if question else ()
     notes, abstained = writer.answers(asked) if asked else writer.report()
+    if writer.without_p:
+        empty = replace(empty, measurements=_without_p_values(empty.measurements))
     done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, shown=shown, answering=bool(asked))
     return replace(done, warnings=(vote.note,) if vote.note else (), probabilities=writer.probabilities)
+
+
+def _without_p_values(values: Mapping[str, float]) -> dict[str, float]:
+    """What is handed on where no P wave leads to QRS: what was taken for one is none, in words and in exports."""
+    return {name: value for name, value in values.items() if name not in ("pr_ms", "p_axis_deg")}
 
 
 def _measured_only(found: MeasuredFindings, measurements: Measurements | None, language: Language) -> list[str]:
@@ -231,6 +240,8 @@ class _Writer:
         self.settled = settle(candidates, self.values, weighed.margins, weighed.superclass_margins)
         self.kept = {} if self.few else dict(self.settled.kept)
         self.alternatives = {} if self.few else dict(self.settled.alternatives)
+        # PR and the axis of P mean nothing in these.
+        self.without_p = bool({"AFIB", "AFLT", "PACE", "3AVB"} & self.kept.keys())
 
     def report(self) -> tuple[list[Note], dict[str, str]]:
         """Sentences of all sections, and why the others are empty."""
@@ -369,8 +380,7 @@ class _Writer:
 
     def _measured(self) -> list[Note]:
         v = self.values
-        without_p = bool({"AFIB", "AFLT", "PACE", "3AVB"} & self.kept.keys())
-        parts = interval_phrases(v, self.language, without_p=without_p)
+        parts = interval_phrases(v, self.language, without_p=self.without_p)
         if "rate_bpm" in v and not RHYTHMS & self.kept.keys():
             parts.insert(0, self.words["rate"].format(rate=f"{v['rate_bpm']:.0f}"))
         return [Note(", ".join(parts), "axis_intervals", (), (), None, "measurement")] if parts else []

@@ -183,34 +183,44 @@ def stated_rate(lines: Sequence[str], where: str = "the table") -> float | None:
     >>> stated_rate(["sampling rate: 5e2 Hz"]), stated_rate(["sample rate .5 kHz"]), stated_rate(["Sample rate: 2 ms"])
     (500.0, 500.0, 500.0)
     """
+    stated: list[float] = []
     for line in lines:
         line = _GROUPED.sub(r"\1\2", line[:_LONGEST_LINE])
-        word = _RATE_WORDS.search(line)
-        amount = _AMOUNT.match(line, word.end()) if word is not None else None
-        if amount is None or word is None:
-            counted = _PER_SECOND.search(line)
-            if counted is not None:
-                return float(counted[1].replace(",", "."))
-            continue
-        digits, exponent, unit = amount.groups()
-        unit = (unit or "hz").lower()
-        if word["interval"] is not None:
-            if unit not in _INTERVAL_S and unit not in ("us", "\u00b5s", "\u03bcs"):
-                continue  # seconds or samples: it does not say
-        elif unit in ("s", "sec"):
-            unit = "hz"
-        values = {value * 10.0 ** int(exponent or 0) for value in _readings(digits.rstrip(".,"))}
-        if (unit.endswith("s") and unit != "1/s") or unit in ("msec", "sec"):
-            interval = _INTERVAL_S.get(unit, 1e-6)
-            rates = {1.0 / (interval * value) for value in values if value > 0}
-        else:
-            rates = {_HZ_PER.get(unit, 1.0) * value for value in values}
-        likely = {rate for rate in rates if _SLOWEST_HZ <= rate <= _FASTEST_HZ} or rates
-        if len(likely) > 1:
-            choices = " or ".join(f"{rate:g} Hz" for rate in sorted(likely))
-            raise RecordError(f"{where}: the sampling rate {amount.group(1)!r} may be {choices}", hint=RATE_HINT)
-        if likely:
-            return likely.pop()
+        words = [(word, amount) for word in _RATE_WORDS.finditer(line) if (amount := _AMOUNT.match(line, word.end()))]
+        if not words and (counted := _PER_SECOND.search(line)) is not None:
+            stated.append(float(counted[1].replace(",", ".")))
+        stated += [rate for word, amount in words if (rate := _worded_rate(word, amount, where)) is not None]
+    if len({round(rate, 6) for rate in stated}) > 1:
+        choices = " and ".join(f"{rate:g} Hz" for rate in dict.fromkeys(stated))
+        raise RecordError(f"{where} states several sampling rates: {choices}", hint=RATE_HINT)
+    return stated[0] if stated else None
+
+
+def _worded_rate(word: re.Match[str], amount: re.Match[str], where: str) -> float | None:
+    """The rate that an amount behind a word for it states, Hz; None where it states none.
+
+    Raises:
+        RecordError: It may be read as two rates.
+    """
+    digits, exponent, unit = amount.groups()
+    unit = (unit or "hz").lower()
+    if word["interval"] is not None:
+        if unit not in _INTERVAL_S and unit not in ("us", "\u00b5s", "\u03bcs"):
+            return None  # seconds or samples: it does not say
+    elif unit in ("s", "sec"):
+        unit = "hz"
+    values = {value * 10.0 ** int(exponent or 0) for value in _readings(digits.rstrip(".,"))}
+    if (unit.endswith("s") and unit != "1/s") or unit in ("msec", "sec"):
+        interval = _INTERVAL_S.get(unit, 1e-6)
+        rates = {1.0 / (interval * value) for value in values if value > 0}
+    else:
+        rates = {_HZ_PER.get(unit, 1.0) * value for value in values}
+    likely = {rate for rate in rates if _SLOWEST_HZ <= rate <= _FASTEST_HZ} or rates
+    if len(likely) > 1:
+        choices = " or ".join(f"{rate:g} Hz" for rate in sorted(likely))
+        raise RecordError(f"{where}: the sampling rate {amount.group(1)!r} may be {choices}", hint=RATE_HINT)
+    if likely:
+        return likely.pop()
     return None
 
 

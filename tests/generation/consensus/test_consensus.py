@@ -388,6 +388,23 @@ def measured(**values: object) -> Measurements:
     return Measurements(**{**usual, **values})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("code", "kept"), [("AFLT", False), ("AFIB", False), ("SR", True)])
+def test_where_no_p_wave_leads_pr_is_not_handed_on(code: str, kept: bool) -> None:
+    """Neither in words nor among the values that reports, FHIR and HL7 take from a draft."""
+    uneven: dict[str, object] = {
+        "rr_variation": 0.2,
+        "regular": False,
+        "p_waves": "absent",
+        "rr_ms": (600.0, 950.0) * 5,
+    }
+    uneven = {} if kept else uneven
+    found = measured(**{"pr_ms": 150.0, **uneven})
+    draft = drafted(neighbours((40, code)), measurements=found)
+    assert ("pr_ms" in draft.measurements) is kept, draft.text
+    assert ("PR 150" in draft.text) is kept
+    assert draft.measurements["qrs_ms"] == 90.0
+
+
 def lead(**values: float) -> LeadMeasures:
     """A lead with R of 1 mV and T of 0.3 mV, changed where named."""
     usual = dict.fromkeys(("q_mv", "q_ms", "s_mv", "r2_mv", "st_j_mv", "st_60_mv", "st_80_mv"), 0.0)

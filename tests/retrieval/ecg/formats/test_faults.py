@@ -550,6 +550,20 @@ def test_stated_rates_as_they_are_written(words: str, fs_hz: float) -> None:
     assert stated_rate([f"Sampling rate: {words}"]) == pytest.approx(fs_hz)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["# Sampling rate: 100 Hz", "# Sampling rate: 500 Hz"],
+        ["# original sampling rate 1000 Hz; sampling rate 100 Hz"],
+        ["Abtastrate 500 Hz", "# 250 samples/s"],
+    ],
+)
+def test_two_rates_are_not_chosen_from(lines: list[str]) -> None:
+    with pytest.raises(RecordError, match="states several sampling rates: "):
+        stated_rate(lines)
+    assert stated_rate([lines[0].partition(";")[0], "# Sampling rate: again"]) is not None
+
+
 def test_clock_times_past_midnight(truth: np.ndarray, tmp_path: Path) -> None:
     def clock(k: int) -> str:
         ms = (86_398_000 + 4 * k) % 86_400_000
