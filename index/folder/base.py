@@ -75,8 +75,8 @@ class FolderBase(CaseBase):
         self._filters_generation = -1
         self._lock = WriterLock(path / LOCK)
         self._store = Store(path)
-        self._index = LiveIndex(path, self._store, device=device)
         try:
+            self._index = LiveIndex(path, self._store, device=device)
             with self._store.reading():
                 self._index.check()
                 self._index.refresh()

@@ -170,8 +170,19 @@ def test_missing_library_names_its_extra(call, case_base: Path, monkeypatch: pyt
     for name in [name for name in sys.modules if name == "faiss" or name.startswith("ecgkin.index.engines")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "faiss", None)
+    from ecgkin.index.folder.store import Store
+
+    opened: list[Store] = []
+    begin = Store.__init__
+
+    def kept(store: Store, folder: Path) -> None:
+        opened.append(store)
+        begin(store, folder)
+
+    monkeypatch.setattr(Store, "__init__", kept)
     done = call("search", case_base, "--text", "AFIB")
     assert done.status == 1 and "faiss" in done.err and "pip install 'ecgkin[cpu]'" in done.err
+    assert opened and all(store._connection is None for store in opened), "the base's file is closed again"
     assert "fault" not in done.err
 
 

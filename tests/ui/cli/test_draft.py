@@ -168,7 +168,8 @@ def test_recordings_alone_draw_no_page(small_ptbxl: Path, monkeypatch: pytest.Mo
     beside = evaluate_drafts(small_ptbxl, HashingEncoder(), arms=["consensus", "recording"], **options)  # type: ignore[arg-type]
     monkeypatch.setattr(galleries, "draw_query", lambda *_: pytest.fail("a page was drawn"))
     alone = evaluate_drafts(small_ptbxl, HashingEncoder(), arms=["recording"], **options)  # type: ignore[arg-type]
-    assert alone.arms["recording"].measures == beside.arms["recording"].measures
+    # As text: from Python 3.13 on, two intervals without limits (NaN) are not equal.
+    assert repr(alone.arms["recording"].measures) == repr(beside.arms["recording"].measures)
 
 
 def test_model_arms_on_the_tiny_checkpoint(small_ptbxl: Path, tmp_path: Path) -> None:
