@@ -81,6 +81,7 @@ class NoteCode(StrEnum):
     WORDS_NOT_UNDERSTOOD = "words_not_understood"
     WORDS_NOT_CARRIED = "words_not_carried"
     WORDS_NONE_CARRIES_ALL = "words_none_carries_all"
+    WORDS_NONE_WITHIN = "words_none_within"
     WORDS_FEW_CARRY = "words_few_carry"
     WORDS_IN_REPORTS = "words_in_reports"
     WORDS_NOT_MEASURED = "words_not_measured"
@@ -282,6 +283,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.WORDS_NONE_CARRIES_ALL: (
         "no case carries all of this: {what}; cases with part of it come first",
         "kein Fall trägt all dies: {what}; Fälle mit einem Teil davon stehen vorn",
+    ),
+    NoteCode.WORDS_NONE_WITHIN: (
+        "no case that passes the filters carries {what}; without them there are some",
+        "kein Fall, der zu den Filtern passt, trägt {what}; ohne sie gibt es welche",
     ),
     NoteCode.WORDS_FEW_CARRY: (
         "cases shown that carry {what}: {n}; those behind them are the nearest in words",

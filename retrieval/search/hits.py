@@ -29,6 +29,7 @@ _SAYS_SO = frozenset(
         NoteCode.NO_BEATS,
         NoteCode.LEADS_ALIKE,
         NoteCode.WORDS_NOT_CARRIED,
+        NoteCode.WORDS_NONE_WITHIN,
         NoteCode.WORDS_NOT_UNDERSTOOD,
     }
 )

@@ -309,6 +309,36 @@ def sign_off(tab: Any, number: int, said: str = "Accept") -> None:
     tab.locator(".st-key-edit-report code").wait_for()
 
 
+def test_a_page_of_columns_is_laid_over_a_case(chromium: Any) -> None:
+    """Each lead from where the page shows it on: V1 to V6 stand behind the first five seconds of a 3x4 page."""
+    import numpy as np
+
+    from ecgkin.retrieval.ecg.leads import LEADS
+    from ecgkin.retrieval.ecg.record import EcgRecord
+    from ecgkin.ui.web.shared.drawings import overlay_data
+    from ecgkin.ui.web.shared.texts import words
+    from ecgkin.ui.web.shared.viewer import viewer_html
+
+    whole = np.random.default_rng(0).normal(0, 0.1, (12, 2500)).astype(np.float32)
+    shown = whole.copy()
+    for n in range(12):
+        shown[n, : n // 3 * 625] = shown[n, n // 3 * 625 + 625 :] = np.nan
+    page, case = (EcgRecord(signal, 250.0, LEADS) for signal in (shown, whole))
+    tab = chromium.new_page(viewport={"width": 1440, "height": 900})
+    tab.set_content(viewer_html([], words("en"), dark=False, overlay=overlay_data(page, case, ("page", "case"))))
+    boxes = tab.evaluate(
+        """() => [...document.querySelectorAll("svg.sheet g[clip-path]")].map(g => {
+            const own = [...g.children].find(e => e.tagName === "path").getBBox();
+            const clip = document.querySelector(g.getAttribute("clip-path").slice(4, -1)).firstChild.getBBox();
+            return [own.x - clip.x, own.width];
+        })"""
+    )
+    tab.close()
+    assert len(boxes) == 12
+    for begin, wide in boxes:
+        assert abs(begin) < 1 and abs(wide - 62.5) < 1, boxes
+
+
 def test_recordings_overlay_and_why(site: Site, tab: Any) -> None:
     """A recording of the demo is chosen and laid over a case lead by lead; the stretches that make it near are marked.
 

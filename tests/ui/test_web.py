@@ -1335,3 +1335,16 @@ def test_an_unreadable_page_is_said_apart(made_record: EcgRecord, examples: Path
     page = chosen(Unreadable(made_record), examples)
     assert any("cannot be read well enough" in warning.value for warning in page.warning)
     assert not any("Nothing similar" in warning.value for warning in page.warning)
+
+
+def test_what_was_read_of_a_picture_stays_after_a_refined_search() -> None:
+    """A search after marks knows a vector only; the page goes on to say what the first one read off the picture."""
+    read, hits = object(), [object()]
+    first = SearchOut.model_construct(query="image", page=read, hits=[], query_id="a")
+    refined = SearchOut.model_construct(query="vector", page=None, hits=hits, query_id="b")
+    found = desk.Found(("key",), query=None, first=first)  # type: ignore[arg-type]
+    assert found.latest is first
+    found.refined = refined
+    latest = found.latest
+    assert latest is not None and (latest.query, latest.page, latest.query_id) == ("image", read, "b")
+    assert latest.hits is hits

@@ -309,7 +309,12 @@ def _rank(
         asked.similar, asked.reason = False, "not_carried"
         asked.notes.append(Note(NoteCode.WORDS_CONTRADICT, what=asked.names))
     elif asked.carried == 0 and all(nodes[part] is not None for part in parts):
-        asked.notes.append(Note(NoteCode.WORDS_NONE_CARRIES_ALL, what=asked.names))
+        anything = carried[0] if len(carried) == 1 else Join("or", tuple(carried))
+        if base.count(asked.where & Where(anything)):
+            asked.notes.append(Note(NoteCode.WORDS_NONE_CARRIES_ALL, what=asked.names))
+        else:
+            asked.similar, asked.reason = False, "not_carried"
+            asked.notes.append(Note(NoteCode.WORDS_NONE_WITHIN, what=asked.names))
 
 
 def _contradicts(wanted: tuple[tuple[Finding, ...], ...], denied: Sequence[Finding]) -> bool:

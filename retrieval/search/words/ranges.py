@@ -124,6 +124,9 @@ _DENIES = re.compile(
     r"(?:(?:an?|the|any|all|in|at|of|for|from|with|is|are|those|patients?|people|persons?|cases|mit|bei|von|für|im|"
     r"de[rmn]|d[ia]e|das|eine?[rsmn]?|hos|med|en|ett|av|i)\s{1,2}){0,3}$"
 )
+_NO_YEARS = re.compile(
+    r"\s{0,2}(?:months?|monat\w{0,2}|månad\w{0,3}|weeks?|wochen?|veck\w{1,3}|days?|tagen?|dag(?:ar)?)\b"
+)
 _MOST_UNUSED = 20
 _SIGHT = 60  # characters before a limit in which it may be denied
 _ADULT, _OLDEST = 18, 99  # a number without a unit that is read as an age; from 100 on it is rather a rate
@@ -270,6 +273,10 @@ def _persons(
     joined: set[tuple[str, int, int]] = set()
     for part, start, end in ages:
         assert isinstance(part, AgePart)
+        in_months = _NO_YEARS.match(low, end)
+        if in_months is not None:  # "unter 3 Monaten": ages are kept in years
+            unused.append((UnusedPart(text[start : in_months.end()].strip()), start, in_months.end()))
+            continue
         begin = _denied_from(low, start)
         beside = [one for one in sexes if one[1] <= end + 1 and start <= one[2] + 1]
         first = min([start, *(a for _, a, _ in beside)])

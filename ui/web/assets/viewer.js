@@ -276,11 +276,13 @@ function overlay(data) {
     clip.append(sv("rect", { x: x0, y: y0 - 25, width: colMm - 4, height: 50 }));
     defs.append(clip);
     const box = sv("g", { "clip-path": `url(#c${n})` });
+    // Both from where the query is shown on: on a page of columns V1 begins at 5 s.
+    const begin = Math.max(0, (data.a[n] ?? []).findIndex((value) => value !== null));
     const path = (values, fs, colour) => {
       let d = "", pen = false;
-      for (let i = 0; i < values.length; i++) {
+      for (let i = Math.max(0, begin - Math.round(fs)); i < values.length; i++) {
         if (values[i] === null) { pen = false; continue; }
-        const x = x0 + i / fs * MM_PER_S;
+        const x = x0 + (i - begin) / fs * MM_PER_S;
         if (x > x0 + colMm + 60) break;
         d += (pen ? "L" : "M") + x.toFixed(2) + " " + (y0 - values[i] * MM_PER_MV).toFixed(2);
         pen = true;

@@ -14,15 +14,17 @@ from ecgkin.ui.web.shared.notes import said
 from ecgkin.ui.web.shared.viewer import height_css, viewer_html
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from streamlit.delta_generator import DeltaGenerator
 
     from ecgkin.retrieval.ecg.record import EcgRecord
-    from ecgkin.ui.api.answers import PageOut, SearchOut
+    from ecgkin.ui.api.answers import NoteOut, PageOut, SearchOut
     from ecgkin.ui.web.shared.context import Page
     from ecgkin.ui.web.shared.desk import Found, Work
     from ecgkin.ui.web.shared.drawings import Sheet
     from ecgkin.ui.web.shared.query import Options, Query
-    from ecgkin.ui.web.shared.texts import Words
+    from ecgkin.ui.web.shared.texts import Lang, Words
 
 VIEWER_PX = 380
 # Quality from 0 to 1 in words.
@@ -126,9 +128,21 @@ def query_viewer(
         sheet = region.framed_on(sheet, asked.region) if asked is not None else sheet
         with room:
             st.iframe(viewer_html([(sheet, query.name, "")], page.word, dark=page.dark, sized=False), height=VIEWER_PX)
-    notes = said(found.warnings, page.lang)
-    if notes:
-        st.html(f'<div class="ek ek-notice">{"<br>".join(escape(text) for text in notes)}</div>')
+    notes(found.warnings, page.lang)
+
+
+def notes(warnings: Sequence[NoteOut], lang: Lang) -> None:
+    """What a search says beside its answer.
+
+    Args:
+        warnings: Of the answer.
+        lang: Of the page.
+    """
+    import streamlit as st
+
+    told = said(warnings, lang)
+    if told:
+        st.html(f'<div class="ek ek-notice">{"<br>".join(escape(text) for text in told)}</div>')
 
 
 def query_sheet(work: Work, page: PageOut | None, dark: bool) -> tuple[Sheet, EcgRecord | None]:

@@ -52,6 +52,8 @@ def results(page: Page, work: Work, found: Found, options: Options) -> None:
         strip = _answer_place(word)
     with st.container(key="beside"):
         st.html('<span id="ek-cases" tabindex="-1"></span>')
+        if not by_ecg and not shown.abstention.nothing_similar:
+            query_panel.notes(shown.warnings, page.lang)
         again, cards = neighbour_cards.neighbour_cards(page, found, shown, options)
     if again:
         _search_again(page, found, shown, options)

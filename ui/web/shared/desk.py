@@ -64,8 +64,10 @@ class Found:
 
     @property
     def latest(self) -> SearchOut | None:
-        """The answer of the server, before or after marks."""
-        return self.refined or self.first
+        """The answer of the server, before or after marks; what was asked, and read of it, stays that of the first."""
+        if self.refined is None or self.first is None:
+            return self.refined or self.first
+        return self.refined.model_copy(update={"query": self.first.query, "page": self.first.page})
 
     @property
     def shown(self) -> SearchOut | None:

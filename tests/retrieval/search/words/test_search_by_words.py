@@ -91,6 +91,16 @@ def test_and_or_and_their_lack(engine: CaseSearch) -> None:
     assert set(names(none, 4)) == {"sure", "both", "unsure", "block 3"}
 
 
+def test_what_only_filtered_cases_carry_is_not_called_similar(engine: CaseSearch) -> None:
+    for text in ("AF", "AF or atrial fibrillation"):
+        result = engine.by_text(text, where="not label:AFIB")
+        assert result.nothing_similar and result.abstained == "not_carried" and len(result) > 0
+        assert NoteCode.WORDS_NONE_WITHIN in codes(result)
+        assert NoteCode.WORDS_NONE_CARRIES_ALL not in codes(result)
+    partly = engine.by_text("AF and LBBB", where="not label:AFIB")
+    assert not partly.nothing_similar and NoteCode.WORDS_NONE_CARRIES_ALL in codes(partly)
+
+
 def test_words_that_contradict_themselves_are_said_to(engine: CaseSearch) -> None:
     for text in ("AF and no AF", "AF without AF"):
         result = engine.by_text(text)
@@ -98,6 +108,16 @@ def test_words_that_contradict_themselves_are_said_to(engine: CaseSearch) -> Non
         assert NoteCode.WORDS_NONE_CARRIES_ALL not in codes(result)
         assert result.nothing_similar
     assert NoteCode.WORDS_CONTRADICT not in codes(engine.by_text("AF and no pacemaker"))
+
+
+@pytest.mark.parametrize(
+    "text", ["AF bei Frauen unter 3 Monaten", "AF, Alter unter 2 Wochen", "förmaksflimmer yngre än 6 månader"]
+)
+def test_months_are_no_years(engine: CaseSearch, text: str) -> None:
+    result = engine.by_text(text)
+    (note,) = [note for note in result.warnings if note.code is NoteCode.WORDS_UNUSED]
+    assert any(unit in note for unit in ("Monaten", "Wochen", "månader"))
+    assert all(hit.case.age_years is not None for hit in result.hits[:3]), "nobody is left out for the age"
 
 
 def test_limits_that_are_denied_do_not_filter_for_themselves(engine: CaseSearch) -> None:
