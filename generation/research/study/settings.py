@@ -125,6 +125,11 @@ def load_study(path: Path, **overrides: Any) -> StudySettings:
 
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} is not there (expected the YAML file of a comparison)",
+            hint="scripts/research/quick.yaml is one to begin with",
+        ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
     if not isinstance(raw, dict):
