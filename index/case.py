@@ -15,7 +15,6 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import RecordError
 
 LONGEST_ID = 500
-_RESERVED = ("/signal", "/page.svg", "/page.png")  # behind a case's address in the API
 DIGITISED = "digitised"
 """Key of `Case.meta` for a case whose samples were read off a picture, not recorded (see `PrintedEcg.mark`)."""
 # Controls (C0, DEL, C1), line and paragraph separators, marks that turn the direction of text, and half characters.
@@ -109,8 +108,7 @@ def check_case_id(case_id: object) -> None:
     """The one rule for case ids: what can stand in a URL path, in a line of a table and in a file name.
 
     1 to 500 characters of valid Unicode, no control characters or line separators, no blank at either end, and none of
-    the parts between slashes is "." or "..", which clients of the API would resolve away; nor is the last what the API
-    calls the samples or the drawing of a case.
+    the parts between slashes is "." or "..", which clients of the API would resolve away.
 
     Raises:
         RecordError: It is none.
@@ -119,10 +117,6 @@ def check_case_id(case_id: object) -> None:
     """
     if not isinstance(case_id, str) or not 0 < len(case_id) <= LONGEST_ID or not _storable(case_id):
         raise RecordError(f"case id is {case_id!r:.60} (expected a text of 1 to {LONGEST_ID} characters)")
-    if case_id.endswith(_RESERVED):
-        raise RecordError(
-            f"case id is {case_id!r:.60} (expected another ending than {', '.join(_RESERVED)}: so the API calls parts)"
-        )
     if _UNPRINTABLE.search(case_id) or case_id != case_id.strip() or not {".", ".."}.isdisjoint(case_id.split("/")):
         raise RecordError(
             f"case id is {case_id!r:.60} (expected no control characters, no blank at an end, no part '.' or '..')"
@@ -136,8 +130,7 @@ def safe_case_id(text: str) -> str:
     'ward/_/_/x'
     """
     plain = _UNPRINTABLE.sub("_", text.encode("utf-8", "replace").decode()).strip()[:LONGEST_ID].strip()
-    parted = "/".join("_" if part in (".", "..") else part for part in plain.split("/")) or "_"
-    return f"{parted[: LONGEST_ID - 1]}_" if parted.endswith(_RESERVED) else parted
+    return "/".join("_" if part in (".", "..") else part for part in plain.split("/")) or "_"
 
 
 def _storable(text: str) -> bool:

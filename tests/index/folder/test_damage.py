@@ -229,7 +229,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(base: Path, tmp_path: P
 
 
 BAD_IDS = ["", " ", "\n", "a\n", "a\tb", ".", "..", "../x", "a/../b", "a/.", " a", "a ", "\x00", "a\x7f", "a\u2028b",
-           "a\u202eb", "x" * 501, "\ud800", "x/signal", "x/page.svg", "a/b/page.png"]  # fmt: skip
+           "a\u202eb", "x" * 501, "\ud800"]  # fmt: skip
 
 
 @pytest.mark.parametrize("case_id", BAD_IDS)
