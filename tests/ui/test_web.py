@@ -1128,6 +1128,7 @@ def test_marks_stay_after_the_search_that_followed_them(made_record: EcgRecord, 
     page.button(key="thumb_up-1-made/1").click().run()
     page.button(key="again").click().run()
     assert "marked similar" in html_of(page) and page.button(key="again").disabled
+    assert "Refined by your marks" in html_of(page), "what was read of the ECG stays, and this is said beside it"
     page.button(key="thumb_down-2-made/2").click().run()
     assert not page.button(key="again").disabled
     html = neighbour_cards.card_html(

@@ -120,7 +120,8 @@ def query_viewer(
         if not brief:
             if sheet is not None and asked is not None:
                 region.field(page, asked, found, options, lambda: record or samples_read_off(page, query))
-            st.html(understood_html(query, found, record, page.word), width="content")
+            refined = asked is not None and asked.refined is not None
+            st.html(understood_html(query, found, record, page.word, refined=refined), width="content")
         if read is not None:
             st.html(f'<p class="ek ek-soft">{escape(reading.summary(read, page.word))}</p>', width="content")
     if sheet is not None:
@@ -207,7 +208,9 @@ def query_picture(work: Work) -> bytes | None:
     return made
 
 
-def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, word: Words) -> str:
+def understood_html(
+    query: Query, found: SearchOut, record: EcgRecord | None, word: Words, *, refined: bool = False
+) -> str:
     """What was understood: one line, and all facts folded below it.
 
     Args:
@@ -215,13 +218,14 @@ def understood_html(query: Query, found: SearchOut, record: EcgRecord | None, wo
         found: What the server answered.
         record: Samples of the query; None of a picture or words.
         word: Looks up texts in the language of the page.
+        refined: Whether the cases are those of a search that followed marks.
 
     Returns:
         HTML, escaped.
     """
     kind = found.query if found.query in ("image", "record", "text", "refined") else query.kind
     facts = [(word("understood"), word(f"kind_{kind}") if kind != "ecg" else query.name)]
-    brief = [word("kind_refined")] if kind == "refined" else []
+    brief = [word("kind_refined")] if refined or kind == "refined" else []
     brief.append(query.name)
     if record is not None:
         seconds = record.signal_mv.shape[1] / record.fs_hz
