@@ -28,6 +28,7 @@ from ecgkin.generation.consensus.sections import (
     SECTIONS,
     SINUS,
     SUPERCLASS_OF_SECTION,
+    WITHOUT_PR,
     settle,
 )
 from ecgkin.generation.consensus.thresholds import DraftThresholds
@@ -240,8 +241,7 @@ class _Writer:
         self.settled = settle(candidates, self.values, weighed.margins, weighed.superclass_margins)
         self.kept = {} if self.few else dict(self.settled.kept)
         self.alternatives = {} if self.few else dict(self.settled.alternatives)
-        # PR and the axis of P mean nothing in these.
-        self.without_p = bool({"AFIB", "AFLT", "PACE", "3AVB"} & self.kept.keys())
+        self.without_p = bool(WITHOUT_PR & self.kept.keys())
 
     def report(self) -> tuple[list[Note], dict[str, str]]:
         """Sentences of all sections, and why the others are empty."""

@@ -28,6 +28,8 @@ RHYTHMS = frozenset({"SR", "STACH", "SBRAD", "SARRH", "AFIB", "AFLT", "PACE", "S
 SINUS = frozenset({"SR", "STACH", "SBRAD", "SARRH"})
 # Without regular P waves nothing can be said about them.
 NO_P_WAVE = frozenset({"AFIB", "AFLT"})
+# No P wave, or none that belongs to the QRS: a measured PR interval means nothing.
+WITHOUT_PR = NO_P_WAVE | {"PACE", "3AVB"}
 _OF_P_WAVE = frozenset({"1AVB", "2AVB", "LPR", "PAC", "LAO/LAE", "RAO/RAE"})
 
 _MEMBERS: Mapping[str, frozenset[str]] = {

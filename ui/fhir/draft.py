@@ -14,6 +14,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ecgkin import __version__
+from ecgkin.generation.consensus.sections import WITHOUT_PR
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ MEASUREMENTS = {
     "qtc_ms": ("8636-3", "Q-T interval corrected", "ms"),
     "axis_deg": ("8632-2", "QRS axis", "deg"),
 }
-
-# Where there is no P wave, or none that belongs to the QRS, a measured PR interval means nothing.
-WITHOUT_PR = frozenset({"AFIB", "AFLT", "PACE", "3AVB"})
 
 
 def diagnostic_report(

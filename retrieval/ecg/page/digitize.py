@@ -199,29 +199,20 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         stretches = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in stretches)
     sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes)
     late_mm = sampler.late_borders(stretches)
-    sampler.without_strokes(stretches)
-    signal = sampler.signals(stretches, shown, in_step_by_law(sampler, stretches))
-    record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
-    law = _laws_of(record)
+    record, law = _sampled(sampler, stretches, shown)
     if late_mm and plan is not None:
         borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
         again = _stretches(layout, extent, replace(plan, parts=borders), duration, x_mm)
         later = tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True))
         later_sampler = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes)
-        later_sampler.without_strokes(later)
-        signal = later_sampler.signals(later, shown, in_step_by_law(later_sampler, later))
-        moved_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
-        better = _laws_of(moved_record)
+        moved_record, better = _sampled(later_sampler, later, shown)
         if better is not None and (law is None or better > law):
             record, stretches, sampler, law = moved_record, later, later_sampler, better
     if law is not None and law < _UNLAWFUL_DB:
         # Strokes, names and edges of pulses may have been taken for the ends of leads: without them the rest is lawful.
         for doubted, earned in ((_foreign(sheet, tracks, strokes, k), _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
             clean = Sampler(tracks, x_mm, scale, mm_per_s, per_mv, strokes, foreign=doubted)
-            clean.without_strokes(stretches)
-            signal = clean.signals(stretches, shown, in_step_by_law(clean, stretches))
-            clean_record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
-            better = _laws_of(clean_record)
+            clean_record, better = _sampled(clean, stretches, shown)
             if better is not None and better >= law + earned:
                 record, sampler, law = clean_record, clean, better
     if law is not None and law < 3.0:
@@ -242,6 +233,14 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     )
     confidence = _confidence(sampler, stretches, record)
     return Digitized(record, page, confidence, law, stretches, tracks, fine, sheet, look.turns)
+
+
+def _sampled(sampler: Sampler, stretches: tuple[Stretch, ...], shown_s: float) -> tuple[EcgRecord, float | None]:
+    """The record of a page by a sampler, without strokes and in step, and how well limb leads keep their laws there."""
+    sampler.without_strokes(stretches)
+    signal = sampler.signals(stretches, shown_s, in_step_by_law(sampler, stretches))
+    record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
+    return record, _laws_of(record)
 
 
 def _beside_paths(
