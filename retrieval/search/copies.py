@@ -20,6 +20,7 @@ recording; not those mixed with a fifth (0.3), nor with all twelve leads exchang
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,7 +42,7 @@ EQUAL = (
 )
 EQUAL_SCALED = 0.01  # distance of them, each lead scaled to itself, that is enough alone
 SAME_SCALED = 0.98  # correlation of two recordings, each lead scaled to itself, from which they are one
-ALIKE_SCALED, ALIKE_IN_ANY_ORDER = 0.06, 0.022  # as `ALIKE`, for leads scaled to themselves, and in any order
+ALIKE_SCALED, ALIKE_IN_ANY_ORDER = 0.045, 0.018  # as `ALIKE`, for leads scaled to themselves, and in any order
 MOST_PAIRS, MOST_READ = 200, 60  # pairs that are compared and recordings that are read for one search, nearest first
 NEAREST = 40  # recordings that are looked at whatever their vectors are: all others have small weights
 _RATE_HZ, _LONGEST_S, _LEAST_S, _EDGE_S = 100, 60, 4.0, 0.3
@@ -212,20 +213,21 @@ def _distances(outlines: Mapping[int, Doubles]) -> tuple[Doubles, Doubles, Doubl
         np.full((size, size), np.inf),
         np.full((size, size), np.inf),
     )
-    there: dict[bytes, list[int]] = {}
+    groups: dict[bytes, list[int]] = {}
     for place, outline in outlines.items():
-        there.setdefault(np.isfinite(np.diagonal(outline)).tobytes(), []).append(place)
-    for one, rows in there.items():
-        for other, columns in there.items():
-            both = np.frombuffer(one, dtype=bool) & np.frombuffer(other, dtype=bool)
-            a, b = (np.stack([outlines[k][np.ix_(both, both)] for k in some]) for some in (rows, columns))
-            at = np.ix_(rows, columns)
-            by_energy[at] = _apart(_scaled(a), _scaled(b))
-            if both.sum() >= _TELLING:
-                a, b = _scaled_by_lead(a), _scaled_by_lead(b)
-                by_lead[at] = _apart(a.reshape(len(a), -1), b.reshape(len(b), -1))
-                if one == other:
-                    in_any_order[at] = _apart(_of_any_order(a), _of_any_order(b))
+        groups.setdefault(np.isfinite(outline.diagonal()).tobytes(), []).append(place)
+    stacks = {leads: np.stack([outlines[k] for k in places]) for leads, places in groups.items()}
+    for one, other in itertools.product(groups, groups):
+        both = np.flatnonzero(np.frombuffer(one, dtype=bool) & np.frombuffer(other, dtype=bool))
+        a = stacks[one][:, both[:, None], both]
+        b = a if one == other else stacks[other][:, both[:, None], both]
+        at = np.ix_(groups[one], groups[other])
+        by_energy[at] = _apart(_scaled(a), _scaled(b))
+        if len(both) >= _TELLING:
+            a, b = _scaled_by_lead(a), _scaled_by_lead(b)
+            by_lead[at] = _apart(a.reshape(len(a), -1), b.reshape(len(b), -1))
+            if one == other:
+                in_any_order[at] = _apart(_of_any_order(a), _of_any_order(b))
     return by_energy, by_lead, in_any_order
 
 
@@ -336,10 +338,12 @@ def _exchanged(one: _Shape, other: _Shape) -> float:
     """The largest correlation of leads in any order and of either sign, at an offset of whole samples.
 
     Args:
-        one, other: Leads of energy 1. Every lead of the one has another lead of the other as its partner; the mean.
-    """
-    from scipy.optimize import linear_sum_assignment
+        one, other: Leads of energy 1.
 
+    Returns:
+        The mean over the leads of the one, each beside the lead of the other that is most like it; 0 where two of
+        them would have the same partner.
+    """
     a, b = one.rows, other.rows
     size = _size_of(a, b)
     of_a, of_b = np.fft.rfft(a, size), np.fft.rfft(b, size).conj()
@@ -355,7 +359,8 @@ def _exchanged(one: _Shape, other: _Shape) -> float:
         agreed[i] = np.divide(shared, np.sqrt(energy), out=np.zeros_like(shared), where=energy > 1e-9)
     agreed = np.minimum(agreed, 1.0)
     best = agreed[:, :, int(np.argmax(agreed.max(axis=1).mean(axis=0)))]
-    return float(best[linear_sum_assignment(-best)].mean())
+    partners = best.argmax(axis=1)
+    return float(best.max(axis=1).mean()) if len(set(partners.tolist())) == len(partners) else 0.0
 
 
 def _of_curve(energy: Doubles, noise: Doubles) -> Doubles:
