@@ -57,6 +57,7 @@ class Signal(Body):
         Raises:
             RecordError: Rows, names and rate do not fit together, or no ECG has such amplitudes.
         """
+        from ecgkin.retrieval.ecg.laws import law_notes
         from ecgkin.retrieval.ecg.leads import canonical_lead
         from ecgkin.retrieval.ecg.plausible import amplitude_notes
         from ecgkin.retrieval.ecg.record import EcgRecord
@@ -70,7 +71,10 @@ class Signal(Body):
         if np.isinf(signal).any():
             raise RecordError("a sample is too large (expected millivolts)")
         record = EcgRecord(signal, self.fs_hz, names)
-        return record if np.isnan(signal).all() else record.noted(*amplitude_notes(record.signal_mv, "signal"))
+        if np.isnan(signal).all():
+            return record
+        notes = [*law_notes(dict(zip(names, record.signal_mv, strict=True)))] if len(set(names)) == len(names) else []
+        return record.noted(*notes, *amplitude_notes(record.signal_mv, "signal"))
 
     @classmethod
     def of(cls, record: EcgRecord) -> Signal:
