@@ -13,7 +13,7 @@ import httpx
 from httpx_sse import ServerSentEvent
 from pydantic import BaseModel, TypeAdapter
 
-from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.retrieval.errors import EcgkinError, why_unreachable
 from ecgkin.ui.api.answers import (
     CaseOut,
     CasesOut,
@@ -89,7 +89,7 @@ def unreachable(base_url: str, error: httpx.HTTPError) -> ApiError:
     Returns:
         The error, with a hint.
     """
-    return ApiError(f"{base_url} did not answer: {type(error).__name__}", hint="does `ecgkin serve` run there?")
+    return ApiError(f"{base_url} did not answer: {why_unreachable(error)}", hint="does `ecgkin serve` run there?")
 
 
 def draft_event(event: ServerSentEvent) -> DraftEvent | None:

@@ -32,8 +32,8 @@ _NUM = r"(?<![\w.,])[-−]?\d{1,4}(?:[.,]\d{1,3})?(?![\d])"
 # "ge" and "le" hold the number itself, "gt" and "lt" leave it out.
 _OPS = {
     "ge": r">=|≥|at least|not? (?:less|under|below) than|no fewer than|mindestens|wenigstens|minst|from|från|"
-    r"starting at|ab|au moins|à partir de|al menos|por lo menos|a partir de|desde los|almeno|a partire da(?:i|gli)?|pelo menos|"
-    r"minstens|ten minste|vanaf",
+    r"starting at|ab|au moins|à partir de|al menos|por lo menos|a partir de|desde los|almeno|"
+    r"a partire da(?:i|gli)?|pelo menos|minstens|ten minste|vanaf",
     "le": r"<=|≤|at most|up to|until|no more than|max(?:imum|imal|\.)?|höchstens|hoechstens|högst|bis(?: zu)?|"
     r"upp till|till och med|au plus|jusqu['’]à|como máximo|hasta(?: los)?|al massimo|fino a(?:i|gli)?|no máximo|até|"
     r"hoogstens|ten hoogste|maximaal|tot(?: en met)?",
@@ -41,7 +41,8 @@ _OPS = {
     r"über|ueber|mehr als|größer als|groesser als|höher als|hoeher als|schneller als|länger als|laenger als|älter als|"
     r"aelter als|oberhalb(?: von)?|jenseits(?: von)?|över|mer än|högre än|större än|snabbare än|längre än|äldre än|"
     r"plus (?:de|âgée?s? (?:de|que))|âgée?s? de plus de|más de|mayor(?:es)? (?:de|que)|"
-    r"più (?:di|grandi di|vecchi[eo]? di)|mais de|mais velh[oa]s? (?:do )?que|maiores de|meer dan|ouder dan|boven(?: de)?",
+    r"più (?:di|grandi di|vecchi[eo]? di)|mais de|mais velh[oa]s? (?:do )?que|maiores de|meer dan|"
+    r"ouder dan|boven(?: de)?",
     "lt": r"<|under|below|less than|lower than|slower than|shorter than|younger than|unter|weniger als|kleiner als|"
     r"langsamer als|kürzer als|kuerzer als|niedriger als|jünger als|juenger als|unterhalb(?: von)?|mindre än|lägre än|"
     r"långsammare än|kortare än|yngre än|"
@@ -89,8 +90,8 @@ _YEARS = (
 _PERSON = (
     r"(?:women|woman|men|man|females?|males?|patients?|people|persons?|adults?|those|anyone|everyone|frau(?:en)?|"
     r"männer[n]?|mann|patient(?:en|innen|in)?|personen|leute|kvinnor|kvinna|män|patienter|age|aged|alter(?: von)?|"
-    r"ålder|im alter|femmes?|hommes?|mujer(?:es)?|hombres?|donn[ae]|uomini|mulher(?:es)?|homens|vrouw(?:en)?|mannen|pazienti|"
-    r"pacientes|patiënten)"
+    r"ålder|im alter|femmes?|hommes?|mujer(?:es)?|hombres?|donn[ae]|uomini|mulher(?:es)?|homens|vrouw(?:en)?|"
+    r"mannen|pazienti|pacientes|patiënten)"
 )
 _AGED = r"\d{1,3}(?:[.,]\d{1,2}(?!\d))?"
 _THE_AGE = (

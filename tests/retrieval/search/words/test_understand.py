@@ -184,8 +184,8 @@ def test_age_and_sex(text: str, sex: str | None, low: float | None, high: float 
     [
         *[(f"LBBB {words}", True, False) for words in (
             "over 50", "> 50", "above 50", "older than 50", "more than 50 years", "over the age of 50",
-            "not at most 50", "über 50", "älter als 50", "mehr als 50 Jahre", "över 50", "äldre än 50", "plus de 50 ans",
-            "más de 50 años", "più di 50 anni", "mais de 50 anos", "ouder dan 50",
+            "not at most 50", "über 50", "älter als 50", "mehr als 50 Jahre", "över 50", "äldre än 50",
+            "plus de 50 ans", "más de 50 años", "più di 50 anni", "mais de 50 anos", "ouder dan 50",
         )],
         *[(f"LBBB {words}", False, True) for words in (
             "under 50", "< 50", "below 50", "younger than 50", "less than 50 years", "women below the age of 50",
@@ -196,7 +196,8 @@ def test_age_and_sex(text: str, sex: str | None, low: float | None, high: float 
             "from 50", ">= 50", "at least 50", "50 or older", "50 and over", "not under 50", "ab 50", "mindestens 50",
             "50 oder älter", "minst 50", "från 50 år", "au moins 50 ans", "al menos 50 años", "up to 50", "<= 50",
             "at most 50", "until 50", "50 or younger", "not over 50", "bis 50", "bis zu 50", "höchstens 50",
-            "nicht über 50", "upp till 50", "till och med 50 år", "högst 50", "jusqu'à 50 ans", "hasta los 50 años", "fino a 50 anni",
+            "nicht über 50", "upp till 50", "till och med 50 år", "högst 50", "jusqu'à 50 ans",
+            "hasta los 50 años", "fino a 50 anni",
         )],
     ],
 )  # fmt: skip
@@ -289,7 +290,8 @@ def test_an_age_in_months_weeks_or_days_is_said_to_be_unused(text: str, unused: 
     ("text", "sex", "own"),
     [
         ("AF in 65 yo F", "F", "F"), ("AF 65F", "F", "F"), ("AF, 65 y/o m", "M", "m"),
-        ("an old man with AF", "M", "man"), ("65-year-old man with AF", "M", "man"), ("F, 65, AF", "F", "F"), ("women with AF", "F", "women"),
+        ("an old man with AF", "M", "man"), ("65-year-old man with AF", "M", "man"),
+        ("F, 65, AF", "F", "F"), ("women with AF", "F", "women"),
     ],
 )  # fmt: skip
 def test_a_sex_is_told_by_its_own_word(text: str, sex: str, own: str) -> None:
