@@ -176,6 +176,9 @@ def why(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+NOBODY_LISTENS = "nothing listens there"
+
+
 def why_unreachable(error: BaseException) -> str:
     """Why a server could not be reached or broke off, in words: no number, no name of a class, nothing that it said.
 
@@ -199,7 +202,7 @@ def why_unreachable(error: BaseException) -> str:
         if isinstance(one, socket.gaierror):
             return "its name is not known here (is there a network, and is the address written right?)"
         if isinstance(one, ConnectionRefusedError):
-            return "nothing listens there"
+            return NOBODY_LISTENS
         if isinstance(one, ssl.SSLCertVerificationError):
             return f"its certificate is not trusted ({one.verify_message})"
         if isinstance(one, ssl.SSLError):

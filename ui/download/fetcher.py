@@ -202,7 +202,7 @@ def first_contact(client: httpx.Client, base_url: str) -> None:
         status = getattr(getattr(failure[0], "response", None), "status_code", None)
         reason = f"it answers {status}" if status else why_unreachable(failure[0])
         raise DownloadError(
-            f"{base_url} cannot be used: {reason}", hint="without a network the demo runs on simulated cases"
+            f"{base_url} cannot be reached: {reason}", hint="without a network the demo runs on simulated cases"
         ) from failure[0]
 
 
