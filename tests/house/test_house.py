@@ -156,7 +156,12 @@ def raw_reasons(tree: ast.AST) -> Iterator[int]:
                 by_class = any(
                     isinstance(p, ast.Attribute) and p.attr in ("__name__", "strerror", "errno") for p in parts
                 )
-                turned = any(isinstance(p, ast.Call) and getattr(p.func, "id", "") in ("str", "repr") for p in parts)
+                turned = any(
+                    isinstance(p, ast.Call)
+                    and getattr(p.func, "id", "") in ("str", "repr")
+                    and caught(p.args[0]) == {handler.name}
+                    for p in parts
+                )
                 if bare or by_class or turned:
                     yield node.lineno
 
