@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgkin.retrieval.encoders.model import Architecture
-from ecgkin.retrieval.errors import ModelError, WeightsMissingError
+from ecgkin.retrieval.errors import ModelError, WeightsMissingError, why
 
 WEIGHTS = Path(__file__).parent / "weights"
 MAP_VERSION = 1  # of the trace maps that the image tower sees; raise it when page reading or drawing changes them
@@ -192,5 +192,5 @@ def load_state(files: EncoderFiles) -> dict[str, Any]:
         return state
     except (SafetensorError, OSError, KeyError, RuntimeError) as error:
         raise ModelError(
-            f"{files.folder / 'model.safetensors'} is damaged: {error}", hint="reinstall ecgkin"
+            f"{files.folder / 'model.safetensors'} is damaged: {why(error)}", hint="reinstall ecgkin"
         ) from error

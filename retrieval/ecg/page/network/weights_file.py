@@ -14,7 +14,7 @@ import numpy as np
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS
 from ecgkin.retrieval.ecg.page.network.model import ReaderConfig, build_reader
 from ecgkin.retrieval.ecg.page.network.names import NAMES, build_name_reader
-from ecgkin.retrieval.errors import ModelError, WeightsMissingError
+from ecgkin.retrieval.errors import ModelError, WeightsMissingError, why
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ def check_header(path: Path, kind: str) -> dict[str, str]:
         with safe_open(str(path), framework="numpy") as file:
             header = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors: {error}", hint=_HINT) from error
+        raise ModelError(f"{path} cannot be read as safetensors: {why(error)}", hint=_HINT) from error
     if header.get("format") != kind:
         raise ModelError(f"{path} has format {header.get('format')!r} (expected {kind!r})", hint=_HINT)
     for key, expected in _labels(kind).items():
@@ -129,7 +129,7 @@ def _read(path: Path, kind: str, _changed_ns: int, _size: int) -> torch.nn.Modul
         with safe_open(str(path), framework="pt") as file:
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors: {error}", hint=_HINT) from error
+        raise ModelError(f"{path} cannot be read as safetensors: {why(error)}", hint=_HINT) from error
     try:
         model = _built(kind, header)
     except (KeyError, TypeError, ValueError) as error:
