@@ -154,9 +154,7 @@ def test_a_model_is_given_cases_and_grounded(search: CaseSearch, query: EcgRecor
         ("Pacemaker rhythm.", False),
     ],
 )
-def test_values_of_p_waves_go_with_the_rhythm_that_is_said(
-    search: CaseSearch, answer: str, kept: bool
-) -> None:
+def test_values_of_p_waves_go_with_the_rhythm_that_is_said(search: CaseSearch, answer: str, kept: bool) -> None:
     """What HL7, SR, FHIR and the page take from a model's draft holds no PR interval in a rhythm without one."""
     sinus = simulate(["NORM"], np.random.default_rng(5), fs_hz=100.0).record
     drafter = Drafter(search, backend=Scripted(answer))
