@@ -153,11 +153,23 @@ def note(rng: np.random.Generator) -> str:
 
 _SPEEDS = ("25", "25", "25", "50", "12.5", "10", "5", "100", "6.25", "25.0", "50.0", "25,0")
 _GAINS = ("10", "10", "5", "20", "2.5", "10.0", "5.0", "20.0", "10,0", "15", "40", "7.5")
-_PER_S = ("mm/s", "mm/s", "mm/sec", "mm/Sec", "MM/SEC", "mm / s", "mm/seg", "mm/sek.", "mm/sn", "mm/sec.", "mm/S", "mm/s.")
+_PER_S = (
+    "mm/s", "mm/s", "mm/sec", "mm/Sec", "MM/SEC", "mm / s", "mm/seg", "mm/sek.", "mm/sn", "mm/sec.", "mm/S", "mm/s.",
+)  # fmt: skip
 _PER_MV = ("mm/mV", "mm/mV", "mm/mV", "MM/MV", "mm/mv", "mm / mV", "mm/mV.", "mm/mVolt")
-_BEFORE_SPEED = ("", "", "", "", "Speed: ", "Speed ", "Paper speed: ", "Vel. ", "V: ", "Vitesse ", "Vorschub: ", "AUTO ", "x1.0 ")
-_BEFORE_GAIN = ("", "", "", "", "Limb: ", "Chest: ", "Gain: ", "Gain ", "Sens. ", "Ampl.: ", "C: ", "L: ", "Sensitivity: ")
-_FILTERED = ("0.05-150 Hz", "~ 40 Hz", "0.15-100Hz", "100 Hz", "F 50", "50Hz", "ADS", "PF 0.05-35 Hz", "35Hz", "W 0.5-40")
+_BEFORE_SPEED = (
+    "", "", "", "", "Speed: ", "Speed ", "Paper speed: ", "Vel. ", "V: ", "Vitesse ", "Vorschub: ", "AUTO ", "x1.0 ",
+)  # fmt: skip
+_BEFORE_GAIN = (
+    "", "", "", "", "Limb: ", "Chest: ", "Gain: ", "Gain ", "Sens. ", "Ampl.: ", "C: ", "L: ", "Sensitivity: ",
+)  # fmt: skip
+_FILTERED = (
+    "0.05-150 Hz", "~ 40 Hz", "0.15-100Hz", "100 Hz", "F 50", "50Hz", "ADS", "PF 0.05-35 Hz", "35Hz", "W 0.5-40",
+)  # fmt: skip
+_SIGNS = (
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    "0123456789012345678901234567890123456789./:-+%()=,mmVs/  "
+)  # fmt: skip
 
 
 def scale_text(rng: np.random.Generator) -> str:
@@ -169,9 +181,13 @@ def scale_text(rng: np.random.Generator) -> str:
     Returns:
         The line.
     """
+
     def number(usual: tuple[str, ...]) -> str:
         # Odd numbers as well, so that digits are read and not guessed.
-        return str(rng.choice(usual)) if rng.random() < 0.7 else f"{rng.choice((rng.integers(1, 10), rng.integers(10, 100), round(rng.uniform(0.5, 60.0), 1)))}"
+        if rng.random() < 0.7:
+            return str(rng.choice(usual))
+        odd = (rng.integers(1, 10), rng.integers(10, 100), round(rng.uniform(0.5, 60.0), 1))
+        return str(rng.choice(odd))
 
     room = " " if rng.random() < 0.65 else ""
     speed = f"{rng.choice(_BEFORE_SPEED)}{number(_SPEEDS)}{room}{rng.choice(_PER_S)}"
@@ -200,5 +216,4 @@ def any_text(rng: np.random.Generator) -> str:
         return f"{rng.choice(_PHRASES)} {_digits(rng)}"
     if kind < 0.6:
         return f"{rng.choice(_LABELS)} {_digits(rng)} {rng.choice(_UNITS)}"
-    signs = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789012345678901234567890123456789./:-+%()=,mmVs/  "
-    return "".join(signs[int(k)] for k in rng.integers(0, len(signs), int(rng.integers(3, 22))))
+    return "".join(_SIGNS[int(k)] for k in rng.integers(0, len(_SIGNS), int(rng.integers(3, 22))))
