@@ -15,7 +15,7 @@ from PIL import Image
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
-from ecgkin.retrieval.ecg.page.einthoven import LAWS, einthoven_db, law_db
+from ecgkin.retrieval.ecg.page.einthoven import LAWS, Law, law_db
 from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
 from ecgkin.retrieval.ecg.page.following import Followed, follow_rows
 from ecgkin.retrieval.ecg.page.image import load_image
@@ -24,6 +24,7 @@ from ecgkin.retrieval.ecg.page.placing import Placed, place_leads, shown_s, stre
 from ecgkin.retrieval.ecg.page.prepared import prepare
 from ecgkin.retrieval.ecg.page.reading import Look, look_at
 from ecgkin.retrieval.ecg.page.sampling import FS_HZ, Sampler, in_step_by_law
+from ecgkin.retrieval.ecg.page.scale_text import printed_scale
 from ecgkin.retrieval.ecg.page.sheet import Sheet
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 from ecgkin.retrieval.ecg.page.units import Measured, Units, find_units, measure_paper
@@ -86,7 +87,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
     page = follow_rows(look.ready or prepare(look.sheet), look.sheet.marks)
     sheet, fine, tracks = page.sheet, page.fine, page.tracks
     paper = measure_paper(page)
-    units = find_units(paper, known)
+    units = find_units(paper, known, lambda: printed_scale(sheet))
     if paper.pulse is not None:
         edge = (tracks.stroke + 1) / paper.scale.px_per_mm[0]
         tracks.y[(paper.x_mm >= paper.pulse.left - edge) & (paper.x_mm <= paper.pulse.right + edge)] = np.nan
@@ -168,13 +169,28 @@ def _signals(page: Followed, paper: Measured, units: Units, placed: Placed, stro
         later = sampled(sampler(), tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True)))
         if later.law_db is not None and (best.law_db is None or later.law_db > best.law_db):
             best = later
-    if best.law_db is not None and best.law_db < _UNLAWFUL_DB:
-        # Strokes, names and edges of pulses may have been taken for the ends of leads: without them the rest is lawful.
-        foreign = _foreign(page.sheet, tracks, strokes, page.fine.factor)
-        for doubted, earned in ((foreign, _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
-            clean = sampled(sampler(doubted), best.stretches)
-            if clean.law_db is not None and clean.law_db >= best.law_db + earned:
-                best = clean
+    if best.law_db is None:
+        return best
+    # Strokes, names and edges of pulses may have been taken for the ends of leads: without them the rest is lawful.
+    left_out = np.zeros(tracks.y.shape, dtype=bool)
+    foreign = _foreign(page.sheet, tracks, strokes, page.fine.factor)
+    for doubted, earned in ((foreign, _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
+        if doubted is None:
+            continue
+        for laws in (LAWS, *((law,) for law in LAWS)):
+            # All leads where the limb leads' laws gain together, else those of one law.
+            kept = _laws_of(best.record, laws)
+            if kept is None or kept >= _UNLAWFUL_DB:
+                continue
+            leads = set(LEADS) if laws is LAWS else {name for name, _ in laws[0]}
+            without = left_out | _within(doubted, best.stretches, leads)
+            if np.array_equal(without, left_out):
+                continue
+            clean = sampled(sampler(without), best.stretches)
+            now = _laws_of(clean.record, laws)
+            if now is not None and now >= kept + earned:
+                best, left_out = clean, without
+                break
     return best
 
 
@@ -197,10 +213,21 @@ def _confidence(sampler: Sampler, stretches: tuple[Stretch, ...], record: EcgRec
     return out
 
 
-def _laws_of(record: EcgRecord) -> float | None:
-    """How well the limb leads of a record fulfil their laws, dB (see `einthoven_db`)."""
-    rows = zip(record.leads, record.signal_mv, strict=True)
-    return einthoven_db({name: row for name, row in rows if np.isfinite(row).any()})
+def _laws_of(record: EcgRecord, laws: tuple[Law, ...] = LAWS) -> float | None:
+    """How well the limb leads of a record fulfil laws, dB on average; None where none can be tested."""
+    signals = dict(zip(record.leads, record.signal_mv, strict=True))
+    found = [db for law in laws if (db := law_db(signals, law)) is not None]
+    return float(np.mean(found)) if found else None
+
+
+def _within(flags: NDArray[np.bool_], stretches: tuple[Stretch, ...], leads: set[str]) -> NDArray[np.bool_]:
+    """Flags of columns, (n_rows, w), where these leads stand."""
+    out = np.zeros_like(flags)
+    for s in stretches:
+        if s.lead in leads:
+            place = slice(max(0, round(s.left)), round(s.right) + 1)
+            out[s.row, place] = flags[s.row, place]
+    return out
 
 
 def _foreign(sheet: Sheet, tracks: Tracks, strokes: FloatArray | None, factor: float) -> NDArray[np.bool_] | None:

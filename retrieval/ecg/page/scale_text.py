@@ -30,7 +30,8 @@ _LEAST_LONG = 2.2  # heights of a line
 _GAP = 0.012  # of the page's side: between words of one line
 _THIN = 0.2  # of a block's widest line of px: what parts its lines of print
 _MOST_LINES = 48
-_NUMBER = r"(?<![\d.:/])(\d{1,3}(?:\.\d{1,2})?) ?"
+# No part of a number, be it one that was read with a blank in it.
+_NUMBER = r"(?<![\d.:/-])(?<!\d )(?<!\d\. )(\d{1,3}(?:\.\d{1,2})?) ?"
 _SPEED = re.compile(_NUMBER + r"mm ?/ ?s(?:ec|eg|ek|n)?(?![a-z0-9])")
 _GAIN = re.compile(_NUMBER + r"(mm|cm) ?/ ?mv(?:olt)?(?![a-z0-9])")
 

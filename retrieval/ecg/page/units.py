@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,12 +14,14 @@ from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.following import FineInk, Followed, along
 from ecgkin.retrieval.ecg.page.roofs import find_roofs
 from ecgkin.retrieval.ecg.page.scale import PaperScale
+from ecgkin.retrieval.ecg.page.scale_text import PrintedScale
 from ecgkin.retrieval.ecg.page.sheet import Sheet
 from ecgkin.retrieval.ecg.page.tracks import Tracks
 
 FloatArray = NDArray[np.float64]
 
 _AS_PRINTED = 0.005  # share by which rows of ten seconds may seem longer or shorter on paper that lies flat
+_OTHER = 0.25  # log of the ratio of heights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,20 +94,31 @@ def measure_paper(page: Followed) -> Measured:
     return Measured(scale, x_mm, pulse, extent)
 
 
-def find_units(paper: Measured, known: Corrections) -> Units:
+def find_units(paper: Measured, known: Corrections, printed: Callable[[], PrintedScale]) -> Units:
     """Speed and gain of a page.
+
+    A calibration pulse tells best; what it does not tell, print may, where a grid tells what a millimetre is.
 
     Args:
         paper: Its scale, pulse and ends.
         known: What is known of it.
+        printed: Reads what it says in print; asked only where that may count.
     """
     scale, pulse, extent = paper.scale, paper.pulse, paper.extent
     gain, gain_known, per_mv = _gain(pulse, scale)
+    speed, speed_known = _speed(pulse, scale, extent)
+    by_pulse = speed_known and pulse is not None and not pulse.cut
+    ask_gain, ask_speed = not gain_known and known.gain_mm_mv is None, not by_pulse and known.speed_mm_s is None
+    if scale.found and (ask_gain or ask_speed):
+        said = printed()
+        if ask_gain and said.gain_mm_mv is not None and not _contradicts(pulse, scale, said.gain_mm_mv):
+            gain, gain_known, per_mv = said.gain_mm_mv, True, said.gain_mm_mv * scale.px_per_mm[1]
+        if ask_speed and said.speed_mm_s is not None:
+            speed, speed_known = said.speed_mm_s, True
     if known.gain_mm_mv is not None:
         gain, gain_known = known.gain_mm_mv, True
         if scale.found or pulse is None:  # a pulse is a millivolt high, whatever a millimetre is
             per_mv = gain * scale.px_per_mm[1]
-    speed, speed_known = _speed(pulse, scale, extent)
     if known.speed_mm_s is not None:
         speed, speed_known = known.speed_mm_s, True
     duration = extent.length / speed
@@ -114,6 +128,13 @@ def find_units(paper: Measured, known: Corrections) -> Units:
     if scale.flat and abs(mm_per_s / speed - 1.0) < _AS_PRINTED:
         mm_per_s = speed  # the grid is more exact than the ends of the ink, which reach half a pen farther
     return Units(speed, speed_known, gain, gain_known, per_mv, duration, mm_per_s)
+
+
+def _contradicts(pulse: Calibration | None, scale: PaperScale, gain: float) -> bool:
+    """Whether a whole pulse is clearly of another height than a gain would make it."""
+    if pulse is None or pulse.cut:
+        return False
+    return abs(np.log(pulse.height_px / scale.px_per_mm[1] / gain)) > _OTHER
 
 
 def _pulse(

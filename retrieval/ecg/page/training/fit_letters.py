@@ -176,7 +176,7 @@ def fit_letters(
     model = build_letter_reader(training=True)
     if start is not None:
         model.load_state_dict(torch.load(start, weights_only=True))
-    most = 3e-3 if start is None else 1.5e-3
+    most = 3e-3
     optimiser = torch.optim.AdamW(model.parameters(), lr=most, weight_decay=1e-3)
     steps = sum(-(-int((widths[train] == w).sum()) // _BATCH) for w in np.unique(widths[train])) * epochs
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, most, total_steps=steps + 1)
