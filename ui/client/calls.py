@@ -12,7 +12,7 @@ import httpx
 from httpx_sse import ServerSentEvent
 from pydantic import BaseModel, TypeAdapter
 
-from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.retrieval.errors import NOBODY_LISTENS, EcgkinError, why_unreachable
 from ecgkin.ui.api.addresses import case_address
 from ecgkin.ui.api.answers import (
     CaseOut,
@@ -39,10 +39,12 @@ class ApiError(EcgkinError):
         status: HTTP status; 0 where no answer came.
         kind: Last part of the problem's type: "image", "busy", "unauthorized" ...; "" where there is none.
         request_id: Names the request in the server's log.
+        refused: Nothing listens at the address: it may come.
     """
 
     def __init__(self, message: str, *, hint: str = "", status: int = 0, kind: str = "", request_id: str = "") -> None:
         super().__init__(message, hint=hint)
+        self.refused = False
         self.status = status
         self.kind = kind
         self.request_id = request_id
@@ -89,7 +91,10 @@ def unreachable(base_url: str, error: httpx.HTTPError) -> ApiError:
     Returns:
         The error, with a hint.
     """
-    return ApiError(f"{base_url} did not answer: {type(error).__name__}", hint="does `ecgkin serve` run there?")
+    reason = why_unreachable(error)
+    told = ApiError(f"{base_url} did not answer: {reason}", hint="does `ecgkin serve` run there?")
+    told.refused = reason == NOBODY_LISTENS
+    return told
 
 
 def draft_event(event: ServerSentEvent) -> DraftEvent | None:
