@@ -43,7 +43,7 @@ _BESIDE = frozenset(
     "precordiale precordiali périphérique précordiale derivazione derivazioni afleiding afleidingen avledning "
     "extremitetsavledning bröstavledning afledning brystavledning kytkentä rintakytkentä raajakytkentä odprowadzenie "
     "odprow svod "
-    "afl avl avled deriv dériv dérivations bröst prekordial prekordiale prekordialna "
+    "afl avled deriv dériv dérivations bröst prekordial prekordiale prekordialna "
     # Hungarian, Romanian, Turkish, Greek, Russian and Ukrainian, Chinese, Japanese, Korean
     "elvezetés derivatia derivația derivasyon απαγωγή απαγωγη отведение отв відведення 导联 導聯 誘導 유도".split()
 )
@@ -92,6 +92,8 @@ def signed_lead(name: str) -> tuple[str | None, int]:
         sign, text = -1, text[1:]
     if len(text) > 1 and text[-1] in _MINUS and (text[-2].isalnum()):  # "aVR-"
         sign, text = -sign, text[:-1]
+    if text[:4].lower() == "avl." and text[4:].strip():  # Swedish for lead; aVL has no dot
+        text = text[4:].lstrip()
     words = [word for word in _BREAKS.split(text.lower()) if word]
     if len(words) == 2 and words[1].isascii() and words[1].isdecimal():
         if words[0] == "einthoven" and words[1] in ("1", "2", "3"):
