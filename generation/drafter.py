@@ -17,11 +17,13 @@ from ecgkin.generation.backends.consensus import ConsensusBackend
 from ecgkin.generation.backends.language_model import LanguageModelBackend, prompt_for
 from ecgkin.generation.consensus.consensus import MODEL
 from ecgkin.generation.consensus.findings import with_findings
+from ecgkin.generation.consensus.measured import measured_findings
+from ecgkin.generation.consensus.sections import P_VALUES, leaves_out_pr, without_p_values
 from ecgkin.generation.consensus.thresholds import DraftThresholds, shipped_thresholds
 from ecgkin.generation.measures import measure
 from ecgkin.generation.measures.pages import measure_picture, measure_printed
 from ecgkin.generation.measures.timing import time_note
-from ecgkin.generation.measures.values import REASON_TEXTS
+from ecgkin.generation.measures.values import REASON_TEXTS, Reason
 from ecgkin.generation.prompt.context import Context, Counter
 from ecgkin.generation.prompt.pages import page_of
 from ecgkin.generation.prompt.untrusted import question_line
@@ -172,6 +174,7 @@ def _writer(task: Task, backend: DraftBackend) -> DraftBackend:
 
 
 def _finished(draft: Draft, task: Task, backend: DraftBackend, started: float) -> Draft:
+    """What every draft carries, whatever wrote it: flags, numbers that mean something in its rhythm, warnings."""
     seconds = time.perf_counter() - started
     doubt = time_note(task.measured)
     doubts = () if doubt is None else (doubt,)
@@ -181,8 +184,16 @@ def _finished(draft: Draft, task: Task, backend: DraftBackend, started: float) -
         MODEL if isinstance(backend, ConsensusBackend) else "backend",
         len(draft.sentences), len(draft.citations), bool(draft.refusal), seconds,
     )  # fmt: skip
-    st_mv, unmeasured = _beside_numbers(task)
-    return replace(draft, model=backend.name, seconds=seconds, warnings=warnings, st_mv=st_mv, unmeasured=unmeasured)
+    found = measured_findings(task.measured)
+    values, st_mv, unmeasured = draft.measurements, *_beside_numbers(task)
+    if leaves_out_pr({item.code: item.polarity for item in draft.statements}, found.added):
+        values = without_p_values(values)
+    left_out = [name for name in P_VALUES if name in task.values and name not in values]
+    unmeasured |= dict.fromkeys(left_out, REASON_TEXTS[Reason.P_NOT_OF_QRS][task.language])
+    return replace(
+        draft, model=backend.name, seconds=seconds, warnings=warnings, measurements=values, st_mv=st_mv,
+        unmeasured=unmeasured, flags=draft.flags or found.drafted(task.language),
+    )  # fmt: skip
 
 
 def _beside_numbers(task: Task) -> tuple[dict[str, float], dict[str, str]]:

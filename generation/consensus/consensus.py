@@ -28,8 +28,9 @@ from ecgkin.generation.consensus.sections import (
     SECTIONS,
     SINUS,
     SUPERCLASS_OF_SECTION,
-    WITHOUT_PR,
+    leaves_out_pr,
     settle,
+    without_p_values,
 )
 from ecgkin.generation.consensus.thresholds import DraftThresholds
 from ecgkin.generation.measures import Measurements, reason_text
@@ -144,7 +145,7 @@ def write_consensus(
     found = measured_findings(measurements)
     empty = replace(empty, flags=found.drafted(language))
     if measurements is not None and measurements.p_waves != "present" and (nothing_similar or not neighbours):
-        empty = replace(empty, measurements=_without_p_values(measurements.values))
+        empty = replace(empty, measurements=without_p_values(measurements.values))
     if nothing_similar or not neighbours:
         refusal = words["nothing_similar"]
         text = "\n".join([refusal, *_measured_only(found, measurements, language)])
@@ -161,14 +162,9 @@ def write_consensus(
     asked = tuple(dict.fromkeys(f.code for f in find_statements(question))) if question else ()
     notes, abstained = writer.answers(asked) if asked else writer.report()
     if writer.without_p:
-        empty = replace(empty, measurements=_without_p_values(empty.measurements))
+        empty = replace(empty, measurements=without_p_values(empty.measurements))
     done = assemble(empty, notes, abstained, neighbours, writer.probabilities, k=k, shown=shown, answering=bool(asked))
     return replace(done, warnings=(vote.note,) if vote.note else (), probabilities=writer.probabilities)
-
-
-def _without_p_values(values: Mapping[str, float]) -> dict[str, float]:
-    """What is handed on where no P wave leads to QRS: what was taken for one is none, in words and in exports."""
-    return {name: value for name, value in values.items() if name not in ("pr_ms", "p_axis_deg")}
 
 
 def _measured_only(found: MeasuredFindings, measurements: Measurements | None, language: Language) -> list[str]:
@@ -241,7 +237,8 @@ class _Writer:
         self.settled = settle(candidates, self.values, weighed.margins, weighed.superclass_margins)
         self.kept = {} if self.few else dict(self.settled.kept)
         self.alternatives = {} if self.few else dict(self.settled.alternatives)
-        self.without_p = bool(WITHOUT_PR & self.kept.keys())
+        said = {**dict.fromkeys(self.alternatives, "possible"), **{code: self._polarity(code) for code in self.kept}}
+        self.without_p = leaves_out_pr(said, found.added)
 
     def report(self) -> tuple[list[Note], dict[str, str]]:
         """Sentences of all sections, and why the others are empty."""

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
+from ecgkin.retrieval.ecg.statements.find import Polarity
 
 _SUPERCLASS: Mapping[str, str | None] = {s.code: s.superclass for s in STATEMENTS}
 _ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
@@ -30,6 +31,8 @@ SINUS = frozenset({"SR", "STACH", "SBRAD", "SARRH"})
 NO_P_WAVE = frozenset({"AFIB", "AFLT"})
 # No P wave, or none that belongs to the QRS: a measured PR interval means nothing.
 WITHOUT_PR = NO_P_WAVE | {"PACE", "3AVB"}
+# Measured values of the P wave.
+P_VALUES = ("pr_ms", "p_axis_deg")
 _OF_P_WAVE = frozenset({"1AVB", "2AVB", "LPR", "PAC", "LAO/LAE", "RAO/RAE"})
 
 _MEMBERS: Mapping[str, frozenset[str]] = {
@@ -231,3 +234,25 @@ def _strongest(probabilities: Mapping[str, float], group: Collection[str]) -> st
     # Ties go by the order of the statements, so that a draft does not depend on the order of a mapping.
     present = [s.code for s in STATEMENTS if s.code in group and s.code in probabilities]
     return max(present, key=lambda code: probabilities[code]) if present else None
+
+
+def leaves_out_pr(said: Mapping[str, Polarity], measured: Collection[str] = ()) -> bool:
+    """Whether PR and P axis mean nothing in a draft: no P wave, or none that belongs to the QRS.
+
+    Args:
+        said: Statement -> polarity, of what the draft says.
+        measured: Statements that measuring adds.
+
+    Returns:
+        True where such a rhythm is said or measured, or is possible and no sinus rhythm is said beside it.
+    """
+    there = {code for code, polarity in said.items() if polarity == "present"} | set(measured)
+    possible = {code for code, polarity in said.items() if polarity == "possible"}
+    if WITHOUT_PR & there or "3AVB" in possible:
+        return True
+    return bool(WITHOUT_PR & possible) and not SINUS & there
+
+
+def without_p_values(values: Mapping[str, float]) -> dict[str, float]:
+    """What is handed on, in words and in exports, where `leaves_out_pr`: what was taken for a P wave is none."""
+    return {name: value for name, value in values.items() if name not in P_VALUES}

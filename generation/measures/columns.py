@@ -1,8 +1,9 @@
-"""Columns of a page in step with its rhythm strip.
+"""Strips of a page in step with each other, and columns in step with the strips.
 
 Machines print the strip some tenths of a second beside the columns over it, and paper that is curled or was
-photographed aslant is read a little off. Of each lead only its own column is known, so that QRS of the median beat
-would reach from the earliest column to the latest.
+photographed aslant is read a little off; where a strip begins in the middle of a QRS its start may be read some
+hundredths of a second beside that of the others. Of each lead only its own column is known, so that QRS of the median
+beat would reach from the earliest column or strip to the latest.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ONE_COLUMN_S = 0.6  # leads whose middles are nearer are one column
 
 
 def in_step(samples: Samples, beats: Beats) -> Samples:
-    """The samples with columns moved in time so that their QRS lies where that of the strip does.
+    """The samples with strips and columns moved in time so that their QRS lies where that of the strips does.
 
     Args:
         samples: Leads, some known throughout (a rhythm strip), some for a while.
@@ -39,6 +40,9 @@ def in_step(samples: Samples, beats: Beats) -> Samples:
     if rough is None:
         return samples
     mv, noise = rough
+    late = _late_strips(mv, noise, strip)
+    for row, by in late.items():
+        mv[row] = np.roll(mv[row], -by)
     limits = _limits(mv, noise, strip)
     if limits is None:
         return samples
@@ -50,24 +54,43 @@ def in_step(samples: Samples, beats: Beats) -> Samples:
         if own is not None:
             off[number] = own[0] - limits[0], own[1] - limits[1]
     for number, (first, last) in off.items():
-        if first * last > 0 and min(abs(first), abs(last)) >= _LEAST and abs(first - last) <= _ALIKE:
+        if _beside(first, last):
             moves[number] = round((first + last) / 2)
-    if not moves:
+    if not moves and not late:
         return samples
     # Columns of one row of paper are mostly off alike: what one limit says then counts for a column that is unclear.
-    usual = round(float(np.median(list(moves.values()))))
+    usual = round(float(np.median(list(moves.values())))) if moves else 0
     for number, (first, last) in off.items():
         if number not in moves and abs(usual) >= _LEAST and min(abs(first - usual), abs(last - usual)) < _LEAST:
             moves[number] = usual
     signal, known = samples.mv.copy(), samples.known.copy()
-    for number, by in moves.items():
+    all_late = late | {int(row): by for number, by in moves.items() for row in np.flatnonzero(columns[number])}
+    for row, by in all_late.items():
         if abs(by) > _MOST:
             continue
-        for row in np.flatnonzero(columns[number]):
-            signal[row], known[row] = np.roll(signal[row], -by), np.roll(known[row], -by)
-            gone = slice(-by, None) if by > 0 else slice(0, -by)
-            known[row, gone] = False
+        signal[row], known[row] = np.roll(signal[row], -by), np.roll(known[row], -by)
+        gone = slice(-by, None) if by > 0 else slice(0, -by)
+        known[row, gone] = False
     return replace(samples, mv=signal, known=known, stepped=True)
+
+
+def _beside(first: int, last: int) -> bool:
+    """Whether both limits of QRS are off the same way, by nearly the same."""
+    return first * last > 0 and min(abs(first), abs(last)) >= _LEAST and abs(first - last) <= _ALIKE
+
+
+def _late_strips(mv: Doubles, noise_mv: Doubles, strips: Bools) -> dict[int, int]:
+    """Strip -> samples by which it comes later than the one whose QRS lies in the middle; only what is off."""
+    own: dict[int, tuple[int, int]] = {}
+    for row in np.flatnonzero(strips):
+        limits = _limits(mv, noise_mv, np.arange(len(strips)) == row)
+        if limits is not None:
+            own[int(row)] = limits
+    if len(own) < 2:
+        return {}
+    first, last = sorted(own.values(), key=sum)[(len(own) - 1) // 2]
+    off = {row: (limits[0] - first, limits[1] - last) for row, limits in own.items()}
+    return {row: round(sum(by) / 2) for row, by in off.items() if _beside(*by) and abs(sum(by)) <= 2 * _MOST}
 
 
 def _columns(known: Bools, strip: Bools) -> list[Bools]:

@@ -36,6 +36,7 @@ class Reason(StrEnum):
     FEW_BEATS = "few_beats"
     NO_USUAL_BEAT = "no_usual_beat"
     NO_P_WAVE = "no_p_wave"
+    P_NOT_OF_QRS = "p_not_of_qrs"
     T_UNCLEAR = "t_unclear"
     IMPLAUSIBLE = "implausible"
     LEAD_MISSING = "lead_missing"
@@ -50,6 +51,7 @@ REASON_TEXTS: Mapping[Reason, Mapping[str, str]] = {
     Reason.FEW_BEATS: {"en": "too few beats", "de": "zu wenige Herzschläge"},
     Reason.NO_USUAL_BEAT: {"en": "no two whole beats of one shape", "de": "keine zwei ganzen Schläge gleicher Form"},
     Reason.NO_P_WAVE: {"en": "no constant P wave before QRS", "de": "keine konstante P-Welle vor QRS"},
+    Reason.P_NOT_OF_QRS: {"en": "no P wave leads to QRS in this rhythm", "de": "kein QRS folgt hier auf eine P-Welle"},
     Reason.T_UNCLEAR: {"en": "the end of T could not be told", "de": "das Ende von T ist nicht bestimmbar"},
     Reason.IMPLAUSIBLE: {"en": "the value found is implausible", "de": "der gefundene Wert ist unplausibel"},
     Reason.LEAD_MISSING: {"en": "lead I or aVF is missing", "de": "Ableitung I oder aVF fehlt"},

@@ -22,6 +22,9 @@ _NARROW, _WIDE = round(0.05 * FS) | 1, round(0.17 * FS) | 1  # means whose diffe
 _T_HALF_S = 0.22
 _FLANK = 0.25
 _P_USUAL_HALF = round(0.055 * FS)
+# P waves of sinus rhythm are alike by so much (`measure`): what is less alike is not looked for farther away.
+_P_SURE = 0.85
+_OFF_T_S = 0.04  # from 60 ms after the peak of T to the onset of P at least, where P begins far before QRS
 _FROM_T_S = 0.04  # from the flank of T to the peak of P at least
 
 
@@ -94,15 +97,36 @@ def p_wave(beat: MedianBeat, free_s: float) -> PWave | None:
         Onset, end and amplitude, or None.
     """
     last = beat.onset - 1
-    first = max(_WIDE, last - round(min(_P_LONGEST_S, free_s) * FS))
+    wanted = last - round(min(_P_LONGEST_S, free_s) * FS)
+    first = max(_WIDE, wanted)
+    found = _p_wave_in(beat, first, last)
+    if found is None or found.limits or first == wanted or not found.constant >= _P_SURE:
+        return found
+    # The window was cut where the filter has no more samples, and P begins before: a long PR interval.
+    longer = _p_wave_in(beat, max(0, wanted), last, from_onset=True)
+    if longer is None or not longer.limits or longer.constant < _P_SURE or longer.onset < wanted + round(_OFF_T_S * FS):
+        return found
+    return longer
+
+
+def _p_wave_in(beat: MedianBeat, first: int, last: int, *, from_onset: bool = False) -> PWave | None:
+    """The P wave between two samples of the median beat.
+
+    Args:
+        beat: The median beat.
+        first, last: Where it is looked for.
+        from_onset: Whether beats are compared from the onset of P on; else from `first` on.
+    """
     if last - first < 0.06 * FS:
         return None
     rows = _usable(beat, first, last)
     if not rows.any():
         return None
     margin = _WIDE // 2
-    left = np.nan_to_num(beat.mv[rows, first - margin : first], nan=0.0)
+    left = np.nan_to_num(beat.mv[rows, max(0, first - margin) : first], nan=0.0)
     mv = np.concatenate([left, beat.mv[rows, first:last]], axis=1)
+    if left.shape[1] < margin:  # the median beat begins here
+        mv = np.pad(mv, ((0, 0), (margin - left.shape[1], 0)), mode="edge")
     # QRS is replaced by the level before it, so that the filter does not see it coming.
     level = mv[:, -6:].mean(axis=1, keepdims=True)
     mv = np.concatenate([mv, np.repeat(level, margin, axis=1)], axis=1)
@@ -123,7 +147,8 @@ def p_wave(beat: MedianBeat, free_s: float) -> PWave | None:
     noise = float(np.sqrt(np.square(direction * beat.noise_mv[rows]).sum()))
     noise /= float(np.sqrt(max(1.0, np.median(beat.n_beats[rows]))))
     onset, end, both = _flanks(mv[:, margin:-margin], peak)
-    constant = _constant(beat, rows, first, last, direction, quick)
+    skipped = max(0, onset - _NARROW) if from_onset else 0
+    constant = _constant(beat, rows, first + skipped, last, direction, quick[:, skipped:])
     whole = np.zeros(len(rows))
     whole[rows] = direction
     return PWave(

@@ -142,6 +142,38 @@ def test_a_model_is_given_cases_and_grounded(search: CaseSearch, query: EcgRecor
     assert alone.evidence == () and "similar" not in model.prompts[1] and alone.sentences[0].basis == "picture"
 
 
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("Sinus rhythm [1].", True),
+        ("Atrial flutter [1].", False),
+        ("Atrial fibrillation.", False),
+        ("Possible atrial fibrillation.", False),
+        ("Sinus rhythm [1]. No atrial fibrillation.", True),
+        ("Third degree AV block.", False),
+        ("Pacemaker rhythm.", False),
+    ],
+)
+def test_values_of_p_waves_go_with_the_rhythm_that_is_said(search: CaseSearch, answer: str, kept: bool) -> None:
+    """What HL7, SR, FHIR and the page take from a model's draft holds no PR interval in a rhythm without one."""
+    sinus = simulate(["NORM"], np.random.default_rng(5), fs_hz=100.0).record
+    drafter = Drafter(search, backend=Scripted(answer))
+    streamed = drafter.stream(sinus)
+    assert "".join(streamed) == answer
+    for draft in (drafter.draft(sinus).draft, streamed.result.draft if streamed.result else None):
+        assert draft is not None and {"rate_bpm", "qrs_ms"} <= draft.measurements.keys()
+        assert ("pr_ms" in draft.measurements, "p_axis_deg" in draft.measurements) == (kept, kept)
+        assert ("pr_ms" in draft.unmeasured) is not kept
+
+
+def test_red_flags_of_a_model_draft_are_those_of_the_consensus(search: CaseSearch) -> None:
+    """A model that says nothing of it does not hide what was measured, and no P wave is measured where none leads."""
+    paced = simulate(["PACE"], np.random.default_rng(3), fs_hz=500.0).record
+    own, model = (Drafter(search, backend=b).draft(paced).draft for b in (None, Scripted("Normal ECG [1].")))
+    assert own.flags == model.flags and any(flag.code == "paced_rhythm" for flag in model.flags)
+    assert "pr_ms" not in model.measurements
+
+
 def test_back_ends_of_both_kinds_keep_to_one_protocol(search: CaseSearch) -> None:
     for backend in (ConsensusBackend(), LanguageModelBackend(Scripted())):
         assert isinstance(backend, DraftBackend) and Drafter(search, backend=backend).backend is backend

@@ -158,12 +158,6 @@ def test_words_and_sources() -> None:
     assert "hashing 12ab" in json.dumps(device) and "consensus" in json.dumps(device)
 
 
-def test_no_pr_interval_without_p_waves() -> None:
-    """In atrial fibrillation a measured PR interval is not passed on."""
-    fibrillation = replace(DRAFT, statements=(DraftedStatement("AFIB", "present", 0.9, "agrees"),))
-    assert "8625-6" in json.dumps(report_of(DRAFT)) and "8625-6" not in json.dumps(report_of(fibrillation))
-
-
 def test_the_library_would_notice() -> None:
     """The check is one: a report with a wrong member is refused by the same model."""
     wrong = report_of(DRAFT) | {"status": 5, "nonsense": True}

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
-from urllib.parse import quote
 
 import httpx
 from httpx_sse import ServerSentEvent
 from pydantic import BaseModel, TypeAdapter
 
 from ecgkin.retrieval.errors import NOBODY_LISTENS, EcgkinError, why_unreachable
+from ecgkin.ui.api.addresses import case_address
 from ecgkin.ui.api.answers import (
     CaseOut,
     CasesOut,
@@ -144,19 +144,6 @@ class Call(Generic[T]):
 def parsed_as(model: type[Model]) -> Callable[[httpx.Response], Model]:
     """What reads an answer as that model."""
     return lambda response: model.model_validate_json(response.content)
-
-
-def case_path(case_id: str, below: str = "") -> str:
-    """Address of a case, or of something below it; slashes in the id stay.
-
-    Args:
-        case_id: Of the case.
-        below: "/signal" ...; "" for the case itself.
-
-    Returns:
-        The path, quoted.
-    """
-    return f"/v1/cases/{quote(case_id)}{below}"
 
 
 def _opened(files: Files) -> list[tuple[str, tuple[str, bytes]]]:
@@ -300,7 +287,7 @@ def page(case_id: str, form: str, options: Mapping[str, Any]) -> Call[bytes]:
     Returns:
         The call; its answer is the file's bytes.
     """
-    return Call("GET", case_path(case_id, f"/page.{form}"), lambda response: response.content, params=options)
+    return Call("GET", case_address(case_id, f"/page.{form}"), lambda response: response.content, params=options)
 
 
 def cases(where: str | None, offset: int, limit: int) -> Call[CasesOut]:

@@ -14,7 +14,6 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ecgkin import __version__
-from ecgkin.generation.consensus.sections import WITHOUT_PR
 from ecgkin.retrieval.ecg.statements.catalogue import statement
 
 if TYPE_CHECKING:
@@ -144,10 +143,9 @@ def _device(draft: Draft, encoder: str) -> dict[str, Any]:
 
 
 def _observations(draft: Draft) -> Iterator[dict[str, Any]]:
-    without_pr = WITHOUT_PR & set(draft.codes())
     for name, (code, display, unit) in MEASUREMENTS.items():
         value = draft.measurements.get(name)
-        if value is not None and not (name == "pr_ms" and without_pr):
+        if value is not None:
             yield {
                 "resourceType": "Observation",
                 "id": name.replace("_", "-"),

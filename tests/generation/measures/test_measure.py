@@ -48,6 +48,14 @@ def test_against_the_truth(code: str, fs_hz: float) -> None:
     assert found.qtc_fridericia_ms == pytest.approx(found.qt_ms / (60 / found.rate_bpm) ** (1 / 3))
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2, 6, 8])
+def test_a_p_wave_far_before_qrs_is_measured_whole(seed: int) -> None:
+    """PR of 245 to 318 ms: the whole P wave lies in the window in which it is looked for."""
+    made = simulate(["1AVB"], np.random.default_rng(seed), fs_hz=(100.0, 500.0)[seed % 2])
+    assert made.truth.pr_ms is not None and made.truth.pr_ms > 240
+    assert measure(made.record).pr_ms == pytest.approx(made.truth.pr_ms, abs=6)
+
+
 @given(
     rate=st.floats(30, 300),
     code=st.sampled_from(["SR", "AFIB", "LVH", "CRBBB", "STD_"]),
@@ -355,3 +363,21 @@ def test_columns_beside_the_strip_are_put_in_step(late_s: float) -> None:
     assert found.axis_deg == pytest.approx(truth.axis_deg, abs=12)
     samples, beats = samples_and_beats(EcgRecord(signal, 500.0, LEADS))
     assert in_step(samples, beats) is samples  # once is enough
+
+
+@pytest.mark.parametrize(
+    ("code", "seed", "late_s"),
+    [("NORM", 5, -0.06), ("NORM", 5, 0.08), ("LAFB", 2, -0.06), ("CRBBB", 1, 0.08), ("CRBBB", 1, 0.0)],
+)
+def test_strips_beside_each_other_are_put_in_step(code: str, seed: int, late_s: float) -> None:
+    """Three strips under the columns, one of which begins some hundredths of a second off."""
+    ecg = made([code], seed)
+    whole = ecg.record.standard()
+    signal = np.full((12, 5000), np.nan, dtype=np.float32)
+    for lead in range(12):
+        column = slice(1250 * (lead // 3) + 100, 1250 * (lead // 3 + 1) - 100)
+        signal[lead, column] = whole[lead][column]
+    for name in ("V1", "II", "V5"):
+        signal[LEADS.index(name)] = np.roll(whole[LEADS.index(name)], round(late_s * 500) if name == "V1" else 0)
+    found, truth = measure(EcgRecord(signal, 500.0, LEADS)), measure(ecg.record)
+    assert found.qrs_ms == pytest.approx(truth.qrs_ms, abs=16)

@@ -98,6 +98,10 @@ def show_draft(done: Draft, *, text: bool = True) -> None:
     """Print a draft and its evidence; warnings go to stderr."""
     if text:
         console.out().print(console.safe(done.text), markup=False, soft_wrap=True)
+    said = done.text.casefold()
+    for flag in done.flags:  # a model's text does not name them
+        if flag.severity != "note" and flag.title.casefold() not in said:
+            console.out().print(console.safe(flag.text), markup=False, soft_wrap=True)
     if done.evidence:
         rows = [(e.number, f"{e.score:.3f}", e.case_id, " ".join(e.statements)) for e in done.evidence]
         console.table("", ("#", "score", "case", "statements"), rows, right=("#", "score"))
