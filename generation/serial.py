@@ -7,6 +7,7 @@ newest (or the one that was named) is measured as the new one is; `measures.comp
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -70,6 +71,31 @@ _CHANGES_OF: Mapping[FlagCode, frozenset[ChangeCode]] = {
     FlagCode.FAST_FIBRILLATION: frozenset({ChangeCode.RHYTHM, ChangeCode.RATE}),
     FlagCode.Q_WAVES: frozenset({ChangeCode.NEW_Q, ChangeCode.Q_GONE}),
     FlagCode.LONG_QT: frozenset({ChangeCode.QTC}),
+}
+# Findings in these states say what the change says.
+_MORE: frozenset[FindingState] = frozenset({"new", "increased"})
+_LESS: frozenset[FindingState] = frozenset({"gone"})
+_BUNDLES: Mapping[FlagCode, str] = {FlagCode.LEFT_BUNDLE: "LBBB", FlagCode.RIGHT_BUNDLE: "RBBB"}  # as changes name them
+_SAYS: Mapping[ChangeCode, tuple[frozenset[FindingState], frozenset[FlagCode]]] = {
+    ChangeCode.ST_UP: (_MORE, frozenset({FlagCode.ST_ELEVATION})),
+    ChangeCode.ST_DOWN: (_MORE, frozenset({FlagCode.ST_DEPRESSION, FlagCode.POSTERIOR})),
+    ChangeCode.T_INVERSION: (_MORE, frozenset({FlagCode.T_INVERSION})),
+    ChangeCode.T_UPRIGHT: (_LESS, frozenset({FlagCode.T_INVERSION})),
+    ChangeCode.NEW_Q: (_MORE, frozenset({FlagCode.Q_WAVES})),
+    ChangeCode.Q_GONE: (_LESS, frozenset({FlagCode.Q_WAVES})),
+    ChangeCode.QTC: (_MORE, frozenset({FlagCode.LONG_QT})),
+    ChangeCode.RATE: (_MORE, frozenset({FlagCode.SLOW, FlagCode.FAST})),
+    ChangeCode.NEW_BLOCK: (_MORE, frozenset(_BUNDLES)),
+    ChangeCode.BLOCK_GONE: (_LESS, frozenset(_BUNDLES)),
+}
+_VALUE: Mapping[ChangeCode, Mapping[Language, str]] = {
+    **dict.fromkeys(_ST, dict.fromkeys(("en", "de"), "{before:+.2f} -> {after:+.2f} mV")),
+    ChangeCode.QTC: {"en": "{before:.0f} ms before", "de": "vorher {before:.0f} ms"},
+    ChangeCode.RATE: {"en": "{before:.0f}/min before", "de": "vorher {before:.0f}/min"},
+}
+_FURTHER: Mapping[ChangeCode, Mapping[Language, str]] = {
+    ChangeCode.ST_UP: {"en": "higher also in", "de": "höher auch in"},
+    ChangeCode.ST_DOWN: {"en": "lower also in", "de": "tiefer auch in"},
 }
 # What the criteria of ST and T look at in a lead, mV.
 _LEVEL_OF: Mapping[FlagCode, Callable[[LeadMeasures], float]] = {
@@ -185,6 +211,7 @@ def compare_records(
     limits = tuple(NOT_COMPARABLE[code][language] for code in result.not_comparable)
     gone = {flag.code for flag in flags[0]} - {flag.code for flag in flags[1]}
     judged = _judge(measured, flags, result)
+    once = _said_once(result, judged, language)
     findings = tuple(
         SerialFinding(
             str(flag.code),
@@ -212,7 +239,7 @@ def compare_records(
         changes=changes,
         findings=findings,
         limits=limits,
-        sentence=_sentence(name, recorded_at, changes, findings, limits, language),
+        sentence=_sentence(name, recorded_at, changes, findings, limits, language, once),
         beats_mv=_beats(before, after),
         beats_hz=FS / _EVERY,
     )
@@ -266,12 +293,9 @@ def compare_with_earlier(
     )  # fmt: skip
     said = tuple(_statements(tuple(chosen.labels), statements, language)) if statements else ()
     findings = (*compared.findings, *said)
-    sentence = _sentence(
-        chosen.case_id, chosen.recorded_at, compared.changes, compared.findings, compared.limits, language
-    )
     return Serial(
         earlier, chosen.case_id, chosen.recorded_at, compared.rows, compared.changes, findings, compared.limits,
-        sentence, compared.beats_mv, compared.beats_hz,
+        compared.sentence, compared.beats_mv, compared.beats_hz,
     )  # fmt: skip
 
 
@@ -423,6 +447,48 @@ def _moved(flag: Flag, having: Measurements, other: Measurements) -> tuple[str, 
     return tuple(lead for lead in flag.leads if lead in leads)
 
 
+@dataclass(frozen=True)
+class _Once:
+    """What a sentence says in one place only.
+
+    Attributes:
+        changes, findings: Codes of those that others say.
+        beside: Code of a finding -> the change of its value, in brackets.
+    """
+
+    changes: frozenset[str] = frozenset()
+    findings: frozenset[str] = frozenset()
+    beside: Mapping[str, str] = field(default_factory=dict)
+
+
+def _said_once(result: Comparison, judged: Collection[tuple[Flag, FindingState, str]], language: Language) -> _Once:
+    """A change in leads that a finding names as well is said by the finding; of blocks the change says it.
+
+    Args:
+        result: Whose changes.
+        judged: Findings, and how they stand.
+        language: Of what stands in brackets.
+    """
+    changes, findings, beside = set(), set(), {}
+    for change in result.changes:
+        states, codes = _SAYS.get(change.code, (frozenset(), frozenset()))
+        for flag, state, _ in judged:
+            if flag.code not in codes or state not in states:
+                continue
+            further = [lead for lead in change.leads if lead not in flag.leads]
+            if change.code in _BLOCK:
+                if _BUNDLES[flag.code] in change.detail:
+                    findings.add(str(flag.code))
+            elif change.code in _VALUE and len(further) < max(1, len(change.leads)):
+                changes.add(str(change.code))
+                said = _VALUE[change.code][language].format(before=change.before, after=change.after)
+                also = f", {_FURTHER[change.code][language]} {', '.join(further)}" if further else ""
+                beside[str(flag.code)] = f"({said}{also})"
+            elif not further:
+                changes.add(str(change.code))
+    return _Once(frozenset(changes), frozenset(findings), beside)
+
+
 def _statements(before: Collection[str], after: Collection[str], language: Language) -> list[SerialFinding]:
     out = []
     for code in dict.fromkeys((*after, *before)):
@@ -448,8 +514,15 @@ def _sentence(
     findings: Collection[SerialFinding],
     limits: Collection[str],
     language: Language,
+    once: _Once,
 ) -> str:
     words = _WORDS[language]
+    findings = [
+        replace(finding, name=" ".join(filter(None, (finding.name, once.beside.get(finding.code)))))
+        for finding in findings
+        if finding.code not in once.findings
+    ]
+    changes = [change for change in changes if change.code not in once.changes]
     date = words["of"].format(date=recorded_at.replace("T", " ")) if recorded_at else ""
     head = words["head"].format(name=" ".join(part for part in (date, f"({name})" if name and date else name) if part))
     # What must not be missed comes first, and none of it is left out.
@@ -459,7 +532,8 @@ def _sentence(
         urgent = [finding.name for finding in first if finding.state == state]
         if urgent:
             parts.append(f"{words[state]}: {', '.join(urgent)}")
-    parts.append("; ".join(change.text for change in changes) or ("" if first else words["none"]))
+    moved = first or once.changes
+    parts.append("; ".join(change.text for change in changes) or ("" if moved else words["none"]))
     for state in ("new", "increased", "not_compared", "borderline", "gone", "unchanged"):
         some = [finding for finding in findings if finding.state == state and finding not in first]
         if state in ("not_compared", "borderline"):

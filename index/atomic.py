@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from ecgkin.retrieval.errors import CaseBaseError
+from ecgkin.retrieval.errors import CaseBaseError, why
 
 TEMPORARY = ".tmp"
 
@@ -88,7 +88,7 @@ class WriterLock:
         try:
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise CaseBaseError(f"{self.path.parent} cannot be written: {error.strerror}") from error
+            raise CaseBaseError(f"{self.path.parent} cannot be written: {why(error)}") from error
         until = time.monotonic() + wait_s
         while True:
             try:

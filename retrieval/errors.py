@@ -171,4 +171,56 @@ def why(error: BaseException) -> str:
     """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:1].lower() + error.strerror[1:]
-    return str(error)
+    if isinstance(error, KeyError):
+        return f"{error} is missing"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+NOBODY_LISTENS = "nothing listens there"
+
+
+def why_unreachable(error: BaseException) -> str:
+    """Why a server could not be reached or broke off, in words: no number, no name of a class, nothing that it said.
+
+    Args:
+        error: Of any HTTP library, or of a socket: what it was raised from is looked through.
+
+    >>> why_unreachable(ConnectionRefusedError(111, "Connection refused"))
+    'nothing listens there'
+    >>> why_unreachable(OSError(-2, "Name or service not known"))
+    'there is no way to it: name or service not known'
+    """
+    import socket
+    import ssl
+
+    chain: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and len(chain) < _DEEPEST:
+        chain.append(at)
+        at = at.__cause__ or at.__context__
+    for one in reversed(chain):
+        if isinstance(one, socket.gaierror):
+            return "its name is not known here (is there a network, and is the address written right?)"
+        if isinstance(one, ConnectionRefusedError):
+            return NOBODY_LISTENS
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({one.verify_message})"
+        if isinstance(one, ssl.SSLError):
+            return "it does not speak TLS, or another version of it"
+        if isinstance(one, TimeoutError):
+            return "it was silent for too long"
+        if isinstance(one, ConnectionError):
+            return "it broke off the connection"
+    kinds = {type(one).__name__ for one in chain}
+    if any("Timeout" in kind for kind in kinds):
+        return "it was silent for too long"
+    if kinds & _BROKEN:
+        return "it broke off the connection"
+    said = next((one for one in reversed(chain) if isinstance(one, OSError) and one.strerror), None)
+    return f"there is no way to it: {why(said)}" if said is not None else "there is no way to it"
+
+
+_BROKEN = frozenset(  # errors of HTTP libraries that had a connection
+    {"RemoteProtocolError", "ReadError", "WriteError", "CloseError", "ConnectionError", "ChunkedEncodingError"}
+)
+_DEEPEST = 12  # causes of an error that are looked through

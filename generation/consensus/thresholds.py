@@ -18,7 +18,7 @@ from typing import Any
 
 from ecgkin.generation.measures.evidence import MeasuredModel
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS
-from ecgkin.retrieval.errors import EcgkinError, EncoderMismatchError, ModelError
+from ecgkin.retrieval.errors import EcgkinError, EncoderMismatchError, ModelError, why
 from ecgkin.retrieval.search.vote import SUPER, Vote
 
 _LOG = logging.getLogger(__name__)
@@ -245,7 +245,7 @@ class DraftThresholds:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
-                f"{path} is no readable file of draft thresholds: {error}",
+                f"{path} is no readable file of draft thresholds: {why(error)}",
                 hint="fit it again: ecgkin evaluate drafts --fit",
             ) from error
         if encoder is not None and found.encoder != encoder:

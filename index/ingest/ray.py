@@ -83,7 +83,7 @@ def read_manifest(path: str | Path) -> CaseManifest:
         head, *lines = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
         return CaseManifest(head["source"], head["root"], {line["case_id"]: line["content"] for line in lines})
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"{path} is no manifest of cases: {error}") from error
+        raise RecordError(f"{path} is no manifest of cases: {why(error)}") from error
 
 
 def ray_ingest(

@@ -68,7 +68,7 @@ def milvus_errors(where: object) -> Iterator[None]:
     except (MilvusException, RpcError, ConnectionError) as error:
         text = str(getattr(error, "message", "") or error).strip().splitlines()
         raise CaseBaseError(
-            f"{where}: {text[0][:300] if text else type(error).__name__}", hint="is Milvus up?"
+            f"{where}: {text[0][:300] if text else 'it gives no reason'}", hint="is Milvus up?"
         ) from error
 
 

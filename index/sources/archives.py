@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-from ecgkin.retrieval.errors import RecordError
+from ecgkin.retrieval.errors import RecordError, why
 
 MAX_MEMBERS = 200_000
 MAX_TOTAL_BYTES = 50 << 30
@@ -52,7 +52,7 @@ class Unpacked:
             ValueError,
         ) as error:
             self.close()
-            raise RecordError(f"{path.name} cannot be unpacked: {type(error).__name__}: {error}") from error
+            raise RecordError(f"{path.name} cannot be unpacked: {why(error)}") from error
         except RecordError:
             self.close()
             raise

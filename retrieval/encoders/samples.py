@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.checkpoint import EncoderFiles
 from ecgkin.retrieval.encoders.space import Vectors, unit
-from ecgkin.retrieval.errors import ModelError
+from ecgkin.retrieval.errors import ModelError, why
 
 _BATCH = 32
 
@@ -105,7 +105,7 @@ class Expected:
                     for name in _NAMES
                 ]
         except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path} is damaged: {error}", hint="reinstall ecgkin") from error
+            raise ModelError(f"{path} is damaged: {why(error)}", hint="reinstall ecgkin") from error
         return Expected(*maps)
 
     def state(self) -> dict[str, NDArray[np.float32]]:

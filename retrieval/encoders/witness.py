@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.encoders.base import Encoder
-from ecgkin.retrieval.errors import EcgkinError, EncoderMismatchError, ModelError
+from ecgkin.retrieval.errors import EcgkinError, EncoderMismatchError, ModelError, why
 
 _LOG = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ class StatementHead:
                 raise ValueError("weights are not finite")
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise ModelError(
-                f"{path} is no readable statement head: {error}",
+                f"{path} is no readable statement head: {why(error)}",
                 hint="make it again: ecgkin evaluate drafts --fit FOLDER",
             ) from error
         if encoder is not None and meta["encoder"] != image_fingerprint(encoder):

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter
 
-from ecgkin.retrieval.errors import EncoderMismatchError, ModelError, QueryError
+from ecgkin.retrieval.errors import EncoderMismatchError, ModelError, QueryError, why
 from ecgkin.retrieval.notes import Note, NoteCode
 
 # Without a calibration: depth and temperature that do reasonably with any encoder (issue 7: k = 50 for votes).
@@ -174,7 +174,7 @@ class Calibration:
             found = _document().validate_json(Path(path).read_bytes())
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"{path} is no readable calibration: {error}",
+                f"{path} is no readable calibration: {why(error)}",
                 hint="fit it again with `ecgkin evaluate retrieval --fit`",
             ) from error
         if encoder is not None and found.encoder != encoder:

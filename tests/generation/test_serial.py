@@ -13,7 +13,7 @@ import pytest
 from ecgkin.generation import serial
 from ecgkin.generation.drafter import Drafter
 from ecgkin.generation.measures import measure
-from ecgkin.generation.measures.compare import ChangeCode, rule_text
+from ecgkin.generation.measures.compare import Change, ChangeCode, rule_text
 from ecgkin.generation.measures.flags import Flag, FlagCode
 from ecgkin.generation.measures.values import Measurements
 from ecgkin.generation.serial import compare_records, compare_with_earlier, earlier_cases, patient_of, record_of
@@ -254,6 +254,39 @@ def test_what_is_flagged_beside_an_ecg_that_could_not_be_measured(monkeypatch: p
         found = {f.code: f for f in done.findings if f.code != "no_qrs"}
         assert {f.state for f in found.values()} == {"not_compared"}
         assert found["st_elevation"].name in done.sentence
+
+
+def test_nothing_is_said_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a finding says with its leads is not said as a change once more; its value stands in brackets."""
+    low, high = _measured(NEW, V2=0.0, V3=0.0, V4=0.0), _measured(NEW, V2=0.5, V3=0.5, V4=0.5)
+    for language, before in (("en", "ms before"), ("de", "vorher ")):
+        done = _compared(monkeypatch, low, high, language)  # type: ignore[arg-type]
+        found = {f.code: f for f in done.findings}["st_elevation"]
+        assert {change.code for change in done.changes} >= {"st_up"}
+        assert done.sentence.count("V2, V3, V4") == 1 and f"{found.name} (" in done.sentence
+        assert " -> +" in done.sentence
+        slow = replace(measure(NEW), qtc_ms=551.0, qtc_fridericia_ms=539.0, qt_ms=520.0)
+        done = _compared(monkeypatch, measure(NEW), slow, language)  # type: ignore[arg-type]
+        assert done.sentence.count("QTc") == 1 and before in done.sentence and "551" in done.sentence
+
+
+def test_of_a_block_the_change_alone_is_in_the_sentence() -> None:
+    done = compare_records(OLD, BLOCK)
+    assert "new: LBBB" in done.sentence and "bundle branch block pattern" not in done.sentence
+    assert any(f.code == "left_bundle_branch_block" for f in done.findings), "the table has it"
+
+
+@pytest.mark.parametrize("code", ["t_inversion", "pathological_q_waves"])
+def test_a_finding_is_not_lost_with_the_change_that_it_says(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    change = ChangeCode.T_INVERSION if code == "t_inversion" else ChangeCode.NEW_Q
+    flag = Flag(FlagCode(code), ("V4", "V5", "V6"), {})
+    flags = iter(((), (flag,)))
+    monkeypatch.setattr(serial, "red_flags", lambda _measured: next(flags))
+    real = serial.compare
+    monkeypatch.setattr(serial, "compare", lambda *both: replace(real(*both), changes=(Change(change, ("V4", "V5")),)))
+    done = compare_records(OLD, OLD)
+    assert done.findings[0].state == "new"
+    assert done.sentence == f"Compared with the ECG: new: {done.findings[0].name}."
 
 
 def test_a_block_of_higher_degree_than_before_is_new(monkeypatch: pytest.MonkeyPatch) -> None:

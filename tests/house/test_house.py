@@ -125,3 +125,59 @@ def test_circles_are_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]
     assert circles({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set()}) == []
     assert by_folder({"x.a.m": {"x.b.n", "x.a.k"}, "x.b.n": {"x.a.k"}}) == {"x.a": {"x.b"}, "x.b": {"x.a"}}
+
+
+# --- Reasons in messages
+
+FROM_SYSTEM = {
+    "OSError", "FileNotFoundError", "PermissionError", "TimeoutError", "ConnectionError", "HTTPError", "TransportError",
+    "ConnectError", "HTTPStatusError",
+}  # fmt: skip
+
+
+def caught(kind: ast.expr | None) -> set[str]:
+    """Names of the exceptions that an `except` catches, without their modules."""
+    if isinstance(kind, ast.Tuple):
+        return set().union(*map(caught, kind.elts))
+    if isinstance(kind, ast.Attribute):
+        return {kind.attr}
+    return {kind.id} if isinstance(kind, ast.Name) else set()
+
+
+def raw_reasons(tree: ast.AST) -> Iterator[int]:
+    """Lines where what an operating system or an HTTP library raised is put into a text as it is, or by its class."""
+    for handler in ast.walk(tree):
+        if isinstance(handler, ast.ExceptHandler) and handler.name and caught(handler.type) & FROM_SYSTEM:
+            for node in ast.walk(handler):
+                if not isinstance(node, ast.FormattedValue):
+                    continue
+                bare = isinstance(node.value, ast.Name) and node.value.id == handler.name
+                parts = list(ast.walk(node.value))
+                by_class = any(
+                    isinstance(p, ast.Attribute) and p.attr in ("__name__", "strerror", "errno") for p in parts
+                )
+                turned = any(
+                    isinstance(p, ast.Call)
+                    and getattr(p.func, "id", "") in ("str", "repr")
+                    and caught(p.args[0]) == {handler.name}
+                    for p in parts
+                )
+                if bare or by_class or turned:
+                    yield node.lineno
+
+
+def test_reasons_of_the_system_are_said_in_words() -> None:
+    """No message holds "[Errno 2]" or "ConnectError": `errors.why` and `errors.why_unreachable` say it."""
+    found = [
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in modules(ROOT).values()
+        for line in raw_reasons(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize("said", ["{error}", "{type(error).__name__}", "{error.strerror or error}", "{str(error)}"])
+def test_raw_reasons_are_found(said: str) -> None:
+    code = f"try:\n    open(x)\nexcept (OSError, ValueError) as error:\n    raise InputError(f'no: {said}')\n"
+    assert list(raw_reasons(ast.parse(code))) == [4]
+    assert not list(raw_reasons(ast.parse(code.replace(said, "{why(error)}"))))

@@ -23,6 +23,7 @@ from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.search.feedback import refine
 from ecgkin.ui.api import problems
 from ecgkin.ui.api.state import State
+from ecgkin.ui.client import Client
 from ecgkin.ui.logs import configure_logging
 from ecgkin.ui.server.app import create_app
 from ecgkin.ui.server.serving import in_thread
@@ -272,6 +273,31 @@ def test_cases_come_and_go(http: httpx.Client, signal: dict[str, object]) -> Non
         assert http.delete(f"/v1/cases/{case_id}").status_code == 204
         assert http.delete(f"/v1/cases/{case_id}").status_code == 404
     assert http.get("/v1/cases").json()["total"] == 40
+
+
+@pytest.mark.parametrize("ending", ["signal", "page.svg", "page.png", "page.png/signal"])
+def test_an_id_that_ends_like_an_address_is_read_by_its_location(
+    http: httpx.Client, url: str, signal: dict[str, Any], ending: str
+) -> None:
+    """A case of that name and a case above it: each is read by the address that it got, and nobody else's samples."""
+    doubled = {**signal, "signal_mv": [[2 * value for value in row] for row in signal["signal_mv"]]}
+    names = {f"odd/x/{ending}": doubled, "odd/x": signal}
+    try:
+        for case_id, samples in names.items():
+            made = http.post("/v1/cases", json={"case": {"case_id": case_id}, "signal": samples})
+            assert made.status_code == 201
+            # Before the case above it is there and afterwards, and without knowing how it is spelled.
+            assert http.get(made.headers["location"]).json()["case_id"] == case_id
+        with Client(url) as client:
+            for case_id, samples in names.items():
+                assert client.case(case_id).case_id == case_id
+                assert client.signal(case_id).signal_mv[1][:5] == pytest.approx(samples["signal_mv"][1][:5], abs=0.002)
+                assert b"<svg" in client.page(case_id, "svg")
+    finally:
+        for case_id in names:
+            assert http.delete(f"/v1/cases/{case_id}").status_code == 204
+    missing = http.get("/v1/cases/odd/x%2Fsignal")
+    assert missing.status_code == 404 and "odd/x/signal" in missing.json()["detail"]
 
 
 def test_looking_at_cases(http: httpx.Client, signal: dict[str, object]) -> None:

@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ecgkin.retrieval.errors import EcgkinError, InputError
+from ecgkin.retrieval.errors import EcgkinError, InputError, why
 
 MB = 1_000_000
 RESULT = "decoded.raw"
@@ -149,7 +149,7 @@ def unpack(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(f"the zip cannot be unpacked: {type(error).__name__}") from error
+        raise InputError(f"the zip cannot be unpacked: {why(error)}") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
         raise InputError(f"the zip cannot be unpacked: {type(error).__name__}") from error
     if not placed:
@@ -441,11 +441,11 @@ def answered(line: str) -> dict[str, Any]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return {"error": "StorageFullError", "message": "the server has no room to decode the upload", "hint": ""}
-        return {"error": "InputError", "message": f"the file cannot be read: {type(error).__name__}", "hint": ""}
+        return {"error": "InputError", "message": f"the file cannot be read: {why(error)}", "hint": ""}
     except MemoryError:
         return {"error": "OutsizeError", "message": "the file needs more memory than this server gives", "hint": ""}
     except Exception as error:  # decoders raise whatever they stumble over
-        return {"error": "InputError", "message": f"the file cannot be read: {type(error).__name__}", "hint": ""}
+        return {"error": "InputError", "message": f"the file cannot be read: {why(error)}", "hint": ""}
 
 
 def _clean(text: str, job: Job) -> str:

@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except typer.Abort:  # "no" to a question
         status = _STOPPED
     except _UsageError as error:
-        _complain_of_usage(error)
+        _complain_of_usage(error, words)
         sys.exit(error.exit_code)
     except EcgkinError as error:
         if "--debug" in words:
@@ -168,13 +168,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _complain_of_usage(error: Any) -> None:
+def _complain_of_usage(error: Any, words: Sequence[str]) -> None:
     """A wrong command, option or argument: one line and where its help is."""
-    place = error.ctx.command_path if error.ctx is not None else "ecgkin"
+    place = error.ctx.command_path if error.ctx is not None else called(words)
     if type(error).__name__ == "NoArgsIsHelpError":  # `ecgkin` alone; typer does not export the class
         error.show()
         return
     _complain(error.format_message(), f"{place} --help")
+
+
+def called(words: Sequence[str]) -> str:
+    """The command that words call, as far as they name one; an option without its value does not say whose it is.
+
+    >>> called(["--debug", "search", "base", "--text"]), called(["evaluate", "drafts", "--limit"]), called(["serch"])
+    ('ecgkin search', 'ecgkin evaluate drafts', 'ecgkin')
+    """
+    names = [word for word in words if not word.startswith("-")]
+    if not names or names[0] not in COMMANDS:
+        return "ecgkin"
+    path, at = ["ecgkin", names[0]], load_command(names[0])
+    for name in names[1:]:
+        at = getattr(at, "commands", {}).get(name)
+        if at is None:
+            break
+        path.append(name)
+    return " ".join(path)
 
 
 def joined_folds(words: Sequence[str]) -> list[str]:

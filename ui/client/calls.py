@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
-from urllib.parse import quote
 
 import httpx
 from httpx_sse import ServerSentEvent
 from pydantic import BaseModel, TypeAdapter
 
-from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.retrieval.errors import NOBODY_LISTENS, EcgkinError, why_unreachable
+from ecgkin.ui.api.addresses import case_address
 from ecgkin.ui.api.answers import (
     CaseOut,
     CasesOut,
@@ -39,10 +39,12 @@ class ApiError(EcgkinError):
         status: HTTP status; 0 where no answer came.
         kind: Last part of the problem's type: "image", "busy", "unauthorized" ...; "" where there is none.
         request_id: Names the request in the server's log.
+        refused: Nothing listens at the address: it may come.
     """
 
     def __init__(self, message: str, *, hint: str = "", status: int = 0, kind: str = "", request_id: str = "") -> None:
         super().__init__(message, hint=hint)
+        self.refused = False
         self.status = status
         self.kind = kind
         self.request_id = request_id
@@ -89,7 +91,10 @@ def unreachable(base_url: str, error: httpx.HTTPError) -> ApiError:
     Returns:
         The error, with a hint.
     """
-    return ApiError(f"{base_url} did not answer: {type(error).__name__}", hint="does `ecgkin serve` run there?")
+    reason = why_unreachable(error)
+    told = ApiError(f"{base_url} did not answer: {reason}", hint="does `ecgkin serve` run there?")
+    told.refused = reason == NOBODY_LISTENS
+    return told
 
 
 def draft_event(event: ServerSentEvent) -> DraftEvent | None:
@@ -139,19 +144,6 @@ class Call(Generic[T]):
 def parsed_as(model: type[Model]) -> Callable[[httpx.Response], Model]:
     """What reads an answer as that model."""
     return lambda response: model.model_validate_json(response.content)
-
-
-def case_path(case_id: str, below: str = "") -> str:
-    """Address of a case, or of something below it; slashes in the id stay.
-
-    Args:
-        case_id: Of the case.
-        below: "/signal" ...; "" for the case itself.
-
-    Returns:
-        The path, quoted.
-    """
-    return f"/v1/cases/{quote(case_id)}{below}"
 
 
 def _opened(files: Files) -> list[tuple[str, tuple[str, bytes]]]:
@@ -295,7 +287,7 @@ def page(case_id: str, form: str, options: Mapping[str, Any]) -> Call[bytes]:
     Returns:
         The call; its answer is the file's bytes.
     """
-    return Call("GET", case_path(case_id, f"/page.{form}"), lambda response: response.content, params=options)
+    return Call("GET", case_address(case_id, f"/page.{form}"), lambda response: response.content, params=options)
 
 
 def cases(where: str | None, offset: int, limit: int) -> Call[CasesOut]:

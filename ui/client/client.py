@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import httpx
 from httpx_sse import EventSource
 
+from ecgkin.ui.api.addresses import case_address
 from ecgkin.ui.api.answers import (
     CaseOut,
     CasesOut,
@@ -152,7 +153,7 @@ class Client:
 
     def case(self, case_id: str) -> CaseOut:
         """One case."""
-        return self._run(calls.Call("GET", calls.case_path(case_id), calls.parsed_as(CaseOut)))
+        return self._run(calls.Call("GET", case_address(case_id), calls.parsed_as(CaseOut)))
 
     def cases(self, where: str | None = None, offset: int = 0, limit: int = 20) -> CasesOut:
         """One page of the cases that a filter lets through, in the order in which they came.
@@ -182,7 +183,7 @@ class Client:
 
     def signal(self, case_id: str) -> EcgRecord:
         """The samples of a case."""
-        return self._run(calls.Call("GET", calls.case_path(case_id, "/signal"), calls.parsed_as(Signal))).record()
+        return self._run(calls.Call("GET", case_address(case_id, "/signal"), calls.parsed_as(Signal))).record()
 
     def add_case(self, case: CaseFields, file: Files | None = None, record: EcgRecord | None = None) -> CaseOut:
         """Add a case; it is on the server's disk when this returns.
@@ -199,7 +200,7 @@ class Client:
 
     def remove_case(self, case_id: str) -> None:
         """Remove a case."""
-        self._run(calls.Call("DELETE", calls.case_path(case_id), calls.nothing))
+        self._run(calls.Call("DELETE", case_address(case_id), calls.nothing))
 
     def embed(
         self, texts: Sequence[str] = (), file: Files | None = None, record: EcgRecord | None = None
@@ -388,7 +389,7 @@ class AsyncClient:
 
     async def case(self, case_id: str) -> CaseOut:
         """One case."""
-        return await self._run(calls.Call("GET", calls.case_path(case_id), calls.parsed_as(CaseOut)))
+        return await self._run(calls.Call("GET", case_address(case_id), calls.parsed_as(CaseOut)))
 
     async def cases(self, where: str | None = None, offset: int = 0, limit: int = 20) -> CasesOut:
         """One page of the cases that a filter lets through, in the order in which they came.
@@ -418,9 +419,7 @@ class AsyncClient:
 
     async def signal(self, case_id: str) -> EcgRecord:
         """The samples of a case."""
-        return (
-            await self._run(calls.Call("GET", calls.case_path(case_id, "/signal"), calls.parsed_as(Signal)))
-        ).record()
+        return (await self._run(calls.Call("GET", case_address(case_id, "/signal"), calls.parsed_as(Signal)))).record()
 
     async def add_case(self, case: CaseFields, file: Files | None = None, record: EcgRecord | None = None) -> CaseOut:
         """Add a case.
@@ -437,7 +436,7 @@ class AsyncClient:
 
     async def remove_case(self, case_id: str) -> None:
         """Remove a case."""
-        await self._run(calls.Call("DELETE", calls.case_path(case_id), calls.nothing))
+        await self._run(calls.Call("DELETE", case_address(case_id), calls.nothing))
 
     async def embed(
         self, texts: Sequence[str] = (), file: Files | None = None, record: EcgRecord | None = None

@@ -221,7 +221,11 @@ def find_source(settings: Settings, say: Say, moved: Moved) -> Source:
             progress=lambda done, total, name: moved(done, total, f"download {name}"),
         )
     except DownloadError as error:
-        say(f"no download: {error}")
+        say(
+            f"no download, simulated cases instead: {error}"
+            if not _usable(folder)
+            else f"no download, the earlier one is used: {error}"
+        )
         if _usable(folder):
             return earlier
         return Source("simulated", "SIMULATED cases, made by ecgkin: no real patients, and no network for real ones")

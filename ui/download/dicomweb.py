@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ecgkin.retrieval.errors import EcgkinError, QueryError, why
+from ecgkin.retrieval.errors import EcgkinError, QueryError, why, why_unreachable
 from ecgkin.ui.hosts import is_loopback
 
 if TYPE_CHECKING:
@@ -165,4 +165,4 @@ def _of_network(error: OSError) -> bool:
 def _said(error: Exception) -> str:
     """Kind and status of an error; what a server says may name patients."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    return f"status {status}" if status else type(error).__name__
+    return f"status {status}" if status else why_unreachable(error)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.retrieval.errors import EcgkinError, why_unreachable
 
 if TYPE_CHECKING:
     import httpx
@@ -120,7 +120,8 @@ class Fetcher:
                 failures = 0 if gained else failures + 1
                 if failures >= _FAILURES:
                     raise DownloadError(
-                        f"{name}: failed {failures} times in a row ({error or type(error).__name__})",
+                        f"{name}: failed {failures} times in a row "
+                        f"({f'the server answers {status}' if status else why_unreachable(error)})",
                         hint="run it again later: it goes on where it stopped",
                     ) from error
                 self.stop.wait(_BACK_OFF_S * 2**failures)
@@ -198,7 +199,8 @@ def first_contact(client: httpx.Client, base_url: str) -> None:
     if not answered.wait(FIRST_CONTACT_S):
         failure.append(TimeoutError(f"no answer in {FIRST_CONTACT_S:.0f} s"))
     if failure:
-        reason = (str(failure[0]) or type(failure[0]).__name__).splitlines()[0]
+        status = getattr(getattr(failure[0], "response", None), "status_code", None)
+        reason = f"it answers {status}" if status else why_unreachable(failure[0])
         raise DownloadError(
             f"{base_url} cannot be reached: {reason}", hint="without a network the demo runs on simulated cases"
         ) from failure[0]

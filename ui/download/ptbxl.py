@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecgkin.retrieval.ecg.statements.catalogue import CODES
+from ecgkin.retrieval.errors import why
 from ecgkin.ui.download.fetcher import (
     FIRST_CONTACT_S,
     SUMS,
@@ -106,7 +107,7 @@ def download_ptbxl(
             fetch_all(fetcher, names, workers, progress)
     except OSError as error:
         raise DownloadError(
-            f"cannot write to {root}: {error}", hint="is the disk full, or the folder protected?"
+            f"cannot write to {root}: {why(error)}", hint="is the disk full, or the folder protected?"
         ) from error
     return DownloadReport(
         root, len(chosen), fetcher.fetched, fetcher.skipped, fetcher.n_bytes, statements, time.monotonic() - began

@@ -20,15 +20,19 @@ from typing import TYPE_CHECKING, Any
 from ecgkin.retrieval.ecg.formats.dicom import PDF_CLASS, WAVEFORMS
 from ecgkin.retrieval.errors import QueryError, why
 from ecgkin.ui.hosts import is_loopback
+from ecgkin.ui.listen.first_look import TAGS, no_ecg
 from ecgkin.ui.listen.spool import Spool
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
     from pynetdicom.events import Event
 
 _LOG = logging.getLogger(__name__)
 
 # Status of a C-STORE response, DICOM PS3.4 table B.2-1.
 SUCCESS, NO_RESOURCES, OTHER_CLASS, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
+NO_ECG = 0xB007
+"""A warning, "data set does not match SOP class": the object is kept, and holds no ECG."""
 SYNTAXES = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.2")
 """Explicit little endian, implicit little endian, explicit big endian."""
 LONGEST_PDU = 262_144
@@ -153,15 +157,15 @@ def receiving(port: Port, spool: Spool) -> Iterator[str]:
         entity.shutdown()
 
 
-def store(event: Event, spool: Spool) -> int:
-    """Answer a C-STORE: success once the object is on the disk.
+def store(event: Event, spool: Spool) -> int | Dataset:
+    """Answer a C-STORE: success once the object is on the disk, a warning where it is kept and will be set aside.
 
     Args:
         event: Of pynetdicom.
         spool: Where it goes.
 
     Returns:
-        The status.
+        The status; a warning with its comment.
     """
     import io
 
@@ -172,8 +176,9 @@ def store(event: Event, spool: Spool) -> int:
     kind, instance = UID(str(request.AffectedSOPClassUID)), UID(str(request.AffectedSOPInstanceUID))
     content = part_10(event.encoded_dataset(include_meta=False), kind, instance, UID(event.context.transfer_syntax))
     try:
-        data = dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+        data = dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=list(TAGS))
         said = UID(str(data.get("SOPClassUID", ""))), UID(str(data.get("SOPInstanceUID", "")))
+        lacks = no_ecg(data)
     except Exception:  # whatever pydicom raises on what is no data set
         _LOG.warning("an object that is no DICOM data set was refused")
         return NOT_UNDERSTOOD
@@ -181,7 +186,7 @@ def store(event: Event, spool: Spool) -> int:
         _LOG.warning("an object that is not what its request says was refused")
         return OTHER_CLASS
     try:
-        _, is_new = spool.put(
+        key, is_new = spool.put(
             {"object.dcm": content},
             door="dicom",
             shown=str(instance),
@@ -192,7 +197,22 @@ def store(event: Event, spool: Spool) -> int:
         _LOG.error("an object was refused, the spool cannot be written: %s", why(error))
         return NO_RESOURCES
     _LOG.info("an object of %d bytes is kept%s", len(content), "" if is_new else " already")
-    return SUCCESS
+    lacks = lacks or ("sent before, and set aside: it could not be read as an ECG" if spool.was_set_aside(key) else "")
+    return warned(lacks) if lacks else SUCCESS
+
+
+def warned(comment: str) -> Dataset:
+    """The warning that an object is kept and is no ECG.
+
+    Args:
+        comment: At most 64 characters (the element Error Comment); goes to the log as well.
+    """
+    from pydicom.dataset import Dataset
+
+    _LOG.warning("its sender was warned: %s", comment)
+    told = Dataset()
+    told.Status, told.ErrorComment = NO_ECG, comment
+    return told
 
 
 def part_10(data: bytes, kind: Any, instance: Any, syntax: Any) -> bytes:

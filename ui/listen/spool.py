@@ -141,6 +141,10 @@ class Spool:
         """Whether it waits or was set aside."""
         return (self.waiting_folder / key).exists() or (self.aside_folder / key).exists()
 
+    def was_set_aside(self, key: str) -> bool:
+        """Whether it came before and could not be used."""
+        return (self.aside_folder / key).exists()
+
     def waiting(self) -> list[Entry]:
         """What waits, in the order in which it came. An entry whose description cannot be read is set aside."""
         found = []

@@ -21,6 +21,7 @@ from ecgkin.index.sources.items import IngestItem
 from ecgkin.index.transfer.switching import state_of
 from ecgkin.retrieval.encoders.base import Encoder
 from ecgkin.retrieval.errors import EcgkinError
+from ecgkin.ui.listen.first_look import file_has_no_ecg
 from ecgkin.ui.listen.spool import Entry, Spool
 
 _LOG = logging.getLogger(__name__)
@@ -147,7 +148,8 @@ class Worker:
         try:
             items: list[IngestItem] = []
             owners: dict[str, Entry] = {}
-            for entry in entries:
+            nothing = {entry.key: why for entry in entries if (why := file_has_no_ecg(self.spool.path(entry)))}
+            for entry in (entry for entry in entries if entry.key not in nothing):
                 made = file_items(self._case(entry), self.spool.path(entry), self._fs_hz)
                 made = made if self._change is None else self._change(made)
                 items += made
@@ -156,7 +158,7 @@ class Worker:
         except (EcgkinError, OSError):
             self.spool.forget_attempts(entries)
             raise
-        failed: dict[str, list[str]] = {}
+        failed: dict[str, list[str]] = {key: [reason] for key, reason in nothing.items()}
         for title, reason in report.failed:
             failed.setdefault(owners[title].key, []).append(reason)
         for entry in entries:

@@ -56,6 +56,7 @@ class Line(BaseModel):
     text: str = Field(min_length=1)
     codes: list[tuple[str, str]] = Field(default=[], description="statement and polarity; none of a rewritten sentence")
     rewritten: bool = False
+    section: str = Field(default="", description="heading of the draft under which it stands")
 
 
 class AcceptedReport(BaseModel):
@@ -83,8 +84,14 @@ class AcceptedReport(BaseModel):
 
     @property
     def text(self) -> str:
-        """The sentences, one a line."""
-        return "\n".join(line.text for line in self.lines)
+        """The sentences: one line for each section with its heading, one for each sentence that has none."""
+        said: list[str] = []
+        for n, line in enumerate(self.lines):
+            if line.section and n and self.lines[n - 1].section == line.section:
+                said[-1] += f" {line.text}"
+            else:
+                said.append(f"{line.section}: {line.text}" if line.section else line.text)
+        return "\n".join(said)
 
     @property
     def origin(self) -> str:
@@ -141,13 +148,16 @@ def accept(
     if both:
         raise QueryError(f"sentence {both[0]} is accepted as it stands and rewritten", hint="say one of the two")
     lines, cases = [], dict[str, None]()
+    titles = {section.name: section.title for section in draft.sections}
     for number, sentence in enumerate(draft.sentences, 1):
         if number in accepted:
             text = _MARKS.sub("", sentence.text).strip()
-            lines.append(Line(text=text, codes=[(code, polarity) for code, polarity in sentence.statements]))
+            codes = [(code, polarity) for code, polarity in sentence.statements]
+            lines.append(Line(text=text, codes=codes, section=titles.get(sentence.section, "")))
             cases |= dict.fromkeys(sentence.citations)
         elif number in changes and changes[number].strip():
-            lines.append(Line(text=changes[number].strip(), rewritten=True))
+            section = titles.get(sentence.section, "")
+            lines.append(Line(text=changes[number].strip(), rewritten=True, section=section))
     lines += [Line(text=words.strip(), rewritten=True) for words in own if words.strip()]
     if not lines:
         raise QueryError("no sentence was accepted", hint="--accept 1-3, --change '4=new words', --add 'own words'")

@@ -29,7 +29,7 @@ def pdf_of(report: AcceptedReport) -> bytes:
         lines.append(f"{born}: {report.patient.birth_date.isoformat()}")
     if report.study.performed_at:
         lines.append(f"{performed}: {report.study.performed_at.replace('T', ' ')}")
-    lines += ["", *(line.text for line in report.lines)]
+    lines += ["", *report.text.splitlines()]
     measured = [f"{_NAMES[name][0]} {value:.0f} {_NAMES[name][1]}" for name, value in report.values.items()
                 if name in _NAMES]  # fmt: skip
     if measured:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from ecgkin import __version__
 from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, statement
-from ecgkin.retrieval.errors import EcgkinError, QueryError
+from ecgkin.retrieval.errors import EcgkinError, QueryError, why_unreachable
 from ecgkin.ui.fhir.draft import LOINC, MEASUREMENTS, MEDIA_TYPE, SCP, SNOMED, TERMINOLOGY, UCUM
 from ecgkin.ui.hosts import is_loopback
 from ecgkin.ui.report.accepted import AcceptedReport
@@ -157,7 +157,7 @@ def post(
             try:
                 answer = client.post(url.rstrip("/"), content=json.dumps(content).encode())
             except httpx.HTTPError as error:
-                problem = f"{type(error).__name__}"
+                problem = why_unreachable(error)
                 continue
             if answer.status_code in (200, 201):
                 return _locations(answer, len(content["entry"]))

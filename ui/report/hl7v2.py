@@ -61,7 +61,9 @@ def oru(report: AcceptedReport, *, to: str = "", facility: str = "") -> str:
         if measured in report.values:
             what = f"{code}^{escaped(display)}^{_SYSTEM}"
             observed.append(["NM", what, str(round(report.values[measured])), f"{escaped(unit)}^^UCUM"])
-    observed += [["TX", f"18844-1^EKG impression^{_SYSTEM}", escaped(line.text), ""] for line in report.lines]
+    for line in report.lines:
+        said = f"{line.section}: {line.text}" if line.section else line.text
+        observed.append(["TX", f"18844-1^EKG impression^{_SYSTEM}", escaped(said), ""])
     observed.append(
         ["TX", f"48767-8^Annotation comment^{_SYSTEM}", escaped(f"{report.origin} ecgkin {__version__}"), ""]
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ecgkin.retrieval.ecg.header import plain_text
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import QueryError, why, why_unreachable
 from ecgkin.ui.hosts import is_loopback
 from ecgkin.ui.report.fhir import TRIES, DeliveryError
 
@@ -71,7 +71,7 @@ def send(
         except ssl.SSLCertVerificationError as error:
             raise DeliveryError(f"{host} is not who its certificate says: {error.verify_message}") from None
         except OSError as error:
-            problem = f"{error.strerror or type(error).__name__}"
+            problem = why_unreachable(error)
             continue
         except Exception as error:  # hl7 raises its own of blocks and of messages
             raise DeliveryError(
@@ -101,7 +101,7 @@ def _place(url: str, clear_text: bool, ca_file: Path | None) -> tuple[str, int, 
     try:
         return parts.hostname, port, ssl.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise QueryError(f"certificates cannot be read from {ca_file}: {error.strerror or error}") from None
+        raise QueryError(f"certificates cannot be read from {ca_file}: {why(error)}") from None
 
 
 async def _asked(host: str, port: int, context: ssl.SSLContext | None, message: str) -> hl7.Message:

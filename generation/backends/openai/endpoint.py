@@ -36,7 +36,7 @@ from ecgkin.generation.backends.openai.wire import (
 from ecgkin.generation.backends.pulse.counter import PulseCounter
 from ecgkin.generation.backends.pulse.images import cut_tiles
 from ecgkin.generation.backends.pulse.prompt import plain_text
-from ecgkin.retrieval.errors import BackendTimeoutError, BackendUnreachableError, GenerationError
+from ecgkin.retrieval.errors import BackendTimeoutError, BackendUnreachableError, GenerationError, why_unreachable
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -160,7 +160,7 @@ class Connection:
             ) from error
         except httpx.HTTPError as error:
             raise GenerationError(
-                f"{self.name} broke off {when}: {type(error).__name__}", hint="is the server still running?"
+                f"{self.name} broke off {when}: {why_unreachable(error)}", hint="is the server still running?"
             ) from error
 
     @contextlib.asynccontextmanager
@@ -194,7 +194,7 @@ class Connection:
                         async with asyncio.timeout(left):
                             response = await client.send(request, stream=True)
                     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.RemoteProtocolError) as error:
-                        problem, failed = f"cannot be reached ({type(error).__name__})", BackendUnreachableError
+                        problem, failed = f"cannot be reached: {why_unreachable(error)}", BackendUnreachableError
                     else:
                         if response.status_code == 200:
                             return response

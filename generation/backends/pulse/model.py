@@ -39,7 +39,7 @@ from ecgkin.generation.backends.pulse.checkpoint import (
 )
 from ecgkin.generation.backends.pulse.images import image_tokens
 from ecgkin.generation.backends.pulse.prompt import IMAGE_SLOT, encode_prompt, place_image, render_prompt
-from ecgkin.retrieval.errors import GenerationError, ModelError, WeightsMissingError
+from ecgkin.retrieval.errors import GenerationError, ModelError, WeightsMissingError, why
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -512,7 +512,7 @@ def _read_model(folder: Path, config: PulseConfig, options: dict[str, Any], towe
             **options,
         )
     except (RuntimeError, ValueError, OSError, ImportError) as error:
-        raise ModelError(f"{folder} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise ModelError(f"{folder} cannot be loaded: {why(error)}") from error
     missing = {name for name in info["missing_keys"] if name != names.NEWLINE}
     if tower is not None:
         missing = {name for name in missing if not name.startswith("model.vision_tower.")}

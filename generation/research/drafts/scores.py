@@ -30,7 +30,7 @@ from ecgkin.generation.research.retrieval.labels import BoolMatrix, LabelSpace, 
 from ecgkin.generation.research.retrieval.metrics import clean_columns
 from ecgkin.generation.research.retrieval.ranking import patient_numbers
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
-from ecgkin.retrieval.errors import ModelError
+from ecgkin.retrieval.errors import ModelError, why
 
 _LONGEST = 256  # word pieces of a draft or report that count
 _BATCH = 16
@@ -79,7 +79,7 @@ def _load(folder: Path) -> tuple[Any, Any]:
         model = transformers.AutoModel.from_pretrained(folder, local_files_only=True).eval()
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder} holds no model that transformers reads: {error}") from error
+        raise ModelError(f"{folder} holds no model that transformers reads: {why(error)}") from error
     return model, tokenizer
 
 

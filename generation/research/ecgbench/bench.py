@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ecgkin.generation.prompt.grounding import without_marks
 from ecgkin.generation.research.ecgbench import rules, strict
-from ecgkin.retrieval.errors import EcgkinError, InputError
+from ecgkin.retrieval.errors import EcgkinError, InputError, why
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -84,7 +84,7 @@ def load_split(path: Path, images: Path | None = None) -> list[BenchRow]:
     except ImportError as error:
         raise InputError(f"{path} is parquet, and pyarrow is not installed", hint="pip install pyarrow") from error
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as an ECGBench set: {error}") from error
+        raise InputError(f"{path} cannot be read as an ECGBench set: {why(error)}") from error
     if not isinstance(raw, list) or not raw:
         raise InputError(f"{path} holds no rows (expected a list of objects with id, image and conversations)")
     return [_row(item, images or path.parent / "images", f"{path} row {i}") for i, item in enumerate(raw)]

@@ -19,7 +19,7 @@ from ecgkin.generation.types.draft import Language
 from ecgkin.retrieval.ecg.formats.ptbxl import PtbXlRow
 from ecgkin.retrieval.ecg.statements.catalogue import CODES, STATEMENTS, statement
 from ecgkin.retrieval.ecg.statements.report_text import has_findings, report_language
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import QueryError, why
 
 SUBTASKS = ("feature", "rhythm", "morphology", "report")
 TYPES = ("close-ended", "multiple-choice", "fill-in-the-blank", "open-ended")
@@ -238,7 +238,9 @@ def read_rows(path: Path) -> list[Row]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise QueryError(f"{path} cannot be read as instruction rows: {error}", hint="ecgkin instruct build") from error
+        raise QueryError(
+            f"{path} cannot be read as instruction rows: {why(error)}", hint="ecgkin instruct build"
+        ) from error
     wrong = not isinstance(content, list) or not all(isinstance(r, dict) and "conversations" in r for r in content)
     if wrong:
         raise QueryError(f"{path} holds no list of rows with conversations", hint="ecgkin instruct build")

@@ -137,27 +137,28 @@ _BUT: dict[str, tuple[str, ...]] = {
 }
 _OR: dict[str, str] = {"en": "{y} or {x}", "de": "{y} oder {x}", "sv": "{y} eller {x}"}
 _AND: dict[str, str] = {"en": "{y} and {x}", "de": "{y} und {x}", "sv": "{y} och {x}"}
-# Words, sex, least age, most age. Every second one belongs to the held half.
+# Words, sex, least age, most age in whole years, as data sets keep them: "over 60" is from 61 on.
+# Every second one belongs to the held half.
 _PEOPLE: dict[str, tuple[tuple[str, str | None, float, float], ...]] = {
     "en": (
-        ("women with {x}", "F", 0, 200), ("{x} in a man over 60", "M", 60, 200), ("men over 50 with {x}", "M", 50, 200),
-        ("{x}, female, older than 70", "F", 70, 200), ("{x} under 40 years", None, 0, 40),
+        ("women with {x}", "F", 0, 200), ("{x} in a man over 60", "M", 61, 200), ("men over 50 with {x}", "M", 51, 200),
+        ("{x}, female, older than 70", "F", 71, 200), ("{x} under 40 years", None, 0, 39),
         ("patients between 60 and 70 years with {x}", None, 60, 70), ("72-year-old woman with {x}", "F", 67, 77),
         ("65 yo male, {x}", "M", 60, 70), ("elderly women with {x}", "F", 65, 200), ("{x} in men aged 40 to 60", "M",
         40, 60),
-        ("{x} age > 80", None, 80, 200), ("females, age < 50, {x}", "F", 0, 50),
+        ("{x} age > 80", None, 81, 200), ("females, age < 50, {x}", "F", 0, 49),
     ),
     "de": (
-        ("Frauen mit {x}", "F", 0, 200), ("Männer über 60 mit {x}", "M", 60, 200),
-        ("{x} bei einer Frau über 70 Jahre", "F", 70, 200),
-        ("{x}, männlich, älter als 50", "M", 50, 200), ("65-jähriger Mann mit {x}", "M", 60, 70),
+        ("Frauen mit {x}", "F", 0, 200), ("Männer über 60 mit {x}", "M", 61, 200),
+        ("{x} bei einer Frau über 70 Jahre", "F", 71, 200),
+        ("{x}, männlich, älter als 50", "M", 51, 200), ("65-jähriger Mann mit {x}", "M", 60, 70),
         ("{x}, Patientin, 72 Jahre", "F", 67, 77), ("{x} bei Patienten zwischen 60 und 70 Jahren", None, 60, 70),
-        ("{x} unter 40 Jahren", None, 0, 40),
+        ("{x} unter 40 Jahren", None, 0, 39),
     ),
     "sv": (
-        ("kvinnor med {x}", "F", 0, 200), ("män över 60 med {x}", "M", 60, 200), ("{x} hos kvinna över 70 år", "F",
-        70, 200),
-        ("{x}, man äldre än 50", None, 50, 200),
+        ("kvinnor med {x}", "F", 0, 200), ("män över 60 med {x}", "M", 61, 200), ("{x} hos kvinna över 70 år", "F",
+        71, 200),
+        ("{x}, man äldre än 50", None, 51, 200),
     ),
 }  # fmt: skip
 # Findings that no statement of the 71 stands for. Every second one belongs to the held half.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgkin.generation.research.retrieval.arms import ENCODER, check_arm
-from ecgkin.retrieval.errors import InputError, QueryError
+from ecgkin.retrieval.errors import InputError, QueryError, why
 
 # In the order in which they are run and reported.
 TASKS: tuple[str, ...] = (
@@ -131,7 +131,7 @@ def load_study(path: Path, **overrides: Any) -> StudySettings:
             hint="scripts/research/quick.yaml is one to begin with",
         ) from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
+        raise InputError(f"cannot read {path}: {why(error)}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path} holds no settings (expected 'name: value' lines)")
     given = {**raw, **overrides}

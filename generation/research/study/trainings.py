@@ -12,7 +12,7 @@ from typing import Any
 from ecgkin.generation.research.mini.settings import STAGE as MINI
 from ecgkin.generation.research.mini.settings import MiniSettings, load_mini_settings
 from ecgkin.retrieval.encoders.training.settings import TrainSettings, load_settings
-from ecgkin.retrieval.errors import InputError, QueryError
+from ecgkin.retrieval.errors import InputError, QueryError, why
 
 _LOG = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
@@ -52,7 +52,7 @@ def read_training(config: Path, **changes: Any) -> TrainSettings | MiniSettings:
     try:
         content = yaml.safe_load(config.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read the training settings {config}: {error}") from error
+        raise InputError(f"cannot read the training settings {config}: {why(error)}") from error
     stage = {**content, **changes}.get("stage") if isinstance(content, dict) else None
     return load_mini_settings(config, **changes) if stage == MINI else load_settings(config, **changes)
 

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.assemble import MAX_SAMPLES, assemble, checked_rate, millivolts_per
+from ecgkin.retrieval.ecg.formats.stated import RATE_HINT, UNITS_HINT, stated_rate, stated_scale
 from ecgkin.retrieval.ecg.formats.watch_export import Export, export_in
 from ecgkin.retrieval.ecg.header import SourceHeader, iso_time
 from ecgkin.retrieval.ecg.leads import LEADS, foreign_letters, signed_lead
@@ -29,8 +30,7 @@ from ecgkin.retrieval.errors import RateUnknownError, RecordError, why
 
 MAX_BYTES = 500_000_000
 _MAX_PREAMBLE = 100  # lines before the table
-_LONGEST_NAME = 100  # characters of a column's name or of a line before the table that are looked at
-_LONGEST_LINE = 300
+_LONGEST_NAME = 100  # characters of a column's name that are looked at
 _EMPTY = frozenset({"", "nan", "na", "n/a", "null", "none", "-", "inf", "-inf", "+inf"})
 _TIME_NAMES = frozenset(
     "time t zeit timestamp zeitstempel datetime sekunden seconds sec s ms us \u00b5s elapsed elapsedtime timestamps "
@@ -46,37 +46,6 @@ _SECONDS_PER = {
     **dict.fromkeys("min minutes minuten".split(), 60.0),
 }
 _CLOCK_UNITS = frozenset({"hh:mm:ss", "hh:mm:ss.mmm", "mm:ss.mmm", "h:mm:ss", "hh:mm:ss.sss", "mm:ss"})
-_RATE_WORDS = re.compile(
-    r"(?:sampl[a-z]{0,6}[ _-]{0,3}(?:rate|freq[a-z]{0,6})|abtastrate|abtastfrequenz|messrate|\bfs(?:_hz)?\b|"
-    r"fr[e\u00e9]quence d['\u2019][e\u00e9]chantillonnage|frecuencia de muestreo|frequenza di campionamento|"
-    r"frequ[e\u00ea]ncia de amostragem|(?:bemonsterings|sample)frequentie|samplingsfrekvens|"
-    r"частота дискретизации|采样率|采样频率)|"
-    r"(?P<interval>sampl[a-z]{0,6}[ _-]{0,3}(?:interval|period|time|distance)|abtastintervall|\bdt\b)",
-    re.IGNORECASE,
-)
-# "500 samples/s", "250 sps": the amount comes first.
-_PER_SECOND = re.compile(
-    r"(?<![\w.,])(\d{1,6}(?:[.,]\d{1,6})?) ?(?:(?:samples?|smp|sa|s) ?(?:/|per) ?s(?:ec(?:onds?)?)?|sps)\b",
-    re.IGNORECASE,
-)
-# Blanks and apostrophes between thousands: "1 000 Hz", "1'000 Hz".
-_GROUPED = re.compile(
-    r"(?<![\d.,])(\d{1,3})(?:['\u2019\u00a0\u202f]|[ ](?=\d{3} ?(?:hz|hertz)))(\d{3})(?!\d)", re.IGNORECASE
-)
-_AMOUNT = re.compile(
-    r"\D{0,20}?((?:\d|(?<![\w\"'])[.,]\d)[\d.,]{0,14})(?![\d.,]|[ ]?[x\u00d7*][ ]?\d)(?:e([+-]?\d{1,2}))?[ _]{0,3}"
-    r"(?:(khz|hz|hertz|1/s|msec|ms|us|\u00b5s|\u03bcs|1?/min|s|sec)(?![a-z/]))?",
-    re.IGNORECASE,
-)
-# Hz, or seconds from sample to sample where the unit is one of time.
-_HZ_PER, _INTERVAL_S = (
-    {"khz": 1000.0, "/min": 1 / 60, "1/min": 1 / 60},
-    {"ms": 1e-3, "msec": 1e-3, "s": 1.0, "sec": 1.0},
-)
-RATE_HINT = "say the samples a second: --fs 500 (fs_hz in Python and the API, column fs in cases.csv)"
-UNITS_HINT = "say the unit: --units mV (units in Python and the API)"
-_SLOWEST_HZ, _FASTEST_HZ = 20.0, 50_000.0
-"""Between these lies what a stated rate can be; it tells thousands from decimals in "1,000 Hz" and "0,25 kHz"."""
 _NUMBER = re.compile(r"[-+\u2212]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?\Z")
 # "0:00.004", "10:30:00,004", "2020-01-02 10:30:00.004Z", "02.01.2020 10:30:00"
@@ -109,15 +78,17 @@ def read_csv(
     Args:
         path: The file. UTF-8, UTF-16 with mark, or Latin-1; lines that start with # are comments.
         fs_hz: Samples a second; needed when there is neither a time column nor a line that states the rate.
-        units: Unit of the values; otherwise what the column names or the line below them say ("V1 (uV)"), otherwise mV,
-            or uV where the values are too large for mV (noted).
+        units: Unit of the values; otherwise what the column names or the line below them say ("V1 (uV)"), otherwise
+            what the lines before the table say (`stated`), otherwise mV, or uV where the values are too large for mV
+            (both noted).
 
     Returns:
         The record in mV. Without names, 12 columns are taken as the standard order and 8 as I, II, V1 to V6 (noted).
 
     Raises:
         RecordError: No table of numbers, a cell that is no number (with its line), columns that cannot be told apart,
-            no rate, uneven time steps, a unit of time or voltage that is none, more than `MAX_BYTES`.
+            no rate or scale, or more than one, uneven time steps, a unit of time or voltage that is none, more than
+            `MAX_BYTES`.
     """
     file = Path(path)
     text = _text(file)
@@ -130,14 +101,20 @@ def read_csv(
         values = values.T
         notes.append("one lead a row: table turned")
     names, values, rate, unit_of = _columns(table, names, values, file.name)
-    declared = stated_rate(table.preamble, file.name)
+    declared: float | None = None
+    try:
+        declared = stated_rate(table.preamble, file.name)
+    except RecordError as error:
+        if fs_hz is None and rate is None:
+            raise
+        notes.append(str(error))
     used = fs_hz if fs_hz is not None else rate if rate is not None else declared
     if used is None:
         raise RateUnknownError(f"{file.name} does not say its sampling rate", hint=f"{RATE_HINT}; or add a time column")
     for source, other in (("time column", rate), ("preamble", declared)):
         if other is not None and abs(other - used) > 0.01 * used:
             notes.append(f"the {source} says {other:g} Hz, {used:g} Hz is used")
-    factors = _factors(units, unit_of, values, notes, file.name)
+    factors = _factors(units, unit_of, table.preamble, values, notes, file.name)
     with np.errstate(over="ignore"):  # what no float32 holds becomes infinite, as in WFDB files
         channels = [(name, (values[:, k] * factors[k]).astype(np.float32)) for k, name in enumerate(names)]
     header = SourceHeader("CSV", recorded_at=table.begin) if table.begin else None
@@ -163,81 +140,6 @@ def _of_watch(export: Export, fs_hz: float | None, units: str | None, file: Path
         age_years=export.age_years,
         header=export.header,
     )
-
-
-def stated_rate(lines: Sequence[str], where: str = "the table") -> float | None:
-    """The sampling rate in Hz that a line of words states, None where none does.
-
-    Args:
-        lines: The first lines of a table.
-        where: File name for messages.
-
-    Returns:
-        Hz, or None.
-
-    Raises:
-        RecordError: It may be read as two rates.
-
-    >>> stated_rate(["# sampling rate: 0.25 kHz"]), stated_rate(["fs = 1,000 Hz"]), stated_rate(["Abtastrate 0,5 kHz"])
-    (250.0, 1000.0, 500.0)
-    >>> stated_rate(["sampling rate: 5e2 Hz"]), stated_rate(["sample rate .5 kHz"]), stated_rate(["Sample rate: 2 ms"])
-    (500.0, 500.0, 500.0)
-    """
-    stated: list[float] = []
-    for line in lines:
-        line = _GROUPED.sub(r"\1\2", line[:_LONGEST_LINE])
-        words = [(word, amount) for word in _RATE_WORDS.finditer(line) if (amount := _AMOUNT.match(line, word.end()))]
-        if not words and (counted := _PER_SECOND.search(line)) is not None:
-            stated.append(float(counted[1].replace(",", ".")))
-        stated += [rate for word, amount in words if (rate := _worded_rate(word, amount, where)) is not None]
-    if len({round(rate, 6) for rate in stated}) > 1:
-        choices = " and ".join(f"{rate:g} Hz" for rate in dict.fromkeys(stated))
-        raise RecordError(f"{where} states several sampling rates: {choices}", hint=RATE_HINT)
-    return stated[0] if stated else None
-
-
-def _worded_rate(word: re.Match[str], amount: re.Match[str], where: str) -> float | None:
-    """The rate that an amount behind a word for it states, Hz; None where it states none.
-
-    Raises:
-        RecordError: It may be read as two rates.
-    """
-    digits, exponent, unit = amount.groups()
-    unit = (unit or "hz").lower()
-    if word["interval"] is not None:
-        if unit not in _INTERVAL_S and unit not in ("us", "\u00b5s", "\u03bcs"):
-            return None  # seconds or samples: it does not say
-    elif unit in ("s", "sec"):
-        unit = "hz"
-    values = {value * 10.0 ** int(exponent or 0) for value in _readings(digits.rstrip(".,"))}
-    if (unit.endswith("s") and unit != "1/s") or unit in ("msec", "sec"):
-        interval = _INTERVAL_S.get(unit, 1e-6)
-        rates = {1.0 / (interval * value) for value in values if value > 0}
-    else:
-        rates = {_HZ_PER.get(unit, 1.0) * value for value in values}
-    likely = {rate for rate in rates if _SLOWEST_HZ <= rate <= _FASTEST_HZ} or rates
-    if len(likely) > 1:
-        choices = " or ".join(f"{rate:g} Hz" for rate in sorted(likely))
-        raise RecordError(f"{where}: the sampling rate {amount.group(1)!r} may be {choices}", hint=RATE_HINT)
-    if likely:
-        return likely.pop()
-    return None
-
-
-def _readings(digits: str) -> set[float]:
-    """What "1,000" or "1.000" may mean: a thousand, or one."""
-    marks = [c for c in digits if c in ".,"]
-    if not marks:
-        return {float(digits)}
-    last = marks[-1]
-    other = "," if last == "." else "."
-    found = set()
-    whole, _, rest = digits.rpartition(last)
-    if marks.count(last) == 1:
-        found.add(float(f"{whole.replace(other, '') or '0'}.{rest or '0'}"))
-    if len(rest) == 3 and other not in marks and whole.lstrip("0"):
-        found.add(float(digits.replace(last, "")))
-    return found
 
 
 def _text(path: Path) -> str:
@@ -487,7 +389,12 @@ def _rate_of(column: NDArray[np.float64], unit: str, where: str, notes: list[str
 
 
 def _factors(
-    units: str | None, stated: list[str | None], values: NDArray[np.float64], notes: list[str], where: str
+    units: str | None,
+    stated: list[str | None],
+    preamble: Sequence[str],
+    values: NDArray[np.float64],
+    notes: list[str],
+    where: str,
 ) -> list[float]:
     """Factor to mV of each column."""
     if units is not None:
@@ -501,6 +408,11 @@ def _factors(
             raise RecordError(f"{where}: unit {unit!r} in a column name is no voltage", hint=UNITS_HINT)
     if all(factor is not None for factor in known):
         return [factor for factor in known if factor is not None]
+    scale = stated_scale(preamble, where)
+    if scale is not None:
+        factor, words = scale
+        notes.append(f"unit of the values as the lines before the table say: {words}")
+        return [factor if own is None else own for own in known]
     with np.errstate(invalid="ignore"):
         filled = values[:, ~np.isnan(values).all(axis=0)]
     span = float(np.median(np.nanmax(filled, axis=0) - np.nanmin(filled, axis=0))) if filled.size else 0.0

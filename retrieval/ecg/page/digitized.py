@@ -74,14 +74,7 @@ class Digitized:
         """
         factor = self.fine.factor
         column, line = (x + 0.5) / factor - 0.5, (y + 0.5) / factor - 0.5
-        bow, height = self.sheet.bow, self.sheet.shape[0]
-        if self.sheet.lean is not None:
-            column = self.sheet.lean.leaning(column, line)
-        if bow is not None:
-            top, bottom = (np.interp(column, np.arange(bow.shape[1]), side) for side in bow)
-            line = line + top + (bottom - top) * line / max(1, height - 1)
-        points = np.stack([column, line], axis=1)[None]
-        out = np.asarray(cv2.perspectiveTransform(points, np.linalg.inv(self.sheet.onto))[0], dtype=np.float64)
+        out = self.sheet.in_picture(column, line)
         tall, wide = self.sheet.rgb.shape[:2]
         for _ in range(self.turns):
             # One quarter turn back: column x of the picture had become row (its width - 1 - x).

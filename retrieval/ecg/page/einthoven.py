@@ -16,7 +16,8 @@ from ecgkin.retrieval.ecg.page.counts import variance
 
 FloatArray = NDArray[np.float64]
 
-LAWS: tuple[tuple[tuple[str, float], ...], ...] = (
+Law = tuple[tuple[str, float], ...]
+LAWS: tuple[Law, ...] = (
     (("II", 1.0), ("I", -1.0), ("III", -1.0)),
     (("aVR", 1.0), ("aVL", 1.0), ("aVF", 1.0)),
 )
@@ -26,7 +27,7 @@ _SAME = 0.8  # least correlation of a strip with its lead
 _LEAST_DB, _GAIN_DB = 5.0, 1.0  # what a law must reach, and gain, to be evidence of a shift
 
 
-def law_db(signals: Mapping[str, FloatArray], law: tuple[tuple[str, float], ...], least: int = 250) -> float | None:
+def law_db(signals: Mapping[str, FloatArray], law: Law, least: int = 250) -> float | None:
     """Energy of a law's first lead over that of its residual, dB.
 
     Args:

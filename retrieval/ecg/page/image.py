@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ecgkin.retrieval.ecg.kinds import HEAD_BYTES, PILLOW_FORMATS, Kind, kind_of
 from ecgkin.retrieval.ecg.page.png import plain_png
-from ecgkin.retrieval.errors import ImageError
+from ecgkin.retrieval.errors import ImageError, why
 
 ByteImage = NDArray[np.uint8]
 
@@ -196,7 +196,7 @@ def load_image(source: str | Path | bytes | Image.Image | NDArray[Any], page: in
             raw = path.read_bytes()
         except OSError as error:
             raise ImageError(
-                f"{name} cannot be read: {error.strerror or error}", hint="check the path and its permissions"
+                f"{name} cannot be read: {why(error)}", hint="check the path and its permissions"
             ) from error
     if size == 0:
         raise ImageError(f"{name} is empty (0 bytes)", hint="copy or export the picture again")

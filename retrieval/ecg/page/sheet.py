@@ -280,6 +280,20 @@ class Sheet:
         """Height and width of the straightened page at working size."""
         return self.rows.ink.shape[0], self.rows.ink.shape[1]
 
+    def in_picture(self, column: FloatArray, line: FloatArray) -> FloatArray:
+        """Places of the straightened page in the picture `rgb`, (n, 2), px; the middle of a px is a whole number.
+
+        Args:
+            column, line: Working px.
+        """
+        if self.lean is not None:
+            column = self.lean.leaning(column, line)
+        if self.bow is not None:
+            top, bottom = (np.interp(column, np.arange(self.bow.shape[1]), side) for side in self.bow)
+            line = line + top + (bottom - top) * line / max(1, self.shape[0] - 1)
+        points = np.stack([column, line], axis=1)[None]
+        return np.asarray(cv2.perspectiveTransform(points, np.linalg.inv(self.onto))[0], dtype=np.float64)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FineSheet:

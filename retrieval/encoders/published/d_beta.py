@@ -21,7 +21,7 @@ from ecgkin.retrieval.encoders.published.names import d_beta as names
 from ecgkin.retrieval.encoders.published.signals import LEAD_ORDERS, SignalRule
 from ecgkin.retrieval.encoders.published.text import build_tower, find_text_folder
 from ecgkin.retrieval.encoders.published.wrong_system import check_system
-from ecgkin.retrieval.errors import ModelError
+from ecgkin.retrieval.errors import ModelError, why
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -340,7 +340,7 @@ def _read_config(folder: Path, width: int) -> Mapping[str, Any]:
         heads = int(config[names.HEADS_FIELD])
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise ModelError(
-            f"{path} cannot be read as D-BETA's configuration: {error!r}", hint="copy it from the authors' configs/"
+            f"{path} cannot be read as D-BETA's configuration: {why(error)}", hint="copy it from the authors' configs/"
         ) from error
     for field, wanted in names.CONFIG_WANTED.items():
         if config.get(field, wanted) != wanted:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.errors import ModelError, WeightsMissingError
+from ecgkin.retrieval.errors import ModelError, WeightsMissingError, why
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -155,9 +155,9 @@ def build_tower(make: Callable[[dict[str, Any]], T], text: TextFolder, hub_name:
     try:
         return make(dict(text.config))
     except Exception as error:  # the library raises kinds of its own, by version
-        why = " ".join(str(error).split())
+        said = " ".join(str(error).split())
         raise ModelError(
-            f"{text.folder / CONFIG_FILE} describes no network: {textwrap.shorten(why, 160)}",
+            f"{text.folder / CONFIG_FILE} describes no network: {textwrap.shorten(said, 160)}",
             hint=f"copy config.json of {hub_name} again",
         ) from error
 
@@ -178,7 +178,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except PermissionError:
         raise
     except (ValueError, OSError) as error:
-        raise ModelError(f"{path} is no JSON: {error}", hint="get the file again") from error
+        raise ModelError(f"{path} is no JSON: {why(error)}", hint="get the file again") from error
     if not isinstance(value, dict):
         raise ModelError(f"{path} holds a {type(value).__name__} (expected an object)", hint="get the file again")
     return value

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
 from ecgkin.retrieval.encoders.signals import N_LABELS, SignalNet
+from ecgkin.retrieval.encoders.space import unit
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from ecgkin.retrieval.encoders.training.corpus import CORPUS_FS_HZ, Corpus, load_corpus
 from ecgkin.retrieval.encoders.training.domain import other_machine
@@ -194,8 +195,8 @@ def train_signal(settings: TrainSettings, data: Path) -> dict[str, Any]:
             if not run.running:
                 break
         if run.step % steps == 0:
-            vectors, logits = _encode(model, run.average, signals, place)
-            run.figures = _figures(corpus, logits[stage.held_out])
+            _, logits = _encode(model, run.average, signals[torch.from_numpy(stage.held_out)], place)
+            run.figures = _figures(corpus, logits)
             means = (sums / steps).tolist()
             log.write("epoch", epoch=epoch + 1, label=means[0], contrast=means[1], text=means[2], **run.figures)
             run.save()
@@ -254,7 +255,7 @@ def _figures(corpus: Corpus, logits: Any) -> dict[str, float]:
 
 @torch.no_grad()
 def _encode(model: nn.Module, average: RunningAverage, signals: Tensor, place: Any) -> tuple[Any, Any]:
-    """Vectors and logits of all records by the averaged weights."""
+    """Vectors and logits of records by the averaged weights; samples (n, 12, t)."""
     parts = []
     with average.lent_to(model):
         for begin in range(0, len(signals), 256):
@@ -274,30 +275,40 @@ def _write_targets(out: Path, corpus: Corpus, vectors: Any, logits: Any) -> None
 Floats = NDArray[np.float32]
 
 
-def joint_vectors(spaces: list[Floats], dim: int, fit_on: NDArray[np.int64]) -> tuple[Floats, float]:
-    """One space of unit vectors whose cosines are, as nearly as `dim` columns allow, the mean of those of several.
+def principal_directions(spaces: list[Floats], dim: int, fit_on: NDArray[np.int64]) -> tuple[Floats, float]:
+    """What takes vectors of several spaces, side by side, to one in which cosines are as nearly as can be their mean.
 
     Args:
         spaces: Unit rows of the same records, each (n, dim_i).
-        dim: Columns of the result.
-        fit_on: Rows from which the principal directions are taken.
+        dim: Columns of the one space; at most the sum of dim_i.
+        fit_on: Rows from which the directions are taken.
 
     Returns:
-        Unit rows (n, dim) and the share of the squared length that they keep.
+        Orthonormal columns (sum of dim_i, dim), and the share of the squared length that they keep.
     """
-    side_by_side = np.concatenate(spaces, axis=1).astype(np.float64) / np.sqrt(len(spaces))
+    beside = np.concatenate([space[fit_on] for space in spaces], axis=1).astype(np.float64)
     # Not centred: cosines to the origin are what is searched.
-    values, directions = np.linalg.eigh(side_by_side[fit_on].T @ side_by_side[fit_on])
+    values, directions = np.linalg.eigh(beside.T @ beside)
     order = np.argsort(values)[::-1][:dim]
-    kept = side_by_side @ directions[:, order]
-    if kept.shape[1] < dim:
-        kept = np.pad(kept, ((0, 0), (0, dim - kept.shape[1])))
-    unit = kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-9)
-    return unit.astype(np.float32), float(values[order].sum() / values.sum())
+    return directions[:, order].astype(np.float32), float(values[order].sum() / values.sum())
+
+
+def joint_vectors(spaces: list[Floats], directions: Floats) -> Floats:
+    """Unit rows whose cosines are about the mean of those of several spaces.
+
+    Args:
+        spaces: Unit rows of the same records, each (n, dim_i).
+        directions: Of `principal_directions`.
+
+    Returns:
+        Unit rows, float32 (n, dim).
+    """
+    return unit(np.concatenate(spaces, axis=1) @ directions / np.float32(np.sqrt(len(spaces))))
 
 
 def train_ensemble(settings: TrainSettings, data: Path) -> dict[str, Any]:
-    """Join finished signal stages; writes `targets.npz` as one of them would, and `signal.json`.
+    """Join finished signal stages; writes `targets.npz` as one of them would, with their joint `directions`, and
+    `signal.json`.
 
     Args:
         settings: Of the stage; `teachers` are the folders.
@@ -322,7 +333,8 @@ def train_ensemble(settings: TrainSettings, data: Path) -> dict[str, Any]:
             spaces.append(stored["vectors"].astype(np.float32))
             logits.append(stored["logits"].astype(np.float32))
     train, held_out = corpus.rows_of(settings.train_folds), corpus.rows_of(settings.validation_folds)
-    vectors, kept = joint_vectors(spaces, Architecture.load(settings.architecture).dim, train)
+    directions, kept = principal_directions(spaces, Architecture.load(settings.architecture).dim, train)
+    vectors = joint_vectors(spaces, directions)
     mean = np.mean(logits, axis=0)
     truth = np.concatenate([corpus.labels, corpus.superclasses], axis=1)[held_out].astype(np.float64)
     figures: dict[str, Any] = {"kept": kept, "head_71": macro_auc(truth[:, :71], mean[held_out][:, :71])}
@@ -331,7 +343,10 @@ def train_ensemble(settings: TrainSettings, data: Path) -> dict[str, Any]:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     partial = out / "targets.partial.npz"
-    np.savez(partial, ecg_ids=corpus.ecg_ids, vectors=vectors.astype(np.float16), logits=mean.astype(np.float16))
+    np.savez(
+        partial, ecg_ids=corpus.ecg_ids, vectors=vectors.astype(np.float16), logits=mean.astype(np.float16),
+        directions=directions, members=np.array(settings.teachers),
+    )  # fmt: skip
     os.replace(partial, out / "targets.npz")
     summary = {"settings": settings.recipe(), "figures": figures}
     (out / "signal.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

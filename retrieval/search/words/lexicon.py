@@ -59,7 +59,9 @@ EVERYDAY = _words(
     zeigt zu zum zur zwischen uber jahrig jahrige jahriger ahnlich ahnliche ahnlichen alt aufzeichnung kurve befund
     att av bara de den denna dessa det detta dig du efter ej eller en ett far fick finns for fran fall ha hade han har
     hitta hon hos i icke ingen inga inget inte jag kan liknande man med mig mot ni nu och om pa patienter sa sig ska
-    soka som till upp ut utan vad var vi vid visa visar ar aldre yngre alder
+    soka som till upp ut utan vad var vi vid visa visar ar aldre yngre alder alla allt
+    minst hogst mindestens wenigstens hochstens
+    chez les des du aux los las con nei nelle negli dei delle bij van het een
     """
 )
 # Folded words that occur in names and that everybody uses: on their own they say nothing of ECGs.

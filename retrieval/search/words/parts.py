@@ -68,23 +68,50 @@ class SexPart:
 
 @dataclass(frozen=True, slots=True)
 class AgePart:
-    """Cases of an age, years; a bound of None is open, both bounds belong to it."""
+    """Cases of an age.
+
+    Attributes:
+        low, high: Years; None leaves that side open.
+        text: The words that said so.
+        over: Whether `low` itself is left out ("over 70").
+        under: Whether `high` itself is left out ("under 50").
+    """
 
     low: Bound | None = None
     high: Bound | None = None
     text: Text = ""
     kind: Literal["age"] = "age"
+    over: bool = False
+    under: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MeasurePart:
-    """Cases with a measured value between two bounds, in the unit of its name; None is open."""
+    """Cases with a measured value between two bounds, in the unit of its name.
+
+    Attributes:
+        name: Of the value.
+        low, high, text, over, under: As of `AgePart`.
+    """
 
     name: Measure
     low: Bound | None = None
     high: Bound | None = None
     text: Text = ""
     kind: Literal["measure"] = "measure"
+    over: bool = False
+    under: bool = False
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is within the bounds.
+
+        >>> part = MeasurePart("qrs_ms", low=120, over=True)
+        >>> part.holds(120), part.holds(121), MeasurePart("axis_deg", low=0).holds(-30)
+        (False, True, False)
+        """
+        if self.low is not None and (value < self.low or (self.over and value == self.low)):
+            return False
+        return self.high is None or value < self.high or (value == self.high and not self.under)
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def _filtered(understood: Understood, where: Where) -> Where:
         if isinstance(part, SexPart):
             where = where & Where(Compare("sex", "=", part.sex))
         elif isinstance(part, AgePart):
-            for op, bound in ((">=", part.low), ("<=", part.high)):
+            for op, bound in ((">" if part.over else ">=", part.low), ("<" if part.under else "<=", part.high)):
                 if bound is not None:
                     where = where & Where(Compare("age", op, bound))
     return where
@@ -365,7 +365,7 @@ def within(case: Case, measures: Sequence[MeasurePart]) -> bool:
     """
     for part in measures:
         value = value_of(case, part.name)
-        if value is None or not (part.low or -1e9) <= value <= (1e9 if part.high is None else part.high):
+        if value is None or not part.holds(value):
             return False
     return True
 

@@ -1,4 +1,7 @@
-"""Limits in words: measured values ("QRS > 120 ms"), age ("over 60", "65-jährig") and sex, in three languages.
+"""Limits in words: measured values ("QRS > 120 ms"), age ("over 60", "65-jährig") and sex.
+
+In English, German and Swedish; age and sex also in French, Spanish, Italian, Portuguese and Dutch. "Over 60" and
+"under 60" leave out 60 itself; "from 60", "at least 60", "up to 60" hold it.
 
 A limit that is denied is turned round ("not over 60" is up to 60, "not in women" is men); what has no other side that
 one limit could say ("not a 60-year-old", "except for women over 60") is kept as unused, and no filter.
@@ -26,19 +29,29 @@ _POSSIBLE: dict[Measure, tuple[float, float]] = {
 }  # fmt: skip
 
 _NUM = r"(?<![\w.,])[-−]?\d{1,4}(?:[.,]\d{1,3})?(?![\d])"
+# "ge" and "le" hold the number itself, "gt" and "lt" leave it out.
 _OPS = {
-    "ge": r">=|≥|at least|not? (?:less|under|below) than|mindestens|minst|from|ab",
-    "le": r"<=|≤|at most|up to|no more than|höchstens|hoechstens|maximal|högst|bis zu",
+    "ge": r">=|≥|at least|not? (?:less|under|below) than|no fewer than|mindestens|wenigstens|minst|from|från|"
+    r"starting at|ab|au moins|à partir de|al menos|por lo menos|a partir de|desde los|almeno|"
+    r"a partire da(?:i|gli)?|pelo menos|minstens|ten minste|vanaf",
+    "le": r"<=|≤|at most|up to|until|no more than|max(?:imum|imal|\.)?|höchstens|hoechstens|högst|bis(?: zu)?|"
+    r"upp till|till och med|au plus|jusqu['’]à|como máximo|hasta(?: los)?|al massimo|fino a(?:i|gli)?|no máximo|até|"
+    r"hoogstens|ten hoogste|maximaal|tot(?: en met)?",
     "gt": r">|over|above|more than|greater than|higher than|faster than|longer than|older than|exceeding|beyond|"
     r"über|ueber|mehr als|größer als|groesser als|höher als|hoeher als|schneller als|länger als|laenger als|älter als|"
-    r"aelter als|oberhalb(?: von)?|jenseits(?: von)?|över|mer än|högre än|större än|snabbare än|längre än|äldre än",
+    r"aelter als|oberhalb(?: von)?|jenseits(?: von)?|över|mer än|högre än|större än|snabbare än|längre än|äldre än|"
+    r"plus (?:de|âgée?s? (?:de|que))|âgée?s? de plus de|más de|mayor(?:es)? (?:de|que)|"
+    r"più (?:di|grandi di|vecchi[eo]? di)|mais de|mais velh[oa]s? (?:do )?que|maiores de|meer dan|"
+    r"ouder dan|boven(?: de)?",
     "lt": r"<|under|below|less than|lower than|slower than|shorter than|younger than|unter|weniger als|kleiner als|"
     r"langsamer als|kürzer als|kuerzer als|niedriger als|jünger als|juenger als|unterhalb(?: von)?|mindre än|lägre än|"
-    r"långsammare än|kortare än|yngre än",
-    "in": r"between|zwischen|mellan|from|von|från",
+    r"långsammare än|kortare än|yngre än|"
+    r"moins (?:de|âgée?s? (?:de|que))|âgée?s? de moins de|menos de|menor(?:es)? (?:de|que)|meno di|più giovan[ei] di|"
+    r"mais nov[oa]s? (?:do )?que|minder dan|jonger dan|onder(?: de)?",
+    "in": r"between|zwischen|mellan|from|von|från|entre|tra|fra|tussen",
 }
 _OP = "|".join(f"(?P<{name}>{words})" for name, words in _OPS.items())
-_TO = r"\s{0,2}(?:-|–|—|to|and|bis|und|till|och)\s{0,2}"
+_TO = r"\s{0,2}(?:-|–|—|to|and|bis|und|till|och|et|y|e|en)\s{0,2}"
 _UNIT = (
     r"\s{0,2}(?:bpm|ms(?:ec)?|millisekunden|milliseconds|s(?:ec)?\b|°|degrees?|grad|/\s?min(?:ute)?|"
     r"(?:beats?|schläge|schlaege|slag)?\s?(?:per|a|pro|die|in der|/)\s?min(?:ute?)?|beats)"
@@ -71,29 +84,47 @@ _BARE_RATE = re.compile(
 _YEARS = (
     r"(?:[- ]?(?:years?|yrs?|jahren?|jahre|år)(?:[- ]?(?:old|alt|gam(?:mal|la)|of age))?|"
     r"[- ]?y\.?/?o\.?(?!\w)|[- ]?[yj](?!\w)|"
-    r"[- ]?jährig\w{0,3}|[- ]?jaehrig\w{0,3}|[- ]?åri?g?\w{0,2})(?!\w)"
+    r"[- ]?jährig\w{0,3}|[- ]?jaehrig\w{0,3}|[- ]?åri?g?\w{0,2}|"
+    r"\s(?:ans|años|anni|anos|jaar)(?: oud)?)(?!\w)"
 )
 _PERSON = (
-    r"(?:women|woman|men|man|females?|males?|patients?|people|persons?|adults?|those|anyone|frau(?:en)?|männer[n]?|mann|"
-    r"patient(?:en|innen|in)?|personen|leute|kvinnor|kvinna|män|patienter|age|aged|alter(?: von)?|ålder|im alter)"
+    r"(?:women|woman|men|man|females?|males?|patients?|people|persons?|adults?|those|anyone|everyone|frau(?:en)?|"
+    r"männer[n]?|mann|patient(?:en|innen|in)?|personen|leute|kvinnor|kvinna|män|patienter|age|aged|alter(?: von)?|"
+    r"ålder|im alter|femmes?|hommes?|mujer(?:es)?|hombres?|donn[ae]|uomini|mulher(?:es)?|homens|vrouw(?:en)?|"
+    r"mannen|pazienti|pacientes|patiënten)"
+)
+_AGED = r"\d{1,3}(?:[.,]\d{1,2}(?!\d))?"
+_THE_AGE = (
+    r"(?:(?:the |an? )?ages? (?:of )?|(?:dem |einem )?alter von |(?:en )?ålder (?:på |av )?|"
+    r"l['’]âge de |los |les |i |gli |de |os )?"
+)
+_OLDER = (
+    r"(?:\s(?:or|and|oder|und|eller|och)\s(?P<rel>older|over|above|more|younger|under|below|less|älter|darüber|mehr|"
+    r"jünger|darunter|weniger|äldre|däröver|yngre|därunder))"
 )
 _AGE = re.compile(
     # "between 60 and 70 years", "60-70 jährige", "over 60 years", "65-year-old"
-    rf"(?:(?:(?P<op1>{'|'.join(_OPS.values())})|aged|im alter von|i åldern)\s{{0,2}})?(?P<a>\b\d{{1,3}})"
-    rf"(?:{_TO}(?P<b>\d{{1,3}}))?(?:{_YEARS})(?:\s(?P<than>or|and|oder|und|eller|och)\s(?P<rel>older|over|above|younger|"
-    rf"under|älter|darüber|jünger|darunter|äldre|yngre))?"
-    # "women over 60", "age > 60", "aged 60 to 70"
-    rf"|\b{_PERSON}\s{{0,2}}(?:is|ist|of|von|:|=|who are|die)?\s{{0,2}}(?:(?P<op2>{'|'.join(_OPS.values())})\s{{0,2}})"
-    rf"(?P<c>\d{{1,3}})\b(?:{_TO}(?P<d>\d{{1,3}})\b)?(?:{_YEARS})?"
+    rf"(?<!\w)(?:(?:(?P<op1>{'|'.join(_OPS.values())})|aged|im alter von|i åldern)\s{{0,2}}{_THE_AGE})?(?P<a>\b{_AGED})"
+    rf"(?:{_TO}(?P<b>{_AGED}))?(?:{_YEARS}){_OLDER}?"
+    # "women over 60", "age > 60", "aged 60 to 70", "over the age of 60"
+    rf"|(?:\b{_PERSON}\s{{0,2}}(?:is|ist|of|von|:|=|who are|die|de|di)?\s{{0,2}}(?:(?P<op2>{'|'.join(_OPS.values())})"
+    rf"\s{{0,2}}{_THE_AGE})"
+    rf"|(?<!\w)(?P<op4>{'|'.join(_OPS.values())})\s{{1,2}}(?:the |an? )?(?:ages?(?: of)?|(?:dem |einem )?alter von|"
+    rf"(?:en )?ålder(?: på| av)?)\s{{1,2}})"
+    rf"(?P<c>{_AGED})(?!\w)(?:{_TO}(?P<d>{_AGED})(?!\w))?(?:{_YEARS})?"
+    # "65F", "65 F", "70 or older"
+    rf"|(?<![\w.,-])(?P<i>\d{{2,3}})(?=\s?[fm](?![\w/]))"
+    rf"|(?<![\w.,-])(?P<j>\d{{2,3}}){_OLDER.replace('<rel>', '<rel2>')}(?!\w|\s\d)"
     # "man, 70", "f 45"
     r"|(?:\b(?:man|woman|male|female|mann|frau|kvinna)|(?:^|(?<=[,;(] )|(?<=[,;(]))[mfw])[,/ ]{1,2}(?P<h>\d{1,3})\b"
     r"(?!\s?(?:ms|bpm|/|%|to|-|bis))"
-    rf"|\b(?:age|aged|alter|ålder)\s{{0,2}}[:=]?\s{{0,2}}(?P<e>\d{{1,3}})\b(?:{_TO}(?P<f>\d{{1,3}})\b)?"
+    rf"|\b(?:age|aged|alter|ålder)\s{{0,2}}[:=]?\s{{0,2}}(?P<e>{_AGED})(?!\w)(?:{_TO}(?P<f>{_AGED})(?!\w))?"
     # "older than 60", "älter als 60"
-    r"|\b(?P<op3>older than|younger than|älter als|aelter als|jünger als|juenger als|äldre än|yngre än)\s{0,2}"
-    r"(?P<g>\d{1,3})\b|\bin (?:(?:her|his|their|the) )"
+    r"|\b(?P<op3>older than|younger than|älter als|aelter als|jünger als|juenger als|äldre än|yngre än|ouder dan|"
+    rf"jonger dan|mayores de|menores de)\s{{0,2}}(?P<g>{_AGED})(?!\w)|\bin (?:(?:her|his|their|the) )"
     r"(?P<decade>twenties|thirties|forties|fifties|sixties|seventies|eighties|nineties)\b"
 )
+_YOUNGER = ("younger", "under", "below", "less", "jünger", "darunter", "weniger", "yngre", "därunder")
 _DECADES = ("twenties", "thirties", "forties", "fifties", "sixties", "seventies", "eighties", "nineties")
 _OLD = re.compile(
     r"\b(?:elderly|geriatric|old (?:people|patients?|person|woman|women|man|men|lady)|senioren|geriatrisch\w{0,3}|"
@@ -107,15 +138,17 @@ _CHILD = re.compile(
     r"\b(?:child(?:ren)?|kids?|infants?|adolescents?|teenagers?|paediatric|pediatric|pädiatrisch\w{0,2}|kind(?:er|ern)?|"
     r"jugendliche[nr]?|säugling(?:e|en)?|barn|ungdomar)\b"
 )
-_FEMALE = re.compile(
+_FEMALE = re.compile(  # a group `own` is the word itself, where others stand around it
     r"\b(?:women|woman|females?|lady|ladies|girls?|frau(?:en)?|weiblich\w{0,2}|patientinn?(?:en)?|mädchen|kvinnor|kvinna|"
-    r"kvinnlig\w?|flick(?:a|or))\b|(?<=\d)\s?(?:yo|y/o|yr)?\s?f\b|\bsex\s?[:=]\s?f\b|"
+    r"kvinnlig\w?|flick(?:a|or)|femmes?|mujer(?:es)?|donn[ae]|mulher(?:es)?|vrouw(?:en)?)\b|"
+    r"(?<=\d)\s?(?:yo|y/o|yr)?\s?(?P<own>f)\b|\bsex\s?[:=]\s?f\b|"
     r"(?:^|(?<=[,;(] )|(?<=[,;(]))[fw](?=[,/ ]{1,2}\d)"
 )
 _MALE = re.compile(
-    r"\b(?:men|males?|boys?|gentlem[ae]n|männer[n]?|mann|männlich\w{0,2}|knaben?|jungen|män|manlig\w?|pojk(?:e|ar))\b|"
-    r"\b(?:a|an|old|young|elderly|en|äldre)\s(?P<man>man)\b|\bman\b(?=\s(?:with|over|aged|of|older|younger|above|below|"
-    r"under|med|över)\b)|(?<=\d)\s?(?:yo|y/o|yr)?\s?m\b(?!/)|\bsex\s?[:=]\s?m\b|-old man\b|"
+    r"\b(?:men|males?|boys?|gentlem[ae]n|männer[n]?|mann|männlich\w{0,2}|knaben?|jungen|män|manlig\w?|pojk(?:e|ar)|"
+    r"hommes?|hombres?|uomo|uomini|homem|homens|mannen)\b|"
+    r"\b(?:a|an|old|young|elderly|en|äldre)\s(?P<own>man)\b|\bman\b(?=\s(?:with|over|aged|of|older|younger|above|below|"
+    r"under|med|över)\b)|(?<=\d)\s?(?:yo|y/o|yr)?\s?(?P<letter>m)\b(?!/)|\bsex\s?[:=]\s?m\b|-old (?P<old>man)\b|"
     r"(?:^|(?<=[,;(] )|(?<=[,;(]))m(?=[,/ ]{1,2}\d)|\bman(?=[,/ ]{1,2}\d)"
 )
 # What stands directly before a limit and denies it; words that say nothing of their own may stand between.
@@ -124,8 +157,16 @@ _DENIES = re.compile(
     r"(?:(?:an?|the|any|all|in|at|of|for|from|with|is|are|those|patients?|people|persons?|cases|mit|bei|von|für|im|"
     r"de[rmn]|d[ia]e|das|eine?[rsmn]?|hos|med|en|ett|av|i)\s{1,2}){0,3}$"
 )
-_NO_YEARS = re.compile(
-    r"\s{0,2}(?:months?|monat\w{0,2}|månad\w{0,3}|weeks?|wochen?|veck\w{1,3}|days?|tagen?|dag(?:ar)?)\b"
+_SHORTER = (
+    r"(?:months?|monat\w{0,2}|månad\w{0,3}|weeks?|wochen?|veck\w{1,3}|days?|tagen?|dag(?:ar)?|mois|semaines?|jours?|"
+    r"meses|semanas|días|mesi|settimane|giorni|maanden|weken|dagen)"
+)
+_NO_YEARS = re.compile(rf"\s{{0,2}}{_SHORTER}\b")
+_IN_SHORTER = re.compile(
+    # "6-week-old", "3 Monate alt", "infants of 6 weeks", "under 3 months": an age, and none in years
+    rf"(?<!\w)(?P<op>(?:{'|'.join(_OPS.values())}|aged|im alter von|i åldern|of|von|av|de|di|van)\s{{0,2}})?"
+    rf"(?<![\w.,]){_AGED}(?:{_TO}{_AGED})?[- ]?{_SHORTER}"
+    r"(?P<old>[- ](?:old|alte?[nrsm]?|gam(?:mal|la|malt)|of age|oud)\b)?(?!\w)"
 )
 _MOST_UNUSED = 20
 _SIGHT = 60  # characters before a limit in which it may be denied
@@ -152,6 +193,7 @@ _BARE_AGE = re.compile(
 )
 _LEADS_UP = frozenset(
     """
+    all everyone everybody anyone alle alla jeder
     ages patients patient people persons adults cases those who that are is was age aged in of at and but only just with
     women men woman man nur und aber bei im alter von patienten sind die der mit frauen männer och hos som är i med
     kvinnor män patienter
@@ -203,11 +245,25 @@ def limits(text: str) -> Limits:
             if (start < match.start()) == (match.groupdict().get("never") is not None):
                 measures.append((replace(measured, text=said), start, end))
             elif (measured.low is None) != (measured.high is None):
-                turned = replace(measured, low=measured.high, high=measured.low, text=said)
+                turned = replace(
+                    measured,
+                    low=measured.high,
+                    high=measured.low,
+                    over=measured.high is not None and not measured.under,
+                    under=measured.low is not None and not measured.over,
+                    text=said,
+                )
                 measures.append((turned, start, end))
             else:
                 unused.append((UnusedPart(said), start, end))
         low = _blanked(low, [(a, b) for _, a, b in (*measures, *unused)])
+    for match in _IN_SHORTER.finditer(low):
+        if match["old"] or match["op"]:
+            start, end = _denied_from(low, match.start()), match.end()
+            unused.append((UnusedPart(text[start:end].strip()), start, end))
+            if len(unused) >= _MOST_UNUSED:
+                break
+    low = _blanked(low, [(a, b) for _, a, b in unused])
     people: list[tuple[AgePart | SexPart, int, int]] = []
     for match in _AGE.finditer(low):
         aged = _age(match, text)
@@ -251,8 +307,8 @@ def _other_side(part: AgePart, text: str) -> AgePart | None:
         return None
     gap = 0.0 if any(c.isdigit() for c in part.text) else 1.0  # "children" are 17 or younger: others are 18 or older
     if part.low is not None:
-        return AgePart(None, part.low - gap, text)
-    return AgePart((part.high or 0.0) + gap, None, text)
+        return AgePart(None, part.low - gap, text, under=not part.over and not gap)
+    return AgePart((part.high or 0.0) + gap, None, text, over=not part.under and not gap)
 
 
 def _persons(
@@ -266,7 +322,9 @@ def _persons(
         ages: As they were found, whether denied or not.
     """
     sexes = [
-        (sex, m.start(), m.end()) for sex, pattern in (("F", _FEMALE), ("M", _MALE)) for m in pattern.finditer(low)
+        (sex, *m.span(m.lastgroup or 0))
+        for sex, pattern in (("F", _FEMALE), ("M", _MALE))
+        for m in pattern.finditer(low)
     ]
     kept_sexes, unused = [], []
     kept: list[tuple[AgePart | SexPart, int, int]] = []
@@ -305,20 +363,20 @@ def _persons(
 
 
 def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Limits:
-    """Limits, with numbers without a unit that stand beside a finding read as ages ("LBBB over 60").
+    """Limits, with numbers without a unit that stand beside a finding, or alone, read as ages ("LBBB over 60").
 
     Args:
         text: One line.
-        named: Places of findings; without any no number is read.
+        named: Places of findings; without any a number is read where nothing but people is spoken of beside it.
         found: Limits of this text.
 
     Returns:
         The limits with these ages; a number that may be none (a unit stands behind it, it is below 18 or above 99, a
         word that is no finding or a tachycardia stands before it, an age was said beside it) is unused.
     """
-    if not named:
-        return found
     low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+    if not named and (found.measures or found.people or not _alone(low)):
+        return found
     taken = [(a, b) for _, a, b in (*found.measures, *found.people, *found.unused)] + list(named)
     people, unused = list(found.people), list(found.unused)
     aged = any(isinstance(part, AgePart) for part, _, _ in people)
@@ -347,10 +405,8 @@ def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Lim
         if is_age and not aged:
             if len(values) == 2:
                 part = AgePart(min(values), max(values), said)
-            elif group["op"] is not None and _direction(group["op"]) in ("lt", "le"):
-                part = AgePart(None, values[0], said)
             else:
-                part = AgePart(values[0], None, said)
+                part = _from_or_to(values[0], _direction(group["op"]) if group["op"] is not None else "ge", said)
             if start < match.start():
                 part = _other_side(part, said)
         if part is None:
@@ -361,6 +417,14 @@ def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Lim
             people.append((part, start, end))
             aged = True
     return Limits(found.measures, tuple(people), tuple(unused))
+
+
+def _alone(low: str) -> bool:
+    """Whether a text compares one number, or two, and says nothing else but of whom."""
+    match = _BARE_AGE.search(low)
+    if match is None or match["f"] is not None:
+        return False
+    return _LEADS_UP.issuperset(re.findall(r"\w+", _DENIES.sub(" ", low[: match.start()]) + low[match.end() :]))
 
 
 def _blanked(low: str, spans: Sequence[tuple[int, int]]) -> str:
@@ -379,7 +443,9 @@ def _measure(match: re.Match[str], text: str) -> MeasurePart | None:
         slower = said["speed"].startswith(("slow", "lang", "lång"))
         value = _number(said["c"])
         shown = text[match.start() : match.end()]
-        return MeasurePart("rate_bpm", None if slower else value, value if slower else None, shown)
+        if slower:
+            return MeasurePart("rate_bpm", None, value, shown, under=True)
+        return MeasurePart("rate_bpm", value, None, shown, over=True)
     name: Measure = next((n for n in _NEAR if said.get(n) is not None), "rate_bpm")
     values = [_number(said[key]) for key in ("a", "b") if said.get(key) is not None]
     if name.endswith("_ms"):
@@ -392,10 +458,17 @@ def _measure(match: re.Match[str], text: str) -> MeasurePart | None:
         return MeasurePart(name, min(values), max(values), shown)
     value = values[0]
     if said.get("gt") or said.get("ge") or said.get("up"):
-        return MeasurePart(name, value, None, shown)
+        return MeasurePart(name, value, None, shown, over=said.get("gt") is not None)
     if said.get("lt") or said.get("le") or said.get("down"):
-        return MeasurePart(name, None, value, shown)
+        return MeasurePart(name, None, value, shown, under=said.get("lt") is not None)
     return MeasurePart(name, value - _NEAR[name], value + _NEAR[name], shown)
+
+
+def _from_or_to(age: float, op: str, text: str) -> AgePart:
+    """Ages on one side of a number; `op` is one of `_OPS`, "gt" and "lt" leave the number itself out."""
+    if op in ("lt", "le"):
+        return AgePart(None, age, text, under=op == "lt")
+    return AgePart(age, None, text, over=op == "gt")
 
 
 def _direction(op: str) -> str:
@@ -408,20 +481,18 @@ def _age(match: re.Match[str], text: str) -> AgePart | None:
     if said["decade"]:
         first = 20.0 + 10.0 * _DECADES.index(said["decade"])
         return AgePart(first, first + 9.0, shown)
-    pairs = (("a", "b"), ("c", "d"), ("e", "f"), ("g", "g"), ("h", "h"))
+    pairs = (("a", "b"), ("c", "d"), ("e", "f"), ("g", "g"), ("h", "h"), ("i", "i"), ("j", "j"))
     first_key, second_key = next(pair for pair in pairs if said[pair[0]] is not None)
-    age = float(said[first_key])
-    other = float(said[second_key]) if first_key != second_key and said[second_key] is not None else None
+    age = _number(said[first_key])
+    other = _number(said[second_key]) if first_key != second_key and said[second_key] is not None else None
     if age > 130 or (other is not None and other > 130):
         return None
     if other is not None:
         return AgePart(min(age, other), max(age, other), shown)
-    op = _direction(said["op1"] or said["op2"] or said["op3"] or "")
-    younger = ("younger", "under", "jünger", "darunter", "yngre")
-    if op in ("gt", "ge") or (said["rel"] and said["rel"] not in younger):
-        return AgePart(age, None, shown)
-    if op in ("lt", "le") or said["rel"]:
-        return AgePart(None, age, shown)
+    op = _direction(said["op1"] or said["op2"] or said["op3"] or said["op4"] or "")
+    beyond = said["rel"] or said["rel2"]  # "60 and over": 60 belongs to it
+    if op != "in" or beyond:
+        return _from_or_to(age, op if op != "in" else "le" if beyond in _YOUNGER else "ge", shown)
     return AgePart(max(0.0, age - AROUND), age + AROUND, shown)
 
 

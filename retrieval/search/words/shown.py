@@ -26,7 +26,7 @@ def shown(understood: Understood | Sequence[Any], language: str = "en") -> str:
 
     >>> from ecgkin.retrieval.search.words.understand import understand
     >>> shown(understand("LBBB without AF in women over 60"))
-    'complete left bundle branch block (CLBBB); not atrial fibrillation (AFIB); age from 60; female'
+    'complete left bundle branch block (CLBBB); not atrial fibrillation (AFIB); age over 60; female'
     """
     de = language == "de"
     if not isinstance(understood, Understood):
@@ -38,12 +38,12 @@ def shown(understood: Understood | Sequence[Any], language: str = "en") -> str:
     said += [f"{'nicht' if de else 'not'} {_finding(part, de)}" for part in understood.denied]
     for part in understood.parts:
         if isinstance(part, AgePart):
-            said.append(f"{'Alter' if de else 'age'} {_bounds(part.low, part.high, de)}")
+            said.append(f"{'Alter' if de else 'age'} {_bounds(part, de)}")
         elif isinstance(part, SexPart):
             said.append({"F": ("female", "weiblich"), "M": ("male", "männlich")}[part.sex][de])
         elif isinstance(part, MeasurePart):
             english, german, unit = MEASURES[part.name]
-            said.append(f"{german if de else english} {_bounds(part.low, part.high, de)} {unit}")
+            said.append(f"{german if de else english} {_bounds(part, de)} {unit}")
     if not said:
         return "nur Wörter, ohne bekannten Befund" if de else "words alone, no finding that is known"
     return "; ".join(said)
@@ -55,9 +55,16 @@ def _finding(part: Finding, de: bool) -> str:
     return f"{name} ({part.code}){doubt}" if isinstance(part, StatementPart) else f"{name}{doubt}"
 
 
-def _bounds(low: float | None, high: float | None, de: bool) -> str:
-    if low is not None and high is not None:
+def _bounds(part: AgePart | MeasurePart, de: bool) -> str:
+    low, high = part.low, part.high
+    first = (
+        (("über" if de else "over") if part.over else ("ab" if de else "from")) + f" {low:g}" if low is not None else ""
+    )
+    last = (
+        (("unter" if de else "under") if part.under else ("bis" if de else "up to")) + f" {high:g}"
+        if high is not None
+        else ""
+    )
+    if low is not None and high is not None and not (part.over or part.under):
         return f"{low:g} {'bis' if de else 'to'} {high:g}"
-    if low is not None:
-        return f"{'ab' if de else 'from'} {low:g}"
-    return f"{'bis' if de else 'up to'} {high:g}" if high is not None else ("unbekannt" if de else "unknown")
+    return ", ".join(side for side in (first, last) if side) or ("unbekannt" if de else "unknown")

@@ -62,7 +62,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "without ",
         ),
         (r"(?<![^\s(,])[-!]([A-Za-z1-3][A-Za-z]{1,5})\b", r"without \1;"),
-        (r"\b(?:and|und|och)\s(with|mit|med)\s", r"; \1 "),
+        (r"(?<!till )\b(?:and|und|och)\s(with|mit|med)\s", r"; \1 "),
         (r"&&?|\s\+\s", " and "),
         (r"\|\|?", " or "),
     )

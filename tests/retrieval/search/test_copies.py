@@ -89,6 +89,55 @@ def test_copies_stretched_in_time_vote_once(code: str) -> None:
     assert len(without_near_copies(found, apart, few.get)) >= len(found) - 1
 
 
+def _gains(record: EcgRecord, rng: np.random.Generator, low: float = 0.7, high: float = 1.3) -> EcgRecord:
+    return _with(record, record.signal_mv * rng.uniform(low, high, (len(record.leads), 1)))
+
+
+@pytest.mark.parametrize("code", ["NORM", "AFIB", "CLBBB"])
+def test_copies_with_other_gains_vote_once(code: str) -> None:
+    """Another gain for each lead, far ones too, with noise, and begun later; another recording stays."""
+    rng = np.random.default_rng(7)
+    record, other = _ecg(code, 5), _ecg(code, 6)
+    chest = np.where(np.arange(12) < 6, 1.0, rng.uniform(0.7, 1.3, 12))[:, None]
+    copies = [record, _with(record, record.signal_mv * chest), _gains(record, rng), _gains(record, rng, 0.3, 3.0)]
+    noise = rng.normal(0, 0.03, record.signal_mv.shape)
+    copies += [_with(record, _gains(record, rng).signal_mv + noise)]
+    copies += [_with(record, _gains(record, rng).signal_mv[:, round(1.3 * record.fs_hz) :])]
+    samples = {f"c/{k}": copy for k, copy in enumerate(copies)} | {"o/1": _gains(other, rng)}
+    found = [(Case(case_id), 0.9 - 0.01 * k) for k, case_id in enumerate(samples)]
+    apart = np.eye(len(found), dtype=np.float32)
+    assert [case.case_id for case, _ in without_near_copies(found, apart, samples.get)] == ["c/0", "o/1"]
+    for copy in copies[1:]:
+        assert same_recording(record, copy) and not same_recording(copy, samples["o/1"])
+
+
+@pytest.mark.parametrize("code", ["NORM", "AFIB", "CLBBB"])
+def test_copies_with_exchanged_leads_vote_once(code: str) -> None:
+    """Chest leads in another order or upside down, other gains besides; another recording stays."""
+    rng = np.random.default_rng(8)
+    record, other = _ecg(code, 5), _ecg(code, 6)
+    orders = [[0, 1, 2, 3, 4, 5, *(6 + rng.permutation(6))] for _ in range(4)]
+    copies = [record, *(_with(record, record.signal_mv[order]) for order in orders)]
+    copies += [_gains(copies[1], rng), _with(record, record.signal_mv * rng.choice([-1, 1], (12, 1)))]
+    samples = {f"c/{k}": copy for k, copy in enumerate(copies)} | {"o/1": _with(other, other.signal_mv[orders[0]])}
+    found = [(Case(case_id), 0.9 - 0.01 * k) for k, case_id in enumerate(samples)]
+    apart = np.eye(len(found), dtype=np.float32)
+    assert [case.case_id for case, _ in without_near_copies(found, apart, samples.get)] == ["c/0", "o/1"]
+
+
+def test_two_recordings_of_one_patient_are_two() -> None:
+    """The same leads that vary together alike, beats at other times: each is an observation of its own."""
+    record = _ecg("NORM", 5)
+    rng, rate = np.random.default_rng(4), record.fs_hz
+    n = record.signal_mv.shape[1]
+    # Beats at other times, and a slightly other heart: lead by lead another height and width.
+    at = np.cumsum(1.0 + 0.04 * np.sin(np.arange(n) / rate * 1.7))
+    at = at / at[-1] * (n - 1)
+    other = np.stack([np.interp(at, np.arange(n), row) for row in record.signal_mv])
+    other = 0.95 * other + 0.05 * np.roll(other, 1, axis=0) + rng.normal(0, 0.01, other.shape)
+    assert not same_recording(record, _with(record, other))
+
+
 @pytest.mark.parametrize("code", ["NORM", "AFIB", "CLBBB"])
 def test_a_changed_copy_is_the_same_recording(code: str) -> None:
     record = _ecg(code, 5)

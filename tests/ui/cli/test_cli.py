@@ -8,6 +8,8 @@ import os
 import pkgutil
 import subprocess
 import sys
+import threading
+import time
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -138,12 +140,55 @@ def test_usage_mistakes_are_one_line_and_a_hint(call) -> None:  # type: ignore[n
         (["search"], "BASE", "ecgkin search --help"),
         (["search", "b", "-k", "many"], "integer", "ecgkin search --help"),
         (["cases", "lsit", "b"], "'list'", "ecgkin cases --help"),
+        (["search", "b", "--text"], "--text", "ecgkin search --help"),
+        (["evaluate", "drafts", "--limit"], "--limit", "ecgkin evaluate drafts --help"),
     ]
     for words, said, hint in cases:
         done = call(*words)
         lines = done.err.splitlines()
         assert (done.status, done.out, len(lines)) == (2, "", 2), words
         assert lines[0].startswith("ecgkin: ") and said in lines[0] and lines[1] == f"  hint: {hint}"
+
+
+class _Later(threading.Thread):
+    """Answers GET /v1/info at a port after a while, once."""
+
+    def __init__(self, port: int, after_s: float) -> None:
+        super().__init__(daemon=True)
+        self.port, self.after_s = port, after_s
+
+    def run(self) -> None:
+        from http.server import BaseHTTPRequestHandler, HTTPServer
+
+        class Stub(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(418)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        time.sleep(self.after_s)
+        with HTTPServer(("127.0.0.1", self.port), Stub) as server:
+            server.handle_request()
+
+
+def test_the_page_waits_for_a_server_that_loads(call) -> None:  # type: ignore[no-untyped-def]
+    """Nothing listens yet: it says so and waits; what then answers is not asked again. Nobody at all: bounded."""
+    from ecgkin.ui.web.serving import free_port
+
+    port = free_port(0)
+    later = _Later(port, 1.2)
+    later.start()
+    done = call("web", "--api", f"http://127.0.0.1:{port}", "--no-open")
+    later.join()
+    assert "waiting up to 60 s" in done.err and "418" in done.err, done.err
+    nobody = call("web", "--api", f"http://127.0.0.1:{free_port(0)}", "--wait", "0.6", "--no-open")
+    lines = nobody.err.splitlines()
+    assert nobody.status == 1 and len(lines) == 3
+    assert lines[1].endswith("did not answer: nothing listens there") and "ecgkin serve" in lines[2]
+    unknown = call("web", "--api", "http://no-such-host.invalid", "--no-open")
+    assert "its name is not known here" in unknown.err and "waiting" not in unknown.err
 
 
 def test_help_alone(call) -> None:  # type: ignore[no-untyped-def]

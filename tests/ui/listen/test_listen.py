@@ -14,18 +14,24 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from ecgkin.index import open_base
 from ecgkin.index.case import Case
 from ecgkin.index.ingest.pipeline import open_or_create
 from ecgkin.index.transfer.export import write_wfdb
 from ecgkin.index.transfer.export_dicom import write_dicom
+from ecgkin.retrieval.ecg.drawing.raster import render
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
@@ -540,8 +546,89 @@ def test_status_of_what_is_not_kept(spool: Spool, monkeypatch: pytest.MonkeyPatc
     assert receiver.store(_event(dataset("1.2.3")), spool) == receiver.NO_RESOURCES
     monkeypatch.setattr(spools, "LEAST_FREE", 0)
     assert spool.waiting() == []
-    assert receiver.store(_event(dataset("1.2.3")), spool) == receiver.SUCCESS
+    told = receiver.store(_event(dataset("1.2.3")), spool)
+    assert (told.Status, told.ErrorComment) == (receiver.NO_ECG, "no waveform data: set aside")  # type: ignore[union-attr]
     assert [entry.sender for entry in spool.waiting()] == ["CART"]
+
+
+def wrapped(document: bytes, mime: str = "application/pdf") -> Any:
+    """An Encapsulated PDF object, as a report leaves this house."""
+    from ecgkin.ui.report.accepted import AcceptedReport, Line
+    from ecgkin.ui.report.dicom import wrapped_pdf
+
+    signed = AcceptedReport(
+        title="ECG report", language="en", lines=[Line(text=f"{len(document)} bytes.")], signed_by="A^B",
+        drafted_by="x", rejected=0, signed_at=datetime(2026, 1, 2, tzinfo=UTC),
+    )  # fmt: skip
+    made = wrapped_pdf(signed, document)
+    made.MIMETypeOfEncapsulatedDocument = mime
+    return made
+
+
+def a_report() -> bytes:
+    from ecgkin.ui.web.panels.report import report_pdf
+
+    return report_pdf(
+        "ECG report\nSinus rhythm.\n" + "A long line of words that says nothing of traces. " * 40, "t", "n"
+    )
+
+
+def a_page(tmp_path: Path) -> bytes:
+    path = tmp_path / "page.pdf"
+    render(made()).save(path)
+    return path.read_bytes()
+
+
+def test_a_sender_is_told_that_an_object_holds_no_ecg(spool: Spool, worker: Worker, tmp_path: Path) -> None:
+    """A report as text, what is no PDF, and what could not be read before: kept, with a warning, and set aside."""
+    from pydicom import dcmread
+
+    text, page, none = (tmp_path / f"{name}.dcm" for name in ("text", "page", "none"))
+    for path, made_of in ((text, wrapped(a_report())), (page, wrapped(a_page(tmp_path)))):
+        made_of.save_as(path, enforce_file_format=True)
+    empty = dcmread(dicom(tmp_path / "d", 3))
+    empty.WaveformSequence[0].NumberOfWaveformSamples = 0
+    empty.save_as(none, enforce_file_format=True)
+    flat = dcmread(dicom(tmp_path / "d", 4))
+    flat.WaveformSequence[0].WaveformData = flat.WaveformSequence[0].WaveformData[:100]
+    flat.save_as(tmp_path / "flat.dcm", enforce_file_format=True)
+    with receiving(Port(port=0), spool) as address:
+        assert sent(address, text, page, none) == [receiver.NO_ECG, 0, receiver.NO_ECG]
+        assert sent(address, tmp_path / "flat.dcm") == [0]
+        assert len(spool.waiting()) == 4, "all of it is kept"
+        worker.empty()
+        assert sent(address, tmp_path / "flat.dcm") == [receiver.NO_ECG], "now it is known"
+        assert sent(address, text) == [receiver.NO_ECG]
+    assert len(worker.counts.set_aside) == 3 and worker.counts.added <= 1
+
+
+def test_what_can_be_told_of_a_document(tmp_path: Path) -> None:
+    from ecgkin.ui.listen.first_look import may_show_traces, no_ecg
+
+    assert no_ecg(wrapped(a_page(tmp_path))) == ""
+    assert no_ecg(wrapped(a_report())) == "the document shows no traces: set aside"
+    assert no_ecg(wrapped(a_report(), "text/xml")) == no_ecg(wrapped(b"<html>")) == "no PDF document: set aside"
+    for reason in (no_ecg(wrapped(b"")), no_ecg(wrapped(a_report()))):
+        assert 0 < len(reason) <= 64
+    scan = tmp_path / "scan.pdf"
+    Image.new("RGB", (40, 30), "white").save(scan)
+    assert may_show_traces(scan.read_bytes())
+    # What cannot be told is given the benefit of the doubt.
+    assert may_show_traces(b"%PDF-1.4 1 0 obj <</Filter /LZWDecode>> stream\nxx\nendstream")
+    assert may_show_traces(b"%PDF-1.4 1 0 obj <</Filter /FlateDecode>> stream\nbroken\nendstream")
+    assert may_show_traces(a_report() + b"trailer << /Encrypt 9 0 R >>")
+    bomb = zlib.compress(b"0 " * 20_000_000)
+    assert may_show_traces(b"%PDF-1.4 1 0 obj <</Filter /FlateDecode>> stream\n" + bomb + b"\nendstream")
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.binary(max_size=400), st.lists(st.sampled_from([b"<<", b">>", b"stream\n", b"endstream", b"/Filter", b"BI "]))
+)
+def test_any_bytes_can_be_looked_at(some: bytes, words: list[bytes]) -> None:
+    from ecgkin.ui.listen.first_look import may_show_traces
+
+    assert may_show_traces(some.join(words)) in (True, False)
 
 
 # --- the command, killed

@@ -140,13 +140,23 @@ def test_mistakes_are_told_to_the_agent_and_not_logged(
         ("compare", {"earlier": str(ecg), "later": str(broken)}, "later: "),
         ("case", {"case_id": "none"}, "holds no case"),
         ("draft", {"file": str(ecg), "previous": "nobody"}, "nobody"),
-        ("draft", {}, "file"),
+        ("draft", {}, "draft needs the argument file\nhint: arguments of draft: file (needed), question, language"),
+        ("search", {"text": "x", "k": "many"}, "search: k is 'many' (it should be a valid integer"),
+        (
+            "search",
+            {"text": "x", "top_k": 3},
+            "search takes no argument 'top_k'\nhint: arguments of search: file, text, k",
+        ),
+        ("measure", {"file": str(ecg), "language": "fr"}, "measure: language is 'fr' (it should be 'en' or 'de')"),
+        ("case", {"case_id": ["a"]}, "case: case_id is 'list' (it should be a valid string)"),
+        ("cases", {}, "there is no tool 'cases'\nhint: the tools are search, compare, measure, draft, case"),
     ]
     with caplog.at_level(logging.DEBUG):
         answers = talk(make_server(tools), *(call[:2] for call in calls))
         for (name, _, said), told in zip(calls, answers, strict=True):
             assert told.is_error, name
             assert said in told.content[0].text, told.content[0].text
+            assert "pydantic" not in told.content[0].text and "://" not in told.content[0].text
         monkeypatch.setattr(tools._live, "current", lambda: 1 / 0)
         (fault,) = talk(make_server(tools), ("case", {"case_id": SECRET}))
     assert fault.is_error and fault.content[0].text.endswith("a fault of ecgkin; its log says where")

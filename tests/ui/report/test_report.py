@@ -20,12 +20,13 @@ from ecgkin.index.case import Case
 from ecgkin.index.transfer.export_dicom import write_dicom
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.errors import InputError, QueryError
-from ecgkin.ui.api.answers import DraftOut, SentenceOut
+from ecgkin.ui.api.answers import DraftOut, SectionOut, SentenceOut
 from ecgkin.ui.cli.main import main
 from ecgkin.ui.report.accepted import AcceptedReport, Patient, Study, about_dicom, accept, read_report
 from ecgkin.ui.report.dicom import structured_report, wrapped_pdf
 from ecgkin.ui.report.document import pdf_of
 from ecgkin.ui.report.fhir import DeliveryError, bundle, post
+from ecgkin.ui.report.hl7v2 import oru
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -73,6 +74,35 @@ def report(draft: DraftOut, ecg: Path) -> AcceptedReport:
         draft, accepted=[1, 3, 4], changes={2: "Incomplete LBBB."}, own=["Compare with 2024."], values=True,
         signed_by="Curie^Marie", organization="Hôpital", patient=patient, study=study, now=NOW,
     )  # fmt: skip
+
+
+def test_sentences_stand_under_their_headings(
+    draft: DraftOut, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """In the list that `accept` prints, and in what leaves as text: the same words in two sections are told apart."""
+    one = draft.sentences[0]
+    twice = [
+        one.model_copy(update={"text": "ST depression in II.", "section": name})
+        for name in ("st_t", "st_t", "conclusion")
+    ]
+    sections = [
+        SectionOut(name="st_t", title="ST-T", sentences=twice[:2], abstained=""),
+        SectionOut(name="conclusion", title="Impression", sentences=twice[2:], abstained=""),
+    ]
+    long = draft.model_copy(update={"sentences": twice, "sections": sections})
+    file = tmp_path / "draft.json"
+    file.write_text(long.model_dump_json())
+    assert run("report", "accept", file) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "ST-T", "  1. ST depression in II.", "  2. ST depression in II.", "Impression", "  3. ST depression in II.",
+    ]  # fmt: skip
+    signed = accept(long, accepted=[1, 3], changes={2: "T flat."}, own=["Own."], signed_by="X", now=NOW)
+    assert signed.text.splitlines() == [
+        "ST-T: ST depression in II. T flat.",
+        "Impression: ST depression in II.",
+        "Own.",
+    ]
+    assert "Impression: ST depression in II." in oru(signed)
 
 
 def test_nothing_is_in_it_that_was_not_accepted(draft: DraftOut, report: AcceptedReport) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Annotated, Any, Literal
-from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
@@ -24,6 +23,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError, QueryError
 from ecgkin.retrieval.search.queries import image_query
 from ecgkin.ui.api import decoding, intake, openapi, problems
+from ecgkin.ui.api.addresses import case_address, case_meant
 from ecgkin.ui.api.answers import CaseOut, CasesOut
 from ecgkin.ui.api.routes.search import vector_of
 from ecgkin.ui.api.schemas import CaseBody, CaseFields, Signal
@@ -97,7 +97,7 @@ async def add(request: Request, response: Response) -> CaseOut:
     state: State = request.app.state.ecgkin
     given = await intake.taken(request, state, CaseForm, CaseBody)
     case = await state.work.run(lambda: _add(state, given), given.close)
-    response.headers["Location"] = f"/v1/cases/{quote(case.case_id)}"
+    response.headers["Location"] = case_address(case.case_id)
     return case
 
 
@@ -160,6 +160,9 @@ async def page(
     state: State = request.app.state.ecgkin
 
     def draw() -> Response:
+        meant = case_meant(request, case_id, f"page.{form}", state.base)
+        if meant is not None:
+            return _told(state, meant)
         # US Letter landscape, 279.4 x 215.9 mm, as without a width.
         height = None if width is None else round(width * 215.9 / 279.4)
         style = RenderStyle(
@@ -186,6 +189,9 @@ async def signal(request: Request, case_id: CaseIdPath) -> Response:
     state: State = request.app.state.ecgkin
 
     def look() -> Response:
+        meant = case_meant(request, case_id, "signal", state.base)
+        if meant is not None:
+            return _told(state, meant)
         # Already checked numbers: pydantic would look at each of 60,000 again.
         return Response(Signal.of(_record(state, case_id)).model_dump_json(), media_type="application/json")
 
@@ -194,7 +200,7 @@ async def signal(request: Request, case_id: CaseIdPath) -> Response:
 
 @router.get("/cases/{case_id:path}", response_model=CaseOut, summary="One case")
 async def case(request: Request, case_id: CaseIdPath) -> CaseOut:
-    """With its report and statements."""
+    """With its report and statements. An id that ends in `/signal` or `/page.png` has `%2F` before that."""
     state: State = request.app.state.ecgkin
 
     def look() -> CaseOut:
@@ -215,6 +221,12 @@ async def remove(request: Request, case_id: CaseIdPath) -> Response:
         return Response(status_code=204)
 
     return await state.work.run(take_out)
+
+
+def _told(state: State, case_id: str) -> Response:
+    """A case whose id looks like an address below another one."""
+    check_known(state, case_id)
+    return Response(CaseOut.of(state.base.get(case_id)).model_dump_json(), media_type="application/json")
 
 
 def check_known(state: State, case_id: str) -> None:

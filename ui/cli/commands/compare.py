@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ecgkin.retrieval.errors import ImageError, QueryError
+from ecgkin.retrieval.errors import ImageError, QueryError, why
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 
@@ -49,7 +49,7 @@ def compare(
         try:
             overlay.write_text(beats_svg(done), encoding="utf-8")
         except OSError as error:
-            raise QueryError(f"{overlay} cannot be written: {error.strerror}") from error
+            raise QueryError(f"{overlay} cannot be written: {why(error)}") from error
     if json:
         console.emit(done)
     else:

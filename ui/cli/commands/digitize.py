@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ecgkin.retrieval.errors import InputError, QueryError
+from ecgkin.retrieval.errors import InputError, QueryError, why
 from ecgkin.ui import console
 from ecgkin.ui.cli.commands import common
 
@@ -90,7 +90,7 @@ def digitize(
                 _write(out / TABLE, [*others, *kept])
                 moved(number, len(pictures), picture.name)
     except OSError as error:
-        raise QueryError(f"{error.filename or out} cannot be read or written: {error.strerror}") from error
+        raise QueryError(f"{error.filename or out} cannot be read or written: {why(error)}") from error
     if json:
         console.emit(rows)
     else:

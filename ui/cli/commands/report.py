@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,6 +16,8 @@ from ecgkin.ui.cli.commands import common
 
 if TYPE_CHECKING:
     from pydicom import Dataset
+
+    from ecgkin.ui.api.answers import DraftOut
 
 DraftFile = Annotated[
     Path, typer.Argument(metavar="DRAFT", help="Output of `ecgkin draft --json`.", show_default=False)
@@ -69,8 +71,8 @@ def accept(
 
     done = read_draft(draft)
     if not take and not change and not add:
-        for number, sentence in enumerate(done.sentences, 1):
-            console.say(f"{number}. {sentence.text}")
+        for line in listed(done):
+            console.say(line)
         return
     if signed_by is None or out is None:
         lacks = "--signed-by says who" if signed_by is None else "--out says where it is written"
@@ -93,6 +95,21 @@ def accept(
     )
     _written(out, lambda: out.write_text(report.model_dump_json(indent=1) + "\n", encoding="utf-8"))
     console.out().print(f"{report.origin} {out}", markup=False, soft_wrap=True)
+
+
+def listed(draft: DraftOut) -> Iterator[str]:
+    """The sentences of a draft with their numbers, each section's heading above its own.
+
+    Args:
+        draft: Whose numbers are those of `--accept`.
+    """
+    titles = {section.name: section.title for section in draft.sections}
+    last = ""
+    for number, sentence in enumerate(draft.sentences, 1):
+        if sentence.section != last and sentence.section in titles:
+            last = sentence.section
+            yield titles[last]
+        yield f"  {number}. {sentence.text}"
 
 
 def export(

@@ -1,4 +1,4 @@
-"""The page reader's two networks as graphs: bytes of pictures in, probabilities out, without torch.
+"""The page reader's networks as graphs: bytes of pictures in, probabilities out, without torch.
 
 The network for pages is there twice: in float32 by its weights' file, and in bytes (`quantised`), which reads pages
 where the processor multiplies bytes.
@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ecgkin.retrieval.ecg.page.network.letters import HEIGHT, standardised_lines
 from ecgkin.retrieval.ecg.page.network.names import CUT, standardised
 from ecgkin.retrieval.ecg.page.network.quantised import multiplies_bytes, write_quantised
 from ecgkin.retrieval.ecg.page.network.weights_file import (
+    LETTERS_FORMAT,
     NAMES_FORMAT,
     READER_FORMAT,
     check_header,
     check_numbers,
+    load_letter_reader,
     load_name_reader,
     load_reader,
     weights_path,
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 
 PAGE_OUTPUTS = ("pixels", "names", "frame")
 _BYTES = "reader_bytes.onnx"
-_FILES = {READER_FORMAT: "reader", NAMES_FORMAT: "names"}
+_FILES = {READER_FORMAT: "reader", NAMES_FORMAT: "names", LETTERS_FORMAT: "letters"}
 
 
 def page_graph(folder: Path | None, threads: int | None) -> Graph | None:
@@ -64,6 +67,17 @@ def names_graph(folder: Path | None, threads: int | None, *, many: bool = False)
         many: Also where `expect_many` speaks for torch: a process whose pages are read in bytes does without it.
     """
     return _opened(folder, NAMES_FORMAT, threads, many)
+
+
+def letters_graph(folder: Path | None, threads: int | None) -> Graph | None:
+    """The network for lines of print: `line`, RGB bytes (24, width, 3) -> `chances`, (1 + letters, width / 2).
+
+    It is small and seldom needed, so that it is taken wherever graphs may be used.
+
+    Args:
+        folder, threads: See `page_graph`.
+    """
+    return _opened(folder, LETTERS_FORMAT, threads, many=True)
 
 
 def bytes_graph(folder: Path | None, threads: int | None) -> Graph | None:
@@ -131,10 +145,10 @@ def _kept(path: Path, kind: str, threads: int, _changed_ns: int, _size: int) -> 
 
 
 def write_reader_graphs(folder: Path) -> None:
-    """Write both networks as graphs beside their weights.
+    """Write the networks for pages, names and lines as graphs beside their weights.
 
     Args:
-        folder: Holds `reader.safetensors` and `names.safetensors`.
+        folder: Holds `reader.safetensors`, `names.safetensors` and `letters.safetensors`.
 
     Raises:
         WeightsMissingError, ModelError: See `load_reader` and `graphs.write_graph`.
@@ -142,7 +156,7 @@ def write_reader_graphs(folder: Path) -> None:
     import torch
     from torch import nn
 
-    reader, names = load_reader(folder), load_name_reader(folder)
+    reader, names, letters = load_reader(folder), load_name_reader(folder), load_letter_reader(folder)
 
     class Page(nn.Module):
         """Bytes of a page -> bytes and probabilities, see `page_graph`."""
@@ -158,9 +172,16 @@ def write_reader_graphs(folder: Path) -> None:
         def forward(self, cuts: torch.Tensor) -> Any:
             return torch.softmax(names(standardised(cuts)), dim=1)
 
-    page, cuts = Page(), Cuts()
+    class Line(nn.Module):
+        """Bytes of a line -> probabilities of letters."""
+
+        def forward(self, line: torch.Tensor) -> Any:
+            return torch.softmax(letters(standardised_lines(line[None]))[0, :, 0], dim=0)
+
+    page, cuts, line = Page(), Cuts(), Line()
     _adopt(page, reader)
     _adopt(cuts, names)
+    _adopt(line, letters)
     some_page, some_cuts = torch.zeros(96, 128, 3, dtype=torch.uint8), torch.zeros(2, CUT[1], CUT[0], 3).byte()
     path = weights_path(folder, "reader.safetensors")
     write_graph(
@@ -171,6 +192,11 @@ def write_reader_graphs(folder: Path) -> None:
     write_graph(
         path.with_suffix(".onnx"), cuts.eval(), {"cuts": some_cuts}, ["chances"], {"cuts": {0: "n"}},
         path, check_header(path, NAMES_FORMAT),
+    )  # fmt: skip
+    path = weights_path(folder, "letters.safetensors")
+    write_graph(
+        path.with_suffix(".onnx"), line.eval(), {"line": torch.zeros(HEIGHT, 96, 3, dtype=torch.uint8)}, ["chances"],
+        {"line": {1: "width"}}, path, check_header(path, LETTERS_FORMAT),
     )  # fmt: skip
 
 

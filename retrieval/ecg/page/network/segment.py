@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,17 +20,18 @@ from PIL import Image
 
 from ecgkin.retrieval.beside import Beside
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS, working_size
-from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, bytes_graph, names_graph, page_graph
+from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, bytes_graph, letters_graph, names_graph, page_graph
+from ecgkin.retrieval.ecg.page.network.letters import ReadLine, decoded, standardised_lines
 from ecgkin.retrieval.ecg.page.network.model import NAME_STEP, in_channels_last
 from ecgkin.retrieval.ecg.page.network.names import as_batch, cut_out
-from ecgkin.retrieval.ecg.page.network.weights_file import load_name_reader, load_reader
+from ecgkin.retrieval.ecg.page.network.weights_file import load_letter_reader, load_name_reader, load_reader
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.graphs import Graph, threads_beside
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CLASSES", "LEADS", "FoundName", "PageLooks", "look"]
+__all__ = ["CLASSES", "LEADS", "FoundName", "PageLooks", "look", "read_lines"]
 
 _PLACE_SCORE = 0.35  # places where a name may stand; the second network decides
 _NAME_SCORE = 0.3
@@ -362,3 +363,31 @@ def _chances(cuts: NDArray[np.uint8], weights: Path | None) -> NDArray[np.float3
     with torch.inference_mode():
         batch = as_batch(cuts).to(kind).contiguous(memory_format=torch.channels_last)
         return np.asarray(torch.softmax(model(batch).float(), dim=1).numpy(), dtype=np.float32)
+
+
+def read_lines(cuts: Sequence[NDArray[np.uint8]], weights: Path | None = None) -> list[ReadLine]:
+    """What lines of print say.
+
+    Args:
+        cuts: Of `letters.cut_line`.
+        weights: Folder of weights, or a file in it; that of the package where None.
+
+    Returns:
+        A text for each.
+
+    Raises:
+        WeightsMissingError, ModelError: The weights are missing or damaged.
+    """
+    if not cuts:
+        return []
+    graph = letters_graph(weights, None)
+    if graph is not None:
+        return [decoded(graph.run(["chances"], line=cut)[0]) for cut in cuts]
+    import torch
+
+    model = load_letter_reader(weights)
+    with torch.inference_mode():
+        return [
+            decoded(torch.softmax(model(standardised_lines(torch.from_numpy(cut)[None]))[0, :, 0], dim=0).numpy())
+            for cut in cuts
+        ]

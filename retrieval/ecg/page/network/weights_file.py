@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS
+from ecgkin.retrieval.ecg.page.network.letters import LETTERS, build_letter_reader
 from ecgkin.retrieval.ecg.page.network.model import ReaderConfig, build_reader
 from ecgkin.retrieval.ecg.page.network.names import NAMES, build_name_reader
-from ecgkin.retrieval.errors import ModelError, WeightsMissingError
+from ecgkin.retrieval.errors import ModelError, WeightsMissingError, why
 
 if TYPE_CHECKING:
     import torch
 
 READER_FORMAT = "ecgkin-page-reader"
 NAMES_FORMAT = "ecgkin-lead-names"
+LETTERS_FORMAT = "ecgkin-letters"
 _HINT = "install ecgkin again, or name a folder with other weights in ECGKIN_PAGE_READER"
 
 
@@ -48,6 +50,11 @@ def load_name_reader(folder: Path | None = None) -> torch.nn.Module:
     return _kept(folder, "names.safetensors", NAMES_FORMAT)
 
 
+def load_letter_reader(folder: Path | None = None) -> torch.nn.Module:
+    """The network for lines of print, as `load_reader` loads the one for pages (`letters.safetensors`)."""
+    return _kept(folder, "letters.safetensors", LETTERS_FORMAT)
+
+
 def weights_path(folder: Path | None, name: str) -> Path:
     """Where a file of weights lies.
 
@@ -70,7 +77,7 @@ def check_header(path: Path, kind: str) -> dict[str, str]:
 
     Args:
         path: The file.
-        kind: `READER_FORMAT` or `NAMES_FORMAT`.
+        kind: `READER_FORMAT`, `NAMES_FORMAT` or `LETTERS_FORMAT`.
 
     Raises:
         ModelError: The file is damaged, belongs to something else, or was trained for other classes or names.
@@ -81,7 +88,7 @@ def check_header(path: Path, kind: str) -> dict[str, str]:
         with safe_open(str(path), framework="numpy") as file:
             header = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors: {error}", hint=_HINT) from error
+        raise ModelError(f"{path} cannot be read as safetensors: {why(error)}", hint=_HINT) from error
     if header.get("format") != kind:
         raise ModelError(f"{path} has format {header.get('format')!r} (expected {kind!r})", hint=_HINT)
     for key, expected in _labels(kind).items():
@@ -109,12 +116,16 @@ def _labels(kind: str) -> dict[str, str]:
     """What the header of a file must say beside its format."""
     if kind == NAMES_FORMAT:
         return {"names": ",".join(NAMES)}
+    if kind == LETTERS_FORMAT:
+        return {"letters": LETTERS}
     return {"classes": ",".join(CLASSES), "leads": ",".join(LEADS)}
 
 
 def _built(kind: str, header: Mapping[str, str]) -> torch.nn.Module:
     if kind == NAMES_FORMAT:
         return build_name_reader()
+    if kind == LETTERS_FORMAT:
+        return build_letter_reader()
     sizes = json.loads(header["config"])
     return build_reader(ReaderConfig(tuple(sizes["widths"]), sizes["n_classes"], sizes["n_leads"]))
 
@@ -129,7 +140,7 @@ def _read(path: Path, kind: str, _changed_ns: int, _size: int) -> torch.nn.Modul
         with safe_open(str(path), framework="pt") as file:
             state = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as safetensors: {error}", hint=_HINT) from error
+        raise ModelError(f"{path} cannot be read as safetensors: {why(error)}", hint=_HINT) from error
     try:
         model = _built(kind, header)
     except (KeyError, TypeError, ValueError) as error:

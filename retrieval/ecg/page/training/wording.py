@@ -149,3 +149,71 @@ def footer_lines(layout: Layout, rng: np.random.Generator) -> list[tuple[str, fl
 def note(rng: np.random.Generator) -> str:
     """A word or two that stand among the curves."""
     return str(rng.choice(_NOTES if rng.random() < 0.7 else _PHRASES))
+
+
+_SPEEDS = ("25", "25", "25", "50", "12.5", "10", "5", "100", "6.25", "25.0", "50.0", "25,0")
+_GAINS = ("10", "10", "5", "20", "2.5", "10.0", "5.0", "20.0", "10,0", "15", "40", "7.5")
+_PER_S = (
+    "mm/s", "mm/s", "mm/sec", "mm/Sec", "MM/SEC", "mm / s", "mm/seg", "mm/sek.", "mm/sn", "mm/sec.", "mm/S", "mm/s.",
+)  # fmt: skip
+_PER_MV = ("mm/mV", "mm/mV", "mm/mV", "MM/MV", "mm/mv", "mm / mV", "mm/mV.", "mm/mVolt")
+_BEFORE_SPEED = (
+    "", "", "", "", "Speed: ", "Speed ", "Paper speed: ", "Vel. ", "V: ", "Vitesse ", "Vorschub: ", "AUTO ", "x1.0 ",
+)  # fmt: skip
+_BEFORE_GAIN = (
+    "", "", "", "", "Limb: ", "Chest: ", "Gain: ", "Gain ", "Sens. ", "Ampl.: ", "C: ", "L: ", "Sensitivity: ",
+)  # fmt: skip
+_FILTERED = (
+    "0.05-150 Hz", "~ 40 Hz", "0.15-100Hz", "100 Hz", "F 50", "50Hz", "ADS", "PF 0.05-35 Hz", "35Hz", "W 0.5-40",
+)  # fmt: skip
+_SIGNS = (
+    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    "0123456789012345678901234567890123456789./:-+%()=,mmVs/  "
+)  # fmt: skip
+
+
+def scale_text(rng: np.random.Generator) -> str:
+    """Speed, gain and filter in one line, in one of the ways in which machines print them.
+
+    Args:
+        rng: Draws numbers, units and order.
+
+    Returns:
+        The line.
+    """
+
+    def number(usual: tuple[str, ...]) -> str:
+        # Odd numbers as well, so that digits are read and not guessed.
+        if rng.random() < 0.7:
+            return str(rng.choice(usual))
+        odd = (rng.integers(1, 10), rng.integers(10, 100), round(rng.uniform(0.5, 60.0), 1))
+        return str(rng.choice(odd))
+
+    room = " " if rng.random() < 0.65 else ""
+    speed = f"{rng.choice(_BEFORE_SPEED)}{number(_SPEEDS)}{room}{rng.choice(_PER_S)}"
+    if rng.random() < 0.12:
+        gain = f"{rng.choice(_BEFORE_GAIN)}{rng.choice(('1', '0.5', '2', '1.0', '0,5'))}{room}cm/mV"
+    else:
+        gain = f"{rng.choice(_BEFORE_GAIN)}{number(_GAINS)}{room}{rng.choice(_PER_MV)}"
+    parts = [speed, gain] if rng.random() < 0.7 else [gain, speed]
+    if rng.random() < 0.5:
+        parts.insert(int(rng.integers(3)), str(rng.choice(_FILTERED)))
+    parts = parts[: int(rng.integers(1, 4))]
+    return str(rng.choice(("  ", " ", "   ", "  |  ", ", ", "; "))).join(parts)
+
+
+def any_text(rng: np.random.Generator) -> str:
+    """A line of anything else: phrases, tables, numbers, letters at random.
+
+    Args:
+        rng: Draws it.
+
+    Returns:
+        The line.
+    """
+    kind = rng.random()
+    if kind < 0.35:
+        return f"{rng.choice(_PHRASES)} {_digits(rng)}"
+    if kind < 0.6:
+        return f"{rng.choice(_LABELS)} {_digits(rng)} {rng.choice(_UNITS)}"
+    return "".join(_SIGNS[int(k)] for k in rng.integers(0, len(_SIGNS), int(rng.integers(3, 22))))

@@ -15,9 +15,9 @@ import pytest
 from formats_made import lead_of
 
 from ecgkin.retrieval.ecg.assemble import assemble, millivolts_per
-from ecgkin.retrieval.ecg.formats.csv import stated_rate
 from ecgkin.retrieval.ecg.formats.dicom import MAX_INFLATED
 from ecgkin.retrieval.ecg.formats.read import read_ecg
+from ecgkin.retrieval.ecg.formats.stated import stated_rate, stated_scale
 from ecgkin.retrieval.ecg.header import age_of, iso_time, sex_of
 from ecgkin.retrieval.ecg.leads import LEADS, canonical_lead, signed_lead
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -561,7 +561,93 @@ def test_stated_rates_as_they_are_written(words: str, fs_hz: float) -> None:
 def test_two_rates_are_not_chosen_from(lines: list[str]) -> None:
     with pytest.raises(RecordError, match="states several sampling rates: "):
         stated_rate(lines)
-    assert stated_rate([lines[0].partition(";")[0], "# Sampling rate: again"]) is not None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Sampling rate: 500 Hz, resampled to 100 Hz", "ADC sampling rate: 8000 Hz, stored at 100 Hz",
+        "Total sampling rate 1200 Hz (12 channels)", "Sampling rate filter 150 Hz; sampled 100 Hz",
+        "Low pass sampling frequency: 40 Hz, rate 100 Hz", "Sampling rate: -100 Hz", "Sampling rate: 100-500 Hz",
+        "Sampling rate 100 to 500 Hz", "original sampling rate 1000 Hz", "fs: 500 (display), data decimated by 5",
+        "Sampling rate per channel 100 Hz, 12 channels at 1200 Hz", "Abtastrate 1000 Hz (heruntergerechnet)",
+        "Sampling rate: 100 bits", "Sampling rate = \u2212250 Hz", "sampling rate 250 Hz or 500 Hz",
+        "Abtastrate (gesamt): 3000 Hz", "sampling rate: 500 Hz; downsampled", "upsampled from 250 Hz, fs=500 Hz",
+    ],
+)  # fmt: skip
+def test_a_rate_that_may_be_another_is_refused(line: str) -> None:
+    """Before resampling, of all channels, of a filter, a range, below zero: not read as the rate of the numbers."""
+    with pytest.raises(RecordError, match="sampling rate") as error:
+        stated_rate([line])
+    assert "--fs" in (error.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("line", "fs_hz"),
+    [
+        ("Sampling rate: 100000 mHz", 100), ("Sampling rate: 0.0005 MHz", 500), ("Sampling rate (kHz): 0.5", 500),
+        ("Sampling interval (ms): 10", 100), ("sampling_interval_ms = 4", 250), ("dt = 0.01", 100),
+        ("Sampling interval [us]: 2000", 500), ("Sampling interval 2000 \u00b5s", 500), ("sampling time: 10 s", None),
+        ("Sampling rate: 500 Hz, filter 0.05-150 Hz", 500), ("Filter: 0.05-150 Hz, sampling rate: 500 Hz", 500),
+        ("Notch 50 Hz; sampling rate 500 Hz; low pass 100 Hz", 500), ("Abtastrate 500 Hz, Netzfilter 50 Hz", 500),
+        ("Sampling rate 500 Hz, bandwidth 0.05 - 150 Hz, 12 bit", 500), ("500 samples/s, resampled to 500 Hz", 500),
+        ("sampling rate 500 Hz (500 samples/s)", 500), ("Filter: none Sampling rate: 500 Hz", 500),
+        ("original sampling rate 500 Hz, sampling rate 500 Hz", 500), ("Sampling rate: 500 Hz, 50 Hz notch", 500),
+    ],
+)  # fmt: skip
+def test_a_rate_beside_other_amounts(line: str, fs_hz: float | None) -> None:
+    assert stated_rate([line]) == (pytest.approx(fs_hz) if fs_hz else None)
+
+
+@pytest.mark.parametrize(
+    ("line", "mv"),
+    [
+        ("# Unit: 10 uV", 0.01), ("# resolution 4.88 uV/LSB", 0.00488), ("# gain 200 adu/mV", 0.005),
+        ("# Amplitude in microvolts", 0.001), ("Einheit: Mikrovolt", 0.001),
+        ("Aufl\u00f6sung 2,5 \u00b5V pro Bit", 0.0025),
+        ("units=mV", 1.0), ("Gain: 1000 counts per mV", 0.001), ("LSB: 5 uV", 0.005), ("Values are in uV", 0.001),
+        ("Unit\u00e9s : \u00b5V", 0.001), ("gain 10 mm/mV", None), ("resolution 12 bit", None), ("Gain: 1", None),
+        ("Speed 25 mm/s, gain 10 mm/mV, units uV", 0.001), ("Sampling rate 500 Hz", None), ("1 LSB = 0.5 uV", 0.0005),
+        ("200 units per mV", 0.005), ("Amplitude resolution: 1 nV per count", 1e-6), ("V1 is noisy", None),
+    ],
+)  # fmt: skip
+def test_scales_that_a_line_states(line: str, mv: float | None) -> None:
+    found = stated_scale([line])
+    assert found is None if mv is None else found is not None and found[0] == pytest.approx(mv)
+
+
+@pytest.mark.parametrize("lines", [["Unit: mV", "resolution 5 uV/LSB"], ["gain: 200"], ["Verst\u00e4rkung = 1000"]])
+def test_scales_that_are_half_understood_are_refused(lines: list[str]) -> None:
+    with pytest.raises(RecordError, match=r"several scales|does not say how many mV"):
+        stated_scale(lines)
+
+
+def test_a_rate_that_is_told_settles_what_the_lines_leave_open(truth: np.ndarray, tmp_path: Path) -> None:
+    """As the hint says: by an argument, or by a column of times."""
+    file = tmp_path / "resampled.csv"
+    file.write_text(table(truth, first="# Sampling rate: 500 Hz, resampled to 250 Hz"))
+    with pytest.raises(RecordError, match="states several sampling rates: 500 Hz and 250 Hz"):
+        read_ecg(file)
+    record = read_ecg(file, fs_hz=250)
+    assert record.fs_hz == 250 and noted(record, "states several sampling rates")
+    timed = table(
+        truth, first="# original sampling rate: 500 Hz", names=f"time (s),{NAMES}", clock=lambda k: f"{k / 250:.3f}"
+    )
+    file.write_text(timed)
+    assert read_ecg(file).fs_hz == pytest.approx(250)
+
+
+def test_a_scale_before_the_table_is_applied(truth: np.ndarray, tmp_path: Path) -> None:
+    """Values in steps of 10 uV; a unit in the names of the columns goes first, an argument before all."""
+    file = tmp_path / "steps.csv"
+    file.write_text(table(np.round(truth / 0.01), first="# sampling rate: 250 Hz\n# Unit: 10 uV"))
+    record = read_ecg(file)
+    assert off(record, truth) <= 0.0051 and noted(record, "as the lines before the table say: 10 uV")
+    assert off(read_ecg(file, units="uV"), truth / 10) <= 0.0051
+    file.write_text(table(np.round(truth / 0.01), first="# sampling rate: 250 Hz\n# gain: 100"))
+    with pytest.raises(RecordError, match="gain: 100") as error:
+        read_ecg(file)
+    assert "--units" in (error.value.hint or "")
 
 
 def test_clock_times_past_midnight(truth: np.ndarray, tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from ecgkin.retrieval.ecg.augment.photograph import photograph
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.page.arrangement import Columns
 from ecgkin.retrieval.ecg.page.columns import Extent
-from ecgkin.retrieval.ecg.page.digitize import _placed_names, _stretches, digitize_look
+from ecgkin.retrieval.ecg.page.digitize import digitize_look
 from ecgkin.retrieval.ecg.page.digitized import Stretch
 from ecgkin.retrieval.ecg.page.names import layouts_of
 from ecgkin.retrieval.ecg.page.network.segment import FoundName
 from ecgkin.retrieval.ecg.page.network.weights_file import weights_folder
 from ecgkin.retrieval.ecg.page.overlay import check_overlay
+from ecgkin.retrieval.ecg.page.placing import _placed_names, stretches_of
 from ecgkin.retrieval.ecg.page.reading import look_at
 from ecgkin.retrieval.ecg.page.sampling import Sampler
 from ecgkin.retrieval.ecg.page.scale import PaperScale
@@ -134,7 +135,7 @@ def test_borders_that_cross_leave_no_time_between_them() -> None:
     x_mm = np.tile(np.arange(0.0, 260.0, 0.25), (3, 1))
     parts = ((0.0, 62.5), (70.0, 60.0), (125.0, 187.5), (187.5, 250.0))
     columns = Columns(parts, 62.5)
-    found = _stretches(layouts_of(3)[0], Extent(0.0, 250.0, np.zeros((3, 2)), ()), columns, 10.0, x_mm)
+    found = stretches_of(layouts_of(3)[0], Extent(0.0, 250.0, np.zeros((3, 2)), ()), columns, 10.0, x_mm)
     lengths = {stretch.lead: stretch.length_s for stretch in found}
     assert lengths["aVR"] == 0.0 and lengths["I"] == pytest.approx(2.5)
 

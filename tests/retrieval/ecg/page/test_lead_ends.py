@@ -9,6 +9,7 @@ import pytest
 
 from ecgkin.retrieval.ecg import RenderStyle, render_array, simulate
 from ecgkin.retrieval.ecg.page import digitize as digitizing
+from ecgkin.retrieval.ecg.page import following
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries
 from ecgkin.retrieval.ecg.page.digitized import Stretch
 from ecgkin.retrieval.ecg.page.network.weights_file import weights_folder
@@ -98,7 +99,7 @@ def test_ends_are_left_out_only_where_the_limb_leads_say_so(
         out[lead.row, beginning] = True
         return out
 
-    monkeypatch.setattr(digitizing, "trace_tracks", blot)
+    monkeypatch.setattr(following, "trace_tracks", blot)
     for name in ("_foreign", "_hardly"):
         monkeypatch.setattr(digitizing, name, lambda *_: None)
     before = digitizing.digitize_look(look)

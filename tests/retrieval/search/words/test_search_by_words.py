@@ -147,6 +147,36 @@ def test_age_and_sex_filter(engine: CaseSearch) -> None:
     assert all(hit.case.sex == "F" and (hit.case.age_years or 0) < 70 for hit in with_own)
 
 
+@pytest.mark.parametrize(
+    ("text", "edge", "shown_too"),
+    [
+        ("AF under 64", "af", False),
+        ("AF up to 64", "af", True),
+        ("AF over 80", "paced af", False),
+        ("AF from 80", "paced af", True),
+        ("Vorhofflimmern unter 64", "af", False),
+        ("förmaksflimmer över 80", "paced af", False),
+        ("over 80", "paced af", False),
+        ("80+", "paced af", True),
+    ],
+)
+def test_the_age_at_the_limit_is_shown_as_the_words_say(
+    engine: CaseSearch, text: str, edge: str, shown_too: bool
+) -> None:
+    result = engine.by_text(text, k=11)
+    assert (edge in names(result)) == shown_too
+    assert result.abstained != "not_understood"
+
+
+def test_the_value_at_the_limit_is_found_as_the_words_say(tmp_path: Path) -> None:
+    base, search = engine_over(tmp_path / "measured", measured=True)
+    assert "both" not in names(search.by_text("rate over 122", k=11))
+    assert "both" in names(search.by_text("rate at least 122", k=11))
+    assert "block 3" not in names(search.by_text("rate < 38"))
+    assert "block 3" in names(search.by_text("rate <= 38"))
+    base.close()
+
+
 def test_what_no_case_carries_is_said_with_what_is_near(engine: CaseSearch) -> None:
     result = engine.by_text("torsade de pointes")
     assert result.nothing_similar and result.abstained == "not_carried"

@@ -20,6 +20,7 @@ from ecgkin.retrieval.search.words.parts import (
     UnusedPart,
     parts_of,
 )
+from ecgkin.retrieval.search.words.plan import relevant
 from ecgkin.retrieval.search.words.shown import shown
 from ecgkin.retrieval.search.words.understand import cleaned, of_parts, understand
 
@@ -178,6 +179,128 @@ def test_age_and_sex(text: str, sex: str | None, low: float | None, high: float 
     assert [(p.low, p.high) for p in parts if isinstance(p, AgePart)] == [(low, high)]
 
 
+@pytest.mark.parametrize(
+    ("text", "over", "under"),
+    [
+        *[(f"LBBB {words}", True, False) for words in (
+            "over 50", "> 50", "above 50", "older than 50", "more than 50 years", "over the age of 50",
+            "not at most 50", "über 50", "älter als 50", "mehr als 50 Jahre", "över 50", "äldre än 50",
+            "plus de 50 ans", "más de 50 años", "più di 50 anni", "mais de 50 anos", "ouder dan 50",
+        )],
+        *[(f"LBBB {words}", False, True) for words in (
+            "under 50", "< 50", "below 50", "younger than 50", "less than 50 years", "women below the age of 50",
+            "not at least 50", "unter 50", "jünger als 50", "weniger als 50 Jahre", "under 50 år", "yngre än 50",
+            "moins de 50 ans", "menos de 50 años", "meno di 50 anni", "menos de 50 anos", "jonger dan 50",
+        )],
+        *[(f"LBBB {words}", False, False) for words in (
+            "from 50", ">= 50", "at least 50", "50 or older", "50 and over", "not under 50", "ab 50", "mindestens 50",
+            "50 oder älter", "minst 50", "från 50 år", "au moins 50 ans", "al menos 50 años", "up to 50", "<= 50",
+            "at most 50", "until 50", "50 or younger", "not over 50", "bis 50", "bis zu 50", "höchstens 50",
+            "nicht über 50", "upp till 50", "till och med 50 år", "högst 50", "jusqu'à 50 ans",
+            "hasta los 50 años", "fino a 50 anni",
+        )],
+    ],
+)  # fmt: skip
+def test_over_and_under_leave_out_the_number_itself_and_from_and_up_to_hold_it(
+    text: str, over: bool, under: bool
+) -> None:
+    found = understand(text)
+    (age,) = [part for part in found.parts if isinstance(part, AgePart)]
+    assert (age.over, age.under) == (over, under)
+    assert 50 in (age.low, age.high) and None in (age.low, age.high)
+    assert (age.low == 50) >= over and (age.high == 50) >= under
+    assert not [part for part in found.parts if part.kind in ("unknown", "unused", "spelling")]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value", "held"),
+    [
+        ("QRS > 120", "qrs_ms", 120, False),
+        ("QRS at least 120", "qrs_ms", 120, True),
+        ("QRS not over 120", "qrs_ms", 120, True),
+        ("QRS not less than 120", "qrs_ms", 120, True),
+        ("kein QRS über 120", "qrs_ms", 120, True),
+        ("QRS bis 120", "qrs_ms", 120, True),
+        ("rate under 60", "rate_bpm", 60, False),
+        ("slower than 60", "rate_bpm", 60, False),
+        ("faster than 100", "rate_bpm", 100, False),
+        ("QTc 480 or more", "qtc_ms", 480, True),
+        ("axis > 0", "axis_deg", -20, False),
+        ("axis > 0", "axis_deg", 20, True),
+    ],
+)
+def test_the_limit_of_a_measured_value_belongs_to_it_as_the_words_say(
+    text: str, name: str, value: float, held: bool
+) -> None:
+    (part,) = understand(text).measures
+    assert (part.name, part.holds(value)) == (name, held)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("over 80", "age over 80"),
+        (">80", "age over 80"),
+        ("80+", "age from 80"),
+        ("not over 80", "age up to 80"),
+        ("everyone under 30", "age under 30"),
+        ("über 80", "age over 80"),
+        ("alla över 80", "age over 80"),
+        ("60-70", "age 60 to 70"),
+        ("aged >= 60.5", "age from 60.5"),
+        ("unter 60,5 Jahren", "age under 60.5"),
+    ],
+)
+def test_an_age_alone_is_understood(text: str, line: str) -> None:
+    found = understand(text)
+    assert shown(found) == line
+    assert relevant(found)
+    assert [part.kind for part in found.parts] == ["age"]
+
+
+@pytest.mark.parametrize(
+    "text", ["80", "1234", "over 3", "over 300", "over", "pizza over 80", "45 over 60", "over 80 %"]
+)
+def test_other_numbers_alone_are_no_age(text: str) -> None:
+    found = understand(text)
+    assert not [part for part in found.parts if isinstance(part, AgePart)]
+    assert not relevant(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "unused"),
+    [
+        ("AF under 3 months", "under 3 months"),
+        ("AF, 3 months old", "3 months old"),
+        ("3-week-old boy with AF", "3-week-old"),
+        ("AF, 6 Monate alt", "6 Monate alt"),
+        ("AF bei Kindern unter 6 Wochen", "unter 6 Wochen"),
+        ("AF hos barn under 6 veckor", "under 6 veckor"),
+        ("AF in infants of 2 to 6 weeks", "of 2 to 6 weeks"),
+    ],
+)
+def test_an_age_in_months_weeks_or_days_is_said_to_be_unused(text: str, unused: str) -> None:
+    found = understand(text)
+    assert [part.text for part in found.parts if isinstance(part, UnusedPart)] == [unused]
+    assert not [part for part in found.parts if part.kind in ("unknown", "spelling")]
+    assert not [part for part in found.parts if isinstance(part, AgePart) and part.text in unused]
+
+
+@pytest.mark.parametrize(
+    ("text", "sex", "own"),
+    [
+        ("AF in 65 yo F", "F", "F"), ("AF 65F", "F", "F"), ("AF, 65 y/o m", "M", "m"),
+        ("an old man with AF", "M", "man"), ("65-year-old man with AF", "M", "man"),
+        ("F, 65, AF", "F", "F"), ("women with AF", "F", "women"),
+    ],
+)  # fmt: skip
+def test_a_sex_is_told_by_its_own_word(text: str, sex: str, own: str) -> None:
+    (part,) = [part for part in understand(text).parts if isinstance(part, SexPart)]
+    assert (part.sex, part.text) == (sex, own)
+    ages = [part for part in understand(text).parts if isinstance(part, AgePart)]
+    assert len(ages) == ("65" in text or "old" in text)
+
+
 def test_both_sexes_are_no_filter_and_ages_are_no_rates() -> None:
     assert not [p for p in understand("men and women with AF").parts if isinstance(p, SexPart)]
     parts = understand("QRS over 120 in women over 60").parts
@@ -264,7 +387,7 @@ def test_a_number_without_a_unit_beside_a_finding_is_an_age(text: str, low: floa
 @pytest.mark.parametrize("text", ["flutter with 2 to 1 conduction", "ST elevation in V1 to V4", "AF", "3° AV-Block"])
 def test_other_numbers_are_no_ages(text: str) -> None:
     assert not [part for part in understand(text).parts if part.kind in ("age", "unused")]
-    assert not [part for part in understand("over 60").parts if part.kind in ("age", "unused")]
+    assert not [part for part in understand("pizza over 60").parts if part.kind in ("age", "unused")]
 
 
 @pytest.mark.parametrize(
@@ -420,7 +543,7 @@ def test_what_was_understood_is_shown_in_both_languages() -> None:
     found: Understood = understand("AF or LBBB without pacemaker, QRS > 120, women over 60")
     assert shown(found) == (
         "atrial fibrillation (AFIB) or complete left bundle branch block (CLBBB); not pacemaker rhythm (PACE); "
-        "QRS duration from 120 ms; age from 60; female"
+        "QRS duration over 120 ms; age over 60; female"
     )
     assert "nicht Schrittmacherrhythmus" in shown(found, "de")
     assert shown(understand("xyz")) == "words alone, no finding that is known"
