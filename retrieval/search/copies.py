@@ -32,7 +32,8 @@ from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.likeness import averaged
 from ecgkin.retrieval.ecg.record import EcgRecord
 
-Doubles, Integers = NDArray[np.float64], NDArray[np.int_]
+Doubles = NDArray[np.float64]
+Integers = NDArray[np.int_]
 Found = tuple[Case, float]
 NEAR = 0.95  # cosine of two vectors from which samples are looked at
 SAME = 0.99  # correlation of two recordings from which they are one
