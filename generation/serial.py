@@ -354,7 +354,8 @@ def _row(row: Row, result: Comparison, moved: Collection[str]) -> SerialRow:
     beyond = any(name == row.name and code in codes for code, name in _ROW_OF.items())
     if row.name.startswith("st_j_mv "):
         lead = row.name.split()[1]
-        beyond = lead in moved or any(
+        far = row.change is not None and abs(row.change) >= RULES[ChangeCode.ST_UP][0]
+        beyond = (lead in moved and far) or any(
             code in codes and lead in codes[code].leads for code in (ChangeCode.ST_UP, ChangeCode.ST_DOWN)
         )  # fmt: skip
     return SerialRow(row.name, row.before, row.after, row.change, beyond)

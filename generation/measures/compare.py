@@ -95,6 +95,12 @@ class Comparison:
     not_comparable: tuple[str, ...] = ()
 
 
+# What a reader must not miss comes first.
+_ORDER: tuple[ChangeCode, ...] = (
+    ChangeCode.RHYTHM, ChangeCode.NEW_BLOCK, ChangeCode.BLOCK_GONE, ChangeCode.ST_UP, ChangeCode.ST_DOWN,
+    ChangeCode.NEW_Q, ChangeCode.Q_GONE, ChangeCode.T_INVERSION, ChangeCode.T_UPRIGHT, ChangeCode.QTC, ChangeCode.QRS,
+    ChangeCode.PR, ChangeCode.AXIS, ChangeCode.RATE,
+)  # fmt: skip
 RATES_APART_BPM = 40.0
 PR_REPEATS_MS = 36.0
 _LEAST_AXIS_MV = 0.4  # net QRS in I and aVF below which the axis turns by chance
@@ -106,7 +112,7 @@ RULES: Mapping[ChangeCode, tuple[float, str]] = {
     ChangeCode.QTC: (60.0, "ICH E14 (2005): QTc longer by more than 60 ms, or above 500 ms"),
     ChangeCode.QRS: (20.0, "more than 20 ms; 95 % of the ECGs of one person on one day differ by 16 ms and less"),
     ChangeCode.PR: (40.0, "more than 40 ms; 95 % of the ECGs of one person on one day differ by 36 ms and less"),
-    ChangeCode.RATE: (20.0, "more than 20/min, which rest and excitement alone may do"),
+    ChangeCode.RATE: (20.0, "more than 20/min; rest or excitement alone can do that"),
     ChangeCode.AXIS: (30.0, "more than 30 degrees, QRS of 0.4 mV and more in I and aVF in both, not paced"),
     ChangeCode.ST_UP: (0.1, "Thygesen 2018: new elevation of 0.1 mV at the J point in two contiguous leads"),
     ChangeCode.ST_DOWN: (0.1, "Thygesen 2018 asks for 0.05 mV; 0.1 mV here, like elevation, against false alarms"),
@@ -134,7 +140,7 @@ _RULES_DE: Mapping[ChangeCode, str] = {
     ChangeCode.QTC: "ICH E14 (2005): QTc um mehr als 60 ms länger, oder über 500 ms",
     ChangeCode.QRS: "mehr als 20 ms; 95 % der EKGs einer Person an einem Tag weichen um höchstens 16 ms ab",
     ChangeCode.PR: "mehr als 40 ms; 95 % der EKGs einer Person an einem Tag weichen um höchstens 36 ms ab",
-    ChangeCode.RATE: "mehr als 20/min, was Ruhe und Aufregung allein bewirken können",
+    ChangeCode.RATE: "mehr als 20/min; Ruhe oder Aufregung allein kann das bewirken",
     ChangeCode.AXIS: "mehr als 30 Grad, QRS in I und aVF in beiden mindestens 0,4 mV, kein Schrittmacher",
     ChangeCode.ST_UP: "Thygesen 2018: neue Hebung um 0,1 mV am J-Punkt in zwei benachbarten Ableitungen",
     ChangeCode.ST_DOWN: "Thygesen 2018 verlangt 0,05 mV; hier 0,1 mV wie bei der Hebung, gegen Fehlalarme",
@@ -194,14 +200,18 @@ def compare(before: Measurements, after: Measurements) -> Comparison:
     if secondary:
         limits.append("repolarisation")
     changes = [*_numbers({row.name: row for row in rows}), *_blocks(before, after), *_rhythm(before, after)]
-    if "paced" in (rhythm_class(before), rhythm_class(after)) or not (_axis_holds(before) and _axis_holds(after)):
+    rhythms = {rhythm_class(before), rhythm_class(after)}
+    if "paced" in rhythms or not (_axis_holds(before) and _axis_holds(after)):
         changes = [c for c in changes if c.code is not ChangeCode.AXIS]
+    if rhythms & {"paced", "fibrillation", "flutter"}:  # nothing is conducted from P to QRS in one of the two
+        changes = [c for c in changes if c.code is not ChangeCode.PR]
     if "lead_placement" not in limits:
         if not secondary:
             changes += _st_t(before, after)
         changes += _q(before, after)
     else:
         changes = [c for c in changes if c.code is not ChangeCode.AXIS]
+    changes.sort(key=lambda change: _ORDER.index(change.code))
     return Comparison(tuple(rows), tuple(changes), tuple(limits))
 
 
@@ -225,10 +235,15 @@ def _numbers(rows: Mapping[str, Row]) -> list[Change]:
             continue
         beyond = abs(row.change) > RULES[code][0]
         if code is ChangeCode.QTC:
-            # Shorter is no alarm, but worth saying; Bazett's formula is not to be trusted above 90/min.
+            # Shorter is no alarm, but worth saying; Bazett's formula is not to be trusted above 90/min and below 50.
             other = rows["qtc_fridericia_ms"].change
-            fast = max(rows["rate_bpm"].before or 0.0, rows["rate_bpm"].after or 0.0) > 90
-            beyond = beyond and (not fast or (other is not None and abs(other) > RULES[code][0]))
+            rate = rows["rate_bpm"].before or 0.0, rows["rate_bpm"].after or 0.0
+            beyond = beyond and (
+                (max(rate) <= 90 and min(rate) >= 50) or (other is not None and abs(other) > RULES[code][0])
+            )
+            wider = rows["qrs_ms"].change or 0.0
+            if abs(wider) > RULES[ChangeCode.QRS][0]:  # QRS alone may do it: what follows QRS must have changed as well
+                beyond = beyond and abs(row.change - wider) > RULES[code][0]
             beyond = beyond or (row.after > 500 >= row.before and row.change > 30)
         if beyond:
             out.append(Change(code, (), row.before, row.after))
@@ -237,8 +252,10 @@ def _numbers(rows: Mapping[str, Row]) -> list[Change]:
 
 def _blocks(before: Measurements, after: Measurements) -> list[Change]:
     out = []
-    tests = (("LBBB", has_left_bundle), ("RBBB", has_right_bundle), ("pre-excitation", is_preexcited))
-    for name, test in tests:
+    rhythms = {rhythm_class(before), rhythm_class(after)}
+    tests = (("LBBB", has_left_bundle), ("RBBB", _right_alone), ("pre-excitation", is_preexcited))
+    # The shape of a paced QRS is no block, and says nothing of what lies under it.
+    for name, test in () if "paced" in rhythms else tests:
         old, new = test(before), test(after)
         # A QRS that only crosses the limit is no new block.
         grown = abs((after.qrs_ms or 0.0) - (before.qrs_ms or 0.0)) >= 15 or name == "pre-excitation"
@@ -247,20 +264,26 @@ def _blocks(before: Measurements, after: Measurements) -> list[Change]:
         elif old and not new and grown:
             out.append(Change(ChangeCode.BLOCK_GONE, (), before.qrs_ms or 0.0, after.qrs_ms or 0.0, name))
     # Under pacing and fibrillation there is no conduction from P to QRS to be compared.
-    if {rhythm_class(before), rhythm_class(after)}.isdisjoint(("paced", "fibrillation", "flutter")):
+    if rhythms.isdisjoint(("paced", "fibrillation", "flutter")):
         if block_of(after) and not block_of(before):
             out.append(Change(ChangeCode.NEW_BLOCK, detail="AV block of higher degree"))
         elif block_of(before) and not block_of(after):
             out.append(Change(ChangeCode.BLOCK_GONE, detail="AV block of higher degree"))
     # The limit of 200 ms, and a change that two ECGs of one day do not show (95 % are within 36 ms).
     if (
-        before.pr_ms is not None
+        rhythms.isdisjoint(("paced", "fibrillation", "flutter"))
+        and before.pr_ms is not None
         and after.pr_ms is not None
         and before.pr_ms <= 200 < after.pr_ms - 15
         and (after.pr_ms - before.pr_ms > PR_REPEATS_MS)
     ):
         out.append(Change(ChangeCode.NEW_BLOCK, (), before.pr_ms, after.pr_ms, "first degree AV block"))
     return out
+
+
+def _right_alone(m: Measurements) -> bool:
+    """Right bundle branch block and no left one: a QRS that meets the pattern of both is one of the left."""
+    return has_right_bundle(m) and not has_left_bundle(m)
 
 
 def rhythm_class(m: Measurements) -> RhythmClass:
@@ -363,7 +386,7 @@ def rule_text(code: ChangeCode, language: Language = "en") -> str:
         One phrase.
 
     >>> rule_text(ChangeCode.RATE, "de")
-    'mehr als 20/min, was Ruhe und Aufregung allein bewirken können'
+    'mehr als 20/min; Ruhe oder Aufregung allein kann das bewirken'
     """
     return _RULES_DE[code] if language == "de" else RULES[code][1]
 

@@ -104,6 +104,35 @@ def test_blocks_and_rhythms() -> None:
     assert C.RHYTHM in changed(ecg(), paced)
 
 
+def test_the_shape_of_a_paced_qrs_is_no_block() -> None:
+    """Neither new nor gone, and PR under pacing is nothing that has changed."""
+    block = {"V1": lead(r_mv=0.1, s_mv=1.5), "V6": lead(r_mv=1.5, t_mv=-0.3)}
+    paced = ecg(block, pacing=Pacing((1.0, 2.0, 3.0), 1.0, 0.0, 0.05), qrs_ms=150.0, pr_ms=90.0)
+    for one, other in ((ecg(), paced), (paced, ecg())):
+        codes = changed(one, other)
+        assert {C.RHYTHM, C.QRS} <= codes and not codes & {C.NEW_BLOCK, C.BLOCK_GONE, C.PR}
+
+
+def test_one_bundle_branch_is_blocked() -> None:
+    """A QRS that meets both patterns is called by that of the left."""
+    both = {"V1": lead(r_mv=0.1, s_mv=0.9, r2_mv=0.2), "V6": lead(r_mv=1.5, t_mv=-0.3, s_mv=0.2)}
+    details = [c.detail for c in compare(ecg(), ecg(both, qrs_ms=150.0)).changes if c.code is C.NEW_BLOCK]
+    assert details == ["LBBB"]
+    right = {"V1": lead(r_mv=0.2, s_mv=0.3, r2_mv=0.8), "V6": lead(s_mv=0.5)}
+    details = [c.detail for c in compare(ecg(), ecg(right, qrs_ms=150.0)).changes if c.code is C.NEW_BLOCK]
+    assert details == ["RBBB"]
+
+
+def test_what_must_not_be_missed_comes_first() -> None:
+    """ST before the rate; and a QTc that is longer by QRS alone is not long."""
+    down = {name: lead(st_j_mv=-0.2, st_60_mv=-0.2) for name in ("V3", "V4", "V5")}
+    assert [c.code for c in compare(ecg(), ecg(down, rate_bpm=100.0)).changes] == [C.ST_DOWN, C.RATE]
+    long: dict[str, float] = {"qtc_ms": 490.0, "qtc_fridericia_ms": 480.0}
+    assert C.QTC in changed(ecg(), ecg(**long)) and C.QTC not in changed(ecg(), ecg(**long, qrs_ms=150.0))
+    slow = {"rate_bpm": 45.0}
+    assert C.QTC not in changed(ecg(**slow), ecg(qtc_ms=490.0, qtc_fridericia_ms=450.0))
+
+
 def test_what_repeats_badly_is_no_change() -> None:
     """A PR that crosses 200 ms by a little, an axis of a small or paced QRS, P waves that were not told, flutter."""
     for after, new in ((216.0, False), (236.0, False), (236.5, True)):

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from ecgkin.generation.measures import NAMES, Measurements, Reason, measure, reason_text
 from ecgkin.generation.measures.beats import _left_of_spikes
 from ecgkin.generation.measures.columns import in_step
-from ecgkin.generation.measures.measure import samples_and_beats, usual_beat
+from ecgkin.generation.measures.measure import _no_pacemaker, samples_and_beats, usual_beat
+from ecgkin.generation.measures.pacing import Pacing
 from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -381,3 +382,15 @@ def test_strips_beside_each_other_are_put_in_step(code: str, seed: int, late_s: 
         signal[LEADS.index(name)] = np.roll(whole[LEADS.index(name)], round(late_s * 500) if name == "V1" else 0)
     found, truth = measure(EcgRecord(signal, 500.0, LEADS)), measure(ecg.record)
     assert found.qrs_ms == pytest.approx(truth.qrs_ms, abs=16)
+
+
+def test_a_narrow_qrs_in_a_fast_heart_is_not_paced() -> None:
+    """Noise that keeps time with the beats by chance; a wide QRS or a slower heart may be paced."""
+    record = made(["NORM"], 1).record
+    spikes = Pacing((1.0, 2.0, 3.0), 0.3, 0.0, 0.06)
+    for rate, qrs, driven in ((129.0, 76.0, False), (129.0, 150.0, True), (80.0, 76.0, True)):
+        found = Measurements(rate_bpm=rate, qrs_ms=qrs, pacing=spikes, p_waves="absent", alike=1.0)
+        assert _no_pacemaker(found, record) is not driven
+    # In the middle of QRS: with them left in, the beats are narrow, alike, and follow P.
+    found = Measurements(rate_bpm=70.0, qrs_ms=60.0, pacing=replace(spikes, latency_s=0.004), alike=0.6)
+    assert _no_pacemaker(found, record) and not _no_pacemaker(found, made(["PACE"], 3).record)
