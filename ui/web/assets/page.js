@@ -58,7 +58,15 @@ if (!window.ecgkinPage) {
     const first = card.querySelector("button");
     if (first) first.focus({ preventScroll: true });
   });
-  const fromFirst = () => { const strip = document.querySelector(".st-key-cards"); if (strip) strip.scrollTo({ left: 0, behavior: "instant" }); };
+  // A browser follows the card that it has snapped to wherever that goes: the row is held until the answer is there.
+  let holding = 0;
+  const hold = () => {
+    const strip = document.querySelector(".st-key-cards");
+    if (strip && strip.scrollLeft) strip.scrollTo({ left: 0, behavior: "instant" });
+    if (performance.now() < holding) setTimeout(hold, 100);
+  };
+  const fromFirst = () => { holding = performance.now() + 5000; hold(); };
+  for (const name of ["pointerdown", "wheel", "keydown"]) document.addEventListener(name, (event) => { if (event.isTrusted) holding = 0; }, { capture: true, passive: true });
   addEventListener("popstate", () => when(".st-key-cards button", back));
   // A frame that was drawn on the ECG is written into its field, as if it had been typed.
   addEventListener("message", (event) => {
