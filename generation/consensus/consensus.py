@@ -428,15 +428,14 @@ class _Writer:
         if "NORM" in self.kept:
             p = self.kept["NORM"]
             words = self.words["otherwise"].removesuffix(".") if others else self._worded("NORM")
-            if others and p < PROBABLE_FROM:
-                return []
             # The hedge of "otherwise normal" lies in its probability.
             said: Polarity = "present" if others else self._polarity("NORM")
             agreed = self._agreed(["NORM"])
-            return [
-                Note(words + agreed, "conclusion", (("NORM", said),), self._cases("NORM"), p, "cases",
-                     self._support("NORM"))
-            ]  # fmt: skip
+            if not others or p >= PROBABLE_FROM:  # else what was found is named
+                return [
+                    Note(words + agreed, "conclusion", (("NORM", said),), self._cases("NORM"), p, "cases",
+                         self._support("NORM"))
+                ]  # fmt: skip
         main = [c for c in others if superclasses([c]) or (SECTION_OF[c] == "rhythm" and c != "SR")] or others
         if not main:
             return []
