@@ -123,6 +123,20 @@ def check_case_id(case_id: object) -> None:
         )
 
 
+def unprintable(text: str, allowed: str = "") -> str:
+    """The first character of a text that no line of a table or a page can show, by number; "" where there is none.
+
+    Args:
+        text: A name, a code, a report.
+        allowed: Characters that may stand in it all the same, such as the ends of lines of a report.
+
+    >>> unprintable("Meier"), unprintable("a\\x1b[31m"), unprintable("a\\nb", "\\n")
+    ('', 'U+001B', '')
+    """
+    found = next((c for c in _UNPRINTABLE.findall(text) if c not in allowed), None)
+    return "" if found is None else f"U+{ord(found):04X}"
+
+
 def safe_case_id(text: str) -> str:
     """A case id that is allowed, as like a text as can be: for what must be named but was named badly.
 

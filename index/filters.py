@@ -345,6 +345,9 @@ _TOKEN = re.compile(
 )
 
 
+_LIKELIHOOD = re.compile(r"\d{1,3}(?:\.\d{1,6})?%?")  # "label:AFIB:50" means a likelihood, codes are longer
+
+
 @dataclass(frozen=True)
 class _Token:
     kind: str
@@ -448,6 +451,11 @@ class _Parser:
 
     def _label(self) -> Node:
         statement = self._value()
+        code, colon, likelihood_said = statement.text.rpartition(":")
+        if statement.kind == "word" and colon and _LIKELIHOOD.fullmatch(likelihood_said):
+            raise self._error(
+                f"found {statement.text!r:.60} (expected label:{code[:40]} >= {likelihood_said})", statement.at
+            )
         if self._peek().kind != "op":
             return HasLabel(plain_text(_unquoted(statement), "label"))
         op, likelihood = self._take(), self._value()
@@ -528,6 +536,8 @@ def _from_item(key: str, value: Any, at: str, depth: int) -> Node:
     if key not in COLUMNS and key != "label":
         raise QueryError(f"unknown field (expected {', '.join(COLUMNS)}, label, and, or, not)")
     if isinstance(value, Sequence) and not isinstance(value, str):
+        if any(isinstance(v, Sequence) and not isinstance(v, str) for v in value):
+            raise QueryError("a list in a list (expected single values)")
         return Join("and" if key == "label" else "or", tuple(_from_item(key, v, at, depth + 1) for v in value))
     if not isinstance(value, Mapping):
         return compare(key, "=", value)

@@ -48,6 +48,7 @@ class NoteCode(StrEnum):
     LEADS_MISSING = "leads_missing"
     LEADS_FLAT = "leads_flat"
     LEADS_COMPUTED = "leads_computed"
+    LEADS_UNLAWFUL = "leads_unlawful"
     SAMPLES_MISSING = "samples_missing"
     CHANNEL_LEFT_OUT = "channel_left_out"
     LEAD_EMPTY = "lead_empty"
@@ -186,6 +187,12 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.AMPLITUDE_TINY: (
         "no lead spans more than {mv:.2g} mV: the unit or the gain is probably wrong",
         "keine Ableitung schlägt mehr als {mv:.2g} mV aus: Einheit oder Verstärkung stimmen vermutlich nicht",
+    ),
+    NoteCode.LEADS_UNLAWFUL: (
+        "the leads {leads} contradict Einthoven's law by {percent} %: are they named rightly, of one gain, and "
+        "recorded at the same time?",
+        "die Ableitungen {leads} widersprechen dem Einthoven-Gesetz um {percent} %: sind sie richtig benannt, gleich "
+        "verstärkt und gleichzeitig aufgezeichnet?",
     ),
     NoteCode.RECORD_WINDOWED: (
         "the record lasts {total_s:g} s, a page shows {page_s:g} s: seconds {start_s:g} to {end_s:g} are used",

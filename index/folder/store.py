@@ -90,6 +90,7 @@ class StoreReader:
                 self._db.execute("PRAGMA secure_delete=ON")
                 self.has_checksums = self._check_schema()
                 self.dim = self.number("dim")
+                self._is_checked = False
             except BaseException:
                 self.close()
                 raise
@@ -160,13 +161,65 @@ class StoreReader:
         """Row number of each case id that is there."""
         return dict(self._in("SELECT case_id, row FROM cases WHERE case_id IN ({})", case_ids))
 
+    def check_filtered(self) -> None:
+        """Refuse tables that filters ask and that are not what the cases say; once an opening, 8 us a case.
+
+        A damaged case is noticed when it is read. A filter reads none: what is damaged would be left out in silence.
+
+        Raises:
+            ManifestError: A case does not fit its checksum, the labels' table is not that of the cases, or SQLite finds
+                a table or its index damaged.
+        """
+        if self._is_checked:
+            return
+        for table in ("cases", "labels"):
+            found = [str(text) for (text,) in self._db.execute(f"PRAGMA integrity_check({table})").fetchmany(3)]
+            if found != ["ok"]:
+                raise ManifestError(f"{self.path} is damaged: {'; '.join(found)[:300]}", hint=_DAMAGED)
+        if self.has_checksums:
+            sql = f"SELECT row, {self._text_sum()}, {COLUMNS} FROM cases"
+            cursor = self._db.execute(sql)
+            while block := cursor.fetchmany(16384):
+                self._check_texts(block)
+        if not self._labels_agree():
+            fault = next(self._each_text_fault(), None)
+            if fault is not None:
+                raise ManifestError(f"{self.path} is damaged: {fault[0]}, row {fault[1]}", hint=_DAMAGED)
+        self._is_checked = True
+
+    def _check_texts(self, block: Sequence[Sequence[Any]]) -> None:
+        """Refuse rows (row, checksum, columns ...) of which one does not fit its checksum."""
+        try:
+            sums = checksums([(json.dumps(values),) for _, _, *values in block])
+        except (TypeError, ValueError):  # one of them is damaged: said below
+            sums = [b""] * len(block)
+        for (row, given, *values), own in zip(block, sums, strict=True):
+            if given != own:
+                self._case(row, given, values)
+
+    def _labels_agree(self) -> bool:
+        """Whether the labels' table holds what the cases say, asked of SQLite; False also where it cannot tell."""
+        sql = (
+            "SELECT count(*), count(l.row) FROM cases AS c, json_each(c.labels) AS j LEFT JOIN labels AS l ON"
+            " l.row = c.row AND l.statement = j.key AND l.code = j.key COLLATE BINARY"
+            " AND abs(l.likelihood - j.value) <= 1e-9 * (1 + abs(j.value))"
+        )
+        try:
+            ((said, kept),) = self._db.execute(sql)
+            ((there, named),) = self._db.execute("SELECT count(*), sum(statement = code COLLATE BINARY) FROM labels")
+        except sqlite3.OperationalError:  # built without JSON, or text that is none
+            return False
+        return bool(said == kept == there == (named or 0))
+
     def rows_of_patient(self, patient_id: str) -> list[int]:
         """Row numbers of a patient's cases."""
+        self.check_filtered()
         found = self._db.execute("SELECT row FROM cases WHERE patient_id = ?", (patient_id,))
         return [row for (row,) in found]
 
     def rows_where(self, where: Where) -> Ids:
         """Row numbers of the cases that a filter lets through, ascending."""
+        self.check_filtered()
         condition, values = where.sql()
         found = self._db.execute(f"SELECT row FROM cases WHERE {condition} ORDER BY row", values)
         return np.fromiter((row for (row,) in found), dtype=np.int64)
@@ -200,6 +253,8 @@ class StoreReader:
         Returns:
             The cases.
         """
+        if not where.is_all:
+            self.check_filtered()
         condition, values = where.sql()
         sql = f"SELECT row, {self._text_sum()}, {COLUMNS} FROM cases WHERE {condition} ORDER BY row LIMIT ? OFFSET ?"
         found = self._db.execute(sql, [*values, limit, offset])
@@ -312,8 +367,8 @@ class StoreReader:
             bad.setdefault(f"{what}: {error}" if error else what, []).append(row)
         return [f"{what} of {len(rows)} cases, the first in row {rows[0]}" for what, rows in bad.items()]
 
-    def _each_fault(self) -> Iterator[tuple[str, int, str]]:
-        """(what, row, why) for each part of a case that is not what was written."""
+    def _each_text_fault(self) -> Iterator[tuple[str, int, str]]:
+        """(what, row, why) for each case whose text or labels are not what was written."""
         labelled: dict[int, set[tuple[str, str, float]]] = {}
         for row, statement, code, likelihood in self._db.execute("SELECT row, statement, code, likelihood FROM labels"):
             labelled.setdefault(row, set()).add((statement, code, likelihood))
@@ -326,6 +381,10 @@ class StoreReader:
                 continue
             if labelled.get(row, set()) != {(code, code, likelihood) for code, likelihood in labels.items()}:
                 yield "labels in the filters' table unlike those", row, ""
+
+    def _each_fault(self) -> Iterator[tuple[str, int, str]]:
+        """(what, row, why) for each part of a case that is not what was written."""
+        yield from self._each_text_fault()
         sql = f"SELECT row, vector, {self._sum_of('vector', 'vectors')} FROM vectors"
         for row, vector, given in self._db.execute(sql):
             try:

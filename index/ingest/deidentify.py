@@ -42,15 +42,17 @@ _NAME = re.compile(r"[^\W\d_]+(?:[-'\u2019][^\W\d_]+)*")
 _LARGE = r"[A-Z\u00c0-\u00de\u0100-\u017f\u0391-\u03a9\u0410-\u042f]"
 _CAP = rf"(?:(?:{_LARGE}\. ?){{0,3}}{_LARGE}[\w'\u2019-]{{1,40}})"
 _MONTH = (
-    r"(?:jan(?:uary|uari|uar|vier|v|eiro|\.)?|feb(?:ruary|ruari|ruar|rero|braio|\.)?|f\u00e9v(?:rier|r|\.)?|fevereiro|"
+    r"(?:jan(?:uary|uari|uar|vier|v|eiro|\.)?|feb(?:ruary|ruari|ruar|rero|braio|\.)?|f\u00e9v(?:rier|r|\.)?|"
+    r"fevereiro|"
     r"mar(?:ch|s|zo|\u00e7o|\.)?|m\u00e4r(?:z|\.)?|maart|mrt|apr(?:il|ile|\.)?|avr(?:il|\.)?|abr(?:il|\.)?|"
-    r"may(?:o)?|mai(?:o)?|maj|mei|maggio|jun(?:e|i|io|ho|\.)?|juin|giugno|jul(?:y|i|io|ho|\.)?|juil(?:let|\.)?|luglio|"
+    r"may(?:o)?|mai(?:o)?|maj|mei|maggio|jun(?:e|i|io|ho|\.)?|juin|giugno|jul(?:y|i|io|ho|\.)?|juil(?:let|\.)?|"
+    r"luglio|"
     r"aug(?:ustus|usti|ust|\.)?|ao\u00fbt|aout|agosto|sep(?:t|tember|tembre|tiembre|\.)?|settembre|setembro|"
     r"o[ck]t(?:ober|obre|ubre|\.)?|ottobre|outubro|nov(?:ember|embre|iembre|embro|\.)?|"
     r"de[czs](?:ember|embre|embro|\.)?|d\u00e9c(?:embre|\.)?|dic(?:iembre|embre|\.)?|dezembro|enero|ene\.?|gennaio)"
 )
-_PARTICLES = "von|van|dos|das|d'|l'|los|las|lo|de|den|der|del|des|zu|zum|zur|di|da|la|le|af|ten|ter|bin|al|el"
-_JOINING = frozenset(_PARTICLES.split("|"))
+_PARTICLES = "von|v\\.|van|dos|das|d'|l'|los|las|lo|de|den|der|del|des|zu|zum|zur|di|da|la|le|af|ten|ter|bin|al|el"
+_JOINING = frozenset(_PARTICLES.replace("\\.", "").split("|"))
 # Each with bounded repeats: texts come from strangers.
 _PATTERNS: tuple[re.Pattern[str], ...] = (
     re.compile(r"\b[\w.+-]{1,64}(?:@| ?[(\[](?:at|a|@)[)\]] ?)[\w-]{1,64}(?:\.[\w-]{1,64}){1,4}"),
@@ -67,7 +69,32 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
     re.compile(rf"\b{_MONTH} {{1,2}}\d{{1,2}}(?:st|nd|rd|th)?(?:,? {{1,2}}\d{{4}})?\b", re.IGNORECASE),
     re.compile(rf"\b{_MONTH} {{1,2}}\d{{4}}\b", re.IGNORECASE),
     re.compile(r"\b(?:0?[1-9]|1[0-2])/(?:19|20)\d{2}\b"),
+    # Week and ordinal dates: "2019-W18-5", "KW 18/2019", "2019-123".
+    re.compile(r"\b(?:19|20)\d{2}-?W\d{2}(?:-?[1-7])?\b|\b(?:19|20)\d{2}-[0-3]\d{2}\b"),
+    re.compile(
+        r"\b(?:KW|CW|week|Woche|vecka|semaine|semana|settimana) ?\d{1,2}[ /.-]{1,2}(?:19|20)?\d{2}\b", re.IGNORECASE
+    ),
+    re.compile(
+        r"\b(?:born|geb(?:oren)?|n\u00e9e?|f\u00f6dd|f\u00f8dt|nacid[oa]|nat[oa]|nascid[oa]|Jahrgang|Jg)\b[.:]? {1,2}"
+        r"(?:in |im |en |nel |em |\u00e5r )?(?:18|19|20)\d{2}\b",
+        re.IGNORECASE,
+    ),
+    # Ages above 89, in figures.
+    re.compile(
+        r"\b(?:9\d|1[0-2]\d)(?:[ -]{0,2}(?:y/?o\b|y\. ?o\.|yrs?\b|years?\b|-?j\u00e4hrig\w{0,2}|jahre?\b|"
+        r"jahren\b|ans\b|a\u00f1os\b|"
+        r"anni\b|anos\b|jaar\b|\u00e5r(?:ing|ig)?\b|let\b|lat\b|\u043b\u0435\u0442\b|\u6b73|\u5c81|\uc138))",
+        re.IGNORECASE,
+    ),
+    re.compile(
+        r"(?:\b(?:aged?|alter|\u00e5lder|\u00e2ge|edad|et\u00e0|idade|leeftijd|wiek|v\u011bk|"
+        r"\u0432\u043e\u0437\u0440\u0430\u0441\u0442)\b[ :=]{1,3}(?:of |von )?)"
+        r"(?:9\d|1[0-2]\d)\b(?! ?(?:%|ms|bpm|/min))",
+        re.IGNORECASE,
+    ),
     re.compile(r"\b\d{4} ?\u5e74 ?\d{1,2} ?\u6708(?: ?\d{1,2} ?\u65e5)?"),
+    # Object identifiers of DICOM.
+    re.compile(r"(?<![\w.])[0-2](?:\.\d{1,39}){4,30}(?![\w.]?\d)"),
     # Numbers in groups: insurance (756.1234.5678.97), addresses of machines.
     re.compile(r"\b\d{2,4}(?:\.\d{2,6}){2,4}\b|\b\d{1,3}(?:\.\d{1,3}){3}\b"),
     # Before the numbers, for the towns behind them: post codes.
@@ -114,6 +141,14 @@ _CUES = (
     "Pat Name Vorname Nachname Familienname Surname Paciente Paziente Patiënte? Patiente? "
     "Signed Signature Unterschrift by gez Befunder(?:in)? Befundet Untersucher(?:in)? Zuweiser(?:in)? "
     "Einsender Anforderer Überweiser signer(?:at|ad) par por door av von für for "
+    "Kolleg(?:e|en|in) Koll Einweiser(?:in)? Assistent(?:in)? Assistenzarzt Assistenzärztin (?-i:HA) (?-i:GP) "
+    "colleague "
+    "consultant registrar Läk kollega överläkare ÖL (?:sjuk)?sköterskan? collègue confrère consœur colega "
+    "collega interne "
+    # Polish, Czech, Danish and Norwegian, Finnish, Hungarian, Romanian, Turkish, Russian, Ukrainian, Greek
+    "Pacjent(?:ka|ki|a)? lekarz lek Pacient(?:ka|ul|a)? lékař Læge Lege Pasient(?:en)? Potilas Lääkäri Beteg "
+    "Orvos Medic "
+    "Hasta Doktor Пациент(?:ка|а|у|ки)? Врач Больн(?:ой|ая) Доктор Пацієнт(?:ка)? Лікар Ασθενής Ιατρός Γιατρός "
     "Ehefrau Ehemann Sohn Tochter Mutter Vater Angehörige[rn]? wife husband daughter"
 ).split()
 _PHRASES = (
@@ -123,7 +158,35 @@ _PHRASES = (
 _DEGREE = "(?: {1,3}(?:med|Dra?|Prof|PD|habil|univ|dent|rer|nat)\\b\\.?){0,4}"
 _ANNOUNCED = re.compile(
     rf"(?P<cue>\b(?i:{'|'.join([*_PHRASES, *_CUES])})\b\.?:?)"
-    rf"(?P<who>{_DEGREE}(?: {{1,3}}(?:(?:{_PARTICLES}) ){{0,3}}{_CAP}){{1,3}})"
+    rf"(?P<who>{_DEGREE}(?: {{1,3}}(?:(?:{_PARTICLES}) ){{0,3}}{_CAP}){{1,3}}(?: ?(?:{_LARGE}\.){{1,3}})?)"
+)
+# Chinese, Japanese, Korean: a name between marks, for without them a sentence goes on.
+_EAST = re.compile(
+    "(?P<cue>(?:患者|病人|姓名|医师|医生|医師|氏名|主治医|担当医)(?:さん|様|名)?[ :：]{1,3})"
+    "[\u3400-\u9fff\u3040-\u30ff]{2,6}(?![\u3400-\u9fff\u3040-\u30ff])"
+    "|(?P<korean>(?:환자|성명|이름|의사)(?:명)?[ :]{1,3})[\uac00-\ud7a3]{2,4}(?![\uac00-\ud7a3])"
+)
+# All in small letters behind words that nothing but a name follows.
+_SMALL = re.compile(
+    r"(?P<cue>\b(?i:(?:confirmed|reviewed|read|referred|signed|dictated|reported|interpreted|performed|verified|"
+    r"validated|"
+    r"ordered|requested|acquired|recorded) by|(?:patient(?:in|en)?[ -]?|first |last |given |family )?name ?[:=]|"
+    r"gez\.|"
+    r"(?:befundet|signiert|validiert|freigegeben|unterschrieben) (?:von|durch)|(?:valid\u00e9|lu|sign\u00e9|"
+    r"relu) par|"
+    r"firmado por|(?:firmato|refertato) da|(?:signerat|signerad|granskad|tolkad) av|nom ?:|nombre ?:|cognome ?:|"
+    r"namn ?:)"
+    r"[ :]{1,3})(?P<who>(?:(?:dr|prof|md)\.? )?(?:[^\W\d_]\. ?){0,3}[^\W\d_]{2,30}(?:(?:, ?| |-)[^\W\d_]{2,30}){0,2})"
+)
+_NOBODY = frozenset(
+    "echo echocardiography computer machine cardiology cardiologist phone telephone fax email holter telemetry "
+    "monitor "
+    "monitoring physician doctor the an our me him her them staff algorithm software device exam examination "
+    "angiography "
+    "mri ct cath catheterization repeat serial clinical history family ambulance paramedic nurse technician system "
+    "einem einer der die das arzt kardiologe echo herzkatheter computer un une le la il el en ett datorn on at "
+    "in and "
+    "not yet pending unknown none overread automatic automatically ecg ekg unconfirmed is was of for with".split()
 )
 # A field of its own: all words that follow, also behind a comma.
 _FIELDS = (
@@ -166,7 +229,8 @@ def medical_words() -> frozenset[str]:
         "tracing vergleich vorbefund anterior posterior lateral septal inferior apical acute chronic old new "
         "abnormal borderline atrial ventricular vorhof kammer sinus rechts links right left mild severe moderate "
         "possible probable consider cannot rule out cornell sokolow lyon romhilt brugada wenckebach mobitz wellens "
-        "ritmo ritme rythme rytm tachycardie taquicardia tachicardia bradycardie complexe complejo complesso onde onda "
+        "ritmo ritme rythme rytm tachycardie taquicardia tachicardia bradycardie complexe complejo complesso "
+        "onde onda "
         "ondas segment segmento tratto intervalle intervalo intervallo axe eje asse eixo normale normal normaal "
         "osborn bazett fridericia framingham einthoven sgarbossa selvester minnesota mahaim"
     )
@@ -201,6 +265,8 @@ def without(text: str, whole: Iterable[str], words: Iterable[str]) -> str:
         text = pattern.sub(GONE, text)
     text = _FIELD.sub(_kept_or_gone, text)
     text = _ANNOUNCED.sub(_kept_or_gone, text)
+    text = _EAST.sub(lambda m: f"{(m.group('cue') or m.group('korean')).rstrip()} {GONE}", text)
+    text = _SMALL.sub(_small_gone, text)
     text = _DEGREES.sub(lambda m: m.group() if _is_medical(m.group("who")) else GONE + m.group("cue"), text)
     text = _HOUSE.sub(lambda match: match.group() if _is_medical(match.group()) else GONE, text)
     known = {word.casefold() for word in words}
@@ -219,6 +285,19 @@ def _kept_or_gone(match: re.Match[str]) -> str:
         return match.group()
     between = name[len(name.rstrip(" ,")) :] if rest else ""
     return f"{match.group('cue').rstrip()} {GONE}{between}{rest}"
+
+
+def _small_gone(match: re.Match[str]) -> str:
+    """The announcing word without the words in small letters that follow it, up to the first that names nobody."""
+    who = match.group("who")
+    if who != who.lower():
+        return match.group()  # what has a capital was looked at before
+    end = 0
+    for word in _NAME.finditer(who):
+        if fold(word.group()) in medical_words() or word.group() in _NOBODY:
+            break
+        end = word.end()
+    return f"{match.group('cue').rstrip()} {GONE}{who[end:]}" if end else match.group()
 
 
 def _is_medical(text: str) -> bool:
@@ -249,7 +328,8 @@ _MAKERS = frozenset(
 )
 _MODEL = re.compile(r"(?=[A-Za-z0-9.-]{1,10}\Z)(?=.{0,9}\d)[A-Za-z]{0,6}[-.]?\d{1,4}(?:[-.]?[A-Za-z0-9]{1,3}){0,2}\Z")
 _FILTER_WORD = re.compile(
-    r"(?:\d{1,4}(?:[.,]\d{1,4})?|hz|to|up|from|and|notch|high|low|pass|setting|hp:?|lp:?|n:?|ac|mains|filter|on|off|drift|"
+    r"(?:\d{1,4}(?:[.,]\d{1,4})?|hz|to|up|from|and|notch|high|low|pass|setting|hp:?|lp:?|n:?|ac|mains|filter|on|"
+    r"off|drift|"
     r"baseline|muscle|smoothing|[hln]p?:?\d{1,4}(?:\.\d{1,4})?(?:hz)?)[,;]?\Z",
     re.IGNORECASE,
 )

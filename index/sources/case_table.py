@@ -217,7 +217,10 @@ def _labels(text: str, case_id: str) -> dict[str, float]:
     for part in filter(None, (part.strip() for part in re.split(r"[;,|]", text))):
         code, colon, likelihood = part.partition(":")
         try:
-            labels[code.strip()] = float(likelihood) if colon else FULL_LIKELIHOOD
+            percent = float(likelihood) if colon else FULL_LIKELIHOOD
         except ValueError:
             raise RecordError(f"label {part!r} of {case_id} has no number behind the colon") from None
+        if not 0 <= percent <= FULL_LIKELIHOOD:
+            raise RecordError(f"label {part!r:.60} of {case_id} has likelihood {percent:g} (expected 0 to 100 percent)")
+        labels[code.strip()] = percent
     return labels

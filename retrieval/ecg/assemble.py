@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg.header import SourceHeader
+from ecgkin.retrieval.ecg.laws import law_notes
 from ecgkin.retrieval.ecg.leads import (
     LEADS,
     canonical_lead,
@@ -137,7 +138,7 @@ def assemble(
 
     Channels that are none of the twelve leads are left out, and so are leads without a single sample. Limb leads that
     are not in the file are computed where two of I, II, III are there. Each of these is noted, as are flat leads,
-    missing samples and amplitudes that no ECG has.
+    missing samples, limb leads that contradict each other and amplitudes that no ECG has.
 
     Args:
         channels: (name, samples in mV), all of one length.
@@ -161,6 +162,7 @@ def assemble(
         del leads[lead]
     if not leads or not next(iter(leads.values())).size:
         raise RecordError(f"{where}: the leads hold no samples")
+    said += law_notes(leads)
     derived = derive_limb_leads(leads)
     if derived:
         base = " and ".join([name for name in ("I", "II", "III") if name in leads][:2])

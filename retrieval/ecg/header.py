@@ -20,6 +20,9 @@ _DAY_FIRST = re.compile(
 )
 _MONTH_FIRST = re.compile(r"([^\W\d_]{3,9})\.?[ ]{1,3}(\d{1,2}),?[ ]{1,3}(\d{4})(?!\d)")  # "Jan 2, 1980"
 _CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_HALF_DAY = re.compile(r"\d[ \u00a0\u202f]{0,2}([ap])\.?m\b", re.IGNORECASE)  # "10:30 PM", "10:30 p.m."
+LATEST_YEAR = 2299
+"""Dates of MIMIC are moved into the years 2100 to 2212; what is later is no date, or one of another calendar."""
 _MONTHS = {
     name: number
     for number, names in enumerate(
@@ -40,12 +43,16 @@ _MONTHS = {
 }  # fmt: skip
 _SEXES = {
     **dict.fromkeys(
-        "f female w weiblich woman frau femme feminin féminin mujer femenino femenina donna femmina femminile mulher "
-        "feminino feminina vrouw vrouwelijk kvinna kvinnlig kvinde kobieta žena женский жен ж 女 女性 여".split(),
+        "f female w weiblich woman frau femme feminin féminin mujer femenino femenina "
+        "donna femmina femminile mulher "
+        "weibl mme mlle madame mrs "
+        "feminino feminina vrouw vrouwelijk kvinna kvinnlig kvinde kobieta žena женский "
+        "жен ж 女 女性 여".split(),
         "F",
     ),
     **dict.fromkeys(
-        "m male männlich maennlich man mann homme masculin hombre masculino varón varon uomo maschio maschile homem "
+        "m male männl herr monsieur männlich maennlich man mann homme masculin hombre "
+        "masculino varón varon uomo maschio maschile homem "
         "mannelijk manlig mand mężczyzna muž мужской муж м 男 男性 남".split(),
         "M",
     ),
@@ -62,9 +69,12 @@ _AGE = re.compile(
     r"(>=|>|\u2265|over|über)?[ \t]{0,20}(\d{1,3}(?:[.,]\d{1,15})?)[ \t]{0,20}(\+|[^\W\d_]{1,12})?", re.IGNORECASE
 )
 _MORE_DIGITS = re.compile(r"[.,:]?\d|[ \t]{0,3}[-\u2013/][ \t]{0,3}\d")  # "60-70", "1/2", "1e2", "1234": no age
+_ABOUT = re.compile(
+    r"\A(?:~|\u2248|(?:ca|circa|approx|approximately|about|etwa|ungef\u00e4hr|env|environ)\b\.?)[ ]{0,3}", re.IGNORECASE
+)
 _AND_PARTS = re.compile(r"[ \t,]{0,3}(?:(?:and|und|et|y|e|en|och) )?(\d{1,3})[ \t]{0,3}([^\W\d_]{1,12})", re.IGNORECASE)
 _YEARS_PER = {
-    **dict.fromkeys("y yr yrs year years j jahr jahre jahren yo a an ans año años anno anni år jaar".split(), 1.0),
+    **dict.fromkeys("y ys yr yrs year years j jahr jahre jahren yo a an ans año años anno anni år jaar".split(), 1.0),
     **dict.fromkeys(
         "m mo mos mon month months monat monate monaten mois mån månad månader mese mesi mes meses maand "
         "maanden".split(),
@@ -152,12 +162,28 @@ def iso_time(text: str, clock: str = "", *, day_first: bool = False) -> str | No
 
     >>> iso_time("20021122091000.000"), iso_time("2011-12-01", "07:27:34"), iso_time("432432")
     ('2002-11-22T09:10:00', '2011-12-01T07:27:34', None)
+    >>> iso_time("2020-01-02 10:30 PM"), iso_time("2563-01-02")
+    ('2020-01-02T22:30:00', None)
     """
     text, clock = text.strip()[:_LONGEST_DATE], clock.strip()[:_LONGEST_DATE]
+    found = _time_in(text, clock, day_first)
+    if found is None or int(found[:4]) > LATEST_YEAR:
+        return None
+    half = _HALF_DAY.search(clock or text)
+    if half is None or len(found) < len("2020-01-02T10"):
+        return found
+    hour = int(found[11:13])
+    if not 1 <= hour <= 12:
+        return found  # "22:30 PM"
+    return f"{found[:11]}{hour % 12 + 12 * (half[1] in 'pP'):02}{found[13:]}"
+
+
+def _time_in(text: str, clock: str, day_first: bool) -> str | None:
+    """`iso_time` by the clock of 24 hours."""
     match = _DIGITS.match(f"{text}T{clock}" if clock else text)
     if match is None and (shorter := _YEAR_FIRST.match(text)) is not None:
         year, month, day = shorter.groups()
-        return iso_time(f"{year}-{month:0>2}-{day:0>2}{text[shorter.end() :].lstrip(chr(0x65E5))}", clock)
+        return _time_in(f"{year}-{month:0>2}-{day:0>2}{text[shorter.end() :].lstrip(chr(0x65E5))}", clock, False)
     if match is None:
         return _day_first(text, clock, day_first)
     year, month, day, hour, minute, second = match.groups()
@@ -208,11 +234,13 @@ def age_of(text: str, unit: str = "") -> float | None:
     >>> age_of("54"), age_of("3 months"), age_of(">89"), age_of("300"), age_of("200"), age_of("60-70")
     (54.0, 0.25, 90.0, 90.0, None, None)
     """
-    text = text.strip()
+    text = _ABOUT.sub("", text.strip()).replace(" \u00bd", ".5").replace("\u00bd", ".5")
     text = text[1:] if text[:1] in "Pp" and text[1:2].isdigit() else text  # ISO 8601: "P3M"
     match = _AGE.match(text)
-    if match is None or _MORE_DIGITS.match(text, match.end()):
+    if match is None:
         return None
+    if _MORE_DIGITS.match(text, match.end()) and not (match[3] and _AND_PARTS.match(text, match.end())):
+        return None  # "1y6m" goes on
     above, digits, word = match.groups()
     per = _YEARS_PER.get((unit or ("" if word == "+" else word) or "y").strip().lower())
     if per is None and not unit and (word.lower() in _NO_UNIT or text[match.end() :].lstrip()[:1] in (":", "=")):
@@ -267,7 +295,7 @@ def sex_of(text: str) -> str | None:
     >>> sex_of("Female"), sex_of(" m "), sex_of("UN"), sex_of("männlich")
     ('F', 'M', None, 'M')
     """
-    return _SEXES.get(text.strip().lower())
+    return _SEXES.get(text.strip().lower().rstrip("."))
 
 
 def number(text: str | None) -> float | None:

@@ -43,8 +43,14 @@ _BESIDE = frozenset(
     "precordiale precordiali périphérique précordiale derivazione derivazioni afleiding afleidingen avledning "
     "extremitetsavledning bröstavledning afledning brystavledning kytkentä rintakytkentä raajakytkentä odprowadzenie "
     "odprow svod "
+    "afl avled deriv dériv dérivations bröst prekordial prekordiale prekordialna "
     # Hungarian, Romanian, Turkish, Greek, Russian and Ukrainian, Chinese, Japanese, Korean
     "elvezetés derivatia derivația derivasyon απαγωγή απαγωγη отведение отв відведення 导联 導聯 誘導 유도".split()
+)
+# Words behind which a bare number is a chest lead: "Brustwandableitung 3".
+_CHEST = frozenset(
+    "brustwandableitung brustwandabl brustwand brustableitung precordial precordiale précordiale precordiali "
+    "prekordial bröst bröstavledning brystavledning rintakytkentä".split()
 )
 _MINUS = frozenset({"-", "\u2212", "\u2013"})
 _INVERTED = frozenset(
@@ -84,7 +90,16 @@ def signed_lead(name: str) -> tuple[str | None, int]:
     text = text.lstrip("\"'([{ ")
     if text[:1] in _MINUS:
         sign, text = -1, text[1:]
+    if len(text) > 1 and text[-1] in _MINUS and (text[-2].isalnum()):  # "aVR-"
+        sign, text = -sign, text[:-1]
+    if text[:4].lower() == "avl." and text[4:].strip():  # Swedish for lead; aVL has no dot
+        text = text[4:].lstrip()
     words = [word for word in _BREAKS.split(text.lower()) if word]
+    if len(words) == 2 and words[1].isascii() and words[1].isdecimal():
+        if words[0] == "einthoven" and words[1] in ("1", "2", "3"):
+            return _ROMAN[int(words[1]) - 1], sign
+        if words[0] in _CHEST and f"v{words[1]}" in _SPELLINGS:
+            return _SPELLINGS[f"v{words[1]}"], sign
     while len(words) > 1 and (_NUMBERED.fullmatch(words[0]) or words[0] in _BESIDE or words[0] in _INVERTED):
         if words[0] in ("v", "μv") or (words[0] in _INVERTED and sign < 0):
             break

@@ -636,6 +636,62 @@ def test_on_a_phone_a_swipe_over_the_ecg_scrolls_the_page(site: Site, chromium: 
         tab.wait_for_function("e => e.scrollLeft > 100", arg=cards.element_handle())
 
 
+@pytest.mark.parametrize("lang", ["en", "de"])
+def test_on_a_phone_no_bar_is_cut_and_nothing_lies_over_what_is_typed(site: Site, chromium: Any, lang: str) -> None:
+    """The viewers' buttons and legend end before the screen does; Streamlit's "Press Enter" does not cover words."""
+    with visiting(site, chromium, **PHONE) as tab:
+        tab.goto(f"{site.url}/?lang={lang}")
+        tab.get_by_role("radio", name="Mit Worten" if lang == "de" else "By words").click()
+        field = tab.locator(".st-key-words input")
+        field.fill("atrial fibrillation in women over 60")
+        tab.wait_for_timeout(500)
+        box = field.bounding_box()
+        assert box["width"] > 200
+        hit = "([x, y]) => document.elementFromPoint(x, y).closest('.st-key-words') !== null"
+        assert tab.evaluate(hit, [box["x"] + box["width"] - 8, box["y"] + box["height"] - 6])
+        assert not tab.locator("[data-testid=InputInstructions]").is_visible()
+        tab.goto(f"{site.url}/?lang={lang}")
+        tab.locator("input[type=file]").wait_for(state="attached")
+        drop(tab, site.queries / "ECG_1.csv")
+        assert _bar_fits(tab, "viewer-query")
+        tab.locator('[class*="st-key-compare-1-"] button').first.click()
+        opened(tab)
+        assert _bar_fits(tab, "viewer-compare")
+        tab.get_by_role("radio", name="Überlagert" if lang == "de" else "Overlaid").click()
+        tab.frame_locator(".st-key-viewer-compare iframe").locator("svg.sheet").wait_for()
+        assert _bar_fits(tab, "viewer-compare")
+
+
+def _bar_fits(tab: Any, viewer: str) -> bool:
+    """Whether all that a viewer's bar holds ends before the viewer does, and nothing in it has to be scrolled to."""
+    bar = tab.frame_locator(f".st-key-{viewer} iframe").locator(".bar")
+    bar.wait_for()
+    fits: bool = bar.evaluate(
+        "e => e.scrollWidth <= e.clientWidth"
+        " && [...e.children].every(c => c.getBoundingClientRect().right <= innerWidth + .5)"
+    )
+    return fits
+
+
+def test_cases_in_another_order_are_read_from_the_first_on(site: Site, chromium: Any) -> None:
+    """Marked far along the row, on a phone: "Search again" shows its first case, "Near in" likewise."""
+    with visiting(site, chromium, **PHONE) as tab:
+        drop(tab, site.queries / "ECG_1.csv")
+        row = tab.locator(".st-key-cards")
+        tab.locator('.st-key-card-4 [class*="st-key-thumb_up"] button').click()
+        tab.get_by_text("1 similar, 0 not").wait_for()
+        assert row.evaluate("e => e.scrollLeft") > 100
+        tab.get_by_role("button", name="Search again like these").click()
+        tab.get_by_role("button", name="Back to the first search").wait_for()
+        settled(tab)
+        assert row.evaluate("e => e.scrollLeft") < 5
+        row.evaluate("e => e.scrollTo({left: 700})")
+        tab.wait_for_timeout(400)
+        tab.locator(".st-key-concept").get_by_text("QRS", exact=True).click()
+        tab.get_by_role("status").filter(has_text="nearest").first.wait_for()
+        assert row.evaluate("e => e.scrollLeft") < 5
+
+
 def swiped(tab: Any, x: float, y: float, dx: float, dy: float) -> None:
     """One finger put down, moved and taken away."""
     hand = tab.context.new_cdp_session(tab)

@@ -294,3 +294,21 @@ def test_not_binds_before_and_and_before_or(text: str, meaning: Callable[[bool, 
             "c", sex="M" if sex else "F", age_years=70.0 if old else 40.0, labels={"AFIB": 100.0} if label else {}
         )
         assert where.matches(case) == meaning(sex, old, label), (sex, old, label)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        {"age": [60, [70]]}, {"label": ["AFIB", ["LVH"]]}, {"sex": [["F"]]}, "label:AFIB:50",
+        "not label:AFIB:50.5 and sex=F",
+    ],
+)  # fmt: skip
+def test_what_nobody_means_is_refused(where: Any) -> None:
+    """A list in a list, a likelihood behind a colon: not another filter that is answered."""
+    with pytest.raises(QueryError, match=r"filter.*(a list in a list|expected label:AFIB >= 50)"):
+        Where.parse(where)
+
+
+def test_codes_with_colons_are_labels() -> None:
+    case = Case("x", labels={"SNOMED:426783006": 100.0})
+    assert Where.parse("label:SNOMED:426783006").matches(case) and Where.parse('label:"A:50"') is not None

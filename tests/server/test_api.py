@@ -300,6 +300,28 @@ def test_an_id_that_ends_like_an_address_is_read_by_its_location(
     assert missing.status_code == 404 and "odd/x/signal" in missing.json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"labels": {"AMI": 101}}, "100"), ({"labels": {"AMI": -5}}, "0"), ({"labels": {"AMI": 1e300}}, "100"),
+        ({"labels": {"AMI\n": 50}}, "control characters"), ({"labels": {"A" * 5000: 50}}, "100 char"),
+        ({"labels": {"AMI": 50, "ami": 60}}, "twice"), ({"labels": {" ": 50}}, "control characters"),
+        ({"report": "\0\x1b[31mred"}, "U+0000"),
+        ({"report": "LBBB \u202eBBBR"}, "U+202E"), ({"patient_id": "\n"}, "U+000A"),
+        ({"recorded_at": "2999-01-01"}, "2299"), ({"source": "a\x07"}, "U+0007"),
+    ],
+)  # fmt: skip
+def test_fields_that_no_case_has(
+    http: httpx.Client, signal: dict[str, object], fields: dict[str, Any], says: str
+) -> None:
+    case = {"case_id": "odd/fields", **fields}
+    refused = http.post("/v1/cases", json={"case": case, "signal": signal})
+    assert refused.status_code == 422 and says in json.dumps(refused.json(), ensure_ascii=False), refused.json()
+    kept = {"case_id": "odd/fields", "report": "Line\r\n\tanother", "labels": {"AMI": 0, "LVH": 100}}
+    assert http.post("/v1/cases", json={"case": kept, "signal": signal}).status_code == 201
+    assert http.delete("/v1/cases/odd/fields").status_code == 204
+
+
 def test_looking_at_cases(http: httpx.Client, signal: dict[str, object]) -> None:
     """Pages of the list, one case by an id with a slash in either spelling, its drawing, its samples."""
     listed = http.get("/v1/cases", params={"where": "label:AFIB", "limit": 2, "offset": 1}).json()

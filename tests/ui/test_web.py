@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
+from ecgkin.generation.measures.flags import FlagCode
 from ecgkin.index.case import Case
 from ecgkin.index.filters import Where
 from ecgkin.retrieval.ecg.drawing.svg import render_svg
@@ -28,6 +29,7 @@ from ecgkin.ui.api.answers import (
     DigitizedOut,
     DraftAnswer,
     ExplanationOut,
+    FlagOut,
     HitOut,
     InfoOut,
     MapOut,
@@ -524,6 +526,18 @@ def test_report_leaves_with_what_was_accepted() -> None:
     order = [text.index(part) for part in parts]
     assert order == sorted(order) and "QRS 92" not in text
     assert report_files.Reviewed(("", "", "")).empty and not report_files.Reviewed(("", "", ""), own="x").empty
+
+
+def test_what_leaves_has_no_code_of_the_program() -> None:
+    """Flags stand in the text by what they say, not by "[st_elevation]"; so in PDF and FHIR, which take this text."""
+    flags = [
+        FlagOut(code=str(code), severity="urgent", title=f"flag {n}", text=f"flag {n}. Why.", leads=["V2"], measured={})
+        for n, code in enumerate(FlagCode)
+    ]
+    draft = draft_answer().draft.model_copy(update={"flags": flags})
+    text = report_files.report_text(draft, reviewed_all(), "de", DE)
+    assert "Flag 0.\n" in text and "Flag 1.\n" in text
+    assert not re.search(r"[a-z]+_[a-z_0-9]+", text.replace("made_", "")), text
 
 
 def test_pdf_can_be_read() -> None:

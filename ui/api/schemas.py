@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationInfo, field_validator
 
 from ecgkin.retrieval.errors import RecordError
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CaseId = Annotated[str, Field(min_length=1, max_length=500, examples=["ptbxl/12345"])]
 QueryId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$", examples=["5b2d0c1a9f5e4a0e8d4f4b6f2c7a1e90"])]
+LabelKey = Annotated[str, Field(min_length=1, max_length=100)]
+Likelihood = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Units = Literal["mV", "uV", "V"]
 EXAMPLE_CASE: dict[str, Any] = {
     "case_id": "simulated/17",
@@ -57,6 +59,7 @@ class Signal(Body):
         Raises:
             RecordError: Rows, names and rate do not fit together, or no ECG has such amplitudes.
         """
+        from ecgkin.retrieval.ecg.laws import law_notes
         from ecgkin.retrieval.ecg.leads import canonical_lead
         from ecgkin.retrieval.ecg.plausible import amplitude_notes
         from ecgkin.retrieval.ecg.record import EcgRecord
@@ -70,7 +73,10 @@ class Signal(Body):
         if np.isinf(signal).any():
             raise RecordError("a sample is too large (expected millivolts)")
         record = EcgRecord(signal, self.fs_hz, names)
-        return record if np.isnan(signal).all() else record.noted(*amplitude_notes(record.signal_mv, "signal"))
+        if np.isnan(signal).all():
+            return record
+        notes = [*law_notes(dict(zip(names, record.signal_mv, strict=True)))] if len(set(names)) == len(names) else []
+        return record.noted(*notes, *amplitude_notes(record.signal_mv, "signal"))
 
     @classmethod
     def of(cls, record: EcgRecord) -> Signal:
@@ -236,12 +242,44 @@ class CaseFields(Body):
     age_years: float | None = Field(default=None, ge=0, le=150)
     sex: Literal["F", "M"] | None = None
     recorded_at: str | None = Field(default=None, max_length=40, examples=["1984-11-09"])
-    labels: dict[str, FiniteFloat] = Field(
+    labels: dict[LabelKey, Likelihood] = Field(
         default={}, max_length=200, description="statement code to likelihood, percent"
     )
     report: str = Field(default="", max_length=100_000)
     language: str | None = Field(default=None, max_length=20, examples=["en"])
     meta: dict[str, Any] = Field(default={}, max_length=200)
+
+    @field_validator("patient_id", "source", "language", "report")
+    @classmethod
+    def _printable(cls, text: str | None, info: ValidationInfo) -> str | None:
+        """Nothing that moves a cursor, rings a bell or turns the direction of what stands around it."""
+        from ecgkin.index.case import unprintable
+
+        broken = "\n\r\t\u2028\u2029\ufeff" if info.field_name == "report" else ""
+        if text is not None and (found := unprintable(text, broken)):
+            raise ValueError(f"{info.field_name} holds {found} (expected text without control characters)")
+        return text
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: dict[str, float]) -> dict[str, float]:
+        from ecgkin.index.case import unprintable
+
+        for key in labels:
+            if unprintable(key) or key != key.strip():
+                raise ValueError(f"label {key!r:.60} (expected a code without control characters and blanks around it)")
+        if len({key.casefold() for key in labels}) != len(labels):
+            raise ValueError("labels name a statement twice, in capitals and in small letters")
+        return labels
+
+    @field_validator("recorded_at")
+    @classmethod
+    def _of_this_time(cls, text: str | None) -> str | None:
+        from ecgkin.retrieval.ecg.header import LATEST_YEAR
+
+        if text is not None and text[:4].isdecimal() and int(text[:4]) > LATEST_YEAR:
+            raise ValueError(f"recorded_at is {text[:40]!r} (expected a year up to {LATEST_YEAR})")
+        return text
 
     def case(self) -> Case:
         """As a case; RecordError where a field is not what it should be."""

@@ -45,6 +45,8 @@ _SECONDS_PER = {
     **dict.fromkeys("ns nsec nanoseconds".split(), 1e-9),
     **dict.fromkeys("min minutes minuten".split(), 60.0),
 }
+# From which numbers on a column without a unit counts from 1970, of dates after 2001.
+_SINCE_1970 = (("ns", 1e18), ("us", 1e15), ("ms", 1e12), ("s", 1e9))
 _CLOCK_UNITS = frozenset({"hh:mm:ss", "hh:mm:ss.mmm", "mm:ss.mmm", "h:mm:ss", "hh:mm:ss.sss", "mm:ss"})
 _NUMBER = re.compile(r"[-+\u2212]?(?:\d+[.,]?\d*|[.,]\d+)(?:[eE][-+]?\d+)?\Z")
 _THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?\Z")
@@ -369,6 +371,9 @@ def _rate_of(column: NDArray[np.float64], unit: str, where: str, notes: list[str
             f"{where}: the time column does not rise throughout", hint=f"drop the column, and {RATE_HINT}"
         )
     step = float((column[-1] - column[0]) / (column.size - 1))
+    if not unit and (since := next((u for u, least in _SINCE_1970 if column[0] > least), "")):
+        unit = since
+        notes.append(f"the time column counts from 1970: taken as {unit}")
     known = _SECONDS_PER.get(unit.strip().lower())
     coarse = 1.01e-3 if known in (1.0, None) and step < 0.5 else 1.01  # stamps are rounded to milliseconds, or to units
     if float(np.abs(np.diff(column) - step).max()) > max(_UNEVEN * step, coarse):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -143,6 +144,11 @@ def _opened(file: Path, is_bdf: bool) -> tuple[Edf | Bdf, list[str]]:
         text = plain_text(str(error), 120)
         if isinstance(error, UnboundLocalError):  # edfio divides by the duration of a data record
             raise RecordError(f"{file.name} states data records of 0 s: its sampling rate is unknown") from None
+        if isinstance(error, ValueError) and (number := re.search(r"[-+]?\d{1,8},\d{1,8}", text)) is not None:
+            raise RecordError(
+                f"{file.name}: its header writes {number[0]!r} with a decimal comma (EDF expects points)",
+                hint="write it again by a program that keeps to EDF, or turn the commas of its header into points",
+            ) from None
         raise RecordError(f"{file.name} cannot be decoded as EDF: {type(error).__name__}: {text}") from None
     return edf, list(dict.fromkeys(plain_text(str(w.message)) for w in said))
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.corrections import Corrections
 from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
 from ecgkin.retrieval.ecg.page.einthoven import LAWS, Law, law_db
@@ -157,7 +157,8 @@ def _signals(page: Followed, paper: Measured, units: Units, placed: Placed, stro
         by.without_strokes(where)
         signal = by.signals(where, shown, in_step_by_law(by, where))
         record = EcgRecord(signal.astype(np.float32), FS_HZ, LEADS)
-        return _Signals(record, _laws_of(record), where, by)
+        laws = [db for db in _laws(record) if db is not None]
+        return _Signals(record, float(np.mean(laws)) if laws else None, where, by)
 
     first = sampler()
     late_mm = first.late_borders(stretches)  # by the curves with their strokes
@@ -169,29 +170,47 @@ def _signals(page: Followed, paper: Measured, units: Units, placed: Placed, stro
         later = sampled(sampler(), tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True)))
         if later.law_db is not None and (best.law_db is None or later.law_db > best.law_db):
             best = later
-    if best.law_db is None:
-        return best
     # Strokes, names and edges of pulses may have been taken for the ends of leads: without them the rest is lawful.
+    limbs = tuple(s for s in best.stretches if s.lead in LIMB_LEADS)
+    laws = _laws(best.record)
+    if min((db for db in laws if db is not None), default=_UNLAWFUL_DB) >= _UNLAWFUL_DB:
+        return best
     left_out = np.zeros(tracks.y.shape, dtype=bool)
     foreign = _foreign(page.sheet, tracks, strokes, page.fine.factor)
     for doubted, earned in ((foreign, _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
         if doubted is None:
             continue
-        for laws in (LAWS, *((law,) for law in LAWS)):
-            # All leads where the limb leads' laws gain together, else those of one law.
-            kept = _laws_of(best.record, laws)
-            if kept is None or kept >= _UNLAWFUL_DB:
-                continue
-            leads = set(LEADS) if laws is LAWS else {name for name, _ in laws[0]}
-            without = left_out | _within(doubted, best.stretches, leads)
-            if np.array_equal(without, left_out):
-                continue
-            clean = sampled(sampler(without), best.stretches)
-            now = _laws_of(clean.record, laws)
-            if now is not None and now >= kept + earned:
-                best, left_out = clean, without
-                break
-    return best
+        without = _laws(sampled(sampler(left_out | doubted), limbs).record)
+        leads = _leads_mended(laws, without, earned)
+        if leads:
+            left_out |= _within(doubted, best.stretches, leads)
+            laws = tuple(new if _of(law) <= leads else old for law, old, new in zip(LAWS, laws, without, strict=True))
+    return sampled(sampler(left_out), best.stretches) if left_out.any() else best
+
+
+def _leads_mended(laws: tuple[float | None, ...], without: tuple[float | None, ...], earned: float) -> frozenset[str]:
+    """Leads whose ends are better left out.
+
+    Args:
+        laws: How well the leads keep each of `LAWS`, dB.
+        without: The same without the ends that are doubted.
+        earned: What leaving them out must earn, dB.
+
+    Returns:
+        All leads where the limb leads' laws gain together, those of a law where it alone does, or none.
+    """
+
+    def gains(before: Sequence[float], after: Sequence[float]) -> bool:
+        return np.mean(before) < _UNLAWFUL_DB and np.mean(after) >= np.mean(before) + earned
+
+    pairs = [
+        (law, old, new)
+        for law, old, new in zip(LAWS, laws, without, strict=True)
+        if old is not None and new is not None
+    ]
+    if pairs and gains([old for _, old, _ in pairs], [new for _, _, new in pairs]):
+        return frozenset(LEADS)
+    return frozenset().union(*(_of(law) for law, old, new in pairs if gains([old], [new])))
 
 
 def _confidence(sampler: Sampler, stretches: tuple[Stretch, ...], record: EcgRecord) -> dict[str, float]:
@@ -200,8 +219,7 @@ def _confidence(sampler: Sampler, stretches: tuple[Stretch, ...], record: EcgRec
     A law that holds says that the page was read as it is; one that does not leaves its leads in doubt, and the others a
     little.
     """
-    signals = dict(zip(record.leads, record.signal_mv, strict=True))
-    found = [law_db(signals, law) for law in LAWS]
+    found = _laws(record)
     trust = [1.0 if db is None else float(np.clip(0.6 + 0.4 * db / _LAWFUL_DB, 0.6, 1.0)) for db in found]
     out: dict[str, float] = {}
     for stretch in stretches:
@@ -213,14 +231,18 @@ def _confidence(sampler: Sampler, stretches: tuple[Stretch, ...], record: EcgRec
     return out
 
 
-def _laws_of(record: EcgRecord, laws: tuple[Law, ...] = LAWS) -> float | None:
-    """How well the limb leads of a record fulfil laws, dB on average; None where none can be tested."""
+def _of(law: Law) -> frozenset[str]:
+    """The leads of a law."""
+    return frozenset(name for name, _ in law)
+
+
+def _laws(record: EcgRecord) -> tuple[float | None, ...]:
+    """How well the limb leads of a record keep each of `LAWS`, dB; None where that cannot be tested."""
     signals = dict(zip(record.leads, record.signal_mv, strict=True))
-    found = [db for law in laws if (db := law_db(signals, law)) is not None]
-    return float(np.mean(found)) if found else None
+    return tuple(law_db(signals, law) for law in LAWS)
 
 
-def _within(flags: NDArray[np.bool_], stretches: tuple[Stretch, ...], leads: set[str]) -> NDArray[np.bool_]:
+def _within(flags: NDArray[np.bool_], stretches: tuple[Stretch, ...], leads: frozenset[str]) -> NDArray[np.bool_]:
     """Flags of columns, (n_rows, w), where these leads stand."""
     out = np.zeros_like(flags)
     for s in stretches:

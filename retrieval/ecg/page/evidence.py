@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from ecgkin.retrieval.notes import NoteCode
 
 if TYPE_CHECKING:
     from ecgkin.retrieval.ecg.page.digitized import Digitized
+    from ecgkin.retrieval.ecg.page.network.segment import FoundName
 
 FloatArray = NDArray[np.float64]
 Grade: TypeAlias = Literal["sure", "fair", "poor"]
@@ -28,6 +30,8 @@ _NAMED, _SOME_NAMED = 0.6, 0.3
 _FOLLOWED, _HARDLY = 0.9, 0.6
 _REPEATED = 5  # rhythm strips repeat up to three
 _APART = 3.0  # heights of letters
+_ONE_SIZE = 1.5  # ratio of heights: one machine prints all names alike, what is taken for a name in a curve is not
+_SOME_ROWS = 4  # of so many leads one may be out of step with the others
 
 
 class PrintedStretch(Protocol):
@@ -167,7 +171,9 @@ def synchrony(signal_mv: NDArray[np.float32], fs_hz: float) -> float | None:
     """How much the leads of a page are steep at the same moments, as only leads of one heart are.
 
     In each 2.5 s the energy between 5 and 25 Hz of every lead that is known there, averaged over 0.1 s, is correlated
-    with that of every other; the median of the windows' means counts. Noise of several kinds and steps of no common
+    with that of every other; the median of the windows' means counts. Of four leads or more the one that agrees least
+    is left out: a rhythm strip may be out of step with the rows above it, be the page curled or seen from the side.
+    Noise of several kinds and steps of no common
     clock reach .05 (95th percentile of 40 pages), charts and diagrams .14; of 229 real and foreign pages half reach .85
     and all but 6 % .3, the others being curled so that their rows are out of step.
 
@@ -194,23 +200,30 @@ def synchrony(signal_mv: NDArray[np.float32], fs_hz: float) -> float | None:
         energy = steep_energy(np.nan_to_num(rows).astype(np.float64), fs_hz)
         energy = energy[energy.std(axis=1) > 1e-9]
         if len(energy) > 1:
-            said.append(float(np.corrcoef(energy)[np.triu_indices(len(energy), 1)].mean()))
+            alike = np.corrcoef(energy)
+            if len(energy) >= _SOME_ROWS:
+                kept = np.arange(len(energy)) != alike.sum(axis=1).argmin()
+                alike = alike[kept][:, kept]
+            said.append(float(alike[np.triu_indices(len(alike), 1)].mean()))
     return float(np.median(said)) if said else None
 
 
 def _repeated(found: Digitized) -> int:
-    """Leads whose name was read in places that lie apart."""
+    """Leads whose name was read in places that lie apart, in letters of one size."""
     marks = found.sheet.marks
     if marks is None:
         return 0
-    places: dict[str, list[tuple[float, float]]] = {}
+    sure: dict[str, list[FoundName]] = {}
     for name in marks.names:
-        if name.score < _NAME_SCORE:
-            continue
-        known = places.setdefault(name.lead, [])
-        if all(abs(name.x - x) + abs(name.y - y) > _APART * name.height_px for x, y in known):
-            known.append((name.x, name.y))
-    return sum(len(known) > 1 for known in places.values())
+        if name.score >= _NAME_SCORE:
+            sure.setdefault(name.lead, []).append(name)
+    return sum(any(_twice(a, b) for a, b in combinations(names, 2)) for names in sure.values())
+
+
+def _twice(one: FoundName, other: FoundName) -> bool:
+    """Whether two names stand in places of their own and are printed alike."""
+    apart = abs(one.x - other.x) + abs(one.y - other.y) > _APART * min(one.height_px, other.height_px)
+    return apart and max(one.height_px, other.height_px) <= _ONE_SIZE * min(one.height_px, other.height_px)
 
 
 def _named(found: Digitized) -> float:

@@ -124,6 +124,94 @@ def test_random_flips_are_found(base: Path) -> None:
         opened.verify()
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DELETE FROM labels", "DELETE FROM labels WHERE row = 3", "UPDATE labels SET statement = 'SRx' WHERE row = 3",
+        "UPDATE labels SET statement = lower(statement) WHERE row = 3", "UPDATE labels SET code = 'x' WHERE row = 3",
+        "UPDATE labels SET likelihood = 7 WHERE row = 3", "UPDATE labels SET row = 1003 WHERE row = 3",
+        "INSERT INTO labels VALUES ('MORE', 3, 'MORE', 100)", "UPDATE cases SET sex = 'X' WHERE row = 4",
+        "UPDATE cases SET patient_id = 'other' WHERE row = 4", "UPDATE cases SET age_years = 1 WHERE row = 4",
+    ],
+)  # fmt: skip
+def test_a_filter_does_not_answer_from_damaged_tables(base: Path, sql: str) -> None:
+    """What a filter would leave out in silence is found when the first filter is asked; what needs none goes on."""
+    with open_base(base) as opened:
+        whole = opened.count("label:NORM"), opened.count("sex=F")
+        assert opened.count("not label:NORM") == len(opened) - whole[0] and len(opened.cases("label:NORM")) == whole[0]
+    execute(base, sql)
+    for ask in (
+        lambda opened: opened.count("label:NORM"), lambda opened: opened.count("not label:X"),
+        lambda opened: opened.cases("label:NORM", 0, 3), lambda opened: opened.search(unit(1)[0], 3, where="sex=F"),
+        lambda opened: opened.search(unit(1)[0], 3, exclude_patient="p1"),
+    ):  # fmt: skip
+        with open_base(base) as opened:
+            assert opened.search(unit(1)[0], 1) is not None
+            for _ in range(2):
+                with pytest.raises(ManifestError, match=r"damaged") as error:
+                    ask(opened)
+            assert "restore" in (error.value.hint or "")
+
+
+def test_flipped_bits_in_what_filters_ask_are_found(base: Path) -> None:
+    """Pages of the labels' table and of the patients' index, byte by byte: an error, or the same answers as before."""
+    with open_base(base) as opened:
+        labels = [{"AFIB": 80.0, "LVH": float(i)} for i in range(25)]
+        more = [
+            Case(f"d/{i}", patient_id=f"p{i % 7}", age_years=40 + i, sex="FM"[i % 2], labels=said)
+            for i, said in enumerate(labels)
+        ]
+        opened.add(more, unit(25, 8))
+    whole = (base / STORE).read_bytes()
+    asked = ["label:NORM", "not label:NORM", "label:AFIB", "patient=p1", "sex=F", "age>=50"]
+    with open_base(base) as opened:
+        right = [opened.count(where) for where in asked]
+    with closing(sqlite3.connect(base / STORE)) as db:
+        size = db.execute("PRAGMA page_size").fetchone()[0]
+        roots = dict(db.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage > 0").fetchall())
+    rng = np.random.default_rng(6)
+    found = 0
+    for name in ("labels", "cases_patient", "labels_row", "cases_age"):
+        begin = (roots[name] - 1) * size
+        written = [at for at in range(begin, begin + size) if whole[at]]
+        for _ in range(12):
+            flipped = bytearray(whole)
+            flipped[int(rng.choice(written))] ^= 1 << int(rng.integers(8))
+            (base / STORE).write_bytes(flipped)
+            try:
+                with open_base(base) as opened:
+                    assert [opened.count(where) for where in asked] == right, name
+            except CaseBaseError:
+                found += 1
+    assert found >= 24
+    (base / STORE).write_bytes(whole)
+
+
+def test_a_filter_in_an_older_base_is_checked_without_checksums(base: Path) -> None:
+    execute(base, "DROP TABLE checksums")
+    with open_base(base) as opened:
+        assert opened.count("label:NORM") > 0
+    execute(base, "DELETE FROM labels WHERE row = 3")
+    with open_base(base) as opened, pytest.raises(ManifestError, match="labels in the filters' table"):
+        opened.count("label:NORM")
+
+
+def test_odd_labels_are_no_damage(base: Path) -> None:
+    """Keys and numbers that JSON and SQLite spell in ways of their own."""
+    labels = {
+        "A'B\"C": 33.333333333333336,
+        "\u00e4\U0001f600": 1e-7,
+        "ami": 1.0,
+        "AMI": 99.99999999999999,
+        "a\\b": 0.1 + 0.2,
+    }
+    with open_base(base) as opened:
+        opened.add([Case("odd/1", labels=labels)], unit(1, 70))
+    with open_base(base) as opened:
+        assert opened.count("label:ami") == 1 and opened.get("odd/1").labels == labels
+        opened.verify()
+
+
 def test_a_vector_that_is_none(base: Path) -> None:
     """NaN with a checksum that fits, as a stranger would write it."""
     bad = np.full(DIM, np.nan, dtype="<f4").tobytes()

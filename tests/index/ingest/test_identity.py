@@ -198,3 +198,46 @@ def test_what_is_announced_goes_in_nine_languages(text: str, gone: tuple[str, ..
 def test_findings_in_five_languages_stay(text: str) -> None:
     """Rates, pressures, filters, degrees and findings are no numbers and names of people."""
     assert without(text, (), ()) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("Sinusrhythmus. gez. v. Trautenberg", "Trautenberg"), ("Kontrolle bei Kollegin Wiesental", "Wiesental"),
+        ("Einweiser Rosenhain", "Rosenhain"), ("HA: Grünbach", "Grünbach"), ("Läk. Lindgren", "Lindgren"),
+        ("Koll. Abendroth bittet um Kontrolle", "Abendroth"), ("d/w consultant Abernethy", "Abernethy"),
+        ("Rytm zatokowy. Pacjentka Nowacka", "Nowacka"), ("Pacient Dvořák", "Dvořák"), ("Pasient Haugen", "Haugen"),
+        ("Potilas Virtanen", "Virtanen"), ("Beteg Kovács", "Kovács"), ("Hasta Yıldız", "Yıldız"),
+        ("Пациент Иваненко И.И.", "Иваненко"),
+        ("Пациент Иваненко И.И.", "И.И."), ("Врач Смирнова", "Смирнова"),
+        ("Ασθενής Παπαδάκης", "Παπαδάκης"),
+        ("患者 王小花", "王小花"), ("医師：山田太郎", "山田太郎"),
+        ("환자 김철민 방문", "김철민"),
+        ("confirmed by papadimitriou, georgios", "papadimitriou"), ("confirmed by papadimitriou, georgios", "georgios"),
+        ("name: anna meierhof", "meierhof"), ("reviewed by j. smithson", "smithson"), ("gez. meierhof", "meierhof"),
+        ("validé par lemaitre", "lemaitre"), ("firmado por gonzalez", "gonzalez"),
+        ("UID 1.2.840.113619.2.55.3.604688118", "604688118"), ("recorded 2019-W18-5", "2019-W18"),
+        ("KW 18/2019", "18/2019"),
+        ("am Tag 2019-123", "2019-123"), ("pt. is 97 y/o", "97"), ("a 93-year-old man", "93"),
+        ("97-jährige Frau", "97"),
+        ("Alter: 94", "94"), ("aged 101", "101"), ("patiente de 92 ans", "92"), ("born 1921", "1921"),
+    ],
+)  # fmt: skip
+def test_more_that_is_announced_goes(text: str, gone: str) -> None:
+    """Further languages, small letters behind "confirmed by", identifiers of objects, weeks, ages above 89."""
+    left = without(text, (), ())
+    assert gone not in left, left
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Confirmed by echo. Read by cardiology staff, confirmed by repeat ECG.",
+        "rate 97 bpm, QRS 97 ms, axis 95 degrees",
+        "ha fibrillazione atriale", "患者出现心房颤动", "Kardioversion 100 J", "age 64, 45 years old, 89 years",
+        "confirmed by sinus rhythm on later tracing", "signed by computer", "PQ 120 ms, 90 % of beats, 92/min",
+        "Blood pressure 120/95", "read by the machine as atrial fibrillation",
+    ],
+)  # fmt: skip
+def test_what_announces_nobody_stays(text: str) -> None:
+    assert without(text, (), ()) == text

@@ -41,6 +41,8 @@ if (!window.ecgkinPage) {
       when(".st-key-back button", (button) => button.focus({ preventScroll: true }));
     }
     if (closest(event, ".st-key-back")) back();
+    // Cases in another order are read from the first on.
+    if (closest(event, ".st-key-again button, .st-key-original button, .st-key-concept button")) fromFirst();
     const copy = closest(event, "button.ek-copy");
     if (copy && navigator.clipboard) navigator.clipboard.writeText(location.href).then(() => { copy.textContent = copy.dataset.done; });
     const skip = closest(event, "a.ek-skip");
@@ -56,12 +58,14 @@ if (!window.ecgkinPage) {
     const first = card.querySelector("button");
     if (first) first.focus({ preventScroll: true });
   });
+  const fromFirst = () => { const strip = document.querySelector(".st-key-cards"); if (strip) strip.scrollTo({ left: 0, behavior: "instant" }); };
   addEventListener("popstate", () => when(".st-key-cards button", back));
   // A frame that was drawn on the ECG is written into its field, as if it had been typed.
   addEventListener("message", (event) => {
     const text = event.data && event.data.ecgkinRegion;
     const viewer = document.querySelector(".st-key-viewer-query iframe"), field = document.querySelector(".st-key-region input");
     if (typeof text !== "string" || !field || !viewer || event.source !== viewer.contentWindow) return;
+    fromFirst();
     Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, "value").set.call(field, text);
     field.dispatchEvent(new Event("input", { bubbles: true }));
     const key = { key: "Enter", code: "Enter", keyCode: 13, bubbles: true, cancelable: true };

@@ -321,6 +321,7 @@ let touched = false;
 if (all.length > 1) {
   panes.classList.add("two");
   const stack = button(T.stack, T.stack, () => setStack(!panes.classList.contains("stacked")));
+  stack.className = "stack";
   const setStack = (on) => {
     panes.classList.toggle("stacked", on);
     stack.setAttribute("aria-pressed", on);

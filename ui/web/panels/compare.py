@@ -66,7 +66,7 @@ def compare_view(page: Page, work: Work, found: Found, shown: SearchOut, case_id
     with room:
         if st.session_state.get("view") == "overlay":
             size, phone = drawings.OVERLAY_MM, drawings.OVERLAY_PHONE_MM
-            st.html(height_css(f"st-key-{VIEWER}", size, share=OVERLAY_SHARE, phone_mm=phone))
+            st.html(height_css(f"st-key-{VIEWER}", size, share=OVERLAY_SHARE, phone_mm=phone, phone_bars=2))
         else:
             # Where it is explained, a recording is shown with every lead over its whole length.
             layout = WHY_LAYOUT if st.session_state.get("why") and shown.page is None else LAYOUT

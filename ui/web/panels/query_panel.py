@@ -65,7 +65,7 @@ def query_panel(page: Page, work: Work, found: SearchOut) -> DeltaGenerator | No
             st.html(f'<p class="ek ek-asked">“{escape(query.text)}”</p>')
         return None
     with st.container(key="query-room"):
-        st.html(height_css("st-key-query-room", shape(found.page)))
+        st.html(height_css("st-key-query-room", shape(found.page), phone_bars=bars(found.page)))
         return st.container(key=KEY)
 
 
@@ -81,6 +81,15 @@ def shape(page: PageOut | None) -> tuple[float, float]:
     width, height = drawings.framed([(x / per_mm, y / per_mm) for x, y in page.corners], USUAL_SHAPE)[2:]
     lies = abs(page.rotation_deg - 90) < 45
     return (height, width) if lies else (width, height)
+
+
+def bars(page: PageOut | None) -> int:
+    """Lines that the viewer's buttons take on a phone: two where speed and gain are to be chosen.
+
+    Args:
+        page: What was read of a picture; None of a recording.
+    """
+    return 1 + (page is not None and drawings.paper_scale(page)[2])
 
 
 def query_viewer(

@@ -85,7 +85,7 @@ def report_text(draft: DraftOut, reviewed: Reviewed, lang: Lang, word: Words) ->
     cited = {case for sentence, text in pairs if text for case in sentence.citations}
     cases = [f"[{item.number}] {item.case_id}" for item in draft.evidence if item.case_id in cited]
     lines += ["", f"{word('report_cases')}: {'; '.join(cases)}"] if cases else []
-    measured = [f"{flag.title} [{flag.code}]" for flag in draft.flags]
+    measured = [_sentence(flag.title.rstrip(".")) for flag in draft.flags]
     measured += [draft.comparison.sentence] if draft.comparison is not None else []
     lines += ["", f"{word('report_flags')}:", *measured] if measured else []
     left = len(reviewed.kept) - reviewed.accepted - reviewed.changed - reviewed.rejected

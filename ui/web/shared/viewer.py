@@ -84,6 +84,7 @@ def height_css(
     *,
     share: float = SHARE,
     phone_mm: tuple[float, float] | None = None,
+    phone_bars: int = 1,
 ) -> str:
     """The height of a viewer as a rule, so that nothing moves when its page comes.
 
@@ -95,6 +96,7 @@ def height_css(
         across: How many of these it shows beside each other.
         share: Of the window's height that it may take at most.
         phone_mm: Width and height of what it shows on a phone, where that is another drawing.
+        phone_bars: Lines that its buttons take there.
 
     Returns:
         A `<style>` element.
@@ -103,7 +105,8 @@ def height_css(
     return (
         f"<style>.{place} {{ --ek-w: {width:.1f}; --ek-h: {height:.1f}; --ek-n: {across}; "
         f"--ek-most: {100 * share:.0f}vh; }} "
-        f"@media (max-width: 600px) {{ .{place} {{ --ek-w: {narrow:.1f}; --ek-h: {high:.1f}; }} }}</style>"
+        f"@media (max-width: 600px) {{ .{place} {{ --ek-w: {narrow:.1f}; --ek-h: {high:.1f}; "
+        f"--ek-bars: {phone_bars}; }} }}</style>"
     )
 
 

@@ -20,6 +20,7 @@ from ecgkin.retrieval.ecg.formats.pdf.names import LEAST_LEADS, LEAST_MM, Trace,
 from ecgkin.retrieval.ecg.formats.pdf.pages import page_count, pages_of_pictures
 from ecgkin.retrieval.ecg.formats.pdf.scale import Pulse, Scale, pulse_at_start, scale_of
 from ecgkin.retrieval.ecg.header import SourceHeader
+from ecgkin.retrieval.ecg.laws import unlawful
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError, RecordError
 from ecgkin.retrieval.notes import Note, NoteCode
@@ -31,8 +32,6 @@ _RATE_OFF = 0.004
 _USUAL_HZ = 500.0  # for lines whose corners are not evenly spaced
 _FASTEST_HZ = 1000.0
 _DIFFERENT_MV = 0.1
-# Part of the signal that Einthoven's law may leave unexplained: swapped names leave as much as there was.
-_EINTHOVEN = 0.35
 _LONGEST_S = 60.0
 _MOST_PAGES = 20  # of a document that are looked at for ECGs
 # A trace of 2.5 s at the least: 62 mm of paper at 25 mm/s, printed small; samples at 50 Hz; two complexes, up and down.
@@ -210,19 +209,10 @@ def _check_einthoven(channels: Sequence[tuple[str, NDArray[np.float32]]], where:
     Raises:
         RecordError: They do not.
     """
-    leads = dict(channels)
-    for names, signs in ((("I", "II", "III"), (1, -1, 1)), (("aVR", "aVL", "aVF"), (1, 1, 1))):
-        if not all(name in leads for name in names):
-            continue
-        rows = np.array([sign * leads[name] for name, sign in zip(names, signs, strict=True)], dtype=np.float64)
-        rows = rows[:, np.isfinite(rows).all(axis=0)]
-        if rows.shape[1] < _LEAST_POINTS:
-            continue
-        rows -= np.median(rows, axis=1, keepdims=True)
-        rest = rows.sum(axis=0)  # a constant, as each row was drawn about a zero of its own
-        whole, left = float(np.abs(rows).sum(axis=0).mean()) / 2, float(np.abs(rest - np.median(rest)).mean())
-        if left > _EINTHOVEN * whole and left > 0.02:
-            raise RecordError(
-                f"{where}: {', '.join(names)} contradict Einthoven's law by {100 * left / whole:.0f} %: "
-                "are they named rightly, and recorded at the same time?"
-            )
+    found = unlawful(dict(channels), by_column=True)
+    if found is not None:
+        names, left = found
+        raise RecordError(
+            f"{where}: {', '.join(names)} contradict Einthoven's law by {100 * left:.0f} %: "
+            "are they named rightly, and recorded at the same time?"
+        )

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import edfio
+import numpy as np
 import pytest
 
 from ecgkin.retrieval.ecg.formats.edf import _start
+from ecgkin.retrieval.ecg.formats.read import read_ecg
+from ecgkin.retrieval.errors import RecordError
 
 
 def head(recording: str, date: str, clock: str) -> bytes:
@@ -29,3 +35,15 @@ def test_dates_with_two_digits_of_the_year(date: str, clock: str, wanted: str | 
 
 def test_the_recordings_field_knows_the_century() -> None:
     assert _start(head("Startdate 02-MAY-1951 X X X", "02.05.51", "08.30.00")) == "1951-05-02T08:30:00"
+
+
+def test_a_decimal_comma_is_named(tmp_path: Path) -> None:
+    signal = edfio.EdfSignal(np.sin(np.arange(2500) / 9), 250, label="II", physical_dimension="mV")
+    path = tmp_path / "x.edf"
+    edfio.Edf([signal]).write(path)
+    raw = path.read_bytes()
+    at = 256 + 16 + 80 + 8  # the physical minimum of the first signal
+    path.write_bytes(raw[:at] + b"-1,25   " + raw[at + 8 :])
+    with pytest.raises(RecordError, match="with a decimal comma") as error:
+        read_ecg(path)
+    assert "points" in (error.value.hint or "")

@@ -767,3 +767,53 @@ def test_a_header_without_a_rate_says_so(wfdb_record: Callable[[str], Path], tru
     path.write_text("\n".join([f"{lines[0].split()[0]} 12 0.25 1000", *rest]) + "\n")
     assert noted(read_ecg(path), "is it stated in kHz")
     assert millivolts_per("mVolt") == 1 and millivolts_per("uvolt") == 1e-3
+
+
+def test_clocks_of_twelve_hours_and_years_that_cannot_be() -> None:
+    assert iso_time("02.01.2020 10:30 PM") == iso_time("2020-01-02 10:30 p.m.") == "2020-01-02T22:30:00"
+    assert iso_time("2020-01-02", "10:30:05 PM") == "2020-01-02T22:30:05"
+    assert iso_time("2020-01-02 12:05 AM") == "2020-01-02T00:05:00"
+    assert iso_time("2020-01-02 12:05 pm") == "2020-01-02T12:05:00"
+    assert iso_time("2020-01-02 22:30 PM") == "2020-01-02T22:30:00" and iso_time("2020-01-02 AM") == "2020-01-02"
+    assert iso_time("2563-01-02") is iso_time("9999-12-31") is iso_time("02.01.2999") is None
+    assert iso_time("2180-07-23") == "2180-07-23", "as MIMIC moves its dates"
+
+
+@pytest.mark.parametrize(
+    ("name", "lead", "sign"),
+    [
+        ("aVR-", "aVR", -1), ("aVR\u2212", "aVR", -1), ("II -", "II", 1), ("-aVR-", "aVR", 1), ("Afl. V1", "V1", 1),
+        ("Avl. II", "II", 1), ("Dériv. V4", "V4", 1), ("Deriv V2", "V2", 1), ("bröst V1", "V1", 1),
+        ("Einthoven 2", "II", 1), ("Brustwandableitung 3", "V3", 1), ("précordiale 6", "V6", 1),
+        ("Einthoven 4", None, 1), ("Brustwandableitung 7", None, 1), ("Lead 2", None, 1),
+    ],
+)  # fmt: skip
+def test_lead_names_of_more_countries(name: str, lead: str | None, sign: int) -> None:
+    assert signed_lead(name) == (lead, sign)
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("1y6m", 1.5), ("1J 6M", 1.5), ("71ys", 71), ("ca. 70", 70), ("~70", 70), ("3 \u00bd", 3.5), ("60-70", None),
+        ("1y6", None), ("about 5 months", 5 / 12), ("12345", None),
+    ],
+)  # fmt: skip
+def test_ages_as_they_are_noted(text: str, years: float | None) -> None:
+    assert age_of(text) == (None if years is None else pytest.approx(years))
+
+
+def test_sexes_as_they_are_noted() -> None:
+    assert {sex_of(text) for text in ("weibl.", "Mme", "Mlle", "f.", "Mrs.")} == {"F"}
+    assert {sex_of(text) for text in ("männl.", "Herr", "Monsieur", "m.")} == {"M"}
+    assert sex_of("m/w") is sex_of("not male") is sex_of(".") is None
+
+
+def test_a_time_column_since_1970(truth: np.ndarray, tmp_path: Path) -> None:
+    """Microseconds, milliseconds and seconds of an epoch are told by their size."""
+    file = tmp_path / "epoch.csv"
+    for unit, scale in (("us", 1e6), ("ms", 1e3), ("s", 1.0)):
+        stamps = lambda k, scale=scale: f"{(1577934000 + k / 250) * scale:.3f}"  # noqa: E731
+        file.write_text(table(truth, names=f"timestamp,{NAMES}", clock=stamps))
+        record = read_ecg(file)
+        assert record.fs_hz == pytest.approx(250, rel=1e-4) and noted(record, f"counts from 1970: taken as {unit}")
