@@ -237,7 +237,8 @@ class _Writer:
         self.settled = settle(candidates, self.values, weighed.margins, weighed.superclass_margins)
         self.kept = {} if self.few else dict(self.settled.kept)
         self.alternatives = {} if self.few else dict(self.settled.alternatives)
-        said = {**dict.fromkeys(self.alternatives, "possible"), **{code: self._polarity(code) for code in self.kept}}
+        said: dict[str, Polarity] = dict.fromkeys(self.alternatives, "possible")
+        said |= {code: self._polarity(code) for code in self.kept}
         self.without_p = leaves_out_pr(said, found.added)
 
     def report(self) -> tuple[list[Note], dict[str, str]]:
