@@ -105,6 +105,7 @@ RULED_OUT: Mapping[str, tuple[str, str, float]] = {
     "PSVT": ("rate_bpm", "below", 95.0),
     "1AVB": ("pr_ms", "below", 180.0),
     "LPR": ("pr_ms", "below", 180.0),
+    "WPW": ("pr_ms", "above", 170.0),
     "CLBBB": ("qrs_ms", "below", 100.0),
     "CRBBB": ("qrs_ms", "below", 100.0),
     "LAFB": ("axis_deg", "above", -15.0),

@@ -125,7 +125,8 @@ def test_otherwise_normal_is_said_from_a_probability_on(normal: int, said: bool)
     assert (draft.probabilities["NORM"] >= PROBABLE_FROM) is said
     assert ("therwise normal ECG" in draft.text) is said and ("NORM" in draft.codes()) is said
     conclusion = draft.sections[-1]
-    assert bool(conclusion.sentences) is said and bool(conclusion.abstained) is not said
+    # Else the conclusion names what was found, and how probable it is that anything is wrong.
+    assert ("premature complexes" in conclusion.sentences[-1].text) is not said and not conclusion.abstained
 
 
 @given(st.dictionaries(st.sampled_from(CODES), st.floats(0.01, 1.0), max_size=20))
