@@ -211,7 +211,8 @@ def _leads_mended(laws: tuple[float | None, ...], without: tuple[float | None, .
     """
 
     def gains(before: Sequence[float], after: Sequence[float]) -> bool:
-        return np.mean(before) < _UNLAWFUL_DB and np.mean(after) >= np.mean(before) + earned
+        now = float(np.mean(before))
+        return now < _UNLAWFUL_DB and float(np.mean(after)) >= now + earned
 
     pairs = [
         (law, old, new)

@@ -275,7 +275,7 @@ class Sampler:
         out = self._bridged.copy()
         if self._foreign is not None:
             for stretch in stretches:
-                a, b = max(0, int(np.ceil(stretch.left)) + 1), min(out.shape[1], int(stretch.right))
+                a, b = max(0, int(np.ceil(stretch.left)) + 1), min(self._x.size, int(stretch.right))
                 if a < b:
                     out[stretch.row, a:b] |= self._ends_of(stretch.row, a, b)
         return out
