@@ -97,7 +97,8 @@ def test_letters_follow_one_another_once() -> None:
     steps = [0, 1 + LETTERS.index("m"), 1 + LETTERS.index("m"), 0, 1 + LETTERS.index("m"), 1 + LETTERS.index(" "), 0]
     chances = np.full((1 + len(LETTERS), len(steps)), 0.001, dtype=np.float32)
     chances[steps, np.arange(len(steps))] = (0.9, 0.6, 0.8, 0.9, 0.7, 0.9, 0.9)
-    assert decoded(chances) == ReadLine("mm", (pytest.approx(0.8), pytest.approx(0.7)))
+    read = decoded(chances)
+    assert read.text == "mm" and read.sure == pytest.approx((0.8, 0.7))
 
 
 def test_capitals_and_commas_are_read_as_small_letters_and_full_stops() -> None:
