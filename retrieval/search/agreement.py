@@ -24,16 +24,17 @@ Doubles = NDArray[np.float64]
 Singles = NDArray[np.float32]
 RATE_HZ = 100  # of the leads that are compared
 LEAST_S = 4.0  # that two recordings share
-AGREEING = 0.98  # correlation of a lead with its copy
+AGREEING = 0.965  # correlation of a lead with its copy
 FEWEST = 6  # leads in common from which is counted
 _STEEP_S = 0.04  # between the two samples of which the difference is taken
 _CLIPPED = 0.95  # quantile of the steepness of a lead at which it is clipped
 _STILL_MV = 0.001  # steepness below which a lead is flat
 _APART = 3  # samples between the offset of a lead and that of all
+_LEAST = 0.4  # correlation of leads at that offset from which it is worth while to look closer
 _LEFT_OUT_S, _LEFT_OUT_LINES = 0.25, 2  # stretch of time, and lines on either side of a frequency, that may differ
 _BEATS_HZ, _LONGEST_S, _BLUR = 25, 20, 8
 _RHYTHM = slice(4, 64)  # lags of 0.16 to 2.6 s in which rhythms are compared
-_SAME_RHYTHM, _SAME_BEATS = 0.08, 0.92  # distance and correlation from which pairs are worth while to compare
+_SAME_RHYTHM, _SAME_BEATS = 0.07, 0.95  # distance and correlation from which pairs are worth while to compare
 
 
 def enough(leads: int) -> int:
@@ -119,7 +120,8 @@ def agreements(one: Doubles, other: Doubles) -> Doubles:
         one, other: `steepness` of the same leads, shapes (leads, n) and (leads, m).
 
     Returns:
-        Shape (leads,), without the one frequency or the one stretch of time that differs most.
+        Shape (leads,), without the one frequency or the one stretch of time that differs most; as they are for the
+        rest once too many are below `AGREEING`.
     """
     n, m = one.shape[1], other.shape[1]
     lags = np.arange(-(m - 1), n)
@@ -131,15 +133,28 @@ def agreements(one: Doubles, other: Doubles) -> Doubles:
     size = 1 << int(n + m - 1).bit_length()
     shared = np.fft.irfft(np.fft.rfft(one, size) * np.fft.rfft(other, size).conj(), size)[:, lags]
     shared /= np.sqrt(stop - start)
-    near = np.stack([np.roll(shared, by, axis=1) for by in range(-_APART, _APART + 1)]).max(axis=0)
-    best = int(np.argmax(near.sum(axis=0)))
-    low = max(0, best - _APART)
-    found = np.zeros(len(one))
-    for lead, row in enumerate(shared):
-        k = low + int(np.argmax(row[low : best + _APART + 1]))
+    best = _APART + int(np.argmax(_largest_of_seven(shared).sum(axis=0)))
+    low = best - _APART
+    found = shared[:, low : best + _APART + 1].max(axis=1)
+    order = np.argsort(found)
+    spare = len(one) - enough(len(one))
+    if found[order[spare]] < _LEAST:
+        return found
+    for lead in order.tolist():
+        if spare < 0:
+            break
+        k = low + int(np.argmax(shared[lead, low : best + _APART + 1]))
         begin, end, lag = start[k], stop[k], lags[k]
         found[lead] = _but_for_one_place(one[lead, begin:end], other[lead, begin - lag : end - lag])
+        spare -= int(found[lead] < AGREEING)
     return found
+
+
+def _largest_of_seven(rows: Doubles) -> Doubles:
+    """The largest of every 2 `_APART` + 1 = 7 that follow each other in a row."""
+    two = np.maximum(rows[:, 1:], rows[:, :-1])
+    four = np.maximum(two[:, 2:], two[:, :-2])
+    return np.asarray(np.maximum(four[:, 3:], four[:, :-3]))
 
 
 def _but_for_one_place(a: Doubles, b: Doubles) -> float:

@@ -290,7 +290,7 @@ def same_recording(one: EcgRecord, other: EcgRecord) -> bool:
         one, other: Of any rate, with leads in common.
     """
     a, b = _shape_of(one), _shape_of(other)
-    return a is not None and b is not None and (_same(a, b, True) or _agree(a, b))
+    return a is not None and b is not None and (_same(a, b, True) or _agree_alone(a, b))
 
 
 def _same(one: _Shape, other: _Shape, in_any_order: bool) -> bool:
@@ -301,6 +301,12 @@ def _same(one: _Shape, other: _Shape, in_any_order: bool) -> bool:
     if len(set(one.names) & set(other.names)) >= _TELLING and _correlation(one, other) >= SAME_SCALED:
         return True
     return in_any_order and min(len(one.names), len(other.names)) >= _TELLING and _exchanged(one, other) >= SAME_SCALED
+
+
+def _agree_alone(one: _Shape, other: _Shape) -> bool:
+    """As `_agree`, where nobody has looked at the beats."""
+    falls = {k: of_one for k, shape in enumerate((one, other)) if (of_one := beats(shape.steep)) is not None}
+    return bool(same_beats(falls)) and _agree(one, other)
 
 
 def _agree(one: _Shape, other: _Shape) -> bool:
@@ -326,8 +332,12 @@ def _shape_of(record: EcgRecord) -> _Shape | None:
     smooth = averaged(rows, smoothed)
     band = smooth - averaged(rows, _DRIFT_S * record.fs_hz)
     at = edge + np.arange(n) * (record.fs_hz / _RATE_HZ)
-    whole = np.arange(rows.shape[1])
-    resampled, slow = (np.stack([np.interp(at, whole, row) for row in curves]) for curves in (band, smooth))
+    resampled, slow = (
+        curves[:, edge : edge + n]
+        if record.fs_hz == _RATE_HZ
+        else np.stack([np.interp(at, np.arange(len(row)), row) for row in curves])
+        for curves in (band, smooth)
+    )
     return _Shape(names, resampled, white / max(1, round(smoothed)), steepness(slow))
 
 
