@@ -32,7 +32,16 @@ from numpy.typing import NDArray
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.likeness import averaged
 from ecgkin.retrieval.ecg.record import EcgRecord
-from ecgkin.retrieval.search.agreement import AGREEING, FEWEST, Singles, agreements, beats, enough, same_beats, steepness
+from ecgkin.retrieval.search.agreement import (
+    AGREEING,
+    FEWEST,
+    Singles,
+    agreements,
+    beats,
+    enough,
+    same_beats,
+    steepness,
+)
 
 Doubles = NDArray[np.float64]
 Integers = NDArray[np.int_]
@@ -183,7 +192,9 @@ def without_near_copies(
     there[list(known)] = True
     both = there[first] & there[second]
     first, second = first[both], second[both]
-    by_energy, by_lead, in_any_order = (table[first, second] for table in _distances({k: outline.shared for k, outline in known.items()}))
+    by_energy, by_lead, in_any_order = (
+        table[first, second] for table in _distances({k: outline.shared for k, outline in known.items()})
+    )
     nearest = np.minimum(np.minimum(by_energy / ALIKE, by_lead / ALIKE_SCALED), in_any_order / ALIKE_IN_ANY_ORDER)
     equal = (np.maximum(by_energy, by_lead) <= EQUAL) | (by_lead <= EQUAL_SCALED)
     whole = {k for k, outline in known.items() if np.isfinite(outline.shared).all()}
