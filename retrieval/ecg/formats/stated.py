@@ -23,7 +23,8 @@ _SLOWEST_HZ, _FASTEST_HZ = 20.0, 50_000.0
 
 _RATE_WORDS = re.compile(
     r"(?:sampl[a-z]{0,6}[ _-]{0,3}(?:rate|freq[a-z]{0,6})|abtastrate|abtastfrequenz|messrate|\bfs(?:_hz)?\b|"
-    r"fr[e\u00e9]quence d[ '\u2019]?[e\u00e9]chantillonnage|^[#%;/\s]{0,9}hz(?= ?[:=] ?\d)|frecuencia de muestreo|frequenza di campionamento|"
+    r"fr[e\u00e9]quence d[ '\u2019]?[e\u00e9]chantillonnage|^[#%;/\s]{0,9}hz(?= ?[:=] ?\d)|"
+    r"frecuencia de muestreo|frequenza di campionamento|"
     r"frequ[e\u00ea]ncia de amostragem|(?:bemonsterings|sample)frequentie|samplingsfrekvens|"
     r"частота дискретизации|采样率|采样频率)|"
     r"(?P<interval>sampl[a-z]{0,6}[ _-]{0,3}(?:interval|period|time|distance)|abtastintervall|\bdt\b)",
@@ -64,7 +65,8 @@ _CHANGED = re.compile(
     r"(?:re|down|up|sub|over)-?sampl(?!ing (?:rate|freq)[^,;]{0,12}\d)|decimat|dezimi|interpol|"
     r"r[e\u00e9]-?[e\u00e9]chantillonn|heruntergerechnet|umgerechnet|\bdisplay|"
     # samples that were left out: "every 5th sample kept", "jeder zweite Wert", "un point sur deux"
-    r"\b(?:every|each) (?:\d{1,4}(?:st|nd|rd|th)|other|second|third|fourth|fifth|eighth|tenth) (?:sample|point|value|row)|"
+    r"\b(?:every|each) (?:\d{1,4}(?:st|nd|rd|th)|other|second|third|fourth|fifth|eighth|tenth) "
+    r"(?:sample|point|value|row)|"
     r"\bjede[rsn]? (?:\d{1,4}\.|zweite|dritte|vierte|f\u00fcnfte|achte|zehnte)[rsn]? ?(?:abtast|mess|wert|punkt|zeile|"
     r"sample)|\bun (?:\u00e9chantillon|point|sur) ?(?:sur )?(?:deux|trois|quatre|cinq|dix|\d)|\bvar(?:t|je) "
     r"(?:\d{1,4}|andra|tredje|femte|tionde):?e? (?:v\u00e4rde|sampel)|\bthinned|ausged\u00fcnnt|"
@@ -94,7 +96,8 @@ _COUNTS = re.compile(rf"(?<![\w.,]){_NUMBER} ?(?:{_COUNT} ?)?(?:/|per|pro) ?({_V
 # "Unit: 10 uV", "Einheit: Mikrovolt", "Amplitude in microvolts", "resolution = 5 uV"
 _UNIT = re.compile(
     r"\b(?:units?|einheit(?:en)?|unit\u00e9s?|unidad(?:es)?|unidades?|unit\u00e0|enhet|eenheid|amplituden?|amplitudes?|values?|"
-    r"werte|voltages?|data|scal(?:e|ing)|skalierung|resolution|avm|value multiplier|aufl\u00f6sung|r\u00e9solution|lsb|quantum|step size)\b"
+    r"werte|voltages?|data|scal(?:e|ing)|skalierung|resolution|avm|value multiplier|"
+    r"aufl\u00f6sung|r\u00e9solution|lsb|quantum|step size)\b"
     rf"[^\d;,|]{{0,25}}?(?:{_NUMBER} ?|\b)({_VOLTS})(?![\w/])",
     re.IGNORECASE,
 )

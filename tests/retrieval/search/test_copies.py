@@ -132,7 +132,9 @@ def _alone(record: EcgRecord, what: str, rng: np.random.Generator) -> EcgRecord:
     if what == "a lead of another":
         signal[rng.integers(6, 12)] = _ecg("CRBBB", int(rng.integers(90, 99))).signal_mv[7, : signal.shape[1]]
     elif what == "leads moved":
-        signal = np.stack([np.roll(row, round(by * rate)) for row, by in zip(signal, rng.uniform(-0.02, 0.02, 12))])
+        signal = np.stack(
+            [np.roll(row, round(by * rate)) for row, by in zip(signal, rng.uniform(-0.02, 0.02, 12), strict=True)]
+        )
     elif what == "hum":
         signal += 0.1 * np.sin(2 * np.pi * 20.3 * at + rng.uniform(0, 6, (12, 1)))
     elif what == "artefacts":
