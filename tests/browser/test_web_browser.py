@@ -655,9 +655,9 @@ def test_on_a_phone_no_bar_is_cut_and_nothing_lies_over_what_is_typed(site: Site
         drop(tab, site.queries / "ECG_1.csv")
         assert _bar_fits(tab, "viewer-query")
         tab.locator('[class*="st-key-compare-1-"] button').first.click()
-        opened(tab)
+        tab.frame_locator(".st-key-viewer-compare iframe").locator(".pane").nth(1).wait_for()
         assert _bar_fits(tab, "viewer-compare")
-        tab.get_by_role("radio", name="Überlagert" if lang == "de" else "Overlaid").click()
+        tab.get_by_role("radio", name="Übereinander" if lang == "de" else "Overlaid").click()
         tab.frame_locator(".st-key-viewer-compare iframe").locator("svg.sheet").wait_for()
         assert _bar_fits(tab, "viewer-compare")
 
@@ -689,6 +689,7 @@ def test_cases_in_another_order_are_read_from_the_first_on(site: Site, chromium:
         tab.wait_for_timeout(400)
         tab.locator(".st-key-concept").get_by_text("QRS", exact=True).click()
         tab.get_by_role("status").filter(has_text="nearest").first.wait_for()
+        tab.wait_for_timeout(500)
         assert row.evaluate("e => e.scrollLeft") < 5
 
 

@@ -122,5 +122,5 @@ def test_readme_commands_are_those_of_ci(project_root: Path) -> None:
     readme = (project_root / "README.md").read_text(encoding="utf-8").splitlines()
     first = [line for line in readme if line.startswith("python3 -m venv .venv && ")]
     second = [line for line in readme if line.startswith(".venv/bin/pip install")]
-    assert len(first) == 1 and "-c constraints.txt" in first[0] and first[0].endswith("/ecgkin demo")
+    assert len(first) == 1 and " scripts/install.py " in first[0] and first[0].endswith("/ecgkin demo")
     assert len(second) == 1 and "-c constraints.txt" in second[0] and second[0].endswith(" && .venv/bin/pytest -q")

@@ -199,7 +199,8 @@ def test_feedback_moves_the_next_search(http: httpx.Client, signal: dict[str, ob
     refined = http.post("/v1/search", json={"query_id": query_id, "k": 40}).json()
     after = {hit["case"]["case_id"]: hit["score"] for hit in refined["hits"]}
     assert refined["query"] == "refined" and after[ids[20]] > before[ids[20]] + 0.1
-    assert after[ids[1]] - before[ids[1]] < after[ids[20]] - before[ids[20]]
+    assert ids[1] not in after, "what was rejected is not shown again"
+    assert [hit["rank"] for hit in refined["hits"]] == list(range(1, 40)), "the base holds 40"
     rows = http.get("/v1/feedback", params={"format": "csv", "query_id": query_id}).text.splitlines()
     assert rows[0] == "query_id,kind,case_id,similar,marked_at" and len(rows) == 3
     assert len(http.get("/v1/feedback", params={"query_id": query_id}).json()) == 2
@@ -207,6 +208,8 @@ def test_feedback_moves_the_next_search(http: httpx.Client, signal: dict[str, ob
     named = http.post("/v1/search", json={"query_id": query_id, "similar": [ids[30]], "k": 40}).json()
     scores = {hit["case"]["case_id"]: hit["score"] for hit in named["hits"]}
     assert scores[ids[30]] > after[ids[30]]
+    most = http.post("/v1/search", json={"query_id": query_id, "not_similar": ids[2:12], "k": 5}).json()
+    assert len(most["hits"]) == 5 and not set(ids[1:12]) & {hit["case"]["case_id"] for hit in most["hits"]}
 
 
 def test_marks_that_contradict_each_other_are_refused(http: httpx.Client, signal: dict[str, object]) -> None:

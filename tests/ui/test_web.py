@@ -1135,6 +1135,18 @@ def test_places_of_leads_on_a_picture() -> None:
     assert area.part(5.0, 6.25)[1][0] == pytest.approx(25.0) and area.part(1.0, 2.0) == ()
 
 
+def test_rejected_cases_do_not_come_back_in_another_order() -> None:
+    """The refined search leaves them out, and so does the order by a concept of its fifty nearest."""
+    one = search_out(4, query="text")
+    hits = [HitOut(rank=n, score=0.9 - n / 100, case=case_out(n)) for n in range(1, 5)]
+    wide = one.model_copy(update={"query_id": "refined", "hits": hits})
+    found = desk.Found(("key",), Query("text", "x", text="x"), first=one, concept="rhythm", sent={"made/2": False})
+    found.refined = wide.model_copy(update={"hits": [hits[0], hits[2]]})
+    found.wide["refined"] = wide
+    assert found.shown is not None
+    assert {hit.case.case_id for hit in found.shown.hits} == {"made/1", "made/3"}
+
+
 def test_marks_stay_after_the_search_that_followed_them(made_record: EcgRecord, examples: Path) -> None:
     """They are on their cards, with the first similarity where it changed; the button waits for other marks."""
     client = MadeClient(made_record)

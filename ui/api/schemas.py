@@ -175,7 +175,9 @@ class SearchBody(Question):
     raw: bool = Field(default=False, description="with text: the words are only embedded, not understood")
     query_id: QueryId | None = Field(default=None, description="of an earlier search")
     similar: list[CaseId] = Field(default=[], max_length=200, description="with query_id: cases to move towards")
-    not_similar: list[CaseId] = Field(default=[], max_length=200, description="with query_id: cases to move away from")
+    not_similar: list[CaseId] = Field(
+        default=[], max_length=200, description="with query_id: cases to move away from, and not to show again"
+    )
 
 
 class DraftOptions(Body):

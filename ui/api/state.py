@@ -419,7 +419,9 @@ class State:
             raise problems.NotFoundError("no such query_id", hint="search again and take the query_id of that answer")
         return found
 
-    def refined(self, query_id: str, similar: Sequence[str], dissimilar: Sequence[str]) -> NDArray[np.float32]:
+    def refined(
+        self, query_id: str, similar: Sequence[str], dissimilar: Sequence[str]
+    ) -> tuple[NDArray[np.float32], frozenset[str]]:
         """The vector of an earlier search after what was marked, in the store and here; the latter counts.
 
         Args:
@@ -428,7 +430,7 @@ class State:
             dissimilar: Case ids to move away from.
 
         Returns:
-            Unit vector, shape (dim,).
+            Unit vector, shape (dim,), and the cases that are not similar: they are not shown again.
 
         Raises:
             NotFoundError: The query is not known.
@@ -439,4 +441,5 @@ class State:
         marks |= dict.fromkeys(dissimilar, False) | dict.fromkeys(similar, True)
         near, far = [c for c, yes in marks.items() if yes], [c for c, yes in marks.items() if not yes]
         empty = np.empty((0, self.base.dim), dtype=np.float32)
-        return refine(vector, self.base.vectors(near) if near else empty, self.base.vectors(far) if far else empty)
+        moved = refine(vector, self.base.vectors(near) if near else empty, self.base.vectors(far) if far else empty)
+        return moved, frozenset(far)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -60,9 +61,11 @@ def found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> SearchO
         if isinstance(options, SearchBody):
             _check_one_question(options)
         if isinstance(options, SearchBody) and options.query_id is not None:
-            vector = state.refined(options.query_id, options.similar, options.not_similar)
+            vector, rejected = state.refined(options.query_id, options.similar, options.not_similar)
             where, patient = options.where, options.exclude_patient
-            result = state.search.by_vector(vector, options.k, where, patient, kind="refined")
+            result = state.search.by_vector(vector, options.k + len(rejected), where, patient, kind="refined")
+            kept = [hit for hit in result.hits if hit.case.case_id not in rejected][: options.k]
+            result = replace(result, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)))
             first = state.recent.near(options.query_id)
         else:
             result, first = state.drafting.weighed(ask(state, query, options.text, options), query), None

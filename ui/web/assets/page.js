@@ -58,7 +58,17 @@ if (!window.ecgkinPage) {
     const first = card.querySelector("button");
     if (first) first.focus({ preventScroll: true });
   });
-  const fromFirst = () => { const strip = document.querySelector(".st-key-cards"); if (strip) strip.scrollTo({ left: 0, behavior: "instant" }); };
+  // A browser follows the card that it has snapped to wherever that goes: the row is held until the answer is there.
+  let holding = 0, latest = 0;
+  const hold = () => {
+    const strip = document.querySelector(".st-key-cards");
+    if (strip && strip.scrollLeft) strip.scrollTo({ left: 0, behavior: "instant" });
+    const now = performance.now(), works = document.querySelector('.stApp[data-test-script-state="running"]');
+    if (holding && works && now < latest) holding = Math.max(holding, now + 1500);
+    if (now < holding) setTimeout(hold, 100);
+  };
+  const fromFirst = () => { holding = performance.now() + 3000; latest = holding + 60000; hold(); };
+  for (const name of ["pointerdown", "wheel", "keydown"]) document.addEventListener(name, (event) => { if (event.isTrusted) holding = 0; }, { capture: true, passive: true });
   addEventListener("popstate", () => when(".st-key-cards button", back));
   // A frame that was drawn on the ECG is written into its field, as if it had been typed.
   addEventListener("message", (event) => {

@@ -76,10 +76,12 @@ class Found:
         more = None if found is None else self.wide.get(found.query_id)
         if found is None or more is None or (self.concept == "all" and not self.region):
             return found
+        # What the refined search left out does not come back with another order.
+        there = [hit for hit in more.hits if self.refined is None or self.sent.get(hit.case.case_id, True)]
         if self.region:
-            hits = by_likeness(more.hits, self.alike, len(found.hits))
+            hits = by_likeness(there, self.alike, len(found.hits))
         else:
-            hits = ordered(more.hits, found.vote.statements, self.concept, len(found.hits))
+            hits = ordered(there, found.vote.statements, self.concept, len(found.hits))
         return found.model_copy(update={"hits": hits})
 
     @property
