@@ -286,7 +286,7 @@ class Where:
         if isinstance(source, str):
             return cls(_Parser(source).parse())
         if isinstance(source, Mapping):
-            root = _from_mapping(source, "where", 0)
+            root = _from_mapping(source, "where", 0) if source else Join("and", ())
             if _size(root) > MAX_PARTS:
                 raise QueryError(f"filter has more than {MAX_PARTS} comparisons", hint=_HINT)
             return cls(root)
@@ -500,6 +500,8 @@ class _Parser:
 def _from_mapping(source: Mapping[str, Any], where: str, depth: int) -> Node:
     if depth > MAX_DEPTH:
         raise QueryError(f"filter has more than {MAX_DEPTH} levels, at {where[:80]}", hint=_HINT)
+    if not source:  # would let every case through, unsaid
+        raise QueryError(f"filter, {where[:80]}: an object without comparisons", hint=_HINT)
     parts: list[Node] = []
     for key, value in source.items():
         at = f"{where}.{key}"
@@ -541,6 +543,8 @@ def _from_item(key: str, value: Any, at: str, depth: int) -> Node:
         return Join("and" if key == "label" else "or", tuple(_from_item(key, v, at, depth + 1) for v in value))
     if not isinstance(value, Mapping):
         return compare(key, "=", value)
+    if not value or (key == "label" and any(isinstance(test, Mapping) and not test for test in value.values())):
+        raise QueryError('an object without comparisons (expected one such as {">=": 50})')
     if key == "label":
         likelihoods = [
             HasLabel(plain_text(str(name), "label"), operation(str(op)), number(test, "a likelihood in percent"))

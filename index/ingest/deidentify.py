@@ -55,6 +55,8 @@ _PARTICLES = "von|v\\.|van|dos|das|d'|l'|los|las|lo|de|den|der|del|des|zu|zum|zu
 _JOINING = frozenset(_PARTICLES.replace("\\.", "").split("|"))
 # Each with bounded repeats: texts come from strangers.
 _PATTERNS: tuple[re.Pattern[str], ...] = (
+    # Addresses of machines, before their first three numbers are taken for a date.
+    re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]?\d)"),
     re.compile(r"\b[\w.+-]{1,64}(?:@| ?[(\[](?:at|a|@)[)\]] ?)[\w-]{1,64}(?:\.[\w-]{1,64}){1,4}"),
     re.compile(r"\b(?:https?://|www\.)[^\s,;]{1,200}", re.IGNORECASE),
     # Dates: numbers in every order, with the month in words, month and year.
@@ -92,11 +94,19 @@ _PATTERNS: tuple[re.Pattern[str], ...] = (
         r"(?:9\d|1[0-2]\d)\b(?! ?(?:%|ms|bpm|/min))",
         re.IGNORECASE,
     ),
+    re.compile(
+        r"\b(?:aged?|is|was|turned) (?:ninety|(?:a |one )?hundred)(?:[ -](?:and )?(?:one|two|three|four|five|six|seven|"
+        r"eight|nine|ten|eleven|twelve))?\b(?! (?:beats|percent|per|milli|ms))|\b(?:ninety|a hundred|one hundred)"
+        r"(?:[ -](?:and )?\w{3,6})?[ -]years?[ -]old\b|\b(?:\w{4,6}und)?neunzig[ -]?(?:j\u00e4hrig\w{0,2}|jahre?n?\b)|"
+        r"\bquatre[ -]vingt[ -](?:dix|onze|douze|treize|quatorze|quinze|seize)(?:[ -]\w{4,5})? ans\b|"
+        r"\b(?:noventa|novanta)(?: [ye] \w{3,6}|\w{3,7})? (?:a\u00f1os|anni|anos)\b",
+        re.IGNORECASE,
+    ),
     re.compile(r"\b\d{4} ?\u5e74 ?\d{1,2} ?\u6708(?: ?\d{1,2} ?\u65e5)?"),
     # Object identifiers of DICOM.
     re.compile(r"(?<![\w.])[0-2](?:\.\d{1,39}){4,30}(?![\w.]?\d)"),
     # Numbers in groups: insurance (756.1234.5678.97), addresses of machines.
-    re.compile(r"\b\d{2,4}(?:\.\d{2,6}){2,4}\b|\b\d{1,3}(?:\.\d{1,3}){3}\b"),
+    re.compile(r"\b\d{2,4}(?:\.\d{2,6}){2,4}\b"),
     # Before the numbers, for the towns behind them: post codes.
     re.compile(rf"\b(?:[A-Z]{{1,2}}[- ])?\d{{5}} {_CAP}(?: am {_CAP}| an der {_CAP})?"),
     # Telephone and other long numbers; accession numbers and the like, letters and at least three digits.
@@ -136,6 +146,7 @@ _CUES = (
     "Dr Dra Prof Doctora? Docteur Dottoressa MUDr Dott Mr Mrs Ms Miss Herrn? Frau Hrn? Fr Mme Madame Mlle Monsieur "
     "Sra? Señora? Sig(?:\\.ra|\\.na|nora|nor|ra)? Dhr Mevr Mevrouw Mw Meneer Pan Pani "
     "Schwester Pfleger Arzt Ärztin Hausarzt Hausärztin Oberarzt Oberärztin Chefarzt OA CA Nurse Tech Technician "
+    "Sister Matron Dott\\.?(?:ssa|re)(?!\\w) Prof\\.?ssa(?!\\w) "
     "MTA pt Physician Cardiologist Provider Attending Operator Läkare sköterska médecin médico medico huisarts "
     "cardiologue cardiólogo cardiologo infirmi(?:er|ère) enfermer[ao] infermier[ae] "
     "Pat Name Vorname Nachname Familienname Surname Paciente Paziente Patiënte? Patiente? "
@@ -170,7 +181,8 @@ _EAST = re.compile(
 _SMALL = re.compile(
     r"(?P<cue>\b(?i:(?:confirmed|reviewed|read|referred|signed|dictated|reported|interpreted|performed|verified|"
     r"validated|"
-    r"ordered|requested|acquired|recorded) by|(?:patient(?:in|en)?[ -]?|first |last |given |family )?name ?[:=]|"
+    r"ordered|requested|acquired|recorded)(?: (?:electronically|digitally|on screen))? by|"
+    r"(?:patient(?:in|en)?[ -]?|first |last |given |family )?name ?[:=]|"
     r"gez\.|"
     r"(?:befundet|signiert|validiert|freigegeben|unterschrieben) (?:von|durch)|(?:valid\u00e9|lu|sign\u00e9|"
     r"relu) par|"

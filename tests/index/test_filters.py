@@ -164,7 +164,8 @@ def test_dictionary_form_means_the_same(mapping: dict[str, Any], text: str) -> N
 @pytest.mark.parametrize(
     "bad",
     [{"foo": 1}, {"age": "x"}, {"age": {"~": 1}}, {"and": "x"}, {"not": 3}, {"label": {"LVH": 3}}, {"age": {">": [1]}},
-     {"or": [1]}, {"age": True}, 7, ["age>1"]],
+     {"or": [1]}, {"age": True}, 7, ["age>1"], {"age": {}}, {"and": [{"age": [60]}, {}]}, {"not": {}},
+     {"label": {}}, {"label": {"LVH": {}}}],
 )  # fmt: skip
 def test_bad_dictionaries(bad: Any) -> None:
     with pytest.raises(QueryError):

@@ -22,6 +22,7 @@ from ecgkin.retrieval.ecg.simulation.simulate import simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.search.feedback import refine
 from ecgkin.ui.api import problems
+from ecgkin.ui.api.addresses import case_address
 from ecgkin.ui.api.state import State
 from ecgkin.ui.client import Client
 from ecgkin.ui.logs import configure_logging
@@ -296,9 +297,14 @@ def test_an_id_that_ends_like_an_address_is_read_by_its_location(
                 assert client.case(case_id).case_id == case_id
                 assert client.signal(case_id).signal_mv[1][:5] == pytest.approx(samples["signal_mv"][1][:5], abs=0.002)
                 assert b"<svg" in client.page(case_id, "svg")
+        # One address means one case whatever is asked of it: what cannot be removed alone is no other case.
+        if ending in ("signal", "page.svg", "page.png"):
+            refused = http.delete(f"/v1/cases/odd/x/{ending}")
+            assert refused.status_code == 409 and f"x%2F{ending}" in refused.json()["hint"]
+            assert http.get("/v1/cases").json()["total"] == 42
     finally:
-        for case_id in names:
-            assert http.delete(f"/v1/cases/{case_id}").status_code == 204
+        removed = [http.delete(case_address(case_id)).status_code for case_id in names]
+    assert removed == [204, 204]
     missing = http.get("/v1/cases/odd/x%2Fsignal")
     assert missing.status_code == 404 and "odd/x/signal" in missing.json()["detail"]
 
@@ -306,6 +312,7 @@ def test_an_id_that_ends_like_an_address_is_read_by_its_location(
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
+        ({"age_years": True}, "expected years"), ({"language": "<script>"}, "expected a tag"),
         ({"labels": {"AMI": 101}}, "100"), ({"labels": {"AMI": -5}}, "0"), ({"labels": {"AMI": 1e300}}, "100"),
         ({"labels": {"AMI\n": 50}}, "control characters"), ({"labels": {"A" * 5000: 50}}, "100 char"),
         ({"labels": {"AMI": 50, "ami": 60}}, "twice"), ({"labels": {" ": 50}}, "control characters"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -233,6 +234,9 @@ class ExplanationBody(Body):
     case_id: CaseId
 
 
+_LANGUAGE = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8}){0,3}")  # BCP 47
+
+
 class CaseFields(Body):
     """A case as it comes in."""
 
@@ -260,6 +264,21 @@ class CaseFields(Body):
         broken = "\n\r\t\u2028\u2029\ufeff" if info.field_name == "report" else ""
         if text is not None and (found := unprintable(text, broken)):
             raise ValueError(f"{info.field_name} holds {found} (expected text without control characters)")
+        return text
+
+    @field_validator("age_years", mode="before")
+    @classmethod
+    def _no_truth(cls, value: object) -> object:
+        """True is no year."""
+        if isinstance(value, bool):
+            raise ValueError(f"age_years is {str(value).lower()} (expected years)")
+        return value
+
+    @field_validator("language")
+    @classmethod
+    def _tag(cls, text: str | None) -> str | None:
+        if text and not _LANGUAGE.fullmatch(text):
+            raise ValueError(f"language is {text!r} (expected a tag such as 'en' or 'pt-BR')")
         return text
 
     @field_validator("labels")

@@ -387,6 +387,7 @@ def _channels(
     steps: list[float] = []
     filters: list[tuple[float | None, float | None, float | None]] = []
     skewed: list[float] = []
+    turned: list[str] = []
     for k, definition in enumerate(definitions):
         name = _name(definition)
         unit = text_in(_first(definition, "ChannelSensitivityUnitsSequence"), "CodeValue")
@@ -407,6 +408,8 @@ def _channels(
         mv[gaps[:, k]] = np.nan
         if canonical_lead(name):
             steps.append(abs(step) * factor * 1000)
+            if step < 0:
+                turned.append(canonical_lead(name) or name)
             low, high, notch = (_float(definition, f"{kind}Frequency") or None for kind in _FILTERS)
             filters.append((low, high, notch))
             later_s = _float(definition, "ChannelTimeSkew") or 0.0
@@ -417,6 +420,10 @@ def _channels(
             elif skew:
                 skewed.append(abs(skew))
         channels.append((name, mv))
+    if turned:
+        notes.append(
+            f"{named(turned)}: the sensitivity is negative, which turns the lead over; compare it with the original"
+        )
     if skewed:
         most = 1000 * max(skewed) / fs_hz
         notes.append(f"{len(skewed)} leads lie up to {most:.2g} ms apart, less than a sample: left as they are")

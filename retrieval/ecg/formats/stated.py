@@ -23,7 +23,8 @@ _SLOWEST_HZ, _FASTEST_HZ = 20.0, 50_000.0
 
 _RATE_WORDS = re.compile(
     r"(?:sampl[a-z]{0,6}[ _-]{0,3}(?:rate|freq[a-z]{0,6})|abtastrate|abtastfrequenz|messrate|\bfs(?:_hz)?\b|"
-    r"fr[e\u00e9]quence d['\u2019][e\u00e9]chantillonnage|frecuencia de muestreo|frequenza di campionamento|"
+    r"fr[e\u00e9]quence d[ '\u2019]?[e\u00e9]chantillonnage|^[#%;/\s]{0,9}hz(?= ?[:=] ?\d)|"
+    r"frecuencia de muestreo|frequenza di campionamento|"
     r"frequ[e\u00ea]ncia de amostragem|(?:bemonsterings|sample)frequentie|samplingsfrekvens|"
     r"частота дискретизации|采样率|采样频率)|"
     r"(?P<interval>sampl[a-z]{0,6}[ _-]{0,3}(?:interval|period|time|distance)|abtastintervall|\bdt\b)",
@@ -62,7 +63,14 @@ _ANOTHER = re.compile(
 )
 _CHANGED = re.compile(
     r"(?:re|down|up|sub|over)-?sampl(?!ing (?:rate|freq)[^,;]{0,12}\d)|decimat|dezimi|interpol|"
-    r"r[e\u00e9]-?[e\u00e9]chantillonn|heruntergerechnet|umgerechnet|\bdisplay",
+    r"r[e\u00e9]-?[e\u00e9]chantillonn|heruntergerechnet|umgerechnet|\bdisplay|"
+    # samples that were left out: "every 5th sample kept", "jeder zweite Wert", "un point sur deux"
+    r"\b(?:every|each) (?:\d{1,4}(?:st|nd|rd|th)|other|second|third|fourth|fifth|eighth|tenth) "
+    r"(?:sample|point|value|row)|"
+    r"\bjede[rsn]? (?:\d{1,4}\.|zweite|dritte|vierte|f\u00fcnfte|achte|zehnte)[rsn]? ?(?:abtast|mess|wert|punkt|zeile|"
+    r"sample)|\bun (?:\u00e9chantillon|point|sur) ?(?:sur )?(?:deux|trois|quatre|cinq|dix|\d)|\bvar(?:t|je) "
+    r"(?:\d{1,4}|andra|tredje|femte|tionde):?e? (?:v\u00e4rde|sampel)|\bthinned|ausged\u00fcnnt|"
+    r"(?:samples?|points?|values?) (?:skipped|dropped|left out|omitted)",
     re.IGNORECASE,
 )
 _NO_RATE = re.compile(
@@ -88,10 +96,18 @@ _COUNTS = re.compile(rf"(?<![\w.,]){_NUMBER} ?(?:{_COUNT} ?)?(?:/|per|pro) ?({_V
 # "Unit: 10 uV", "Einheit: Mikrovolt", "Amplitude in microvolts", "resolution = 5 uV"
 _UNIT = re.compile(
     r"\b(?:units?|einheit(?:en)?|unit\u00e9s?|unidad(?:es)?|unidades?|unit\u00e0|enhet|eenheid|amplituden?|amplitudes?|values?|"
-    r"werte|voltages?|data|scal(?:e|ing)|skalierung|resolution|aufl\u00f6sung|r\u00e9solution|lsb|quantum|step size)\b"
+    r"werte|voltages?|data|scal(?:e|ing)|skalierung|resolution|avm|value multiplier|"
+    r"aufl\u00f6sung|r\u00e9solution|lsb|quantum|step size)\b"
     rf"[^\d;,|]{{0,25}}?(?:{_NUMBER} ?|\b)({_VOLTS})(?![\w/])",
     re.IGNORECASE,
 )
+# "1 mV = 200", "1 mV corresponds to 200 counts"; "200 counts = 1 mV". Millimetres are those of paper.
+_IS = r"(?:=|\u2259|\u2258|:|is|equals|corresponds to|entspricht|correspond \u00e0|motsvarar|->)"
+_VOLTS_ARE = re.compile(
+    rf"(?<![\w.,]){_NUMBER} ?({_VOLTS}) ?{_IS} ?{_NUMBER}(?![\d.,]|e[+-]?\d)(?! ?(?:{_VOLTS}|mm|cm|k?hz|s|ms|%)\b)",
+    re.IGNORECASE,
+)
+_ARE_VOLTS = re.compile(rf"(?<![\w.,]){_NUMBER} ?(?:{_COUNT} ?)?{_IS} ?{_NUMBER} ?({_VOLTS})(?![\w/])", re.IGNORECASE)
 # A gain that is a bare number, of an amplifier or of the numbers below.
 _BARE_GAIN = re.compile(
     r"\b(?:adc[ _]?)?(?:gain|verst\u00e4rkung|lsb|scale(?: factor)?|scaling(?: factor)?|skalierung|amplification)\b"
@@ -273,6 +289,11 @@ def stated_scale(lines: Sequence[str], where: str = "the table") -> tuple[float,
         each += [
             (1.0 / max(_millivolts(m[1], "mV"), 1e-30) * _millivolts("1", m[2]), m[0]) for m in _COUNTS.finditer(line)
         ]
+        for said, volts, unit, steps in [
+            *((m[0], m[1], m[2], m[3]) for m in _VOLTS_ARE.finditer(line)),
+            *((m[0], m[2], m[3], m[1]) for m in _ARE_VOLTS.finditer(line)),
+        ]:
+            each.append((_millivolts(volts, unit) / max(_millivolts(steps, "mV"), 1e-30), said))
         if not each:
             each = [
                 (_millivolts(m[1] or "1", m[2]), m[0][m.start(1 if m[1] else 2) - m.start() :])

@@ -11,13 +11,16 @@ import re
 # All patterns below are for folded text (`fold`), in which "does" is "dos" and "erfüllt" is "erfullt".
 NO_BEFORE = re.compile(
     r"\b(?:no|nil|not|cannot|\w+n['’]t|nothing|without|never|neither|nor|negative for|absence of|"
-    r"lack(?:s|ing)?|lack of|free (?:of|from)|fail(?:s|ed)? to|"
+    r"lack(?:s|ing)?|lack of|free (?:of|from)|fail(?:s|ed|ing|ures?)? (?:to|of)(?! (?:capt|sens|pac)\w*)|"
     r"rules out|ruled out|(?:can|could|able to) (?:\w+ )?rule out|excludes?|insufficient|unlike|"
     r"(?:incorrect|untrue|false) that|denie[sd]|deny|denying|"
     r"rather than|instead of|as opposed to|"
     r"kein\w*|nicht|nichts|ohne|ausschluss|unzureichend\w*|anders als|im gegensatz zu[rm]?|"
     r"weder|fehlend\w*|fehlt|fehlen|nie|niemals|frei von|verneint|statt|anstatt|"
-    r"anstelle|w/o|short of|mimic\w*|(?:argu\w*|speaks?|spoke|points?) against|neg\W{1,2}for|"
+    r"anstelle|w/o|short of|far from|nowhere near|weit entfernt von|loin d\w*|lontan[oa] da\w*|"
+    r"lejos de|langt ifran|ver van|"
+    r"mimic\w*|simulat(?:es|ed|ing|ion of)|simulier\w*|simulerar|simulant|simul(?:e|a|ando|eert)|"
+    r"masqurad\w* as|(?:argu\w*|speaks?|spoke|points?) against|neg\W{1,2}for|"
     r"no longer|(?:wrong(?:ly)?|erron\w*ly|mistaken(?:ly)?|incorrectly|falsely)(?! (?:plac|posit|connect)\w*)|"
     r"misread \w+|overcall\w*|"
     r"falschlich\w*|irrtumlich\w*|zu unrecht|wegfall|verschwinden|fehlanzeige|imitier\w*|"
@@ -48,6 +51,12 @@ NO_OF_ELSE = re.compile(
     r"sans (?:aucun )?doute|utan (?:all )?(?:tvekan|tvivel)|sin (?:ninguna )?duda|senza (?:alcun )?dubbio|sem duvida|"
     r"zonder (?:enige )?twijfel|mai (?:document|descrit|osserv|vist)\w+ prima|pas (?:de )?(?:changement|"
     r"modification)\w*|"
+    r"(?:sans|aucune?) (?:\w+ )?(?:changement|modification|variation|evolution)s? (?:d\w*|par|depuis)|"
+    r"(?:senza|nessun\w*) (?:\w+ )?(?:variazion|cambiament|modific)\w* (?:d\w*|nel\w*|rispetto)|"
+    r"(?:sin|ningun) (?:\w+ )?(?:cambio|variacion|modificacion)\w* (?:de\w*|en)|"
+    r"(?:sem|nenhuma) (?:\w+ )?(?:alterac|mudanca|variac)\w* (?:d[aeo]s?|n[ao]s?)|"
+    r"(?:ingen|inga|utan) (?:\w+ )?(?:for)?andring\w* (?:av|i|mot|sedan|fran|jamfort)|"
+    r"geen (?:\w+ )?(?:verandering|wijziging)\w* (?:van|in|ten)|"
     r"noch (?:immer|ein\w*|nicht|weiter\w*|vorhanden\w*|besteh\w*)|nicht (?:vor)?bekannt\w*|not previously known)\b"
 )
 # A heading over a list of what is not there: "Absent: AF, LBBB", "Nicht nachweisbar: Vorhofflimmern, WPW".
@@ -60,7 +69,11 @@ DENIED_LIST = re.compile(
 )
 # From here on the words speak of a circumstance, not of what was denied: "no sign of infarction despite the LBBB".
 ASIDE = re.compile(
-    r"\b(?:bei|jetzt|nunmehr|trotz|aufgrund|wegen|"
+    # "instead of LBBB now RBBB"; Swedish "inte ... utan" is "not ... but".
+    r"\b(?:(?<!not )(?<!nicht )(?<!inte )(?<!ej )(?<!niet )(?<!pas )(?<!non )(?<!no )"
+    r"(?:nun|now|nu|maintenant|adesso|ahora)|"
+    r"(?:inte|ej|icke) (?:\w+,? ){1,6}?utan(?! (?:all\w* )?(?:tv|teck|hallp)\w*)|"
+    r"bei|jetzt|nunmehr|trotz|aufgrund|wegen|"
     r"despite|because of|du to|in (?:the )?(?:presence|setting|context) of|given)\b"
 )
 _BE = (
@@ -85,7 +98,8 @@ _SEEN = (
     r"gesehen|"
     r"sehen|ersichtlich|gefunden|finden|gegeben|erfullt|belegt|belegbar|belegen|bestatigt|bestatigen|feststellbar|"
     r"festgestellt|festzustellen|feststellen|darstellbar|abgrenzbar|darstellen|dokumentiert|registriert|"
-    r"pavis(?:as|ad|at|ade|bar\w?)|ses|sedd|sett|synligt?|bekraft(?:as|ad|at)|nachvollzieh\w*|bewahrheitet|"
+    r"pavis(?:as|ad|at|ade|bar\w?)|ses|sedd|sett|synligt?|bekraft(?:as|ad|at)|nachvollzieh\w*|"
+    r"bewahrheitet|dar|auszugehen|"
     r"retrouve\w*|vue?s?|constate\w*|observe\w*|objective\w*|mise? en evidence|confirme\w*|detecte\w*|identifie\w*|"
     r"decele\w*|reconnu\w*|apparente?|observad[oa]s?|observa|presentes?|vist[oa]s?|confirmad[oa]s?|detectad[oa]s?|"
     r"identificad[oa]s?|evidenciad[oa]s?|encontrad[oa]s?|evident\w*|aprecia\w*|rilevat[oa]|evidenziat[oa]|"
@@ -98,11 +112,19 @@ _GONE = (
     r"excluded|ruled out|lacking|missing|(?:very |highly )?unlikely|improbable|resolved|disappeared|gone|terminated|"
     r"ausgeschlossen|auszuschliessen|unwahrscheinlich|verschwunden|weggefallen|verneint|uteslut\w*|osannolik\w*|"
     r"ecarte\w*|elimine\w*|infirme\w*|disparu\w*|desapareci\w*|desapareceu|scompars[oa]|verdwenen|forsvunn\w*|borta|"
-    r"upphort|afastad[oa]s?|retiree?"
+    r"upphort|afastad[oa]s?|retiree?|rejete\w*|rejected|dismissed|refuted?e?s?|verworfen|widerlegt|forkasta\w*|"
+    r"respint[oa]|scartat[oa]|rechazad[oa]s?|rejeitad[oa]s?|verworpen|risolt[oa]|result[oa]s?|"
+    r"resolvid[oa]s?|resolue?s?|"
+    r"opgelost|off the table|out of the qustion|vom tisch|hors de cause|"
+    # what came in its place
+    r"(?:given|gave|giving) way to|replaced by|superseded by|abgelost|gewichen|laisse (?:la )?place|fait place|"
+    r"remplacee? par|lasciato (?:il )?posto|sostituit[oa] da|dado paso|sustituid[oa] por|substituid[oa] por|"
+    r"vervangen door|ersatts? av"
 )
 _NOT = r"not|no|non|nao|niet|geen|pas|ya no|nunca|nooit|cannot|never|no longer|\w+n['’]t|nicht|nie|niemals|ej|inte"
 _VERBS_DE = (
-    r"besteh(?:t|en)|bestand\w*|bestatig(?:t|en|te|ten)|zeig(?:t|en)|zeigte\w*|find(?:et|en)|fand\w*|lieg(?:t|en)|"
+    r"besteh(?:t|en)|bestand\w*|stell(?:t|en|te|ten)|bestatig(?:t|en|te|ten)|zeig(?:t|en)|zeigte\w*|"
+    r"find(?:et|en)|fand\w*|lieg(?:t|en)|"
     r"lag|lagen|lass(?:t|en)|"
     r"liess\w*|ergibt|ergeben|ergab\w*|seh(?:e|en)|erkenn(?:e|en|t)|erschein(?:t|en)|imponier(?:t|en)|sieht|gibt|"
     r"ist|sind|war|waren|wird|werden|wurden?|"
@@ -158,9 +180,11 @@ EARLIER = re.compile(
 )
 MAYBE_BEFORE = re.compile(
     r"\b(?:possibl[ey]|probabl[ey]|suspected|suspicion of|suggest\w*|consider|questionable|may be|might|could be|"
-    r"likely|borderline|compatible with|consistent with|qury|query|r/o|doubtful|dubious|equivocal|rule out|"
+    r"likely|borderline|compatible with|consistent with|qury|query|r/o|doubtful|dubious|equivocal|"
+    r"hardly|scarcely|barely|uncertain|rule out|"
     r"to exclude|"
-    r"if|falls|in case of|zweifelhaft\w*|zum ausschluss|tveksam\w*|"
+    r"if|falls|in case of|zweifelhaft\w*|zum ausschluss|tveksam\w*|kaum|unsicher\w*|knappast|osaker\w*|incertain\w*|"
+    r"a peine|gure|incert[oa]|inciert[oa]|dudos[oa]|dubbi[oa]|duvidos[oa]|onzeker\w*|nauwelijks|"
     r"(?:cannot|can not|can't|unable to|dos not|dosn't|do not) (?:\w+ )?(?:exclude|rule out)|"
     r"(?:can ?not|can['\u2019]t|could not|couldn['\u2019]t) be (?:\w+ )?(?:excluded|ruled out)|"
     r"(?:ne|n['\u2019]) ?(?:\w+ ){0,3}?(?:d['\u2019] ?)?(?:exclure|eliminer|ecarter)|impossible (?:de |"
@@ -172,7 +196,8 @@ MAYBE_BEFORE = re.compile(
     r"descartar|afastar)|niet (?:uit te sluiten|uitgesloten|uitsluiten)|"
     r"n['\u2019 ]?e?(?:xclut|limine|carte) pas|no (?:descarta|excluye)|non esclude|nao (?:exclui|descarta|afasta)|"
     r"not (?:be )?(?:excluded|ruled out)|(?:inte|ej|icke) (?:\w+ )?uteslut(?:as?|en|et|na)|"
-    r"nicht (?:\w+ )?(?:auszuschliessen|ausgeschlossen(?:e[mnrs]?)?|ausschliessbar|unwahrscheinlich\w*)|"
+    r"nicht (?:\w+ )?(?:auszuschliessen(?:de[mnrs]?)?|ausgeschlossen(?:e[mnrs]?)?|"
+    r"ausschliessbar(?:e[mnrs]?)?|unwahrscheinlich\w*)|"
     r"not (?:\w+ )?unlikely|(?:inte|ej|icke) (?:\w+ )?osannolik\w*|"
     r"v\.? ?a\.?|verdacht\w*|fraglich\w*|moglich\w*|wahrscheinlich\w*|vermutlich\w*|evtl|eventuell\w*|dd|"
     r"possibile|probabile|posible|possivel|provavel|sospett\w*|sospecha de|suspicion de|suspeita de|mogelijke?|"
@@ -181,6 +206,8 @@ MAYBE_BEFORE = re.compile(
 )
 # German and Swedish doubt follows bare ("inferiorer infarkt möglich"), English with a verb or at the clause's end.
 MAYBE_AFTER = re.compile(
+    r"^\W*(?:(?:is|remains?|est|reste|e|es|ar|ist|bleibt|blijft) )?(?:uncertain|incertain\w*|incert[oa]|inciert[oa]|"
+    r"dudos[oa]|dubbi[oa]|duvidos[oa]|onzeker|osaker\w*|unsicher)\W*$|"
     r"^.{0,40}?(?:\?|\b(?:(?:can ?not|can't|not|could not|couldn't) be (?:\w+ )?(?:excluded|ruled out)|"
     r"(?:can|could)n?['\u2019]?t be (?:\w+ )?(?:excluded|ruled out)|"
     r"(?:non|pas|not|nao|niet) (?:\w+ )?(?:exclu[es]*|elimine\w*|ecarte\w*|esclus[oa]|escludibile|exclui\w*|"
@@ -214,3 +241,5 @@ AGAINST_BEFORE = re.compile(r"\b(?:gegen|contre|contra|contro|tegen|mot|against)
 AGAINST_BEHIND = re.compile(
     r"^\W*(?:\w+\W+){0,4}?(?:sprech\w*|sprich\w*|sprach\w*|plaid\w*|parl\w*|habla\w*|pleit\w*|speaks?|talar|taler)\b"
 )
+# Italian and Spanish deny with the bare word: "blocco di branca, non fibrillazione". "Non ST elevation" does not.
+BARE_NO = re.compile(r"(?:^|,|\b(?:ma|e)) ?non\Z")

@@ -26,6 +26,7 @@ from ecgkin.retrieval.ecg.statements.cues import (
     AGAINST_BEFORE,
     AGAINST_BEHIND,
     ASIDE,
+    BARE_NO,
     DENIED_LIST,
     EARLIER,
     EMPTY_BEFORE,
@@ -44,11 +45,18 @@ Polarity = Literal["present", "absent", "possible"]
 
 # A word, with an optional plural in brackets as devices print it: "extrasystole(n)", "contraction(s)"; "a-v" is one.
 _TOKEN = re.compile(r"\b[aA]-[vV]\b|[^\W_]+(?:_(?!\w))?(?:\((?:n|s|a|e|er|en)\)(?![^\W\d_]))?", re.UNICODE)
-_ENDINGS = ("ern", "en", "er", "es", "em", "e", "s", "n")
+# Two compounds that share their end: "Links- und Rechtsschenkelblock", "höger- eller vänstergrenblock".
+_SIDES = r"(?:links|rechts|linker|rechter|v[aä]nster|h[oö]ger|vorder|hinter|inferior|lateral)"
+_SHARED_END = re.compile(
+    rf"(?P<side>\b{_SIDES})-,? ?(?:noch|und|oder|bzw\.?|sowie|och|eller|en|of) {_SIDES}(?P<end>\w{{4,30}})",
+    re.IGNORECASE,
+)
+_ENDINGS = ("erns", "ern", "en", "er", "es", "em", "e", "s", "n")
 _MIN_STEM = 4
 _CODES = frozenset(fold(s.code) for s in STATEMENTS)
 _FILLERS = frozenset({"the", "a", "an", "der", "die", "das", "des", "dem", "den", "of"})
 # Spellings of one word in three languages, after stemming.
+_DEFINITE = {"blocket": "block", "flimret": "flimm", "fladdret": "fladd"}  # Swedish words with their article
 _SAME = {
     "infarction": "infarct",
     "infarctions": "infarct",
@@ -96,6 +104,7 @@ _LISTED = 12  # hits of one list that share what is said after the last
 _AFFIRMED = re.compile(
     r",\W*(?:there (?:is|are)|but|with|mit|med|es (?:besteht|zeigt)|besteht|zeigt|shows?|jetzt|now)\b"
 )
+_NOT_SV, _BUT = re.compile(r"\b(?:inte|ej|icke)\b", re.IGNORECASE), re.compile(r"\A\s*utan\b", re.IGNORECASE)
 _SIGHT = 200  # characters of a clause that are looked at on either side
 # Dots of these words end no sentence; other short words ("AF.", "II.", "no.") end one.
 _DOTTED = frozenset({"ca", "dd", "vs", "nr", "re", "li", "st", "zn", "va", "bd", "neg"})
@@ -280,9 +289,12 @@ def _polarity(text: str, taken: int, start: int, end: int, after: str) -> tuple[
     if "," in before:
         item = before[before.rindex(",") :]
         if _AFFIRMED.search(fold(item)) or not _JOINED.search(item + clause_rest):
-            before = item[1:]
+            # Swedish: "inte förmaksflimmer, utan vänstergrenblock" is "not ... but".
+            before = _BUT.sub("", item[1:]) if _NOT_SV.search(before) else item[1:]
     words = fold(before).split()
     if "noch" in words and "noch" in fold(clause_rest).split():  # Dutch; in German it stands behind "weder"
+        return "absent", False
+    if BARE_NO.search(" ".join(words)) and not text[start:end].casefold().startswith("st"):
         return "absent", False
     near, before = " ".join(words[-_MAYBE_REACH:]), " ".join(words[-_NO_REACH:])
     aside = max((m.end() for m in ASIDE.finditer(before)), default=0)
@@ -317,8 +329,9 @@ def _is_abbreviation(text: str, dot: int) -> bool:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
+    shortened = {m.start(): m["side"] + m["end"] for m in _SHARED_END.finditer(text)} if "-" in text else {}
     for match in _TOKEN.finditer(text):
-        stem = _stem(match.group())
+        stem = _stem(shortened.get(match.start(), match.group()))
         if stem not in _FILLERS:
             yield _Token(stem, match.start(), match.end())
 
@@ -330,6 +343,9 @@ def _stem(word: str) -> str:
         return plain
     if plain in _SAME:  # before an ending goes: "infarction" is none of "infarctio"
         return _SAME[plain]
+    for with_article, bare in _DEFINITE.items():
+        if plain.endswith(with_article):
+            return plain.removesuffix(with_article) + bare
     for ending in _ENDINGS:
         if plain.endswith(ending) and len(plain) - len(ending) >= _MIN_STEM:
             plain = plain[: -len(ending)]

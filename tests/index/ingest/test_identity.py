@@ -221,6 +221,10 @@ def test_findings_in_five_languages_stay(text: str) -> None:
         ("am Tag 2019-123", "2019-123"), ("pt. is 97 y/o", "97"), ("a 93-year-old man", "93"),
         ("97-jährige Frau", "97"),
         ("Alter: 94", "94"), ("aged 101", "101"), ("patiente de 92 ans", "92"), ("born 1921", "1921"),
+        ("Signed electronically by: okonjo, b.", "okonjo"), ("Reported to Sister Fairweather", "Fairweather"),
+        ("Refertato da dott.ssa Bianchedi", "Bianchedi"), ("aged ninety-three", "ninety"),
+        ("a ninety-two year old man", "ninety"), ("Patientin, dreiundneunzigjährig", "neunzig"),
+        ("patiente de quatre-vingt-treize ans", "treize"), ("IP 10.11.12.14", "14"), ("10.0.0.1 port", "0.1"),
     ],
 )  # fmt: skip
 def test_more_that_is_announced_goes(text: str, gone: str) -> None:

@@ -125,6 +125,47 @@ def test_copies_with_exchanged_leads_vote_once(code: str) -> None:
     assert [case.case_id for case, _ in without_near_copies(found, apart, samples.get)] == ["c/0", "o/1"]
 
 
+def _alone(record: EcgRecord, what: str, rng: np.random.Generator) -> EcgRecord:
+    """A copy of which each lead, or one alone, is altered for itself."""
+    signal, rate = record.signal_mv.astype(np.float64).copy(), record.fs_hz
+    at = np.arange(signal.shape[1]) / rate
+    if what == "a lead of another":
+        signal[rng.integers(6, 12)] = _ecg("CRBBB", int(rng.integers(90, 99))).signal_mv[7, : signal.shape[1]]
+    elif what == "leads moved":
+        signal = np.stack(
+            [np.roll(row, round(by * rate)) for row, by in zip(signal, rng.uniform(-0.02, 0.02, 12), strict=True)]
+        )
+    elif what == "hum":
+        signal += 0.1 * np.sin(2 * np.pi * 20.3 * at + rng.uniform(0, 6, (12, 1)))
+    elif what == "artefacts":
+        for row in signal:
+            begin = rng.integers(round(rate), round(8 * rate))
+            row[begin : begin + round(0.06 * rate)] += 2.0 * rng.choice([-1, 1])
+    return _with(record, signal)
+
+
+@pytest.mark.parametrize("what", ["a lead of another", "leads moved", "hum", "artefacts"])
+@pytest.mark.parametrize("code", ["NORM", "AFIB", "CLBBB"])
+def test_copies_with_leads_altered_one_by_one_vote_once(code: str, what: str) -> None:
+    """The leads that agree are counted; other recordings stay, one of the same kind among them."""
+    rng = np.random.default_rng(9)
+    record = _ecg(code, 5)
+    samples = {"c/0": record, **{f"c/{k}": _alone(record, what, rng) for k in range(1, 4)}}
+    samples |= {f"o/{seed}": _ecg(code, seed) for seed in (6, 7)}
+    found = [(Case(case_id), 0.9 - 0.01 * k) for k, case_id in enumerate(samples)]
+    apart = np.eye(len(found), dtype=np.float32)
+    assert [case.case_id for case, _ in without_near_copies(found, apart, samples.get)] == ["c/0", "o/6", "o/7"]
+    assert same_recording(record, samples["c/1"]) and not same_recording(samples["c/1"], samples["o/6"])
+
+
+def test_leads_that_are_altered_each_in_a_large_part_are_no_copies() -> None:
+    """Four of eight leads of another recording: not enough agree."""
+    record, other = _ecg("NORM", 5), _ecg("NORM", 6)
+    half = record.signal_mv.copy()
+    half[6:10] = other.signal_mv[6:10, : half.shape[1]]
+    assert not same_recording(record, _with(record, half))
+
+
 def test_two_recordings_of_one_patient_are_two() -> None:
     """The same leads that vary together alike, beats at other times: each is an observation of its own."""
     record = _ecg("NORM", 5)

@@ -23,7 +23,7 @@ from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.errors import ImageError, QueryError
 from ecgkin.retrieval.search.queries import image_query
 from ecgkin.ui.api import decoding, intake, openapi, problems
-from ecgkin.ui.api.addresses import case_address, case_meant
+from ecgkin.ui.api.addresses import BELOW, case_address, case_meant
 from ecgkin.ui.api.answers import CaseOut, CasesOut
 from ecgkin.ui.api.routes.search import vector_of
 from ecgkin.ui.api.schemas import CaseBody, CaseFields, Signal
@@ -212,10 +212,16 @@ async def case(request: Request, case_id: CaseIdPath) -> CaseOut:
 
 @router.delete("/cases/{case_id:path}", status_code=204, response_class=Response, summary="Remove a case")
 async def remove(request: Request, case_id: CaseIdPath) -> Response:
-    """It is found no more when the answer comes."""
+    """It is found no more when the answer comes. The address means the same case as that of a GET."""
     state: State = request.app.state.ecgkin
 
     def take_out() -> Response:
+        shorter, _, ending = case_id.rpartition("/")
+        if shorter in state.base and ending in BELOW and case_meant(request, shorter, ending, state.base) is None:
+            raise problems.ConflictError(
+                f"this is the address of the {ending} of case {shorter[:100]!r}, which is not removed alone",
+                hint=f"the case {case_id[:100]!r} is at {case_address(case_id)[:300]}",
+            )
         check_known(state, case_id)
         state.base.remove([case_id])
         return Response(status_code=204)

@@ -573,6 +573,7 @@ def test_two_rates_are_not_chosen_from(lines: list[str]) -> None:
         "Sampling rate per channel 100 Hz, 12 channels at 1200 Hz", "Abtastrate 1000 Hz (heruntergerechnet)",
         "Sampling rate: 100 bits", "Sampling rate = \u2212250 Hz", "sampling rate 250 Hz or 500 Hz",
         "Abtastrate (gesamt): 3000 Hz", "sampling rate: 500 Hz; downsampled", "upsampled from 250 Hz, fs=500 Hz",
+        "fs: 500 Hz, every 5th sample kept", "Abtastrate 500 Hz, jeder zweite Wert", "fs 500 Hz, thinned by 5",
     ],
 )  # fmt: skip
 def test_a_rate_that_may_be_another_is_refused(line: str) -> None:
@@ -608,6 +609,9 @@ def test_a_rate_beside_other_amounts(line: str, fs_hz: float | None) -> None:
         ("units=mV", 1.0), ("Gain: 1000 counts per mV", 0.001), ("LSB: 5 uV", 0.005), ("Values are in uV", 0.001),
         ("Unit\u00e9s : \u00b5V", 0.001), ("gain 10 mm/mV", None), ("resolution 12 bit", None), ("Gain: 1", None),
         ("Speed 25 mm/s, gain 10 mm/mV, units uV", 0.001), ("Sampling rate 500 Hz", None), ("1 LSB = 0.5 uV", 0.0005),
+        ("# 1 mV = 200", 0.005), ("200 counts = 1 mV", 0.005), ("1 mV entspricht 200", 0.005),
+        ("1 mV corresponds to 1000 units", 0.001), ("10 mm = 1 mV", None), ("1 mV = 10 mm", None),
+        ("# AVM 4880 nV", 0.00488),
         ("200 units per mV", 0.005), ("Amplitude resolution: 1 nV per count", 1e-6), ("V1 is noisy", None),
     ],
 )  # fmt: skip
@@ -817,3 +821,19 @@ def test_a_time_column_since_1970(truth: np.ndarray, tmp_path: Path) -> None:
         file.write_text(table(truth, names=f"timestamp,{NAMES}", clock=stamps))
         record = read_ecg(file)
         assert record.fs_hz == pytest.approx(250, rel=1e-4) and noted(record, f"counts from 1970: taken as {unit}")
+
+
+def test_a_dicom_file_whose_leads_are_turned_over_says_so(faults: Path, tmp_path: Path) -> None:
+    """A negative sensitivity is applied as it stands, and named with its leads."""
+    import pydicom
+
+    plain = read_ecg(faults / "neg_avr.dcm")
+    assert not noted(plain, "sensitivity is negative")
+    data = pydicom.dcmread(faults / "neg_avr.dcm")
+    for channel in data.WaveformSequence[0].ChannelDefinitionSequence:
+        channel.ChannelSensitivity = str(-float(channel.ChannelSensitivity))
+        channel.ChannelBaseline = str(-float(channel.get("ChannelBaseline") or 0))
+    pydicom.dcmwrite(tmp_path / "turned.dcm", data)
+    turned = read_ecg(tmp_path / "turned.dcm")
+    assert noted(turned, "sensitivity is negative") and noted(turned, "V1")
+    assert np.allclose(turned.signal_mv, -plain.signal_mv, atol=1e-4, equal_nan=True)

@@ -141,3 +141,56 @@ def test_denied_and_doubted_in_eight_languages(text: str, expected: dict[str, st
 def test_an_article_is_no_left_atrium() -> None:
     assert [found.code for found in find_statements("La fibrillation auriculaire")] == ["AFIB"]
     assert [found.code for found in find_statements("LA enlargement")] == ["LAO/LAE"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # "cannot be excluded" as an adjective
+        ("Nicht auszuschließender Linksschenkelblock.", {"CLBBB": MAYBE}),
+        ("Nicht ausschließbares Vorhofflimmern.", {"AFIB": MAYBE}),
+        # one instead of another, "not ... but"
+        ("Statt des Linksschenkelblocks nun Rechtsschenkelblock.", {"CLBBB": NO, "CRBBB": YES}),
+        ("Instead of AF now atrial flutter.", {"AFIB": NO, "AFLT": YES}),
+        ("Nicht nun Vorhofflimmern.", {"AFIB": NO}),
+        ("Inte förmaksflimmer utan förmaksfladder.", {"AFIB": NO, "AFLT": YES}),
+        ("Ej förmaksflimmer, utan vänstergrenblock.", {"AFIB": NO, "CLBBB": YES}),
+        ("Förmaksflimmer utan vänstergrenblock.", {"AFIB": YES, "CLBBB": NO}),
+        # no change of what is there
+        ("Nessuna variazione del blocco di branca sinistra.", {"CLBBB": YES}),
+        ("Ingen förändring av vänstergrenblocket.", {"CLBBB": YES}),
+        ("Sans modification du bloc de branche gauche.", {"CLBBB": YES}),
+        ("Sin cambios en el bloqueo de rama izquierda.", {"CLBBB": YES}),
+        ("Sem alterações do bloqueio de ramo esquerdo.", {"CLBBB": YES}),
+        # what came in its place, what is seen no more, what was refused
+        ("AF has given way to sinus rhythm.", {"AFIB": NO, "SR": YES}),
+        ("LBBB replaced by RBBB.", {"CLBBB": NO, "CRBBB": YES}),
+        ("La fibrillation auriculaire a laissé place à un rythme sinusal.", {"AFIB": NO, "SR": YES}),
+        ("Das vorbeschriebene Vorhofflimmern stellt sich nicht mehr dar.", {"AFIB": NO}),
+        ("Vom Vorliegen eines Vorhofflimmerns ist nicht auszugehen.", {"AFIB": NO}),
+        ("L'hypothèse d'une fibrillation auriculaire est rejetée.", {"AFIB": NO}),
+        ("Die Diagnose Vorhofflimmern wurde verworfen.", {"AFIB": NO}),
+        ("Fibrillazione atriale risolta.", {"AFIB": NO}),
+        ("Fibrilación auricular resuelta.", {"AFIB": NO}),
+        ("Atrial fibrillation is off the table.", {"AFIB": NO}),
+        # far from it, hardly, like it
+        ("Far from meeting LVH criteria.", {"LVH": NO}),
+        ("Artifact simulating atrial flutter.", {"AFLT": NO}),
+        ("Failure to show LBBB.", {"CLBBB": NO}),
+        ("Hardly LBBB.", {"CLBBB": MAYBE}),
+        ("Kaum Linksschenkelblock.", {"CLBBB": MAYBE}),
+        # doubt
+        ("Bloc de branche gauche incertain.", {"CLBBB": MAYBE}),
+        ("Osäkert förmaksflimmer.", {"AFIB": MAYBE}),
+        ("Fibrillazione atriale incerta.", {"AFIB": MAYBE}),
+        ("LBBB is uncertain.", {"CLBBB": MAYBE}),
+        # a bare word, and compounds that share their end
+        ("Blocco di branca sinistra completo, non fibrillazione atriale.", {"CLBBB": YES, "AFIB": NO}),
+        ("Weder Links- noch Rechtsschenkelblock.", {"CLBBB": NO, "CRBBB": NO}),
+        ("Links- und Rechtsschenkelblock.", {"CLBBB": YES, "CRBBB": YES}),
+        ("Varken höger- eller vänstergrenblock.", {"CRBBB": NO, "CLBBB": NO}),
+    ],
+)
+def test_instead_unchanged_replaced_hardly(text: str, expected: dict[str, str]) -> None:
+    found = {hit.code: hit.polarity for hit in find_statements(text)}
+    assert {code: found.get(code) for code in expected} == expected
