@@ -67,6 +67,7 @@ class NoteCode(StrEnum):
     PAGE_UNREADABLE = "page_unreadable"
     FEW_CASES_PASS = "few_cases_pass"
     FEW_CASES_THERE = "few_cases_there"
+    MARKED_LEFT_OUT = "marked_left_out"
     VOTE_FILTERED = "vote_filtered"
     VOTE_NOT_CALIBRATED = "vote_not_calibrated"
     VOTE_TOO_SHALLOW = "vote_too_shallow"
@@ -240,6 +241,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.FEW_CASES_THERE: (
         "only {found} of the {asked} cases asked for are there",
         "nur {found} von {asked} gewünschten Fällen sind da",
+    ),
+    NoteCode.MARKED_LEFT_OUT: (
+        "cases marked as not similar, left out: {n}",
+        "als nicht ähnlich markierte Fälle, ausgelassen: {n}",
     ),
     NoteCode.VOTE_FILTERED: (
         "the vote counts only cases that pass the filter",
