@@ -89,6 +89,8 @@ class NoteCode(StrEnum):
     WORDS_NOT_MEASURED = "words_not_measured"
     WORDS_IMPLY = "words_imply"
     WORDS_IMPLY_NOT = "words_imply_not"
+    WORDS_LEADS = "words_leads"
+    WORDS_ONLY_NEAR = "words_only_near"
     WORDS_ONLY_FILTER = "words_only_filter"
     # Drafts.
     DRAFT_CUT = "draft_cut"
@@ -319,6 +321,14 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.WORDS_IMPLY_NOT: (
         'in the place of "{text}", cases without {what} come first',
         "anstelle von „{text}“ stehen Fälle ohne {what} vorn",
+    ),
+    NoteCode.WORDS_LEADS: (
+        "leads are not asked for: {leads} only counts in the order of the cases",
+        "nach Ableitungen wird nicht gesucht: {leads} zählt nur in der Reihenfolge der Fälle",
+    ),
+    NoteCode.WORDS_ONLY_NEAR: (
+        "no finding was recognised in these words: the cases are the nearest in wording",
+        "in diesen Wörtern wurde kein Befund erkannt: die Fälle sind die dem Wortlaut nach nächsten",
     ),
     NoteCode.WORDS_ONLY_FILTER: (
         "the words only leave cases out: the order of the others says little",

@@ -559,6 +559,9 @@ def _words_notes(plan: Plan, hits: Sequence[tuple[Case, float]], similar: bool) 
         return [Note(NoteCode.WORDS_FEW_CARRY, n=plan.carried, what=plan.names)]
     if plan.text == "ECG" and not plan.names[0]:
         return [Note(NoteCode.WORDS_ONLY_FILTER)]
+    if not plan.names[0] and not plan.wanted and not plan.measures:
+        implied = any(note.code is NoteCode.WORDS_IMPLY_NOT for note in plan.notes)
+        return [] if implied else [Note(NoteCode.WORDS_ONLY_NEAR)]
     return []
 
 

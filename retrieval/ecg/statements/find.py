@@ -29,7 +29,7 @@ Polarity = Literal["present", "absent", "possible"]
 
 # A word, with an optional plural in brackets as devices print it: "extrasystole(n)", "contraction(s)"; "a-v" is one.
 _TOKEN = re.compile(r"\b[aA]-[vV]\b|[^\W_]+(?:_(?!\w))?(?:\((?:n|s|a|e|er|en)\)(?![^\W\d_]))?", re.UNICODE)
-_ENDINGS = ("ern", "en", "er", "es", "em", "e", "s", "n")
+_ENDINGS = ("ern", "ers", "en", "er", "es", "em", "e", "s", "n")
 _MIN_STEM = 4
 _CODES = frozenset(fold(s.code) for s in STATEMENTS)
 _FILLERS = frozenset({"the", "a", "an", "der", "die", "das", "des", "dem", "den", "of"})
@@ -50,7 +50,28 @@ _SAME = {
     "ekg": "ecg",
     "electrocardiogram": "ecg",
     "flimmrar": "flimm",
+    "formaksflimret": "formaksflimm",
+    "formaksfladdret": "formaksfladd",
+    "pacemakrar": "pacemak",
+    "hindret": "hind",
+    "arret": "arr",
+    "laga": "lag",
+    "lagt": "lag",
+    "hoga": "hog",
+    "hogt": "hog",
+    "flacka": "flack",
+    "flackt": "flack",
+    "djupa": "djup",
+    "djupt": "djup",
+    "negativa": "negativ",
+    "negativt": "negativ",
+    "inverterat": "inverterad",
 }
+# Plurals and definite forms that no ending of `_ENDINGS` gives, Swedish ones but for the first two.
+_FORMS = re.compile(
+    r"(?<=\w{3})(?P<y>ies)$|(?<=rhythm)us$|(?<=vag)(?:en|or|orna)$|(?<=[nr]ing)(?:ar|arna)$|"
+    r"(?<=block)et$|(?<=slag)et$|(?<=komplex)et$|(?<=infarkt)erna$|(?<=isk)[at]$"
+)
 # Everyday words or syllables in one of the languages: count as abbreviation only in capitals, or alone.
 _CAPITALS_ONLY = frozenset(
     "la el af dig pm es sb av ash pat sr mi tab std ste bre brd bbd bbg hve hvd hvi hvg lbtb rbtb bcri bcrd "
@@ -521,6 +542,9 @@ def _stem(word: str) -> str:
         return plain
     if plain in _SAME:  # before an ending goes: "infarction" is none of "infarctio"
         return _SAME[plain]
+    plain = _FORMS.sub(lambda form: "y" if form["y"] else "", plain)
+    if plain.endswith("ion"):  # "elevation" as "elevations"
+        return plain
     for ending in _ENDINGS:
         if plain.endswith(ending) and len(plain) - len(ending) >= _MIN_STEM:
             plain = plain[: -len(ending)]
