@@ -102,7 +102,7 @@ _THE_AGE = (
 )
 _OLDER = (
     r"(?:\s(?:or|and|oder|und|eller|och)\s(?P<rel>older|over|above|more|younger|under|below|less|älter|darüber|mehr|"
-    r"jünger|darunter|weniger|äldre|däröver|yngre|därunder))"
+    r"jünger|darunter|weniger|äldre|däröver|yngre|därunder)(?!\s{0,2}\d))"
 )
 _SHORTER = (
     r"(?:months?|monat\w{0,2}|månad\w{0,3}|weeks?|wochen?|veck\w{1,3}|days?|tagen?|dag(?:ar)?|mois|semaines?|jours?|"

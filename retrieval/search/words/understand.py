@@ -55,6 +55,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bminus\s(?=\d)", "-"),
         (r"(?<!\w)w/?o(?:ut)?\.?\s|(?<!\w)w/out\s", "without "),
         (r"(?<!\w)w/\s?(?=\w)", "with "),
+        (r"\bnon[- ](?=stemi\b)", "N"),
         (r"\bunpaced\b", "without pacing"),
         (r"\b(?:ausgenommen|außer|ausser|exklusive|abgesehen von)\s", "ohne "),
         (r"\b(?:förutom|utom|exklusive|exkludera)\s", "utan "),
@@ -98,7 +99,9 @@ _DENIAL_ENDS = re.compile(
     r"[.;,:!?()]|\b(?:but|and|with|or|in|on|und|aber|mit|oder|bei|im|och|men|med|eller|hos|i)\b", re.IGNORECASE
 )
 _MOST_DENIALS = 20
-INFARCTIONS = frozenset(statement.code for statement in STATEMENTS if statement.superclass == "MI")
+_INFARCTS = {one.code for one in STATEMENTS if one.superclass == "MI"} | {"ANY_MI", "ACUTE_MI"}
+# Statements that say where something is, and not since when.
+_OF_ANY_AGE = {one.code for one in STATEMENTS if one.superclass == "MI" or one.code.startswith(("ISC", "INJ"))}
 _FRESH = re.compile(r"\b(?:hyper)?(?:acute|akute?[nrsm]?|akut|fresh|frische?[nrsm]?|recent|evolving|färskt?)\b", re.IGNORECASE)
 _FRESH_BEFORE = re.compile(r"\w+(?:[\s-]+\w+){0,2}\s+")
 _NUMBER = re.compile(r"(?<![\w.,:/+-])\d{2,6}(?![\w.,:/°+-])(?!\s?-?\s?(?:lead|ableitung|avledning|kanal))")
@@ -257,7 +260,7 @@ def _counts(text: str, hit: FoundStatement) -> bool:
 
 def _part(hit: FoundStatement, joint: Joint) -> Finding:
     stemi = _STEMI.search(hit.matched)
-    if stemi is not None and hit.code.removeprefix("+") in INFARCTIONS | {"ANY_MI"}:
+    if stemi is not None and hit.code.removeprefix("+") in _INFARCTS:
         # The statements of an archive say where an infarction is, not that the ST segment rises.
         return ConceptPart("NSTEMI" if stemi["non"] else "STEMI", hit.polarity, joint, hit.matched)
     if not hit.code.startswith("+"):
@@ -349,7 +352,7 @@ def _with_unused(text: str, findings: list[tuple[Finding, int, int]], found: Lim
     """Limits with what else is not asked for, and so is not embedded either.
 
     These are words that deny what is no finding here ("without blarg", which would be searched for as if it were asked
-    for), how fresh an infarction is, which no statement of the archive says, and numbers that nothing was read from.
+    for), how fresh an infarction or ischaemia is, which no statement says, and numbers that nothing was read from.
     """
     unused = list(found.unused)
     limited = [(a, b) for _, a, b in (*found.measures, *found.people, *found.unused)]
@@ -371,7 +374,7 @@ def _with_unused(text: str, findings: list[tuple[Finding, int, int]], found: Lim
         unused.append((UnusedPart(text[slice(*span)]), *span))
         taken.append(span)
     for part, start, end in findings:
-        if part.code not in INFARCTIONS or part.polarity == "absent":
+        if part.code not in _OF_ANY_AGE or part.polarity == "absent":
             continue
         fresh = _FRESH.search(text, max(0, start - 30), end)
         if fresh is not None and (fresh.start() >= start or _FRESH_BEFORE.fullmatch(text, fresh.start(), start)):
