@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 _SAID_ELSEWHERE = {NoteCode.NOTHING_SIMILAR.value, NoteCode.PAGE_UNREADABLE.value}  # in a box of its own
 _NONE_CARRIES = {
-    NoteCode.WORDS_NOT_CARRIED.value, NoteCode.WORDS_NONE_WITHIN.value, NoteCode.WORDS_CONTRADICT.value
+    NoteCode.WORDS_NOT_CARRIED.value, NoteCode.WORDS_NONE_WITHIN.value, NoteCode.WORDS_CONTRADICT.value,
+    NoteCode.WORDS_NOT_MEASURED.value,
 }  # fmt: skip
 _LOST_CASE = re.compile(r"(?<=[a-zßäöü])[ÄÖÜ]")
 
