@@ -30,6 +30,7 @@ MOST_MEASURED = 5_000
 SAMPLE = 1_000  # cases of a larger base that tell what is measured
 # Share of words that must be known: on the fit half of `word_queries` nonsense reached 0, sentences fell to .5.
 KNOWN, HALF, FEW_WORDS = 0.4, 0.5, 3
+ALONE = 2  # words up to which one with a meaning describes nothing
 LIKELIHOOD = 0.1  # cosine that a case gains whose source is sure of what was asked for
 _UNSAID = 0.6  # stands for the likelihood of a source that gives none
 # Statements that a reader may mean as well: behind the cases that carry what was said, and denied with it.
@@ -171,9 +172,13 @@ def plan(base: CaseBase, understood: Understood, where: WhereLike, lookups: Look
         if asked.similar and understood.is_sentence:
             # A sentence that says more than names is ranked by all its words; what it names counts among them.
             asked.tiers, asked.carried, asked.soft = [], None, True
-    elif measured and not _says_more(understood) and not _imply(base, understood.measures, lookups, asked):
-        if not asked.measures:  # numbers alone, and none of use: the order of the cases says nothing
-            asked.similar, asked.reason = False, "not_carried"
+    elif (
+        measured
+        and not _says_more(understood)
+        and not _imply(base, understood.measures, lookups, asked)
+        and not asked.measures
+    ):  # numbers alone, and none of use: the order of the cases says nothing
+        asked.similar, asked.reason = False, "not_carried"
     if not wanted and not relevant(understood):
         asked.similar, asked.reason = False, "not_understood"
     return asked
@@ -200,8 +205,8 @@ def relevant(understood: Understood) -> bool:
     """
     if understood.denied or understood.measures:
         return True
-    if understood.n_words == 1 and understood.empty:
-        return False  # "heart", "block": a word that says nothing of its own
+    if understood.n_words == 1 and understood.empty and len(understood.words.split()) <= ALONE:
+        return False  # "the heart", "block": a word that says nothing of its own
     if not understood.n_words:
         return any(isinstance(part, SexPart | AgePart) for part in understood.parts)
     return understood.known > HALF if understood.n_words <= FEW_WORDS else understood.known >= KNOWN
@@ -414,7 +419,9 @@ def _imply(base: CaseBase, measures: Sequence[MeasurePart], lookups: Lookups, as
             node = _called(base, above, lookups)
             if node is not None:
                 asked.tiers = [Where(Not(node))]
-                asked.notes.append(Note(NoteCode.WORDS_IMPLY_NOT, what=(concept.name_en, concept.name_de), text=part.text))
+                asked.notes.append(
+                    Note(NoteCode.WORDS_IMPLY_NOT, what=(concept.name_en, concept.name_de), text=part.text)
+                )
                 return True
         code = above if part.low is not None and above and part.low + 10.0 * (part.high is not None) >= high else ""
         if not code and below and part.high is not None and part.high <= low + 5.0:

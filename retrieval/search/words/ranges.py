@@ -206,7 +206,10 @@ _LEADS_UP = frozenset(
 
 _TENS: Mapping[str, int] = {
     **{word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)},
-    **{word: 10 * n for n, word in enumerate("zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split(), 2)},
+    **{
+        word: 10 * n
+        for n, word in enumerate("zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split(), 2)
+    },
     **{word: 10 * n for n, word in enumerate("tjugo trettio fyrtio femtio sextio sjuttio åttio nittio".split(), 2)},
 }
 _ONES = "one two three four five six seven eight nine".split()
@@ -455,8 +458,10 @@ def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Lim
 
 def _opposite(one: AgePart, other: AgePart) -> bool:
     """Whether one age is open upwards and the other downwards: "over 50", "under 60"."""
-    return (one.low is None) != (one.high is None) and (one.low, one.high) != (None, None) and (
-        (one.low is None) == (other.low is not None) and (one.high is None) == (other.high is not None)
+    return (
+        (one.low is None) != (one.high is None)
+        and (one.low, one.high) != (None, None)
+        and ((one.low is None) == (other.low is not None) and (one.high is None) == (other.high is not None))
     )
 
 

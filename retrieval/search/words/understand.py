@@ -102,7 +102,9 @@ _MOST_DENIALS = 20
 _INFARCTS = {one.code for one in STATEMENTS if one.superclass == "MI"} | {"ANY_MI", "ACUTE_MI"}
 # Statements that say where something is, and not since when.
 _OF_ANY_AGE = {one.code for one in STATEMENTS if one.superclass == "MI" or one.code.startswith(("ISC", "INJ"))}
-_FRESH = re.compile(r"\b(?:hyper)?(?:acute|akute?[nrsm]?|akut|fresh|frische?[nrsm]?|recent|evolving|färskt?)\b", re.IGNORECASE)
+_FRESH = re.compile(
+    r"\b(?:hyper)?(?:acute|akute?[nrsm]?|akut|fresh|frische?[nrsm]?|recent|evolving|färskt?)\b", re.IGNORECASE
+)
 _FRESH_BEFORE = re.compile(r"\w+(?:[\s-]+\w+){0,2}\s+")
 _NUMBER = re.compile(r"(?<![\w.,:/+-])\d{2,6}(?![\w.,:/°+-])(?!\s?-?\s?(?:lead|ableitung|avledning|kanal))")
 _NORMAL = frozenset(
@@ -359,7 +361,9 @@ def _with_unused(text: str, findings: list[tuple[Finding, int, int]], found: Lim
     named = sorted((a, b, part.polarity) for part, a, b in findings)
     absent = [_with_cues(text, a, b) for a, b, polarity in named if polarity == "absent"]
     taken = sorted([*limited, *absent, *((a, b) for a, b, _ in named)])
-    for cue in islice(_DENIAL.finditer(text), _MOST_DENIALS):
+    # Words alone describe ("P waves without relation to the QRS") and are embedded as they are.
+    asked = any(polarity != "absent" for _, _, polarity in named)
+    for cue in islice(_DENIAL.finditer(text), _MOST_DENIALS if asked else 0):
         if _inside(cue.span(), taken) or _EITHER_WAY.search(text[: cue.end()][-24:]):
             continue
         end = min((a for a, _ in taken if a >= cue.end()), default=len(text))

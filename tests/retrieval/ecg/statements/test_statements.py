@@ -191,7 +191,8 @@ def test_reports_name_what_they_are_labelled_with(ptbxl_root: Path) -> None:
         "våg vågor vågen vågorna", "deltavåg deltavågor", "block blocket blocken", "komplex komplexet komplexen",
         "slag slaget slagen", "infarkt infarkter infarkten infarkterna", "sänkning sänkningen sänkningar",
         "höjning höjningar höjningarna", "förändring förändringar", "störning störningar", "pacemaker pacemakrar",
-        "patologisk patologiska patologiskt", "negativ negativa negativt", "låg låga lågt", "förmaksflimmer förmaksflimret",
+        "patologisk patologiska patologiskt", "negativ negativa negativt", "låg låga lågt",
+        "förmaksflimmer förmaksflimret",
     ],
 )  # fmt: skip
 def test_singular_and_plural_are_one(forms: str) -> None:

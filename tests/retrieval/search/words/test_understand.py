@@ -304,7 +304,8 @@ def test_a_sex_is_told_by_its_own_word(text: str, sex: str, own: str) -> None:
 @pytest.mark.parametrize(
     ("text", "sex", "low", "high"),
     [
-        ("AF in a man of 72", "M", 67, 77), ("a woman of 80 with LBBB", "F", 75, 85), ("men of 72 with AF", "M", 67, 77),
+        ("AF in a man of 72", "M", 67, 77), ("a woman of 80 with LBBB", "F", 75, 85),
+        ("men of 72 with AF", "M", 67, 77),
         ("ein Mann von 72 mit Vorhofflimmern", "M", 67, 77), ("a man of 60 to 70 with AF", "M", 60, 70),
         ("LBBB aged over seventy", None, 70, None), ("women over sixty-five with AF", "F", 65, None),
         ("AF in patients from sixty to seventy", None, 60, 70),
@@ -360,7 +361,8 @@ def test_singular_and_plural_are_denied_alike(text: str) -> None:
     ("text", "unused"),
     [
         ("LBBB without blarg", "without blarg"), ("LBBB utan blargvåg", "utan blargvåg"),
-        ("AF ohne Blarg in V1", "ohne Blarg"), ("AF, no change in the LBBB", "no change"), ("AF, no P waves", "no P waves"),
+        ("AF ohne Blarg in V1", "ohne Blarg"), ("AF, no change in the LBBB", "no change"),
+        ("AF, no P waves", "no P waves"),
     ],
 )  # fmt: skip
 def test_what_is_denied_and_no_finding_is_said_and_not_searched_for(text: str, unused: str) -> None:
