@@ -49,6 +49,8 @@ _EVERY = 2  # samples of the median beat: 250 Hz
 MOST_EARLIER = 50
 # One of these changes must go with a flag for it to count as new or gone; others come and go by themselves.
 _ST = frozenset({ChangeCode.ST_UP, ChangeCode.ST_DOWN})
+# What rest, excitement or the electrodes alone may do is said behind what is new.
+_MINOR = frozenset({str(ChangeCode.RATE), str(ChangeCode.AXIS)})
 _BLOCK = frozenset({ChangeCode.NEW_BLOCK, ChangeCode.BLOCK_GONE})
 _CHANGES_OF: Mapping[FlagCode, frozenset[ChangeCode]] = {
     **dict.fromkeys(
@@ -533,8 +535,12 @@ def _sentence(
         if urgent:
             parts.append(f"{words[state]}: {', '.join(urgent)}")
     moved = first or once.changes
-    parts.append("; ".join(change.text for change in changes) or ("" if moved else words["none"]))
+    if not changes and not moved:
+        parts.append(words["none"])
+    parts += [change.text for change in changes if change.code not in _MINOR]
     for state in ("new", "increased", "not_compared", "borderline", "gone", "unchanged"):
+        if state == "not_compared":  # after what is new or more, before what is not
+            parts += [change.text for change in changes if change.code in _MINOR]
         some = [finding for finding in findings if finding.state == state and finding not in first]
         if state in ("not_compared", "borderline"):
             some = [finding for finding in some if finding.urgent]

@@ -1,7 +1,7 @@
 """Networks as ONNX graphs beside their weights: what a command looks at a few ECGs with, without waiting for torch.
 
 A graph holds no weights. Its large initialisers name byte ranges of the safetensors file beside it (external data of
-the ONNX format), in that file's number format, and are made float32 when the graph is loaded. So a graph of some
+the ONNX format), in that file's number format, and are cast to float32 when the graph is loaded. So a graph of some
 100 kB is all that is added to a checkpoint, and weights that were trained on need no new graph as long as the file is
 laid out as before: `layout` is kept in the graph and compared.
 
@@ -253,21 +253,17 @@ def write_graph(
     raw = weights.read_bytes()
     length = int.from_bytes(raw[:8], "little")
     header = json.loads(raw[8 : 8 + length])
-    made: list[Any] = []
-    scales: list[Any] = []
+    casts = []
     for one in model.graph.initializer:
         value = onnx.numpy_helper.to_array(one)
         if one.name not in header:
             if value.nbytes > _SMALL:
                 raise ModelError(f"{one.name} {value.shape} of the network is not in {weights}")
             continue
-        nodes, scale = _refer(one, value, header, raw[8 + length :], 8 + length, weights)
-        made += nodes
-        scales += scale
-    model.graph.initializer.extend(scales)
+        casts.append(_refer(one, value, header[one.name], raw, 8 + length, weights))
     nodes = list(model.graph.node)
     del model.graph.node[:]
-    model.graph.node.extend([*made, *nodes])
+    model.graph.node.extend([*casts, *nodes])
     save_graph(path, model, layout(weights, about))
 
 
@@ -287,58 +283,24 @@ def save_graph(path: Path, model: onnx.ModelProto, laid_out: str) -> None:
     os.replace(partial, path)
 
 
-def _refer(
-    one: Any, value: NDArray[Any], header: Mapping[str, Any], stored: bytes, start: int, weights: Path
-) -> tuple[list[Any], list[Any]]:
-    """Let an initialiser name the bytes of the weights' file.
-
-    Args:
-        one: The initialiser; changed.
-        value: What it holds.
-        header: Of the weights' file.
-        stored: Its bytes behind the header.
-        start: Where these begin in the file.
-        weights: The file.
-
-    Returns:
-        Nodes that make float32 of what is stored, and what they need besides: the scale of weights in eight bits.
-    """
+def _refer(one: Any, value: NDArray[Any], place: Mapping[str, Any], raw: bytes, start: int, weights: Path) -> Any:
+    """Let an initialiser name the bytes of the weights' file; the node that casts them to float32."""
     import onnx
 
+    kinds = {"F16": (np.float16, onnx.TensorProto.FLOAT16), "F32": (np.float32, onnx.TensorProto.FLOAT)}
+    if place["dtype"] not in kinds:
+        raise ModelError(f"{one.name} in {weights} is {place['dtype']} (expected F16 or F32)")
+    kind, number = kinds[place["dtype"]]
+    begin, end = (start + at for at in place["data_offsets"])
+    stored = np.frombuffer(raw[begin:end], dtype=kind).reshape(place["shape"])
+    if stored.shape != value.shape or not np.array_equal(stored.astype(np.float32), value):
+        raise ModelError(f"{one.name} of the network is not what {weights} holds")
     name = one.name
-    kinds = {
-        "F16": (np.float16, onnx.TensorProto.FLOAT16), "F32": (np.float32, onnx.TensorProto.FLOAT),
-        "I8": (np.int8, onnx.TensorProto.INT8),
-    }  # fmt: skip
-
-    def read(key: str, shape: list[int]) -> tuple[NDArray[np.float32], Any]:
-        place = header[key]
-        if place["dtype"] not in kinds:
-            raise ModelError(f"{key} in {weights} is {place['dtype']} (expected {', '.join(kinds)})")
-        kind, number = kinds[place["dtype"]]
-        begin, end = place["data_offsets"]
-        entry = onnx.TensorProto(name=f"{key}.stored", data_type=number, dims=shape)
-        entry.data_location = onnx.TensorProto.EXTERNAL
-        for word, text in (("location", weights.name), ("offset", start + begin), ("length", end - begin)):
-            entry.external_data.add(key=word, value=str(text))
-        found = np.frombuffer(stored[begin:end], dtype=kind)
-        return found.astype(np.float32).reshape(place["shape"]), entry
-
-    found, entry = read(name, header[name]["shape"])
-    in_bytes = header[name]["dtype"] == "I8"
-    nodes, scales = [], []
-    if in_bytes:
-        if f"{name}.scale" not in header:
-            raise ModelError(f"{name} in {weights} is in eight bits, but {name}.scale is missing")
-        scale, beside = read(f"{name}.scale", [-1, *[1] * (found.ndim - 1)])
-        beside.dims[0] = len(scale)
-        found = found * scale.reshape(tuple(beside.dims))
-        scales.append(beside)
-        # A DequantizeLinear would not be folded into a constant by onnxruntime: it keeps those for its own fusions.
-        nodes.append(onnx.helper.make_node("Mul", [f"{name}.steps", beside.name], [name], name=f"{name}.mul"))
-    if found.shape != value.shape or not np.array_equal(found, value):
-        raise ModelError(f"{name} of the network is not what {weights} holds")
-    made = f"{name}.steps" if in_bytes else name
-    one.CopyFrom(entry)
-    cast = onnx.helper.make_node("Cast", [one.name], [made], name=f"{name}.cast", to=onnx.TensorProto.FLOAT)
-    return [cast, *nodes], scales
+    one.Clear()
+    one.name, one.data_type = f"{name}.stored", number
+    one.dims.extend(stored.shape)
+    one.data_location = onnx.TensorProto.EXTERNAL
+    for key, text in (("location", weights.name), ("offset", str(begin)), ("length", str(end - begin))):
+        entry = one.external_data.add()
+        entry.key, entry.value = key, text
+    return onnx.helper.make_node("Cast", [one.name], [name], name=f"{name}.cast", to=onnx.TensorProto.FLOAT)

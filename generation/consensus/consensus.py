@@ -237,7 +237,8 @@ class _Writer:
         self.settled = settle(candidates, self.values, weighed.margins, weighed.superclass_margins)
         self.kept = {} if self.few else dict(self.settled.kept)
         self.alternatives = {} if self.few else dict(self.settled.alternatives)
-        said = {**dict.fromkeys(self.alternatives, "possible"), **{code: self._polarity(code) for code in self.kept}}
+        said: dict[str, Polarity] = dict.fromkeys(self.alternatives, "possible")
+        said |= {code: self._polarity(code) for code in self.kept}
         self.without_p = leaves_out_pr(said, found.added)
 
     def report(self) -> tuple[list[Note], dict[str, str]]:
@@ -428,15 +429,14 @@ class _Writer:
         if "NORM" in self.kept:
             p = self.kept["NORM"]
             words = self.words["otherwise"].removesuffix(".") if others else self._worded("NORM")
-            if others and p < PROBABLE_FROM:
-                return []
             # The hedge of "otherwise normal" lies in its probability.
             said: Polarity = "present" if others else self._polarity("NORM")
             agreed = self._agreed(["NORM"])
-            return [
-                Note(words + agreed, "conclusion", (("NORM", said),), self._cases("NORM"), p, "cases",
-                     self._support("NORM"))
-            ]  # fmt: skip
+            if not others or p >= PROBABLE_FROM:  # else what was found is named
+                return [
+                    Note(words + agreed, "conclusion", (("NORM", said),), self._cases("NORM"), p, "cases",
+                         self._support("NORM"))
+                ]  # fmt: skip
         main = [c for c in others if superclasses([c]) or (SECTION_OF[c] == "rhythm" and c != "SR")] or others
         if not main:
             return []

@@ -21,6 +21,7 @@ from ecgkin.generation.measures.flags import (
     FlagCode,
     Severity,
     block_of,
+    fast_rhythm,
     is_fibrillating,
     is_fluttering,
     red_flags,
@@ -126,6 +127,7 @@ _ST_UP = frozenset({FlagCode.ST_ELEVATION, FlagCode.SGARBOSSA, FlagCode.POSTERIO
 _SHORT_PR_MS, _NOT_NARROW_MS, _NOT_DELAYED_MS = 120.0, 100.0, 110.0
 _T_NEGATIVE_MV = -0.1
 _FAST_BPM, _NO_CLOCK = 100.0, 0.03
+_MAY_FLUTTER_BPM = 140.0
 _SINUS = ("SR", "STACH", "SBRAD", "SARRH")
 _OF_ST_T = frozenset(code for code, home in SECTION_OF.items() if home in ("st_t", "infarction"))
 _WALLS: Mapping[str, frozenset[str]] = {
@@ -309,7 +311,10 @@ def measured_findings(measured: Measurements | None) -> MeasuredFindings:
     if wide == "without_p" or is_fibrillating(measured) or _no_sinus_tachycardia(measured):
         ruled_out.update(_SINUS)
     elif measured.p_waves == "present" and measured.regular and not is_fluttering(measured):
-        ruled_out.update({"AFIB", "AFLT"})
+        # Of a fast even rhythm every other wave of flutter may be seen before QRS.
+        ruled_out.update({"AFIB"} if (measured.rate_bpm or 0.0) >= _MAY_FLUTTER_BPM else {"AFIB", "AFLT"})
+    if fast_rhythm(measured) == "even":
+        ruled_out.add("AFIB")
     if measured.pacing.paced and measured.pacing.ventricular >= 0.5:
         ruled_out.update({"CLBBB", "CRBBB", "IVCD", "LAFB", "LPFB", "IRBBB", "ILBBB"})
     return MeasuredFindings(

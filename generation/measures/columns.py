@@ -88,7 +88,7 @@ def _late_strips(mv: Doubles, noise_mv: Doubles, strips: Bools) -> dict[int, int
             own[int(row)] = limits
     if len(own) < 2:
         return {}
-    first, last = sorted(own.values(), key=sum)[(len(own) - 1) // 2]
+    first, last = sorted(own.values(), key=lambda limits: limits[0] + limits[1])[(len(own) - 1) // 2]
     off = {row: (limits[0] - first, limits[1] - last) for row, limits in own.items()}
     return {row: round(sum(by) / 2) for row, by in off.items() if _beside(*by) and abs(sum(by)) <= 2 * _MOST}
 

@@ -22,6 +22,7 @@ _NOT_ACUTE: Mapping[Language, str] = {
     " Perikarditis)",
 }
 _BRUGADA = "Priori 2013, HRS/EHRA/APHRS consensus, Heart Rhythm 10:1932"
+_SVT = "Page 2016, ACC/AHA/HRS guideline on supraventricular tachycardia, Circulation 133:e506"
 _BRADY = "Kusumoto 2018, ACC/AHA/HRS guideline on bradycardia, Circulation 140:e382"
 
 
@@ -284,6 +285,30 @@ FLAG_TEXTS: Mapping[FlagCode, FlagText] = {
         Words("Frequenz {rate_bpm:.0f}/min", "über 150/min"),
         "Panchal 2020, AHA guidelines for CPR, tachycardia algorithm, Circulation 142:S366",
         {
+            "even": FlagText(
+                Words(
+                    "Regular tachycardia with narrow QRS, {rate_bpm:.0f}/min: supraventricular tachycardia or 2:1"
+                    " flutter likely",
+                    "above 150/min, RR interval changes by less than 2.5 %, QRS below 120 ms",
+                ),
+                Words(
+                    "Regelmäßige Tachykardie mit schmalem QRS, {rate_bpm:.0f}/min: supraventrikuläre Tachykardie oder"
+                    " 2:1-Flattern wahrscheinlich",
+                    "über 150/min, RR-Abstand ändert sich um weniger als 2,5 %, QRS unter 120 ms",
+                ),
+                _SVT,
+            ),
+            "uneven": FlagText(
+                Words(
+                    "Irregular tachycardia with narrow QRS, {rate_bpm:.0f}/min: atrial fibrillation likely",
+                    "above 150/min, RR interval changes by 3 % and more, QRS below 120 ms",
+                ),
+                Words(
+                    "Unregelmäßige Tachykardie mit schmalem QRS, {rate_bpm:.0f}/min: Vorhofflimmern wahrscheinlich",
+                    "über 150/min, RR-Abstand ändert sich um 3 % und mehr, QRS unter 120 ms",
+                ),
+                _SVT,
+            ),
             "run": FlagText(
                 Words("Run of {beats:.0f} beats at {run_bpm:.0f}/min", "six beats or more in a row above 150/min"),
                 Words(

@@ -59,6 +59,7 @@ class FlagCode(StrEnum):
     REVERSAL = "limb_lead_reversal"
 
 
+FastRhythm = Literal["", "even", "uneven"]
 BlockKind = Literal["", "dissociated", "several_to_one", "two_to_one", "dropped"]
 
 
@@ -116,6 +117,7 @@ _LIMB = ("I", "II", "III", "aVL", "aVF")
 _CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 
 _FAST_BPM = 150.0
+_EVEN, _UNEVEN = 0.025, 0.03  # median change from one RR interval to the next, of narrow fast rhythms
 _RUN_INTERVALS = 5
 _NOISY_MV = 0.04  # a lead whose values may be off by this much by chance is not judged
 _LASTS = 0.65  # share of a limit that ST keeps 60 ms after J, or at J where 60 ms later is what reaches it
@@ -394,12 +396,25 @@ def _rates(m: Measurements) -> Iterator[Flag]:
     if m.rate_bpm < 40:
         yield Flag(FlagCode.SLOW, (), {"rate_bpm": m.rate_bpm})
     if m.rate_bpm > _FAST_BPM:
-        yield Flag(FlagCode.FAST, (), {"rate_bpm": m.rate_bpm})
+        yield Flag(FlagCode.FAST, (), {"rate_bpm": m.rate_bpm}, fast_rhythm(m))
     elif not is_fibrillating(m) and (run := _fast_run(m)):
         yield Flag(FlagCode.FAST, (), {"beats": len(run) + 1, "run_bpm": 60_000 * len(run) / sum(run)}, "run")
     long = [pause for pause in m.pauses_ms if pause > 3000]
     if long:
         yield Flag(FlagCode.PAUSE, (), {"pause_ms": max(long)})
+
+
+def fast_rhythm(m: Measurements) -> FastRhythm:
+    """What a rate above 150/min with a narrow QRS is likely, by how even it is; "" where another flag says it.
+
+    Of the 15 even ones of PTB-XL folds 1-8 10 are called supraventricular tachycardia or flutter and none fibrillation
+    (of the others 3 have no rhythm statement); of the 14 uneven ones 13 are called fibrillation.
+    """
+    if m.rate_bpm is None or m.rate_bpm <= _FAST_BPM or m.rr_variation is None or m.pacing.paced:
+        return ""
+    if m.qrs_ms is None or m.qrs_ms >= WIDE_MS or is_fluttering(m) or is_fibrillating(m):
+        return ""
+    return "even" if m.rr_variation < _EVEN else "uneven" if m.rr_variation >= _UNEVEN else ""
 
 
 def _fast_run(m: Measurements) -> tuple[float, ...]:
@@ -517,7 +532,7 @@ def _peaked_t(m: Measurements) -> Iterator[Flag]:
 def _brugada(m: Measurements) -> Iterator[Flag]:
     if not judges(m, FlagCode.BRUGADA):
         return
-    judged = _judged(m)
+    judged, right = _judged(m), has_right_bundle(m)
     coved = tuple(
         n
         for n in ("V1", "V2")
@@ -526,6 +541,8 @@ def _brugada(m: Measurements) -> Iterator[Flag]:
         and judged[n].st_j_mv >= 0.1
         and judged[n].st_j_mv > judged[n].st_80_mv + 0.03
         and judged[n].t_mv < -0.05
+        # The late R wave of right bundle branch block is over 60 ms after J, a coved ST segment is not.
+        and not (right and judged[n].st_60_mv <= 0.05)
     )
     if coved:
         raised = {name for flag in _st_elevation(m) for name in flag.leads}

@@ -1,7 +1,4 @@
-"""A finished encoder on disk: `model.safetensors`, `encoder.json`, the tokenizer, a model card.
-
-Weights are stored in half precision; the matrices of a signal network, which has the most of them, in eight bits with
-a scale for each output (`NAME.scale`), so that an ensemble takes no more room than one network in half precision.
+"""A finished encoder on disk: `model.safetensors` (half precision), `encoder.json`, the tokenizer, a model card.
 
 The fingerprint is a hash over the weights, the settings of the drawing and the text preparation: everything that
 changes a vector. Case bases remember it.
@@ -50,16 +47,11 @@ class EncoderFiles:
     tower_fingerprint: str
 
 
-IN_BYTES = "signal.net."  # beginning of the names of weights that are stored in eight bits
-SCALE = ".scale"
-_LEAST_IN_BYTES = 4096  # values: below, the scales and the loss are not worth it
-
-
 def save_encoder(
     folder: Path, name: str, architecture: Architecture, state: dict[str, Any], text_folder: Path,
     gallery_layouts: tuple[str, ...], about: dict[str, Any],
 ) -> EncoderFiles:  # fmt: skip
-    """Write an encoder; floating-point weights become float16 or bytes (see the module).
+    """Write an encoder; floating-point weights become float16.
 
     Args:
         folder: Created where it is missing; files in it are replaced one by one.
@@ -78,15 +70,12 @@ def save_encoder(
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    stored: dict[str, torch.Tensor] = {}
-    for key, value in sorted(state.items()):
-        if key.startswith(IN_BYTES) and value.ndim > 1 and value.numel() >= _LEAST_IN_BYTES:
-            stored[key], stored[key + SCALE] = _in_bytes(value.float().cpu())
-        else:
-            half = value.to(torch.float16) if value.dtype.is_floating_point else value
-            stored[key] = half.contiguous().cpu()
+    half = {
+        k: (v.to(torch.float16) if v.dtype.is_floating_point else v).contiguous().cpu()
+        for k, v in sorted(state.items())
+    }
     partial = folder / "model.partial"
-    save_file(stored, partial)
+    save_file(half, partial)
     partial.chmod(0o644)  # safetensors makes files that only their owner may read
     os.replace(partial, folder / "model.safetensors")
     for file in ("tokenizer.json", "tokenizer_config.json", "config.json"):
@@ -161,20 +150,6 @@ def _tensor_bytes(path: Path) -> Iterator[tuple[str, str, bytes]]:
         raise ModelError(f"{path} is damaged: {error!r}", hint="reinstall ecgkin") from error
 
 
-def _in_bytes(weight: Any) -> tuple[Any, Any]:
-    """A matrix or kernel (n_out, ...) as int8, and what one step of each output is worth, float32 (n_out,)."""
-    import torch
-
-    scale = weight.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
-    steps = (weight / _beside(scale, weight)).round().clamp(-127, 127).to(torch.int8)
-    return steps.contiguous(), scale.contiguous()
-
-
-def _beside(scale: Any, weight: Any) -> Any:
-    """A scale (n_out,) in the shape that multiplies a weight (n_out, ...)."""
-    return scale.view(-1, *[1] * (weight.ndim - 1))
-
-
 def load_state(files: EncoderFiles) -> dict[str, Any]:
     """Tensors of an encoder as float32; nothing is unpickled.
 
@@ -185,12 +160,11 @@ def load_state(files: EncoderFiles) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     try:
-        stored = load_file(files.folder / "model.safetensors")
-        state = {k: v.float() if v.is_floating_point() else v for k, v in stored.items()}
-        for name in [key.removesuffix(SCALE) for key in stored if key.startswith(IN_BYTES) and key.endswith(SCALE)]:
-            state[name] = state[name].float() * _beside(state.pop(name + SCALE), state[name])
-        return state
-    except (SafetensorError, OSError, KeyError, RuntimeError) as error:
+        return {
+            k: v.float() if v.is_floating_point() else v
+            for k, v in load_file(files.folder / "model.safetensors").items()
+        }
+    except (SafetensorError, OSError) as error:
         raise ModelError(
             f"{files.folder / 'model.safetensors'} is damaged: {why(error)}", hint="reinstall ecgkin"
         ) from error

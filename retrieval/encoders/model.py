@@ -25,7 +25,7 @@ class Architecture:
         signal_dim, signal_share: Length of what the signal network says of the samples, and its share of the squared
             length of a vector; 0 for an encoder that looks at pictures alone.
         signal_fs_hz: Samples a second that the signal network takes.
-        signal_network: Its kind, as in `signals.build_signal_network`.
+        signal_network: Its kind, as in `SignalNet`.
     """
 
     image_tower: str

@@ -18,7 +18,7 @@ from ecgkin.retrieval.graphs import MANY, Graph, has_fast_bfloat16, may_load_tor
 if TYPE_CHECKING:
     import torch
 
-    from ecgkin.retrieval.encoders.signals import SignalEnsemble, SignalNet
+    from ecgkin.retrieval.encoders.signals import SignalNet
 
 _LOG = logging.getLogger(__name__)
 _BATCH = 16  # drawings that come together
@@ -69,11 +69,11 @@ class TorchTowers:
         self.identity = IdentityHead(self.visual.trunk.num_features, architecture.identity_dim)
         state = load_state(files)
         parts = [(self.visual, "visual."), (self.text, "text."), (self.identity, "identity.")]
-        self.signal: SignalNet | SignalEnsemble | None = None
+        self.signal: SignalNet | None = None
         if architecture.signal_dim:
-            from ecgkin.retrieval.encoders.signals import build_signal_network
+            from ecgkin.retrieval.encoders import signals
 
-            self.signal = build_signal_network(architecture.signal_network, architecture.signal_dim)
+            self.signal = signals.SignalNet(architecture.signal_dim, signals.N_LABELS, kind=architecture.signal_network)
             parts.append((self.signal, "signal.net."))
         for module, prefix in parts:
             part = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}

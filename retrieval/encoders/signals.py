@@ -6,8 +6,6 @@ a page whose curves were followed, is then compared by its samples as well.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -124,42 +122,3 @@ class SignalNet(nn.Module):
         """Unit vectors (n, dim) and logits (n, n_labels), float32."""
         features = self.features(signals)
         return F.normalize(self.project(features).float(), dim=-1), self.label_head(features).float()
-
-
-class SignalEnsemble(nn.Module):
-    """Several signal networks as one: cosines are the mean of theirs, as nearly as `dim` columns allow.
-
-    Networks of other seeds and kinds put records into spaces that are turned against each other, so their vectors
-    cannot be averaged; side by side they are taken to the leading principal directions (`training.signal`).
-
-    Args:
-        dim: Length of the vectors, of each network and together.
-        n_labels: Columns of the label heads.
-        kinds: Of the networks, as `SignalNet` takes them.
-    """
-
-    def __init__(self, dim: int, n_labels: int, kinds: Sequence[str]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(SignalNet(dim, n_labels, kind=kind) for kind in kinds)
-        self.directions = nn.Linear(len(kinds) * dim, dim, bias=False)
-
-    def forward(self, signals: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples (n, 12, t) in mV -> unit vectors (n, dim) and the networks' mean logits (n, n_labels), float32."""
-        said = [member(signals) for member in self.members]
-        vectors = torch.cat([vector for vector, _ in said], dim=1) / len(said) ** 0.5
-        logits = torch.stack([logit for _, logit in said]).mean(0)
-        return F.normalize(self.directions(vectors), dim=-1), logits
-
-
-def build_signal_network(kind: str, dim: int) -> SignalNet | SignalEnsemble:
-    """A signal network with random weights.
-
-    Args:
-        kind: As in `SignalNet`; several, joined by "+", are an ensemble ("conv+attention").
-        dim: Length of its vectors.
-
-    Returns:
-        Samples (n, 12, t) -> unit vectors (n, dim) and logits (n, `N_LABELS`).
-    """
-    kinds = kind.split("+")
-    return SignalNet(dim, N_LABELS, kind=kind) if len(kinds) == 1 else SignalEnsemble(dim, N_LABELS, kinds)

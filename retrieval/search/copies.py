@@ -32,7 +32,8 @@ from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.likeness import averaged
 from ecgkin.retrieval.ecg.record import EcgRecord
 
-Doubles, Integers = NDArray[np.float64], NDArray[np.int_]
+Doubles = NDArray[np.float64]
+Integers = NDArray[np.int_]
 Found = tuple[Case, float]
 NEAR = 0.95  # cosine of two vectors from which samples are looked at
 SAME = 0.99  # correlation of two recordings from which they are one
@@ -248,13 +249,14 @@ def _scaled_by_lead(outlines: Doubles) -> Doubles:
     """Outlines (n, leads, leads) as correlations of the leads over their number; zeros for leads without energy."""
     size = np.sqrt(np.maximum(np.diagonal(outlines, axis1=1, axis2=2), 0.0))
     pairs = size[:, :, None] * size[:, None, :]
-    return np.asarray(np.divide(outlines, pairs, out=np.zeros_like(outlines), where=pairs > 1e-12)) / size.shape[1]
+    scaled = np.divide(outlines, pairs, out=np.zeros_like(outlines), where=pairs > 1e-12)
+    return np.asarray(scaled / size.shape[1], dtype=np.float64)
 
 
 def _of_any_order(scaled: Doubles) -> Doubles:
     """What correlations of leads (n, leads, leads) hold whatever the order and the signs of the leads, flat."""
     up, right = np.triu_indices(scaled.shape[1], 1)
-    return np.sqrt(2.0) * np.sort(np.abs(scaled[:, up, right]), axis=1)
+    return np.asarray(np.sqrt(2.0) * np.sort(np.abs(scaled[:, up, right]), axis=1), dtype=np.float64)
 
 
 def same_recording(one: EcgRecord, other: EcgRecord) -> bool:
@@ -308,8 +310,9 @@ def _correlation(one: _Shape, other: _Shape) -> float:
     spectrum = (np.fft.rfft(a, size) * np.fft.rfft(b, size).conj()).sum(axis=0)
     lags, start, stop = _offsets(a, b)
     sums_a, sums_b = (np.concatenate([[0.0], np.cumsum((x**2).sum(axis=0))]) for x in (a, b))
-    of_a = _of_curve(sums_a[stop] - sums_a[start], (stop - start) * float(one.noise.sum()))
-    of_b = _of_curve(sums_b[stop - lags] - sums_b[start - lags], (stop - start) * float(other.noise.sum()))
+    span = (stop - start).astype(np.float64)
+    of_a = _of_curve(sums_a[stop] - sums_a[start], span * float(one.noise.sum()))
+    of_b = _of_curve(sums_b[stop - lags] - sums_b[start - lags], span * float(other.noise.sum()))
     shared = np.fft.irfft(spectrum, size)[lags]
     energy = of_a * of_b
     agreed = np.divide(shared, np.sqrt(energy), out=np.zeros_like(shared), where=energy > 1e-9)
@@ -322,7 +325,7 @@ def _correlation(one: _Shape, other: _Shape) -> float:
 
 def _size_of(a: Doubles, b: Doubles) -> int:
     """How long the transforms of two curves are, a power of two: no end of one meets the begin of the other."""
-    return 1 << (a.shape[1] + b.shape[1] - 1).bit_length()
+    return 1 << int(a.shape[1] + b.shape[1] - 1).bit_length()
 
 
 def _offsets(a: Doubles, b: Doubles) -> tuple[Integers, Integers, Integers]:

@@ -13,7 +13,7 @@ import pytest
 from ecgkin.generation import serial
 from ecgkin.generation.drafter import Drafter
 from ecgkin.generation.measures import measure
-from ecgkin.generation.measures.compare import Change, ChangeCode, rule_text
+from ecgkin.generation.measures.compare import Change, ChangeCode, compare, rule_text
 from ecgkin.generation.measures.flags import Flag, FlagCode
 from ecgkin.generation.measures.values import Measurements
 from ecgkin.generation.serial import compare_records, compare_with_earlier, earlier_cases, patient_of, record_of
@@ -282,7 +282,7 @@ def test_a_finding_is_not_lost_with_the_change_that_it_says(monkeypatch: pytest.
     flag = Flag(FlagCode(code), ("V4", "V5", "V6"), {})
     flags = iter(((), (flag,)))
     monkeypatch.setattr(serial, "red_flags", lambda _measured: next(flags))
-    real = serial.compare
+    real = compare
     monkeypatch.setattr(serial, "compare", lambda *both: replace(real(*both), changes=(Change(change, ("V4", "V5")),)))
     done = compare_records(OLD, OLD)
     assert done.findings[0].state == "new"

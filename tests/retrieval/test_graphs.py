@@ -322,32 +322,6 @@ def test_a_graph_is_only_written_from_its_weights(tmp_path: Path) -> None:
             graphs.write_graph(path, network, example, ["y"], free, weights, {"heads": 1})
 
 
-@pytest.mark.parametrize("network", [torch.nn.Linear(70, 64), torch.nn.Conv1d(70, 64, 5, padding=2)])
-def test_weights_in_eight_bits_run_as_they_are_stored(tmp_path: Path, network: torch.nn.Module) -> None:
-    """A graph multiplies the steps by the scale of each output; a scale that is lost is named."""
-    from safetensors.torch import save_file
-
-    from ecgkin.retrieval.encoders import checkpoint
-
-    torch.manual_seed(1)
-    steps, scale = checkpoint._in_bytes(network.get_parameter("weight").detach())
-    before = network.get_parameter("weight").detach().clone()
-    network.get_parameter("weight").data = steps.float() * checkpoint._beside(scale, steps)
-    assert float((network.get_parameter("weight").detach() - before).abs().max() / before.abs().max()) < 1 / 127
-    network.get_parameter("bias").data = network.get_parameter("bias").data.half().float()
-    state = {"weight": steps, "weight.scale": scale, "bias": network.get_parameter("bias").data.half()}
-    weights, path = tmp_path / "w.safetensors", tmp_path / "w.onnx"
-    save_file(state, weights)
-    x = torch.rand(3, 70) if isinstance(network, torch.nn.Linear) else torch.rand(3, 70, 9)
-    graphs.write_graph(path, network, {"x": x}, ["y"], {"x": {0: "n"}}, weights, {})
-    graph = graphs.open_graph(path, weights, {})
-    assert graph is not None
-    np.testing.assert_allclose(graph.run(["y"], x=x.numpy())[0], network(x).detach().numpy(), atol=1e-5)
-    save_file({k: v for k, v in state.items() if k != "weight.scale"}, weights)
-    with pytest.raises(ModelError, match=r"weight\.scale is missing"):
-        graphs.write_graph(path, network, {"x": x}, ["y"], {"x": {0: "n"}}, weights, {})
-
-
 @needs_encoder
 def test_graphs_can_be_written_again(shipped: EncoderFiles, tmp_path: Path) -> None:
     for file in shipped.folder.iterdir():

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ecgkin.retrieval.ecg.leads import LEADS, LIMB_LEADS
 from ecgkin.retrieval.ecg.page.corrections import Corrections
+from ecgkin.retrieval.ecg.page.counts import median
 from ecgkin.retrieval.ecg.page.digitized import Digitized, Stretch, moved_back
 from ecgkin.retrieval.ecg.page.einthoven import LAWS, Law, law_db
 from ecgkin.retrieval.ecg.page.evidence import doubts, page_evidence
@@ -37,6 +38,7 @@ FloatArray = NDArray[np.float64]
 _LAWFUL_DB = 6.0  # three quarters of the energy explained
 _UNLAWFUL_DB, _MENDED_DB = 14.0, 1.5  # laws that let ends of leads be doubted, and what leaving those out must earn
 _MENDED_MORE_DB, _NOT_QUITE = 3.0, 0.9  # the same where nothing but the network's doubt speaks against a curve
+_STRUCK_MM, _LEAST_STRUCK_MM, _STRUCK_TIMES, _STRUCK = 1.6, 4.0, 1.3, 0.5  # strokes taken for the ends of leads
 _MARKED, _HARDLY = 0.3, 0.75  # likelihood of print or a stroke, and of a trace, of what is none
 
 
@@ -97,6 +99,7 @@ def digitize_look(look: Look, known: Corrections = Corrections()) -> Digitized:
         called = tuple(replace(stretch, lead=known.called(stretch.lead)) for stretch in placed.stretches)
         placed = replace(placed, stretches=called)
     signals = _signals(page, paper, units, placed, strokes)
+    tracks.y[signals.sampler.left_out(signals.stretches)] = np.nan  # curves are shown as far as they are samples
     reading = replace(
         look.reading,
         layout=placed.layout.name,
@@ -160,14 +163,18 @@ def _signals(page: Followed, paper: Measured, units: Units, placed: Placed, stro
         laws = [db for db in _laws(record) if db is not None]
         return _Signals(record, float(np.mean(laws)) if laws else None, where, by)
 
-    first = sampler()
+    def struck(where: tuple[Stretch, ...]) -> NDArray[np.bool_] | None:
+        return None if strokes is None else _struck(tracks, strokes, where, paper.scale.px_per_mm)
+
+    first = sampler(struck(stretches))
     late_mm = first.late_borders(stretches)  # by the curves with their strokes
     best = sampled(first, stretches)
     if late_mm and placed.columns is not None:
         parts = placed.columns.parts
         borders = tuple((a + late_mm * (k > 0), b + late_mm * (k < len(parts) - 1)) for k, (a, b) in enumerate(parts))
         again = stretches_of(placed.layout, paper.extent, replace(placed.columns, parts=borders), duration, paper.x_mm)
-        later = sampled(sampler(), tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True)))
+        moved = tuple(replace(s, lead=old.lead) for s, old in zip(again, stretches, strict=True))
+        later = sampled(sampler(struck(moved)), moved)
         if later.law_db is not None and (best.law_db is None or later.law_db > best.law_db):
             best = later
     # Strokes, names and edges of pulses may have been taken for the ends of leads: without them the rest is lawful.
@@ -175,7 +182,9 @@ def _signals(page: Followed, paper: Measured, units: Units, placed: Placed, stro
     laws = _laws(best.record)
     if min((db for db in laws if db is not None), default=_UNLAWFUL_DB) >= _UNLAWFUL_DB:
         return best
-    left_out = np.zeros(tracks.y.shape, dtype=bool)
+    begun = struck(best.stretches)
+    left_out = np.zeros(tracks.y.shape, dtype=bool) if begun is None else begun
+    mended = False
     foreign = _foreign(page.sheet, tracks, strokes, page.fine.factor)
     for doubted, earned in ((foreign, _MENDED_DB), (_hardly(tracks), _MENDED_MORE_DB)):
         if doubted is None:
@@ -183,9 +192,10 @@ def _signals(page: Followed, paper: Measured, units: Units, placed: Placed, stro
         without = _laws(sampled(sampler(left_out | doubted), limbs).record)
         leads = _leads_mended(laws, without, earned)
         if leads:
+            mended = True
             left_out |= _within(doubted, best.stretches, leads)
             laws = tuple(new if _of(law) <= leads else old for law, old, new in zip(LAWS, laws, without, strict=True))
-    return sampled(sampler(left_out), best.stretches) if left_out.any() else best
+    return sampled(sampler(left_out), best.stretches) if mended else best
 
 
 def _leads_mended(laws: tuple[float | None, ...], without: tuple[float | None, ...], earned: float) -> frozenset[str]:
@@ -201,7 +211,8 @@ def _leads_mended(laws: tuple[float | None, ...], without: tuple[float | None, .
     """
 
     def gains(before: Sequence[float], after: Sequence[float]) -> bool:
-        return np.mean(before) < _UNLAWFUL_DB and np.mean(after) >= np.mean(before) + earned
+        now = float(np.mean(before))
+        return now < _UNLAWFUL_DB and float(np.mean(after)) >= now + earned
 
     pairs = [
         (law, old, new)
@@ -263,6 +274,38 @@ def _foreign(sheet: Sheet, tracks: Tracks, strokes: FloatArray | None, factor: f
     out = np.zeros(tracks.y.shape, dtype=bool)
     out[rows, columns] = near[y, x] > 255 * _MARKED
     return np.asarray((out | (strokes > _MARKED)) & (tracks.weight < _HARDLY))
+
+
+def _struck(
+    tracks: Tracks, strokes: FloatArray, stretches: tuple[Stretch, ...], px_per_mm: tuple[float, float]
+) -> NDArray[np.bool_]:
+    """Columns at the ends of leads where a curve follows a stroke between leads, (n_rows, w).
+
+    There it is farther from the lead's level than anywhere else, and to the network a stroke and hardly a trace.
+
+    Args:
+        tracks: Curves of the rows.
+        strokes: Of `strokes_between`.
+        stretches: The leads.
+        px_per_mm: Scale along and across the rows.
+    """
+    out = np.zeros(tracks.y.shape, dtype=bool)
+    end = round(_STRUCK_MM * px_per_mm[0])
+    for s in stretches:
+        place = slice(max(0, round(s.left)), round(s.right) + 1)
+        y = tracks.y[s.row, place]
+        known = np.isfinite(y)
+        if s.strip or y.size <= 6 * end or not known.any():
+            continue
+        away = np.nan_to_num(np.abs(y - median(y[known])))
+        usual = float(away[2 * end : -2 * end].max())
+        far = away > max(_LEAST_STRUCK_MM * px_per_mm[1], _STRUCK_TIMES * usual)
+        far &= (strokes[s.row, place] > _STRUCK) & (tracks.weight[s.row, place] < _STRUCK)
+        far[end:-end] = False
+        for side in (slice(0, end), slice(y.size - end, y.size)):
+            if far[side].any():  # the stroke's foot as well as its tip
+                out[s.row, place][side] = (away[side] > usual) | far[side]
+    return out
 
 
 def _hardly(tracks: Tracks) -> NDArray[np.bool_]:

@@ -103,6 +103,7 @@ class Sampler:
         self._x = np.arange(width, dtype=np.float64)
         self._known = np.isfinite(tracks.y)
         self._foreign = foreign
+        self._bridged = np.zeros(tracks.y.shape, dtype=bool)
         self._mm: list[FloatArray] = []
         self._mv: list[FloatArray] = []
         self._mm_per_s = mm_per_s
@@ -193,6 +194,7 @@ class Sampler:
             side.append(int(np.clip(at + step, 0, top.size - 1)))
         a, b = side
         self._fine.clear()
+        self._bridged[row, a + 1 : b] = True
         self._mv[row][a : b + 1] = np.interp(np.arange(a, b + 1), [a, b], [self._mv[row][a], self._mv[row][b]])
 
     def cover(self, stretch: Stretch) -> float:
@@ -237,7 +239,7 @@ class Sampler:
             return first, np.full(at.size, np.nan)
         if self._foreign is not None:
             known = known.copy()
-            known[a:b] &= ~_near_ends(self._foreign[stretch.row, a:b], round(_FOREIGN_MM * self._per_mm))
+            known[a:b] &= ~self._ends_of(stretch.row, a, b)
         inked = known[a:b]
         if self._rough:
             part = self._followed(mv[a:b], inked)
@@ -262,6 +264,21 @@ class Sampler:
         if shown.size:
             values = values - median(shown)
         return first, values
+
+    def _ends_of(self, row: int, a: int, b: int) -> NDArray[np.bool_]:
+        """What is foreign near the ends of columns `a` to `b` of a row."""
+        assert self._foreign is not None
+        return _near_ends(self._foreign[row, a:b], round(_FOREIGN_MM * self._per_mm))
+
+    def left_out(self, stretches: tuple[Stretch, ...]) -> NDArray[np.bool_]:
+        """Columns whose ink is no sample: strokes that were bridged and what is foreign, (n_rows, w)."""
+        out = self._bridged.copy()
+        if self._foreign is not None:
+            for stretch in stretches:
+                a, b = max(0, int(np.ceil(stretch.left)) + 1), min(self._x.size, int(stretch.right))
+                if a < b:
+                    out[stretch.row, a:b] |= self._ends_of(stretch.row, a, b)
+        return out
 
     def _followed(self, part: FloatArray, inked: NDArray[np.bool_]) -> FloatArray:
         """The columns of a stretch, what is missing bridged, and its ends without leaps."""

@@ -6,6 +6,7 @@ statements of usual speeds and gains count, each of whose letters is sure, and n
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from ecgkin.retrieval.ecg.page.network.letters import ReadLine, cut_line
 from ecgkin.retrieval.ecg.page.network.segment import read_lines
 from ecgkin.retrieval.ecg.page.pieces import page_side
 from ecgkin.retrieval.ecg.page.sheet import Sheet
+from ecgkin.retrieval.errors import WeightsMissingError
+
+_LOG = logging.getLogger(__name__)
 
 ByteImage = NDArray[np.uint8]
 
@@ -62,7 +66,11 @@ def printed_scale(sheet: Sheet) -> PrintedScale:
         cut = cut_line(sheet.rgb, sheet.in_picture(corners[:, 0] - 0.5, corners[:, 1] - 0.5) + 0.5)
         if cut is not None:
             cuts.append(cut)
-    return stated_scale(read_lines(cuts))
+    try:
+        return stated_scale(read_lines(cuts))
+    except WeightsMissingError as error:  # a folder of weights of one's own may be without those for letters
+        _LOG.info("print is not read: %s", error)
+        return PrintedScale()
 
 
 def stated_scale(lines: Iterable[ReadLine]) -> PrintedScale:

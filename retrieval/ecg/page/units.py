@@ -134,7 +134,7 @@ def _contradicts(pulse: Calibration | None, scale: PaperScale, gain: float) -> b
     """Whether a whole pulse is clearly of another height than a gain would make it."""
     if pulse is None or pulse.cut:
         return False
-    return abs(np.log(pulse.height_px / scale.px_per_mm[1] / gain)) > _OTHER
+    return bool(abs(np.log(pulse.height_px / scale.px_per_mm[1] / gain)) > _OTHER)
 
 
 def _pulse(

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from ecgkin.retrieval.encoders.checkpoint import load_state, read_encoder_files, save_encoder
 from ecgkin.retrieval.encoders.dual import DualEncoder
-from ecgkin.retrieval.encoders.model import Architecture
 from ecgkin.retrieval.encoders.roads import write_graphs
 from ecgkin.retrieval.encoders.samples import Expected, LinearMap
-from ecgkin.retrieval.encoders.signals import SignalEnsemble, SignalNet, build_signal_network
+from ecgkin.retrieval.encoders.signals import N_LABELS, SignalNet
 from ecgkin.retrieval.encoders.space import unit, what_words_meet
 from ecgkin.retrieval.encoders.training.corpus import Corpus
 from ecgkin.retrieval.encoders.training.image import load_teacher
@@ -56,20 +55,21 @@ def train_fuse(settings: TrainSettings, data: Path) -> dict[str, Any]:
     stage = Stage.begin(settings, data)
     files = read_encoder_files(Path(settings.encoder))
     encoder = DualEncoder(files, stage.place.device.type)
-    members = [_signal_stage(folder, stage.place) for folder in _members(Path(settings.teacher))]
-    rates = {float(member["settings"]["fs_hz"]) for member in members}
-    if len(rates) > 1:
-        raise ModelError(
-            f"the networks of {settings.teacher} take {sorted(rates)} samples a second (expected one rate)"
-        )
+    stored = _signal_stage(Path(settings.teacher), stage.place)
+    own = dict(stored["settings"])
     architecture = replace(
         files.architecture,
         signal_dim=files.architecture.dim,
         signal_share=settings.signal_share,
-        signal_fs_hz=rates.pop(),
-        signal_network="+".join(str(member["settings"]["network"]) for member in members),
+        signal_fs_hz=float(own["fs_hz"]),
+        signal_network=str(own["network"]),
     )
-    network = _network(architecture, members, Path(settings.teacher))
+    network = SignalNet(architecture.signal_dim, N_LABELS, kind=architecture.signal_network)
+    weights = {k.removeprefix("signal."): v for k, v in stored["average"].items() if k.startswith("signal.")}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"the signal stage in {settings.teacher} does not fit: {error}") from error
     signals = load_teacher(Path(settings.teacher), stage.corpus, torch.device("cpu"))[0].numpy()
     pictures = _pictures(encoder, stage.corpus, stage.out, files.tower_fingerprint)
     expected = Expected(
@@ -83,43 +83,18 @@ def train_fuse(settings: TrainSettings, data: Path) -> dict[str, Any]:
         "expected_of_pictures": _cosine(expected.of_pictures(pictures[held]), signals[held]),
         "expected_of_words": _cosine(expected.of_words(reports), signals[held]),
     }
-    stage.log.write("fused", step=sum(int(member["step"]) for member in members), **figures)
+    stage.log.write("fused", step=int(stored["step"]), **figures)
     state = {k: v for k, v in load_state(files).items() if not k.startswith("signal.")}
     state |= {f"signal.net.{k}": v for k, v in network.state_dict().items()}
     state |= {k: torch.from_numpy(v) for k, v in expected.state().items()}
     about = {**json.loads((files.folder / "encoder.json").read_text())["about"]}
-    about["signal"] = [
-        {"settings": dict(one["settings"]), "step": int(one["step"]), "figures": dict(one["figures"])}
-        for one in members
-    ]
+    about["signal"] = {"settings": own, "step": int(stored["step"]), "figures": dict(stored["figures"])}
     about["fuse"] = {"settings": settings.recipe(), "figures": figures}
     fused = save_encoder(
         stage.out / "encoder", files.name, architecture, state, files.folder, files.gallery_layouts, about
     )
     write_graphs(fused)
     return figures
-
-
-def _members(folder: Path) -> list[Path]:
-    """The signal stages behind a teacher: itself, or those that an ensemble stage joined."""
-    with np.load(folder / "targets.npz") as targets:
-        return [Path(one) for one in targets["members"]] if "members" in targets else [folder]
-
-
-def _network(architecture: Architecture, members: list[dict[str, Any]], teacher: Path) -> SignalNet | SignalEnsemble:
-    """The signal network with the averaged weights of its stages."""
-    network = build_signal_network(architecture.signal_network, architecture.signal_dim)
-    parts = list(network.members) if isinstance(network, SignalEnsemble) else [network]
-    for part, stored in zip(parts, members, strict=True):
-        weights = {k.removeprefix("signal."): v for k, v in stored["average"].items() if k.startswith("signal.")}
-        try:
-            part.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ModelError(f"a signal stage of {teacher} does not fit: {error}") from error
-    if isinstance(network, SignalEnsemble):
-        with np.load(teacher / "targets.npz") as targets:
-            network.directions.weight.data = torch.from_numpy(targets["directions"].T.copy())
-    return network
 
 
 def _signal_stage(folder: Path, place: Place) -> dict[str, Any]:

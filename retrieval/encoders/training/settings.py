@@ -33,7 +33,7 @@ class TrainSettings:
         train_folds, validation_folds: PTB-XL folds.
         epochs, batch, lr, weight_decay, warmup_steps: The usual. Batch is per process.
         seed: Of everything.
-        teacher: Folder of the signal or ensemble stage (image and fuse stages).
+        teacher: Folder of the signal stage (image and fuse stages).
         image: Folder of the finished image stage (join and text stages).
         join: Folder of the finished join stage (text stage, which writes the whole encoder).
         encoder: Folder of the finished encoder (fuse stage).

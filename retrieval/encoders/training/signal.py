@@ -26,7 +26,6 @@ from torch import Tensor, nn
 from ecgkin.retrieval.ecg.statements.report_text import has_findings
 from ecgkin.retrieval.encoders.model import Architecture, build_text_tower, write_text_config
 from ecgkin.retrieval.encoders.signals import N_LABELS, SignalNet
-from ecgkin.retrieval.encoders.space import unit
 from ecgkin.retrieval.encoders.tokenizer import load_tokenizer, token_ids, train_tokenizer
 from ecgkin.retrieval.encoders.training.corpus import CORPUS_FS_HZ, Corpus, load_corpus
 from ecgkin.retrieval.encoders.training.domain import other_machine
@@ -275,40 +274,30 @@ def _write_targets(out: Path, corpus: Corpus, vectors: Any, logits: Any) -> None
 Floats = NDArray[np.float32]
 
 
-def principal_directions(spaces: list[Floats], dim: int, fit_on: NDArray[np.int64]) -> tuple[Floats, float]:
-    """What takes vectors of several spaces, side by side, to one in which cosines are as nearly as can be their mean.
+def joint_vectors(spaces: list[Floats], dim: int, fit_on: NDArray[np.int64]) -> tuple[Floats, float]:
+    """One space of unit vectors whose cosines are, as nearly as `dim` columns allow, the mean of those of several.
 
     Args:
         spaces: Unit rows of the same records, each (n, dim_i).
-        dim: Columns of the one space; at most the sum of dim_i.
-        fit_on: Rows from which the directions are taken.
+        dim: Columns of the result.
+        fit_on: Rows from which the principal directions are taken.
 
     Returns:
-        Orthonormal columns (sum of dim_i, dim), and the share of the squared length that they keep.
+        Unit rows (n, dim) and the share of the squared length that they keep.
     """
-    beside = np.concatenate([space[fit_on] for space in spaces], axis=1).astype(np.float64)
+    side_by_side = np.concatenate(spaces, axis=1).astype(np.float64) / np.sqrt(len(spaces))
     # Not centred: cosines to the origin are what is searched.
-    values, directions = np.linalg.eigh(beside.T @ beside)
+    values, directions = np.linalg.eigh(side_by_side[fit_on].T @ side_by_side[fit_on])
     order = np.argsort(values)[::-1][:dim]
-    return directions[:, order].astype(np.float32), float(values[order].sum() / values.sum())
-
-
-def joint_vectors(spaces: list[Floats], directions: Floats) -> Floats:
-    """Unit rows whose cosines are about the mean of those of several spaces.
-
-    Args:
-        spaces: Unit rows of the same records, each (n, dim_i).
-        directions: Of `principal_directions`.
-
-    Returns:
-        Unit rows, float32 (n, dim).
-    """
-    return unit(np.concatenate(spaces, axis=1) @ directions / np.float32(np.sqrt(len(spaces))))
+    kept = side_by_side @ directions[:, order]
+    if kept.shape[1] < dim:
+        kept = np.pad(kept, ((0, 0), (0, dim - kept.shape[1])))
+    unit = kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-9)
+    return unit.astype(np.float32), float(values[order].sum() / values.sum())
 
 
 def train_ensemble(settings: TrainSettings, data: Path) -> dict[str, Any]:
-    """Join finished signal stages; writes `targets.npz` as one of them would, with their joint `directions`, and
-    `signal.json`.
+    """Join finished signal stages; writes `targets.npz` as one of them would, and `signal.json`.
 
     Args:
         settings: Of the stage; `teachers` are the folders.
@@ -333,8 +322,7 @@ def train_ensemble(settings: TrainSettings, data: Path) -> dict[str, Any]:
             spaces.append(stored["vectors"].astype(np.float32))
             logits.append(stored["logits"].astype(np.float32))
     train, held_out = corpus.rows_of(settings.train_folds), corpus.rows_of(settings.validation_folds)
-    directions, kept = principal_directions(spaces, Architecture.load(settings.architecture).dim, train)
-    vectors = joint_vectors(spaces, directions)
+    vectors, kept = joint_vectors(spaces, Architecture.load(settings.architecture).dim, train)
     mean = np.mean(logits, axis=0)
     truth = np.concatenate([corpus.labels, corpus.superclasses], axis=1)[held_out].astype(np.float64)
     figures: dict[str, Any] = {"kept": kept, "head_71": macro_auc(truth[:, :71], mean[held_out][:, :71])}
@@ -343,10 +331,7 @@ def train_ensemble(settings: TrainSettings, data: Path) -> dict[str, Any]:
     out = Path(settings.out)
     out.mkdir(parents=True, exist_ok=True)
     partial = out / "targets.partial.npz"
-    np.savez(
-        partial, ecg_ids=corpus.ecg_ids, vectors=vectors.astype(np.float16), logits=mean.astype(np.float16),
-        directions=directions, members=np.array(settings.teachers),
-    )  # fmt: skip
+    np.savez(partial, ecg_ids=corpus.ecg_ids, vectors=vectors.astype(np.float16), logits=mean.astype(np.float16))
     os.replace(partial, out / "targets.npz")
     summary = {"settings": settings.recipe(), "figures": figures}
     (out / "signal.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")

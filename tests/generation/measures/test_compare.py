@@ -127,9 +127,9 @@ def test_what_must_not_be_missed_comes_first() -> None:
     """ST before the rate; and a QTc that is longer by QRS alone is not long."""
     down = {name: lead(st_j_mv=-0.2, st_60_mv=-0.2) for name in ("V3", "V4", "V5")}
     assert [c.code for c in compare(ecg(), ecg(down, rate_bpm=100.0)).changes] == [C.ST_DOWN, C.RATE]
-    long: dict[str, float] = {"qtc_ms": 490.0, "qtc_fridericia_ms": 480.0}
+    long: dict[str, Any] = {"qtc_ms": 490.0, "qtc_fridericia_ms": 480.0}
     assert C.QTC in changed(ecg(), ecg(**long)) and C.QTC not in changed(ecg(), ecg(**long, qrs_ms=150.0))
-    slow = {"rate_bpm": 45.0}
+    slow: dict[str, Any] = {"rate_bpm": 45.0}
     assert C.QTC not in changed(ecg(**slow), ecg(qtc_ms=490.0, qtc_fridericia_ms=450.0))
 
 

@@ -136,6 +136,27 @@ def test_pre_excitation_looks_like_q_waves() -> None:
     assert codes(measured({"III": raised, "aVF": raised}, **early)) == {"preexcitation", "st_elevation"}
 
 
+def test_fast_narrow_rhythms_are_told_by_how_even_they_are() -> None:
+    """Even: supraventricular tachycardia or flutter; uneven: fibrillation; a wide QRS has a flag of its own."""
+    for variation, variant in ((0.01, "even"), (0.027, ""), (0.05, "uneven")):
+        (flag,) = (f for f in red_flags(measured(rate_bpm=170.0, rr_variation=variation)) if f.code is F.FAST)
+        assert flag.variant == variant
+    (even,) = (f for f in red_flags(measured(rate_bpm=170.0, rr_variation=0.01)) if f.code is F.FAST)
+    assert "2:1 flutter likely" in flag_title(even) and "Tachykardie mit schmalem QRS" in flag_title(even, "de")
+    wide = red_flags(measured(rate_bpm=170.0, rr_variation=0.01, qrs_ms=150.0))
+    assert [f.variant for f in wide if f.code is F.FAST] == [""] and F.WIDE_TACHYCARDIA in {f.code for f in wide}
+
+
+def test_the_late_r_of_right_bundle_branch_block_is_no_coved_st() -> None:
+    """ST that is level 60 ms after J there is R' that ends late; ST that is still raised may be Brugada's."""
+    over = lead("negative", st_j_mv=0.2, st_60_mv=0.0, st_80_mv=-0.02, r2_mv=0.8, s_mv=0.3, t_mv=-0.2)
+    still = lead("negative", st_j_mv=0.3, st_60_mv=0.15, st_80_mv=0.1, r2_mv=0.8, s_mv=0.3, t_mv=-0.2)
+    beside = {"V6": lead(s_mv=0.3)}
+    assert "brugada_type_1" in codes(measured({"V1": over, **beside}))
+    assert "brugada_type_1" not in codes(measured({"V1": over, **beside}, qrs_ms=140.0))
+    assert "brugada_type_1" in codes(measured({"V1": still, **beside}, qrs_ms=140.0))
+
+
 def test_a_run_of_fast_beats_is_flagged() -> None:
     """Six beats in a row above 150/min in a slower rhythm; five are none, and fibrillation is flagged as such."""
     slow = (800.0,) * 4

@@ -140,11 +140,14 @@ def test_a_filter_does_not_answer_from_damaged_tables(base: Path, sql: str) -> N
         whole = opened.count("label:NORM"), opened.count("sex=F")
         assert opened.count("not label:NORM") == len(opened) - whole[0] and len(opened.cases("label:NORM")) == whole[0]
     execute(base, sql)
-    for ask in (
-        lambda opened: opened.count("label:NORM"), lambda opened: opened.count("not label:X"),
-        lambda opened: opened.cases("label:NORM", 0, 3), lambda opened: opened.search(unit(1)[0], 3, where="sex=F"),
+    asks: list[Callable[[CaseBase], object]] = [
+        lambda opened: opened.count("label:NORM"),
+        lambda opened: opened.count("not label:X"),
+        lambda opened: opened.cases("label:NORM", 0, 3),
+        lambda opened: opened.search(unit(1)[0], 3, where="sex=F"),
         lambda opened: opened.search(unit(1)[0], 3, exclude_patient="p1"),
-    ):  # fmt: skip
+    ]
+    for ask in asks:
         with open_base(base) as opened:
             assert opened.search(unit(1)[0], 1) is not None
             for _ in range(2):

@@ -137,3 +137,10 @@ def test_ptbxl_patients_above_89_are_90(faults: Path, tmp_path: Path) -> None:
 def test_table_is_read_with_any_line_end(tmp_path: Path) -> None:
     (tmp_path / "cases.csv").write_bytes(b'file,report\r\na.hea,"one\r\ntwo"\r\n')
     assert read_table(tmp_path / "cases.csv")["a"]["report"] == "one\r\ntwo"
+
+
+@pytest.mark.parametrize("labels", ["AMI:101", "AMI:-5", "SR; AMI:1e300", "AMI:nan"])
+def test_likelihoods_are_percent(labels: str) -> None:
+    with pytest.raises(RecordError, match=r"expected 0 to 100 percent"):
+        case_of("x/1", "x", Path("r1.hea"), {"labels": labels})
+    assert case_of("x/1", "x", Path("r1.hea"), {"labels": "AMI:0; SR"}).labels == {"AMI": 0.0, "SR": 100.0}

@@ -14,7 +14,7 @@ from ecgkin.retrieval.ecg.laws import law_notes, unlawful
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
 from ecgkin.retrieval.ecg.simulation.simulate import simulate
-from ecgkin.retrieval.notes import NoteCode
+from ecgkin.retrieval.notes import Note, NoteCode
 from ecgkin.ui.api.schemas import Signal
 
 
@@ -24,7 +24,7 @@ def right() -> EcgRecord:
 
 
 def _turned(signal: np.ndarray, lead: str) -> np.ndarray:
-    return np.where(np.array(LEADS)[:, None] == lead, -1, 1) * signal
+    return np.asarray(np.where(np.array(LEADS)[:, None] == lead, -1, 1) * signal)
 
 
 WRONG: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -68,7 +68,7 @@ def _json(record: EcgRecord, folder: Path) -> EcgRecord:
 def test_every_door_says_it(right: EcgRecord, tmp_path: Path, door: Callable[[EcgRecord, Path], EcgRecord]) -> None:
     def codes(signal: np.ndarray) -> list[str]:
         record = door(EcgRecord(signal.astype(np.float32), right.fs_hz, LEADS), tmp_path)
-        return [note.code for note in record.notes if getattr(note, "code", None) == NoteCode.LEADS_UNLAWFUL]
+        return [n.code for n in record.notes if isinstance(n, Note) and n.code == NoteCode.LEADS_UNLAWFUL]
 
     assert codes(right.signal_mv) == []
     assert codes(WRONG["III is V3"](right.signal_mv)) == [NoteCode.LEADS_UNLAWFUL]

@@ -186,7 +186,7 @@ def scale_text(rng: np.random.Generator) -> str:
         # Odd numbers as well, so that digits are read and not guessed.
         if rng.random() < 0.7:
             return str(rng.choice(usual))
-        odd = (rng.integers(1, 10), rng.integers(10, 100), round(rng.uniform(0.5, 60.0), 1))
+        odd = (str(rng.integers(1, 10)), str(rng.integers(10, 100)), f"{rng.uniform(0.5, 60.0):.1f}")
         return str(rng.choice(odd))
 
     room = " " if rng.random() < 0.65 else ""

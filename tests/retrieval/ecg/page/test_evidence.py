@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,9 +12,11 @@ from hypothesis import strategies as some
 
 from ecgkin.generation.research.retrieval.protocol import stranger_records
 from ecgkin.retrieval.ecg import EcgRecord, RenderStyle, render_array, simulate
-from ecgkin.retrieval.ecg.page.evidence import PageEvidence, doubts, synchrony
+from ecgkin.retrieval.ecg.leads import LEADS
+from ecgkin.retrieval.ecg.page.evidence import PageEvidence, _repeated, doubts, synchrony
 from ecgkin.retrieval.ecg.page.image import load_image
 from ecgkin.retrieval.ecg.page.ink import is_dark, on_paper
+from ecgkin.retrieval.ecg.page.network.segment import FoundName
 from ecgkin.retrieval.ecg.page.printed import PrintedEcg, read_printed
 from ecgkin.retrieval.notes import NoteCode
 
@@ -31,6 +36,35 @@ def test_signals_without_a_heart_are_not() -> None:
     made = stranger_records([ecg(seed).resampled(500.0) for seed in range(10)])
     found = [synchrony(record.signal_mv, 500.0) for record in made]
     assert max(value for value in found if value is not None) < 0.3
+
+
+def test_strokes_between_columns_are_no_beats() -> None:
+    noise = np.random.default_rng(3).normal(0.0, 0.02, (12, 5000)).astype(np.float32)
+    struck = noise.copy()
+    for begin in range(0, 5000, 1250):
+        struck[:, begin : begin + 15] += 1.0
+    assert (synchrony(noise, 500.0) or 0.0) < 0.3 and (synchrony(struck, 500.0) or 0.0) < 0.3
+
+
+def test_one_row_out_of_step_speaks_against_no_page() -> None:
+    signal = ecg(5, "NORM").resampled(500.0).signal_mv[:4].copy()
+    together = synchrony(signal, 500.0)
+    signal[3] = np.roll(signal[3], 180)
+    assert together is not None and (synchrony(signal, 500.0) or 0.0) > together - 0.1
+    # Two of four are half of the page.
+    signal[2] = np.roll(signal[2], -200)
+    assert (synchrony(signal, 500.0) or 0.0) < together - 0.3
+
+
+@pytest.mark.parametrize(("heights", "repeated"), [((10.0, 11.0), 6), ((10.0, 6.0), 0)])
+def test_names_of_one_size_are_two_ecgs(heights: tuple[float, float], repeated: int) -> None:
+    names = tuple(
+        FoundName(lead, 100.0 * k, y, 0.9, tall, np.zeros(len(LEADS), np.float32))
+        for k, lead in enumerate(LEADS[:6])
+        for y, tall in zip((50.0, 400.0), heights, strict=True)
+    )
+    found: Any = SimpleNamespace(sheet=SimpleNamespace(marks=SimpleNamespace(names=names)))
+    assert _repeated(found) == repeated
 
 
 @given(some.integers(0, 20), some.floats(0.05, 20.0))

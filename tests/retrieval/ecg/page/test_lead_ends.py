@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ecgkin.retrieval.ecg import RenderStyle, render_array, simulate
+from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.page import digitize as digitizing
 from ecgkin.retrieval.ecg.page import following
 from ecgkin.retrieval.ecg.page.columns import Extent, boundaries
@@ -111,3 +113,56 @@ def test_ends_are_left_out_only_where_the_limb_leads_say_so(
         assert after.einthoven_db > before.einthoven_db + 3 and shown[0] - 60 < shown[1] < shown[0] - 10
     else:
         assert after.einthoven_db == before.einthoven_db and shown[1] == shown[0]
+
+
+@pytest.mark.parametrize(
+    ("tall_mm", "stroke", "weight", "struck"),
+    [
+        (12.0, 0.9, 0.1, True),
+        (12.0, 0.1, 0.1, False),  # a beat cut by the border, hardly seen
+        (12.0, 0.9, 0.9, False),  # a trace to the network as well
+        (5.0, 0.9, 0.1, False),  # no taller than the lead's own beats
+    ],
+)
+def test_a_stroke_taller_than_the_lead_is_no_part_of_it(
+    tall_mm: float, stroke: float, weight: float, struck: bool
+) -> None:
+    level, strokes = np.full((1, 400), 50.0), np.zeros((1, 400))
+    level[0, 150:154] -= 6.0 * MM
+    level[0, 22:26] += tall_mm * MM
+    strokes[0, 20:28] = stroke
+    tracks = _tracks(level)
+    tracks.weight[0, 20:28] = weight
+    lead = Stretch("V2", 1, 0, 20.0, 320.0, 0.0, 3.0, False)
+    found = digitizing._struck(tracks, strokes, (lead,), (MM, MM))
+    assert found[0, 22:26].all() == struck and not found[0, 40:].any()
+    # A strip's ends are none of columns.
+    assert not digitizing._struck(tracks, strokes, (replace(lead, strip=True),), (MM, MM)).any()
+
+
+def test_what_is_left_out_of_the_samples_is_known() -> None:
+    level, foreign = np.full((1, 400), 50.0), np.zeros((1, 400), dtype=bool)
+    foreign[0, 25:30] = foreign[0, 200:205] = True
+    lead = Stretch("V2", 1, 0, 20.0, 320.0, 0.0, 3.0, False)
+    x_mm = np.arange(400.0)[None] / MM
+    found = Sampler(_tracks(level), x_mm, SCALE, 25.0, 40.0, None, foreign=foreign).left_out((lead,))
+    assert found[0, 21:30].all() and not found[0, 30:].any()
+    assert not Sampler(_tracks(level), x_mm, SCALE, 25.0, 40.0, None).left_out((lead,)).any()
+
+
+@pytest.mark.parametrize(
+    ("laws", "without", "mended"),
+    [
+        ((5.0, 6.0), (9.0, 9.0), set(LEADS)),
+        ((30.0, 6.0), (30.0, 9.0), {"aVR", "aVL", "aVF"}),
+        ((6.0, 30.0), (9.0, 12.0), {"I", "II", "III"}),
+        ((20.0, 15.0), (25.0, 20.0), set()),  # lawful as they are
+        ((5.0, 6.0), (6.0, 7.0), set()),
+        ((None, 6.0), (None, 9.0), set(LEADS)),
+        ((None, None), (None, None), set()),
+    ],
+)
+def test_ends_are_mended_law_by_law(
+    laws: tuple[float | None, ...], without: tuple[float | None, ...], mended: set[str]
+) -> None:
+    assert digitizing._leads_mended(laws, without, 1.5) == mended

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ecgkin.retrieval.ecg import RenderStyle, digitize, render_array, simulate
+from ecgkin.retrieval.ecg.page import scale_text
 from ecgkin.retrieval.ecg.page.calibration import Calibration
 from ecgkin.retrieval.ecg.page.columns import Extent
 from ecgkin.retrieval.ecg.page.corrections import Corrections
@@ -96,7 +97,8 @@ def test_letters_follow_one_another_once() -> None:
     steps = [0, 1 + LETTERS.index("m"), 1 + LETTERS.index("m"), 0, 1 + LETTERS.index("m"), 1 + LETTERS.index(" "), 0]
     chances = np.full((1 + len(LETTERS), len(steps)), 0.001, dtype=np.float32)
     chances[steps, np.arange(len(steps))] = (0.9, 0.6, 0.8, 0.9, 0.7, 0.9, 0.9)
-    assert decoded(chances) == ReadLine("mm", (pytest.approx(0.8), pytest.approx(0.7)))
+    read = decoded(chances)
+    assert read.text == "mm" and read.sure == pytest.approx((0.8, 0.7))
 
 
 def test_capitals_and_commas_are_read_as_small_letters_and_full_stops() -> None:
@@ -172,6 +174,16 @@ def test_a_page_without_a_pulse_is_taken_at_its_word() -> None:
     assert (found.speed_mm_s, found.gain_mm_mv) == (50.0, 5.0)
     found = digitize(_page("Sinus rhythm 25 ms")).page
     assert found.gain_mm_mv is None
+
+
+@needs_weights
+def test_weights_without_letters_leave_print_unread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def missing(cuts: object) -> list[ReadLine]:
+        return read_lines([np.zeros((HEIGHT, 64, 3), np.uint8)], tmp_path)
+
+    sheet = look_at(_page("50 mm/s   5 mm/mV")).sheet
+    monkeypatch.setattr(scale_text, "read_lines", missing)
+    assert scale_text.printed_scale(sheet) == PrintedScale()
 
 
 @needs_weights
