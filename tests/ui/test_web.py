@@ -1266,6 +1266,17 @@ def test_a_finding_that_only_the_filters_leave_out_is_not_called_missing(
     assert said in box and not page.exception
 
 
+def test_a_quiz_says_what_is_nearly_the_same(made_record: EcgRecord) -> None:
+    """An anterior infarction beside the draft's anteroseptal one stands with what both say."""
+    draft = draft_answer().draft
+    stated = [item.model_copy(update={"code": code}) for item in draft.statements[:1] for code in ("ASMI", "AFIB")]
+    html = quiz.compared_html(["AMI", "LVH"], "", draft.model_copy(update={"statements": stated}), "en", EN)
+    both, own, theirs = re.findall(r"<dd>(.*?)</dd>", html)
+    assert both == "anterior myocardial infarction ≈ anteroseptal myocardial infarction"
+    assert (own, theirs) == ("left ventricular hypertrophy", "atrial fibrillation")
+    assert quiz.compared_html(["AMI"], "", None, "en", EN).count("<dd>…</dd>") == 3
+
+
 def test_a_person_is_left_out(made_record: EcgRecord, examples: Path) -> None:
     client = MadeClient(made_record)
     page = chosen(client, examples)

@@ -184,6 +184,15 @@ def plan(base: CaseBase, understood: Understood, where: WhereLike, lookups: Look
     return asked
 
 
+def are_kin(one: str, other: str) -> bool:
+    """Whether a reader may mean one statement by the name of another: anterior and anteroseptal infarction.
+
+    >>> are_kin("AMI", "ASMI"), are_kin("ASMI", "AMI"), are_kin("AMI", "IMI")
+    (True, True, False)
+    """
+    return other in _KIN.get(one, ()) or one in _KIN.get(other, ())
+
+
 def check(understood: Understood) -> None:
     """Refuse parts with codes that there are none of.
 
