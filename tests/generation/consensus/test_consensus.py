@@ -502,6 +502,33 @@ def test_a_block_is_no_fibrillation_and_danger_stands_in_the_conclusion() -> Non
     assert normal.probabilities["NORM"] <= 0.1 and "orderline" not in normal.text
 
 
+def test_p_waves_of_a_fast_even_rhythm_may_be_flutter() -> None:
+    """Up to 140/min a P wave before every QRS speaks against flutter, above it may be every other of its waves."""
+    limits = DraftThresholds("x", default=0.2)
+    for rate, named in ((125.0, False), (139.0, False), (140.0, True), (150.0, True)):
+        fast = measured(rate_bpm=rate, rr_ms=(60_000 / rate,) * 20, n_beats=21, rr_variation=0.005)
+        assert ("AFLT" in drafted(neighbours((20, "AFLT")), thresholds=limits, measurements=fast).codes()) is named
+        assert "AFIB" not in drafted(neighbours((20, "AFIB")), thresholds=limits, measurements=fast).codes()
+
+
+@pytest.mark.parametrize(("variation", "named"), [(0.01, False), (0.024, False), (0.026, True), (0.05, True)])
+def test_an_even_narrow_rhythm_above_150_is_no_fibrillation(variation: float, named: bool) -> None:
+    """Where no P wave was told: as even as a clock it is supraventricular tachycardia or flutter."""
+    rr = tuple(60_000 / 170 * (1 + variation * (-1) ** i / 2) for i in range(27))
+    fast = measured(
+        rate_bpm=170.0, rr_variation=variation, rr_ms=rr, n_beats=28, p_waves="unclear", pr_ms=None, regular=False
+    )
+    limits = DraftThresholds("x", default=0.2)
+    assert ("AFIB" in drafted(neighbours((20, "AFIB")), thresholds=limits, measurements=fast).codes()) is named
+    assert "AFLT" in drafted(neighbours((20, "AFLT")), thresholds=limits, measurements=fast).codes()
+
+
+@pytest.mark.parametrize(("pr_ms", "named"), [(110.0, True), (168.0, True), (172.0, False), (240.0, False)])
+def test_no_pre_excitation_beside_a_long_pr(pr_ms: float, named: bool) -> None:
+    draft = drafted(neighbours((40, "SR WPW")), measurements=measured(pr_ms=pr_ms, qrs_ms=108.0))
+    assert ("WPW" in draft.codes()) is named
+
+
 def test_nothing_is_said_of_beats_where_there_are_none() -> None:
     """A chaotic rhythm has no AV conduction, hypertrophy, ST or infarction, whatever similar cases carry."""
     limits = DraftThresholds("x", default=0.2)
