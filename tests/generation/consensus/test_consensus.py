@@ -430,6 +430,23 @@ def test_measured_danger_opens_the_conclusion() -> None:
     assert "Normal ECG (" in plain.text and "No ST-T abnormality (" in plain.text and plain.flags == ()
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", "borderline"), ("de", "grenzwertig")])
+def test_a_qtc_above_the_limit_is_not_normal(language: Language, words: str) -> None:
+    """From 460 ms on neither the ECG nor ST-T is called normal, and the reason is the value; other sections stay."""
+    for qtc, normal in ((458.0, True), (462.0, False), (478.0, False)):
+        values = measured(qtc_ms=qtc, leads={name: lead() for name in LEADS})
+        draft = drafted(neighbours((40, "SR NORM")), language, measurements=values)
+        by_name = {section.name: section for section in draft.sections}
+        assert ("NORM" in draft.codes(), f"{qtc:.0f} ms ({words})" in draft.text) == (normal, not normal)
+        for name in ("st_t", "conclusion"):
+            assert (f"(QTc {qtc:.0f} ms)" in by_name[name].abstained) is not normal, draft.text
+        assert by_name["infarction"].sentences
+    long = drafted(neighbours((40, "SR NORM")), language, measurements=measured(qtc_ms=482.0))
+    assert words not in long.text and f"482 ms ({WORDS[language]['long']})" in long.text
+    wide = drafted(neighbours((40, "SR NORM")), language, measurements=measured(qrs_ms=129.0))
+    assert "(QRS 129 ms)" in wide.sections[-1].abstained
+
+
 def test_no_negative_under_pacing() -> None:
     """Spikes before every beat: paced, and nothing is said about conduction, ST-T or infarction."""
     spikes = Pacing(tuple(float(i) for i in range(10)), 1.0, 0.0, 0.05)
