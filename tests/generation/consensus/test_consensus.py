@@ -153,6 +153,14 @@ def test_of_two_names_for_one_thing_the_diagnosis_is_said() -> None:
     assert set(settle({"LOWT": 0.4, "INVT": 0.5}).kept) == {"INVT"}
 
 
+@pytest.mark.parametrize(
+    ("axis", "kept"), [(-69.0, {"LAFB"}), (-20.0, {"LAFB"}), (-100.0, {"LAFB", "LPFB"}), (100.0, {"LPFB"})]
+)
+def test_a_left_axis_is_no_left_posterior_fascicular_block(axis: float, kept: set[str]) -> None:
+    settled = settle({"LAFB": 0.6, "LPFB": 0.8}, {"axis_deg": axis})
+    assert set(settled.kept) | set(settled.alternatives) == kept
+
+
 def test_measurements_rule_out_and_are_said_once() -> None:
     """No bradycardia at 80/min, no PR in fibrillation, one rate in the text."""
     values = Measurements(rate_bpm=80.0, pr_ms=160.0, qrs_ms=90.0, qt_ms=380.0, qtc_ms=438.0, axis_deg=40.0, n_beats=13)
