@@ -449,6 +449,7 @@ def test_a_qtc_above_the_limit_is_not_normal(language: Language, words: str) -> 
         for name in ("st_t", "conclusion"):
             assert (f"(QTc {qtc:.0f} ms)" in by_name[name].abstained) is not normal, draft.text
         assert by_name["infarction"].sentences
+        assert (draft.probabilities["NORM"] > 0.8, draft.probabilities["NORM"] < 0.2) == (normal, not normal)
     long = drafted(neighbours((40, "SR NORM")), language, measurements=measured(qtc_ms=482.0))
     assert words not in long.text and f"482 ms ({WORDS[language]['long']})" in long.text
     wide = drafted(neighbours((40, "SR NORM")), language, measurements=measured(qrs_ms=129.0))
