@@ -119,8 +119,8 @@ NORMAL_RANGE: Mapping[str, tuple[float, float]] = {
     "rate_bpm": (40.0, 110.0),
     "pr_ms": (90.0, 230.0),
     "qrs_ms": (0.0, 128.0),
-    # Prolonged is 460 ms in women and 450 in men. Of 89 records of PTB-XL folds 7 and 8 beyond that with a narrow QRS one
-    # was called normal, a man's of 450 to 460 ms, rightly.
+    # Prolonged is 460 ms in women, 450 in men. Of 89 records of PTB-XL folds 7 and 8 beyond that, QRS narrow, one was
+    # called normal, a man's of 450 to 460 ms, rightly.
     "qtc_ms": (0.0, 460.0),
     "axis_deg": (-45.0, 115.0),
 }

@@ -522,8 +522,8 @@ def block_of(m: Measurements) -> BlockKind:
     if not long or not short or min(long) < 1.2 * short[len(short) // 2]:
         return ""
     # One P wave to a QRS, and cycles as different as in fibrillation: QRS does not follow them.
-    uneven = short[3 * len(short) // 4] - short[len(short) // 4] if len(short) >= _FEWEST_CYCLES else 0.0
-    return "dropped" if uneven <= _UNLIKE_CYCLES * 60_000 / train.bpm else ""
+    spread = short[3 * len(short) // 4] - short[len(short) // 4] if len(short) >= _FEWEST_CYCLES else 0.0
+    return "dropped" if spread <= _UNLIKE_CYCLES * 60_000 / train.bpm else ""
 
 
 def _peaked_t(m: Measurements) -> Iterator[Flag]:
