@@ -8,8 +8,8 @@ the one frequency or the one stretch of time in which the two differ most is lef
 Which pairs are compared at all is told by the beats: how steep the middle half of the leads is, 25 times a second. One
 lead of another recording, leads moved against each other, hum and artefacts change it little.
 
-Measured on PTB-XL at 100 Hz (folds 1 to 8): of 2,600 pairs of two recordings of one patient five have six leads of 0.965
-and more, of which the beats of one fall alike, which the rules of `copies` take for one as well.
+Measured on PTB-XL at 100 Hz (folds 1 to 8): of 2,600 pairs of two recordings of one patient five have six leads of
+0.965 and more, of which the beats of one fall alike, which the rules of `copies` take for one as well.
 """
 
 from __future__ import annotations
