@@ -17,8 +17,8 @@ Found beside the original, of 60 each: all with other gains (.3 to 3), exchanged
 round, 0.9 of those stretched by up to 5 %, 0.7 with other gains and 100 uV of noise, 0.8 mixed with a tenth of another
 recording; not those mixed with a fifth (0.3), nor with all twelve leads exchanged.
 
-Where that finds nothing, the nearest recordings whose beats fall alike are compared lead by lead (`agreement`). Of 2,600
-pairs of two recordings of one patient (folds 1 to 8) this takes none for one that the rules above do not (three), of
+Where that finds nothing, the nearest recordings whose beats fall alike are compared lead by lead (`agreement`). Of
+2,600 pairs of two recordings of one patient (folds 1 to 8) this takes none for one that the rules above do not (three), of
 424,320 pairs among the forty nearest of 544 recordings none either.
 """
 
