@@ -18,8 +18,8 @@ round, 0.9 of those stretched by up to 5 %, 0.7 with other gains and 100 uV of n
 recording; not those mixed with a fifth (0.3), nor with all twelve leads exchanged.
 
 Where that finds nothing, the nearest recordings whose beats fall alike are compared lead by lead (`agreement`). Of
-2,600 pairs of two recordings of one patient (folds 1 to 8) this takes none for one that the rules above do not (three), of
-424,320 pairs among the forty nearest of 544 recordings none either.
+2,600 pairs of two recordings of one patient (folds 1 to 8) this takes none for one that the rules above do not (three),
+of 424,320 pairs among the forty nearest of 544 recordings none either.
 """
 
 from __future__ import annotations
