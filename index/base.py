@@ -306,4 +306,7 @@ def check_all_known(wanted: Sequence[str], known: Mapping[str, object]) -> None:
     """
     missing = [case_id for case_id in wanted if case_id not in known]
     if missing:
-        raise QueryError(f"case {missing[0]!r} is not in the base ({len(missing)} of {len(wanted)} are not)")
+        raise QueryError(
+            f"case {missing[0]!r} is not in the base ({len(missing)} of {len(wanted)} are not)",
+            hint="`ecgkin cases list` names those that are",
+        )

@@ -26,6 +26,11 @@ A message says what was found, what was expected and where; `hint` says what to 
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 
 class EcgkinError(Exception):
     """Base of all errors that ecgkin raises on purpose."""
@@ -174,6 +179,56 @@ def why(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"{error} is missing"
     return " ".join(str(error).split()) or type(error).__name__
+
+
+_FAULTS: dict[str, str] = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+    "greater_than_equal": "expected {ge} or more",
+    "greater_than": "expected more than {gt}",
+    "less_than_equal": "expected {le} or less",
+    "less_than": "expected less than {lt}",
+    "string_too_long": "expected at most {max_length} characters",
+    "string_too_short": "expected at least {min_length} characters",
+    "string_pattern_mismatch": "expected the form {pattern}",
+    "too_long": "expected at most {max_length} entries",
+    "too_short": "expected at least {min_length} entries",
+    "literal_error": "expected {expected}",
+    "enum": "expected {expected}",
+    "union_tag_invalid": "expected {expected_tags}",
+    "union_tag_not_found": "{discriminator} is missing",
+    "finite_number": "expected a finite number",
+    "json_invalid": "is no JSON",
+    "none_required": "expected nothing",
+}
+_KINDS: dict[str, str] = {
+    "int": "a whole number", "float": "a number", "bool": "true or false", "string": "text", "list": "a list",
+    "tuple": "a list", "dict": "an object", "model": "an object", "dataclass": "an object",
+    "date": "a date, 2026-01-31", "datetime": "a time, 2026-01-31T12:00:00Z", "bytes": "bytes",
+}  # fmt: skip
+_KIND_OF = re.compile(
+    rf"({'|'.join(sorted(_KINDS, key=len, reverse=True))})_(?:\w+_)?(?:type|parsing|from_\w+|invalid|past)"
+)
+
+
+def misfit(fault: Mapping[str, Any]) -> str:
+    """What is wrong with one value of a request or a file, in words of ours.
+
+    Args:
+        fault: One entry of `ValidationError.errors()` of pydantic.
+
+    >>> misfit({"type": "greater_than_equal", "ctx": {"ge": 1}, "msg": ""}), misfit({"type": "int_parsing", "msg": ""})
+    ('expected 1 or more', 'expected a whole number')
+    """
+    kind = str(fault["type"])
+    if kind in _FAULTS:
+        with suppress(KeyError):
+            return _FAULTS[kind].format(**fault.get("ctx", {}))
+    expected = _KIND_OF.match(kind)
+    if expected is not None:
+        return f"expected {_KINDS[expected[1]]}"
+    said = str(fault.get("msg", "")).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return said or "does not fit"
 
 
 NOBODY_LISTENS = "nothing listens there"

@@ -67,6 +67,7 @@ class NoteCode(StrEnum):
     PAGE_UNREADABLE = "page_unreadable"
     FEW_CASES_PASS = "few_cases_pass"
     FEW_CASES_THERE = "few_cases_there"
+    MARKED_LEFT_OUT = "marked_left_out"
     VOTE_FILTERED = "vote_filtered"
     VOTE_NOT_CALIBRATED = "vote_not_calibrated"
     VOTE_TOO_SHALLOW = "vote_too_shallow"
@@ -88,6 +89,8 @@ class NoteCode(StrEnum):
     WORDS_NOT_MEASURED = "words_not_measured"
     WORDS_IMPLY = "words_imply"
     WORDS_IMPLY_NOT = "words_imply_not"
+    WORDS_LEADS = "words_leads"
+    WORDS_ONLY_NEAR = "words_only_near"
     WORDS_ONLY_FILTER = "words_only_filter"
     # Drafts.
     DRAFT_CUT = "draft_cut"
@@ -241,6 +244,10 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
         "only {found} of the {asked} cases asked for are there",
         "nur {found} von {asked} gewünschten Fällen sind da",
     ),
+    NoteCode.MARKED_LEFT_OUT: (
+        "cases marked as not similar, left out: {n}",
+        "als nicht ähnlich markierte Fälle, ausgelassen: {n}",
+    ),
     NoteCode.VOTE_FILTERED: (
         "the vote counts only cases that pass the filter",
         "das Votum zählt nur Fälle, die zu den Filtern passen",
@@ -314,6 +321,14 @@ WORDING: Mapping[NoteCode, tuple[str, str]] = {
     NoteCode.WORDS_IMPLY_NOT: (
         'in the place of "{text}", cases without {what} come first',
         "anstelle von „{text}“ stehen Fälle ohne {what} vorn",
+    ),
+    NoteCode.WORDS_LEADS: (
+        "leads are not asked for: {leads} only counts in the order of the cases",
+        "nach Ableitungen wird nicht gesucht: {leads} zählt nur in der Reihenfolge der Fälle",
+    ),
+    NoteCode.WORDS_ONLY_NEAR: (
+        "no finding was recognised in these words: the cases are the nearest in wording",
+        "in diesen Wörtern wurde kein Befund erkannt: die Fälle sind die dem Wortlaut nach nächsten",
     ),
     NoteCode.WORDS_ONLY_FILTER: (
         "the words only leave cases out: the order of the others says little",

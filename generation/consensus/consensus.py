@@ -16,6 +16,7 @@ from ecgkin.generation.consensus.phrases import (
     PLAIN_FROM,
     POSSIBLE_FROM,
     PROBABLE_FROM,
+    UNUSUAL,
     WORDS,
     alternative,
     finding,
@@ -23,12 +24,14 @@ from ecgkin.generation.consensus.phrases import (
 )
 from ecgkin.generation.consensus.sections import (
     NO_P_WAVE,
+    NORMAL_RANGE,
     RHYTHMS,
     SECTION_OF,
     SECTIONS,
     SINUS,
     SUPERCLASS_OF_SECTION,
     leaves_out_pr,
+    not_normal,
     settle,
     without_p_values,
 )
@@ -93,6 +96,7 @@ _ABNORMAL_FROM, _MAYBE_ABNORMAL_FROM = 0.8, 0.6
 # From where a measured interval is called long or wide: the limits of the AHA/ACC/HRS statements (PR 200, QRS 120, QTc
 # 450 to 460 ms) plus the 20 ms by which this project's measurement may be off.
 LONG_PR_MS, WIDE_QRS_MS, LONG_QTC_MS = 220.0, 130.0, 480.0
+_NORMAL_QTC_MS = NORMAL_RANGE["qtc_ms"][1]
 _ORDER = {s.code: i for i, s in enumerate(STATEMENTS)}
 _INFARCTIONS = frozenset({"IMI", "ASMI", "ILMI", "AMI", "ALMI", "LMI", "IPLMI", "IPMI", "PMI"})
 # An infarction is called old, or recent, by this share of the nearest cases with it whose stage is known, this many at
@@ -200,7 +204,10 @@ def interval_phrases(values: Mapping[str, float], language: Language, *, without
         wide = f" ({words['wide']})" if values["qrs_ms"] > WIDE_QRS_MS else ""
         parts.append(f"QRS {values['qrs_ms']:.0f} ms{wide}")
     if "qt_ms" in values and "qtc_ms" in values:
-        long = f" ({words['long']})" if values["qtc_ms"] > LONG_QTC_MS else ""
+        qtc = values["qtc_ms"]
+        long = (
+            f" ({words['long']})" if qtc > LONG_QTC_MS else f" ({words['rather_long']})" if qtc > _NORMAL_QTC_MS else ""
+        )
         parts.append(f"QT/QTc {values['qt_ms']:.0f}/{values['qtc_ms']:.0f} ms{long}")
     return parts
 
@@ -497,8 +504,19 @@ class _Writer:
         if section in self.found.forbidden:
             shown = self.found.against(section, self.language)
             return self.words["flagged"].format(shown="; ".join(shown)) if shown else self.words["flagged_alone"]
+        if section == "conclusion" and (values := self._not_normal()):
+            return self.words["flagged"].format(shown="; ".join(values))
         doubt = 1 - self.probabilities["NORM"] if section == "conclusion" else self._doubt(section)
         return self._open(doubt)
+
+    def _not_normal(self) -> list[str]:
+        """Intervals that alone keep the ECG from being called normal, in words."""
+        values = self.measurements.values if self.measurements is not None else {}
+        if self.without_p:
+            values = without_p_values(values)
+        words = UNUSUAL[self.language]
+        names = [(name, name.removesuffix("_ms")) for name in not_normal(values)]
+        return [words[short].format(value=f"{values[name]:.0f}") for name, short in names if short in words]
 
     def _veil_words(self, section: str) -> str:
         """That a section is not to be judged, or is left open where what keeps it from judgement is not likely."""

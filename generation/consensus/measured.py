@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from ecgkin.generation.consensus.assembly import Note
 from ecgkin.generation.consensus.phrases import ACUTE, MAY_BE_ACUTE, SHOWN_BY, UNUSUAL, WALLS
-from ecgkin.generation.consensus.sections import SECTION_OF
+from ecgkin.generation.consensus.sections import NORMAL_RANGE, SECTION_OF
 from ecgkin.generation.measures import Measurements
 from ecgkin.generation.measures.excitation import has_right_bundle, repolarisation_secondary, unclear_wide
 from ecgkin.generation.measures.flag_texts import flag_text, flag_title
@@ -351,8 +351,11 @@ def _unusual(measured: Measurements) -> dict[str, tuple[tuple[str, str], ...]]:
         out["infarction"] = (*short, *late)
     down = _t_down(measured)
     inverted = (("t", ", ".join(down)),) if len(down) >= 2 else ()
-    if short or inverted or late:
-        out["st_t"] = (*inverted, *short, *late)
+    # A long QT interval stands in the section on ST and T; a QRS that is wide makes it long by itself.
+    qtc = measured.qtc_ms or 0.0
+    long = (("qtc", f"{qtc:.0f}"),) if qtc > NORMAL_RANGE["qtc_ms"][1] and not late else ()
+    if short or inverted or late or long:
+        out["st_t"] = (*inverted, *long, *short, *late)
     return out
 
 

@@ -233,8 +233,8 @@ WALLS: Mapping[Language, Mapping[str, str]] = {
 }
 # What was measured that no flag names.
 UNUSUAL: Mapping[Language, Mapping[str, str]] = {
-    "en": {"qrs": "QRS {value} ms", "pr": "PR {value} ms", "t": "T down in {value}"},
-    "de": {"qrs": "QRS {value} ms", "pr": "PQ {value} ms", "t": "T abwärts in {value}"},
+    "en": {"qrs": "QRS {value} ms", "pr": "PR {value} ms", "t": "T down in {value}", "qtc": "QTc {value} ms"},
+    "de": {"qrs": "QRS {value} ms", "pr": "PQ {value} ms", "t": "T abwärts in {value}", "qtc": "QTc {value} ms"},
 }
 
 ABSENT: Mapping[Language, Mapping[str, str]] = {
@@ -260,6 +260,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "maybe_abnormal": "probably abnormal ECG ({percent} %): {findings}",
         "borderline": "borderline ECG (abnormal with {percent} %): {findings}",
         "long": "long",
+        "rather_long": "borderline",
         "wide": "wide",
         "otherwise": "otherwise normal ECG.",
         "open": "not settled by the similar cases (any finding: {percent} %)",
@@ -293,6 +294,7 @@ WORDS: Mapping[Language, Mapping[str, str]] = {
         "maybe_abnormal": "wahrscheinlich pathologisches EKG ({percent} %): {findings}",
         "borderline": "grenzwertiges EKG (zu {percent} % pathologisch): {findings}",
         "long": "verlängert",
+        "rather_long": "grenzwertig",
         "wide": "verbreitert",
         "otherwise": "sonst normales EKG.",
         "open": "aus den ähnlichen Fällen nicht zu beurteilen (irgendein Befund: {percent} %)",

@@ -25,6 +25,7 @@ class Intervals:
         rate_bpm: From their mean.
         variation: Median change from one interval to the next as a share of the mean, 0 for a clock.
         normal_variation: The same among intervals between neighbouring beats of kind "N".
+        usual_ms: These intervals; all of them where most beats are not of kind "N", as where a strip's level drifts.
         next_s, before_s: Usual interval after and before a beat of kind "N".
         pauses_ms: Intervals above 2 s.
         premature_ventricular, premature_atrial: Counts of early beats of another shape and of the usual one.
@@ -35,6 +36,7 @@ class Intervals:
     rate_bpm: float
     variation: float
     normal_variation: float
+    usual_ms: tuple[float, ...]
     next_s: float
     before_s: float
     pauses_ms: tuple[float, ...]
@@ -63,6 +65,7 @@ def intervals_of(beats: Beats) -> Intervals:
         rate_bpm=60_000.0 / mean,
         variation=variation,
         normal_variation=among,
+        usual_ms=tuple(float(v) for v in (rr[quiet] if normal.mean() >= 0.5 else rr)),
         next_s=float(np.median(after)) / 1000.0 if len(after) else mean / 1000.0,
         before_s=float(np.median(before)) / 1000.0 if len(before) else mean / 1000.0,
         pauses_ms=tuple(float(v) for v in rr if v > 2000.0),

@@ -71,7 +71,7 @@ def folder_items(
     """
     root = Path(directory)
     if not root.is_dir():
-        raise RecordError(f"{root} is not a folder")
+        raise RecordError(f"{root} is not a folder", hint="check the path and its permissions")
     if table is None and (root / TABLE).is_file():
         table = root / TABLE
     if table is None and is_mimic(root):

@@ -34,7 +34,7 @@ def load_encoder(name: str = "default", device: str = "cpu") -> Encoder:
         ModelError: It cannot be loaded.
     """
     if not _DEVICE.fullmatch(device):
-        raise QueryError(f"device is {device!r} (expected cpu, cuda or cuda:1)")
+        raise QueryError(f"device is {device!r} (expected cpu, cuda or cuda:1)", hint="leave it out: cpu")
     if name == "hashing":
         from ecgkin.retrieval.encoders.hashing import HashingEncoder
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -341,6 +342,7 @@ class CaseSearch:
         *,
         kind: str = "vector",
         depth: int | None = None,
+        left_out: Collection[str] = (),
     ) -> SearchResult:
         """Cases near a vector of this encoder, shape (dim,), of any length; its vote and scores stay uncalibrated.
 
@@ -348,6 +350,7 @@ class CaseSearch:
             kind: What the result calls the query.
             vector: Finite, of any length, shape (dim,).
             k, where, exclude_patient, depth: As in `by_image`.
+            left_out: Ids of cases that were rejected: they are no hits and do not vote, and a note says how many.
 
         Returns:
             Hits and an uncalibrated vote.
@@ -356,7 +359,21 @@ class CaseSearch:
             QueryError: The vector is not finite or has no length; otherwise as in `by_image`.
         """
         n_cases = self._checked(k, depth)
-        return self._find(vector_query(self.encoder, vector, kind), k, where, exclude_patient, n_cases, depth)
+        query = vector_query(self.encoder, vector, kind)
+        if not left_out:
+            return self._find(query, k, where, exclude_patient, n_cases, depth)
+        from ecgkin.index.filters import Compare, Join, Not, Where
+
+        rejected = tuple(Compare("case", "=", case_id) for case_id in sorted(set(left_out)))
+        kept = Where.parse(where) & Where(Not(rejected[0] if len(rejected) == 1 else Join("or", rejected)))
+        result = self._find(query, k, kept, exclude_patient, n_cases, depth)
+        notes = [Note(NoteCode.MARKED_LEFT_OUT, n=len(rejected)), *result.warnings]
+        if where is None or _lets_all_through(where):  # nobody asked for a filter
+            mine = (NoteCode.VOTE_FILTERED, NoteCode.FEW_CASES_PASS)
+            notes = [note for note in notes if note.code not in mine]
+            if len(result) < k:
+                notes.append(Note(NoteCode.FEW_CASES_THERE, found=len(result), asked=k))
+        return replace(result, warnings=tuple(notes))
 
     def _checked(self, k: int, depth: int | None) -> int:
         """How many cases there are to be searched; the numbers of hits and neighbours wanted are checked."""
@@ -542,6 +559,9 @@ def _words_notes(plan: Plan, hits: Sequence[tuple[Case, float]], similar: bool) 
         return [Note(NoteCode.WORDS_FEW_CARRY, n=plan.carried, what=plan.names)]
     if plan.text == "ECG" and not plan.names[0]:
         return [Note(NoteCode.WORDS_ONLY_FILTER)]
+    if not plan.names[0] and not plan.wanted and not plan.measures:
+        implied = any(note.code is NoteCode.WORDS_IMPLY_NOT for note in plan.notes)
+        return [] if implied else [Note(NoteCode.WORDS_ONLY_NEAR)]
     return []
 
 

@@ -13,7 +13,7 @@ import pytest
 from ecgkin.generation import serial
 from ecgkin.generation.drafter import Drafter
 from ecgkin.generation.measures import measure
-from ecgkin.generation.measures.compare import Change, ChangeCode, compare, rule_text
+from ecgkin.generation.measures.compare import Change, ChangeCode, Comparison, Row, compare, rule_text
 from ecgkin.generation.measures.flags import Flag, FlagCode
 from ecgkin.generation.measures.values import Measurements
 from ecgkin.generation.serial import compare_records, compare_with_earlier, earlier_cases, patient_of, record_of
@@ -297,6 +297,16 @@ def test_a_block_of_higher_degree_than_before_is_new(monkeypatch: pytest.MonkeyP
     done = compare_records(OLD, OLD)
     assert {f.code: f.state for f in done.findings} == {"high_grade_block": "new", "second_degree_block": "gone"}
     assert done.sentence.startswith("Compared with the ECG: new: high_grade_block")
+
+
+def test_a_lead_is_starred_from_a_tenth_of_a_millivolt_on() -> None:
+    """A flag is new in V5 and V6: what moved less in a lead than a shift that counts is no change of that lead."""
+    nothing = Comparison((), ())
+    for after, starred in ((-0.12, False), (-0.14, True), (0.05, False), (0.06, True)):
+        assert serial._row(Row("st_j_mv V5", -0.04, after), nothing, {"V5", "V6"}).beyond is starred
+        assert not serial._row(Row("st_j_mv V4", -0.04, after), nothing, {"V5", "V6"}).beyond
+    shifted = Comparison((), (Change(ChangeCode.ST_DOWN, ("V5",)),))
+    assert serial._row(Row("st_j_mv V5", -0.04, -0.12), shifted, ()).beyond
 
 
 def test_reasons_are_german_where_german_is_asked_for() -> None:

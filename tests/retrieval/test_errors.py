@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import ssl
 import threading
 from collections.abc import Callable
+from datetime import date
+from typing import Literal
 
 import httpx
 import pytest
 import requests
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ecgkin.retrieval.errors import why, why_unreachable
+from ecgkin.retrieval.errors import misfit, why, why_unreachable
 
 
 @pytest.mark.parametrize(
@@ -47,10 +51,11 @@ def test_why_a_server_cannot_be_reached(get: Callable[[str], None]) -> None:
         free.close()
 
         def hang_up() -> None:
-            for _ in range(2):
-                line, _ = rude.accept()
-                line.recv(10)
-                line.close()
+            with contextlib.suppress(OSError):  # closed at the end of the test, while it waits for another line
+                for _ in range(2):
+                    line, _ = rude.accept()
+                    line.recv(10)
+                    line.close()
 
         threading.Thread(target=hang_up, daemon=True).start()
         for url, said in (
@@ -70,3 +75,46 @@ def test_other_reasons() -> None:
     assert why_unreachable(OSError(errno.ENETUNREACH, "Network is unreachable")).endswith("network is unreachable")
     assert why_unreachable(ssl.SSLError(1, "wrong version number")).startswith("it does not speak TLS")
     assert why_unreachable(RuntimeError("Bearer secret")) == "there is no way to it"
+
+
+class Asked(BaseModel):
+    """Values of every kind that requests have."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = Field(default=1, ge=1, le=10)
+    share: float = Field(default=0.5, gt=0, lt=1)
+    name: str = Field(default="ab", min_length=2, max_length=3)
+    names: list[str] = Field(default=["a"], min_length=1, max_length=2)
+    kind: Literal["a", "b"] = "a"
+    flag: bool = False
+    when: date | None = None
+    own: int = 0
+
+    @field_validator("own")
+    @classmethod
+    def _own(cls, value: int) -> int:
+        if value > 3:
+            raise ValueError("more than there are")
+        return value
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"k": 0}, "expected 1 or more"), ({"k": 11}, "expected 10 or less"), ({"k": "x"}, "expected a whole number"),
+        ({"k": 1.5}, "expected a whole number"), ({"k": None}, "expected a whole number"),
+        ({"share": 0}, "expected more than 0.0"), ({"share": 1}, "expected less than 1.0"),
+        ({"share": "x"}, "expected a number"), ({"name": "a"}, "expected at least 2 characters"),
+        ({"name": "abcd"}, "expected at most 3 characters"), ({"name": 1}, "expected text"),
+        ({"names": []}, "expected at least 1 entries"), ({"names": ["a"] * 3}, "expected at most 2 entries"),
+        ({"names": 1}, "expected a list"), ({"kind": "c"}, "expected 'a' or 'b'"),
+        ({"flag": "x"}, "expected true or false"),
+        ({"when": "soon"}, "expected a date, 2026-01-31"), ({"colour": 1}, "is not known here"),
+        ({"own": 4}, "more than there are"), (["no object"], "expected an object"),
+    ],
+)  # fmt: skip
+def test_values_that_do_not_fit_are_told_in_words_of_ours(given: object, said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Asked.model_validate(given)
+    assert [misfit(dict(fault)) for fault in caught.value.errors()] == [said]

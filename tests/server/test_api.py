@@ -210,6 +210,11 @@ def test_feedback_moves_the_next_search(http: httpx.Client, signal: dict[str, ob
     assert scores[ids[30]] > after[ids[30]]
     most = http.post("/v1/search", json={"query_id": query_id, "not_similar": ids[2:12], "k": 5}).json()
     assert len(most["hits"]) == 5 and not set(ids[1:12]) & {hit["case"]["case_id"] for hit in most["hits"]}
+    (note,) = [note for note in most["warnings"] if note["code"] == "marked_left_out"]
+    assert "left out: 11" in note["text"] and "vote_filtered" not in {note["code"] for note in most["warnings"]}
+    whole = http.post("/v1/search", json={"query_id": query_id, "where": "sex=F", "k": 40}).json()
+    assert ids[1] not in {hit["case"]["case_id"] for hit in whole["hits"]}
+    assert {"vote_filtered", "marked_left_out"} <= {note["code"] for note in whole["warnings"]}
 
 
 def test_marks_that_contradict_each_other_are_refused(http: httpx.Client, signal: dict[str, object]) -> None:

@@ -135,6 +135,29 @@ def test_zip_and_files_are_searched(
     assert heard[1] == [{"job_id": job["job_id"], "state": "done", "n_items": 3, "n_done": 3, "n_failed": 1}]
 
 
+def test_a_header_with_another_name_than_its_samples(http: httpx.Client, tmp_path: Path) -> None:
+    """What the header names belongs to it, also beside a record whose files share their name."""
+    wfdb = pytest.importorskip("wfdb")
+    record = simulate(["NORM"], np.random.default_rng(3), fs_hz=250.0).record
+    for name in ("00017_lr", "other"):
+        wfdb.wrsamp(
+            name, fs=250.0, units=["mV"] * 12, sig_name=list(record.leads), p_signal=record.signal_mv.T.astype(float),
+            fmt=["16"] * 12, adc_gain=[1000.0] * 12, baseline=[0] * 12, write_dir=str(tmp_path),
+        )  # fmt: skip
+    sent = {
+        "recording.hea": "00017_lr.hea",
+        "00017_lr.dat": "00017_lr.dat",
+        "other.dat": "other.dat",
+        "other.hea": "other.hea",
+    }
+    files = [("file", (name, (tmp_path / own).read_bytes())) for name, own in sent.items()]
+    job = http.post("/v1/jobs", data={"kind": "search", "k": "2"}, files=files).json()
+    assert job["n_items"] == 2
+    results = http.get(f"/v1/jobs/{over(http, job['job_id'])['job_id']}/results").json()["results"]
+    assert {one["name"] for one in results} == {"recording.hea", "other.hea"}
+    assert [one["problem"] for one in results] == [None, None]
+
+
 def test_drafts_and_digitizing(http: httpx.Client, ecgs: dict[str, bytes]) -> None:
     """The other two kinds answer as their single requests do."""
     made = http.post("/v1/jobs", data={"kind": "draft", "language": "de"}, files={"file": ("a.csv", ecgs["AFIB.csv"])})

@@ -668,12 +668,13 @@ def examples(made_record: EcgRecord, tmp_path: Path, monkeypatch: pytest.MonkeyP
     return tmp_path
 
 
-def opened(client: MadeClient) -> Any:
+def opened(client: MadeClient, lang: str = "en") -> Any:
     """The page, run once."""
     from streamlit.testing.v1 import AppTest
 
     page = AppTest.from_file(app.__file__, default_timeout=60)
     page.session_state["api"] = Api(client)  # type: ignore[arg-type]
+    page.query_params["lang"] = lang
     return page.run()
 
 
@@ -1234,6 +1235,46 @@ def test_understood_words_can_be_changed(made_record: EcgRecord) -> None:
     assert [part["kind"] for part in client.calls("search")[-1]["understood"]] == ["statement", "unknown", "words"]
     page.button(key="as-typed").click().run()
     assert "understood" not in client.calls("search")[-1] and not page.exception
+
+
+@pytest.mark.parametrize(
+    ("lang", "codes", "said"),
+    [
+        ("en", {"what": ("atrial fibrillation", "Vorhofflimmern")}, "No case that passes the filters carries atrial"),
+        ("de", {"what": ("atrial fibrillation", "Vorhofflimmern")}, "Kein Fall, der zu den Filtern passt, trägt Vorh"),
+        ("en", None, "No case carries what you asked for. The cases below"),
+        ("de", None, "Kein Fall trägt, wonach Sie gefragt haben. Die Fälle unten"),
+    ],
+)
+def test_a_finding_that_only_the_filters_leave_out_is_not_called_missing(
+    made_record: EcgRecord, lang: str, codes: dict[str, tuple[str, str]] | None, said: str
+) -> None:
+    notes = [] if codes is None else [NoteOut.of(Note(NoteCode.WORDS_NONE_WITHIN, **codes))]
+
+    class Within(MadeClient):
+        def search(self, **given: Any) -> SearchOut:
+            found = search_out(query="text", nothing=True)
+            far = found.abstention.model_copy(update={"reason": "not_carried"})
+            return found.model_copy(update={"abstention": far, "warnings": notes})
+
+    page = opened(Within(made_record), lang=lang)
+    page.segmented_control(key="way").set_value("words")
+    page.run()
+    page.text_input(key="words").set_value("AF in women under 50")
+    next(button for button in page.button if button.label in ("Search", "Suchen")).click().run()
+    (box,) = [box.value for box in page.warning if "ase" in box.value or "Fall" in box.value]
+    assert said in box and not page.exception
+
+
+def test_a_quiz_says_what_is_nearly_the_same(made_record: EcgRecord) -> None:
+    """An anterior infarction beside the draft's anteroseptal one stands with what both say."""
+    draft = draft_answer().draft
+    stated = [item.model_copy(update={"code": code}) for item in draft.statements[:1] for code in ("ASMI", "AFIB")]
+    html = quiz.compared_html(["AMI", "LVH"], "", draft.model_copy(update={"statements": stated}), "en", EN)
+    both, own, theirs = re.findall(r"<dd>(.*?)</dd>", html)
+    assert both == "anterior myocardial infarction ≈ anteroseptal myocardial infarction"
+    assert (own, theirs) == ("left ventricular hypertrophy", "atrial fibrillation")
+    assert quiz.compared_html(["AMI"], "", None, "en", EN).count("<dd>…</dd>") == 3
 
 
 def test_a_person_is_left_out(made_record: EcgRecord, examples: Path) -> None:

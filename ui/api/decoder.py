@@ -270,12 +270,17 @@ def _chosen(job: Job, folder: Path) -> tuple[Path, list[Path]]:
     return files[0], files
 
 
-def _check_belong(header: Path, files: Sequence[Path]) -> None:
-    """Refuse what came beside a WFDB record without being of it: one of the two ECGs would go unanswered."""
+def named_in(header: Path) -> set[str]:
+    """What the lines of a WFDB header begin with, files of signals among it: without folders, in small letters."""
     with header.open(encoding="latin-1") as stream:
         lines = stream.read(_HEADER_CHARACTERS).splitlines()
     first = (line.split(maxsplit=1)[0] for line in lines if line.strip())
-    named = {PurePosixPath(word.replace("\\", "/")).name.lower() for word in first}
+    return {PurePosixPath(word.replace("\\", "/")).name.lower() for word in first}
+
+
+def _check_belong(header: Path, files: Sequence[Path]) -> None:
+    """Refuse what came beside a WFDB record without being of it: one of the two ECGs would go unanswered."""
+    named = named_in(header)
     for file in files:
         own = file.stem.lower() == header.stem.lower() and file.suffix.lower() in WFDB_SUFFIXES
         if not own and file.name.lower() not in named:

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from ecgkin.retrieval.errors import QueryError
 from ecgkin.ui.api import problems
-from ecgkin.ui.api.decoder import WFDB_SUFFIXES
+from ecgkin.ui.api.decoder import WFDB_SUFFIXES, named_in
 from ecgkin.ui.api.uploads import Upload
 from ecgkin.ui.hosts import is_loopback
 
@@ -56,10 +56,16 @@ def items_of(upload: Upload) -> list[Item]:
     Args:
         upload: Unpacked.
     """
+    headers = [path for path in upload.files if path.suffix.lower() == ".hea"]
+    # A header may have another name than the files that it names.
+    owners = {name: header.stem for header in reversed(headers) for name in named_in(header)}
+    stems = {header.stem for header in headers}
     records: dict[str, list[Path]] = {}
     for path in upload.files:
         wfdb = path.suffix.lower() in WFDB_SUFFIXES
-        records.setdefault(f"{path.stem}.hea" if wfdb else path.name, []).append(path)
+        own = path in headers or path.stem in stems
+        stem = path.stem if own else owners.get(path.name.lower(), path.stem)
+        records.setdefault(f"{stem}.hea" if wfdb else path.name, []).append(path)
     out = []
     for files in records.values():
         first = next((path for path in files if path.suffix.lower() == ".hea"), files[0])

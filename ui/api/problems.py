@@ -295,6 +295,6 @@ def invalid(found: Any) -> Response:
     Args:
         found: What pydantic found (`ValidationError.errors()`).
     """
-    faults = [{"at": ".".join(str(part) for part in e["loc"]), "problem": str(e["msg"])} for e in found][:20]
+    faults = [{"at": ".".join(str(part) for part in e["loc"]), "problem": errors.misfit(e)} for e in found][:20]
     detail = "; ".join(f"{f['at'] or 'body'}: {f['problem']}" for f in faults[:3])
     return response(body_of(TABLE[errors.InputError], detail, "see /docs for what is expected", errors=faults))

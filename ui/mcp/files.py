@@ -55,7 +55,8 @@ class Files:
             hint = "send the content: data:;name=ecg.xml;base64,... (or start the server with --files FOLDER)"
             raise QueryError("files at this path are not open to agents", hint=hint)
         if not path.is_file():
-            raise InputError(f"{str(path)[:300]!r} is no file of the server's machine")
+            hint = "send the content: data:;name=ecg.xml;base64,..., or a path as the server's machine has it"
+            raise InputError(f"{str(path)[:300]!r} is no file of the server's machine", hint=hint)
         size = path.stat().st_size
         if size > self._max_bytes:
             raise InputError(f"the file has {size} bytes (at most {self._max_bytes})")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ecgkin.retrieval.errors import InputError, QueryError, why
+from ecgkin.retrieval.errors import InputError, QueryError, misfit, why
 from ecgkin.ui.api.answers import DraftOut
 
 _MARKS = re.compile(r"\s*\[\d+(?:\s*,\s*\d+)*\]")
@@ -184,11 +184,14 @@ def read_draft(path: Path) -> DraftOut:
     Raises:
         InputError: It is none.
     """
-    content = _json(path)
+    hint = "write one with `ecgkin draft --json`"
+    content = _json(path, hint)
+    if isinstance(content, dict) and {"lines", "signed_by"} <= content.keys():
+        raise InputError(f"{path} is a report that was accepted already (expected a draft)", hint=hint)
     try:
         return DraftOut.model_validate(content.get("draft", content) if isinstance(content, dict) else content)
     except ValidationError as error:
-        raise InputError(f"{path} is no draft: {_first(error)}", hint="write one with `ecgkin draft --json`") from None
+        raise InputError(f"{path} is no draft: {_first(error)}", hint=hint) from None
 
 
 def read_report(path: Path) -> AcceptedReport:
@@ -197,11 +200,11 @@ def read_report(path: Path) -> AcceptedReport:
     Raises:
         InputError: It is none.
     """
-    content = _json(path)
+    hint = "write one with `ecgkin report accept`"
+    content = _json(path, hint)
     try:
         return AcceptedReport.model_validate(content)
     except ValidationError as error:
-        hint = "write one with `ecgkin report accept`"
         raise InputError(f"{path} is no accepted report: {_first(error)}", hint=hint) from None
 
 
@@ -241,13 +244,23 @@ def about_dicom(path: Path) -> tuple[Patient, Study]:
     return patient, study
 
 
-def _json(path: Path) -> Any:
+def _json(path: Path, hint: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {why(error)}") from None
+        content = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no text (expected JSON)", hint=hint) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {why(error)}", hint="check the path and its permissions") from None
+    if not content.strip():
+        raise InputError(f"{path} is empty (expected JSON)", hint=hint)
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path} is no JSON (line {error.lineno}, column {error.colno})", hint=hint) from None
+    except (ValueError, RecursionError):  # a number of too many digits, or nested too deeply
+        raise InputError(f"{path} is no JSON that can be read", hint=hint) from None
 
 
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {first['msg']}"
+    return f"{'.'.join(map(str, first['loc'])) or 'the whole'}: {misfit(dict(first))}"

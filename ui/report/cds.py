@@ -19,6 +19,18 @@ _WORDS = {
     "en": ("Preliminary ECG draft", "Measured", "Similar cases", "no draft"),
     "de": ("Vorläufiger EKG-Entwurf", "Gemessen", "Ähnliche Fälle", "kein Entwurf"),
 }
+# Values that a reader knows by name; how much the cycles vary is none, and what it means is in the sentences.
+_NAMES = {
+    "rate_bpm": ("rate", "Frequenz", "/min"),
+    "pr_ms": ("PR", "PQ", "ms"),
+    "qrs_ms": ("QRS", "QRS", "ms"),
+    "qt_ms": ("QT", "QT", "ms"),
+    "qtc_ms": ("QTc (Bazett)", "QTc (Bazett)", "ms"),
+    "qtc_fridericia_ms": ("QTc (Fridericia)", "QTc (Fridericia)", "ms"),
+    "axis_deg": ("QRS axis", "QRS-Achse", "°"),
+    "p_axis_deg": ("P axis", "P-Achse", "°"),
+    "t_axis_deg": ("T axis", "T-Achse", "°"),
+}
 _SPACE = uuid.UUID("8c9ad0de-7a0c-5a07-9c0c-6a6df5bb7a4e")
 
 
@@ -43,7 +55,11 @@ def cards(draft: DraftOut, link: str | None = None) -> dict[str, Any]:
     said = draft.refusal or " ".join(sentence.text for sentence in draft.sentences)
     detail = [_plain(draft.text or draft.refusal)]
     if draft.measurements:
-        values = ", ".join(f"{name} {value:.0f}" for name, value in draft.measurements.items())
+        values = ", ".join(
+            f"{_NAMES[name][draft.language == 'de']} {value:.0f} {_NAMES[name][2]}"
+            for name, value in draft.measurements.items()
+            if name in _NAMES
+        )
         detail.append(f"{measured}: {_plain(values)}")
     cited = [f"[{item.number}] {item.case_id}" for item in draft.evidence if item.case_id in draft.citations]
     if cited:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _NOTES = "ecgkin_notes"
 _WITH_PAGES = (Kind.TIFF, Kind.GIF, Kind.PNG, Kind.WEBP, Kind.AVIF, Kind.HEIC)
+_CHECK = "check the path and its permissions"
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:
@@ -158,7 +159,7 @@ def page_count_of(path: str | os.PathLike[str]) -> int:
         with file.open("rb") as stream:
             return count_pages(stream, file.name)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{str(file)!r} cannot be read: {why(error)}") from error
+        raise ImageError(f"{str(file)!r} cannot be read: {why(error)}", hint=_CHECK) from error
 
 
 def _page(document: bytes, page: int, *notes: str) -> Image.Image:
@@ -192,7 +193,7 @@ def document_in(path: str | os.PathLike[str]) -> bytes | None:
     except RecordError as error:
         raise ImageError(str(error), hint=error.hint) from error
     except (OSError, ValueError) as error:
-        raise ImageError(f"{str(file)!r} cannot be read: {why(error)}") from error
+        raise ImageError(f"{str(file)!r} cannot be read: {why(error)}", hint=_CHECK) from error
 
 
 def _wrapped(file: Path) -> bytes | None:

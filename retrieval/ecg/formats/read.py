@@ -140,7 +140,9 @@ def _head(file: Path) -> bytes | None:
         with file.open("rb") as stream:
             return stream.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
-        raise RecordError(f"{str(file)!r} cannot be read: {why(error)}") from error
+        raise RecordError(
+            f"{str(file)!r} cannot be read: {why(error)}", hint="check the path and its permissions"
+        ) from error
 
 
 def _read_without_suffix(file: Path, fs_hz: float | None, units: Units | None) -> EcgRecord:

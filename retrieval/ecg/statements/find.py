@@ -51,7 +51,7 @@ _SHARED_END = re.compile(
     rf"(?P<side>\b{_SIDES})-,? ?(?:noch|und|oder|bzw\.?|sowie|och|eller|en|of) {_SIDES}(?P<end>\w{{4,30}})",
     re.IGNORECASE,
 )
-_ENDINGS = ("erns", "ern", "en", "er", "es", "em", "e", "s", "n")
+_ENDINGS = ("erns", "ern", "ers", "en", "er", "es", "em", "e", "s", "n")
 _MIN_STEM = 4
 _CODES = frozenset(fold(s.code) for s in STATEMENTS)
 _FILLERS = frozenset({"the", "a", "an", "der", "die", "das", "des", "dem", "den", "of"})
@@ -73,7 +73,28 @@ _SAME = {
     "ekg": "ecg",
     "electrocardiogram": "ecg",
     "flimmrar": "flimm",
+    "formaksflimret": "formaksflimm",
+    "formaksfladdret": "formaksfladd",
+    "pacemakrar": "pacemak",
+    "hindret": "hind",
+    "arret": "arr",
+    "laga": "lag",
+    "lagt": "lag",
+    "hoga": "hog",
+    "hogt": "hog",
+    "flacka": "flack",
+    "flackt": "flack",
+    "djupa": "djup",
+    "djupt": "djup",
+    "negativa": "negativ",
+    "negativt": "negativ",
+    "inverterat": "inverterad",
 }
+# Plurals and definite forms that no ending of `_ENDINGS` gives, Swedish ones but for the first two.
+_FORMS = re.compile(
+    r"(?<=\w{3})(?P<y>ies)$|(?<=rhythm)us$|(?<=vag)(?:en|or|orna)$|(?<=[nr]ing)(?:ar|arna)$|"
+    r"(?<=block)et$|(?<=slag)et$|(?<=komplex)et$|(?<=infarkt)erna$|(?<=isk)[at]$"
+)
 # Everyday words or syllables in one of the languages: count as abbreviation only in capitals, or alone.
 _CAPITALS_ONLY = frozenset(
     "la el af dig pm es sb av ash pat sr mi tab std ste bre brd bbd bbg hve hvd hvi hvg lbtb rbtb bcri bcrd "
@@ -346,6 +367,9 @@ def _stem(word: str) -> str:
     for with_article, bare in _DEFINITE.items():
         if plain.endswith(with_article):
             return plain.removesuffix(with_article) + bare
+    plain = _FORMS.sub(lambda form: "y" if form["y"] else "", plain)
+    if plain.endswith("ion"):  # "elevation" as "elevations"
+        return plain
     for ending in _ENDINGS:
         if plain.endswith(ending) and len(plain) - len(ending) >= _MIN_STEM:
             plain = plain[: -len(ending)]

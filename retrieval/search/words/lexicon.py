@@ -35,6 +35,8 @@ EVERYDAY = _words(
     """
     come comes came go goes make makes made take takes seem seems appear appears start starts begin begins follow
     follows happen happens kommt kommen geht macht beginnt folgt kommer blir
+    possible possibly probable suspected suspicion likely questionable moglich mogliche moglicher mogliches
+    wahrscheinlich wahrscheinliche fraglich fraglicher fragliches verdacht mojlig mojligt misstankt trolig troligt
     minus ages men women man woman male males female females
     frau frauen mann manner mannern mannlich weiblich kvinna kvinnor
     remarkably clearly quite extremely slightly really fairly somewhat unusually strongly markedly obviously probably

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError
 
 from ecgkin.retrieval.ecg.statements.find import Polarity
-from ecgkin.retrieval.errors import QueryError
+from ecgkin.retrieval.errors import QueryError, misfit
 
 MAX_PARTS = 200
 Joint = Literal["and", "or"]
@@ -225,7 +225,7 @@ def parts_of(values: Iterable[Any]) -> tuple[Part, ...]:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
         raise QueryError(
-            f"understood: {where}: {first['msg']}",
+            f"understood: {where}: {misfit(dict(first))}",
             hint='parts look like {"kind": "statement", "code": "AFIB", "polarity": "absent"}',
         ) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -29,6 +30,7 @@ MOST_MEASURED = 5_000
 SAMPLE = 1_000  # cases of a larger base that tell what is measured
 # Share of words that must be known: on the fit half of `word_queries` nonsense reached 0, sentences fell to .5.
 KNOWN, HALF, FEW_WORDS = 0.4, 0.5, 3
+ALONE = 2  # words up to which one with a meaning describes nothing
 LIKELIHOOD = 0.1  # cosine that a case gains whose source is sure of what was asked for
 _UNSAID = 0.6  # stands for the likelihood of a source that gives none
 # Statements that a reader may mean as well: behind the cases that carry what was said, and denied with it.
@@ -43,6 +45,7 @@ _IMPLIED: Mapping[str, tuple[tuple[float, str], tuple[float, str]]] = {
     "qrs_ms": ((110.0, "WIDE_QRS"), (0.0, "")),
     "qtc_ms": ((440.0, "LONG_QT"), (0.0, "")),
     "qt_ms": ((480.0, "LONG_QT"), (0.0, "")),
+    "axis_deg": ((90.0, "RAD"), (-30.0, "LAD")),
 }
 MEASURES: Mapping[str, tuple[str, str, str]] = {
     "rate_bpm": ("heart rate", "Herzfrequenz", "/min"),
@@ -52,6 +55,14 @@ MEASURES: Mapping[str, tuple[str, str, str]] = {
     "qtc_ms": ("QTc interval", "QTc-Zeit", "ms"),
     "axis_deg": ("QRS axis", "QRS-Achse", "degrees"),
 }
+
+_LEADS = re.compile(
+    r"(?<!\w)(?:V[1-6](?:\s?(?:[-–]|to|bis|till)\s?V?[1-6])?|aV[RLF]|"
+    r"(?<!block )(?<!grade )(?<!type )(?<!typ )(?<!mobitz )(?<!avb )(?:III|II)|"
+    r"(?<=lead )I|(?<=leads )I|(?<=Ableitung )I|(?<=avledning )I|I(?=(?:,\s?|/|\s(?:and|und|och)\s)(?:aVL|II|V[1-6])))"
+    r"(?!\w)(?!°)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)
@@ -152,7 +163,7 @@ def plan(base: CaseBase, understood: Understood, where: WhereLike, lookups: Look
     """
     check(understood)
     asked = Plan(_embedded(understood), _filtered(understood, Where.parse(where)))
-    asked.notes += _spelling_notes(understood)
+    asked.notes += [*_spelling_notes(understood), *_lead_notes(understood)]
     measured = _measured(lookups.measures(base) if understood.measures else frozenset(), understood, asked)
     nodes = _nodes(base, understood, lookups, asked)
     wanted = understood.wanted
@@ -161,11 +172,25 @@ def plan(base: CaseBase, understood: Understood, where: WhereLike, lookups: Look
         if asked.similar and understood.is_sentence:
             # A sentence that says more than names is ranked by all its words; what it names counts among them.
             asked.tiers, asked.carried, asked.soft = [], None, True
-    elif measured and not _says_more(understood):
-        _imply(understood.measures, asked)
+    elif (
+        measured
+        and not _says_more(understood)
+        and not _imply(base, understood.measures, lookups, asked)
+        and not asked.measures
+    ):  # numbers alone, and none of use: the order of the cases says nothing
+        asked.similar, asked.reason = False, "not_carried"
     if not wanted and not relevant(understood):
         asked.similar, asked.reason = False, "not_understood"
     return asked
+
+
+def are_kin(one: str, other: str) -> bool:
+    """Whether a reader may mean one statement by the name of another: anterior and anteroseptal infarction.
+
+    >>> are_kin("AMI", "ASMI"), are_kin("ASMI", "AMI"), are_kin("AMI", "IMI")
+    (True, True, False)
+    """
+    return other in _KIN.get(one, ()) or one in _KIN.get(other, ())
 
 
 def check(understood: Understood) -> None:
@@ -189,6 +214,8 @@ def relevant(understood: Understood) -> bool:
     """
     if understood.denied or understood.measures:
         return True
+    if understood.n_words == 1 and understood.empty and len(understood.words.split()) <= ALONE:
+        return False  # "the heart", "block": a word that says nothing of its own
     if not understood.n_words:
         return any(isinstance(part, SexPart | AgePart) for part in understood.parts)
     return understood.known > HALF if understood.n_words <= FEW_WORDS else understood.known >= KNOWN
@@ -392,25 +419,46 @@ def _says_more(understood: Understood) -> bool:
     return has_content(words)
 
 
-def _imply(measures: Sequence[MeasurePart], asked: Plan) -> None:
-    """Cases that are called what a limit amounts to come first, and the note says so."""
+def _imply(base: CaseBase, measures: Sequence[MeasurePart], lookups: Lookups, asked: Plan) -> bool:
+    """Cases that are called what a limit amounts to come first, and the note says so; whether there is such a name."""
     for part in measures:
         (high, above), (low, below) = _IMPLIED.get(part.name, ((0.0, ""), (0.0, "")))
         if is_denied(part.text) and part.low is None and above and (part.high or 0.0) >= high:
             concept = lexicon.concepts()[above]
-            asked.tiers = [Where(Not(_any(concept.codes)))]
-            asked.notes.append(Note(NoteCode.WORDS_IMPLY_NOT, what=(concept.name_en, concept.name_de), text=part.text))
-            return
+            node = _called(base, above, lookups)
+            if node is not None:
+                asked.tiers = [Where(Not(node))]
+                asked.notes.append(
+                    Note(NoteCode.WORDS_IMPLY_NOT, what=(concept.name_en, concept.name_de), text=part.text)
+                )
+                return True
         code = above if part.low is not None and above and part.low + 10.0 * (part.high is not None) >= high else ""
         if not code and below and part.high is not None and part.high <= low + 5.0:
             code = below
-        if code:
+        node = _called(base, code, lookups) if code else None
+        if node is not None:
             concept = lexicon.concepts()[code]
-            asked.tiers = [Where(_any(concept.codes))]
+            asked.tiers = [Where(node)]
             asked.wanted = frozenset(concept.codes)
             asked.text = concept.name_en
             asked.notes.append(Note(NoteCode.WORDS_IMPLY, what=(concept.name_en, concept.name_de), text=part.text))
-            return
+            return True
+    return False
+
+
+def _called(base: CaseBase, code: str, lookups: Lookups) -> Node | None:
+    """Cases with a label of a concept, or whose report names it where it has none; None where there are none."""
+    concept = lexicon.concepts()[code]
+    if concept.covers or base.count(Where(_any(concept.codes))):
+        return _any(concept.codes)
+    named = lookups.named(base, code)
+    return Join("or", tuple(Compare("case", "=", case_id) for case_id in named)) if named else None
+
+
+def _lead_notes(understood: Understood) -> list[Note]:
+    """Leads that are named beside findings: no label holds them."""
+    leads = list(dict.fromkeys(match.group() for match in _LEADS.finditer(understood.words)))
+    return [Note(NoteCode.WORDS_LEADS, leads=", ".join(leads[:12]))] if leads else []
 
 
 def _spelling_notes(understood: Understood) -> list[Note]:

@@ -12,8 +12,10 @@ All repetitions in the patterns are bounded: the time they take grows with the l
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from operator import itemgetter
 
 from ecgkin.retrieval.search.words.parts import AgePart, Measure, MeasurePart, SexPart, UnusedPart
 
@@ -100,7 +102,11 @@ _THE_AGE = (
 )
 _OLDER = (
     r"(?:\s(?:or|and|oder|und|eller|och)\s(?P<rel>older|over|above|more|younger|under|below|less|älter|darüber|mehr|"
-    r"jünger|darunter|weniger|äldre|däröver|yngre|därunder))"
+    r"jünger|darunter|weniger|äldre|däröver|yngre|därunder)(?!\s{0,2}\d))"
+)
+_SHORTER = (
+    r"(?:months?|monat\w{0,2}|månad\w{0,3}|weeks?|wochen?|veck\w{1,3}|days?|tagen?|dag(?:ar)?|mois|semaines?|jours?|"
+    r"meses|semanas|días|mesi|settimane|giorni|maanden|weken|dagen)"
 )
 _AGE = re.compile(
     # "between 60 and 70 years", "60-70 jährige", "over 60 years", "65-year-old"
@@ -115,9 +121,10 @@ _AGE = re.compile(
     # "65F", "65 F", "70 or older"
     rf"|(?<![\w.,-])(?P<i>\d{{2,3}})(?=\s?[fm](?![\w/]))"
     rf"|(?<![\w.,-])(?P<j>\d{{2,3}}){_OLDER.replace('<rel>', '<rel2>')}(?!\w|\s\d)"
-    # "man, 70", "f 45"
-    r"|(?:\b(?:man|woman|male|female|mann|frau|kvinna)|(?:^|(?<=[,;(] )|(?<=[,;(]))[mfw])[,/ ]{1,2}(?P<h>\d{1,3})\b"
-    r"(?!\s?(?:ms|bpm|/|%|to|-|bis))"
+    # "man, 70", "a woman of 80", "f 45"
+    r"|(?:\b(?:man|woman|male|female|mann|frau|kvinna)[,/ ]{1,2}|(?:^|(?<=[,;(] )|(?<=[,;(]))[mfw][,/ ]{1,2}|"
+    rf"\b(?:{_PERSON}|lady|gentleman|boy|girl|dame|herrn?|dam|herre),?\s(?:of|von|på|who is|is|ist|är)\s)"
+    rf"(?P<h>\d{{1,3}})\b(?:{_TO}(?P<k>\d{{1,3}})\b)?(?!\s?(?:ms|bpm|/|%|to|-|bis|beats|schl|slag|cases|{_SHORTER}))"
     rf"|\b(?:age|aged|alter|ålder)\s{{0,2}}[:=]?\s{{0,2}}(?P<e>{_AGED})(?!\w)(?:{_TO}(?P<f>{_AGED})(?!\w))?"
     # "older than 60", "älter als 60"
     r"|\b(?P<op3>older than|younger than|älter als|aelter als|jünger als|juenger als|äldre än|yngre än|ouder dan|"
@@ -157,10 +164,6 @@ _DENIES = re.compile(
     r"(?:(?:an?|the|any|all|in|at|of|for|from|with|is|are|those|patients?|people|persons?|cases|mit|bei|von|für|im|"
     r"de[rmn]|d[ia]e|das|eine?[rsmn]?|hos|med|en|ett|av|i)\s{1,2}){0,3}$"
 )
-_SHORTER = (
-    r"(?:months?|monat\w{0,2}|månad\w{0,3}|weeks?|wochen?|veck\w{1,3}|days?|tagen?|dag(?:ar)?|mois|semaines?|jours?|"
-    r"meses|semanas|días|mesi|settimane|giorni|maanden|weken|dagen)"
-)
 _NO_YEARS = re.compile(rf"\s{{0,2}}{_SHORTER}\b")
 _IN_SHORTER = re.compile(
     # "6-week-old", "3 Monate alt", "infants of 6 weeks", "under 3 months": an age, and none in years
@@ -189,16 +192,48 @@ _BARE_AGE = re.compile(
     # "80+"
     r"|(?<![\w.,])(?P<e>\d{2,3})\s?\+(?!\w)"
     # "60", which may be around or from there on
-    r"|(?<=\s)(?P<f>\d{2,3})(?=\s?(?:$|[,;)]))"
+    r"|(?<=\s)(?P<f>\d{2,4})(?=\s?(?:$|[,;)]))"
 )
 _LEADS_UP = frozenset(
     """
-    all everyone everybody anyone alle alla jeder
+    all everyone everybody anyone alle alla jeder or oder eller
     ages patients patient people persons adults cases those who that are is was age aged in of at and but only just with
     women men woman man nur und aber bei im alter von patienten sind die der mit frauen männer och hos som är i med
     kvinnor män patienter
     """.split()
 )
+
+
+_TENS: Mapping[str, int] = {
+    **{word: 10 * n for n, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)},
+    **{
+        word: 10 * n
+        for n, word in enumerate("zwanzig dreißig vierzig fünfzig sechzig siebzig achtzig neunzig".split(), 2)
+    },
+    **{word: 10 * n for n, word in enumerate("tjugo trettio fyrtio femtio sextio sjuttio åttio nittio".split(), 2)},
+}
+_ONES = "one two three four five six seven eight nine".split()
+_IN_WORDS = re.compile(
+    rf"(?:(?<=\s)|^)(?P<tens>{'|'.join(_TENS)})(?:[- ](?P<ones>{'|'.join(_ONES)}))?(?!\w)", re.IGNORECASE
+)
+_BEFORE_AGE = re.compile(rf"(?:(?<!\w)(?:{'|'.join(_OPS.values())}|aged|ages?|of|to|and|bis|till|und|och|alter)\s)$")
+_BEHIND_AGE = re.compile(r"[- ](?:years?|yrs?|jahren?|år|and|or|und|oder|och|to|bis|till)\b", re.IGNORECASE)
+
+
+def in_figures(text: str) -> str:
+    """The text with ages that were written as words in figures; in English with ones, in German and Swedish tens.
+
+    >>> in_figures("LBBB aged over seventy-five"), in_figures("forty winks")
+    ('LBBB aged over 75', 'forty winks')
+    """
+
+    def figure(match: re.Match[str]) -> str:
+        before = text[max(0, match.start() - _SIGHT) : match.start()].lower()
+        if _BEFORE_AGE.search(before) is None and _BEHIND_AGE.match(text, match.end()) is None:
+            return match.group()
+        return str(_TENS[match["tens"].lower()] + (1 + _ONES.index(match["ones"].lower()) if match["ones"] else 0))
+
+    return _IN_WORDS.sub(figure, text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,11 +410,11 @@ def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Lim
         word that is no finding or a tachycardia stands before it, an age was said beside it) is unused.
     """
     low = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    if not named and (found.measures or found.people or not _alone(low)):
-        return found
+    said_before = [(a, b) for _, a, b in (*found.people, *found.unused)]
+    if not named and (found.measures or not _alone(_blanked(low, said_before))):
+        return _either(text, low, found)
     taken = [(a, b) for _, a, b in (*found.measures, *found.people, *found.unused)] + list(named)
     people, unused = list(found.people), list(found.unused)
-    aged = any(isinstance(part, AgePart) for part, _, _ in people)
     for match in _BARE_AGE.finditer(low):
         start, end = _denied_from(low, match.start()), match.end()
         if any(a < end and start < b for a, b in taken):
@@ -390,7 +425,8 @@ def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Lim
             (group["and"] is not None and group["between"] is None) or min(values) < _ADULT or min(values) > _OLDEST
         ):
             continue  # "2 to 1 conduction"
-        behind = max((b for _, b in named if b <= start), default=0)
+        ages = [(part, b) for part, _, b in people if isinstance(part, AgePart)]
+        behind = max((b for b in (*(b for _, b in named), *(b for _, b in ages)) if b <= start), default=0)
         beside = start - behind <= _SIGHT and _LEADS_UP.issuperset(re.findall(r"\w+", low[behind:start]))
         if group["f"] is not None and not beside:
             continue
@@ -402,29 +438,51 @@ def bare_ages(text: str, named: Sequence[tuple[int, int]], found: Limits) -> Lim
             and all(_ADULT <= v <= _OLDEST for v in values)
         )
         part: AgePart | None = None
-        if is_age and not aged:
+        if is_age:
             if len(values) == 2:
                 part = AgePart(min(values), max(values), said)
             else:
                 part = _from_or_to(values[0], _direction(group["op"]) if group["op"] is not None else "ge", said)
             if start < match.start():
                 part = _other_side(part, said)
+        if part is not None and not all(_opposite(part, other) for other, _ in ages):
+            part = None  # one age was said already
         if part is None:
             unused.append((UnusedPart(said), start, end))
             if len(unused) >= _MOST_UNUSED:
                 break
         else:
             people.append((part, start, end))
-            aged = True
-    return Limits(found.measures, tuple(people), tuple(unused))
+    return _either(text, low, Limits(found.measures, tuple(people), tuple(unused)))
+
+
+def _opposite(one: AgePart, other: AgePart) -> bool:
+    """Whether one age is open upwards and the other downwards: "over 50", "under 60"."""
+    return (
+        (one.low is None) != (one.high is None)
+        and (one.low, one.high) != (None, None)
+        and ((one.low is None) == (other.low is not None) and (one.high is None) == (other.high is not None))
+    )
+
+
+def _either(text: str, low: str, found: Limits) -> Limits:
+    """Limits without two ages that are joined by "or", which no single limit says: "under 50 or over 80"."""
+    ages = sorted(((a, b, part) for part, a, b in found.people if isinstance(part, AgePart)), key=itemgetter(0))
+    for (a, b, one), (c, d, other) in pairwise(ages):
+        if _opposite(one, other) and re.fullmatch(r"\W*(?:years?|jahren?|år)?\W*(?:or|oder|eller)\W*", low[b:c]):
+            people = tuple(item for item in found.people if item[1] not in (a, c) or not isinstance(item[0], AgePart))
+            return Limits(found.measures, people, (*found.unused, (UnusedPart(text[a:d].strip()), a, d)))
+    return found
 
 
 def _alone(low: str) -> bool:
     """Whether a text compares one number, or two, and says nothing else but of whom."""
-    match = _BARE_AGE.search(low)
-    if match is None or match["f"] is not None:
+    matches = list(_BARE_AGE.finditer(low))
+    if not matches or any(match["f"] is not None for match in matches):
         return False
-    return _LEADS_UP.issuperset(re.findall(r"\w+", _DENIES.sub(" ", low[: match.start()]) + low[match.end() :]))
+    before = _DENIES.sub(" ", low[: matches[0].start()])
+    rest = _blanked(low, [match.span() for match in matches])[matches[0].start() :]
+    return _LEADS_UP.issuperset(re.findall(r"\w+", before + rest))
 
 
 def _blanked(low: str, spans: Sequence[tuple[int, int]]) -> str:
@@ -481,7 +539,7 @@ def _age(match: re.Match[str], text: str) -> AgePart | None:
     if said["decade"]:
         first = 20.0 + 10.0 * _DECADES.index(said["decade"])
         return AgePart(first, first + 9.0, shown)
-    pairs = (("a", "b"), ("c", "d"), ("e", "f"), ("g", "g"), ("h", "h"), ("i", "i"), ("j", "j"))
+    pairs = (("a", "b"), ("c", "d"), ("e", "f"), ("g", "g"), ("h", "k"), ("i", "i"), ("j", "j"))
     first_key, second_key = next(pair for pair in pairs if said[pair[0]] is not None)
     age = _number(said[first_key])
     other = _number(said[second_key]) if first_key != second_key and said[second_key] is not None else None

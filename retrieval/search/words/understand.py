@@ -13,9 +13,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
-from ecgkin.retrieval.ecg.statements.catalogue import statement
+from ecgkin.retrieval.ecg.statements.catalogue import STATEMENTS, statement
 from ecgkin.retrieval.ecg.statements.find import FoundStatement, find_names, stem
 from ecgkin.retrieval.ecg.statements.report_text import fold
 from ecgkin.retrieval.search.words import lexicon
@@ -30,9 +30,10 @@ from ecgkin.retrieval.search.words.parts import (
     StatementPart,
     Understood,
     UnknownPart,
+    UnusedPart,
     WordsPart,
 )
-from ecgkin.retrieval.search.words.ranges import Limits, bare_ages, is_denied, limits
+from ecgkin.retrieval.search.words.ranges import Limits, bare_ages, in_figures, is_denied, limits
 
 MOST_SLIPS = 24  # unknown words that are looked up; a text with more is no query with slips
 MOST_UNKNOWN = 20
@@ -54,6 +55,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"\bminus\s(?=\d)", "-"),
         (r"(?<!\w)w/?o(?:ut)?\.?\s|(?<!\w)w/out\s", "without "),
         (r"(?<!\w)w/\s?(?=\w)", "with "),
+        (r"\bnon[- ](?=stemi\b)", "N"),
         (r"\bunpaced\b", "without pacing"),
         (r"\b(?:ausgenommen|außer|ausser|exklusive|abgesehen von)\s", "ohne "),
         (r"\b(?:förutom|utom|exklusive|exkludera)\s", "utan "),
@@ -87,6 +89,24 @@ _STANDS_ALONE = re.compile(
     r"\s*(?:$|[,;.!?)]|(?:and|but|or|without|with|no|und|aber|oder|ohne|mit|och|men|eller|utan|excluding|in|im|hos|bei)\b)",
     re.IGNORECASE,
 )
+_STEMI = re.compile(r"(?P<non>\bn|\bnon-?)?stemi", re.IGNORECASE)
+_DENIAL = re.compile(
+    r"(?<!\w)(?:no|not|without|never|lacking|kein\w{0,2}|nicht|ohne|ingen|inga|inget|ej|inte|icke|utan|sans|senza|geen|"
+    r"zonder)(?=\s)",
+    re.IGNORECASE,
+)
+_DENIAL_ENDS = re.compile(
+    r"[.;,:!?()]|\b(?:but|and|with|or|in|on|und|aber|mit|oder|bei|im|och|men|med|eller|hos|i)\b", re.IGNORECASE
+)
+_MOST_DENIALS = 20
+_INFARCTS = {one.code for one in STATEMENTS if one.superclass == "MI"} | {"ANY_MI", "ACUTE_MI"}
+# Statements that say where something is, and not since when.
+_OF_ANY_AGE = {one.code for one in STATEMENTS if one.superclass == "MI" or one.code.startswith(("ISC", "INJ"))}
+_FRESH = re.compile(
+    r"\b(?:hyper)?(?:acute|akute?[nrsm]?|akut|fresh|frische?[nrsm]?|recent|evolving|färskt?)\b", re.IGNORECASE
+)
+_FRESH_BEFORE = re.compile(r"\w+(?:[\s-]+\w+){0,2}\s+")
+_NUMBER = re.compile(r"(?<![\w.,:/+-])\d{2,6}(?![\w.,:/°+-])(?!\s?-?\s?(?:lead|ableitung|avledning|kanal))")
 _NORMAL = frozenset(
     "normal normales normaler normale normalt norm unauffallig unauffalliges gesund healthy unremarkable frisk "
     "normalbefund".split()
@@ -105,7 +125,7 @@ def understand(text: str) -> Understood:
     Returns:
         Parts in the order of the text, then words that were read as others, unknown words, and the words to embed.
     """
-    plain = cleaned(text)
+    plain = in_figures(cleaned(text))
     found_limits = limits(plain)
     spans = [(a, b) for _, a, b in (*found_limits.measures, *found_limits.people, *found_limits.unused)]
     read, slips = _spelled(plain, spans)
@@ -122,6 +142,7 @@ def understand(text: str) -> Understood:
     before, found_limits = found_limits.denied, bare_ages(read, [(a, b) for _, a, b in findings], found_limits)
     if found_limits.denied != before:
         findings = _findings(_masked(read, found_limits.denied))
+    found_limits = _with_unused(read, findings, found_limits)
     words, known, unknown, (n_named, n_content) = _rest(read, findings, found_limits)
     said = {(part.code, part.polarity): part for part, _, _ in reversed(findings)}
     parts: list[Part] = [part for part, _, _ in findings if said.pop((part.code, part.polarity), None) is not None]
@@ -240,11 +261,13 @@ def _counts(text: str, hit: FoundStatement) -> bool:
 
 
 def _part(hit: FoundStatement, joint: Joint) -> Finding:
+    stemi = _STEMI.search(hit.matched)
+    if stemi is not None and hit.code.removeprefix("+") in _INFARCTS:
+        # The statements of an archive say where an infarction is, not that the ST segment rises.
+        return ConceptPart("NSTEMI" if stemi["non"] else "STEMI", hit.polarity, joint, hit.matched)
     if not hit.code.startswith("+"):
         return StatementPart(hit.code, hit.polarity, joint, hit.matched)
     concept = lexicon.concepts()[hit.code[1:]]
-    if concept.code == "ANY_MI" and "stemi" in hit.matched.lower():
-        concept = lexicon.concepts()["NSTEMI" if "nstemi" in hit.matched.lower() else "STEMI"]
     if concept.denies:
         return StatementPart(concept.denies, "present" if hit.polarity == "absent" else "absent", joint, hit.matched)
     if len(concept.covers) == 1 and lexicon.is_statement(concept.covers[0]):
@@ -325,6 +348,45 @@ def _long_name(part: Finding, said: str) -> str:
 
 def _inside(place: tuple[int, int], spans: list[tuple[int, int]]) -> bool:
     return any(a < place[1] and place[0] < b for a, b in spans)
+
+
+def _with_unused(text: str, findings: list[tuple[Finding, int, int]], found: Limits) -> Limits:
+    """Limits with what else is not asked for, and so is not embedded either.
+
+    These are words that deny what is no finding here ("without blarg", which would be searched for as if it were asked
+    for), how fresh an infarction or ischaemia is, which no statement says, and numbers that nothing was read from.
+    """
+    unused = list(found.unused)
+    limited = [(a, b) for _, a, b in (*found.measures, *found.people, *found.unused)]
+    named = sorted((a, b, part.polarity) for part, a, b in findings)
+    absent = [_with_cues(text, a, b) for a, b, polarity in named if polarity == "absent"]
+    taken = sorted([*limited, *absent, *((a, b) for a, b, _ in named)])
+    # Words alone describe ("P waves without relation to the QRS") and are embedded as they are.
+    asked = any(polarity != "absent" for _, _, polarity in named)
+    for cue in islice(_DENIAL.finditer(text), _MOST_DENIALS if asked else 0):
+        if _inside(cue.span(), taken) or _EITHER_WAY.search(text[: cue.end()][-24:]):
+            continue
+        end = min((a for a, _ in taken if a >= cue.end()), default=len(text))
+        mark = _DENIAL_ENDS.search(text, cue.end(), end)
+        stop = end if mark is None else mark.start()
+        if any(a <= stop <= b and polarity == "absent" for a, b, polarity in named):
+            continue  # the finding took the denial: "no previous infarct"
+        words = _WORD.findall(text[cue.end() : stop])
+        if all(lexicon.is_everyday(word) or fold(word) in _DENYING for word in words):
+            continue
+        span = (cue.start(), cue.start() + len(text[cue.start() : stop].rstrip()))
+        unused.append((UnusedPart(text[slice(*span)]), *span))
+        taken.append(span)
+    for part, start, end in findings:
+        if part.code not in _OF_ANY_AGE or part.polarity == "absent":
+            continue
+        fresh = _FRESH.search(text, max(0, start - 30), end)
+        if fresh is not None and (fresh.start() >= start or _FRESH_BEFORE.fullmatch(text, fresh.start(), start)):
+            unused.append((UnusedPart(fresh.group()), *fresh.span()))
+    for number in islice(_NUMBER.finditer(text), _MOST_DENIALS if findings or limited else 0):
+        if not _inside(number.span(), taken) and number.group() != text:
+            unused.append((UnusedPart(number.group()), *number.span()))
+    return replace(found, unused=tuple(unused))
 
 
 def _with_cues(text: str, start: int, end: int) -> tuple[int, int]:

@@ -438,6 +438,24 @@ def test_measured_danger_opens_the_conclusion() -> None:
     assert "Normal ECG (" in plain.text and "No ST-T abnormality (" in plain.text and plain.flags == ()
 
 
+@pytest.mark.parametrize(("language", "words"), [("en", "borderline"), ("de", "grenzwertig")])
+def test_a_qtc_above_the_limit_is_not_normal(language: Language, words: str) -> None:
+    """From 460 ms on neither the ECG nor ST-T is called normal, and the reason is the value; other sections stay."""
+    for qtc, normal in ((458.0, True), (462.0, False), (478.0, False)):
+        values = measured(qtc_ms=qtc, leads={name: lead() for name in LEADS})
+        draft = drafted(neighbours((40, "SR NORM")), language, measurements=values)
+        by_name = {section.name: section for section in draft.sections}
+        assert ("NORM" in draft.codes(), f"{qtc:.0f} ms ({words})" in draft.text) == (normal, not normal)
+        for name in ("st_t", "conclusion"):
+            assert (f"(QTc {qtc:.0f} ms)" in by_name[name].abstained) is not normal, draft.text
+        assert by_name["infarction"].sentences
+        assert (draft.probabilities["NORM"] > 0.8, draft.probabilities["NORM"] < 0.2) == (normal, not normal)
+    long = drafted(neighbours((40, "SR NORM")), language, measurements=measured(qtc_ms=482.0))
+    assert words not in long.text and f"482 ms ({WORDS[language]['long']})" in long.text
+    wide = drafted(neighbours((40, "SR NORM")), language, measurements=measured(qrs_ms=129.0))
+    assert "(QRS 129 ms)" in wide.sections[-1].abstained
+
+
 def test_no_negative_under_pacing() -> None:
     """Spikes before every beat: paced, and nothing is said about conduction, ST-T or infarction."""
     spikes = Pacing(tuple(float(i) for i in range(10)), 1.0, 0.0, 0.05)
@@ -508,6 +526,33 @@ def test_a_block_is_no_fibrillation_and_danger_stands_in_the_conclusion() -> Non
     assert "possible Wolff-Parkinson-White pattern" in two.sections[-1].sentences[-1].text
     normal = drafted(neighbours((40, "SR NORM")), measurements=free)
     assert normal.probabilities["NORM"] <= 0.1 and "orderline" not in normal.text
+
+
+def test_p_waves_of_a_fast_even_rhythm_may_be_flutter() -> None:
+    """Up to 140/min a P wave before every QRS speaks against flutter, above it may be every other of its waves."""
+    limits = DraftThresholds("x", default=0.2)
+    for rate, named in ((125.0, False), (139.0, False), (140.0, True), (150.0, True)):
+        fast = measured(rate_bpm=rate, rr_ms=(60_000 / rate,) * 20, n_beats=21, rr_variation=0.005)
+        assert ("AFLT" in drafted(neighbours((20, "AFLT")), thresholds=limits, measurements=fast).codes()) is named
+        assert "AFIB" not in drafted(neighbours((20, "AFIB")), thresholds=limits, measurements=fast).codes()
+
+
+@pytest.mark.parametrize(("variation", "named"), [(0.01, False), (0.024, False), (0.026, True), (0.05, True)])
+def test_an_even_narrow_rhythm_above_150_is_no_fibrillation(variation: float, named: bool) -> None:
+    """Where no P wave was told: as even as a clock it is supraventricular tachycardia or flutter."""
+    rr = tuple(60_000 / 170 * (1 + variation * (-1) ** i / 2) for i in range(27))
+    fast = measured(
+        rate_bpm=170.0, rr_variation=variation, rr_ms=rr, n_beats=28, p_waves="unclear", pr_ms=None, regular=False
+    )
+    limits = DraftThresholds("x", default=0.2)
+    assert ("AFIB" in drafted(neighbours((20, "AFIB")), thresholds=limits, measurements=fast).codes()) is named
+    assert "AFLT" in drafted(neighbours((20, "AFLT")), thresholds=limits, measurements=fast).codes()
+
+
+@pytest.mark.parametrize(("pr_ms", "named"), [(110.0, True), (168.0, True), (172.0, False), (240.0, False)])
+def test_no_pre_excitation_beside_a_long_pr(pr_ms: float, named: bool) -> None:
+    draft = drafted(neighbours((40, "SR WPW")), measurements=measured(pr_ms=pr_ms, qrs_ms=108.0))
+    assert ("WPW" in draft.codes()) is named
 
 
 def test_nothing_is_said_of_beats_where_there_are_none() -> None:

@@ -277,6 +277,15 @@ def test_atria_and_ventricles_apart() -> None:
     # Waves that are less alike may be those of fibrillation.
     for like, found in ((0.8, {("second_degree_block", "dropped")}), (0.79, set())):
         assert kinds(measured(**dropped, p_train=train(90.0, (1, 1, 2, 1), 0.05, like=like))) == found
+    # Cycles with one P wave that are as uneven as in fibrillation.
+    counts = (1, 1, 2, 2, 1, 1, 2, 1)
+    for rr, block in (
+        ((620, 640, 1200, 1190, 660, 700, 1210, 640), True),
+        ((544, 604, 1100, 1120, 806, 920, 1266, 700), False),
+    ):
+        cycles: dict[str, Any] = {"rr_ms": rr, "rr_variation": 0.3, "p_waves": "absent", "n_beats": 9, "rate_bpm": 68.0}
+        found = codes(measured(**cycles, p_train=train(96.0, counts, 0.28)))
+        assert found == ({"second_degree_block"} if block else {"atrial_fibrillation"})
     short = {**dropped, "rr_ms": (800.0, 820.0, 960.0, 810.0)}
     assert kinds(measured(**short, p_train=train(90.0, (1, 1, 2, 1), 0.05))) == set()
 

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 from ecgkin.generation.measures import NAMES, Measurements, Reason, measure, reason_text
 from ecgkin.generation.measures.beats import _left_of_spikes
 from ecgkin.generation.measures.columns import in_step
-from ecgkin.generation.measures.measure import _no_pacemaker, samples_and_beats, usual_beat
+from ecgkin.generation.measures.measure import _no_pacemaker, _waves, samples_and_beats, usual_beat
+from ecgkin.generation.measures.median_beat import median_beat
 from ecgkin.generation.measures.pacing import Pacing
+from ecgkin.generation.measures.rhythm import intervals_of
 from ecgkin.generation.measures.values import REASON_TEXTS
 from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.record import EcgRecord
@@ -338,6 +340,41 @@ def test_tombstones_do_not_widen_qrs(
     ecg = made([code], seed)
     found = measure(with_raised_st(ecg, height_mv, towards, fall_s))
     assert found.qrs_ms == pytest.approx(ecg.truth.qrs_ms, abs=24)
+
+
+@pytest.mark.parametrize(("rate", "too_soon"), [(155.0, True), (170.0, True), (90.0, False)])
+def test_a_depressed_st_segment_in_a_fast_rhythm_is_no_t_wave(rate: float, too_soon: bool) -> None:
+    """Where it stands out beside a small T, QT would come out 40 ms and more too short: it is left out, with QTc."""
+    ecg = simulate(["NORM"], np.random.default_rng(2), fs_hz=500.0, rate_bpm=rate)
+    found = measure(with_raised_st(ecg, -0.6, (1.0, 0.1, -0.1), 0.12))
+    if too_soon:
+        assert found.qt_ms is None and found.qtc_ms is None and found.qtc_fridericia_ms is None
+        assert found.reasons["qt_ms"] is Reason.T_UNCLEAR and "qt_ms" not in found.confidence
+    else:
+        assert found.qt_ms == pytest.approx(ecg.truth.qt_ms, abs=30)
+    usual = measure(ecg.record)
+    assert usual.qt_ms == pytest.approx(ecg.truth.qt_ms, abs=25)
+
+
+@pytest.mark.parametrize(("early", "told"), [(1, True), (2, True), (3, False), (5, False)])
+def test_t_does_not_end_behind_the_next_qrs(early: int, told: bool) -> None:
+    """Of eleven intervals between usual beats a fifth and more are shorter than QT: what was taken for T is a QRS."""
+    ecg = made(["NORM"], 2, 500.0, rate_bpm=70.0)
+    samples, beats = samples_and_beats(ecg.record)
+    beat, intervals = median_beat(samples, beats), intervals_of(beats)
+    assert beat is not None
+    uneven = replace(intervals, usual_ms=(300.0,) * early + (860.0,) * (11 - early))
+    assert (_waves(beat, uneven)[1] is not None) is told
+    assert _waves(beat, replace(intervals, usual_ms=(300.0,) * 4))[1] is not None  # too few to tell
+
+
+def test_intervals_of_a_drifting_strip_count_all() -> None:
+    """Where most beats are taken for other shapes, the intervals between the usual ones do not speak for the rest."""
+    beats = samples_and_beats(made(["NORM"], 2, 500.0, rate_bpm=70.0).record)[1]
+    n = len(beats)
+    most = replace(beats, kinds=tuple("N" if i in (1, 2, n - 1) else "V" for i in range(n)))
+    few = replace(beats, kinds=tuple("V" if i in (1, 5) else "N" for i in range(n)))
+    assert len(intervals_of(most).usual_ms) == n - 1 and len(intervals_of(few).usual_ms) == n - 1 - 4
 
 
 def test_a_late_part_of_qrs_is_no_st() -> None:

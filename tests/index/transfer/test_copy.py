@@ -187,6 +187,8 @@ def test_new_encoder_under_query_load(tmp_path: Path) -> None:
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
+    while not answered and not failures:
+        time.sleep(0.01)
     with open_base(name) as blue:
         report = copy_base(blue, green, encoder=new, batch=8)
         blue.add(cases(2, 50), old.encode_records([record(50), record(51)]), [record(50), record(51)])

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pkgutil
+import socket
 import subprocess
 import sys
 import threading
@@ -607,3 +608,41 @@ def test_config_show(call, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ig
     monkeypatch.setenv("ECGKIN_K", "many")
     done = call("config", "show")
     assert done.status == 2 and "setting k" in done.err
+
+
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(call, simulated_base: Path) -> None:  # type: ignore[no-untyped-def]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = call("serve", simulated_base, "--port", port, "--encoder", "none-of-this-name")
+    assert done.status == 2 and f"127.0.0.1:{port} cannot be listened on" in done.err
+    assert "hint: " in done.err and "none-of" not in done.err
+
+
+def test_cases_that_are_not_there_are_counted_before_an_export(  # type: ignore[no-untyped-def]
+    call, simulated_base: Path, tmp_path: Path
+) -> None:
+    from ecgkin.index import open_base
+
+    with open_base(simulated_base) as base:
+        (known,) = base.cases(limit=1)
+    out = tmp_path / "out"
+    done = call("export", simulated_base, "--out", out, "--case", "nope", "--case", known.case_id, "--case", "nor this")
+    assert done.status == 2 and "case 'nope' is not in the base (2 of 3 are not)" in done.err
+    assert "cases list" in done.err and not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["search", "{base}", "nofile.jpg"], "'nofile.jpg' cannot be read"),
+        (["search", "{base}", "--text", "AF", "--device", "banana"], "device is 'banana'"),
+        (["ingest", "folder", "/nonexistent", "--base", "{new}"], "is not a folder"),
+    ],
+)
+def test_mistakes_come_with_a_hint(  # type: ignore[no-untyped-def]
+    call, simulated_base: Path, tmp_path: Path, words: list[str], said: str
+) -> None:
+    done = call(*(word.format(base=simulated_base, new=tmp_path / "new") for word in words))
+    assert done.status == 2 and said in done.err and "hint: " in done.err

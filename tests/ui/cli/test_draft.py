@@ -18,6 +18,7 @@ from ecgkin.generation.research.drafts.evaluate import evaluate_drafts
 from ecgkin.generation.research.drafts.runs import DraftLine, RunFile
 from ecgkin.generation.research.drafts.scores import macro_f1, micro_f1, score_arm
 from ecgkin.generation.research.retrieval import galleries
+from ecgkin.generation.types.draft import Draft, DraftFlag
 from ecgkin.index import create_base
 from ecgkin.index.case import Case
 from ecgkin.retrieval.ecg.drawing.raster import render
@@ -26,6 +27,7 @@ from ecgkin.retrieval.ecg.leads import LEADS
 from ecgkin.retrieval.ecg.simulation.simulate import SimulatedEcg, simulate
 from ecgkin.retrieval.encoders.hashing import HashingEncoder
 from ecgkin.retrieval.errors import QueryError
+from ecgkin.ui.cli.commands.draft import show_draft
 from ecgkin.ui.cli.main import main
 
 TINY = Path(__file__).parents[2] / "fixtures" / "pulse-tiny"
@@ -107,6 +109,24 @@ def test_draft_for_people_and_programs(call: Call, base: Path, page: Path) -> No
     assert value["question"] == "Is there atrial fibrillation?" and value["sentences"] is not None
     status, streamed, _ = call("draft", base, page, "--stream")
     assert status == 0 and call("draft", base, page)[1].splitlines()[:3] == streamed.splitlines()[:3]
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_flags_that_a_text_does_not_name_are_printed(capsys: pytest.CaptureFixture[str], text: bool) -> None:
+    """A language model says nothing of them; what it does say, and mere notes, are not said again."""
+    flags = tuple(
+        DraftFlag(code, severity, title, f"{title}. By a published criterion.")
+        for code, severity, title in (
+            ("st_elevation", "urgent", "ST elevation in II, aVF"),
+            ("qtc_above_500", "urgent", "QTc 520 ms"),
+            ("atrial_fibrillation", "note", "Irregular rhythm"),
+        )
+    )
+    show_draft(Draft("Sinus rhythm. qtc 520 ms.", "en", "a model", flags=flags), text=text)
+    printed = capsys.readouterr().out
+    assert ("Sinus rhythm." in printed) is text
+    assert "ST elevation in II, aVF. By a published criterion." in printed
+    assert "QTc 520 ms. By" not in printed and "Irregular rhythm" not in printed
 
 
 def test_the_prompt_is_shown_with_its_tokens(call: Call, base: Path, page: Path, small_ptbxl: Path) -> None:

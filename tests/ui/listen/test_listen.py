@@ -382,8 +382,10 @@ def test_both_doors_make_one_case(spool: Spool, worker: Worker, inbox: Path, tmp
 def test_who_may_call(spool: Spool, tmp_path: Path) -> None:
     path = dicom(tmp_path / "d", 1)
     with receiving(Port(port=0, callers=["CART"]), spool) as address:
-        assert sent(address, path, calling="OTHER") == ["rejected"]
-        assert sent(address, path, called="ELSE") == ["rejected"]
+        # On a busy machine a caller may see the end of the connection before the refusal that was sent.
+        assert sent(address, path, calling="OTHER") in (["rejected"], ["aborted"])
+        assert sent(address, path, called="ELSE") in (["rejected"], ["aborted"])
+        assert not spool.waiting()
         assert sent(address, path) == [0]
     with pytest.raises(QueryError, match="no callers are named"), receiving(Port(host="0.0.0.0", port=0), spool):
         pass

@@ -133,3 +133,17 @@ def test_commands(report: AcceptedReport, tmp_path: Path, capsys: pytest.Capture
     assert (tmp_path / "r.hl7").read_bytes().decode() == oru(report)
     out = capsys.readouterr().out
     assert json.loads(out[out.index("{") :]) == cards(draft())
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "Measured: rate 152 /min, QTc (Fridericia) 426 ms, T axis -47 °"),
+        ("de", "Gemessen: Frequenz 152 /min, QTc (Fridericia) 426 ms, T-Achse -47 °"),
+    ],
+)
+def test_cards_call_values_by_their_names(language: str, said: str) -> None:
+    """Not by those of the code, and no share of a cycle as 0."""
+    values = {"rate_bpm": 152.2, "rr_variation": 0.0101, "qtc_fridericia_ms": 426.0, "t_axis_deg": -47.0}
+    [card] = cards(draft(language=language, measurements=values))["cards"]
+    assert said in card["detail"] and "rr" not in card["detail"] and "_bpm" not in card["detail"]

@@ -372,16 +372,25 @@ def test_the_commands(
     assert len(json.loads(capsys.readouterr().out)["locations"]) == 4
     monkeypatch.setenv("ECGKIN_FHIR_TOKEN", "bad")
     assert run("report", "post", signed, fhir[0]) == 5
+    empty, torn, other, raw = (tmp_path / f"{name}.json" for name in ("empty", "torn", "other", "raw"))
+    for place, content in ((empty, b""), (torn, b"{ x"), (other, b'{"a": 1}'), (raw, b"\xff\xfe\x00")):
+        place.write_bytes(content)
     for words, said in (
         (["export", signed], "nothing to write"),
         (["export", signed, "--pdf", tmp_path / "no" / "x"], "cannot be written"),
         (["export", file, "--pdf", out[0]], "no accepted report"),
-        (["accept", signed, "--signed-by", "x", "--out", out[0]], "is no draft"),
+        (["accept", signed, "--signed-by", "x", "--out", out[0]], "is a report that was accepted already"),
+        (["accept", empty, "--signed-by", "x", "--out", out[0]], "is empty (expected JSON)"),
+        (["accept", torn, "--signed-by", "x", "--out", out[0]], "is no JSON (line 1, column 3)"),
+        (["accept", other, "--signed-by", "x", "--out", out[0]], "is no draft: status: is missing"),
+        (["accept", raw, "--signed-by", "x", "--out", out[0]], "is no text (expected JSON)"),
+        (["export", empty, "--pdf", out[0]], "is empty (expected JSON)"),
         (["accept", file, "--signed-by", "x", "--out", out[0], "--change", "x"], "--change is 'x'"),
         (["accept", file, "--signed-by", "x", "--out", out[0], "--birth-date", "x", "--accept", 1], "--birth-date"),
     ):
         assert run("report", *words) == 2, words
-        assert said in capsys.readouterr().err
+        told = capsys.readouterr().err
+        assert said in told and ("JSON" not in said or "hint: " in told)
 
 
 def test_a_real_draft_goes_all_the_way(simulated_base: Path, ecg: Path, tmp_path: Path, capsys: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
@@ -63,9 +62,7 @@ def found(state: State, asked: intake.Intake[SearchForm, SearchBody]) -> SearchO
         if isinstance(options, SearchBody) and options.query_id is not None:
             vector, rejected = state.refined(options.query_id, options.similar, options.not_similar)
             where, patient = options.where, options.exclude_patient
-            result = state.search.by_vector(vector, options.k + len(rejected), where, patient, kind="refined")
-            kept = [hit for hit in result.hits if hit.case.case_id not in rejected][: options.k]
-            result = replace(result, hits=tuple(replace(hit, rank=rank) for rank, hit in enumerate(kept, 1)))
+            result = state.search.by_vector(vector, options.k, where, patient, kind="refined", left_out=rejected)
             first = state.recent.near(options.query_id)
         else:
             result, first = state.drafting.weighed(ask(state, query, options.text, options), query), None

@@ -34,6 +34,7 @@ def export(
     `cases.csv` beside them says what the files cannot hold: `ecgkin ingest folder` reads both back (all but fhir).
     """
     from ecgkin.index import open_base
+    from ecgkin.index.base import check_all_known
     from ecgkin.index.filters import Where
     from ecgkin.index.sources.case_table import write_table
 
@@ -43,6 +44,8 @@ def export(
     told: dict[str, Case] = {}
     without: list[str] = []
     with open_base(base) as opened, console.progress("export") as moved:
+        if case:
+            check_all_known(case, {case_id: 0 for case_id in case if opened.count({"case": case_id})})
         wanted = [opened.get(case_id) for case_id in case] if case else opened.cases(filter_, limit=limit)
         try:
             out.mkdir(parents=True, exist_ok=True)

@@ -29,19 +29,20 @@ def serve(
     device: common.Device = None,
 ) -> None:
     """Serve a case base over HTTP; Ctrl-C ends it after the requests in flight."""
-    from ecgkin.ui.api.state import State
-    from ecgkin.ui.server.app import create_app
-    from ecgkin.ui.server.serving import address, bind, server
-
     settings = common.settings(api_host=host, api_port=port, witness=witness, device=device)
     common.service_logging(settings)
-    loaded = None
-    if encoder is not None:
-        from ecgkin.retrieval.encoders import load_encoder
+    from ecgkin.ui.server.serving import address, bind, server
 
-        loaded = load_encoder(encoder, device=settings.device)
-    listener = bind(settings)
+    listener = bind(settings)  # first: a port that is taken is said before anything is loaded
     try:
+        from ecgkin.ui.api.state import State
+        from ecgkin.ui.server.app import create_app
+
+        loaded = None
+        if encoder is not None:
+            from ecgkin.retrieval.encoders import load_encoder
+
+            loaded = load_encoder(encoder, device=settings.device)
         state = State(base, settings, loaded)
         app = create_app(settings, state)
         state.preload()

@@ -64,7 +64,7 @@ def ask_own(page: Page, work: Work) -> None:
     from ecgkin.retrieval.ecg.statements.catalogue import CODES
 
     word = page.word
-    with st.form("quiz-form", border=True):
+    with st.form("quiz-form", border=True, enter_to_submit=False):  # what is committed cannot be taken back
         st.html(f'<p class="ek"><b>{escape(word("quiz_ask"))}</b></p>')
         codes = st.multiselect(
             word("findings"),
@@ -107,17 +107,26 @@ def compared_html(own: Sequence[str], said: str, draft: DraftOut | None, lang: L
     Returns:
         HTML, escaped.
     """
+    from ecgkin.retrieval.search.words.plan import are_kin
+
     theirs = [item.code for item in draft.statements if item.polarity != "absent"] if draft is not None else []
+    both, near, alone = [code for code in own if code in theirs], [], []
+    for code in (code for code in own if code not in theirs):
+        kin = [other for other in theirs if other not in own and are_kin(code, other)]
+        near += [(code, other) for other in kin]
+        alone += [] if kin else [code]
+    met = {other for _, other in near}
+    rest = [code for code in theirs if code not in own and code not in met]
 
-    def names(codes: Sequence[str]) -> str:
-        return "…" if draft is None else escape(", ".join(name_of(code, lang) for code in codes) or "–")
+    def names(codes: Sequence[str]) -> list[str]:
+        return [name_of(code, lang) for code in codes]
 
-    rows = (
-        ("quiz_both", [code for code in own if code in theirs]),
-        ("quiz_own", [code for code in own if code not in theirs]),
-        ("quiz_draft", [code for code in theirs if code not in own]),
+    pairs = [f"{name_of(one, lang)} ≈ {name_of(other, lang)}" for one, other in near]
+    rows = (("quiz_both", names(both) + pairs), ("quiz_own", names(alone)), ("quiz_draft", names(rest)))
+    items = "".join(
+        f"<dt>{escape(word(name))}</dt><dd>{'…' if draft is None else escape(', '.join(said_so) or '–')}</dd>"
+        for name, said_so in rows
     )
-    items = "".join(f"<dt>{escape(word(name))}</dt><dd>{names(codes)}</dd>" for name, codes in rows)
     words = f'<p class="ek-report">{escape(said)}</p>' if said else ""
     return (
         f'<section class="ek ek-quiz"><b>{escape(word("quiz_yours"))}</b>{words}<dl class="ek-sections">{items}</dl>'

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ecgkin.retrieval.errors import EcgkinError
 from ecgkin.ui.web.panels import answer, draft_panel, neighbour_cards, query_panel, quiz, understood
 from ecgkin.ui.web.shared.context import show_error
+from ecgkin.ui.web.shared.notes import not_carried
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -117,7 +118,8 @@ def _abstained(page: Page, work: Work, shown: SearchOut) -> None:
         best, threshold = shown.abstention.best_score or 0.0, shown.abstention.threshold or 0.0
         reason = shown.abstention.reason
         why = reason if reason in ("unreadable", "no_ecg", "not_carried", "not_understood") else "nothing_similar"
-        st.warning(word(why, best=f"{best:.2f}", threshold=f"{threshold:.2f}"), icon=":material/block:")
+        carried = not_carried(shown.warnings, page.lang) or word("none_carries")
+        st.warning(word(why, best=f"{best:.2f}", threshold=f"{threshold:.2f}", why=carried), icon=":material/block:")
     if shown.understood is not None and work.query.kind == "text":
         understood.understood_panel(page, work, shown)
 

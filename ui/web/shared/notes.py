@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ecgkin.ui.web.shared.texts import Lang
 
 _SAID_ELSEWHERE = {NoteCode.NOTHING_SIMILAR.value, NoteCode.PAGE_UNREADABLE.value}  # in a box of its own
+_NONE_CARRIES = {
+    NoteCode.WORDS_NOT_CARRIED.value, NoteCode.WORDS_NONE_WITHIN.value, NoteCode.WORDS_CONTRADICT.value,
+    NoteCode.WORDS_NOT_MEASURED.value,
+}  # fmt: skip
 _LOST_CASE = re.compile(r"(?<=[a-zßäöü])[ÄÖÜ]")
 
 
@@ -29,6 +33,20 @@ def said(notes: Sequence[NoteOut], lang: Lang, known: Sequence[NoteOut] = ()) ->
     """
     new = [note for note in notes if note.code not in _SAID_ELSEWHERE and note not in known]
     return list(dict.fromkeys(note.in_language(lang) for note in new))
+
+
+def not_carried(notes: Sequence[NoteOut], lang: Lang) -> str:
+    """What a search by words says of cases that carry what was asked for: none, or none that passes the filters.
+
+    Args:
+        notes: From the API.
+        lang: Language of the page.
+
+    Returns:
+        Sentences without the last full stop; "" where nothing is said of it.
+    """
+    found = [note.in_language(lang) for note in notes if note.code in _NONE_CARRIES]
+    return ". ".join(text[:1].upper() + text[1:] for text in dict.fromkeys(found))
 
 
 def as_said(report: str) -> str:

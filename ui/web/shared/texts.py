@@ -118,9 +118,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Die Fälle unten sind die nächsten, aber keine ähnlichen.",
     ),
     "not_carried": (
-        "No case carries what you asked for. The cases below come nearest to your words.",
-        "Kein Fall trägt, wonach Sie gefragt haben. Die Fälle unten kommen Ihren Worten am nächsten.",
+        "{why}. The cases below come nearest to your words.",
+        "{why}. Die Fälle unten kommen Ihren Worten am nächsten.",
     ),
+    "none_carries": ("No case carries what you asked for", "Kein Fall trägt, wonach Sie gefragt haben"),
     "not_understood": (
         "Too little of these words is about ECGs: the cases below are not an answer to them.",
         "Zu wenige dieser Wörter handeln von EKGs: die Fälle unten sind keine Antwort darauf.",

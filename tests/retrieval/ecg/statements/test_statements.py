@@ -23,7 +23,7 @@ from ecgkin.retrieval.ecg.statements.catalogue import (
     sentence_templates,
     statement,
 )
-from ecgkin.retrieval.ecg.statements.find import expand, find_statements
+from ecgkin.retrieval.ecg.statements.find import expand, find_statements, stem
 from ecgkin.retrieval.errors import QueryError
 
 
@@ -179,3 +179,21 @@ def test_reports_name_what_they_are_labelled_with(ptbxl_root: Path) -> None:
     for code, (recall, precision) in floors.items():
         assert hits["both"][code] / hits["label"][code] >= recall, code
         assert hits["both"][code] / hits["text"][code] >= precision, code
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        "wave waves", "complex complexes", "depression depressions", "elevation elevations", "inversion inversions",
+        "hypertrophy hypertrophies", "arrhythmia arrhythmias", "pacemaker pacemakers", "contraction contractions",
+        "Welle Wellen", "Zacke Zacken", "Block Blöcke Blocks", "Senkung Senkungen", "Hebung Hebungen",
+        "Rhythmus Rhythmen", "Sinusrhythmus Sinusrhythmen", "Schrittmacher Schrittmachern Schrittmachers",
+        "våg vågor vågen vågorna", "deltavåg deltavågor", "block blocket blocken", "komplex komplexet komplexen",
+        "slag slaget slagen", "infarkt infarkter infarkten infarkterna", "sänkning sänkningen sänkningar",
+        "höjning höjningar höjningarna", "förändring förändringar", "störning störningar", "pacemaker pacemakrar",
+        "patologisk patologiska patologiskt", "negativ negativa negativt", "låg låga lågt",
+        "förmaksflimmer förmaksflimret",
+    ],
+)  # fmt: skip
+def test_singular_and_plural_are_one(forms: str) -> None:
+    assert len({stem(form) for form in forms.split()}) == 1

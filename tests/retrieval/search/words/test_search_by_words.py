@@ -209,6 +209,35 @@ def test_numbers_that_nobody_measured_are_said_to_be_unused(engine: CaseSearch) 
     assert set(names(result, 3)) == {"af", "both", "paced af"}
 
 
+def test_an_axis_that_nobody_measured_is_asked_for_by_its_name(engine: CaseSearch) -> None:
+    none = engine.by_text("axis > 90")
+    assert none.nothing_similar and NoteCode.WORDS_NOT_MEASURED in codes(none)
+    engine.base.add([Case("x/right", report="right axis deviation")], ENCODER.encode_texts(["right axis deviation"]))
+    for text in ("axis > 90", "axis 120"):
+        result = engine.by_text(text)
+        assert names(result, 1) == ["right"] and not result.nothing_similar
+        assert {NoteCode.WORDS_NOT_MEASURED, NoteCode.WORDS_IMPLY} <= codes(result)
+
+
+@pytest.mark.parametrize(
+    ("text", "leads"),
+    [
+        ("LBBB in V1-V4", "V1-V4"), ("AF, deep Q in II, III and aVF", "II, III, aVF"), ("LBBB lead I", "I"),
+        ("AV block II", ""), ("I want LBBB", ""), ("LBBB", ""), ("LBBB without V1", ""),
+    ],
+)  # fmt: skip
+def test_leads_are_said_to_be_no_filter(engine: CaseSearch, text: str, leads: str) -> None:
+    said = [str(note.values["leads"]) for note in engine.by_text(text).warnings if note.code is NoteCode.WORDS_LEADS]
+    assert said == ([leads] if leads else [])
+
+
+def test_words_without_a_finding_are_said_to_hold_none(engine: CaseSearch) -> None:
+    assert NoteCode.WORDS_ONLY_NEAR in codes(engine.by_text("P waves hidden in the baseline"))
+    for text in ("LBBB", "no pacemaker", "women", "heart rate over 100"):
+        assert NoteCode.WORDS_ONLY_NEAR not in codes(engine.by_text(text)), text
+    assert engine.by_text("heart").abstained == "not_understood"
+
+
 def test_measured_numbers_filter(tmp_path: Path) -> None:
     base, search = engine_over(tmp_path / "base", measured=True)
     assert sorted(names(search.by_text("rate over 120"))) == ["af", "both"]

@@ -301,6 +301,123 @@ def test_a_sex_is_told_by_its_own_word(text: str, sex: str, own: str) -> None:
     assert len(ages) == ("65" in text or "old" in text)
 
 
+@pytest.mark.parametrize(
+    ("text", "sex", "low", "high"),
+    [
+        ("AF in a man of 72", "M", 67, 77), ("a woman of 80 with LBBB", "F", 75, 85),
+        ("men of 72 with AF", "M", 67, 77),
+        ("ein Mann von 72 mit Vorhofflimmern", "M", 67, 77), ("a man of 60 to 70 with AF", "M", 60, 70),
+        ("LBBB aged over seventy", None, 70, None), ("women over sixty-five with AF", "F", 65, None),
+        ("AF in patients from sixty to seventy", None, 60, 70),
+    ],
+)  # fmt: skip
+def test_ages_that_are_said_of_people_or_in_words(text: str, sex: str | None, low: float, high: float | None) -> None:
+    found = understand(text)
+    assert [part.sex for part in found.parts if isinstance(part, SexPart)] == ([sex] if sex else [])
+    assert [(part.low, part.high) for part in found.parts if isinstance(part, AgePart)] == [(low, high)]
+    assert not [part for part in found.parts if part.kind in ("unknown", "unused", "spelling")]
+
+
+@pytest.mark.parametrize("text", ["AF 1990", "AF in 1990", "LBBB, 72", "LBBB 4711 with AF", "AF of 1990 and 1991"])
+def test_numbers_that_nothing_was_read_from_are_said(text: str) -> None:
+    unused = [part.text for part in understand(text).parts if isinstance(part, UnusedPart)]
+    assert unused == [word for word in text.replace(",", "").split() if word.isdigit()]
+    assert not any(number in understand(text).words for number in unused)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("over 50 under 60", "age over 50; age under 60"),
+        ("women over 50 and under 60", "age over 50; age under 60; female"),
+        ("under 60 but over 50", "age under 60; age over 50"),
+    ],
+)
+def test_two_sides_of_one_age(text: str, line: str) -> None:
+    assert sorted(shown(understand(text)).split("; ")) == sorted(line.split("; "))
+    with_finding = understand(f"LBBB {text}")
+    assert len([part for part in with_finding.parts if isinstance(part, AgePart)]) == 2
+    assert not [part for part in with_finding.parts if part.kind in ("unknown", "unused")]
+
+
+@pytest.mark.parametrize("text", ["under 50 or over 80", "under 50 years or over 80 years", "unter 50 oder über 80"])
+def test_one_age_or_another_is_no_limit(text: str) -> None:
+    found = understand(f"LBBB {text}")
+    assert [part.text for part in found.parts if isinstance(part, UnusedPart)] == [text]
+    assert not [part for part in found.parts if isinstance(part, AgePart)]
+
+
+@pytest.mark.parametrize(
+    "text", ["utan q-våg", "utan q-vågor", "utan Q-vågorna", "without Q wave", "without Q waves", "ohne Q-Zacke",
+             "ohne Q-Zacken", "no pathological Q wave", "inga patologiska Q-vågor"],
+)  # fmt: skip
+def test_singular_and_plural_are_denied_alike(text: str) -> None:
+    found = understand(f"sinus rhythm {text}")
+    assert [part.code for part in found.denied] == ["QWAVE"]
+    assert not [part for part in found.parts if isinstance(part, UnusedPart)]
+
+
+@pytest.mark.parametrize(
+    ("text", "unused"),
+    [
+        ("LBBB without blarg", "without blarg"), ("LBBB utan blargvåg", "utan blargvåg"),
+        ("AF ohne Blarg in V1", "ohne Blarg"), ("AF, no change in the LBBB", "no change"),
+        ("AF, no P waves", "no P waves"),
+    ],
+)  # fmt: skip
+def test_what_is_denied_and_no_finding_is_said_and_not_searched_for(text: str, unused: str) -> None:
+    found = understand(text)
+    assert [part.text for part in found.parts if isinstance(part, UnusedPart)] == [unused]
+    assert unused not in found.words and unused.split()[-1] not in found.words
+    assert not found.denied
+
+
+@pytest.mark.parametrize(
+    "text", ["no previous infarct", "AF with or without LBBB", "not only AF but LBBB", "neither AF nor LBBB",
+             "no sign of AF", "Vorhofflimmern nicht nachweisbar", "AF cannot be excluded", "everything except AF"],
+)  # fmt: skip
+def test_denials_that_are_used_are_not_called_unused(text: str) -> None:
+    assert not [part for part in understand(text).parts if isinstance(part, UnusedPart)]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("inferior STEMI", "STEMI"), ("anterior STEMI", "STEMI"), ("acute stemi", "STEMI"), ("STEMI", "STEMI"),
+        ("inferior NSTEMI", "NSTEMI"), ("anterior non-STEMI", "NSTEMI"), ("acute infarction", "ACUTE_MI"),
+        ("U wave", "UWAVE"), ("low potassium", "HYPOK"), ("electrolytes", "EL"),
+    ],
+)  # fmt: skip
+def test_an_infarction_with_st_elevation_is_no_old_one(text: str, code: str) -> None:
+    assert wanted(text) == [(code,)]
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "unused"),
+    [
+        ("acute anterior infarction", "AMI", ["acute"]), ("akuter Hinterwandinfarkt", "IMI", ["akuter"]),
+        ("acute inferior ischaemia", "ISCIN", ["acute"]), ("old inferior infarct", "IMI", []),
+    ],
+)  # fmt: skip
+def test_how_fresh_an_infarction_is_is_said_to_be_unused(text: str, code: str, unused: list[str]) -> None:
+    found = understand(text)
+    assert wanted(text) == [(code,)]
+    assert [part.text for part in found.parts if isinstance(part, UnusedPart)] == unused
+    assert "acute" not in found.words
+
+
+def test_doubt_is_not_called_unknown() -> None:
+    for text in ("possible AF", "suspected LBBB", "mögliches Vorhofflimmern", "misstänkt förmaksflimmer"):
+        assert not [part for part in understand(text).parts if part.kind == "unknown"], text
+
+
+@pytest.mark.parametrize("text", ["block", "heart", "wave", "Herz"])
+def test_one_word_that_names_nothing_is_not_understood(text: str) -> None:
+    found = understand(text)
+    assert not found.wanted
+    assert not relevant(found)
+
+
 def test_both_sexes_are_no_filter_and_ages_are_no_rates() -> None:
     assert not [p for p in understand("men and women with AF").parts if isinstance(p, SexPart)]
     parts = understand("QRS over 120 in women over 60").parts
