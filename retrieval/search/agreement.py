@@ -57,7 +57,8 @@ def steepness(rows: Doubles) -> Doubles:
     limit = np.quantile(np.abs(steep), _CLIPPED, axis=1, keepdims=True)
     steep = np.clip(steep, -limit, limit)
     size = np.sqrt((steep**2).mean(axis=1, keepdims=True))
-    return np.divide(steep, size, out=np.zeros_like(steep), where=limit > _STILL_MV)
+    scaled = np.divide(steep, size, out=np.zeros_like(steep), where=limit > _STILL_MV)
+    return np.asarray(scaled, dtype=np.float64)
 
 
 def beats(steep: Doubles) -> Singles | None:
@@ -136,7 +137,7 @@ def agreements(one: Doubles, other: Doubles) -> Doubles:
     shared /= np.sqrt(stop - start)
     best = _APART + int(np.argmax(_largest_of_seven(shared).sum(axis=0)))
     low = best - _APART
-    found = shared[:, low : best + _APART + 1].max(axis=1)
+    found: Doubles = np.asarray(shared[:, low : best + _APART + 1].max(axis=1), dtype=np.float64)
     order = np.argsort(found)
     spare = len(one) - enough(len(one))
     if found[order[spare]] < _LEAST:
