@@ -47,7 +47,7 @@ _IN_QRS_S = 0.03  # from a "spike" to the middle of QRS: its tip may be meant
 _NARROW_MS, _NARROW_BPM = 110.0, 100.0
 # No T ends behind the QRS that follows it: from this share of shorter RR intervals on QT is held to be too long.
 _OVERRUN, _FEWEST_INTERVALS = 0.2, 5
-# Above 100/min a depressed ST segment passes for T and makes QT far too short: of PTB-XL folds 1-8 all 9 records with a
+# Above 100/min a depressed ST segment passes for T and makes QT far too short: of PTB-XL folds 1-8 all 8 records with a
 # Fridericia interval below this are of atrial fibrillation, flutter or supraventricular tachycardia; no normal ECG is.
 _T_TOO_SOON_MS, _T_TOO_SOON_BPM = 280.0, 100.0
 
