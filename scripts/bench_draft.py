@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from ecgkin.retrieval.cores import share_cores
 
 
 def time_drafts(base: Path, pictures: Sequence[Path], repeat: int) -> dict[str, Any]:
@@ -30,6 +30,8 @@ def time_drafts(base: Path, pictures: Sequence[Path], repeat: int) -> dict[str, 
 
     Wall time is what a person waits; processor time is what the work takes, and the one to read on a busy machine.
     """
+    import numpy as np
+
     from ecgkin.generation.drafter import Drafter
     from ecgkin.generation.prompt.pages import page_of
     from ecgkin.retrieval.ecg.record import EcgRecord
@@ -143,6 +145,7 @@ def fit(ptbxl: Path, encoder: str, out: Path, cache: Path | None) -> dict[str, A
 
 
 def main() -> None:
+    share_cores()  # as the command line does, before NumPy is loaded
     """Read the words of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)

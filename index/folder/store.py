@@ -444,14 +444,7 @@ class StoreReader:
 
     def _cases(self, found: Sequence[Sequence[Any]]) -> list[tuple[int, Case]]:
         """Cases with their row numbers, from (row, checksum, values of the columns ...)."""
-        try:
-            sums = checksums([(json.dumps(list(values)),) for _, _, *values in found])
-        except (TypeError, ValueError):  # one of them is damaged: said below
-            sums = [b""] * len(found)
-        return [
-            (row, self._case(row, "" if given == own else given, values))
-            for (row, given, *values), own in zip(found, sums, strict=True)
-        ]
+        return [(row, self._case(row, _but_for(given, tuple(values)), values)) for row, given, *values in found]
 
     def _case(self, row: int, given: object, values: Sequence[Any]) -> Case:
         try:
@@ -478,6 +471,18 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
 def _text_sum(values: Sequence[Any]) -> bytes:
     """Checksum of the columns of a case."""
     return checksum(json.dumps(list(values)))
+
+
+# As `_case`: the same cases are near to one query after another.
+_kept_sum = lru_cache(maxsize=4096)(_text_sum)
+
+
+def _but_for(given: object, values: tuple[Any, ...]) -> object:
+    """A checksum that is yet to be compared; "" where it is that of the columns."""
+    try:
+        return "" if given == _kept_sum(values) else given
+    except (TypeError, ValueError):  # a column is damaged: said where its case is made
+        return given
 
 
 @cache
