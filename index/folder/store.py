@@ -444,11 +444,11 @@ class StoreReader:
 
     def _cases(self, found: Sequence[Sequence[Any]]) -> list[tuple[int, Case]]:
         """Cases with their row numbers, from (row, checksum, values of the columns ...)."""
-        return [(row, self._case(row, _but_for(given, tuple(values)), values)) for row, given, *values in found]
+        return [(row, self._case(row, given, values)) for row, given, *values in found]
 
     def _case(self, row: int, given: object, values: Sequence[Any]) -> Case:
         try:
-            if given != "" and given != _text_sum(values):
+            if given != "" and given != _text_sum(*values):
                 raise ValueError("it does not fit its checksum")
             return _copied(_case(tuple(values)))
         except (ValueError, TypeError, AttributeError, RecursionError) as error:
@@ -468,21 +468,10 @@ def _is_busy(error: sqlite3.OperationalError) -> bool:
     return (getattr(error, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
-def _text_sum(values: Sequence[Any]) -> bytes:
-    """Checksum of the columns of a case."""
-    return checksum(json.dumps(list(values)))
-
-
-# As `_case`: the same cases are near to one query after another.
-_kept_sum = lru_cache(maxsize=4096)(_text_sum)
-
-
-def _but_for(given: object, values: tuple[Any, ...]) -> object:
-    """A checksum that is yet to be compared; "" where it is that of the columns."""
-    try:
-        return "" if given == _kept_sum(values) else given
-    except (TypeError, ValueError):  # a column is damaged: said where its case is made
-        return given
+@lru_cache(maxsize=4096, typed=True)
+def _text_sum(*values: Any) -> bytes:
+    """Checksum of the columns of a case; kept as `_case` is, and by type: 60 and 60.0 are not written alike."""
+    return checksum(json.dumps(values))
 
 
 @cache
@@ -627,7 +616,7 @@ class Store(StoreReader):
         for row, *values in self._db.execute(f"SELECT row, {COLUMNS} FROM cases").fetchall():
             (vector,) = self._db.execute("SELECT vector FROM vectors WHERE row = ?", (row,)).fetchone()
             record = self._db.execute("SELECT head, samples FROM records WHERE row = ?", (row,)).fetchone()
-            own = (row, _text_sum(values), checksum(vector), None if record is None else checksum(*record))
+            own = (row, _text_sum(*values), checksum(vector), None if record is None else checksum(*record))
             self._db.execute(f"INSERT INTO {CHECKSUMS} VALUES (?, ?, ?, ?)", own)
         self.has_checksums = True
 
@@ -698,7 +687,7 @@ class Store(StoreReader):
         values = [(*_values(case), row) for row, case in zip(rows, cases, strict=True)]
         self._db.executemany(f"UPDATE cases SET {sets} WHERE row = ?", values)
         if self.has_checksums:
-            sums = [(_text_sum(own), row) for *own, row in values]
+            sums = [(_text_sum(*own), row) for *own, row in values]
             self._db.executemany(f"UPDATE {CHECKSUMS} SET text = ? WHERE row = ?", sums)
         self._db.executemany("DELETE FROM labels WHERE row = ?", ((row,) for row in rows))
         self._insert_labels(rows, cases)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ecgkin.retrieval.ecg.page.network.letters import HEIGHT, standardised_lines
+from ecgkin.retrieval.ecg.page.network.letters import HEIGHT
 from ecgkin.retrieval.ecg.page.network.names import CUT, standardised
 from ecgkin.retrieval.ecg.page.network.quantised import multiplies_bytes, write_quantised
 from ecgkin.retrieval.ecg.page.network.weights_file import (
@@ -176,7 +176,7 @@ def write_reader_graphs(folder: Path) -> None:
         """Bytes of a line -> probabilities of letters."""
 
         def forward(self, line: torch.Tensor) -> Any:
-            return torch.softmax(letters(standardised_lines(line[None]))[0, :, 0], dim=0)
+            return torch.softmax(letters(standardised(line[None]))[0, :, 0], dim=0)
 
     page, cuts, line = Page(), Cuts(), Line()
     _adopt(page, reader)

@@ -75,14 +75,6 @@ def cut_line(picture: ByteImage, corners: NDArray[np.float64]) -> ByteImage | No
     return np.asarray(cut, dtype=np.uint8)
 
 
-def standardised_lines(lines: torch.Tensor) -> torch.Tensor:
-    """Bytes (n, 24, width, 3) -> each line with mean 0 and standard deviation 1, (n, 3, 24, width)."""
-    batch = lines.permute(0, 3, 1, 2).float()
-    mean = batch.mean(dim=(1, 2, 3), keepdim=True)
-    spread = batch.std(dim=(1, 2, 3), keepdim=True)
-    return (batch - mean) / (spread + 4.0)
-
-
 def build_letter_reader(*, training: bool = False) -> torch.nn.Module:
     """The network with random weights: (n, 3, 24, width) to logits (n, 1 + letters, 1, width / 2), "no letter" first.
 

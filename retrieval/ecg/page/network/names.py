@@ -50,7 +50,7 @@ def as_batch(cuts: NDArray[np.uint8]) -> torch.Tensor:
 
 
 def standardised(cuts: torch.Tensor) -> torch.Tensor:
-    """Bytes (n, 40, 80, 3) -> each cut with mean 0 and standard deviation 1, (n, 3, 40, 80)."""
+    """Bytes (n, height, width, 3) -> each cut with mean 0 and standard deviation 1, (n, 3, height, width)."""
     batch = cuts.permute(0, 3, 1, 2).float()
     mean = batch.mean(dim=(1, 2, 3), keepdim=True)
     spread = batch.std(dim=(1, 2, 3), keepdim=True)

@@ -21,9 +21,9 @@ from PIL import Image
 from ecgkin.retrieval.beside import Beside
 from ecgkin.retrieval.ecg.page.network.classes import CLASSES, LEADS, working_size
 from ecgkin.retrieval.ecg.page.network.graphs import PAGE_OUTPUTS, bytes_graph, letters_graph, names_graph, page_graph
-from ecgkin.retrieval.ecg.page.network.letters import ReadLine, decoded, standardised_lines
+from ecgkin.retrieval.ecg.page.network.letters import ReadLine, decoded
 from ecgkin.retrieval.ecg.page.network.model import NAME_STEP, in_channels_last
-from ecgkin.retrieval.ecg.page.network.names import as_batch, cut_out
+from ecgkin.retrieval.ecg.page.network.names import as_batch, cut_out, standardised
 from ecgkin.retrieval.ecg.page.network.weights_file import load_letter_reader, load_name_reader, load_reader
 from ecgkin.retrieval.errors import ImageError
 from ecgkin.retrieval.graphs import Graph, threads_beside
@@ -388,6 +388,6 @@ def read_lines(cuts: Sequence[NDArray[np.uint8]], weights: Path | None = None) -
     model = load_letter_reader(weights)
     with torch.inference_mode():
         return [
-            decoded(torch.softmax(model(standardised_lines(torch.from_numpy(cut)[None]))[0, :, 0], dim=0).numpy())
+            decoded(torch.softmax(model(standardised(torch.from_numpy(cut)[None]))[0, :, 0], dim=0).numpy())
             for cut in cuts
         ]

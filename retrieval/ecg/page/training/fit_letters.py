@@ -23,9 +23,9 @@ from ecgkin.retrieval.ecg.page.network.letters import (
     cut_line,
     decoded,
     plain,
-    standardised_lines,
 )
 from ecgkin.retrieval.ecg.page.network.model import folded
+from ecgkin.retrieval.ecg.page.network.names import standardised
 from ecgkin.retrieval.ecg.page.network.weights_file import LETTERS_FORMAT
 from ecgkin.retrieval.ecg.page.training.camera import KINDS, expose, lay_on_table, place, to_picture
 from ecgkin.retrieval.ecg.page.training.grids import draw_grid, draw_grid_style
@@ -188,7 +188,7 @@ def fit_letters(
                   for at in range(0, len(g), _BATCH)]  # fmt: skip
         for index in rng.permutation(len(groups)):
             which = groups[index].tolist()
-            lines = standardised_lines(_batch([cuts[k] for k in which], int(widths[which[0]])))
+            lines = standardised(_batch([cuts[k] for k in which], int(widths[which[0]])))
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 answer = model(lines)
             logs = torch.log_softmax(answer.float()[:, :, 0], dim=1).permute(2, 0, 1)
@@ -215,7 +215,7 @@ def fit_letters(
     right = 0
     with torch.no_grad():
         for k in range(len(train), len(cuts)):
-            chances = torch.softmax(network(standardised_lines(torch.from_numpy(cuts[k])[None]))[0, :, 0], dim=0)
+            chances = torch.softmax(network(standardised(torch.from_numpy(cuts[k])[None]))[0, :, 0], dim=0)
             right += decoded(chances.numpy()).text == texts[k]
     share = right / max(1, held)
     export_letters(half, export, {"lines": str(len(cuts)), "seed": str(seed), "held_out_right": f"{share:.4f}"})

@@ -27,8 +27,8 @@ from ecgkin.retrieval.ecg.page.network.letters import (
     cut_line,
     decoded,
     plain,
-    standardised_lines,
 )
+from ecgkin.retrieval.ecg.page.network.names import standardised
 from ecgkin.retrieval.ecg.page.network.segment import read_lines
 from ecgkin.retrieval.ecg.page.network.weights_file import load_letter_reader, weights_folder
 from ecgkin.retrieval.ecg.page.reading import look_at
@@ -144,7 +144,7 @@ def test_a_few_steps_of_training_leave_weights_that_load(tmp_path: Path) -> None
 
 def test_half_a_step_is_two_pixels() -> None:
     with torch.no_grad():
-        out = build_letter_reader()(standardised_lines(torch.zeros(2, HEIGHT, 64, 3, dtype=torch.uint8)))
+        out = build_letter_reader()(standardised(torch.zeros(2, HEIGHT, 64, 3, dtype=torch.uint8)))
     assert out.shape == (2, 1 + len(LETTERS), 1, 32)
 
 
@@ -155,7 +155,7 @@ def test_graph_and_torch_read_alike() -> None:
         pytest.skip("no graphs here")
     cut = drawn_lines(np.random.default_rng((5, 5)))[0][0]
     with torch.no_grad():
-        expected = torch.softmax(load_letter_reader()(standardised_lines(torch.from_numpy(cut)[None]))[0, :, 0], dim=0)
+        expected = torch.softmax(load_letter_reader()(standardised(torch.from_numpy(cut)[None]))[0, :, 0], dim=0)
     assert np.allclose(graph.run(["chances"], line=cut)[0], expected.numpy(), atol=1e-4)
 
 
